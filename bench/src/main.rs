@@ -1,0 +1,4 @@
+//! The `holdfast-bench` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The kernel boundary: io_uring sockets behind one trait.

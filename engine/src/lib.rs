@@ -1,0 +1,2 @@
+//! The daemon as a library: everything that `holdfast serve` does.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `holdfast` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

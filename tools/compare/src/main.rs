@@ -1,0 +1,2 @@
+//! Not yet here.
+fn main() {}
