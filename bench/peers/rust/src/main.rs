@@ -1,2 +1,0 @@
-//! Not yet here.
-fn main() {}
