@@ -3,5 +3,12 @@
 //! In:  bytes, as they came from a peer.
 //! Out: requests, messages and answers; or an error that names its own answer on the wire.
 //!
-//! No socket, no clock, no unsafe.
+//! The road of a connection: [`http::RequestHead`] → [`websocket::handshake_server`] →
+//! [`websocket::Decoder`] and [`websocket::encoder`]. The load tool walks the mirror of it through
+//! [`websocket::handshake_client`].
+//!
+//! No socket, no clock, no randomness, no unsafe.
 #![forbid(unsafe_code)]
+
+pub mod http;
+pub mod websocket;

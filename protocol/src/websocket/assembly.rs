@@ -1,0 +1,109 @@
+//! What a decoder keeps while something is incomplete: fragments (RFC 6455 §5.4) and pieces of frames.
+//!
+//! In:  pieces, unmasked, in order.
+//! Out: the header, payload or message, once it is whole.
+//!
+//! Memory follows what has come, never what was announced: at most twice the bytes received, and never more
+//! than twice `message_bytes_max` plus a control frame and this struct.
+
+use bytes::BytesMut;
+
+use super::frame::{FrameHeader, HEADER_BYTES_MAX, Role};
+use super::message::{Message, MessageKind, Payload};
+use super::{FrameError, Opcode, utf8};
+
+/// At least one of the four is there; a decoder without any has no assembly.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    /// The beginning of a header.
+    pub header: HeaderPrefix,
+    /// A frame whose payload is incomplete: `payload_bytes` are still to come, `mask` applies to their first.
+    pub frame: Option<FrameHeader>,
+    /// The beginning of that frame's payload, if it is a control frame.
+    pub control: BytesMut,
+    /// The message whose last frame is incomplete.
+    pub message: Option<OpenMessage>,
+}
+
+impl Assembly {
+    pub(super) fn is_empty(&self) -> bool {
+        self.header.is_empty() && self.frame.is_none() && self.control.is_empty() && self.message.is_none()
+    }
+
+    /// Bytes of memory held, this struct included.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let message_bytes = self.message.as_ref().map_or(0, |message| message.payload.capacity());
+        size_of::<Self>() + self.control.capacity() + message_bytes
+    }
+}
+
+/// The bytes of a header that has not come whole.
+#[derive(Debug, Default)]
+pub(super) struct HeaderPrefix {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: usize,
+}
+
+impl HeaderPrefix {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Goes on with `input`; the number is how much of it was used. Without a header, all of it was.
+    pub(super) fn join(
+        &mut self,
+        input: &[u8],
+        reader: Role,
+    ) -> Result<(Option<FrameHeader>, usize), FrameError> {
+        let held = self.len;
+        let joined = HEADER_BYTES_MAX.min(held + input.len());
+        self.bytes[held..joined].copy_from_slice(&input[..joined - held]);
+        match FrameHeader::parse(&self.bytes[..joined], reader)? {
+            Some((header, header_bytes)) => {
+                self.len = 0;
+                Ok((Some(header), header_bytes - held))
+            }
+            None => {
+                self.len = joined;
+                Ok((None, joined - held))
+            }
+        }
+    }
+}
+
+/// A message whose end has not come.
+#[derive(Debug)]
+pub(super) struct OpenMessage {
+    kind: MessageKind,
+    payload: BytesMut,
+    /// Of a text, how much is known to be UTF-8: all but an unfinished last character.
+    utf8_bytes: usize,
+}
+
+impl OpenMessage {
+    /// `opcode` is that of the first frame.
+    pub(super) fn new(opcode: Opcode) -> Self {
+        let kind = if opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+        Self { kind, payload: BytesMut::new(), utf8_bytes: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), FrameError> {
+        self.payload.extend_from_slice(piece);
+        if self.kind == MessageKind::Text {
+            self.utf8_bytes =
+                utf8::check_further(&self.payload, self.utf8_bytes).ok_or(FrameError::TextNotUtf8)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish<'i>(self) -> Result<Message<'i>, FrameError> {
+        if self.kind == MessageKind::Text && self.utf8_bytes != self.payload.len() {
+            return Err(FrameError::TextNotUtf8);
+        }
+        Ok(Message { kind: self.kind, payload: Payload::Assembled(self.payload) })
+    }
+}

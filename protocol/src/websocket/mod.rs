@@ -1,0 +1,30 @@
+//! WebSocket (RFC 6455), both roles.
+//!
+//! In:  a request head, then frames in pieces of any size.
+//! Out: the upgrade, then messages and control frames; and the bytes of what we say ourselves.
+//!
+//! The files follow the RFC: handshake (§4) in [`handshake_server`] and [`handshake_client`]; [`frame`] (§5.2);
+//! [`mask`] (§5.3); fragments (§5.4) in `assembly`; control frames (§5.5) and the whole of reading in
+//! [`decoder`]; writing in [`encoder`]; closing (§7) in [`close`]; UTF-8 (§8.1) in `utf8`.
+//!
+//! Extensions (§9) are not negotiated: every reserved bit is refused.
+
+pub mod close;
+pub mod decoder;
+pub mod encoder;
+pub mod error;
+pub mod frame;
+pub mod handshake_client;
+pub mod handshake_server;
+pub mod mask;
+
+mod assembly;
+mod key;
+mod message;
+mod utf8;
+
+pub use close::{CloseCode, CloseFrame};
+pub use decoder::{Decoder, DecoderConfig, Event};
+pub use error::FrameError;
+pub use frame::{Opcode, Role};
+pub use message::{Message, MessageKind, Payload};
