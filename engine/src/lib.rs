@@ -1,2 +1,4 @@
 //! The daemon as a library: everything that `holdfast serve` does.
 #![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,307 @@
+//! Definition: what one option is, written once.
+//!
+//! In:  a line of `section!` (see `options.rs`): key, field, type, `Spec`, doc comment.
+//! Out: the reader that turns a raw value into the checked field, and the facts from which the
+//!      environment name, `config default`, `config doc` and every refusal are made.
+//!
+//! Nothing is read from the world here: files and variables are `source.rs`.
+
+use super::problem::{Problem, Problems, nearest};
+use serde_json::Value;
+
+/// A table of options: what `section!` makes of a struct.
+pub trait Section: Sized + 'static {
+    /// What the section is for, one line of text per source line.
+    const ABOUT: &'static str;
+
+    /// Its options, in the order of their definition.
+    fn fields() -> Vec<Field>;
+
+    /// Reads all options of the table at `path`. Everything wrong is added to `problems`, and
+    /// `None` is returned exactly when something was.
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
+}
+
+/// One option, as the documentation and the environment see it.
+#[derive(Debug)]
+pub struct Field {
+    /// Last part of its path.
+    pub key: &'static str,
+    /// Its doc comment, one line of text per source line.
+    pub doc: &'static str,
+    /// What may be written there.
+    pub about: About,
+}
+
+/// What may be written at an option.
+#[derive(Debug)]
+pub struct About {
+    /// The type's name: `duration`, `size`, `integer`, …
+    pub kind: String,
+    /// The range or the list of values, in words; empty when the type says it all.
+    pub allowed: String,
+    /// What holds when nothing is written; `None` for "unset" and for options that must be given.
+    pub default: Option<Value>,
+    /// The command-line flag that sets it.
+    pub flag: Option<&'static str>,
+    /// True exactly when its value must not be shown.
+    pub secret: bool,
+    /// How a value is built up.
+    pub shape: Shape,
+}
+
+/// How an option's value is built up.
+#[derive(Debug)]
+pub enum Shape {
+    /// Text: an environment variable is taken as it is.
+    Text,
+    /// A number or a boolean: an environment variable is read as one.
+    Scalar,
+    /// A list of texts or scalars: an environment variable is JSON, or separated by commas.
+    List,
+    /// Names with values: an environment variable is JSON.
+    Map,
+    /// A list of tables with these options: an environment variable is JSON.
+    Tables(Vec<Field>),
+    /// A table with these options, each of which has a path of its own.
+    Section {
+        /// `Section::ABOUT`.
+        about: &'static str,
+        /// The options.
+        fields: Vec<Field>,
+    },
+}
+
+/// An option's facts together with its reader.
+pub struct Spec<T> {
+    pub(super) about: About,
+    read: Reader<T>,
+    required: bool,
+}
+
+type Reader<T> = Box<dyn Fn(&Value, &str, &mut Problems) -> Option<T>>;
+
+impl<T: 'static> Spec<T> {
+    /// A spec from its facts and a reader that answers with a whole sentence when it refuses.
+    pub(super) fn leaf(
+        kind: &str,
+        allowed: String,
+        default: Value,
+        shape: Shape,
+        parse: impl Fn(&Value) -> Result<T, String> + 'static,
+    ) -> Self {
+        let about = About {
+            kind: kind.to_owned(),
+            allowed: allowed.clone(),
+            default: Some(default),
+            flag: None,
+            secret: false,
+            shape,
+        };
+        let read = move |value: &Value, path: &str, problems: &mut Problems| {
+            parse(value).map_err(|found| problems.refuse(path, found, allowed.clone())).ok()
+        };
+        Self { about, read: Box::new(read), required: false }
+    }
+
+    pub(super) fn compound(
+        about: About,
+        read: impl Fn(&Value, &str, &mut Problems) -> Option<T> + 'static,
+    ) -> Self {
+        Self { about, read: Box::new(read), required: false }
+    }
+
+    /// Adds a condition that a value must meet; `allowed` says it in words.
+    #[must_use]
+    pub fn also(mut self, allowed: &str, test: impl Fn(&T) -> bool + 'static) -> Self {
+        self.about.allowed = format!("{}, {allowed}", self.about.allowed);
+        let (read, words) = (self.read, self.about.allowed.clone());
+        self.read = Box::new(move |value, path, problems| {
+            let checked = read(value, path, problems)?;
+            if !test(&checked) {
+                problems.refuse(path, format!("found {}", show(value)), words.clone());
+                return None;
+            }
+            Some(checked)
+        });
+        self
+    }
+
+    /// The option has no default and must be given.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.about.default = None;
+        self.required = true;
+        self
+    }
+
+    /// The option may be left out, and then is `None`.
+    #[must_use]
+    pub fn optional(mut self) -> Spec<Option<T>> {
+        self.about.default = None;
+        let read = self.read;
+        Spec {
+            about: self.about,
+            required: false,
+            read: Box::new(move |value, path, problems| match value {
+                Value::Null => Some(None),
+                value => read(value, path, problems).map(Some),
+            }),
+        }
+    }
+
+    /// Names the flag that sets it.
+    #[must_use]
+    pub const fn flag(mut self, name: &'static str) -> Self {
+        self.about.flag = Some(name);
+        self
+    }
+
+    /// What it holds is never printed, not even when it is refused.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.about.secret = true;
+        let read = self.read;
+        self.read = Box::new(move |value, path, problems| {
+            let before = problems.len();
+            let checked = read(value, path, problems);
+            problems.hide_since(before);
+            checked
+        });
+        self
+    }
+
+    /// Reads a value that is there.
+    pub(super) fn read_value(&self, value: &Value, path: &str, problems: &mut Problems) -> Option<T> {
+        (self.read)(value, path, problems)
+    }
+
+    /// Reads the option `key` of `table`, or its default. A YAML key without a value counts as absent.
+    pub(super) fn read_key(
+        &self,
+        table: &Value,
+        path: &str,
+        key: &str,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let path = join(path, key);
+        match table.get(key).filter(|value| !value.is_null()) {
+            Some(value) => self.read_value(value, &path, problems),
+            None if self.required => {
+                problems.refuse(&path, "is missing", self.about.allowed.clone());
+                None
+            }
+            None => self.read_value(self.about.default.as_ref().unwrap_or(&Value::Null), &path, problems),
+        }
+    }
+}
+
+/// Refuses what is not a table, and every key that no field has.
+pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
+    let Some(table) = table.as_object() else {
+        problems.refuse(path, format!("found {}", show(table)), "a table of options");
+        return false;
+    };
+    let names = || fields.iter().map(|field| field.key);
+    let mut known = true;
+    for key in table.keys().filter(|key| !names().any(|name| name == key.as_str())) {
+        known = false;
+        let full = join(path, key);
+        let did_you_mean = nearest(key, names()).map(|name| join(path, name)).or_else(|| elsewhere(key));
+        problems.push(Problem {
+            origin: problems.origin(&full),
+            key: full,
+            found: "no such option".into(),
+            allowed: names().collect::<Vec<_>>().join(", "),
+            did_you_mean,
+        });
+    }
+    known
+}
+
+/// An option of another section that has exactly this name.
+fn elsewhere(key: &str) -> Option<String> {
+    let mut found = None;
+    walk(&super::options::Options::fields(), "", &mut |path, field| {
+        if field.key == key && found.is_none() {
+            found = Some(path.to_owned());
+        }
+    });
+    found
+}
+
+/// Visits every option that has a path of its own, sections excluded.
+pub(super) fn walk(fields: &[Field], path: &str, visit: &mut dyn FnMut(&str, &Field)) {
+    for field in fields {
+        let full = join(path, field.key);
+        match &field.about.shape {
+            Shape::Section { fields, .. } => walk(fields, &full, visit),
+            _ => visit(&full, field),
+        }
+    }
+}
+
+/// `client` and `ping_interval` make `client.ping_interval`.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A value for a refusal: short, and with its type where that is what surprises.
+pub(super) fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(b) => format!("the boolean {b}"),
+        Value::Number(n) => format!("the number {n}"),
+        Value::String(s) if s.chars().count() <= 60 => format!("{s:?}"),
+        Value::String(s) => format!("{:?}…", s.chars().take(60).collect::<String>()),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        Value::Object(_) => "a table".into(),
+    }
+}
+
+/// Makes a struct and its `Section` of one list of options. A line is
+/// `"key" => pub field: Type = spec;` under the doc comment that is also the option's documentation.
+macro_rules! section {
+    ($(
+        $(#[doc = $about:literal])+
+        $vis:vis struct $name:ident {
+            $( $(#[doc = $doc:literal])+ $key:literal => $fvis:vis $field:ident: $ty:ty = $spec:expr; )+
+        }
+    )+) => {$(
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, PartialEq)]
+        $vis struct $name {
+            $( $(#[doc = $doc])+ $fvis $field: $ty, )+
+        }
+
+        impl $crate::config::definition::Section for $name {
+            const ABOUT: &'static str = concat!($($about, "\n"),+);
+
+            fn fields() -> Vec<$crate::config::definition::Field> {
+                vec![$({
+                    let spec: $crate::config::definition::Spec<$ty> = $spec;
+                    $crate::config::definition::Field {
+                        key: $key,
+                        doc: concat!($($doc, "\n"),+),
+                        about: spec.about,
+                    }
+                }),+]
+            }
+
+            fn read(
+                table: &serde_json::Value,
+                path: &str,
+                problems: &mut $crate::config::problem::Problems,
+            ) -> Option<Self> {
+                let known = $crate::config::definition::check_keys(table, &Self::fields(), path, problems);
+                $(
+                    let spec: $crate::config::definition::Spec<$ty> = $spec;
+                    let $field = spec.read_key(table, path, $key, problems);
+                )+
+                let all = Self { $($field: $field?),+ };
+                known.then_some(all)
+            }
+        }
+    )+};
+}
+pub(super) use section;

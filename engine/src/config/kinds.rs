@@ -1,0 +1,160 @@
+//! Kinds: the types that an option can have.
+//!
+//! In:  a default and a range, as an operator would write them.
+//! Out: a `Spec` that reads, checks and describes such an option.
+//!
+//! A default is read by the same code as a value from a file, so it cannot be out of its own range.
+
+use super::definition::{About, Section, Shape, Spec, show};
+use super::problem::Problems;
+use super::units::{parse_duration_ms, parse_size_bytes, show_size};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// True or false.
+pub fn boolean(default: bool) -> Spec<bool> {
+    Spec::leaf("boolean", "true, false".into(), json!(default), Shape::Scalar, |value| {
+        value.as_bool().ok_or_else(|| found(value))
+    })
+}
+
+/// A whole number from `min` to `max`.
+pub fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u64) -> Spec<T> {
+    let allowed = format!("a whole number from {min} to {max}");
+    Spec::leaf("integer", allowed, json!(default), Shape::Scalar, move |value| {
+        let number = value.as_u64().filter(|n| (min..=max).contains(n));
+        number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| found(value))
+    })
+}
+
+/// A time span, in milliseconds once checked.
+pub fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
+    let bounds = parse_duration_ms(min).unwrap_or(0)..=parse_duration_ms(max).unwrap_or(u64::MAX);
+    let allowed = format!("a duration from {min} to {max}, like \"{default}\"");
+    Spec::leaf("duration", allowed, json!(default), Shape::Text, move |value| match value {
+        Value::String(text) => match parse_duration_ms(text) {
+            Ok(ms) if bounds.contains(&ms) => Ok(ms),
+            Ok(_) => Err(found(value)),
+            Err(why) => Err(format!("{}: {why}", found(value))),
+        },
+        Value::Number(n) => Err(format!("{}: a duration needs a unit: \"{n}s\" or \"{n}ms\"?", found(value))),
+        _ => Err(found(value)),
+    })
+}
+
+/// A number of bytes; integers count bytes, texts carry a unit.
+pub fn size<T: TryFrom<u64> + 'static>(
+    default: &'static str,
+    min: &'static str,
+    max: &'static str,
+) -> Spec<T> {
+    let (low, high) = (parse_size_bytes(min).unwrap_or(0), parse_size_bytes(max).unwrap_or(u64::MAX));
+    let allowed =
+        format!("a size from {} to {}, in bytes or like \"64KiB\"", show_size(low), show_size(high));
+    Spec::leaf("size", allowed, json!(default), Shape::Text, move |value| {
+        let bytes = match value {
+            Value::String(text) => {
+                parse_size_bytes(text).map_err(|why| format!("{}: {why}", found(value)))?
+            }
+            value => value.as_u64().ok_or_else(|| found(value))?,
+        };
+        Some(bytes)
+            .filter(|b| (low..=high).contains(b))
+            .and_then(|b| T::try_from(b).ok())
+            .ok_or_else(|| found(value))
+    })
+}
+
+/// Any text.
+pub fn text(default: &'static str) -> Spec<String> {
+    Spec::leaf("text", "text".into(), json!(default), Shape::Text, |value| {
+        value.as_str().map(str::to_owned).ok_or_else(|| found(value))
+    })
+}
+
+/// A text that `T` can read: an address, a list of CPUs, a network.
+pub fn parsed<T>(kind: &'static str, allowed: &'static str, default: &'static str) -> Spec<T>
+where
+    T: FromStr<Err: fmt::Display> + 'static,
+{
+    Spec::leaf(kind, allowed.into(), json!(default), Shape::Text, |value| {
+        let text = value.as_str().ok_or_else(|| found(value))?;
+        text.parse().map_err(|why| format!("{}: {why}", found(value)))
+    })
+}
+
+/// One of a few names.
+pub fn choice<T: Copy + 'static>(default: &'static str, names: &'static [(&'static str, T)]) -> Spec<T> {
+    let allowed = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    Spec::leaf("choice", allowed, json!(default), Shape::Text, |value| {
+        let text = value.as_str().ok_or_else(|| found(value))?;
+        names.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice).ok_or_else(|| found(value))
+    })
+}
+
+/// A list of what `item` reads; empty by default.
+pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
+    let about = about(format!("list of {}", item.about.kind), &item.about.allowed, json!([]), Shape::List);
+    let allowed = format!("a list, each item {}", about.allowed);
+    Spec::compound(about, move |value, path, problems| {
+        read_list(value, path, &allowed, problems, |value, path, problems| {
+            item.read_value(value, path, problems)
+        })
+    })
+}
+
+/// Names of the operator's choice, each with what `item` reads; empty by default.
+pub fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
+    let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), Shape::Map);
+    Spec::compound(about, move |value, path, problems| {
+        let Some(map) = value.as_object() else {
+            problems.refuse(path, found(value), "a table of names with values");
+            return None;
+        };
+        let read = map.iter().map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            item.read_value(value, &path, problems).map(|item| (name.clone(), item))
+        });
+        // Collected first, so that every item's problems are told, then judged.
+        read.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+/// A list of tables of one section's options; empty by default.
+pub fn tables<T: Section>() -> Spec<Vec<T>> {
+    let about = about("list of tables".into(), "", json!([]), Shape::Tables(T::fields()));
+    Spec::compound(about, |value, path, problems| {
+        read_list(value, path, "a list of tables", problems, T::read)
+    })
+}
+
+/// A nested section.
+pub fn section<T: Section>() -> Spec<T> {
+    let shape = Shape::Section { about: T::ABOUT, fields: T::fields() };
+    Spec::compound(about("section".into(), "", json!({}), shape), T::read)
+}
+
+fn read_list<T>(
+    value: &Value,
+    path: &str,
+    allowed: &str,
+    problems: &mut Problems,
+    mut item: impl FnMut(&Value, &str, &mut Problems) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(list) = value.as_array() else {
+        problems.refuse(path, found(value), allowed);
+        return None;
+    };
+    let read = list.iter().enumerate().map(|(i, value)| item(value, &format!("{path}[{i}]"), problems));
+    read.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn about(kind: String, allowed: &str, default: Value, shape: Shape) -> About {
+    About { kind, allowed: allowed.to_owned(), default: Some(default), flag: None, secret: false, shape }
+}
+
+fn found(value: &Value) -> String {
+    format!("found {}", show(value))
+}

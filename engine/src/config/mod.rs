@@ -1,0 +1,158 @@
+//! Configuration: what the operator wrote becomes what the engine reads.
+//!
+//! In:  a file (TOML, YAML, JSON), `HOLDFAST_…` variables, flags; the later of them wins.
+//! Out: a `Config` in which every value is checked, or all that is wrong in one go.
+//!
+//! The road: `source` (raw tree) → `definition`/`kinds` (each option) → `check` (between options).
+//! Options are defined once, in `options`. The engine never sees a raw value.
+
+mod check;
+mod cores;
+pub mod definition;
+pub mod kinds;
+mod options;
+mod problem;
+mod reference;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+pub use cores::{CoreSet, CpuList, usable_cpus};
+pub use options::{
+    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, WebsocketConfig,
+};
+pub use problem::{Origin, Problem, Problems};
+pub use reference::{default_toml, reference_markdown};
+pub use source::CONFIG_VARIABLE;
+
+use definition::Section;
+use options::Options;
+use serde_json::{Value, json};
+use source::Sources;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Everything that `holdfast serve` needs to know, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients connect: `http_server.address` and `http_server.port`.
+    pub listen: SocketAddr,
+    /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
+    pub control_listen: SocketAddr,
+    /// The CPUs of the shards: `engine.cores` or `engine.shards`.
+    pub cores: CoreSet,
+    /// What a connection may cost, and how long it may stay silent.
+    pub client: ClientConfig,
+    /// The WebSocket transport.
+    pub websocket: WebsocketConfig,
+    /// Rings and buffers.
+    pub engine: EngineConfig,
+    /// The graceful stop.
+    pub shutdown: ShutdownConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Joins all sources and checks the whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in all sources.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Result<Self, Problems> {
+        Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
+    }
+
+    /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
+    pub fn planned_connections(&self) -> u32 {
+        match self.client.connection_limit {
+            0 => 100_000,
+            limit => limit,
+        }
+    }
+}
+
+impl Default for Config {
+    /// What holds when nothing is configured, on the CPUs of this process.
+    fn default() -> Self {
+        Self::load(None, [], &Flags::default()).expect("invariant: every default is within its own range")
+    }
+}
+
+/// A configuration together with what it was read from, for `config check`.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    tree: Value,
+    origins: Problems,
+}
+
+impl Loaded {
+    /// Joins all sources and checks the whole, for a process that may run on `usable_cpus`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in all sources.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+        usable_cpus: &[usize],
+    ) -> Result<Self, Problems> {
+        let Sources { tree, mut problems } = Sources::read(file, environment, flags);
+        let options = Options::read(&tree, "", &mut problems);
+        let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self { config, tree, origins: problems }),
+            _ => Err(problems),
+        }
+    }
+
+    /// What is in force, one option a line, and where each value came from.
+    pub fn in_force(&self) -> String {
+        reference::in_force(&self.tree, &self.origins)
+    }
+}
+
+/// What the command line sets; `None` leaves it to the environment and the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--control`.
+    pub control: Option<SocketAddr>,
+    /// `--cores`.
+    pub cores: Option<String>,
+    /// `--shards`.
+    pub shards: Option<u32>,
+}
+
+impl Flags {
+    /// The flags that are given, as (flag, path, value). `--cores` and `--shards` exclude each other,
+    /// so each takes the other's option back to its default.
+    fn values(&self) -> Vec<(&'static str, &'static str, Value)> {
+        let mut all = Vec::new();
+        if let Some(address) = self.listen {
+            all.push(("--listen", "http_server.address", json!(address.ip().to_string())));
+            all.push(("--listen", "http_server.port", json!(address.port())));
+        }
+        if let Some(address) = self.control {
+            all.push(("--control", "http_server.internal_address", json!(address.ip().to_string())));
+            all.push(("--control", "http_server.internal_port", json!(address.port())));
+        }
+        if let Some(cores) = &self.cores {
+            all.push(("--cores", "engine.cores", json!(cores)));
+            all.push(("--cores", "engine.shards", Value::Null));
+        }
+        if let Some(shards) = self.shards {
+            all.push(("--shards", "engine.shards", json!(shards)));
+            all.push(("--shards", "engine.cores", Value::Null));
+        }
+        all
+    }
+}

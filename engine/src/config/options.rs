@@ -1,0 +1,169 @@
+//! Options: the definition of everything that can be configured.
+//!
+//! In:  nothing.
+//! Out: the checked sections that the engine reads, and by `section!` their parsing, environment
+//!      names, `config default` and `config doc`.
+//!
+//! A new option is one entry here: a doc comment, `"key" => pub field: Type = kind(default, range);`.
+//! The doc comment says what it is for, its unit, and for every limit its worst case. Conditions
+//! between options are in `check.rs`. Names follow Centrifugo v6 where the concept is the same.
+
+use super::cores::CpuList;
+use super::definition::section;
+use super::kinds::{choice, duration, integer, parsed, section, size};
+use std::net::IpAddr;
+
+section! {
+    /// Options of `holdfast serve`. A file, the environment and flags set them, in rising order.
+    pub(super) struct Options {
+        /// Where the daemon listens.
+        "http_server" => pub(super) http_server: HttpServerOptions = section();
+        /// What a client's connection may cost, and how long it may stay silent.
+        "client" => pub(super) client: ClientConfig = section();
+        /// The WebSocket transport.
+        "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// Cores, rings and buffers.
+        "engine" => pub(super) engine: EngineConfig = section();
+        /// The graceful stop.
+        "shutdown" => pub(super) shutdown: ShutdownConfig = section();
+        /// What the daemon says about itself.
+        "log" => pub(super) log: LogConfig = section();
+    }
+
+    /// Where the daemon listens: one address for clients, one for operators.
+    pub(super) struct HttpServerOptions {
+        /// IP address that clients connect to.
+        "address" => pub(super) address: IpAddr = parsed("address", "an IP address", "0.0.0.0").flag("--listen");
+        /// Port that clients connect to; 0 lets the kernel pick a free one.
+        "port" => pub(super) port: u16 = integer(8000, 0, 65_535).flag("--listen");
+        /// IP address of the control plane (health, metrics). Whoever can reach it can read them, so keep it private.
+        "internal_address" => pub(super) internal_address: IpAddr
+            = parsed("address", "an IP address", "127.0.0.1").flag("--control");
+        /// Port of the control plane; 0 lets the kernel pick a free one.
+        "internal_port" => pub(super) internal_port: u16 = integer(9000, 0, 65_535).flag("--control");
+    }
+
+    /// What a client's connection may cost, and how long it may stay silent.
+    pub struct ClientConfig {
+        /// Time between two pings to a client. Pings of different connections are spread over this time.
+        "ping_interval" => pub ping_interval_ms: u64 = duration("25s", "1s", "1h");
+        /// How long to wait for the pong before the connection is closed. Must be shorter than the ping interval.
+        "pong_timeout" => pub pong_timeout_ms: u64 = duration("8s", "100ms", "10m");
+        /// How long a handshake may take, from accept to the end of the upgrade.
+        /// Worst case: a client that sends nothing holds one connection for this long.
+        "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
+        /// How long to wait for the peer's close frame after ours, before the socket is closed all the same.
+        "close_timeout" => pub close_timeout_ms: u64 = duration("5s", "100ms", "10m");
+        /// How many connections the daemon holds; the next ones are answered 503. 0 sets no limit of its own: tables
+        /// are made for at least 100,000 connections, and as many are held as descriptors allow.
+        /// Worst case: 4.7 KB of memory a connection (4.4 KB of it the kernel's) when idle: 470 MB at 100,000.
+        "connection_limit" => pub connection_limit: u32 = integer(0, 0, 16_000_000);
+        /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
+        /// else waits for it. Must hold at least one message of the greatest size.
+        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
+        /// wait for are shared and count once in memory.
+        "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
+        /// The longest request line and headers of a handshake; longer ones are answered 431.
+        /// Worst case: this for each handshake that is under way.
+        "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
+    }
+
+    /// The WebSocket transport.
+    pub struct WebsocketConfig {
+        /// The largest message of a client, over all its fragments; a larger one closes the connection with 1009.
+        /// Worst case: this for each connection that is in the middle of a message.
+        "message_size_limit" => pub message_size_limit_bytes: u32 = size("64KiB", "125B", "64MiB");
+    }
+
+    /// Cores, rings and buffers. The defaults fit 100,000 connections; change them with a measurement.
+    pub struct EngineConfig {
+        /// The CPUs to run on, one shard each. Excludes `engine.shards`. Unset: see there.
+        "cores" => pub(super) cpu_list: Option<CpuList>
+            = parsed("CPU list", "CPU numbers and ranges, like \"0-3,6\"", "").optional().flag("--cores");
+        /// How many shards to run, each pinned to a core of its own; 0 means one on every core that this process may
+        /// run on. Excludes `engine.cores`.
+        "shards" => pub(super) shards: u32 = integer(0, 0, 1024).flag("--shards");
+        /// Rings for each shard. The descriptor table of a ring holds at most RLIMIT_NOFILE entries, so a small limit
+        /// needs several. 0 means as many as `client.connection_limit` and RLIMIT_NOFILE call for.
+        /// Worst case: 0.3 MB for each ring and shard, and its receive buffers.
+        "lanes" => pub lanes: u32 = integer(0, 0, 256);
+        /// Receive buffers of each shard. Only connections that have bytes to read use one, for one turn.
+        /// Worst case: this × `engine.receive_buffer_size` for each shard: 4 MiB.
+        "receive_buffers" => pub receive_buffers: u32
+            = integer(1024, 16, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
+        /// Size of one receive buffer. A longer message is put together from several.
+        /// Worst case: see `engine.receive_buffers`.
+        "receive_buffer_size" => pub receive_buffer_bytes: u32 = size("4KiB", "512B", "64KiB");
+        /// Entries in a ring's submission queue: how many operations go to the kernel at once.
+        /// Worst case: 68 bytes an entry, and 64 for the completion queue's entries: 0.13 MB a ring.
+        "submission_entries" => pub submission_entries: u32
+            = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
+        /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;
+        /// nothing is lost.
+        /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
+        "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
+        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
+        /// `net.core.somaxconn`.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
+        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
+        /// User memory of the daemon above which new connections are answered 503; those that exist are kept.
+        /// 0 sets no limit.
+        "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+    }
+
+    /// The graceful stop, at SIGTERM or SIGINT.
+    pub struct ShutdownConfig {
+        /// How long closing all connections (code 1001) may take; what is left then is cut.
+        /// The service manager must wait longer than this before it kills (TimeoutStopSec).
+        "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "10m");
+    }
+
+    /// What the daemon says about itself, on standard error.
+    pub struct LogConfig {
+        /// The least important event that is logged. A peer's mistakes are `debug`, so that no peer can fill a disk.
+        "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
+        /// `text` for people, `json` for machines: one object a line.
+        "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);
+    }
+}
+
+/// How important an event must be to be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything, every message included.
+    Trace,
+    /// Also what happens to single connections.
+    Debug,
+    /// What an operator wants to see in a quiet week.
+    Info,
+    /// What will become a problem.
+    Warn,
+    /// What went wrong.
+    Error,
+    /// Nothing at all.
+    None,
+}
+
+impl LogLevel {
+    const NAMES: &[(&str, Self)] = &[
+        ("trace", Self::Trace),
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("warn", Self::Warn),
+        ("error", Self::Error),
+        ("none", Self::None),
+    ];
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    const NAMES: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}

@@ -1,0 +1,152 @@
+//! Problem: everything that is wrong with a configuration, in one go.
+//!
+//! In:  a key's full path, where its value came from, what was found, what is allowed.
+//! Out: the text that an operator reads.
+//!
+//! No secret is ever repeated here: what a secret holds is shown as its type only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where a value came from: `file holdfast.toml`, `environment HOLDFAST_LOG_LEVEL`, `flag --listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// No one set it.
+    Default,
+    /// The file named by `--config`.
+    File(String),
+    /// An environment variable.
+    Environment(String),
+    /// A command-line flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default"),
+            Self::File(name) => write!(f, "file {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// One thing that is wrong, always the operator's to mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Full path, such as `client.ping_interval`; empty when the source as a whole cannot be read.
+    pub key: String,
+    /// Where the offending value was set.
+    pub origin: Origin,
+    /// What is wrong and what was found.
+    pub found: String,
+    /// What would be right; may be empty.
+    pub allowed: String,
+    /// The nearest right name.
+    pub did_you_mean: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.as_str() {
+            "" => write!(f, "{}: {}", self.origin, self.found)?,
+            key => write!(f, "{key} ({}): {}", self.origin, self.found)?,
+        }
+        if !self.allowed.is_empty() {
+            write!(f, "; allowed: {}", self.allowed)?;
+        }
+        if let Some(name) = &self.did_you_mean {
+            write!(f, "; did you mean {name}?")?;
+        }
+        Ok(())
+    }
+}
+
+/// All problems of one configuration; never empty when it is returned as an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems {
+    list: Vec<Problem>,
+    origins: BTreeMap<String, Origin>,
+    file: Option<String>,
+}
+
+impl Problems {
+    pub(super) fn new(file: Option<String>, origins: BTreeMap<String, Origin>) -> Self {
+        Self { list: Vec::new(), origins, file }
+    }
+
+    /// The problems, in the order in which they were met.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Takes what was found out of every problem from the `first`th on: it was a secret.
+    pub(super) fn hide_since(&mut self, first: usize) {
+        for problem in &mut self.list[first..] {
+            problem.found = "found a value that is not shown, since it is a secret".into();
+        }
+    }
+
+    /// A value at `key` is not what its definition allows.
+    pub(super) fn refuse(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
+        let problem = Problem {
+            key: key.to_owned(),
+            origin: self.origin(key),
+            found: found.into(),
+            allowed: allowed.into(),
+            did_you_mean: None,
+        };
+        self.list.push(problem);
+    }
+
+    pub(super) fn push(&mut self, problem: Problem) {
+        self.list.push(problem);
+    }
+
+    /// The layer that set `key`, or set a table that holds it; what no layer overrode is the file's.
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        let within = |outer: &str| {
+            key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.origins
+            .iter()
+            .filter(|(path, _)| within(path))
+            .max_by_key(|(path, _)| path.len())
+            .map(|(_, origin)| origin.clone())
+            .or_else(|| self.file.clone().map(Origin::File))
+            .unwrap_or(Origin::Default)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.list.len() {
+            1 => writeln!(f, "the configuration has 1 error:")?,
+            n => writeln!(f, "the configuration has {n} errors:")?,
+        }
+        for (i, problem) in self.list.iter().enumerate() {
+            write!(f, "{}  {problem}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The name among `candidates` that a hurried hand most likely meant by `name`.
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|c| (strsim::damerau_levenshtein(name, c), c))
+        .filter(|(distance, c)| *distance <= (c.len().max(name.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, c)| c)
+}

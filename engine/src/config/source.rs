@@ -1,0 +1,166 @@
+//! Source: file, environment and flags become one tree of raw values.
+//!
+//! In:  a configuration file (TOML, YAML or JSON, by its extension), `HOLDFAST_…` variables, flags.
+//! Out: one table in which the later source won, and where each value came from.
+//!
+//! Nothing is checked here but that the sources can be read and that every variable has an option.
+
+use super::Flags;
+use super::definition::{Section, Shape, walk};
+use super::options::Options;
+use super::problem::{Origin, Problem, Problems, nearest};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::{fs, io};
+
+/// Environment variables with this prefix are options, and refused when they are not.
+pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
+
+/// Names the file, as `--config` does. The one variable that is not an option.
+pub const CONFIG_VARIABLE: &str = "HOLDFAST_CONFIG";
+
+/// The largest file that is read. Worst case: about ten times this while it is parsed.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// All sources joined. `problems` knows the origins, and already holds what could not be read.
+pub(super) struct Sources {
+    pub(super) tree: Value,
+    pub(super) problems: Problems,
+}
+
+impl Sources {
+    pub(super) fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Self {
+        let mut early = Vec::new();
+        let name = file.map(|path| path.display().to_string());
+        let mut tree = file.map_or_else(
+            || json!({}),
+            |path| {
+                read_file(path).unwrap_or_else(|found| {
+                    early.push(unreadable(Origin::File(path.display().to_string()), found));
+                    json!({})
+                })
+            },
+        );
+        let mut origins = BTreeMap::new();
+        let mut overlay = |tree: &mut Value, path: &str, value: Value, origin: Origin| {
+            set(tree, path, value);
+            origins.insert(path.to_owned(), origin);
+        };
+        let names = variables();
+        for (variable, text) in environment {
+            let variable = variable.to_string_lossy().into_owned();
+            if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == CONFIG_VARIABLE {
+                continue;
+            }
+            let origin = Origin::Environment(variable.clone());
+            match (names.get(&variable), text.into_string()) {
+                (None, _) => early.push(unknown_variable(&variable, &names)),
+                (Some(_), Err(_)) => early.push(unreadable(origin, "its value is not UTF-8".into())),
+                (Some((path, shape)), Ok(text)) => overlay(&mut tree, path, from_text(shape, &text), origin),
+            }
+        }
+        for (flag, path, value) in flags.values() {
+            overlay(&mut tree, path, value, Origin::Flag(flag));
+        }
+        let mut problems = Problems::new(name, origins);
+        early.into_iter().for_each(|problem| problems.push(problem));
+        Self { tree, problems }
+    }
+}
+
+/// `client.ping_interval` is `HOLDFAST_CLIENT_PING_INTERVAL`.
+pub(super) fn variable_name(path: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "_").to_uppercase())
+}
+
+/// Every variable, with the path of its option and how its text is read.
+fn variables() -> BTreeMap<String, (String, TextShape)> {
+    let mut all = BTreeMap::new();
+    walk(&Options::fields(), "", &mut |path, field| {
+        let shape = match field.about.shape {
+            Shape::Text => TextShape::Text,
+            Shape::List => TextShape::List,
+            _ => TextShape::Json,
+        };
+        all.insert(variable_name(path), (path.to_owned(), shape));
+    });
+    all
+}
+
+#[derive(Clone, Copy)]
+enum TextShape {
+    Text,
+    List,
+    Json,
+}
+
+/// What is not JSON where JSON is expected stays text, and is refused by the option itself.
+fn from_text(shape: &TextShape, text: &str) -> Value {
+    let parsed = || serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+    match shape {
+        TextShape::Text => json!(text),
+        TextShape::Json => parsed(),
+        TextShape::List if text.trim_start().starts_with('[') => parsed(),
+        TextShape::List => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Value, String> {
+    let cannot = |e: io::Error| format!("cannot be read: {e}");
+    let length = fs::metadata(path).map_err(cannot)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(format!("found {length} bytes, allowed: at most {FILE_BYTES_MAX}"));
+    }
+    let text = fs::read_to_string(path).map_err(cannot)?;
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let table: Value = match extension.as_str() {
+        "toml" => toml::from_str(&text).map_err(|e| format!("is not valid TOML: {e}"))?,
+        "json" => serde_json::from_str(&text).map_err(|e| format!("is not valid JSON: {e}"))?,
+        "yaml" | "yml" if text.trim().is_empty() => json!({}),
+        "yaml" | "yml" => serde_saphyr::from_str(&text).map_err(|e| format!("is not valid YAML: {e}"))?,
+        _ => return Err(format!("found the extension {extension:?}, allowed: .toml, .yaml, .yml, .json")),
+    };
+    match table {
+        Value::Null => Ok(json!({})),
+        Value::Object(_) => Ok(table),
+        other => Err(format!("found {}, allowed: a table of options", super::definition::show(&other))),
+    }
+}
+
+/// Sets a value deep in the tree. What stands in its way (a section that is not a table) is left
+/// alone: it is refused when the section is read.
+fn set(tree: &mut Value, path: &str, value: Value) {
+    let mut at = tree;
+    let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
+    for section in sections.split('.').filter(|section| !section.is_empty()) {
+        let Some(table) = at.as_object_mut() else { return };
+        at = table.entry(section).or_insert_with(|| Value::Object(Map::new()));
+        if at.is_null() {
+            *at = Value::Object(Map::new());
+        }
+    }
+    if let Some(table) = at.as_object_mut() {
+        table.insert(key.to_owned(), value);
+    }
+}
+
+fn unreadable(origin: Origin, found: String) -> Problem {
+    Problem { key: String::new(), origin, found, allowed: String::new(), did_you_mean: None }
+}
+
+fn unknown_variable(name: &str, names: &BTreeMap<String, (String, TextShape)>) -> Problem {
+    let did_you_mean = nearest(name, names.keys().map(String::as_str)).map(str::to_owned);
+    Problem {
+        key: String::new(),
+        origin: Origin::Environment(name.to_owned()),
+        found: "no such option".into(),
+        allowed: "the variables that `holdfast config doc` lists".into(),
+        did_you_mean,
+    }
+}
