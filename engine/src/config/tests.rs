@@ -269,7 +269,7 @@ fn lists_of_tables_maps_and_lists_are_read() {
 #[test]
 fn refusals_inside_lists_and_maps_name_the_item() {
     let text =
-        channel(json!({"namespaces": [{"name": "a"}, {"nam": "b"}], "limits": {"n": 30}, "origins": [1]}));
+        channel(&json!({"namespaces": [{"name": "a"}, {"nam": "b"}], "limits": {"n": 30}, "origins": [1]}));
     let text = text.unwrap_err();
     for part in [
         "channel.namespaces[1].nam (file x.json)",
