@@ -1,0 +1,178 @@
+//! Accept: which lane takes the next connections.
+//!
+//! In:  how full each lane is; accepts that ended.
+//! Out: accept operations, on one lane at a time.
+//!
+//! A connection that is accepted while the table is full would be closed by the kernel. So a multishot accept is
+//! ended while a reserve is still free, the next lane takes over, and when all lanes are that full, connections are
+//! accepted one by one, as many as there are descriptors. Beyond that they wait in the listener's backlog.
+
+use super::{Event, Sockets};
+use crate::kernel::{Armed, Descriptor, Errno, Kernel, Op};
+
+/// Single accepts that are in the kernel at one time.
+const SINGLES_MAX: u32 = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Off,
+    Multishot,
+    Cancelling,
+    /// So many single accepts are in the kernel.
+    Singles(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    open: u32,
+    mode: Mode,
+}
+
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    lanes: Vec<Lane>,
+    lane_slots: u32,
+    reserve: u32,
+    wanted: bool,
+    /// True exactly when the listening socket is open.
+    listening: bool,
+    /// True exactly when an error of the whole system's holds accepting up until the next tick.
+    held: bool,
+}
+
+impl Acceptor {
+    pub(super) fn new(lanes: usize, lane_slots: u32, reserve: u32) -> Self {
+        let lanes = vec![Lane { open: 0, mode: Mode::Off }; lanes];
+        Self { lanes, lane_slots, reserve, wanted: false, listening: false, held: false }
+    }
+
+    pub(super) fn start(&mut self) {
+        self.wanted = true;
+        self.listening = true;
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.wanted = false;
+    }
+
+    pub(super) fn go_on(&mut self) {
+        self.held = false;
+    }
+
+    pub(super) fn freed(&mut self, lane: usize) {
+        // Sockets that were connected, not accepted, are not counted here.
+        self.lanes[lane].open = self.lanes[lane].open.saturating_sub(1);
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        self.wanted && self.lanes.iter().any(|lane| self.free(lane) > 0)
+    }
+
+    fn free(&self, lane: &Lane) -> u32 {
+        self.lane_slots - lane.open
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.mode == Mode::Off)
+    }
+
+    /// The lane with the most free descriptors, and how many those are.
+    fn emptiest(&self) -> (usize, u32) {
+        let free = self.lanes.iter().map(|lane| self.free(lane)).enumerate();
+        free.max_by_key(|&(_, free)| free).expect("there is at least one lane")
+    }
+}
+
+impl<K: Kernel> Sockets<K> {
+    /// Arms, moves or ends accepting, as the lanes' fill asks for.
+    pub(super) fn steer_accept(&mut self) {
+        let acceptor = &mut self.acceptor;
+        for number in 0..acceptor.lanes.len() {
+            let lane = acceptor.lanes[number];
+            let crowded = acceptor.free(&lane) <= acceptor.reserve;
+            if lane.mode == Mode::Multishot && (crowded || !acceptor.wanted) {
+                acceptor.lanes[number].mode = Mode::Cancelling;
+                self.kernel.push(Op::CancelAccept { lane: number });
+            } else if matches!(lane.mode, Mode::Singles(_)) && !acceptor.wanted {
+                acceptor.lanes[number].mode = Mode::Cancelling;
+                for _ in 0..singles(lane.mode) {
+                    self.kernel.push(Op::CancelAccept { lane: number });
+                }
+            }
+        }
+        if !acceptor.is_quiet() || !acceptor.listening {
+            return;
+        }
+        if !acceptor.wanted {
+            acceptor.listening = false;
+            self.kernel.stop_listening();
+            return;
+        }
+        if acceptor.held {
+            return;
+        }
+        let (lane, free) = acceptor.emptiest();
+        if free > acceptor.reserve {
+            acceptor.lanes[lane].mode = Mode::Multishot;
+            self.kernel.push(Op::Accept { lane, multishot: true });
+        } else if free > 0 {
+            let count = free.min(SINGLES_MAX);
+            acceptor.lanes[lane].mode = Mode::Singles(count);
+            for _ in 0..count {
+                self.kernel.push(Op::Accept { lane, multishot: false });
+            }
+        }
+    }
+
+    pub(super) fn accepted(&mut self, descriptor: Descriptor, events: &mut Vec<Event<K::Buffer>>) {
+        self.acceptor.lanes[descriptor.lane()].open += 1;
+        let socket = self.table.accept(descriptor);
+        events.push(Event::Accepted(socket));
+        // A request is likely to be there already, or to come soon.
+        self.arm(socket, Armed::Once);
+    }
+
+    pub(super) fn accept_ended(
+        &mut self,
+        lane: usize,
+        error: Option<Errno>,
+        events: &mut Vec<Event<K::Buffer>>,
+    ) {
+        let mode = &mut self.acceptor.lanes[lane].mode;
+        *mode = match *mode {
+            Mode::Singles(count) if count > 1 => Mode::Singles(count - 1),
+            _ => Mode::Off,
+        };
+        let Some(error) = error else { return };
+        if is_one_connections_fault(error) {
+            return;
+        }
+        if error.0 == libc::ENFILE {
+            self.statistics.accepts_lost += 1;
+        }
+        self.acceptor.held = true;
+        events.push(Event::AcceptFailed(error));
+    }
+}
+
+fn singles(mode: Mode) -> u32 {
+    if let Mode::Singles(count) = mode { count } else { 0 }
+}
+
+/// accept(2), "Error handling": network errors of the new connection are reported by accept itself.
+fn is_one_connections_fault(error: Errno) -> bool {
+    matches!(
+        error.0,
+        libc::ECONNABORTED
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+    )
+}

@@ -1,0 +1,277 @@
+//! Sockets: connections on top of single kernel operations.
+//!
+//! In:  bytes to send, sockets to connect or close; a turn of the loop.
+//! Out: [`Event`]s: who came, what came, who went. Every socket that came is reported closed exactly once.
+//!
+//! What a socket is given to send goes out in order, each byte once, joined to one write a turn. No clock, no unsafe,
+//! no system call of its own: it talks to a [`Kernel`].
+//!
+//! The parts: `accept` (which lane takes connections), `receive` (the reading side), `transmit` (the writing side),
+//! `close` (the way out), `record` (what is kept a socket).
+
+mod accept;
+mod close;
+mod receive;
+mod record;
+mod transmit;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use self::{
+    accept::Acceptor,
+    record::{Reading, Table},
+};
+use crate::{
+    doorbell::Doorbell,
+    kernel::{Armed, Completion, Errno, Kernel, KernelStatistics, Op, Socket},
+    open,
+};
+
+/// What has happened. `B` is the kernel's buffer type.
+#[derive(Debug)]
+pub enum Event<B> {
+    /// A connection came in.
+    Accepted(Socket),
+    /// Accepting met an error that is not a connection's (no memory, no descriptors). It goes on by itself.
+    AcceptFailed(Errno),
+    /// A [`Sockets::connect`] is done.
+    Connected(Socket),
+    /// Bytes came. The buffer goes back to the kernel when it is dropped; do not keep it.
+    Received(Socket, B),
+    /// All that was queued has gone out, after it had to wait for room.
+    Drained(Socket),
+    /// The connection is over as far as the other side is concerned; it is for the owner to close it. Comes at most
+    /// once a socket.
+    Ended(Socket, Ended),
+    /// The descriptor is free again, and this key will never be seen again.
+    Closed(Socket),
+    /// This thread's [`Doorbell`] rang.
+    Woken,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The peer sends no more (FIN).
+    ByPeer,
+    /// It broke: reset, timed out, refused.
+    Failed(Errno),
+}
+
+/// When a close takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseWhen {
+    /// At once; what is queued is dropped.
+    Now,
+    /// When all that is queued has gone out. A peer that does not read delays it for ever: the owner has a timer, and
+    /// closes [`CloseWhen::Now`] when it fires.
+    Flushed,
+}
+
+/// Limits of a [`Sockets`].
+#[derive(Clone, Debug)]
+pub struct SocketsConfig {
+    /// Queued sends of one socket are joined into one write up to this many bytes; a longer single one goes alone,
+    /// uncopied.
+    pub joined_bytes_max: usize,
+    /// Descriptors of each lane that a multishot accept leaves free, because it can bring as many connections in one
+    /// turn as the listener's backlog holds. The last ones are accepted one by one, so none is accepted and lost.
+    pub accept_reserve: u32,
+}
+
+impl Default for SocketsConfig {
+    fn default() -> Self {
+        Self { joined_bytes_max: 64 * 1024, accept_reserve: 4096 + 64 }
+    }
+}
+
+/// Counters for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketsStatistics {
+    /// Receives that found no free buffer and had to be armed again.
+    pub buffers_exhausted: u64,
+    /// Writes that the kernel took only in part, or not at all, for want of room.
+    pub short_writes: u64,
+    /// Writes handed over.
+    pub writes: u64,
+    /// Bytes handed over.
+    pub written_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Connections that were accepted but found no free descriptor.
+    pub accepts_lost: u64,
+    /// The kernel's own counters.
+    pub kernel: KernelStatistics,
+}
+
+/// All sockets of one thread.
+pub struct Sockets<K: Kernel> {
+    kernel: K,
+    config: SocketsConfig,
+    table: Table,
+    acceptor: Acceptor,
+    /// Sockets with something to send.
+    dirty: Vec<Socket>,
+    /// Sockets whose write of this turn is to be looked at after it.
+    flushing: Vec<Socket>,
+    /// Sockets whose receive found no buffer.
+    starved: Vec<Socket>,
+    /// Sockets with a multishot receive.
+    streaming: Vec<Socket>,
+    /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
+    ticks: u8,
+    completions: Vec<Completion<K::Buffer>>,
+    statistics: SocketsStatistics,
+}
+
+impl<K: Kernel> Sockets<K> {
+    /// Sockets over `kernel`.
+    #[must_use]
+    pub fn new(kernel: K, config: SocketsConfig) -> Self {
+        let table = Table::new(kernel.lanes(), kernel.lane_slots());
+        let acceptor = Acceptor::new(kernel.lanes(), kernel.lane_slots(), config.accept_reserve);
+        Self {
+            kernel,
+            config,
+            table,
+            acceptor,
+            dirty: Vec::new(),
+            flushing: Vec::new(),
+            starved: Vec::new(),
+            streaming: Vec::new(),
+            ticks: 0,
+            completions: Vec::new(),
+            statistics: SocketsStatistics::default(),
+        }
+    }
+
+    /// Begins to accept connections.
+    pub fn listen(&mut self, listener: OwnedFd) {
+        self.kernel.listen(listener);
+        self.acceptor.start();
+    }
+
+    /// Accepts no more and closes the listening socket, within this turn or the next.
+    pub fn stop_listening(&mut self) {
+        self.acceptor.stop();
+    }
+
+    /// True exactly when connections that ask can be taken: a descriptor is free and listening has not been stopped.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.acceptor.is_accepting()
+    }
+
+    /// Opens a connection. [`Event::Connected`] or [`Event::Ended`] follows.
+    ///
+    /// # Errors
+    /// `StorageFull` where no descriptor is free; else what the system says of the local address or of its limits.
+    pub fn connect(&mut self, local: Option<IpAddr>, remote: SocketAddr) -> io::Result<Socket> {
+        let descriptor = self.table.free_descriptor().ok_or(io::ErrorKind::StorageFull)?;
+        let attached = open::stream(local, remote).and_then(|fd| self.kernel.attach(descriptor, fd));
+        if let Err(error) = attached {
+            self.table.give_back(descriptor);
+            return Err(error);
+        }
+        let socket = self.table.open(descriptor);
+        self.table.record(socket).reading = Reading::Armed(Armed::Connect);
+        self.kernel.push(Op::Connect(socket, remote));
+        Ok(socket)
+    }
+
+    /// The number of sockets that are not yet reported closed.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        self.table.open_sockets()
+    }
+
+    /// The number of descriptors, open or free.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.kernel.lanes() * self.kernel.lane_slots() as usize
+    }
+
+    /// Wakes another thread when this turn's operations are handed over, if it sleeps.
+    pub fn wake(&mut self, bell: &Arc<Doorbell>) {
+        if bell.needs_ringing() {
+            self.kernel.push(Op::Wake(Arc::clone(bell)));
+        }
+    }
+
+    /// What others ring to end this thread's sleep.
+    #[must_use]
+    pub fn doorbell(&self) -> Arc<Doorbell> {
+        self.kernel.doorbell()
+    }
+
+    /// The address of a connection's other end. Costs three system calls.
+    ///
+    /// # Errors
+    /// As [`Kernel::peer_address`].
+    pub fn peer_address(&mut self, socket: Socket) -> io::Result<SocketAddr> {
+        if self.table.get(socket).is_none() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.kernel.peer_address(socket.descriptor())
+    }
+
+    /// Housekeeping, to be called about once a second: sockets that have gone quiet give up their multishot receive
+    /// (in the kernel about 860 bytes) for a poll (256 bytes), and accepting goes on after an error.
+    pub fn tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        self.demote_quiet();
+        self.acceptor.go_on();
+    }
+
+    /// Counters since the beginning.
+    #[must_use]
+    pub fn statistics(&self) -> SocketsStatistics {
+        SocketsStatistics { kernel: self.kernel.statistics(), ..self.statistics }
+    }
+
+    /// One turn: hands over what was asked for, sleeps up to `wait` if nothing is there, and appends what happened.
+    ///
+    /// # Errors
+    /// Only where the ring itself is broken.
+    pub fn turn(&mut self, wait: Duration, events: &mut Vec<Event<K::Buffer>>) -> io::Result<()> {
+        self.feed_starved();
+        self.flush();
+        self.steer_accept();
+        let wait = (!wait.is_zero() && self.flushing.is_empty()).then_some(wait);
+        let mut completions = std::mem::take(&mut self.completions);
+        self.kernel.turn(wait, &mut completions)?;
+        for completion in completions.drain(..) {
+            self.complete(completion, events);
+        }
+        self.completions = completions;
+        self.finish_flush(events);
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion<K::Buffer>, events: &mut Vec<Event<K::Buffer>>) {
+        match completion {
+            Completion::Accepted(descriptor) => self.accepted(descriptor, events),
+            Completion::AcceptEnded { lane, error } => self.accept_ended(lane, error, events),
+            Completion::Connected(socket, result) => self.connected(socket, result, events),
+            Completion::Received { socket, buffer, armed, more_to_read } => {
+                self.received(socket, buffer, armed, more_to_read, events);
+            }
+            Completion::ReceiveEnded(socket, end) => self.receive_ended(socket, end, events),
+            Completion::Readable(socket) => self.readable(socket),
+            Completion::Writable(socket) => self.writable(socket),
+            Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),
+            Completion::Closed(socket) => {
+                self.acceptor.freed(socket.lane());
+                self.table.close(socket);
+                events.push(Event::Closed(socket));
+            }
+            Completion::Woken => events.push(Event::Woken),
+        }
+    }
+}

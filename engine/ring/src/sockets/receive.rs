@@ -1,0 +1,198 @@
+//! Receive: the reading side of a socket.
+//!
+//! In:  completions of polls and receives; what the owner wants.
+//! Out: [`Event::Received`] in the order of the stream, [`Event::Ended`] once.
+//!
+//! A quiet socket waits in a poll, the cheapest thing to keep in the kernel. One that wakes twice within a tick is
+//! busy and gets a multishot receive, which costs one completion a piece of data and no operation, until it is quiet
+//! for a tick.
+
+use super::{
+    Ended, Event, Sockets,
+    record::{Reading, Record},
+};
+use crate::kernel::{Armed, Errno, Kernel, Op, ReceiveEnd, Socket};
+
+/// Wakes within one tick that make a socket a busy one.
+const BUSY_WAKES: u8 = 2;
+
+impl<K: Kernel> Sockets<K> {
+    /// Gives no more bytes of this socket, but for those that are on their way already. The peer is held up by TCP's
+    /// flow control once the kernel's buffers are full.
+    pub fn pause_receive(&mut self, socket: Socket) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.wants_bytes = false;
+        if let Reading::Armed(armed @ (Armed::Once | Armed::Many)) = record.reading {
+            record.reading = Reading::Cancelling;
+            self.kernel.push(Op::CancelReceive(socket, armed));
+        }
+    }
+
+    /// Ends [`Sockets::pause_receive`].
+    pub fn resume_receive(&mut self, socket: Socket) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.wants_bytes = true;
+        self.arm_next(socket, false);
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        socket: Socket,
+        result: Result<(), Errno>,
+        events: &mut Vec<Event<K::Buffer>>,
+    ) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.reading = Reading::Idle;
+        match result {
+            Ok(()) if record.closing.is_none() => {
+                events.push(Event::Connected(socket));
+                self.arm_next(socket, false);
+            }
+            Ok(()) => {}
+            Err(error) => self.ended(socket, Ended::Failed(error), events),
+        }
+        self.close_if_quiet(socket);
+    }
+
+    pub(super) fn received(
+        &mut self,
+        socket: Socket,
+        buffer: K::Buffer,
+        armed: bool,
+        more_to_read: bool,
+        events: &mut Vec<Event<K::Buffer>>,
+    ) {
+        let ticks = self.ticks;
+        self.statistics.received_bytes += buffer.len() as u64;
+        let Some(record) = self.table.get(socket) else { return };
+        woken(record, ticks);
+        if record.closing.is_none() {
+            events.push(Event::Received(socket, buffer));
+        }
+        if !armed {
+            record.reading = Reading::Idle;
+            self.arm_next(socket, more_to_read);
+            self.close_if_quiet(socket);
+        }
+    }
+
+    pub(super) fn receive_ended(
+        &mut self,
+        socket: Socket,
+        end: ReceiveEnd,
+        events: &mut Vec<Event<K::Buffer>>,
+    ) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.reading = Reading::Idle;
+        match end {
+            ReceiveEnd::Stopped => self.arm_next(socket, false),
+            ReceiveEnd::NoBuffers => {
+                self.statistics.buffers_exhausted += 1;
+                if record.wants_bytes && record.closing.is_none() {
+                    record.reading = Reading::Starved;
+                    self.starved.push(socket);
+                }
+            }
+            ReceiveEnd::EndOfStream => self.ended(socket, Ended::ByPeer, events),
+            ReceiveEnd::Failed(error) => self.ended(socket, Ended::Failed(error), events),
+        }
+        self.close_if_quiet(socket);
+    }
+
+    pub(super) fn readable(&mut self, socket: Socket) {
+        let ticks = self.ticks;
+        let Some(record) = self.table.get(socket) else { return };
+        record.reading = Reading::Idle;
+        woken(record, ticks);
+        self.arm_next(socket, true);
+        self.close_if_quiet(socket);
+    }
+
+    /// By now the buffers that were in use are back.
+    pub(super) fn feed_starved(&mut self) {
+        let mut starved = std::mem::take(&mut self.starved);
+        for socket in starved.drain(..) {
+            if let Some(record) = self.table.get(socket)
+                && record.reading == Reading::Starved
+            {
+                record.reading = Reading::Idle;
+                self.arm_next(socket, true);
+            }
+        }
+        self.starved = starved;
+    }
+
+    pub(super) fn demote_quiet(&mut self) {
+        let last_tick = self.ticks.wrapping_sub(1);
+        let mut streaming = std::mem::take(&mut self.streaming);
+        streaming.retain(|&socket| {
+            let Some(record) = self.table.get(socket) else { return false };
+            if record.reading != Reading::Armed(Armed::Many) {
+                return false;
+            }
+            if record.wakes_tick == last_tick {
+                return true;
+            }
+            record.wakes = 0;
+            record.reading = Reading::Cancelling;
+            self.kernel.push(Op::CancelReceive(socket, Armed::Many));
+            false
+        });
+        self.streaming = streaming;
+    }
+
+    /// Puts the next operation of the reading side into the kernel, if there is to be one.
+    pub(super) fn arm_next(&mut self, socket: Socket, is_readable: bool) {
+        let ticks = self.ticks;
+        let record = self.table.record(socket);
+        let wanted = record.wants_bytes && record.closing.is_none();
+        if record.reading != Reading::Idle || !wanted {
+            return;
+        }
+        let is_busy = record.wakes_tick == ticks && record.wakes > BUSY_WAKES;
+        self.arm(
+            socket,
+            match (is_busy, is_readable) {
+                (true, _) => Armed::Many,
+                (false, true) => Armed::Once,
+                (false, false) => Armed::Poll,
+            },
+        );
+    }
+
+    pub(super) fn arm(&mut self, socket: Socket, armed: Armed) {
+        self.table.record(socket).reading = Reading::Armed(armed);
+        self.kernel.push(match armed {
+            Armed::Poll => Op::PollReadable(socket),
+            Armed::Once => Op::Receive(socket),
+            Armed::Many => {
+                self.streaming.push(socket);
+                Op::ReceiveMany(socket)
+            }
+            Armed::Connect => unreachable!("connecting is not a way of reading"),
+        });
+    }
+
+    /// Tells the owner that the connection is over, the first time.
+    pub(super) fn ended(&mut self, socket: Socket, how: Ended, events: &mut Vec<Event<K::Buffer>>) {
+        let record = self.table.record(socket);
+        if record.reading == Reading::Idle {
+            record.reading = Reading::Over;
+        }
+        if !record.has_ended {
+            record.has_ended = true;
+            if record.closing.is_none() {
+                events.push(Event::Ended(socket, how));
+            }
+        }
+    }
+}
+
+/// A poll that fires and the receive after it are two wakes; so a socket is busy with its second piece of data.
+fn woken(record: &mut Record, ticks: u8) {
+    if record.wakes_tick != ticks {
+        record.wakes_tick = ticks;
+        record.wakes = 0;
+    }
+    record.wakes = record.wakes.saturating_add(1);
+}

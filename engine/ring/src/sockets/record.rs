@@ -1,0 +1,210 @@
+//! Record: what is kept for each socket, and the tables that hold it.
+//!
+//! In:  descriptors.
+//! Out: records, found by key; a key of an earlier generation finds nothing.
+//!
+//! An idle socket's record owns no memory beyond its place in the table.
+
+use super::{CloseWhen, transmit::Queue};
+use crate::kernel::{Armed, Descriptor, Socket};
+
+/// The reading side.
+///
+/// ```text
+///            ┌────────────── bytes, and quiet ─────────────┐
+///            v                                             │
+/// Idle ─> Armed(Poll) ── readable ──> Armed(Once) ── bytes ┤
+///            │                                             │
+///            └── readable again in one tick ─> Armed(Many) ┘ quiet for a tick: Cancelling
+///
+/// Armed(_) ── paused or closing ──> Cancelling ── ended ──> Idle
+/// Armed(Once | Many) ── no buffers ──> Starved ── next turn ──> Armed(_)
+/// any ── end or error ──> Over
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing is in the kernel.
+    Idle,
+    /// This is in the kernel.
+    Armed(Armed),
+    /// It is still in the kernel, with a request to end.
+    Cancelling,
+    /// Nothing is in the kernel, for want of a buffer.
+    Starved,
+    /// There is no more to read, ever.
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) generation: u32,
+    /// Bytes in `queue`.
+    pub(super) queued_bytes: u32,
+    pub(super) queue: Queue,
+    pub(super) reading: Reading,
+    pub(super) closing: Option<CloseWhen>,
+    /// How often there was something to read in tick `wakes_tick`.
+    pub(super) wakes: u8,
+    pub(super) wakes_tick: u8,
+    pub(super) is_open: bool,
+    /// True exactly when the owner wants to be given bytes.
+    pub(super) wants_bytes: bool,
+    /// True exactly when the owner has been told of the end.
+    pub(super) has_ended: bool,
+    /// True exactly when the socket is on the list of those to be flushed.
+    pub(super) is_dirty: bool,
+    /// True exactly when a poll for room is in the kernel.
+    pub(super) is_blocked: bool,
+    /// True exactly when it has been blocked since its queue was last empty.
+    pub(super) was_blocked: bool,
+    /// True exactly when the descriptor's close has been asked for.
+    pub(super) is_close_pushed: bool,
+    /// True exactly when the descriptor was given out by the table, not by the kernel.
+    is_from_table: bool,
+}
+
+impl Record {
+    fn vacant() -> Self {
+        Self {
+            generation: 0,
+            queued_bytes: 0,
+            queue: Queue::Empty,
+            reading: Reading::Idle,
+            closing: None,
+            wakes: 0,
+            wakes_tick: 0,
+            is_open: false,
+            wants_bytes: true,
+            has_ended: false,
+            is_dirty: false,
+            is_blocked: false,
+            was_blocked: false,
+            is_close_pushed: false,
+            is_from_table: false,
+        }
+    }
+}
+
+/// The records of all lanes.
+#[derive(Debug)]
+pub(super) struct Table {
+    lanes: Vec<Vec<Record>>,
+    lane_slots: u32,
+    open_sockets: usize,
+    /// Descriptors that [`Table::free_descriptor`] gave out and got back.
+    free: Vec<Descriptor>,
+    /// The first descriptor that it never gave out, counted over all lanes.
+    fresh: usize,
+}
+
+impl Table {
+    pub(super) fn new(lanes: usize, lane_slots: u32) -> Self {
+        let lanes = (0..lanes).map(|_| Vec::new()).collect();
+        Self { lanes, lane_slots, open_sockets: 0, free: Vec::new(), fresh: 0 }
+    }
+
+    pub(super) fn open_sockets(&self) -> usize {
+        self.open_sockets
+    }
+
+    /// A descriptor for a socket of our own making. Not to be mixed with accepting, where the kernel chooses.
+    pub(super) fn free_descriptor(&mut self) -> Option<Descriptor> {
+        if let Some(descriptor) = self.free.pop() {
+            return Some(descriptor);
+        }
+        let slots = self.lane_slots as usize;
+        let (lane, slot) = (self.fresh / slots, self.fresh % slots);
+        if lane >= self.lanes.len() {
+            return None;
+        }
+        self.fresh += 1;
+        Some(Descriptor::new(lane, u32::try_from(slot).expect("below lane_slots, a u32")))
+    }
+
+    /// Takes back a descriptor that was not used.
+    pub(super) fn give_back(&mut self, descriptor: Descriptor) {
+        self.free.push(descriptor);
+    }
+
+    /// Begins the life of a socket of our own making.
+    pub(super) fn open(&mut self, descriptor: Descriptor) -> Socket {
+        let socket = self.accept(descriptor);
+        self.record(socket).is_from_table = true;
+        socket
+    }
+
+    /// Begins the life of a socket that the kernel put into `descriptor`.
+    pub(super) fn accept(&mut self, descriptor: Descriptor) -> Socket {
+        let lane = &mut self.lanes[descriptor.lane()];
+        let slot = descriptor.slot() as usize;
+        if lane.len() <= slot {
+            lane.resize_with(slot + 1, Record::vacant);
+        }
+        let record = &mut lane[slot];
+        assert!(!record.is_open, "the kernel gives a descriptor out once at a time");
+        record.is_open = true;
+        self.open_sockets += 1;
+        Socket::new(descriptor, record.generation)
+    }
+
+    /// The record of a socket that is open, however late the caller comes.
+    pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Record> {
+        let record = self.lanes[socket.lane()].get_mut(socket.slot())?;
+        (record.is_open && record.generation == socket.generation()).then_some(record)
+    }
+
+    /// The record of a socket that is known to be open.
+    pub(super) fn record(&mut self, socket: Socket) -> &mut Record {
+        self.get(socket).expect("the socket is open")
+    }
+
+    /// Ends a socket's life.
+    pub(super) fn close(&mut self, socket: Socket) {
+        let record = self.record(socket);
+        let generation = record.generation.wrapping_add(1);
+        let was_from_table = record.is_from_table;
+        *record = Record { generation, ..Record::vacant() };
+        self.open_sockets -= 1;
+        if was_from_table {
+            self.free.push(socket.descriptor());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_an_earlier_socket_finds_nobody() {
+        let mut table = Table::new(2, 4);
+        let descriptor = Descriptor::new(1, 3);
+        let first = table.accept(descriptor);
+        assert!(table.get(first).is_some());
+        table.close(first);
+        assert!(table.get(first).is_none());
+        let second = table.accept(descriptor);
+        assert!(table.get(first).is_none());
+        assert!(table.get(second).is_some());
+        assert_eq!(table.open_sockets(), 1);
+    }
+
+    #[test]
+    fn descriptors_of_our_own_fill_all_lanes_and_come_back() {
+        let mut table = Table::new(2, 2);
+        let sockets: Vec<_> = std::iter::from_fn(|| {
+            let descriptor = table.free_descriptor()?;
+            Some(table.open(descriptor))
+        })
+        .collect();
+        assert_eq!(sockets.len(), 4);
+        table.close(sockets[2]);
+        assert_eq!(table.free_descriptor(), Some(sockets[2].descriptor()));
+        assert_eq!(table.free_descriptor(), None);
+    }
+
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Record>() <= 64, "{} bytes", size_of::<Record>());
+    }
+}

@@ -1,0 +1,246 @@
+//! Transmit: the writing side of a socket.
+//!
+//! In:  bytes, in any number of pieces.
+//! Out: at most one write a socket a turn, the pieces in order, each byte once.
+//!
+//! A write that the kernel does not take whole leaves its rest at the head of the queue, and the queue waits until
+//! there is room. How long a queue may grow is the owner's to say: [`Sockets::send`] tells how long it is.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{CloseWhen, Ended, Event, Sockets};
+use crate::kernel::{Errno, Kernel, Op, Socket};
+
+/// What waits to be written. Owns no memory of its own while there is at most one piece.
+#[derive(Debug, Default)]
+pub(super) enum Queue {
+    #[default]
+    Empty,
+    One(Bytes),
+    #[expect(clippy::box_collection, reason = "it keeps the queue of an idle socket small")]
+    Many(Box<VecDeque<Bytes>>),
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    fn push_back(&mut self, bytes: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(bytes),
+            Self::One(first) => Self::Many(Box::new(VecDeque::from([first, bytes]))),
+            Self::Many(mut pieces) => {
+                pieces.push_back(bytes);
+                Self::Many(pieces)
+            }
+        };
+    }
+
+    fn push_front(&mut self, bytes: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(bytes),
+            Self::One(last) => Self::Many(Box::new(VecDeque::from([bytes, last]))),
+            Self::Many(mut pieces) => {
+                pieces.push_front(bytes);
+                Self::Many(pieces)
+            }
+        };
+    }
+
+    /// Takes the next write: the first piece as it is, or as many as fit into `bytes_max` joined.
+    fn take_joined(&mut self, bytes_max: usize) -> Option<Bytes> {
+        match std::mem::take(self) {
+            Self::Empty => None,
+            Self::One(bytes) => Some(bytes),
+            Self::Many(mut pieces) => {
+                let mut count = 0;
+                let mut len = 0;
+                for piece in pieces.iter() {
+                    if count > 0 && len + piece.len() > bytes_max {
+                        break;
+                    }
+                    len += piece.len();
+                    count += 1;
+                }
+                let joined = if count == 1 {
+                    pieces.pop_front()
+                } else {
+                    let mut joined = BytesMut::with_capacity(len);
+                    pieces.drain(..count).for_each(|piece| joined.extend_from_slice(&piece));
+                    Some(joined.freeze())
+                };
+                *self = match pieces.len() {
+                    0 => Self::Empty,
+                    1 => Self::One(pieces.pop_front().expect("one is left")),
+                    _ => Self::Many(pieces),
+                };
+                joined
+            }
+        }
+    }
+}
+
+impl<K: Kernel> Sockets<K> {
+    /// Queues bytes, to go out with the next turn. Returns how many bytes of this socket wait now, these among them;
+    /// 0 where the socket is closing or gone, and the bytes go nowhere.
+    pub fn send(&mut self, socket: Socket, bytes: Bytes) -> usize {
+        let Some(record) = self.table.get(socket) else { return 0 };
+        if record.closing.is_some() || !bytes.has_remaining() {
+            return record.queued_bytes as usize;
+        }
+        record.queued_bytes =
+            record.queued_bytes.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        record.queue.push_back(bytes);
+        if !record.is_dirty && !record.is_blocked {
+            record.is_dirty = true;
+            self.dirty.push(socket);
+        }
+        record.queued_bytes as usize
+    }
+
+    /// How many bytes of this socket wait.
+    pub fn queued_bytes(&mut self, socket: Socket) -> usize {
+        self.table.get(socket).map_or(0, |record| record.queued_bytes as usize)
+    }
+
+    /// Pushes one write for every socket that has something to send.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for socket in dirty.drain(..) {
+            let Some(record) = self.table.get(socket) else { continue };
+            record.is_dirty = false;
+            if record.is_blocked {
+                continue;
+            }
+            if let Some(bytes) = record.queue.take_joined(self.config.joined_bytes_max) {
+                record.queued_bytes -= u32::try_from(bytes.len()).expect("it was counted in a u32");
+                self.statistics.writes += 1;
+                self.statistics.written_bytes += bytes.len() as u64;
+                let has_more_to_do =
+                    !record.queue.is_empty() || record.was_blocked || record.closing.is_some();
+                self.kernel.push(Op::Send(socket, bytes));
+                if has_more_to_do {
+                    self.flushing.push(socket);
+                }
+            } else if record.closing == Some(CloseWhen::Flushed) {
+                self.flushing.push(socket);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Looks at the sockets whose write of this turn was not their whole business.
+    pub(super) fn finish_flush(&mut self, events: &mut Vec<Event<K::Buffer>>) {
+        let mut flushing = std::mem::take(&mut self.flushing);
+        for socket in flushing.drain(..) {
+            let Some(record) = self.table.get(socket) else { continue };
+            if record.is_blocked {
+                continue;
+            }
+            if !record.queue.is_empty() {
+                if !record.is_dirty {
+                    record.is_dirty = true;
+                    self.dirty.push(socket);
+                }
+                continue;
+            }
+            if record.was_blocked {
+                record.was_blocked = false;
+                if record.closing.is_none() {
+                    events.push(Event::Drained(socket));
+                }
+            }
+            if record.closing == Some(CloseWhen::Flushed) {
+                self.close(socket, CloseWhen::Now);
+            }
+        }
+        self.flushing = flushing;
+    }
+
+    pub(super) fn send_short(
+        &mut self,
+        socket: Socket,
+        rest: Bytes,
+        error: Option<Errno>,
+        events: &mut Vec<Event<K::Buffer>>,
+    ) {
+        self.statistics.written_bytes -= rest.len() as u64;
+        let Some(record) = self.table.get(socket) else { return };
+        if let Some(error) = error {
+            self.drop_queue(socket);
+            self.ended(socket, Ended::Failed(error), events);
+            if self.table.record(socket).closing.is_some() {
+                self.close(socket, CloseWhen::Now);
+            }
+            return;
+        }
+        self.statistics.short_writes += 1;
+        if record.closing == Some(CloseWhen::Now) {
+            return;
+        }
+        record.queued_bytes =
+            record.queued_bytes.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+        record.queue.push_front(rest);
+        record.is_blocked = true;
+        record.was_blocked = true;
+        self.kernel.push(Op::PollWritable(socket));
+    }
+
+    pub(super) fn writable(&mut self, socket: Socket) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.is_blocked = false;
+        if record.closing == Some(CloseWhen::Now) {
+            self.close_if_quiet(socket);
+        } else if !record.is_dirty {
+            record.is_dirty = true;
+            self.dirty.push(socket);
+        }
+    }
+
+    pub(super) fn drop_queue(&mut self, socket: Socket) {
+        let record = self.table.record(socket);
+        record.queue = Queue::Empty;
+        record.queued_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(pieces: &[&'static str]) -> Queue {
+        let mut queue = Queue::Empty;
+        pieces.iter().for_each(|piece| queue.push_back(Bytes::from_static(piece.as_bytes())));
+        queue
+    }
+
+    #[test]
+    fn pieces_are_joined_in_order_up_to_the_limit() {
+        let mut queue = queue(&["ab", "cd", "efg", "h"]);
+        assert_eq!(queue.take_joined(5).as_deref(), Some(&b"abcd"[..]));
+        assert_eq!(queue.take_joined(5).as_deref(), Some(&b"efgh"[..]));
+        assert_eq!(queue.take_joined(5), None);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_piece_over_the_limit_goes_alone_and_uncopied() {
+        let long = Bytes::from_static(b"longer than the limit");
+        let mut queue = Queue::Empty;
+        queue.push_back(long.clone());
+        queue.push_back(Bytes::from_static(b"x"));
+        let taken = queue.take_joined(4).expect("there is one");
+        assert_eq!(taken.as_ptr(), long.as_ptr());
+        assert_eq!(queue.take_joined(4).as_deref(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn what_was_not_taken_goes_first() {
+        let mut queue = queue(&["b", "c"]);
+        queue.push_front(Bytes::from_static(b"a"));
+        assert_eq!(queue.take_joined(64).as_deref(), Some(&b"abc"[..]));
+    }
+}

@@ -1,0 +1,320 @@
+//! Uring: the real kernel.
+//!
+//! In:  operations, turned into submission entries of the lane that holds the socket.
+//! Out: completion entries of all lanes, turned into [`Completion`]s.
+//!
+//! A thread sleeps in its first lane. The other lanes each ring an eventfd when they have something, and the first
+//! lane polls those; so does it poll the thread's own [`Doorbell`].
+
+mod buffers;
+mod lane;
+mod setup;
+mod token;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, FromRawFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use io_uring::cqueue;
+
+pub use self::{
+    buffers::Buffer,
+    setup::{Features, KERNEL_FLOOR, Probe, SetupError, descriptors_max, probe},
+};
+use self::{
+    lane::{Entry, Lane},
+    token::{Kind, Token},
+};
+use crate::{
+    doorbell::Doorbell,
+    kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, ReceiveEnd},
+};
+
+/// The sizes of a thread's rings. Worst-case memory: `lanes × (receive_buffers × receive_buffer_bytes +
+/// submission_entries × 128 bytes)` of user memory, and in the kernel 8 bytes a slot and 128 bytes a submission entry.
+#[derive(Clone, Debug)]
+pub struct UringConfig {
+    /// Rings of this thread. More than one only where `RLIMIT_NOFILE` is smaller than the connections planned for it.
+    pub lanes: usize,
+    /// Descriptors of each lane's table; at most `RLIMIT_NOFILE`.
+    pub slots_per_lane: u32,
+    /// Submission queue entries of each lane, a power of two. The completion queue holds 8 times as many.
+    pub submission_entries: u32,
+    /// Receive buffers of each lane, a power of two up to 32,768.
+    pub receive_buffers: u32,
+    /// Bytes of a receive buffer.
+    pub receive_buffer_bytes: u32,
+}
+
+impl Default for UringConfig {
+    fn default() -> Self {
+        Self {
+            lanes: 1,
+            slots_per_lane: 1024,
+            submission_entries: 1024,
+            receive_buffers: 1024,
+            receive_buffer_bytes: 2048,
+        }
+    }
+}
+
+/// This thread's rings.
+pub struct Uring {
+    lanes: Vec<Lane>,
+    slots_per_lane: u32,
+    listener: Option<OwnedFd>,
+    bell: Arc<Doorbell>,
+    /// What the lanes after the first ring when they have something; `other_bells[n]` is lane `n + 1`'s.
+    other_bells: Vec<Doorbell>,
+    /// Bells whose rings were sent a message that is not known to have arrived.
+    wakes: Vec<Arc<Doorbell>>,
+    entries: Vec<Entry>,
+}
+
+impl Uring {
+    /// Makes the rings. They belong to the thread that calls this (`IORING_SETUP_SINGLE_ISSUER`).
+    ///
+    /// # Errors
+    /// Where the kernel lacks or forbids io_uring, or a limit is too small: in words an operator can act on.
+    pub fn new(config: &UringConfig) -> Result<Self, SetupError> {
+        let lanes = (0..config.lanes).map(|_| setup::lane(config)).collect::<Result<Vec<_>, _>>()?;
+        let ring = lanes[0].as_fd().try_clone_to_owned().map_err(SetupError::descriptors)?;
+        let bell = Arc::new(Doorbell::new(Some(ring)).map_err(SetupError::descriptors)?);
+        let mut uring = Self {
+            lanes,
+            slots_per_lane: config.slots_per_lane,
+            listener: None,
+            bell,
+            other_bells: Vec::new(),
+            wakes: Vec::new(),
+            entries: Vec::new(),
+        };
+        uring.lanes[0].watch(uring.bell.eventfd(), Token::plain(Kind::Bell));
+        for number in 1..config.lanes {
+            let bell = Doorbell::new(None).map_err(SetupError::descriptors)?;
+            uring.lanes[number].notify(bell.eventfd()).map_err(SetupError::Other)?;
+            uring.other_bells.push(bell);
+            uring.watch_lane(number);
+        }
+        Ok(uring)
+    }
+
+    /// Lane `number` is not the first; the first one watches its bell.
+    fn watch_lane(&mut self, number: usize) {
+        let slot = u32::try_from(number).expect("at most 256 lanes");
+        let eventfd = self.other_bells[number - 1].eventfd();
+        self.lanes[0].watch(eventfd, Token::indexed(Kind::OtherLane, slot));
+    }
+
+    fn complete(&mut self, lane: usize, entry: Entry, out: &mut Vec<Completion<Buffer>>) {
+        let Some(kind) = entry.token.kind() else { unreachable!("completions carry tokens of ours") };
+        let armed = cqueue::more(entry.flags);
+        let result = outcome(entry.result);
+        let socket = entry.token.socket(lane);
+        match kind {
+            Kind::Accept => {
+                match result {
+                    Ok(slot) => out.push(Completion::Accepted(Descriptor::new(lane, slot))),
+                    Err(Errno(libc::ECANCELED)) => {}
+                    Err(error) => return out.push(Completion::AcceptEnded { lane, error: Some(error) }),
+                }
+                if !armed {
+                    out.push(Completion::AcceptEnded { lane, error: None });
+                }
+            }
+            Kind::Connect => out.push(Completion::Connected(socket, result.map(drop))),
+            Kind::PollReadable => out.push(Completion::Readable(socket)),
+            Kind::PollWritable => out.push(Completion::Writable(socket)),
+            Kind::Receive | Kind::ReceiveMany => {
+                let buffer = cqueue::buffer_select(entry.flags).map(|id| {
+                    // SAFETY: the buffer number of a completion of this lane's ring, taken once, here.
+                    unsafe { self.lanes[lane].pool().take(id, result.unwrap_or(0)) }
+                });
+                match (result, buffer) {
+                    (Ok(1..), Some(buffer)) => {
+                        let more_to_read = cqueue::sock_nonempty(entry.flags);
+                        out.push(Completion::Received { socket, buffer, armed, more_to_read });
+                    }
+                    (Ok(_), _) => out.push(Completion::ReceiveEnded(socket, ReceiveEnd::EndOfStream)),
+                    (Err(error), _) => out.push(Completion::ReceiveEnded(socket, receive_end(error))),
+                }
+            }
+            Kind::Send => {
+                let (socket, mut rest) = self.lanes[lane].sent(entry.token);
+                let error = match result {
+                    Ok(taken) => {
+                        drop(rest.split_to(taken as usize));
+                        None
+                    }
+                    Err(Errno(libc::EAGAIN)) => None,
+                    Err(error) => Some(error),
+                };
+                out.push(Completion::SendShort { socket, rest, error });
+            }
+            Kind::Close => out.push(Completion::Closed(socket)),
+            Kind::Bell => {
+                out.push(Completion::Woken);
+                if !armed {
+                    self.lanes[0].watch(self.bell.eventfd(), Token::plain(Kind::Bell));
+                }
+            }
+            Kind::Rung => out.push(Completion::Woken),
+            // Only a failure comes back: the other ring could not take the message, so wake it the other way.
+            Kind::Wake => {
+                if let Some(bell) = self.wakes.get(entry.token.slot() as usize) {
+                    bell.ring_now();
+                }
+            }
+            Kind::OtherLane => {
+                if !armed {
+                    self.watch_lane(entry.token.slot() as usize);
+                }
+            }
+            Kind::Ignored => {}
+        }
+    }
+
+    fn take_completions(&mut self, lane: usize, out: &mut Vec<Completion<Buffer>>) {
+        let mut entries = std::mem::take(&mut self.entries);
+        self.lanes[lane].drain(&mut entries);
+        for entry in entries.drain(..) {
+            self.complete(lane, entry, out);
+        }
+        self.entries = entries;
+        self.lanes[lane].release();
+    }
+}
+
+impl Kernel for Uring {
+    type Buffer = Buffer;
+
+    fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn lane_slots(&self) -> u32 {
+        self.slots_per_lane
+    }
+
+    fn listen(&mut self, listener: OwnedFd) {
+        self.listener = Some(listener);
+    }
+
+    fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    fn push(&mut self, op: Op) {
+        match op {
+            Op::Accept { lane, multishot } => {
+                let listener = self.listener.as_ref().expect("accepting goes with a listener");
+                self.lanes[lane].accept(listener.as_fd(), multishot);
+            }
+            Op::CancelAccept { lane } => self.lanes[lane].cancel(Token::plain(Kind::Accept)),
+            Op::Connect(socket, address) => self.lanes[socket.lane()].connect(socket, address),
+            Op::PollReadable(socket) => {
+                self.lanes[socket.lane()].poll(socket, libc::POLLIN | libc::POLLRDHUP, Kind::PollReadable);
+            }
+            Op::PollWritable(socket) => {
+                self.lanes[socket.lane()].poll(socket, libc::POLLOUT, Kind::PollWritable);
+            }
+            Op::Receive(socket) => self.lanes[socket.lane()].receive(socket),
+            Op::ReceiveMany(socket) => self.lanes[socket.lane()].receive_many(socket),
+            Op::CancelReceive(socket, armed) => self.lanes[socket.lane()].cancel(Token::armed(armed, socket)),
+            Op::CancelWritable(socket) => {
+                self.lanes[socket.lane()].cancel(Token::of(Kind::PollWritable, socket));
+            }
+            Op::Send(socket, bytes) => self.lanes[socket.lane()].send(socket, bytes),
+            Op::Close(socket) => self.lanes[socket.lane()].close(socket),
+            Op::Wake(bell) => match bell.ring_fd() {
+                Some(ring) => {
+                    let index = u32::try_from(self.wakes.len()).expect("a wake for each thread in a turn");
+                    self.wakes.push(bell);
+                    self.lanes[0].message(ring, index);
+                }
+                None => bell.ring_now(),
+            },
+        }
+    }
+
+    fn turn(&mut self, wait: Option<Duration>, out: &mut Vec<Completion<Buffer>>) -> io::Result<()> {
+        // Others first: the first lane is where this thread may sleep, so nothing may be left undone elsewhere.
+        let mut found = false;
+        for lane in 1..self.lanes.len() {
+            if self.lanes[lane].is_due() {
+                self.lanes[lane].enter(None)?;
+                let before = out.len();
+                self.take_completions(lane, out);
+                found |= out.len() > before;
+            }
+        }
+        let wait = wait.filter(|_| !found);
+        if wait.is_some() || self.lanes[0].is_due() {
+            self.lanes[0].enter(wait)?;
+            self.take_completions(0, out);
+            self.wakes.clear();
+        }
+        if wait.is_some() {
+            // The sleep may have ended because another lane has something: bring it now.
+            for lane in 1..self.lanes.len() {
+                if self.lanes[lane].is_due() {
+                    self.lanes[lane].enter(None)?;
+                    self.take_completions(lane, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, at: Descriptor, socket: OwnedFd) -> io::Result<()> {
+        self.lanes[at.lane()].attach(at.slot(), socket.as_fd())
+    }
+
+    fn peer_address(&mut self, of: Descriptor) -> io::Result<SocketAddr> {
+        let lane = of.lane();
+        let token = Token::indexed(Kind::Ignored, of.slot());
+        self.lanes[lane].install(of.slot(), token);
+        self.lanes[lane].enter(None)?;
+        // The answer is there already, behind whatever else has completed; that stays for the next turn.
+        let result = self.lanes[lane].take_answer(token).ok_or(io::ErrorKind::Unsupported)?;
+        let fd = outcome(result).map_err(|error| match error.0 {
+            libc::EINVAL => io::ErrorKind::Unsupported.into(),
+            libc::EBADF => io::ErrorKind::NotConnected.into(),
+            error => io::Error::from_raw_os_error(error),
+        })?;
+        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        let socket = socket2::Socket::from(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) });
+        socket.peer_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    fn doorbell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.bell)
+    }
+
+    fn statistics(&self) -> KernelStatistics {
+        self.lanes.iter().map(Lane::statistics).fold(KernelStatistics::default(), |sum, lane| {
+            KernelStatistics {
+                enters: sum.enters + lane.enters,
+                submitted: sum.submitted + lane.submitted,
+                completed: sum.completed + lane.completed,
+                overflows: sum.overflows + lane.overflows,
+            }
+        })
+    }
+}
+
+fn outcome(result: i32) -> Result<u32, Errno> {
+    u32::try_from(result).map_err(|_| Errno(-result))
+}
+
+fn receive_end(error: Errno) -> ReceiveEnd {
+    match error.0 {
+        libc::ENOBUFS => ReceiveEnd::NoBuffers,
+        libc::ECANCELED | libc::EAGAIN | libc::EINTR => ReceiveEnd::Stopped,
+        _ => ReceiveEnd::Failed(error),
+    }
+}
