@@ -1,0 +1,5 @@
+//! The opening handshake from outside: every refusal by name, both sides together, and tungstenite as the other.
+
+mod client;
+mod server;
+mod tungstenite_peer;
