@@ -67,15 +67,21 @@ fn visiting<T>(core: Core, action: impl FnOnce() -> T) -> io::Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::process::Stdio;
 
     use super::*;
 
+    /// Some core that the tests may run on.
+    pub(crate) fn some_core() -> Core {
+        let allowed = sched_getaffinity(None).unwrap();
+        Core((0..CpuSet::MAX_CPU).find(|&number| allowed.is_set(number)).unwrap())
+    }
+
     #[test]
     fn child_is_bound_to_the_core_and_the_parent_is_not() {
         let before = sched_getaffinity(None).unwrap();
-        let core = Core((0..CpuSet::MAX_CPU).find(|&number| before.is_set(number)).unwrap());
+        let core = some_core();
         let mut command = Command::new("grep");
         command.args(["Cpus_allowed_list", "/proc/self/status"]).stdout(Stdio::piped());
         let output = spawn_on(core, &mut command).unwrap().wait_with_output().unwrap();

@@ -28,7 +28,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct LoadTool<'a> {
     pub(crate) program: &'a Path,
     pub(crate) core: Core,
-    pub(crate) duration: Duration,
+    /// What each scenario's measured window is a multiple of.
+    pub(crate) unit: Duration,
     /// Where the tool writes its report; overwritten by each run.
     pub(crate) json: PathBuf,
 }
@@ -40,38 +41,40 @@ impl LoadTool<'_> {
         if self.json.exists() {
             fs::remove_file(&self.json).context("cannot remove the last report")?;
         }
+        let window = scenario.window(self.unit);
         let mut command = Command::new(self.program);
         command
-            .args(scenario.arguments(server.address, server.pid(), self.duration, &self.json))
+            .args(scenario.arguments(server.address, server.pid(), window, &self.json))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let (status, words) = self.wait(spawn_on(self.core, &mut command)?)?;
+        let (status, words) = wait(spawn_on(self.core, &mut command)?, window + OVERHEAD_MAX)?;
         match fs::read(&self.json) {
             Ok(bytes) => serde_json::from_slice(&bytes).context("the load tool's report cannot be read"),
             Err(_) => bail!("the load tool left no report ({status}): {}", last_line(&words)),
         }
     }
+}
 
-    fn wait(&self, mut child: Child) -> anyhow::Result<(ExitStatus, String)> {
-        let mut stderr = child.stderr.take().context("the load tool's stderr was taken twice")?;
-        let reader = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        let deadline = Instant::now() + self.duration + OVERHEAD_MAX;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok((status, reader.join().unwrap_or_default()));
-            }
-            if Instant::now() >= deadline {
-                child.kill()?;
-                child.wait()?;
-                bail!("the load tool did not end within {:?}", self.duration + OVERHEAD_MAX);
-            }
-            thread::sleep(POLL);
+/// How the load tool ended, and what it said on stderr.
+fn wait(mut child: Child, patience: Duration) -> anyhow::Result<(ExitStatus, String)> {
+    let mut stderr = child.stderr.take().context("the load tool's stderr was taken twice")?;
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stderr.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, reader.join().unwrap_or_default()));
         }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("the load tool did not end within {patience:?}");
+        }
+        thread::sleep(POLL);
     }
 }
 

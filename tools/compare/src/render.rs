@@ -3,30 +3,33 @@
 //! In:  a `Comparison`.
 //! Out: one table a scenario, columns aligned.
 //!
-//! A figure is shown as its median and, in parentheses, the lowest and highest of the rounds. What went wrong stands
-//! in the row it belongs to. Pure.
+//! A figure is shown as its median and, in parentheses, the lowest and highest of the rounds. What went wrong is
+//! counted in the row it belongs to, and failures are told in words below the table. Pure.
 
 use std::fmt::Write as _;
 
 use crate::contestant::HOLDFAST;
-use crate::scenario::Goal;
+use crate::scenario::{BROADCAST_WINDOW_FACTOR, Goal};
 use crate::summary::{Comparison, Faults, Row, ScenarioResult, Spread};
 
 /// The whole report.
 pub(crate) fn markdown(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
     let mut text = format!(
-        "Linux {}, {}, {} cores, {} GiB. {} rounds of {} s; median (lowest–highest); ratios to {} within a round.\n",
+        "Linux {}, {}, {} cores, {} GiB. {} rounds, {} s a run (broadcasts {} s); median \
+         (lowest–highest); ratios to {} within a round.\n",
         machine.kernel,
         machine.processor,
         machine.cores,
         machine.memory_gib,
         comparison.rounds,
         comparison.seconds_per_run,
+        comparison.seconds_per_run * u64::from(BROADCAST_WINDOW_FACTOR),
         comparison.baseline,
     );
     for result in &comparison.scenarios {
         let _ = write!(text, "\n### {}\n\n{}", result.scenario.title, table(result, comparison.baseline));
+        text.push_str(&failures(result));
         if let Some(line) = verdict(result) {
             let _ = writeln!(text, "\n{line}");
         }
@@ -83,24 +86,29 @@ fn missing() -> String {
 }
 
 fn faults(faults: &Faults) -> String {
-    let mut words: Vec<String> = [
+    let words: Vec<String> = [
         ("lost", faults.lost),
         ("repeated", faults.repeated),
         ("reordered", faults.reordered),
         ("corrupt", faults.corrupt),
-        ("bad runs:", u64::from(faults.bad_runs)),
+        ("bad runs", u64::from(faults.bad_runs)),
+        ("failures", faults.failures.len() as u64),
     ]
     .into_iter()
     .filter(|&(_, count)| count > 0)
-    .map(|(what, count)| format!("**{what} {count}**"))
+    .map(|(what, count)| format!("**{what}: {count}**"))
     .collect();
-    words.extend(faults.failures.iter().map(|failure| one_cell(failure)));
-    if words.is_empty() { "none".to_owned() } else { words.join("; ") }
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// A line break or a bar would end the table's row or cell.
-fn one_cell(words: &str) -> String {
-    words.replace('\n', " ").replace('|', "\\|")
+/// A list of what failed, to follow the table; empty where nothing did.
+fn failures(result: &ScenarioResult) -> String {
+    let lines = result.rows.iter().flat_map(|row| {
+        // A line break would end the list's item.
+        row.faults.failures.iter().map(|words| format!("- {}, {}\n", row.server, words.replace('\n', " ")))
+    });
+    let list: String = lines.collect();
+    if list.is_empty() { list } else { format!("\n{list}") }
 }
 
 /// A Markdown table whose columns line up in plain text, the first row its header.
@@ -137,7 +145,7 @@ mod tests {
         assert_eq!(
             markdown(&comparison(vec![result(&echo, &samples)])),
             "\
-Linux 6.1.0, Some CPU, 2 cores, 8 GiB. 5 rounds of 5 s; median (lowest–highest); ratios to gorilla within a round.
+Linux 6.1.0, Some CPU, 2 cores, 8 GiB. 5 rounds, 5 s a run (broadcasts 15 s); median (lowest–highest); ratios to gorilla within a round.
 
 ### Echo of 64 bytes, 64 busy of 1,000 connections
 
@@ -152,14 +160,17 @@ Holdfast's goal, at most 0.6 × gorilla's CPU: reached.
     }
 
     #[test]
-    fn lost_messages_and_failures_stand_in_the_row() {
+    fn lost_messages_and_failures_are_counted_in_the_row_and_told_below() {
         let broadcast = scenario("broadcast-10");
         let mut samples = [sample(&broadcast, HOLDFAST, 1, 4.0), sample(&broadcast, BASELINE, 1, 8.0)];
         samples[0].outcome.as_mut().unwrap().messages.lost = 12;
-        samples[1].outcome = Err("said a|b\nand ended".to_owned());
+        samples[1].outcome = Err("said nothing\nand ended".to_owned());
         let text = markdown(&comparison(vec![result(&broadcast, &samples)]));
-        assert!(text.contains("| **lost 12** "), "{text}");
-        assert!(text.contains(r"| round 1: said a\|b and ended |"), "{text}");
+        assert!(text.contains("| **lost: 12** "), "{text}");
+        assert!(
+            text.contains("| **failures: 1** |\n\n- gorilla, round 1: said nothing and ended\n"),
+            "{text}"
+        );
         assert!(text.contains("0.18 × gorilla's CPU: not measured."), "{text}");
     }
 

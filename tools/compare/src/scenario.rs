@@ -18,6 +18,13 @@ use crate::report::LoadReport;
 /// Broadcast messages a second, alone or ten at a time: 50,000 deliveries a second at 5,000 connections.
 const BROADCAST_MESSAGES_PER_S: u32 = 10;
 
+/// New connections a second, for every server: slow enough that no peer's accept queue overflows on its one core.
+const RAMP_PER_S: u32 = 4_000;
+
+/// A broadcast leaves the server idle most of the time, and its CPU time is read in steps of 10 ms: it is measured
+/// this many times as long as the rest.
+pub(crate) const BROADCAST_WINDOW_FACTOR: u32 = 3;
+
 /// One way to load a server.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Scenario {
@@ -123,12 +130,20 @@ impl Scenario {
         }
     }
 
+    /// How long a run is measured, where `unit` is asked for.
+    pub(crate) const fn window(&self, unit: Duration) -> Duration {
+        match self.load {
+            Load::Broadcast { .. } => unit.saturating_mul(BROADCAST_WINDOW_FACTOR),
+            Load::Echo { .. } | Load::Idle => unit,
+        }
+    }
+
     /// The command line of `holdfast-bench`.
     pub(crate) fn arguments(
         &self,
         server: SocketAddr,
         server_pid: u32,
-        duration: Duration,
+        window: Duration,
         json: &Path,
     ) -> Vec<OsString> {
         let (name, path, specific) = match self.load {
@@ -142,9 +157,10 @@ impl Scenario {
             Load::Idle => ("hold", "echo", String::new()),
         };
         let common = format!(
-            "{name} --target ws://{server}/{path} --connections {} --duration {}s --server-pid {server_pid}",
+            "{name} --target ws://{server}/{path} --connections {} --ramp {RAMP_PER_S}/s --duration {}s \
+             --server-pid {server_pid}",
             self.connections,
-            duration.as_secs(),
+            window.as_secs(),
         );
         let words = common.split_whitespace().chain(specific.split_whitespace()).map(OsString::from);
         words.chain(["--json".into(), json.into()]).collect()
@@ -158,7 +174,12 @@ mod tests {
     fn arguments(id: &str) -> String {
         let scenario = all().into_iter().find(|scenario| scenario.id == id).unwrap();
         let server = "127.0.0.1:9".parse().unwrap();
-        let words = scenario.arguments(server, 77, Duration::from_secs(5), Path::new("out dir/x.json"));
+        let words = scenario.arguments(
+            server,
+            77,
+            scenario.window(Duration::from_secs(5)),
+            Path::new("out dir/x.json"),
+        );
         words.join(" ".as_ref()).into_string().unwrap()
     }
 
@@ -166,13 +187,14 @@ mod tests {
     fn echo_is_a_closed_loop_over_the_busy_connections() {
         assert_eq!(
             arguments("echo-64"),
-            "echo --target ws://127.0.0.1:9/echo --connections 1000 --duration 5s --server-pid 77 --size 64 \
-             --busy 64 --closed-loop --json out dir/x.json"
+            "echo --target ws://127.0.0.1:9/echo --connections 1000 --ramp 4000/s --duration 5s --server-pid 77 \
+             --size 64 --busy 64 --closed-loop --json out dir/x.json"
         );
     }
 
     #[test]
-    fn both_broadcasts_ask_for_the_same_number_of_messages() {
+    fn both_broadcasts_ask_for_the_same_number_of_messages_and_are_measured_longer() {
+        assert!(arguments("broadcast-1").contains("--duration 15s "));
         assert!(arguments("broadcast-1").contains("--rate 10/s --burst 1 "));
         assert!(arguments("broadcast-10").contains("--rate 10/s --burst 10 "));
     }

@@ -104,11 +104,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::cores::tests::some_core;
 
     /// Any program serves as a contestant that never gets ready.
     fn start(program: &str) -> anyhow::Result<Server> {
         let contestant = Contestant { name: "program", program: PathBuf::from(program) };
-        Server::start(&contestant, "0".parse().unwrap(), Path::new("/dev/null"))
+        Server::start(&contestant, some_core(), Path::new("/dev/null"))
     }
 
     #[test]

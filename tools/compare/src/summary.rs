@@ -3,7 +3,7 @@
 //! In:  the samples of a tournament.
 //! Out: a `Comparison`: medians with their range, ratios to the baseline, and everything that went wrong.
 //!
-//! A ratio is taken within a round, where both servers ran minutes apart at most, and then the median of the ratios:
+//! A ratio is taken within a round, where both servers ran a minute or so apart, and then the median of the ratios:
 //! a machine that was slow in one round was slow for both. No figure is dropped, and a run with losses stays visible
 //! beside its figure. Pure: no process, no file, no clock.
 
@@ -20,6 +20,7 @@ use crate::tournament::{Sample, Tournament};
 pub(crate) struct Comparison {
     pub(crate) machine: Machine,
     pub(crate) rounds: u32,
+    /// Broadcasts take `BROADCAST_WINDOW_FACTOR` times as long.
     pub(crate) seconds_per_run: u64,
     pub(crate) baseline: &'static str,
     pub(crate) scenarios: Vec<ScenarioResult>,
@@ -82,7 +83,7 @@ impl Comparison {
         Self {
             machine,
             rounds: tournament.rounds,
-            seconds_per_run: tournament.duration.as_secs(),
+            seconds_per_run: tournament.unit.as_secs(),
             baseline: BASELINE,
             scenarios,
         }

@@ -24,8 +24,8 @@ pub(crate) struct Tournament {
     pub(crate) contestants: Vec<Contestant>,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) rounds: u32,
-    /// The measured window of each run.
-    pub(crate) duration: Duration,
+    /// The measured window of a run; some scenarios take a multiple of it.
+    pub(crate) unit: Duration,
     pub(crate) bench: PathBuf,
     pub(crate) server_core: Core,
     pub(crate) load_core: Core,
@@ -49,7 +49,7 @@ impl Tournament {
         let load = LoadTool {
             program: &self.bench,
             core: self.load_core,
-            duration: self.duration,
+            unit: self.unit,
             json: self.reports.join("compare-run.json"),
         };
         let turns = self.scenarios.len() * self.contestants.len() * self.rounds as usize;
