@@ -55,8 +55,8 @@ pub(super) struct Record {
     pub(super) is_dirty: bool,
     /// True exactly when a poll for room is in the kernel.
     pub(super) is_blocked: bool,
-    /// True exactly when it has been blocked since its queue was last empty.
-    pub(super) was_blocked: bool,
+    /// True exactly when not all that was queued went out in one turn, and the queue has not been empty since.
+    pub(super) was_behind: bool,
     /// True exactly when the descriptor's close has been asked for.
     pub(super) is_close_pushed: bool,
     /// True exactly when the descriptor was given out by the table, not by the kernel.
@@ -78,7 +78,7 @@ impl Record {
             has_ended: false,
             is_dirty: false,
             is_blocked: false,
-            was_blocked: false,
+            was_behind: false,
             is_close_pushed: false,
             is_from_table: false,
         }

@@ -13,6 +13,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{CloseWhen, Ended, Event, Sockets};
 use crate::kernel::{Errno, Kernel, Op, Socket};
 
+/// Up to here the rest of a short write is copied out of the buffer that it shares with others.
+const COPIED_REST_BYTES_MAX: usize = 4096;
+
 /// What waits to be written. Owns no memory of its own while there is at most one piece.
 #[derive(Debug, Default)]
 pub(super) enum Queue {
@@ -119,8 +122,8 @@ impl<K: Kernel> Sockets<K> {
                 record.queued_bytes -= u32::try_from(bytes.len()).expect("it was counted in a u32");
                 self.statistics.writes += 1;
                 self.statistics.written_bytes += bytes.len() as u64;
-                let has_more_to_do =
-                    !record.queue.is_empty() || record.was_blocked || record.closing.is_some();
+                record.was_behind |= !record.queue.is_empty();
+                let has_more_to_do = record.was_behind || record.closing.is_some();
                 self.kernel.push(Op::Send(socket, bytes));
                 if has_more_to_do {
                     self.flushing.push(socket);
@@ -147,8 +150,8 @@ impl<K: Kernel> Sockets<K> {
                 }
                 continue;
             }
-            if record.was_blocked {
-                record.was_blocked = false;
+            if record.was_behind {
+                record.was_behind = false;
                 if record.closing.is_none() {
                     events.push(Event::Drained(socket));
                 }
@@ -183,9 +186,11 @@ impl<K: Kernel> Sockets<K> {
         }
         record.queued_bytes =
             record.queued_bytes.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+        // It may wait long: a copy, so that it does not keep the buffer of a whole turn alive.
+        let rest = if rest.len() <= COPIED_REST_BYTES_MAX { Bytes::copy_from_slice(&rest) } else { rest };
         record.queue.push_front(rest);
         record.is_blocked = true;
-        record.was_blocked = true;
+        record.was_behind = true;
         self.kernel.push(Op::PollWritable(socket));
     }
 
