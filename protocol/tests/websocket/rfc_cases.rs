@@ -78,7 +78,7 @@ fn a_payload_in_one_piece_after_its_header_lies_in_the_input_too() {
     assert!(!decoder.is_idle());
     match decoder.next(&config(Role::Server), &mut payload) {
         Ok(Some(Event::Message(message))) => {
-            assert!(matches!(message.payload, Payload::Borrowed(bytes) if bytes == b"Hello"))
+            assert!(matches!(message.payload, Payload::Borrowed(bytes) if bytes == b"Hello"));
         }
         other => panic!("{other:?}"),
     }
