@@ -126,9 +126,11 @@ pub fn check_response<'o>(
     Ok(Some((Accepted { subprotocol }, head_bytes)))
 }
 
+/// The excerpt is for a terminal or a log: control characters become spaces.
 fn refused(status: u16, body: &[u8]) -> HandshakeError {
     let excerpt = String::from_utf8_lossy(&body[..body.len().min(BODY_EXCERPT_BYTES_MAX)]);
-    HandshakeError::Refused { status, body_excerpt: excerpt.trim().to_owned() }
+    let body_excerpt = excerpt.trim().replace(char::is_control, " ");
+    HandshakeError::Refused { status, body_excerpt }
 }
 
 /// Items 2 to 4.

@@ -1,7 +1,7 @@
 //! The client's side: the request it writes, and each check of the answer (RFC 6455 §4.1), one fault at a time.
 
 use bytes::BytesMut;
-use holdfast_protocol::http::{HeadLimits, RequestHead};
+use holdfast_protocol::http::{HeadLimits, Refusal, RequestHead};
 use holdfast_protocol::websocket::handshake_client::{
     Accepted, ClientRequest, HandshakeError, RESPONSE_HEAD_BYTES_MAX, check_response,
 };
@@ -65,6 +65,39 @@ fn another_status_is_told_with_the_beginning_of_its_body() {
     let refused = error(answer);
     assert_eq!(refused, HandshakeError::Refused { status: 503, body_excerpt: "no capacity".into() });
     assert_eq!(refused.to_string(), "the server answered 503 instead of 101: no capacity");
+}
+
+#[test]
+fn control_characters_of_a_body_do_not_reach_the_terminal() {
+    let refused = error("HTTP/1.1 500 Oops\r\n\r\na\x1b[2Jb");
+    assert_eq!(refused, HandshakeError::Refused { status: 500, body_excerpt: "a [2Jb".into() });
+}
+
+#[test]
+fn every_refusal_of_our_server_is_an_answer_that_our_client_reads() {
+    let refusals = [
+        Refusal::TlsOnPlainPort,
+        Refusal::HttpVersionUnknown,
+        Refusal::HeadTooLong { bytes_max: 8192 },
+        Refusal::TooManyHeaders { headers_max: 64 },
+        Refusal::MethodNotGet,
+        Refusal::HostMissing,
+        Refusal::UpgradeMissing,
+        Refusal::KeyMalformed,
+        Refusal::VersionUnsupported,
+        Refusal::BodyForbidden,
+        Refusal::OriginForbidden,
+        Refusal::NotFound,
+        Refusal::HeadTimeout,
+        Refusal::TooManyRequests { retry_after_s: 1 },
+        Refusal::Unavailable { retry_after_s: 1 },
+    ];
+    for refusal in refusals {
+        let answer = refusal.response();
+        let expected =
+            HandshakeError::Refused { status: refusal.status().code(), body_excerpt: refusal.to_string() };
+        assert_eq!(check_response(&answer, &KEY, &[]), Err(expected));
+    }
 }
 
 #[test]
