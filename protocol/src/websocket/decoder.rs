@@ -41,9 +41,12 @@ pub enum Event<'i> {
 /// The place of one peer in its stream; a pointer wide.
 ///
 /// ```text
-///            ┌─ whole frame, event ─┐      piece of a header,          last piece,
-///            ▼                      │      payload or message          event
-///   start ─ idle ───────────────────┴──▶ holding an assembly ──▶ ... ──▶ idle
+///   whole frame, event         more pieces; events of control frames between fragments
+///       ┌──────┐                  ┌──────┐
+///       │      ▼  a piece         │      ▼
+///       └──── idle ───────────▶ holding an assembly
+///              ▲                  │
+///              └── the last piece ┘
 /// ```
 ///
 /// After an error the stream has no meaning: feed no more of it.
