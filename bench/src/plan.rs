@@ -1,0 +1,326 @@
+//! Plan: the flags, checked against each other.
+//!
+//! In:  raw flags of `cli`.
+//! Out: a plan that can be carried out, or the sentence that says why it cannot.
+//!
+//! After this file nothing asks whether a number makes sense.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{BroadcastArgs, ChurnArgs, Command, CommonArgs, EchoArgs, HoldArgs, Protocol, StormArgs};
+use crate::message::{PUBLISHERS_MAX, SIZE_MIN};
+use crate::source::Sources;
+use crate::target::Target;
+use crate::units::nanos;
+
+/// The largest message: what a default server refuses anyhow, and a pool of buffers can still hold.
+pub const SIZE_MAX: usize = 16 << 20;
+const THREADS_MAX: u32 = 256;
+const BURST_MAX: u32 = 65_536;
+/// Broadcast keeps four bytes for each connection and publisher: this many are 1 GiB.
+const STREAMS_MAX: u64 = 1 << 28;
+
+/// What is to be done with the server.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which scenario, with what only it needs.
+    pub scenario: Scenario,
+    /// The server.
+    pub target: Target,
+    /// Connections to hold open; in `churn` the most that are open at a time.
+    pub connections: u32,
+    /// New connections a second.
+    pub ramp_per_s: f64,
+    /// How long the measured part lasts (`storm`: may last at most).
+    pub duration_ns: u64,
+    /// Bytes in a message.
+    pub size: usize,
+    /// True exactly when messages go in text frames.
+    pub text: bool,
+    /// Worker threads.
+    pub threads: u32,
+    /// Cores to pin them to in turn; empty: not pinned.
+    pub cores: Vec<usize>,
+    /// Where connections come from.
+    pub sources: Sources,
+    /// For the contents of messages.
+    pub seed: u64,
+    /// How long a handshake may take.
+    pub connect_timeout_ns: u64,
+    /// How long messages may be late after the last was sent.
+    pub drain_timeout_ns: u64,
+    /// The server's processes; may be none.
+    pub server_pids: Vec<u32>,
+    /// What to write.
+    pub outputs: Outputs,
+}
+
+/// Where the results go.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// Results as JSON.
+    pub json: Option<PathBuf>,
+    /// Latency percentiles as text.
+    pub hgrm: Option<PathBuf>,
+    /// The report as a page.
+    pub html: Option<PathBuf>,
+    /// True exactly when neither progress nor table is wanted.
+    pub quiet: bool,
+}
+
+/// A scenario and what only it needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scenario {
+    /// Keep connections open.
+    Hold,
+    /// Send on the first `busy` connections, each message comes back.
+    Echo {
+        /// How many connections talk.
+        busy: u32,
+        /// Messages a second in all; none: the next when the last came back.
+        rate_per_s: Option<f64>,
+    },
+    /// Publish on the first `publishers` connections, each message goes to all.
+    Broadcast {
+        /// How many connections publish, in turn.
+        publishers: u32,
+        /// Messages a second in all.
+        rate_per_s: f64,
+        /// Messages in one write.
+        burst: u32,
+        /// True exactly when the server does not send a message to its publisher.
+        sender_excluded: bool,
+    },
+    /// Connect and leave.
+    Churn {
+        /// Arrivals a second.
+        rate_per_s: f64,
+        /// Arrivals in all; none: as many as fit the duration.
+        total: Option<u32>,
+        /// True exactly when each sends a message and waits for its echo.
+        echo: bool,
+    },
+    /// All drop, all come back.
+    Storm,
+}
+
+impl Scenario {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Echo { .. } => "echo",
+            Self::Broadcast { .. } => "broadcast",
+            Self::Churn { .. } => "churn",
+            Self::Storm => "storm",
+        }
+    }
+}
+
+impl Plan {
+    /// Checks the flags against each other, and looks up the target's host.
+    ///
+    /// # Errors
+    /// A sentence that names the flag and what it may be.
+    pub fn new(command: Command) -> Result<Self, String> {
+        match command {
+            Command::Hold(HoldArgs { common, duration }) => {
+                Self::common(common, Scenario::Hold, duration, SIZE_MIN)
+            }
+            Command::Echo(args) => Self::echo(args),
+            Command::Broadcast(args) => Self::broadcast(args),
+            Command::Churn(args) => Self::churn(args),
+            Command::Storm(StormArgs { common, duration }) => {
+                Self::common(common, Scenario::Storm, duration, SIZE_MIN)
+            }
+        }
+    }
+
+    fn echo(args: EchoArgs) -> Result<Self, String> {
+        let connections = args.common.connections;
+        let busy = args.busy.unwrap_or(connections);
+        if busy == 0 || busy > connections {
+            return Err(format!("--busy is {busy}: it is from 1 to --connections ({connections})"));
+        }
+        let rate_per_s = (!args.closed_loop).then_some(args.rate);
+        Self::common(args.common, Scenario::Echo { busy, rate_per_s }, args.duration, args.size)
+    }
+
+    fn broadcast(args: BroadcastArgs) -> Result<Self, String> {
+        let BroadcastArgs { publishers, burst, sender_excluded, .. } = args;
+        let connections = args.common.connections;
+        if publishers == 0 || publishers > connections {
+            return Err(format!(
+                "--publishers is {publishers}: it is from 1 to --connections ({connections})"
+            ));
+        }
+        if u64::from(publishers) * u64::from(connections) > STREAMS_MAX {
+            return Err(format!(
+                "{publishers} publishers to {connections} connections are too many streams to check \
+                 (at most {STREAMS_MAX}): use fewer --publishers"
+            ));
+        }
+        if burst == 0 || burst > BURST_MAX {
+            return Err(format!("--burst is {burst}: it is from 1 to {BURST_MAX}"));
+        }
+        if sender_excluded && connections < 2 {
+            return Err(
+                "with --sender-excluded, --connections is at least 2: nobody would receive".to_owned()
+            );
+        }
+        let scenario = Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded };
+        Self::common(args.common, scenario, args.duration, args.size)
+    }
+
+    fn churn(args: ChurnArgs) -> Result<Self, String> {
+        if args.total == Some(0) {
+            return Err("--total is at least 1".to_owned());
+        }
+        let scenario = Scenario::Churn { rate_per_s: args.rate, total: args.total, echo: !args.no_echo };
+        Self::common(args.common, scenario, args.duration, args.size)
+    }
+
+    fn common(args: CommonArgs, scenario: Scenario, duration: Duration, size: usize) -> Result<Self, String> {
+        if args.protocol != Protocol::Raw {
+            return Err(
+                "--protocol knows only raw in this version: the Centrifuge protocols are not yet in it"
+                    .into(),
+            );
+        }
+        if args.connections == 0 || args.connections > PUBLISHERS_MAX {
+            return Err(format!("--connections is {}: it is from 1 to {PUBLISHERS_MAX}", args.connections));
+        }
+        if size < SIZE_MIN {
+            return Err(format!(
+                "--size is {size}: it is at least {SIZE_MIN}, since every message carries its publisher, sequence \
+                 number, intended start and a checksum"
+            ));
+        }
+        if size > SIZE_MAX {
+            return Err(format!("--size is {size}: it is at most {SIZE_MAX}"));
+        }
+        if duration.is_zero() {
+            return Err("--duration is above zero".to_owned());
+        }
+        let cores = args.cores.as_deref().map_or_else(|| Ok(Vec::new()), parse_cores)?;
+        let threads = args.threads.unwrap_or_else(|| default_threads(&cores));
+        if threads == 0 || threads > THREADS_MAX {
+            return Err(format!("--threads is {threads}: it is from 1 to {THREADS_MAX}"));
+        }
+        let target = Target::resolve(&args.target, args.connect_to)?;
+        let sources = Sources::new(args.source, target.address.ip(), args.seed)?;
+        let outputs = Outputs { json: args.json, hgrm: args.hgrm, html: args.html, quiet: args.quiet };
+        Ok(Self {
+            scenario,
+            target,
+            connections: args.connections,
+            ramp_per_s: args.ramp,
+            duration_ns: nanos(duration),
+            size,
+            text: args.text,
+            // A thread without a connection would only cost.
+            threads: threads.min(args.connections),
+            cores,
+            sources,
+            seed: args.seed,
+            connect_timeout_ns: nanos(args.connect_timeout),
+            drain_timeout_ns: nanos(args.drain_timeout),
+            server_pids: args.server_pid,
+            outputs,
+        })
+    }
+
+    /// How many of `total` things fall to thread `thread` when they are dealt in turn.
+    pub fn share(&self, total: u32, thread: u32) -> u32 {
+        total / self.threads + u32::from(thread < total % self.threads)
+    }
+}
+
+fn default_threads(cores: &[usize]) -> u32 {
+    let available = if cores.is_empty() {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    } else {
+        cores.len()
+    };
+    u32::try_from(available).unwrap_or(THREADS_MAX).min(THREADS_MAX)
+}
+
+/// Reads `"0,2-3"`.
+fn parse_cores(list: &str) -> Result<Vec<usize>, String> {
+    let wrong = || format!("--cores is {list:?}: it is a list such as \"0,2-3\"");
+    let mut cores = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.trim().parse().map_err(|_| wrong())?;
+        let last: usize = last.trim().parse().map_err(|_| wrong())?;
+        // 1,024 is the size of the kernel's usual CPU set.
+        if first > last || last >= 1024 {
+            return Err(wrong());
+        }
+        cores.extend(first..=last);
+    }
+    Ok(cores)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = std::iter::once("holdfast-bench").chain(line.split_whitespace());
+        Plan::new(Cli::try_parse_from(words).map_err(|error| error.to_string())?.command)
+    }
+
+    #[test]
+    fn a_plain_line_becomes_a_plan_with_the_documented_defaults() {
+        let plan =
+            plan("echo --target ws://127.0.0.1:1/echo --connections 1k --threads 2").expect("a good line");
+        assert_eq!(plan.scenario, Scenario::Echo { busy: 1000, rate_per_s: Some(1000.0) });
+        assert_eq!((plan.connections, plan.size, plan.duration_ns), (1000, 64, 10_000_000_000));
+    }
+
+    #[test]
+    fn a_closed_loop_has_no_rate() {
+        let plan = plan("echo --target ws://127.0.0.1:1/ -n 10 --busy 4 --closed-loop").expect("a good line");
+        assert_eq!(plan.scenario, Scenario::Echo { busy: 4, rate_per_s: None });
+    }
+
+    #[test]
+    fn every_refusal_names_the_flag_and_says_what_is_allowed() {
+        for (line, reason) in [
+            ("echo -n 10 --size 27", "at least 28, since every message carries"),
+            ("echo -n 10 --size 1GiB", "at most"),
+            ("echo -n 10 --busy 11", "--busy is 11: it is from 1 to --connections (10)"),
+            ("hold -n 0", "--connections is 0"),
+            ("echo -n 10 --threads 0", "--threads is 0"),
+            ("echo -n 10 --cores 3-1", "--cores is \"3-1\""),
+            ("broadcast -n 10 --publishers 0", "--publishers is 0"),
+            ("broadcast -n 1M --publishers 1k", "too many streams"),
+            ("broadcast -n 1 --sender-excluded", "nobody would receive"),
+            ("broadcast -n 10 --burst 0", "--burst is 0"),
+            ("churn -n 10 --total 0", "--total is at least 1"),
+            ("hold -n 10 --duration 0s", "--duration is above zero"),
+            ("hold -n 10 --protocol centrifuge-json", "not yet in"),
+            ("hold -n 10 --source ::1", "different families"),
+        ] {
+            let refusal = plan(&format!("{line} --target ws://127.0.0.1:1/")).expect_err(line);
+            assert!(refusal.contains(reason), "{line}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn shares_of_all_threads_make_up_the_total() {
+        let plan = plan("hold -n 10 --threads 4 --target ws://127.0.0.1:1/").expect("a good line");
+        let shares: Vec<_> = (0..4).map(|thread| plan.share(10, thread)).collect();
+        assert_eq!(shares, [3, 3, 2, 2]);
+    }
+
+    #[test]
+    fn cores_are_a_list_of_numbers_and_ranges() {
+        assert_eq!(parse_cores("0,2-3"), Ok(vec![0, 2, 3]));
+    }
+}
