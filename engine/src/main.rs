@@ -1,4 +1,71 @@
-//! The `holdfast` command.
+//! The `holdfast` command: dispatch, exit codes, and who prints where.
+//!
+//! In:  the command line and the environment.
+//! Out: exit code 0 (done), 1 (refused or failed; standard error says why), 2 (wrong command line).
+//!
+//! What a command prints as its answer goes to standard output; all else goes to standard error.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use clap::Parser;
+use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve};
+use holdfast::config::{self, Config, Flags, Loaded, Problems};
+use holdfast::doctor::{self, Findings, Plan};
+use std::io::{IsTerminal, Write, stdout};
+use std::process::ExitCode;
+use std::{env, io};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => run_daemon(&serve),
+        Command::Doctor(doctor) => examine(&doctor),
+        Command::Config(ConfigCommand::Check(file)) => check(&file),
+        Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
+        Command::Config(ConfigCommand::Doc) => print(&config::reference_markdown()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("holdfast: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Refuses before anything is opened: a wrong configuration first, then a machine that cannot serve.
+fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
+    let config = Config::load(serve.file.path.as_deref(), env::vars_os(), &serve.flags())?;
+    doctor::raise_descriptor_limit();
+    if let Err(failed) = doctor::essentials(&config) {
+        let lines = failed.iter().map(|check| doctor::line(check, false)).collect::<String>();
+        anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
+    }
+    anyhow::bail!("the engine for {} is not part of this build", config.listen)
+}
+
+fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.file.path.as_deref(), env::vars_os(), &Flags::default())?;
+    let plan = Plan::new(&config, args.profile, args.connections);
+    let checks = doctor::judge(&Findings::gather(plan.profile), &plan);
+    if args.json {
+        print(&doctor::json(&checks, &plan))?;
+    } else {
+        // https://no-color.org: set and not empty means no colors.
+        let colors = stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        print(&doctor::text(&checks, &plan, colors))?;
+    }
+    Ok(if doctor::can_serve(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let loaded: Result<Loaded, Problems> =
+        Loaded::read(file.path.as_deref(), env::vars_os(), &Flags::default(), &config::usable_cpus());
+    print(&loaded?.in_force())
+}
+
+/// A reader that has gone away (`| head`) is not an error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

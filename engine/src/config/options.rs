@@ -85,9 +85,10 @@ section! {
         "shards" => pub(super) shards: u32 = integer(0, 0, 1024).flag("--shards");
         /// Rings for each shard. The descriptor table of a ring holds at most RLIMIT_NOFILE entries, so a small limit
         /// needs several. 0 means as many as `client.connection_limit` and RLIMIT_NOFILE call for.
-        /// Worst case: 0.3 MB for each ring and shard, and its receive buffers.
+        /// Worst case: for each ring its queues (`engine.submission_entries`) and 8 bytes for each entry of its table.
         "lanes" => pub lanes: u32 = integer(0, 0, 256);
-        /// Receive buffers of each shard. Only connections that have bytes to read use one, for one turn.
+        /// Receive buffers of each shard, shared out among its rings. Only connections that have bytes to read use
+        /// one, for one turn.
         /// Worst case: this × `engine.receive_buffer_size` for each shard: 4 MiB.
         "receive_buffers" => pub receive_buffers: u32
             = integer(1024, 16, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
@@ -95,7 +96,7 @@ section! {
         /// Worst case: see `engine.receive_buffers`.
         "receive_buffer_size" => pub receive_buffer_bytes: u32 = size("4KiB", "512B", "64KiB");
         /// Entries in a ring's submission queue: how many operations go to the kernel at once.
-        /// Worst case: 68 bytes an entry, and 64 for the completion queue's entries: 0.13 MB a ring.
+        /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32
             = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
         /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;

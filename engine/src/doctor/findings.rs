@@ -1,0 +1,189 @@
+//! Findings: what this machine has, before anyone judges it.
+//!
+//! In:  `/proc`, `/sys/fs/cgroup`, and a small io_uring made for the question.
+//! Out: plain values, so that tests can make up any machine.
+//!
+//! Nothing is changed on the machine, and nothing is judged.
+
+use super::Profile;
+use holdfast_ring::SetupError;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// The kernel's release: `6.18.44-generic`.
+    pub kernel: String,
+    /// Whether a ring can be had.
+    pub io_uring: IoUring,
+    /// RLIMIT_NOFILE, in descriptors.
+    pub nofile: Limit,
+    /// RLIMIT_MEMLOCK, in bytes.
+    pub memlock: Limit,
+    /// Memory that can be had without swapping (MemAvailable), in bytes; `None` when unknown.
+    pub memory_available_bytes: Option<u64>,
+    /// What the control group leaves; `None` when it sets no limit.
+    pub cgroup: Option<Cgroup>,
+    /// Running values of the profile's keys; absent keys are missing.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// Whether a ring can be had.
+#[derive(Debug, Clone)]
+pub enum IoUring {
+    /// Yes, with these features.
+    Works(String),
+    /// `kernel.io_uring_disabled` has this value.
+    Disabled(u8),
+    /// The system call is refused: a seccomp filter of a container or a service manager.
+    Forbidden,
+    /// The kernel has none, or one that is too old; its answer.
+    TooOld(String),
+    /// Something else; the kernel's answer.
+    Failed(String),
+}
+
+/// A resource limit; `u64::MAX` is "unlimited".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What holds now.
+    pub soft: u64,
+    /// How far a process may raise it by itself.
+    pub hard: u64,
+}
+
+/// The tightest memory limit of the control groups that this process is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The limit, in bytes.
+    pub limit_bytes: u64,
+    /// Memory in use that cannot be reclaimed easily, in bytes.
+    pub used_bytes: u64,
+}
+
+impl Findings {
+    /// Looks at this machine, with the running values of `profile`'s keys.
+    pub fn gather(profile: Profile) -> Self {
+        let keys = profile.settings().into_iter().map(|setting| setting.key);
+        let sysctls = keys.filter_map(|key| sysctl(&key).map(|value| (key, value))).collect();
+        Self { sysctls, ..Self::gather_essentials() }
+    }
+
+    /// The part that `serve` looks at when it starts: all but the profile's keys.
+    pub fn gather_essentials() -> Self {
+        let probe = holdfast_ring::probe();
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        Self {
+            kernel: probe.kernel,
+            io_uring: probe.setup.map_or_else(IoUring::from, |features| IoUring::Works(features.to_string())),
+            nofile: limit(&limits, "Max open files"),
+            memlock: limit(&limits, "Max locked memory"),
+            memory_available_bytes: memory.and_then(first_number).map(|kib| kib * 1024),
+            cgroup: cgroup(),
+            sysctls: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<SetupError> for IoUring {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::TooOld(answer) => Self::TooOld(answer.to_string()),
+            SetupError::Disabled(value) => Self::Disabled(value),
+            SetupError::Forbidden => Self::Forbidden,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// The running value of a sysctl key, or `None` where there is no such key (or it cannot be read).
+pub fn sysctl(key: &str) -> Option<String> {
+    let value = fs::read_to_string(Path::new("/proc/sys").join(key.replace('.', "/"))).ok()?;
+    Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// A line of `/proc/self/limits`, proc_pid_limits(5). What cannot be read counts as no room at all.
+fn limit(limits: &str, name: &str) -> Limit {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let mut values = line.split_whitespace().map(|value| match value {
+        "unlimited" => u64::MAX,
+        number => number.parse().unwrap_or(0),
+    });
+    Limit { soft: values.next().unwrap_or(0), hard: values.next().unwrap_or(0) }
+}
+
+/// The tightest limit on the way from this process's group to the root, in either version of cgroups(7).
+fn cgroup() -> Option<Cgroup> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut tightest: Option<Cgroup> = None;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let path = Path::new(path.trim_start_matches('/'));
+        let (root, names) = match controllers {
+            "" => ("/sys/fs/cgroup", ["memory.max", "memory.current", "inactive_file"]),
+            _ if controllers.split(',').any(|name| name == "memory") => (
+                "/sys/fs/cgroup/memory",
+                ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"],
+            ),
+            _ => continue,
+        };
+        for group in path.ancestors() {
+            let found = limited(&Path::new(root).join(group), names);
+            if found.is_some_and(|found| tightest.is_none_or(|least| found.free_bytes() < least.free_bytes()))
+            {
+                tightest = found;
+            }
+        }
+    }
+    tightest
+}
+
+impl Cgroup {
+    /// What the group may still take, in bytes.
+    pub const fn free_bytes(self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
+fn limited(group: &Path, [limit, usage, reclaimable]: [&str; 3]) -> Option<Cgroup> {
+    let read = |name: &str| fs::read_to_string(PathBuf::from(group).join(name)).ok();
+    // "max" in version 2, a number near i64::MAX in version 1: no limit.
+    let limit_bytes = read(limit)?.trim().parse::<u64>().ok().filter(|limit| *limit < 1 << 60)?;
+    let usage = read(usage).as_deref().and_then(first_number).unwrap_or(0);
+    let stat = read("memory.stat").unwrap_or_default();
+    let cache = stat.lines().find_map(|line| line.strip_prefix(reclaimable)).and_then(first_number);
+    Some(Cgroup { limit_bytes, used_bytes: usage.saturating_sub(cache.unwrap_or(0)) })
+}
+
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_from_their_own_line() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
+                    Max locked memory         8388608              unlimited            bytes\n\
+                    Max open files            1024                 20000                files\n";
+        assert_eq!(limit(text, "Max open files"), Limit { soft: 1024, hard: 20_000 });
+        assert_eq!(limit(text, "Max locked memory"), Limit { soft: 8_388_608, hard: u64::MAX });
+        assert_eq!(limit("", "Max open files"), Limit { soft: 0, hard: 0 });
+    }
+
+    #[test]
+    fn this_machine_has_a_kernel_limits_and_memory() {
+        let findings = Findings::gather(Profile::TenThousand);
+        assert!(!findings.kernel.is_empty());
+        assert!(findings.nofile.soft > 0 && findings.nofile.hard >= findings.nofile.soft);
+        assert!(findings.memory_available_bytes.unwrap() > 0);
+        assert!(findings.sysctls.contains_key("net.core.somaxconn"));
+    }
+}

@@ -1,0 +1,115 @@
+//! `holdfast config`, and how `serve` refuses a wrong configuration, as an operator sees it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, id};
+use std::{env, fs, str};
+
+fn holdfast(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("HOLDFAST_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).envs(variables.iter().copied()).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("output is UTF-8")
+}
+
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, content: &str) -> Self {
+        let path = env::temp_dir().join(format!("holdfast-{}-{name}", id()));
+        fs::write(&path, content).expect("the temporary folder can be written");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a UTF-8 path")
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_committed_reference_page_is_what_the_definitions_say() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let committed = fs::read_to_string(&page).unwrap_or_default();
+    let generated = holdfast(&["config", "doc"], &[]);
+    assert!(generated.status.success());
+    assert!(
+        committed == text(&generated.stdout),
+        "docs/configuration.md is stale; renew it: cargo run -p holdfast -- config doc > docs/configuration.md"
+    );
+}
+
+#[test]
+fn the_default_file_passes_its_own_check() {
+    let default = holdfast(&["config", "default"], &[]);
+    let file = TempFile::new("default.toml", text(&default.stdout));
+    let check = holdfast(&["config", "check", "--config", file.path()], &[]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).contains("client.ping_interval = \"25s\""), "{}", text(&check.stdout));
+}
+
+#[test]
+fn check_prints_what_is_in_force_and_from_where() {
+    let file = TempFile::new("in-force.yaml", "client: {ping_interval: 30s}\n");
+    let check =
+        holdfast(&["config", "check"], &[("HOLDFAST_CONFIG", file.path()), ("HOLDFAST_LOG_LEVEL", "warn")]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    let line =
+        |start: &str| text(&check.stdout).lines().find(|line| line.starts_with(start)).unwrap_or_default();
+    assert!(line("client.ping_interval = \"30s\"").ends_with(&format!("# file {}", file.path())));
+    assert!(line("log.level = \"warn\"").ends_with("# environment HOLDFAST_LOG_LEVEL"));
+    assert!(line("http_server.port = 8000").ends_with("# default"));
+}
+
+#[test]
+fn check_prints_every_error_and_exits_with_1() {
+    let file = TempFile::new("wrong.json", r#"{"client": {"ping_intervall": "5s", "pong_timeout": 8}}"#);
+    let check = holdfast(&["config", "check", "--config", file.path()], &[("HOLDFAST_LOG_LEVEL", "loud")]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(check.stdout.is_empty());
+    let errors = text(&check.stderr);
+    for part in [
+        "3 errors",
+        "client.ping_intervall (file ",
+        "did you mean client.ping_interval?",
+        "client.pong_timeout (file ",
+        "found the number 8",
+        "\"8s\"",
+        "log.level (environment HOLDFAST_LOG_LEVEL): found \"loud\"; allowed: trace, debug, info, warn, error, none",
+    ] {
+        assert!(errors.contains(part), "{part:?} is not in: {errors}");
+    }
+}
+
+#[test]
+fn serve_refuses_a_wrong_configuration_before_it_opens_anything() {
+    let served = holdfast(&["serve", "--shards", "1000"], &[("HOLDFAST_CLIENT_PING", "5s")]);
+    assert_eq!(served.status.code(), Some(1));
+    assert!(text(&served.stderr).contains("environment HOLDFAST_CLIENT_PING: no such option"));
+    assert!(text(&served.stderr).contains("1000 shards"), "{}", text(&served.stderr));
+    assert!(served.stdout.is_empty());
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2_and_version_and_help_with_0() {
+    assert_eq!(holdfast(&["serve", "--listen", "nowhere"], &[]).status.code(), Some(2));
+    assert_eq!(holdfast(&["serve", "--cores", "0", "--shards", "1"], &[]).status.code(), Some(2));
+    let version = holdfast(&["--version"], &[]);
+    assert_eq!(text(&version.stdout), concat!("holdfast ", env!("CARGO_PKG_VERSION"), "\n"));
+    let help = holdfast(&["serve", "--help"], &[]);
+    for flag in ["--config", "--listen", "--control", "--cores", "--shards", "0.0.0.0:8000", "127.0.0.1:9000"]
+    {
+        assert!(text(&help.stdout).contains(flag), "{flag}");
+    }
+}
