@@ -1,6 +1,24 @@
 //! The daemon as a library: everything that `holdfast serve` does.
+//!
+//! The road of a byte: the ring crate → [`shard`] → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
+//! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
+//! `metrics`, `control` (HTTP for operators), [`config`], [`doctor`], and [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod doctor;
+pub mod log;
+
+mod clock;
+mod conn;
+mod control;
+mod fanout;
+mod hub;
+mod intake;
+mod metrics;
+mod peers;
+mod session;
+mod shard;
+mod wheel;

@@ -10,6 +10,7 @@ use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve};
 use holdfast::config::{self, Config, Flags, Loaded, Problems};
 use holdfast::doctor::{self, Findings, Plan};
+use holdfast::{daemon, log};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::{env, io};
@@ -39,7 +40,9 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
         let lines = failed.iter().map(|check| doctor::line(check, false)).collect::<String>();
         anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
     }
-    anyhow::bail!("the engine for {} is not part of this build", config.listen)
+    log::start(&config.log);
+    daemon::run(&config)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {

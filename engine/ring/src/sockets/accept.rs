@@ -64,6 +64,10 @@ impl Acceptor {
         self.lanes[lane].open = self.lanes[lane].open.saturating_sub(1);
     }
 
+    pub(super) fn is_listening(&self) -> bool {
+        self.listening
+    }
+
     pub(super) fn is_accepting(&self) -> bool {
         self.wanted && self.lanes.iter().any(|lane| self.free(lane) > 0)
     }

@@ -162,6 +162,12 @@ impl<K: Kernel> Sockets<K> {
         self.acceptor.stop();
     }
 
+    /// True exactly when the listening socket is open.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.acceptor.is_listening()
+    }
+
     /// True exactly when connections that ask can be taken: a descriptor is free and listening has not been stopped.
     #[must_use]
     pub fn is_accepting(&self) -> bool {

@@ -1,0 +1,165 @@
+//! Conn: what the daemon keeps for each connection.
+//!
+//! In:  nothing; `intake`, `read`, `heartbeat` and the sessions work on it.
+//! Out: nothing.
+//!
+//! An idle connection owns no buffer: what is boxed here is there only while a request or a message has come in part.
+//! Worst case a connection: the request head's limit before the handshake, twice the message limit after it, and the
+//! send queue's limit.
+
+mod heartbeat;
+mod read;
+mod write;
+
+use bytes::BytesMut;
+use holdfast_protocol::websocket::Decoder;
+use holdfast_ring::Socket;
+
+use crate::{clock::Tick, metrics::CloseReason};
+
+/// Where a connection is in its life.
+///
+/// ```text
+/// accepted ─> Head ── upgrade ──────> Open ── close frame came ──> Leaving ──┐
+///              │                       │ we close                      ^     │
+///              │ refused               v                               │     │ flushed
+///              v                    Closing ── close frame came ───────┘     │ or deadline
+///          Lingering <── protocol error                                      v
+///              └─────────── end of stream, deadline ──────────────────────> gone
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The request is coming. Deadline: the handshake's.
+    Head,
+    /// Messages go to and fro. Deadline: the next ping, or the pong's.
+    Open,
+    /// We have sent a close frame and wait for the peer's. Deadline: the close handshake's.
+    Closing,
+    /// All has been said; what comes is thrown away until the peer ends the stream, so that no reset destroys our last
+    /// words on their way (RFC 9112 §9.6). Deadline: a short while.
+    Lingering,
+    /// The socket closes when its queue is empty. Deadline: the close handshake's.
+    Leaving,
+}
+
+/// What a connection is for, once it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Nothing yet.
+    None,
+    /// `/echo`.
+    Echo,
+    /// `/broadcast`, with the connection's place among its members.
+    Broadcast {
+        /// Index into the hub's members.
+        place: u32,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    generation: u32,
+    pub(crate) phase: Phase,
+    pub(crate) session: Session,
+    /// When something is to be done about it if nothing happens.
+    pub(crate) deadline: Tick,
+    /// When the wheel looks at it.
+    pub(crate) looked_at: Tick,
+    /// When the ping was sent whose pong is awaited.
+    pub(crate) pinged: Option<Tick>,
+    /// True exactly when bytes came since then.
+    pub(crate) heard_since_ping: bool,
+    /// True exactly when its receive is paused because its queue is long.
+    pub(crate) is_paused: bool,
+    /// Why it will have been closed.
+    pub(crate) close_reason: Option<CloseReason>,
+    /// The part of the request head that has come.
+    pub(crate) head: Option<Box<BytesMut>>,
+    pub(crate) decoder: Decoder,
+}
+
+/// All connections of a shard, by their sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Conns {
+    lanes: Vec<Vec<Option<Conn>>>,
+}
+
+impl Conns {
+    pub(crate) fn insert(&mut self, socket: Socket, deadline: Tick) -> &mut Conn {
+        if self.lanes.len() <= socket.lane() {
+            self.lanes.resize_with(socket.lane() + 1, Vec::new);
+        }
+        let lane = &mut self.lanes[socket.lane()];
+        if lane.len() <= socket.slot() {
+            lane.resize_with(socket.slot() + 1, || None);
+        }
+        lane[socket.slot()].insert(Conn {
+            generation: socket.generation(),
+            phase: Phase::Head,
+            session: Session::None,
+            deadline,
+            looked_at: Tick(0),
+            pinged: None,
+            heard_since_ping: false,
+            is_paused: false,
+            close_reason: None,
+            head: None,
+            decoder: Decoder::default(),
+        })
+    }
+
+    /// The connection of a socket, unless it is gone.
+    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut Conn> {
+        let conn = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
+        (conn.generation == socket.generation()).then_some(conn)
+    }
+
+    pub(crate) fn remove(&mut self, socket: Socket) -> Option<Conn> {
+        self.get(socket)?;
+        self.lanes[socket.lane()][socket.slot()].take()
+    }
+
+    /// The first connection at or after `(lane, slot)`, with its socket; and where to go on.
+    pub(crate) fn next_from(&self, (mut lane, mut slot): (usize, usize)) -> Option<(Socket, (usize, usize))> {
+        while let Some(conns) = self.lanes.get(lane) {
+            if let Some(found) = conns.get(slot..).and_then(|rest| rest.iter().position(Option::is_some)) {
+                slot += found;
+                let generation = conns[slot].as_ref().expect("it was found").generation;
+                let at = u32::try_from(slot).expect("a slot has 24 bits");
+                let socket = Socket::new(holdfast_ring::Descriptor::new(lane, at), generation);
+                return Some((socket, (lane, slot + 1)));
+            }
+            (lane, slot) = (lane + 1, 0);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_ring::Descriptor;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Option<Conn>>() <= 64, "{} bytes", size_of::<Option<Conn>>());
+    }
+
+    #[test]
+    fn all_connections_are_walked_once_over_gaps_and_lanes() {
+        let mut conns = Conns::default();
+        let sockets =
+            [(0, 3), (0, 4), (2, 0), (2, 9)].map(|(lane, slot)| Socket::new(Descriptor::new(lane, slot), 5));
+        sockets.iter().for_each(|&socket| drop(conns.insert(socket, Tick(0)).close_reason));
+        let mut walked = Vec::new();
+        let mut from = (0, 0);
+        while let Some((socket, next)) = conns.next_from(from) {
+            walked.push(socket);
+            from = next;
+        }
+        assert_eq!(walked, sockets);
+        assert!(conns.remove(sockets[1]).is_some());
+        assert!(conns.get(sockets[1]).is_none());
+    }
+}

@@ -1,0 +1,95 @@
+//! Read: bytes of an open connection become messages for its session and answers to its control frames.
+//!
+//! In:  pieces of the stream, cut anywhere.
+//! Out: calls of the session; pongs, close frames; or the connection's end, where the peer broke the protocol.
+//!
+//! No allocation for a message that came whole: it is read where the kernel put it.
+
+use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, close};
+use holdfast_ring::{Ended, Kernel, Socket};
+
+use super::{Phase, Session};
+use crate::{
+    metrics::{CloseReason, Metric},
+    shard::Shard,
+};
+
+impl<K: Kernel> Shard<K> {
+    /// Bytes came.
+    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        conn.heard_since_ping = true;
+        match conn.phase {
+            Phase::Head => self.read_head(socket, bytes),
+            Phase::Open | Phase::Closing => self.read(socket, bytes),
+            Phase::Lingering | Phase::Leaving => {}
+        }
+    }
+
+    /// Bytes of a connection that speaks WebSocket.
+    pub(crate) fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+        while let Some(conn) = self.conns.get(socket)
+            && matches!(conn.phase, Phase::Open | Phase::Closing)
+        {
+            let (phase, session) = (conn.phase, conn.session);
+            let event = match conn.decoder.next(&self.settings.decoder, &mut bytes) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(fault) => {
+                    self.protocol_failed(socket, fault);
+                    break;
+                }
+            };
+            match event {
+                // What comes after our close frame is read to its end, for the peer's close frame, but not acted on.
+                Event::Message(_) | Event::Ping(_) if phase == Phase::Closing => {}
+                Event::Message(message) => {
+                    self.counters.add(Metric::MessagesIn, 1);
+                    match session {
+                        Session::Echo => self.echo(&message),
+                        Session::Broadcast { .. } => self.broadcast(socket, &message),
+                        Session::None => unreachable!("an open connection has a session"),
+                    }
+                }
+                Event::Ping(payload) => self.write_pong(&payload),
+                Event::Pong(_) => self.pong(socket),
+                Event::Close(frame) => self.close_frame_came(socket, frame.as_ref()),
+            }
+        }
+        self.write_out(socket);
+    }
+
+    /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.
+    fn close_frame_came(&mut self, socket: Socket, frame: Option<&CloseFrame>) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        if conn.phase == Phase::Open {
+            self.write_close(close::answer(frame));
+        }
+        self.write_out(socket);
+        self.leave(socket, CloseReason::ByPeer);
+    }
+
+    /// RFC 6455 §7.1.7: the close code says why, and nothing that follows is looked at.
+    fn protocol_failed(&mut self, socket: Socket, fault: FrameError) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let was_open = conn.phase == Phase::Open;
+        let reason = match fault {
+            FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
+            _ => CloseReason::ProtocolError,
+        };
+        if was_open {
+            self.write_close(Some((fault.close_code(), &fault.to_string())));
+        }
+        self.write_out(socket);
+        self.linger(socket, reason);
+    }
+
+    /// The stream has ended, one way or the other.
+    pub(crate) fn ended(&mut self, socket: Socket, how: Ended) {
+        let reason = match how {
+            Ended::ByPeer => CloseReason::PeerGone,
+            Ended::Failed(_) => CloseReason::Broken,
+        };
+        self.drop_now(socket, reason);
+    }
+}

@@ -1,0 +1,152 @@
+//! Write: what a connection is sent, and the ways in which it ends.
+//!
+//! In:  answers and messages, encoded one after the other into the shard's outgoing bytes.
+//! Out: one piece on the socket's queue for all that one piece of input led to.
+//!
+//! A slow reader costs at most its queue's limit; then it is closed, and no one else waits for it.
+
+use bytes::Bytes;
+use holdfast_protocol::websocket::{CloseCode, Message, encoder};
+use holdfast_ring::{CloseWhen, Kernel, Socket};
+
+use super::{Phase, Session};
+use crate::{
+    metrics::{CloseReason, Metric},
+    shard::{OUT_BYTES, Shard},
+};
+
+/// How long what we said last may take to arrive before the connection is closed.
+const LINGER_MS: u64 = 1_000;
+
+impl<K: Kernel> Shard<K> {
+    pub(crate) fn write_message(&mut self, message: &Message<'_>) {
+        self.counters.add(Metric::MessagesOut, 1);
+        encoder::encode_message(&mut self.out, message.kind, None, &message.payload);
+    }
+
+    pub(crate) fn write_pong(&mut self, payload: &[u8]) {
+        encoder::encode_pong(&mut self.out, None, payload);
+    }
+
+    pub(crate) fn write_close(&mut self, close: Option<(CloseCode, &str)>) {
+        encoder::encode_close(&mut self.out, None, close);
+    }
+
+    /// Queues all that was written since the last call, for one connection.
+    pub(crate) fn write_out(&mut self, socket: Socket) {
+        if self.out.is_empty() {
+            return;
+        }
+        let bytes = self.out.split().freeze();
+        self.send(socket, bytes);
+        self.out.reserve(OUT_BYTES);
+    }
+
+    /// Queues bytes for one connection, and holds it to its limits.
+    pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
+        let queued_bytes = self.sockets.send(socket, bytes);
+        if queued_bytes > self.settings.paused_queue_bytes {
+            self.long_queue(socket, queued_bytes);
+        }
+    }
+
+    #[cold]
+    fn long_queue(&mut self, socket: Socket, queued_bytes: usize) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        match conn.session {
+            // Who is only answered is slowed down to the pace at which it reads.
+            Session::Echo | Session::None => {
+                if !conn.is_paused {
+                    conn.is_paused = true;
+                    self.sockets.pause_receive(socket);
+                }
+            }
+            Session::Broadcast { .. } => {
+                if queued_bytes > self.settings.queue_bytes_max {
+                    self.drop_now(socket, CloseReason::Slow);
+                }
+            }
+        }
+    }
+
+    /// A long queue has gone out.
+    pub(crate) fn drained(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket)
+            && conn.is_paused
+        {
+            conn.is_paused = false;
+            self.sockets.resume_receive(socket);
+        }
+    }
+
+    /// Begins the close handshake (RFC 6455 §7.1.2).
+    pub(crate) fn close(&mut self, socket: Socket, code: CloseCode, text: &str, reason: CloseReason) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        if conn.phase != Phase::Open {
+            return;
+        }
+        conn.phase = Phase::Closing;
+        conn.close_reason = Some(reason);
+        conn.pinged = None;
+        let deadline = self.now.after_ms(self.settings.close_ms);
+        self.leave_session(socket);
+        self.write_close(Some((code, text)));
+        self.write_out(socket);
+        self.schedule(socket, deadline);
+    }
+
+    /// Waits for the peer to end the stream, but not for long.
+    pub(crate) fn linger(&mut self, socket: Socket, reason: CloseReason) {
+        let deadline = self.now.after_ms(LINGER_MS.min(self.settings.close_ms));
+        self.part(socket, Phase::Lingering, reason);
+        self.schedule(socket, deadline);
+    }
+
+    /// Closes when the queue is empty.
+    pub(crate) fn leave(&mut self, socket: Socket, reason: CloseReason) {
+        let deadline = self.now.after_ms(self.settings.close_ms);
+        self.part(socket, Phase::Leaving, reason);
+        self.sockets.close(socket, CloseWhen::Flushed);
+        self.schedule(socket, deadline);
+    }
+
+    /// Closes at once, whatever is queued.
+    pub(crate) fn drop_now(&mut self, socket: Socket, reason: CloseReason) {
+        self.part(socket, Phase::Leaving, reason);
+        self.sockets.close(socket, CloseWhen::Now);
+    }
+
+    fn part(&mut self, socket: Socket, phase: Phase, reason: CloseReason) {
+        self.leave_session(socket);
+        if let Some(conn) = self.conns.get(socket) {
+            conn.phase = phase;
+            conn.close_reason.get_or_insert(reason);
+            conn.head = None;
+            conn.decoder = Default::default();
+        }
+    }
+
+    /// The socket is gone.
+    pub(crate) fn closed(&mut self, socket: Socket) {
+        self.leave_session(socket);
+        if let Some(conn) = self.conns.remove(socket) {
+            let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
+            self.counters.add(Metric::Closed(reason), 1);
+        }
+    }
+
+    fn leave_session(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let session = std::mem::replace(&mut conn.session, Session::None);
+        if session == Session::None {
+            return;
+        }
+        self.sessions -= 1;
+        if let Session::Broadcast { place } = session
+            && let Some(moved) = self.hub.leave(place)
+            && let Some(conn) = self.conns.get(moved)
+        {
+            conn.session = Session::Broadcast { place };
+        }
+    }
+}

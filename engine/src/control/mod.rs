@@ -1,0 +1,121 @@
+//! Control plane: one thread beside the shards, for everything that is not a client's byte.
+//!
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
+//! Out: `/health`, `/metrics`; a stop for the shards; the word that memory is short.
+//!
+//! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
+
+mod health;
+mod memory;
+mod metrics;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::{Router, routing::get};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::{config::Config, peers::Shared};
+
+/// What the request handlers know.
+#[derive(Clone, Debug)]
+struct State {
+    shared: Arc<Shared>,
+}
+
+/// The running control plane.
+#[derive(Debug)]
+pub(crate) struct Control {
+    address: SocketAddr,
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Opens the control plane. From here on signals stop the daemon.
+///
+/// # Errors
+/// Where the address cannot be listened on.
+pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Control> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the control plane's runtime cannot start")?;
+    let (opened, opens) = mpsc::channel();
+    let (end, ends) = oneshot::channel();
+    let listen = config.control_listen;
+    let memory_limit_bytes = config.engine.memory_limit_bytes;
+    let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let listener = match TcpListener::bind(listen).await {
+                Ok(listener) => listener,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            let address = listener.local_addr().unwrap_or(listen);
+            let _ = opened.send(Ok(address));
+            tokio::spawn(stop_on_signal(Arc::clone(&shared), stop_within));
+            if memory_limit_bytes > 0 {
+                tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
+            }
+            tokio::select! {
+                served = axum::serve(listener, router(State { shared })) => {
+                    if let Err(error) = served {
+                        tracing::error!(%error, "the control plane cannot serve any more");
+                    }
+                }
+                _ = ends => {}
+            }
+        });
+    })?;
+    let address = opens
+        .recv()
+        .context("the control plane ended before it began")?
+        .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;
+    Ok(Control { address, end, thread })
+}
+
+impl Control {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it, when all clients are gone.
+    pub(crate) fn stop(self) {
+        let _ = self.end.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the control plane's thread has failed");
+        }
+    }
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(state)
+}
+
+async fn stop_on_signal(shared: Arc<Shared>, within: Duration) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be watched: only SIGKILL stops this daemon");
+        return;
+    };
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, within_ms = within.as_millis(), "stopping: clients are sent away");
+    shared.stop(within);
+}

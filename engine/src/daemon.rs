@@ -1,0 +1,123 @@
+//! Daemon: all shards and the control plane, from start to stop.
+//!
+//! In:  a checked configuration; SIGTERM and SIGINT.
+//! Out: one line `ready …` on stdout when clients can connect; exit when all of them have been sent away.
+//!
+//! The order at the start: shards make their rings and listening sockets, learn of each other, and begin; the control
+//! plane opens last, so that who finds it healthy finds the clients' port open.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use holdfast_protocol::{
+    http::HeadLimits,
+    websocket::{DecoderConfig, Role},
+};
+use holdfast_ring::descriptors_max;
+
+use crate::{
+    config::Config,
+    control,
+    peers::Shared,
+    shard::{self, Plan, Seed, Settings, Spawned},
+};
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting, in words for the operator; or a shard that broke.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let plan = Plan::new(config, descriptors_max());
+    let (shards, bells, listen) = start_shards(config, plan)?;
+    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
+    let mut threads = Vec::new();
+    for Spawned { thread, begin } in shards {
+        // A shard that is gone by now is found when it is joined.
+        let _ = begin.send(Arc::clone(&shared));
+        threads.push(thread);
+    }
+    let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
+    let control = match control::start(config, Arc::clone(&shared)) {
+        Ok(control) => control,
+        Err(error) => {
+            shared.stop(Duration::ZERO);
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            return Err(error);
+        }
+    };
+    tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    println!("ready listen={listen} control={} shards={}", control.address(), threads.len());
+
+    let mut outcome = Ok(());
+    for thread in threads {
+        let ended = match thread.join() {
+            Ok(ended) => ended,
+            Err(error) => Err(anyhow::anyhow!("a shard's thread failed: {error}")),
+        };
+        if let Err(error) = ended {
+            tracing::error!(%error, "a shard has failed; the daemon stops");
+            shared.stop(stop_within);
+            outcome = Err(error);
+        }
+    }
+    control.stop();
+    outcome
+}
+
+fn start_shards(
+    config: &Config,
+    plan: Plan,
+) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
+    let settings = settings(config, plan);
+    let cpus = config.cores.shards();
+    let mut listen = config.listen;
+    let mut shards = Vec::new();
+    let mut bells = Vec::new();
+    for (index, cpu) in cpus.into_iter().enumerate() {
+        let seed = Seed {
+            index,
+            cpu,
+            listen,
+            listen_backlog: config.engine.listen_backlog,
+            uring: plan.uring(config),
+            settings: settings.clone(),
+        };
+        let (ready, readies) = mpsc::channel();
+        shards.push(shard::spawn(seed, ready)?);
+        // One after the other: where port 0 is asked for, the first shard's choice is the others' too.
+        let bell = readies.recv().map_err(|_| anyhow::anyhow!("shard {index} ended before it began"))?;
+        let (bell, address) = bell?;
+        listen = address;
+        bells.push(bell);
+    }
+    Ok((shards, bells, listen))
+}
+
+fn settings(config: &Config, plan: Plan) -> Settings {
+    let slots = plan.slots() * config.cores.len() as u64;
+    let queue_bytes_max = config.client.queue_max_size_bytes as usize;
+    Settings {
+        handshake_ms: config.client.stale_close_delay_ms,
+        ping_interval_ms: config.client.ping_interval_ms,
+        pong_ms: config.client.pong_timeout_ms,
+        close_ms: config.client.close_timeout_ms,
+        connections_max: match config.client.connection_limit {
+            0 => slots,
+            limit => u64::from(limit),
+        },
+        paused_queue_bytes: queue_bytes_max / 4,
+        queue_bytes_max,
+        head: HeadLimits {
+            bytes_max: config.client.request_head_bytes_max as usize,
+            ..HeadLimits::default()
+        },
+        decoder: DecoderConfig {
+            role: Role::Server,
+            message_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
+            frame_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
+        },
+    }
+}

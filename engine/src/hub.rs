@@ -1,0 +1,140 @@
+//! Hub: who is a member of `/broadcast` on this core, and what was published in this turn.
+//!
+//! In:  joins, leaves, messages.
+//! Out: the turn's messages, encoded once and joined to one piece, for this core's members and for the other cores.
+//!
+//! No I/O, no clock.
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::websocket::{MessageKind, encoder};
+use holdfast_ring::Socket;
+
+/// The size at which the buffers for a turn's messages begin.
+const TURN_BYTES: usize = 4 * 1024;
+
+/// Frames of one turn, joined, with their count.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    pub(crate) bytes: Bytes,
+    pub(crate) messages: u32,
+}
+
+/// This core's part of the channel.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    members: Vec<Socket>,
+    /// For this core's members: what was published on any core.
+    local: Joined,
+    /// For the other cores, if there are any: what was published on this one.
+    outgoing: Option<Joined>,
+}
+
+#[derive(Debug, Default)]
+struct Joined {
+    bytes: BytesMut,
+    messages: u32,
+}
+
+impl Joined {
+    fn take(&mut self) -> Option<Frames> {
+        let messages = std::mem::take(&mut self.messages);
+        (messages > 0).then(|| Frames { bytes: self.bytes.split().freeze(), messages })
+    }
+
+    fn room(&mut self) -> &mut BytesMut {
+        if self.bytes.is_empty() {
+            self.bytes.reserve(TURN_BYTES);
+        }
+        &mut self.bytes
+    }
+}
+
+impl Hub {
+    /// A hub that keeps what is published here for other cores too, where there are some.
+    pub(crate) fn new(has_peers: bool) -> Self {
+        Self { outgoing: has_peers.then(Joined::default), ..Self::default() }
+    }
+
+    /// The place of the next member that joins.
+    pub(crate) fn next_place(&self) -> u32 {
+        u32::try_from(self.members.len()).expect("fewer members than descriptors")
+    }
+
+    pub(crate) fn join(&mut self, member: Socket) {
+        self.members.push(member);
+    }
+
+    /// Takes a member out. Answers with the member that has its place now, if another one does.
+    pub(crate) fn leave(&mut self, place: u32) -> Option<Socket> {
+        self.members.swap_remove(place as usize);
+        self.members.get(place as usize).copied()
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn member(&self, place: usize) -> Option<Socket> {
+        self.members.get(place).copied()
+    }
+
+    /// A member's message.
+    pub(crate) fn publish(&mut self, kind: MessageKind, payload: &[u8]) {
+        for joined in std::iter::once(&mut self.local).chain(&mut self.outgoing) {
+            encoder::encode_message(joined.room(), kind, None, payload);
+            joined.messages += 1;
+        }
+    }
+
+    /// Another core's messages. They are copied, so that two cores never count the same references.
+    pub(crate) fn relay(&mut self, frames: &Frames) {
+        self.local.room().extend_from_slice(&frames.bytes);
+        self.local.messages += frames.messages;
+    }
+
+    /// Bytes that wait for this core's members.
+    pub(crate) fn local_bytes(&self) -> usize {
+        self.local.bytes.len()
+    }
+
+    /// Takes what this turn brought for this core's members.
+    pub(crate) fn take_local(&mut self) -> Option<Frames> {
+        self.local.take()
+    }
+
+    /// Takes what this turn brought for the other cores.
+    pub(crate) fn take_outgoing(&mut self) -> Option<Frames> {
+        self.outgoing.as_mut().and_then(Joined::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_ring::Descriptor;
+
+    use super::*;
+
+    #[test]
+    fn a_turns_messages_are_one_piece_and_others_messages_are_not_sent_on() {
+        let mut hub = Hub::new(true);
+        assert!(hub.take_local().is_none());
+        hub.publish(MessageKind::Text, b"one");
+        hub.relay(&Frames { bytes: Bytes::from_static(b"\x82\x01x"), messages: 1 });
+        hub.publish(MessageKind::Binary, b"two");
+        let local = hub.take_local().unwrap();
+        assert_eq!(local.bytes, &b"\x81\x03one\x82\x01x\x82\x03two"[..]);
+        assert_eq!(local.messages, 3);
+        assert_eq!(hub.take_outgoing().unwrap().bytes, &b"\x81\x03one\x82\x03two"[..]);
+        assert!(hub.take_local().is_none() && hub.take_outgoing().is_none());
+    }
+
+    #[test]
+    fn who_leaves_gives_its_place_to_the_last() {
+        let mut hub = Hub::new(false);
+        let sockets = [0, 1, 2].map(|slot| Socket::new(Descriptor::new(0, slot), 0));
+        sockets.iter().for_each(|&socket| hub.join(socket));
+        assert_eq!(hub.leave(0), Some(sockets[2]));
+        assert_eq!(hub.leave(1), None);
+        assert_eq!((hub.members(), hub.member(0)), (1, Some(sockets[2])));
+    }
+}

@@ -1,0 +1,305 @@
+//! Catalog: every number that a shard counts, with the name and the words it is published under.
+//!
+//! In:  nothing.
+//! Out: [`CATALOG`], from which `/metrics` is rendered. A number that is not here is not published.
+
+/// Upper bounds of the buckets for a turn's working time, in microseconds; one more bucket holds what is longer.
+pub(crate) const TURN_BUCKETS_US: [u64; 12] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CloseReason {
+    /// It asked for it, by a close frame.
+    ByPeer,
+    /// Its end of stream came without a close frame.
+    PeerGone,
+    /// The network broke it: reset, unreachable, timed out.
+    Broken,
+    /// No pong came in time.
+    NoPong,
+    /// Its request did not come in time.
+    HandshakeTimeout,
+    /// Its request was refused.
+    Refused,
+    /// It broke the protocol.
+    ProtocolError,
+    /// It sent a message or frame over the limit.
+    MessageTooBig,
+    /// It did not read what it was sent.
+    Slow,
+    /// The daemon stops.
+    Shutdown,
+}
+
+impl CloseReason {
+    const ALL: [(Self, &'static str); 10] = [
+        (Self::ByPeer, "by_peer"),
+        (Self::PeerGone, "peer_gone"),
+        (Self::Broken, "broken"),
+        (Self::NoPong, "no_pong"),
+        (Self::HandshakeTimeout, "handshake_timeout"),
+        (Self::Refused, "refused"),
+        (Self::ProtocolError, "protocol_error"),
+        (Self::MessageTooBig, "message_too_big"),
+        (Self::Slow, "slow"),
+        (Self::Shutdown, "shutdown"),
+    ];
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RefusalReason {
+    /// The request itself was wrong; a 4xx answer.
+    Request,
+    /// Too many connections, or too little memory; 503.
+    Capacity,
+}
+
+/// A number that a shard counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// Sockets that are open, in whatever state.
+    Connections,
+    /// Connections whose handshake is done.
+    Sessions,
+    /// Members of `/broadcast`.
+    BroadcastMembers,
+    /// Connections accepted.
+    Accepted,
+    /// Handshakes completed.
+    Handshakes,
+    /// Accepts that failed for want of memory or descriptors.
+    AcceptErrors,
+    /// Requests refused.
+    Refused(RefusalReason),
+    /// Connections closed.
+    Closed(CloseReason),
+    /// Messages received.
+    MessagesIn,
+    /// Messages sent, each receiver counted.
+    MessagesOut,
+    /// Bytes received.
+    BytesIn,
+    /// Bytes sent.
+    BytesOut,
+    /// Pings sent.
+    Pings,
+    /// Pongs received.
+    Pongs,
+    /// Messages in this shard's mailbox.
+    MailboxMessages,
+    /// Messages held back because another shard's mailbox is full.
+    OutboxMessages,
+    /// Turns in which a mailbox of another shard was full.
+    MailboxFull,
+    /// Receives that found no free buffer.
+    BuffersExhausted,
+    /// Writes handed to the kernel.
+    Writes,
+    /// Writes that the kernel took only in part.
+    ShortWrites,
+    /// System calls into the rings.
+    RingEnters,
+    /// Operations handed to the rings.
+    RingSubmissions,
+    /// Completions taken from the rings.
+    RingCompletions,
+    /// Overflows of a completion queue.
+    RingOverflows,
+    /// Turns by their working time; the bucket's number.
+    TurnBucket(u8),
+    /// Working time of all turns, in microseconds.
+    TurnBusyUs,
+    /// Time that the executor's tasks have run, in microseconds.
+    ExecutorBusyUs,
+}
+
+/// How a number behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// A published name with its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    /// Without the `holdfast_` before it, and without `_total` behind a counter.
+    pub(crate) name: &'static str,
+    /// One sentence.
+    pub(crate) help: &'static str,
+    /// How its numbers behave.
+    pub(crate) kind: Kind,
+    /// The name of the label that tells its numbers apart, empty where there is only one.
+    pub(crate) label: &'static str,
+    /// The numbers, with the label's values.
+    pub(crate) metrics: &'static [(Metric, &'static str)],
+}
+
+const CLOSES: [(Metric, &str); CloseReason::ALL.len()] = {
+    let mut closes = [(Metric::Connections, ""); CloseReason::ALL.len()];
+    let mut at = 0;
+    while at < closes.len() {
+        closes[at] = (Metric::Closed(CloseReason::ALL[at].0), CloseReason::ALL[at].1);
+        at += 1;
+    }
+    closes
+};
+
+const fn gauge(name: &'static str, metrics: &'static [(Metric, &'static str)], help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Gauge, label: "", metrics }
+}
+
+const fn counter(
+    name: &'static str,
+    metrics: &'static [(Metric, &'static str)],
+    help: &'static str,
+) -> Family {
+    Family { name, help, kind: Kind::Counter, label: "", metrics }
+}
+
+/// All that is published for each shard, but for the histogram of turns.
+pub(crate) const CATALOG: &[Family] = &[
+    gauge("connections", &[(Metric::Connections, "")], "Sockets that are open, in whatever state."),
+    gauge("sessions", &[(Metric::Sessions, "")], "Connections whose handshake is done."),
+    gauge("broadcast_members", &[(Metric::BroadcastMembers, "")], "Connections of the path /broadcast."),
+    counter("accepts", &[(Metric::Accepted, "")], "Connections accepted."),
+    counter(
+        "accept_errors",
+        &[(Metric::AcceptErrors, "")],
+        "Accepts that failed for want of memory or descriptors.",
+    ),
+    counter("handshakes", &[(Metric::Handshakes, "")], "Handshakes completed."),
+    Family {
+        name: "refusals",
+        help: "Requests refused, by whether the request or the lack of capacity was the reason.",
+        kind: Kind::Counter,
+        label: "reason",
+        metrics: &[
+            (Metric::Refused(RefusalReason::Request), "request"),
+            (Metric::Refused(RefusalReason::Capacity), "capacity"),
+        ],
+    },
+    Family {
+        name: "closes",
+        help: "Connections closed, by reason.",
+        kind: Kind::Counter,
+        label: "reason",
+        metrics: &CLOSES,
+    },
+    Family {
+        name: "messages",
+        help: "Messages, by direction; one that goes out is counted for each receiver.",
+        kind: Kind::Counter,
+        label: "direction",
+        metrics: &[(Metric::MessagesIn, "in"), (Metric::MessagesOut, "out")],
+    },
+    Family {
+        name: "network_bytes",
+        help: "Bytes on the wire above TCP, by direction.",
+        kind: Kind::Counter,
+        label: "direction",
+        metrics: &[(Metric::BytesIn, "in"), (Metric::BytesOut, "out")],
+    },
+    counter("pings", &[(Metric::Pings, "")], "Pings sent."),
+    counter("pongs", &[(Metric::Pongs, "")], "Pongs received."),
+    gauge(
+        "mailbox_messages",
+        &[(Metric::MailboxMessages, "")],
+        "Messages of other shards that wait to be taken.",
+    ),
+    gauge(
+        "outbox_messages",
+        &[(Metric::OutboxMessages, "")],
+        "Messages held back because another shard's mailbox is full.",
+    ),
+    counter("mailbox_full", &[(Metric::MailboxFull, "")], "Turns in which another shard's mailbox was full."),
+    counter(
+        "receive_buffers_exhausted",
+        &[(Metric::BuffersExhausted, "")],
+        "Receives that found no free buffer and had to wait a turn.",
+    ),
+    counter("writes", &[(Metric::Writes, "")], "Writes handed to the kernel."),
+    counter("short_writes", &[(Metric::ShortWrites, "")], "Writes that the kernel took only in part."),
+    counter("ring_enters", &[(Metric::RingEnters, "")], "System calls into the rings."),
+    counter("ring_submissions", &[(Metric::RingSubmissions, "")], "Operations handed to the rings."),
+    counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
+    counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
+    counter(
+        "executor_busy_microseconds",
+        &[(Metric::ExecutorBusyUs, "")],
+        "Time that the executor's tasks have run, in microseconds.",
+    ),
+];
+
+const REFUSALS: usize = 2;
+const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
+
+impl Metric {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ExecutorBusyUs.index() + 1;
+
+    /// The bucket for turns that are in no shorter one.
+    #[must_use]
+    pub(crate) fn turn_bucket(bucket: usize) -> Self {
+        Self::TurnBucket(u8::try_from(bucket).expect("13 buckets"))
+    }
+
+    /// Its place among all numbers.
+    #[must_use]
+    pub(crate) const fn index(self) -> usize {
+        const REFUSED: usize = 6;
+        const CLOSED: usize = REFUSED + REFUSALS;
+        const PLAIN: usize = CLOSED + CloseReason::ALL.len();
+        const BUCKET: usize = PLAIN + 16;
+        match self {
+            Self::Connections => 0,
+            Self::Sessions => 1,
+            Self::BroadcastMembers => 2,
+            Self::Accepted => 3,
+            Self::Handshakes => 4,
+            Self::AcceptErrors => 5,
+            Self::Refused(reason) => REFUSED + reason as usize,
+            Self::Closed(reason) => CLOSED + reason as usize,
+            Self::MessagesIn => PLAIN,
+            Self::MessagesOut => PLAIN + 1,
+            Self::BytesIn => PLAIN + 2,
+            Self::BytesOut => PLAIN + 3,
+            Self::Pings => PLAIN + 4,
+            Self::Pongs => PLAIN + 5,
+            Self::MailboxMessages => PLAIN + 6,
+            Self::OutboxMessages => PLAIN + 7,
+            Self::MailboxFull => PLAIN + 8,
+            Self::BuffersExhausted => PLAIN + 9,
+            Self::Writes => PLAIN + 10,
+            Self::ShortWrites => PLAIN + 11,
+            Self::RingEnters => PLAIN + 12,
+            Self::RingSubmissions => PLAIN + 13,
+            Self::RingCompletions => PLAIN + 14,
+            Self::RingOverflows => PLAIN + 15,
+            Self::TurnBucket(bucket) => BUCKET + bucket as usize,
+            Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
+            Self::ExecutorBusyUs => BUCKET + TURN_BUCKETS + 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_place_of_its_own_and_all_but_turns_are_published() {
+        let mut places: Vec<usize> =
+            CATALOG.iter().flat_map(|family| family.metrics).map(|(metric, _)| metric.index()).collect();
+        places.extend((0..TURN_BUCKETS).map(|bucket| Metric::turn_bucket(bucket).index()));
+        places.push(Metric::TurnBusyUs.index());
+        places.sort_unstable();
+        assert_eq!(places, (0..Metric::COUNT).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,153 @@
+//! Peers: the other shards of this daemon, as one shard sees them.
+//!
+//! In:  messages for them; their messages for us.
+//! Out: lock-free, bounded queues, each with one reader.
+//!
+//! A full mailbox is no error: what does not fit waits in the outbox, in order, and whoever causes more is made to
+//! wait. Worst case: `mailbox_messages_max` messages a shard, each of at most a turn's joined frames, and an outbox of
+//! what one turn's receive buffers hold.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use holdfast_ring::{Doorbell, Mailbox};
+
+use crate::{
+    hub::Frames,
+    metrics::{Metric, Published},
+};
+
+/// What one thread says to a shard.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Messages of `/broadcast`, published on another core.
+    Broadcast(Frames),
+    /// Stop accepting, say goodbye to all, and be gone by then.
+    Stop {
+        /// How long that may take.
+        within: Duration,
+    },
+}
+
+/// What all threads of the daemon share: queues, published numbers, and one flag.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mailboxes: Vec<Mailbox<Message>>,
+    /// Each shard's numbers.
+    pub(crate) metrics: Vec<Published>,
+    /// True exactly when the daemon uses more memory than it may; set by the control plane.
+    pub(crate) memory_short: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+        Self {
+            metrics: bells.iter().map(|_| Published::new()).collect(),
+            mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            memory_short: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells all shards to stop. They are gone soon after `within`.
+    pub(crate) fn stop(&self, within: Duration) {
+        for mailbox in &self.mailboxes {
+            // A full mailbox empties: its owner takes messages every turn.
+            let mut message = Message::Stop { within };
+            while let Err(back) = mailbox.push(message) {
+                message = back;
+                mailbox.bell().ring();
+                std::thread::yield_now();
+            }
+            mailbox.bell().ring();
+        }
+    }
+}
+
+/// One shard's view.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    shared: Arc<Shared>,
+    outboxes: Vec<VecDeque<Message>>,
+    outbox_messages: usize,
+    full_turns: u64,
+}
+
+impl Peers {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
+        Self { shared, outboxes, outbox_messages: 0, full_turns: 0 }
+    }
+
+    /// The number of shards, this one among them.
+    pub(crate) fn count(&self) -> usize {
+        self.outboxes.len()
+    }
+
+    pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {
+        &self.shared.mailboxes[own]
+    }
+
+    pub(crate) fn published(&self, own: usize) -> &Published {
+        &self.shared.metrics[own]
+    }
+
+    /// Connections of all shards: the others' as they last published them.
+    pub(crate) fn connections(&self, own: usize, ours: usize) -> u64 {
+        let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
+        others.map(|(_, published)| published.get(Metric::Connections)).sum::<u64>() + ours as u64
+    }
+
+    pub(crate) fn is_memory_short(&self) -> bool {
+        self.shared.memory_short.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a message for every other shard.
+    pub(crate) fn post_all(&mut self, own: usize, message: impl Fn() -> Message) {
+        for (shard, outbox) in self.outboxes.iter_mut().enumerate() {
+            if shard != own {
+                outbox.push_back(message());
+                self.outbox_messages += 1;
+            }
+        }
+    }
+
+    /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
+    pub(crate) fn push_out(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
+        if self.outbox_messages == 0 {
+            return;
+        }
+        for (outbox, mailbox) in self.outboxes.iter_mut().zip(&self.shared.mailboxes) {
+            let before = outbox.len();
+            while let Some(message) = outbox.pop_front() {
+                if let Err(back) = mailbox.push(message) {
+                    outbox.push_front(back);
+                    break;
+                }
+            }
+            self.outbox_messages -= before - outbox.len();
+            if before > 0 {
+                wake(mailbox.bell());
+            }
+        }
+        self.full_turns += u64::from(self.outbox_messages > 0);
+    }
+
+    /// True exactly when something could not be handed over.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.outbox_messages > 0
+    }
+
+    pub(crate) fn outbox_messages(&self) -> usize {
+        self.outbox_messages
+    }
+
+    pub(crate) fn full_turns(&self) -> u64 {
+        self.full_turns
+    }
+}

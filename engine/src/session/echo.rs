@@ -1,0 +1,15 @@
+//! Echo: every message goes back as it came.
+//!
+//! In:  messages of a connection of `/echo`.
+//! Out: the same, text as text and binary as binary, in order.
+
+use holdfast_protocol::websocket::Message;
+use holdfast_ring::Kernel;
+
+use crate::shard::Shard;
+
+impl<K: Kernel> Shard<K> {
+    pub(crate) fn echo(&mut self, message: &Message<'_>) {
+        self.write_message(message);
+    }
+}

@@ -1,0 +1,144 @@
+//! Executor: the glommio executor that a shard runs in. The only file that knows glommio.
+//!
+//! In:  a CPU, and what the shard is made of.
+//! Out: a thread pinned to that CPU, which ends when the shard has stopped.
+//!
+//! Two task queues: the connection loop, and housekeeping with a twentieth of its shares. The loop sleeps in its own
+//! ring, which costs one system call where glommio's own sleep costs about ten; so it yields to glommio by the clock,
+//! often enough for housekeeping and seldom enough to cost nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
+use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
+
+use super::{Next, Settings, Shard};
+use crate::{
+    clock::Clock,
+    metrics::Metric,
+    peers::{Peers, Shared},
+};
+
+/// Memory that each executor registers for file I/O, of which there is none. The default of 10 MiB would not pass
+/// RLIMIT_MEMLOCK on many machines.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// How often the loop lets glommio's other tasks run.
+const YIELD_EVERY: Duration = Duration::from_millis(10);
+
+/// How often housekeeping runs.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+
+/// What a shard is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Seed {
+    pub(crate) index: usize,
+    pub(crate) cpu: usize,
+    pub(crate) listen: SocketAddr,
+    pub(crate) listen_backlog: u32,
+    pub(crate) uring: UringConfig,
+    pub(crate) settings: Settings,
+}
+
+/// What a shard's thread tells once it can be reached: its bell and the address that it will listen on.
+pub(crate) type Ready = anyhow::Result<(Arc<Doorbell>, SocketAddr)>;
+
+/// A shard that waits to be told who the others are.
+pub(crate) struct Spawned {
+    pub(crate) thread: ExecutorJoinHandle<anyhow::Result<()>>,
+    pub(crate) begin: mpsc::Sender<Arc<Shared>>,
+}
+
+/// Starts a shard's thread. It makes its ring and its listening socket, says so over `ready`, and begins when it is
+/// given what it shares with the others.
+pub(crate) fn spawn(seed: Seed, ready: mpsc::Sender<Ready>) -> anyhow::Result<Spawned> {
+    let (begin, begins) = mpsc::channel();
+    let thread = LocalExecutorBuilder::new(Placement::Fixed(seed.cpu))
+        .name(&format!("shard-{}", seed.index))
+        .io_memory(IO_MEMORY_BYTES)
+        .spawn(move || run(seed, ready, begins))
+        .map_err(|error| anyhow::anyhow!("a shard's executor cannot start: {error}"))?;
+    Ok(Spawned { thread, begin })
+}
+
+async fn run(
+    seed: Seed,
+    ready: mpsc::Sender<Ready>,
+    begins: mpsc::Receiver<Arc<Shared>>,
+) -> anyhow::Result<()> {
+    let index = seed.index;
+    let (sockets, bell, address) = match open(&seed) {
+        Ok(open) => open,
+        Err(error) => {
+            // Whoever started us prints it; our own end is then no news.
+            let _ = ready.send(Err(error));
+            return Ok(());
+        }
+    };
+    let _ = ready.send(Ok((bell, address)));
+    drop(ready);
+    // Ends with an error where another shard could not start.
+    let Ok(shared) = begins.recv() else { return Ok(()) };
+
+    let executor = glommio::executor();
+    let connections = executor.create_task_queue(
+        Shares::Static(1000),
+        Latency::Matters(Duration::from_millis(1)),
+        "connections",
+    );
+    let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
+
+    let busy_us = Rc::new(std::cell::Cell::new(0));
+    let measured = Rc::clone(&busy_us);
+    let keeper = glommio::spawn_local_into(
+        async move {
+            loop {
+                glommio::timer::sleep(HOUSEKEEPING_EVERY).await;
+                let runtime = glommio::executor().executor_stats().executor_runtime();
+                measured.set(measured.get() + u64::try_from(runtime.as_micros()).unwrap_or(0));
+            }
+        },
+        housekeeping,
+    )
+    .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
+
+    let shard = Shard::new(index, seed.settings, sockets, Peers::new(shared), rand::random());
+    let served = glommio::spawn_local_into(serve(shard, busy_us), connections)
+        .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
+        .await;
+    keeper.cancel().await;
+    served.map_err(|error| anyhow::anyhow!("shard {index}: its ring is broken: {error}"))
+}
+
+fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAddr)> {
+    let uring = Uring::new(&seed.uring)?;
+    let bell = uring.doorbell();
+    let (socket, address) = listener(seed.listen, seed.listen_backlog)
+        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", seed.listen))?;
+    let accept_reserve = seed.listen_backlog + 64;
+    let mut sockets = Sockets::new(uring, SocketsConfig { accept_reserve, ..SocketsConfig::default() });
+    sockets.listen(socket);
+    Ok((sockets, bell, address))
+}
+
+async fn serve(mut shard: Shard<Uring>, busy_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
+    let clock = Clock::start();
+    let mut yielded = Duration::ZERO;
+    loop {
+        if shard.turn(|| clock.elapsed())? == Next::Gone {
+            return Ok(());
+        }
+        let now = clock.elapsed();
+        if now.saturating_sub(yielded) >= YIELD_EVERY {
+            yielded = now;
+            shard.counters.set(Metric::ExecutorBusyUs, busy_us.get());
+            glommio::executor().yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Shard: everything of one core, and the loop that runs it.
+//!
+//! In:  the core's sockets; messages of other threads; the time.
+//! Out: turns. In each: events are handled, due timers looked at, what was published goes out.
+//!
+//! Nothing is shared with other shards but the queues and the published numbers in `Shared`. A loaded loop does not
+//! sleep: it hands over all of a turn's operations in one system call. It is generic over the kernel, so that a
+//! simulated one can run it unchanged.
+
+mod executor;
+mod plan;
+mod stop;
+
+use std::{collections::VecDeque, io, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{http::HeadLimits, websocket::DecoderConfig};
+use holdfast_ring::{Event, Kernel, Socket, Sockets};
+use rand::{SeedableRng, rngs::SmallRng};
+
+pub(crate) use self::plan::Plan;
+pub(crate) use self::{
+    executor::{Seed, Spawned, spawn},
+    stop::Stopping,
+};
+use crate::{
+    clock::{Tick, tick_at, until},
+    conn::Conns,
+    hub::Hub,
+    metrics::{Counters, Metric},
+    peers::{Message, Peers},
+    wheel::Wheel,
+};
+
+/// The size at which the buffer for answers begins. What is queued keeps at most this much alive beside itself.
+pub(crate) const OUT_BYTES: usize = 8 * 1024;
+
+/// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
+const SLEEP_TICKS_MAX: u32 = 5;
+
+/// Published bytes after which a turn ends, so that they go out before more comes.
+const TURN_PUBLISHED_BYTES_MAX: usize = 64 * 1024;
+
+/// Ticks between two calls of [`Sockets::tick`] (1 s).
+const SOCKET_TICK_TICKS: u32 = 20;
+
+/// What a shard needs of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) handshake_ms: u64,
+    pub(crate) ping_interval_ms: u64,
+    pub(crate) pong_ms: u64,
+    pub(crate) close_ms: u64,
+    /// Connections of the whole daemon.
+    pub(crate) connections_max: u64,
+    /// Above this the receive of a connection that is only answered is paused.
+    pub(crate) paused_queue_bytes: usize,
+    /// Above this a connection that others send to is closed.
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) head: HeadLimits,
+    pub(crate) decoder: DecoderConfig,
+}
+
+/// One core's part of the daemon.
+pub(crate) struct Shard<K: Kernel> {
+    pub(crate) index: usize,
+    pub(crate) settings: Settings,
+    pub(crate) sockets: Sockets<K>,
+    pub(crate) conns: Conns,
+    pub(crate) wheel: Wheel,
+    pub(crate) hub: Hub,
+    pub(crate) peers: Peers,
+    pub(crate) counters: Counters,
+    pub(crate) random: SmallRng,
+    /// The tick in which this turn began.
+    pub(crate) now: Tick,
+    /// Connections whose handshake is done.
+    pub(crate) sessions: u64,
+    /// Bytes that are being written for one connection.
+    pub(crate) out: BytesMut,
+    pub(crate) ping_frame: Bytes,
+    /// Publishers whose receive is paused because another core does not keep up.
+    pub(crate) held_publishers: Vec<Socket>,
+    pub(crate) stopping: Option<Stopping>,
+    events: VecDeque<Event<K::Buffer>>,
+    arrived: Vec<Event<K::Buffer>>,
+    due: Vec<Socket>,
+    next_socket_tick: Tick,
+}
+
+/// What a turn leaves to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another turn.
+    Turn,
+    /// Nothing: the shard has stopped.
+    Gone,
+}
+
+impl<K: Kernel> Shard<K> {
+    pub(crate) fn new(
+        index: usize,
+        settings: Settings,
+        sockets: Sockets<K>,
+        peers: Peers,
+        seed: u64,
+    ) -> Self {
+        Self {
+            index,
+            settings,
+            sockets,
+            conns: Conns::default(),
+            wheel: Wheel::new(),
+            hub: Hub::new(peers.count() > 1),
+            peers,
+            counters: Counters::new(),
+            random: SmallRng::seed_from_u64(seed),
+            now: Tick(0),
+            sessions: 0,
+            out: BytesMut::with_capacity(OUT_BYTES),
+            ping_frame: Bytes::new(),
+            held_publishers: Vec::new(),
+            stopping: None,
+            events: VecDeque::new(),
+            arrived: Vec::new(),
+            due: Vec::new(),
+            next_socket_tick: Tick(0),
+        }
+    }
+
+    /// One turn. `elapsed` reads the time since the shard began.
+    ///
+    /// # Errors
+    /// Where the ring is broken: the shard cannot go on.
+    pub(crate) fn turn(&mut self, mut elapsed: impl FnMut() -> Duration) -> io::Result<Next> {
+        let wait = self.sleep_for(elapsed());
+        self.take_turn(wait)?;
+        let began = elapsed();
+        self.now = self.now.max(tick_at(began));
+        self.handle_events();
+        self.take_messages();
+        self.look_at_due();
+        self.advance_stop();
+        self.fan_out();
+        let busy = elapsed().saturating_sub(began);
+        self.count(busy);
+        Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
+    }
+
+    /// How long there will be nothing to do unless something comes.
+    fn sleep_for(&self, elapsed: Duration) -> Duration {
+        if !self.events.is_empty() || self.peers.is_congested() || self.is_stop_under_way() {
+            return Duration::ZERO;
+        }
+        let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
+        until(self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest), elapsed)
+    }
+
+    fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
+        let mailbox = self.peers.mailbox(self.index);
+        let wait = if wait.is_zero() {
+            wait
+        } else {
+            mailbox.bell().about_to_sleep();
+            if mailbox.is_empty() { wait } else { Duration::ZERO }
+        };
+        let turned = self.sockets.turn(wait, &mut self.arrived);
+        mailbox.bell().awake();
+        self.events.extend(self.arrived.drain(..));
+        turned
+    }
+
+    /// Handles what has happened, up to the point where so much was published that it had better go out first.
+    fn handle_events(&mut self) {
+        while self.hub.local_bytes() < TURN_PUBLISHED_BYTES_MAX
+            && let Some(event) = self.events.pop_front()
+        {
+            match event {
+                Event::Accepted(socket) => self.accepted(socket),
+                Event::AcceptFailed(error) => self.accept_failed(error),
+                Event::Received(socket, mut bytes) => self.received(socket, &mut bytes),
+                Event::Drained(socket) => self.drained(socket),
+                Event::Ended(socket, how) => self.ended(socket, how),
+                Event::Closed(socket) => self.closed(socket),
+                Event::Connected(_) => unreachable!("a shard connects to nobody"),
+                // The mailbox is looked at in every turn.
+                Event::Woken => {}
+            }
+        }
+    }
+
+    fn take_messages(&mut self) {
+        while self.hub.local_bytes() < TURN_PUBLISHED_BYTES_MAX
+            && let Some(message) = self.peers.mailbox(self.index).pop()
+        {
+            match message {
+                Message::Broadcast(frames) => self.hub.relay(&frames),
+                Message::Stop { within } => self.begin_stop(within),
+            }
+        }
+    }
+
+    fn look_at_due(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(self.now, &mut due);
+        for socket in due.drain(..) {
+            self.due(socket);
+        }
+        self.due = due;
+        if self.now >= self.next_socket_tick {
+            self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
+            self.sockets.tick();
+        }
+    }
+
+    fn count(&mut self, busy: Duration) {
+        self.counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
+        let sockets = self.sockets.statistics();
+        for (metric, value) in [
+            (Metric::Connections, self.sockets.open_sockets() as u64),
+            (Metric::Sessions, self.sessions),
+            (Metric::BroadcastMembers, self.hub.members() as u64),
+            (Metric::BytesIn, sockets.received_bytes),
+            (Metric::BytesOut, sockets.written_bytes),
+            (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
+            (Metric::OutboxMessages, self.peers.outbox_messages() as u64),
+            (Metric::MailboxFull, self.peers.full_turns()),
+            (Metric::BuffersExhausted, sockets.buffers_exhausted),
+            (Metric::Writes, sockets.writes),
+            (Metric::ShortWrites, sockets.short_writes),
+            (Metric::RingEnters, sockets.kernel.enters),
+            (Metric::RingSubmissions, sockets.kernel.submitted),
+            (Metric::RingCompletions, sockets.kernel.completed),
+            (Metric::RingOverflows, sockets.kernel.overflows),
+        ] {
+            self.counters.set(metric, value);
+        }
+        self.counters.publish(self.peers.published(self.index));
+    }
+}

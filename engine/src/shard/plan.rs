@@ -1,0 +1,104 @@
+//! Plan: how many rings each shard needs, and of which size.
+//!
+//! In:  the configuration, the number of shards, RLIMIT_NOFILE.
+//! Out: lanes and slots, and what follows for the connections that there can be.
+//!
+//! A ring's table of direct descriptors holds up to RLIMIT_NOFILE entries, but lies outside the process's own table:
+//! several rings hold several times as many.
+
+use holdfast_ring::{LANE_SLOTS_MAX, LANES_MAX, UringConfig};
+
+use crate::config::Config;
+
+/// The kernel spreads connections over shards by a hash; a shard is given room for this much more than its share.
+const SHARE_PERCENT: u64 = 125;
+
+/// Room beside the share: for few connections, a hash spreads badly.
+const SHARE_EXTRA: u64 = 256;
+
+/// File descriptors of the process that are not connections.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// The rings of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Rings.
+    pub(crate) lanes: usize,
+    /// Descriptors of each ring.
+    pub(crate) slots_per_lane: u32,
+}
+
+impl Plan {
+    /// What `config` asks for where a table holds `nofile` descriptors.
+    #[must_use]
+    pub(crate) fn new(config: &Config, nofile: u64) -> Self {
+        let shards = config.cores.len() as u64;
+        let share = u64::from(config.planned_connections()).div_ceil(shards);
+        let wanted = share * SHARE_PERCENT / 100 + SHARE_EXTRA;
+        let lane_max = nofile.saturating_sub(OWN_DESCRIPTORS).clamp(64, u64::from(LANE_SLOTS_MAX));
+        let lanes = match u64::from(config.engine.lanes) {
+            0 => wanted.div_ceil(lane_max),
+            lanes => lanes,
+        };
+        let lanes = lanes.clamp(1, LANES_MAX as u64);
+        let slots = wanted.div_ceil(lanes).min(lane_max);
+        Self {
+            lanes: usize::try_from(lanes).expect("at most 256"),
+            slots_per_lane: u32::try_from(slots).expect("at most 2^24"),
+        }
+    }
+
+    /// Descriptors of a shard.
+    #[must_use]
+    pub(crate) fn slots(self) -> u64 {
+        self.lanes as u64 * u64::from(self.slots_per_lane)
+    }
+
+    /// The rings' sizes; the shard's receive buffers are shared out among its lanes.
+    #[must_use]
+    pub(crate) fn uring(self, config: &Config) -> UringConfig {
+        let lanes = u32::try_from(self.lanes).expect("at most 256");
+        let buffers = (config.engine.receive_buffers / lanes).max(16).next_power_of_two();
+        UringConfig {
+            lanes: self.lanes,
+            slots_per_lane: self.slots_per_lane,
+            submission_entries: config.engine.submission_entries,
+            receive_buffers: buffers,
+            receive_buffer_bytes: config.engine.receive_buffer_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(connections: u32, shards: u32) -> Config {
+        let mut config = Config::default();
+        config.client.connection_limit = connections;
+        config.cores = crate::config::CoreSet::of((0..shards as usize).collect());
+        config
+    }
+
+    #[test]
+    fn one_lane_is_enough_where_the_limit_is_high() {
+        let plan = Plan::new(&config(1_000_000, 8), 1 << 20);
+        assert_eq!(plan.lanes, 1);
+        assert_eq!(plan.slots(), 125_000 * 125 / 100 + 256);
+    }
+
+    #[test]
+    fn a_low_limit_is_met_with_more_lanes() {
+        let plan = Plan::new(&config(100_000, 2), 20_000);
+        assert_eq!(plan.lanes, 4);
+        assert!(plan.slots() >= 62_500);
+        assert!(plan.slots_per_lane <= 20_000 - 64);
+    }
+
+    #[test]
+    fn lanes_that_are_asked_for_are_kept_and_their_tables_stay_within_the_limit() {
+        let mut config = config(100_000, 1);
+        config.engine.lanes = 2;
+        assert_eq!(Plan::new(&config, 20_000), Plan { lanes: 2, slots_per_lane: 19_936 });
+    }
+}
