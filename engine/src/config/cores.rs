@@ -76,6 +76,12 @@ impl CoreSet {
         self.0.is_empty()
     }
 
+    /// These CPUs, whether this machine has them or not: for tests of what follows from their number.
+    #[cfg(test)]
+    pub(crate) fn of(cpus: Vec<usize>) -> Self {
+        Self(cpus)
+    }
+
     /// Picks from `usable`: exactly the CPUs of `list`, or the first `shards` (0 means all).
     pub(super) fn choose(list: Option<&CpuList>, shards: u32, usable: &[usize]) -> Result<Self, CoreError> {
         let usable_shown = || CpuList(usable.to_vec()).to_string();

@@ -18,6 +18,12 @@ pub const USER_BYTES_PER_CONNECTION: u64 = 270;
 /// Descriptors of the process itself that no table of connections may use up.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// The kernel spreads connections over the shards' listeners by a hash, not evenly: room for this share of the mean.
+const SHARE_PERCENT: u64 = 125;
+
+/// Room beside the share: few connections are spread worst.
+const SHARE_EXTRA: u64 = 256;
+
 /// Most rings that a shard may have.
 pub(super) const LANES_MAX: u64 = 256;
 
@@ -73,10 +79,9 @@ impl Plan {
         }
     }
 
-    /// Descriptor-table entries that each shard needs. The kernel spreads connections over the shards'
-    /// listeners by a hash, not evenly: a quarter more than the mean.
+    /// Descriptor-table entries that each shard makes, as far as its rings have room for them.
     pub const fn slots_per_shard(&self) -> u64 {
-        (self.connections.div_ceil(self.shards) * 5).div_ceil(4)
+        self.connections.div_ceil(self.shards) * SHARE_PERCENT / 100 + SHARE_EXTRA
     }
 
     /// Rings for each shard: as configured, or as many tables of `nofile` entries as hold the slots.
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_20_000_needs_four_rings_a_shard_for_100_000_on_two_cores() {
-        // 50,000 × 1.25 = 62,500 slots in tables of 19,936.
+        // 50,000 × 1.25 + 256 = 62,756 slots in tables of 19,936.
         assert_eq!(plan(100_000, 2).lanes(20_000), Some(4));
     }
 
@@ -157,5 +162,21 @@ mod tests {
     #[test]
     fn configured_rings_are_taken_as_they_are() {
         assert_eq!(Plan { lanes_configured: 3, ..plan(100_000, 2) }.lanes(1024), Some(3));
+    }
+
+    #[test]
+    fn the_doctor_plans_the_rings_that_the_shards_make() {
+        for connection_limit in [1, 1_000, 100_000, 1_000_000] {
+            for shards in [1, 2, 8] {
+                for nofile in [4_096, 20_000, 62_820, 1_048_576] {
+                    let mut config = Config::default();
+                    config.client.connection_limit = connection_limit;
+                    config.cores = crate::config::CoreSet::of((0..shards).collect());
+                    let planned = Plan::new(&config, None, None).lanes(nofile);
+                    let made = crate::shard::Plan::new(&config, nofile).lanes as u64;
+                    assert_eq!(planned.unwrap_or(LANES_MAX), made, "{connection_limit} {shards} {nofile}");
+                }
+            }
+        }
     }
 }
