@@ -9,6 +9,7 @@ use super::findings::{Findings, IoUring};
 use super::plan::{KERNEL_BYTES_PER_CONNECTION, LANES_MAX, Plan, USER_BYTES_PER_CONNECTION};
 use super::{Check, Setting, Status};
 use crate::config::units::about_size;
+use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for};
 use holdfast_ring::KERNEL_FLOOR;
 
 /// Everything that `holdfast doctor` shows, the essential part first.
@@ -88,7 +89,7 @@ fn descriptors(findings: &Findings, plan: &Plan) -> Check {
             limit_found(&format!("would need more than {LANES_MAX} rings a shard for {}", connections(plan)));
         return Check::new("RLIMIT_NOFILE", found, format!(">= {wanted}")).fail(&mend);
     };
-    let table = nofile.saturating_sub(super::plan::DESCRIPTORS_RESERVED);
+    let table = nofile.saturating_sub(DESCRIPTORS_RESERVED);
     let slots = lanes.saturating_mul(table);
     let rings = if lanes == 1 { "1 ring".to_owned() } else { format!("{lanes} rings") };
     let found = limit_found(&format!("gives {rings} a shard, {} shards, {}", plan.shards, connections(plan)));
@@ -98,7 +99,7 @@ fn descriptors(findings: &Findings, plan: &Plan) -> Check {
         return Check { needs: format!(">= {own} for the rings themselves"), ..check }.fail(&mend);
     }
     let more_lanes = |check: Check| {
-        let lanes = super::plan::lanes_for(plan.slots_per_shard(), nofile).unwrap_or(LANES_MAX);
+        let lanes = lanes_for(plan.slots_per_shard(), nofile).unwrap_or(LANES_MAX);
         let advice = format!("engine.lanes = 0 (or at least {lanes}) in the configuration; or {mend}");
         (check, advice)
     };

@@ -16,9 +16,7 @@ mod tests;
 
 pub use findings::{Cgroup, Findings, IoUring, Limit, sysctl};
 pub use judge::judge;
-pub use plan::{
-    DESCRIPTORS_RESERVED, KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION, lanes_for,
-};
+pub use plan::{KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION};
 pub use profile::{Better, Profile, Setting};
 pub use report::{json, line, text};
 

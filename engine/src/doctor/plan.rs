@@ -7,6 +7,9 @@
 
 use super::Profile;
 use crate::config::Config;
+use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for, slots_for};
+
+pub(super) const LANES_MAX: u64 = holdfast_ring::LANES_MAX as u64;
 
 /// Kernel memory of one idle connection: a TCP socket end (3.5 to 3.7 KB of slab), its file and its
 /// armed receive, as measured with 100,000 of them on Linux 6.18.
@@ -14,18 +17,6 @@ pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4_400;
 
 /// User memory of one idle connection: the bound that `docs/benchmarks.md` checks.
 pub const USER_BYTES_PER_CONNECTION: u64 = 270;
-
-/// Descriptors of the process itself that no table of connections may use up.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
-
-/// The kernel spreads connections over the shards' listeners by a hash, not evenly: room for this share of the mean.
-const SHARE_PERCENT: u64 = 125;
-
-/// Room beside the share: few connections are spread worst.
-const SHARE_EXTRA: u64 = 256;
-
-/// Most rings that a shard may have.
-pub(super) const LANES_MAX: u64 = 256;
 
 /// Descriptors that each ring takes from the process: the ring and the eventfd that reports it.
 const DESCRIPTORS_PER_LANE: u64 = 2;
@@ -81,7 +72,7 @@ impl Plan {
 
     /// Descriptor-table entries that each shard makes, as far as its rings have room for them.
     pub const fn slots_per_shard(&self) -> u64 {
-        self.connections.div_ceil(self.shards) * SHARE_PERCENT / 100 + SHARE_EXTRA
+        slots_for(self.connections, self.shards)
     }
 
     /// Rings for each shard: as configured, or as many tables of `nofile` entries as hold the slots.
@@ -114,13 +105,6 @@ impl Plan {
         self.connections * (KERNEL_BYTES_PER_CONNECTION + USER_BYTES_PER_CONNECTION)
             + self.shards * self.receive_buffers * self.receive_buffer_bytes
     }
-}
-
-/// How many rings hold `slots` connections when each table may have `nofile` entries, of which
-/// `DESCRIPTORS_RESERVED` are left alone. `None` when there is no room at all.
-pub fn lanes_for(slots: u64, nofile: u64) -> Option<u64> {
-    let per_lane = nofile.saturating_sub(DESCRIPTORS_RESERVED);
-    (per_lane > 0).then(|| slots.div_ceil(per_lane).max(1))
 }
 
 #[cfg(test)]

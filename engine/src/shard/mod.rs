@@ -8,7 +8,7 @@
 //! simulated one can run it unchanged.
 
 mod executor;
-mod plan;
+pub(crate) mod plan;
 mod stop;
 
 use std::{collections::VecDeque, io, time::Duration};

@@ -10,14 +10,26 @@ use holdfast_ring::{LANE_SLOTS_MAX, LANES_MAX, UringConfig};
 
 use crate::config::Config;
 
-/// The kernel spreads connections over shards by a hash; a shard is given room for this much more than its share.
+/// The kernel spreads connections over the shards' listeners by a hash, not evenly: room for this share of the mean.
 const SHARE_PERCENT: u64 = 125;
 
-/// Room beside the share: for few connections, a hash spreads badly.
+/// Room beside the share: few connections are spread worst.
 const SHARE_EXTRA: u64 = 256;
 
-/// File descriptors of the process that are not connections.
-const OWN_DESCRIPTORS: u64 = 64;
+/// Descriptors of the process itself that no table of connections may use up.
+pub(crate) const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Descriptors that each of `shards` needs for its share of `connections`.
+pub(crate) const fn slots_for(connections: u64, shards: u64) -> u64 {
+    connections.div_ceil(shards) * SHARE_PERCENT / 100 + SHARE_EXTRA
+}
+
+/// How many rings hold `slots` connections where each table may have `nofile` entries. `None` where there is no room
+/// at all.
+pub(crate) fn lanes_for(slots: u64, nofile: u64) -> Option<u64> {
+    let per_lane = nofile.saturating_sub(DESCRIPTORS_RESERVED);
+    (per_lane > 0).then(|| slots.div_ceil(per_lane).max(1))
+}
 
 /// The rings of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +44,11 @@ impl Plan {
     /// What `config` asks for where a table holds `nofile` descriptors.
     #[must_use]
     pub(crate) fn new(config: &Config, nofile: u64) -> Self {
-        let shards = config.cores.len() as u64;
-        let share = u64::from(config.planned_connections()).div_ceil(shards);
-        let wanted = share * SHARE_PERCENT / 100 + SHARE_EXTRA;
-        let lane_max = nofile.saturating_sub(OWN_DESCRIPTORS).clamp(64, u64::from(LANE_SLOTS_MAX));
+        let wanted = slots_for(u64::from(config.planned_connections()), config.cores.len() as u64);
+        let lane_max = nofile.saturating_sub(DESCRIPTORS_RESERVED).clamp(64, u64::from(LANE_SLOTS_MAX));
         let lanes = match u64::from(config.engine.lanes) {
-            0 => wanted.div_ceil(lane_max),
+            // Where not even one descriptor is left, the rings themselves will say so.
+            0 => lanes_for(wanted, nofile).unwrap_or(1),
             lanes => lanes,
         };
         let lanes = lanes.clamp(1, LANES_MAX as u64);

@@ -1,0 +1,49 @@
+# Everything that a newcomer, a developer or an operator runs. `make help` lists it.
+# Only Rust has to be there; `make setup` installs what else is missing on Debian and Ubuntu.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := target/release
+CONNECTIONS ?= 100000
+PROFILE ?= 100k
+
+include tools/compare/peers.mk
+
+.PHONY: help setup build demo run test check bench sysctl docs
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
+
+setup: ## Install what building needs and is missing (a C compiler), with apt-get
+	@tools/setup
+
+build: setup ## Build the daemon and the load tool
+	cargo build --release -p holdfast -p holdfast-bench
+
+demo: build ## Hold 100,000 connections on this machine, broadcast to all of them, print the report
+	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/demo
+
+run: build ## Run the daemon with its defaults
+	$(BIN)/holdfast serve
+
+test: setup ## Run all tests
+	cargo test --release --workspace
+	cargo test --release --workspace --doc
+
+check: ## Format, lints, documentation, dependency rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	else echo "cargo-deny is not installed: cargo install cargo-deny --locked"; fi
+
+bench: build ## Measure what README states, on this machine
+	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/measure
+
+sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=1 applies it
+	@sysctl/apply $(PROFILE)
+
+docs: build ## Renew the generated pages
+	$(BIN)/holdfast config doc > docs/configuration.md
