@@ -16,6 +16,7 @@ pub mod message;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod sequence;
 pub mod source;
@@ -24,3 +25,6 @@ pub mod system;
 pub mod tally;
 pub mod target;
 pub mod units;
+
+mod observer;
+mod worker;

@@ -32,8 +32,8 @@ pub struct Window {
     publishers: Vec<VecDeque<Slot>>,
     /// For each publisher, the sequence number of its first slot.
     first: Vec<u32>,
-    /// How many connections of this worker get each message.
-    receivers: usize,
+    /// For each publisher, how many connections of this worker get each message.
+    receivers: Vec<usize>,
     bytes: usize,
 }
 
@@ -45,14 +45,15 @@ struct Slot {
 }
 
 impl Window {
-    /// For messages of so many publishers to so many of this worker's connections.
-    pub fn new(publishers: usize, receivers: usize) -> Self {
-        let slots = (0..publishers).map(|_| VecDeque::new()).collect();
-        Self { publishers: slots, first: vec![0; publishers], receivers, bytes: 0 }
+    /// For messages of publishers, each to so many of this worker's connections.
+    pub fn new(receivers: Vec<usize>) -> Self {
+        let slots = receivers.iter().map(|_| VecDeque::new()).collect();
+        Self { publishers: slots, first: vec![0; receivers.len()], receivers, bytes: 0 }
     }
 
     /// Notes one delivery. Returns what is to be handed over: a message that all have, or the oldest.
     pub fn deliver(&mut self, publisher: u32, sequence: u32, latency_ns: u64) -> Option<Spread> {
+        let receivers = *self.receivers.get(publisher as usize)?;
         let (slots, first) = (&mut self.publishers[publisher as usize], self.first[publisher as usize]);
         let at = sequence.checked_sub(first)? as usize;
         if at >= WINDOW_MESSAGES_MAX {
@@ -66,11 +67,11 @@ impl Window {
             return None;
         }
         if slot.ticks.capacity() == 0 {
-            slot.ticks.reserve_exact(self.receivers);
-            self.bytes += self.receivers * size_of::<u32>();
+            slot.ticks.reserve_exact(receivers);
+            self.bytes += receivers * size_of::<u32>();
         }
         slot.ticks.push(u32::try_from(latency_ns >> TICK_SHIFT).unwrap_or(u32::MAX));
-        if slot.ticks.len() == self.receivers {
+        if slot.ticks.len() == receivers {
             return Some(self.hand_over(publisher, sequence));
         }
         if self.bytes > WINDOW_BYTES_MAX { self.oldest(publisher) } else { None }
@@ -100,7 +101,7 @@ impl Window {
         let slot = &mut slots[(sequence - *first) as usize];
         let ticks = std::mem::take(&mut slot.ticks);
         slot.is_done = true;
-        self.bytes -= self.receivers * size_of::<u32>();
+        self.bytes -= self.receivers[publisher as usize] * size_of::<u32>();
         while slots.front().is_some_and(|slot| slot.is_done) {
             slots.pop_front();
             *first += 1;
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_message_is_handed_over_when_all_have_it() {
-        let mut window = Window::new(1, 2);
+        let mut window = Window::new(vec![2]);
         assert!(window.deliver(0, 1, 640).is_none());
         assert!(window.deliver(0, 0, 640).is_none());
         assert_eq!(window.deliver(0, 1, 640).expect("both have 1").message, (0, 1));
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_some_never_got_is_handed_over_at_the_end() {
-        let mut window = Window::new(2, 2);
+        let mut window = Window::new(vec![2, 2]);
         window.deliver(1, 0, 640);
         let left: Vec<_> = window.drain().map(|spread| (spread.message, spread.ticks)).collect();
         assert_eq!(left, [((1, 0), vec![10])]);
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn a_full_window_hands_over_the_oldest_and_forgets_its_stragglers() {
         let receivers = WINDOW_BYTES_MAX / size_of::<u32>();
-        let mut window = Window::new(1, receivers);
+        let mut window = Window::new(vec![receivers]);
         assert!(window.deliver(0, 0, 640).is_none());
         assert_eq!(window.deliver(0, 1, 640).expect("two do not fit").message, (0, 0));
         assert!(window.deliver(0, 0, 640).is_none());

@@ -68,6 +68,8 @@ pub struct Tally {
     pub returns: Histogram<u64>,
     /// How late the load tool itself was to send what was due.
     pub lateness: Histogram<u64>,
+    /// When the last message came, on the run's clock.
+    pub last_message_ns: u64,
     /// Why connections failed or were lost.
     pub reasons: BTreeMap<String, u64>,
 }
@@ -81,6 +83,7 @@ impl Tally {
             handshakes: histogram(),
             returns: histogram(),
             lateness: histogram(),
+            last_message_ns: 0,
             reasons: BTreeMap::new(),
         }
     }
@@ -114,6 +117,7 @@ impl Tally {
         self.handshakes += other.handshakes;
         self.returns += other.returns;
         self.lateness += other.lateness;
+        self.last_message_ns = self.last_message_ns.max(other.last_message_ns);
         for (reason, count) in other.reasons {
             self.reason(reason, count);
         }
@@ -130,8 +134,6 @@ impl Default for Tally {
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub struct Live {
-    /// [`Connects::attempted`].
-    pub attempted: AtomicU64,
     /// [`Connects::established`].
     pub established: AtomicU64,
     /// [`Connects::failed`].
@@ -152,7 +154,6 @@ impl Live {
     /// Shows a worker's present counts.
     pub fn show(&self, tally: &Tally, open: u64) {
         let stores = [
-            (&self.attempted, tally.connects.attempted),
             (&self.established, tally.connects.established),
             (&self.failed, tally.connects.failed),
             (&self.open, open),

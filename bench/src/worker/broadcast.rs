@@ -1,0 +1,204 @@
+//! Broadcast: messages that the server sends to all.
+//!
+//! In:  a rate, publishers, a burst.
+//! Out: messages, and for each connection the check that every publisher's messages came, once and in order; for each
+//! message how long it took to its receivers.
+//!
+//! A connection keeps four bytes for each publisher. A connection that is lost counts as lost, and what it would have
+//! received does not: the server told it that it is over. What it had skipped before counts.
+
+use std::sync::atomic::Ordering;
+
+use holdfast_ring::Socket;
+
+use super::Play;
+use super::link::Link;
+use super::ramp::Ramp;
+use super::shared::{Parcel, Phase, Shared};
+use crate::message::Stamp;
+use crate::plan::{Plan, Scenario};
+use crate::schedule::Schedule;
+use crate::sequence::{Arrival, Sequences};
+use crate::spread::Window;
+
+/// How often it is asked, after the end, whether all have everything.
+const LOOK_NS: u64 = 20_000_000;
+
+pub(super) struct Broadcast<'r> {
+    shared: &'r Shared,
+    ramp: Ramp,
+    publishers: u32,
+    burst: u32,
+    rate_per_s: f64,
+    sender_excluded: bool,
+    schedule: Option<Schedule>,
+    /// This worker's publishers and how many messages each has sent.
+    mine: Vec<(Option<Socket>, u32)>,
+    is_open: Vec<bool>,
+    sequences: Sequences,
+    window: Window,
+    stage: Stage,
+    look_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Publishing { end_ns: u64 },
+    Listening,
+    Drained,
+}
+
+impl<'r> Broadcast<'r> {
+    pub(super) fn new(plan: &Plan, shared: &'r Shared, thread: u32) -> Self {
+        let Scenario::Broadcast { publishers, rate_per_s, burst, sender_excluded } = plan.scenario else {
+            unreachable!("the worker chooses by the scenario")
+        };
+        let members = plan.share(plan.connections, thread) as usize;
+        Self {
+            shared,
+            ramp: Ramp::new(plan, thread),
+            publishers,
+            burst,
+            rate_per_s,
+            sender_excluded,
+            schedule: None,
+            mine: vec![(None, 0); plan.share(publishers, thread) as usize],
+            is_open: vec![false; members],
+            sequences: Sequences::new(members * publishers as usize),
+            window: Window::new(Vec::new()),
+            stage: Stage::Waiting,
+            look_ns: 0,
+        }
+    }
+
+    fn begin(&mut self, link: &Link<'_>, start_ns: u64, end_ns: u64) {
+        let bursts_per_s = self.rate_per_s / f64::from(self.burst);
+        let threads = link.plan.threads;
+        self.schedule = Some(Schedule::new(start_ns, bursts_per_s, self.publishers, link.thread, threads));
+        let open = self.is_open.iter().filter(|is_open| **is_open).count();
+        let is_mine = |publisher: u32| publisher % threads == link.thread;
+        let receivers =
+            |publisher| open - usize::from(self.sender_excluded && is_mine(publisher) && open > 0);
+        self.window = Window::new((0..self.publishers).map(receivers).collect());
+        self.stage = Stage::Publishing { end_ns };
+    }
+
+    fn publish_due(&mut self, link: &mut Link<'_>, end_ns: u64) {
+        while let Some(due) =
+            self.schedule.as_mut().and_then(|schedule| schedule.take_due(link.now_ns, end_ns))
+        {
+            let (Some(socket), sequence) = self.mine[due.member as usize] else { continue };
+            let stamp = Stamp { publisher: link.id(due.member), sequence, intended_ns: due.at_ns };
+            if link.publish(socket, stamp, self.burst) {
+                self.mine[due.member as usize].1 += self.burst;
+                link.sent_late(due.at_ns);
+            }
+        }
+    }
+
+    /// Tells all workers how much this one's publishers sent.
+    fn end_publishing(&mut self, link: &Link<'_>) {
+        for ((_, sent), member) in self.mine.iter().zip(0..) {
+            self.shared.published[link.id(member) as usize].store(*sent, Ordering::Relaxed);
+        }
+        self.shared.publishing.fetch_sub(1, Ordering::Release);
+        self.stage = Stage::Listening;
+    }
+
+    fn stream(&self, member: usize, publisher: u32) -> usize {
+        member * self.publishers as usize + publisher as usize
+    }
+
+    /// What open connections still lack; for each of them in turn.
+    fn missing(&self, link: &Link<'_>) -> impl Iterator<Item = u64> {
+        let open = (0..self.is_open.len()).filter(|member| self.is_open[*member]);
+        open.flat_map(move |member| {
+            let id = link.id(u32::try_from(member).expect("members are numbered by u32"));
+            (0..self.publishers).filter(move |publisher| !(self.sender_excluded && *publisher == id)).map(
+                move |publisher| {
+                    let sent = self.shared.published[publisher as usize].load(Ordering::Relaxed);
+                    self.sequences.outstanding(self.stream(member, publisher), sent)
+                },
+            )
+        })
+    }
+}
+
+impl Play for Broadcast<'_> {
+    fn act(&mut self, link: &mut Link<'_>, phase: Phase) -> u64 {
+        let Phase::Run { start_ns, end_ns } = phase else { return self.ramp.act(link) };
+        if self.stage == Stage::Waiting {
+            self.begin(link, start_ns, end_ns);
+        }
+        let Stage::Publishing { end_ns } = self.stage else { return u64::MAX };
+        self.publish_due(link, end_ns);
+        if link.now_ns >= end_ns {
+            self.end_publishing(link);
+        }
+        self.schedule.as_ref().and_then(Schedule::peek).map_or(end_ns, |due| due.at_ns.min(end_ns))
+    }
+
+    fn is_settled(&self, link: &Link<'_>) -> bool {
+        self.ramp.is_settled(link)
+    }
+
+    fn is_drained(&mut self, link: &mut Link<'_>, _: Phase) -> bool {
+        let may_look = self.stage == Stage::Listening && link.now_ns >= self.look_ns;
+        if may_look && self.shared.publishing.load(Ordering::Acquire) == 0 {
+            self.look_ns = link.now_ns + LOOK_NS;
+            if self.missing(link).all(|missing| missing == 0) {
+                self.stage = Stage::Drained;
+            }
+        }
+        self.stage == Stage::Drained
+    }
+
+    fn opened(&mut self, _: &mut Link<'_>, socket: Socket, member: u32) {
+        self.is_open[member as usize] = true;
+        if let Some(publisher) = self.mine.get_mut(member as usize) {
+            publisher.0 = Some(socket);
+        }
+    }
+
+    fn message(&mut self, link: &mut Link<'_>, _: Socket, member: u32, payload: &[u8]) {
+        let Some(stamp) = link.read(payload) else { return };
+        if stamp.publisher >= self.publishers {
+            link.tally.messages.corrupt += 1;
+            return;
+        }
+        let stream = self.stream(member as usize, stamp.publisher);
+        match self.sequences.arrive(stream, stamp.sequence) {
+            Arrival::InOrder | Arrival::AfterGap => {}
+            Arrival::Late => link.tally.messages.reordered += 1,
+            Arrival::Repeated => {
+                link.tally.messages.repeated += 1;
+                return;
+            }
+        }
+        let latency_ns = link.arrived(stamp);
+        if let Some(spread) = self.window.deliver(stamp.publisher, stamp.sequence, latency_ns) {
+            // A full queue leaves this message out of the per-message summary, and out of nothing else.
+            let _ = self.shared.parcels.push(Parcel::Spread(spread));
+        }
+    }
+
+    fn lost(&mut self, link: &mut Link<'_>, member: u32) {
+        self.is_open[member as usize] = false;
+        if let Some(publisher) = self.mine.get_mut(member as usize) {
+            publisher.0 = None;
+        }
+        for publisher in 0..self.publishers {
+            link.tally.messages.lost += self.sequences.end(self.stream(member as usize, publisher));
+        }
+    }
+
+    fn vacated(&mut self, _: &mut Link<'_>, _: u32) {}
+
+    fn finish(&mut self, link: &mut Link<'_>) {
+        link.tally.messages.lost += self.missing(link).sum::<u64>() + self.sequences.lost_at_once();
+        for spread in self.window.drain() {
+            let _ = self.shared.parcels.push(Parcel::Spread(spread));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Shared: the little that threads of a run share.
+//!
+//! In:  the main thread's phase; the workers' counts and histograms.
+//! Out: the same, on the other side.
+//!
+//! Atomics and one bounded queue: nobody waits for anybody.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use hdrhistogram::Histogram;
+
+use crate::plan::{Plan, Scenario};
+use crate::spread::Spread;
+use crate::tally::Live;
+
+/// Parcels under way to the main thread, which looks every few milliseconds. When it is full, the latencies of an
+/// interval wait for the next one, and a message's spread is left out of the per-message summary.
+const PARCELS_MAX: usize = 16_384;
+
+const RAMP: u8 = 0;
+const RUN: u8 = 1;
+const STOP: u8 = 2;
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Open the connections.
+    Ramp,
+    /// Do what the scenario is about, from `start_ns` until `end_ns` of the run's clock.
+    Run {
+        /// May lie a little ahead, so that all threads begin together.
+        start_ns: u64,
+        /// Nothing new begins after it.
+        end_ns: u64,
+    },
+    /// Close everything.
+    Stop,
+}
+
+/// What a worker hands to the main thread while it works.
+pub(crate) enum Parcel {
+    /// The latencies of half a second.
+    Latencies {
+        /// Which half second of the run's clock.
+        interval: u64,
+        /// In nanoseconds.
+        histogram: Box<Histogram<u64>>,
+    },
+    /// A broadcast message's latencies.
+    Spread(Spread),
+}
+
+/// What all threads of a run see.
+pub(crate) struct Shared {
+    phase: AtomicU8,
+    start_ns: AtomicU64,
+    end_ns: AtomicU64,
+    /// One a worker.
+    pub(crate) live: Box<[Live]>,
+    /// To the main thread.
+    pub(crate) parcels: ArrayQueue<Parcel>,
+    /// `broadcast`: how many messages each publisher sent; holds when `publishing` is zero.
+    pub(crate) published: Box<[AtomicU32]>,
+    /// `broadcast`: workers that may still publish.
+    pub(crate) publishing: AtomicU32,
+    /// True exactly when a worker gave up.
+    pub(crate) has_failed: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let publishers = match plan.scenario {
+            Scenario::Broadcast { publishers, .. } => publishers,
+            _ => 0,
+        };
+        Self {
+            phase: AtomicU8::new(RAMP),
+            start_ns: AtomicU64::new(0),
+            end_ns: AtomicU64::new(0),
+            live: (0..plan.threads).map(|_| Live::default()).collect(),
+            parcels: ArrayQueue::new(PARCELS_MAX),
+            published: (0..publishers).map(|_| AtomicU32::new(0)).collect(),
+            publishing: AtomicU32::new(plan.threads),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            RAMP => Phase::Ramp,
+            RUN => Phase::Run {
+                start_ns: self.start_ns.load(Ordering::Relaxed),
+                end_ns: self.end_ns.load(Ordering::Relaxed),
+            },
+            _ => Phase::Stop,
+        }
+    }
+
+    pub(crate) fn run(&self, start_ns: u64, end_ns: u64) {
+        self.start_ns.store(start_ns, Ordering::Relaxed);
+        self.end_ns.store(end_ns, Ordering::Relaxed);
+        self.phase.store(RUN, Ordering::Release);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.phase.store(STOP, Ordering::Release);
+    }
+}
