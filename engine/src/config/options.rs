@@ -94,7 +94,7 @@ section! {
             = integer(1024, 16, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
         /// Size of one receive buffer. A longer message is put together from several.
         /// Worst case: see `engine.receive_buffers`.
-        "receive_buffer_size" => pub receive_buffer_bytes: u32 = size("4KiB", "512B", "64KiB");
+        "receive_buffer_size" => pub receive_buffer_bytes: u32 = size("2KiB", "512B", "64KiB");
         /// Entries in a ring's submission queue: how many operations go to the kernel at once.
         /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32

@@ -79,16 +79,18 @@ pub(crate) struct Conn {
 }
 
 /// All connections of a shard, by their sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Conns {
     lanes: Vec<Vec<Option<Conn>>>,
 }
 
 impl Conns {
+    /// Room for as many as there are descriptors. Pages that no connection has touched are not resident.
+    pub(crate) fn new(lanes: usize, lane_slots: usize) -> Self {
+        Self { lanes: (0..lanes).map(|_| Vec::with_capacity(lane_slots)).collect() }
+    }
+
     pub(crate) fn insert(&mut self, socket: Socket, deadline: Tick) -> &mut Conn {
-        if self.lanes.len() <= socket.lane() {
-            self.lanes.resize_with(socket.lane() + 1, Vec::new);
-        }
         let lane = &mut self.lanes[socket.lane()];
         if lane.len() <= socket.slot() {
             lane.resize_with(socket.slot() + 1, || None);
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn all_connections_are_walked_once_over_gaps_and_lanes() {
-        let mut conns = Conns::default();
+        let mut conns = Conns::new(3, 16);
         let sockets =
             [(0, 3), (0, 4), (2, 0), (2, 9)].map(|(lane, slot)| Socket::new(Descriptor::new(lane, slot), 5));
         sockets.iter().for_each(|&socket| drop(conns.insert(socket, Tick(0)).close_reason));

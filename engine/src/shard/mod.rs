@@ -108,8 +108,8 @@ impl<K: Kernel> Shard<K> {
         Self {
             index,
             settings,
+            conns: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
-            conns: Conns::default(),
             wheel: Wheel::new(),
             hub: Hub::new(peers.count() > 1),
             peers,

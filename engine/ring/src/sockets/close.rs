@@ -25,7 +25,7 @@ impl<K: Kernel> Sockets<K> {
             CloseWhen::Flushed => {
                 if !record.is_dirty && !record.is_blocked {
                     record.is_dirty = true;
-                    self.dirty.push(socket);
+                    self.dirty.push_back(socket);
                 }
             }
             CloseWhen::Now => {

@@ -16,6 +16,7 @@ mod record;
 mod transmit;
 
 use std::{
+    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -80,6 +81,9 @@ pub struct SocketsConfig {
     /// Queued sends of one socket are joined into one write up to this many bytes; a longer single one goes alone,
     /// uncopied.
     pub joined_bytes_max: usize,
+    /// Writes of one turn. What is more waits for the next one, so that a message to very many does not hold up who
+    /// else has something to say; each write takes the kernel about 4 µs.
+    pub turn_writes_max: usize,
     /// Descriptors of each lane that a multishot accept leaves free, because it can bring as many connections in one
     /// turn as the listener's backlog holds. The last ones are accepted one by one, so none is accepted and lost.
     pub accept_reserve: u32,
@@ -87,7 +91,7 @@ pub struct SocketsConfig {
 
 impl Default for SocketsConfig {
     fn default() -> Self {
-        Self { joined_bytes_max: 64 * 1024, accept_reserve: 4096 + 64 }
+        Self { joined_bytes_max: 64 * 1024, turn_writes_max: 4096, accept_reserve: 4096 + 64 }
     }
 }
 
@@ -117,7 +121,7 @@ pub struct Sockets<K: Kernel> {
     table: Table,
     acceptor: Acceptor,
     /// Sockets with something to send.
-    dirty: Vec<Socket>,
+    dirty: VecDeque<Socket>,
     /// Sockets whose write of this turn is to be looked at after it.
     flushing: Vec<Socket>,
     /// Sockets whose receive found no buffer.
@@ -141,7 +145,7 @@ impl<K: Kernel> Sockets<K> {
             config,
             table,
             acceptor,
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             flushing: Vec::new(),
             starved: Vec::new(),
             streaming: Vec::new(),
@@ -197,10 +201,22 @@ impl<K: Kernel> Sockets<K> {
         self.table.open_sockets()
     }
 
+    /// The number of lanes.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.kernel.lanes()
+    }
+
+    /// The number of descriptors of each lane.
+    #[must_use]
+    pub fn lane_slots(&self) -> usize {
+        self.kernel.lane_slots() as usize
+    }
+
     /// The number of descriptors, open or free.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.kernel.lanes() * self.kernel.lane_slots() as usize
+        self.lanes() * self.lane_slots()
     }
 
     /// Wakes another thread when this turn's operations are handed over, if it sleeps.
@@ -249,7 +265,7 @@ impl<K: Kernel> Sockets<K> {
         self.feed_starved();
         self.flush();
         self.steer_accept();
-        let wait = (!wait.is_zero() && self.flushing.is_empty()).then_some(wait);
+        let wait = (!wait.is_zero() && self.flushing.is_empty() && self.dirty.is_empty()).then_some(wait);
         let mut completions = std::mem::take(&mut self.completions);
         self.kernel.turn(wait, &mut completions)?;
         for completion in completions.drain(..) {

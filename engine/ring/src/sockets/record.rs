@@ -98,8 +98,10 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Each lane's table has its full capacity at once, so that it never moves; pages that no record has touched are
+    /// not resident.
     pub(super) fn new(lanes: usize, lane_slots: u32) -> Self {
-        let lanes = (0..lanes).map(|_| Vec::new()).collect();
+        let lanes = (0..lanes).map(|_| Vec::with_capacity(lane_slots as usize)).collect();
         Self { lanes, lane_slots, open_sockets: 0, free: Vec::new(), fresh: 0 }
     }
 

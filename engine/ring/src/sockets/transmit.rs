@@ -99,7 +99,7 @@ impl<K: Kernel> Sockets<K> {
         record.queue.push_back(bytes);
         if !record.is_dirty && !record.is_blocked {
             record.is_dirty = true;
-            self.dirty.push(socket);
+            self.dirty.push_back(socket);
         }
         record.queued_bytes as usize
     }
@@ -109,10 +109,12 @@ impl<K: Kernel> Sockets<K> {
         self.table.get(socket).map_or(0, |record| record.queued_bytes as usize)
     }
 
-    /// Pushes one write for every socket that has something to send.
+    /// Pushes one write for each socket that has something to send, first come, first served, as many as a turn may
+    /// have.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        for socket in dirty.drain(..) {
+        let count = dirty.len().min(self.config.turn_writes_max);
+        for socket in dirty.drain(..count) {
             let Some(record) = self.table.get(socket) else { continue };
             record.is_dirty = false;
             if record.is_blocked {
@@ -146,7 +148,7 @@ impl<K: Kernel> Sockets<K> {
             if !record.queue.is_empty() {
                 if !record.is_dirty {
                     record.is_dirty = true;
-                    self.dirty.push(socket);
+                    self.dirty.push_back(socket);
                 }
                 continue;
             }
@@ -201,7 +203,7 @@ impl<K: Kernel> Sockets<K> {
             self.close_if_quiet(socket);
         } else if !record.is_dirty {
             record.is_dirty = true;
-            self.dirty.push(socket);
+            self.dirty.push_back(socket);
         }
     }
 
