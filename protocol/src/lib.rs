@@ -10,5 +10,6 @@
 //! No socket, no clock, no randomness, no unsafe.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod http;
 pub mod websocket;
