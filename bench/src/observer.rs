@@ -63,7 +63,7 @@ impl<'r> Observer<'r> {
     ) -> Self {
         let workers = u32::try_from(shared.live.len()).expect("workers are few");
         let zero_ns = clock.now_ns();
-        Self {
+        let mut observer = Self {
             clock,
             shared,
             server,
@@ -75,7 +75,9 @@ impl<'r> Observer<'r> {
             latencies: histogram(),
             spreads: Spreads::new(workers),
             series: Vec::new(),
-        }
+        };
+        observer.sample(zero_ns);
+        observer
     }
 
     /// Watches until `is_over`, or a worker gives up. `show` says for the display how far the phase is, of `end`.
@@ -102,6 +104,11 @@ impl<'r> Observer<'r> {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Adds a sample out of turn, for the end of what is measured.
+    pub(crate) fn sample_now(&mut self) {
+        self.sample(self.clock.now_ns());
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -154,7 +161,7 @@ impl<'r> Observer<'r> {
             ..Sample::default()
         };
         // What came in the half second that ends now.
-        self.series.push((now_ns / INTERVAL_NS - 1, sample));
+        self.series.push(((now_ns / INTERVAL_NS).saturating_sub(1), sample));
     }
 
     pub(crate) fn take_parcels(&mut self) {

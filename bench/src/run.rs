@@ -12,7 +12,7 @@ use std::thread;
 use hdrhistogram::Histogram;
 
 use crate::clock::Clock;
-use crate::latency::Percentiles;
+use crate::latency::{Percentiles, histogram};
 use crate::observer::{Observer, Totals};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
@@ -149,6 +149,7 @@ fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option
         shared.live.iter().all(|live| live.is_drained.load(Ordering::Acquire))
             || now_ns > end_ns.saturating_add(patience_ns)
     });
+    observer.sample_now();
     (begin, Look::now(clock, server, observer.totals().open))
 }
 
@@ -218,11 +219,14 @@ fn outcome(
             rss_anon_bytes_per_connection: growth_per(before.rss_anon_bytes, after.rss_anon_bytes, end.open),
         }
     });
+    let server_ended = !plan.server_pids.is_empty() && server.is_none();
     let machine = MachineMemory {
         available_bytes_before: before.available_bytes,
         available_bytes_after: end.available_bytes,
         bytes_per_connection: match (before.available_bytes, end.available_bytes) {
-            (Some(before), Some(after)) if end.open >= OPEN_MIN => growth_per(after, before, end.open),
+            (Some(before), Some(after)) if end.open >= OPEN_MIN => {
+                growth_per(after, before, end.open).filter(|bytes| *bytes > 0.0)
+            }
             _ => None,
         },
     };
@@ -251,18 +255,23 @@ fn outcome(
         server,
         machine,
         ok: false,
-        findings: Vec::new(),
+        findings: server_ended
+            .then(|| "the server's process ended during the run".to_owned())
+            .into_iter()
+            .collect(),
         reasons: reasons(tally),
         series,
         version: env!("CARGO_PKG_VERSION"),
         command,
     };
+    // Where there are messages, how long they took is the question.
+    let none = histogram();
     let named = [
         ("message", latencies),
         ("first receiver", &spreads.first),
         ("last receiver", &spreads.last),
         ("back", &tally.returns),
-        ("handshake", &tally.handshakes),
+        ("handshake", if has_messages(plan) { &none } else { &tally.handshakes }),
     ];
     let histograms: Vec<_> = named
         .into_iter()

@@ -174,7 +174,7 @@ fn plot(page: &mut String, title: &str, lines: &[Line], across: Across, up: Up) 
     if lines.len() > 1 {
         page.push_str("<span class=\"legend\">");
         for (number, line) in lines.iter().enumerate() {
-            let _ = write!(page, "<i class=\"line{number}\"></i>{} ", escaped(line.name));
+            let _ = write!(page, "<span><i class=\"line{number}\"></i>{}</span> ", escaped(line.name));
         }
         page.push_str("</span>");
     }

@@ -156,7 +156,7 @@ pub struct Sample {
 }
 
 impl Report {
-    /// Looks for what is wrong; fills `findings` and `ok`.
+    /// Looks for what is wrong; adds to `findings` and fills `ok`.
     #[must_use]
     pub fn judged(mut self) -> Self {
         let (messages, connect) = (self.messages, &self.connect);
@@ -174,18 +174,12 @@ impl Report {
             (connect.lost_later, "connection was lost", "connections were lost"),
             (connect.unclean, "close frame was not answered", "close frames were not answered"),
         ];
-        self.findings = counted
-            .into_iter()
-            .filter(|(count, ..)| *count > 0)
-            .map(|(count, one, more)| {
-                format!("{} {}", show_count(count), if count == 1 { one } else { more })
-            })
-            .collect();
+        let counted = counted.into_iter().filter(|(count, ..)| *count > 0).map(|(count, one, more)| {
+            format!("{} {}", show_count(count), if count == 1 { one } else { more })
+        });
+        self.findings.extend(counted);
         if self.scenario == "churn" && connect.established == 0 || self.size.is_some() && messages.sent == 0 {
             self.findings.push("nothing was measured: no message was sent".to_owned());
-        }
-        if self.server.is_none() && self.command.contains("--server-pid") {
-            self.findings.push("the server's process ended during the run".to_owned());
         }
         self.ok = self.findings.is_empty();
         self

@@ -3,8 +3,8 @@
 //! In:  the ramp; then the moment of the drop.
 //! Out: for each connection how long it took until it was back.
 //!
-//! Nobody waits for anybody: each member reconnects as soon as its old descriptor is free, as clients do when a
-//! network returns.
+//! Nobody waits for anybody: each member reconnects when its old descriptor is free, as clients do when a network
+//! returns. A worker begins so many at a time that those who are faster are not held up by its own work.
 
 use holdfast_ring::Socket;
 
@@ -15,6 +15,9 @@ use super::shared::Phase;
 use crate::latency::histogram;
 use crate::plan::Plan;
 
+/// Connections begun in one turn.
+const RETURNS_A_TURN: usize = 64;
+
 pub(super) struct Storm {
     ramp: Ramp,
     /// When all were dropped.
@@ -23,7 +26,9 @@ pub(super) struct Storm {
     awaited: u64,
     /// Failed connections before the storm.
     failed_before: u64,
-    /// Members whose one attempt to come back has begun.
+    /// Members whose descriptor is free and who are to come back.
+    waiting: Vec<u32>,
+    /// Members who were let go to come back, each once.
     has_tried: Vec<bool>,
 }
 
@@ -31,7 +36,8 @@ impl Storm {
     pub(super) fn new(plan: &Plan, thread: u32) -> Self {
         let members = plan.share(plan.connections, thread) as usize;
         let has_tried = vec![false; members];
-        Self { ramp: Ramp::new(plan, thread), dropped_ns: None, awaited: 0, failed_before: 0, has_tried }
+        let ramp = Ramp::new(plan, thread);
+        Self { ramp, dropped_ns: None, awaited: 0, failed_before: 0, waiting: Vec::new(), has_tried }
     }
 
     /// How many neither are back nor have failed.
@@ -56,7 +62,10 @@ impl Play for Storm {
             link.patience_ns = link.plan.duration_ns;
             link.drop_all();
         }
-        u64::MAX
+        for member in self.waiting.drain(self.waiting.len().saturating_sub(RETURNS_A_TURN)..) {
+            link.connect(member, link.now_ns);
+        }
+        if self.waiting.is_empty() { u64::MAX } else { link.now_ns }
     }
 
     fn is_settled(&self, link: &Link<'_>) -> bool {
@@ -80,9 +89,9 @@ impl Play for Storm {
 
     fn lost(&mut self, _: &mut Link<'_>, _: u32) {}
 
-    fn vacated(&mut self, link: &mut Link<'_>, member: u32) {
+    fn vacated(&mut self, _: &mut Link<'_>, member: u32) {
         if self.dropped_ns.is_some() && !std::mem::replace(&mut self.has_tried[member as usize], true) {
-            link.connect(member, link.now_ns);
+            self.waiting.push(member);
         }
     }
 

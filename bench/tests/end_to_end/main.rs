@@ -1,0 +1,6 @@
+//! The load tool as a process, against servers that behave and servers that do not.
+#![forbid(unsafe_code)]
+
+mod faults;
+mod scenarios;
+mod server;
