@@ -11,7 +11,9 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod http_client;
 pub mod log;
+pub mod token;
 
 mod clock;
 mod conn;

@@ -10,6 +10,7 @@ use super::channel;
 use super::cores::CoreSet;
 use super::options::Options;
 use super::problem::Problems;
+use super::token;
 use std::net::SocketAddr;
 
 /// A frame's header: 2 bytes and a 64-bit length (RFC 6455 §5.2); a server sends no mask.
@@ -66,6 +67,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         .map_err(|error| problems.refuse(shards_key, error.to_string(), ""));
 
     channel::check(&channel, problems);
+    token::check(&client.token, "client.token", problems);
+    token::check(&client.subscription_token.token, "client.subscription_token", problems);
     let config = Config {
         listen,
         control_listen,

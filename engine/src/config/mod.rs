@@ -20,6 +20,7 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod token;
 mod transports;
 pub mod units;
 
@@ -33,6 +34,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use reference::{default_toml, reference_markdown};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
+pub use token::{SubscriptionTokenConfig, TokenConfig};
 pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 
 use definition::Section;

@@ -13,6 +13,7 @@ use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
 use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
+use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
@@ -111,6 +112,10 @@ section! {
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
+        /// Tokens with which clients connect and subscribe.
+        "token" => pub token: TokenConfig = section();
+        /// Tokens with which clients subscribe, where they are not to be accepted like the others.
+        "subscription_token" => pub subscription_token: SubscriptionTokenConfig = section();
     }
 
     /// The WebSocket transport.
