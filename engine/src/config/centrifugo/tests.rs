@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// What `centrifugo genconfig` writes, with other secrets.
 const GENERATED: &str = r#"{
-  "client": { "allowed_origins": [] },
+  "client": { "token": { "hmac_secret_key": "bbe7d157-a253-4094-9759-06a8236543f9" }, "allowed_origins": [] },
   "admin": { "enabled": false, "password": "d0683813-0916-4c49-979f-0e08a686b727", "secret": "4e9eafcf" },
   "http_api": { "key": "d7627bb6-2292-4911-82e1-615c0ed3eebb" }
 }"#;
@@ -31,6 +31,8 @@ engine:
   type: memory
 client:
   allowed_origins: ["https://chat.example.com", "https://*.example.org"]
+  token:
+    hmac_secret_key: "4d3c2b1a"
   ping_interval: 25s
   pong_timeout: 8s
   channel_limit: 256
