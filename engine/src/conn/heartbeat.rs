@@ -6,6 +6,7 @@
 //! One entry in the wheel a connection: a deadline that moves away is only written down, and the wheel's look at the
 //! old time puts it in again.
 
+use bytes::BytesMut;
 use holdfast_protocol::websocket::{CloseCode, encoder};
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
@@ -14,7 +15,7 @@ use super::Phase;
 use crate::{
     clock::Tick,
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, Shard},
+    shard::Shard,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -81,9 +82,9 @@ impl<K: Kernel> Shard<K> {
     fn ping(&mut self, socket: Socket) {
         self.counters.add(Metric::Pings, 1);
         if self.ping_frame.is_empty() {
-            self.out.reserve(OUT_BYTES);
-            encoder::encode_ping(&mut self.out, None, b"");
-            self.ping_frame = self.out.split().freeze();
+            let mut frame = BytesMut::new();
+            encoder::encode_ping(&mut frame, None, b"");
+            self.ping_frame = frame.freeze();
         }
         self.sockets.send(socket, self.ping_frame.clone());
         if let Some(conn) = self.conns.get(socket) {

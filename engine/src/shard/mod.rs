@@ -32,8 +32,12 @@ use crate::{
     wheel::Wheel,
 };
 
-/// The size at which the buffer for answers begins. What is queued keeps at most this much alive beside itself.
-pub(crate) const OUT_BYTES: usize = 8 * 1024;
+/// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
+/// waits for a slow reader keeps at most this much alive.
+pub(crate) const OUT_BYTES: usize = 16 * 1024;
+
+/// With less than this left, the next answers get a new buffer.
+pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
 
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
