@@ -115,8 +115,8 @@ pub(crate) enum Metric {
     TurnBucket(u8),
     /// Working time of all turns, in microseconds.
     TurnBusyUs,
-    /// Time that the executor's tasks have run, in microseconds.
-    ExecutorBusyUs,
+    /// Time that the executor's tasks have held the core, the loop's sleep among it, in microseconds.
+    ExecutorTasksUs,
 }
 
 /// How a number behaves.
@@ -238,9 +238,9 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
     counter(
-        "executor_busy_microseconds",
-        &[(Metric::ExecutorBusyUs, "")],
-        "Time that the executor's tasks have run, in microseconds.",
+        "executor_tasks_microseconds",
+        &[(Metric::ExecutorTasksUs, "")],
+        "Time that the executor's tasks have held the core, in microseconds; the connection loop's sleep is part of it.",
     ),
 ];
 
@@ -249,7 +249,7 @@ const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
 
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = Self::ExecutorBusyUs.index() + 1;
+    pub(crate) const COUNT: usize = Self::ExecutorTasksUs.index() + 1;
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -292,7 +292,7 @@ impl Metric {
             Self::PlacesTaken => PLAIN + 16,
             Self::TurnBucket(bucket) => BUCKET + bucket as usize,
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
-            Self::ExecutorBusyUs => BUCKET + TURN_BUCKETS + 1,
+            Self::ExecutorTasksUs => BUCKET + TURN_BUCKETS + 1,
         }
     }
 }

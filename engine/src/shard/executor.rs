@@ -94,8 +94,8 @@ async fn run(
     );
     let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
 
-    let busy_us = Rc::new(std::cell::Cell::new(0));
-    let measured = Rc::clone(&busy_us);
+    let tasks_us = Rc::new(std::cell::Cell::new(0));
+    let measured = Rc::clone(&tasks_us);
     let keeper = glommio::spawn_local_into(
         async move {
             loop {
@@ -109,7 +109,7 @@ async fn run(
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
     let shard = Shard::new(index, seed.settings, sockets, Peers::new(shared), rand::random());
-    let served = glommio::spawn_local_into(serve(shard, busy_us), connections)
+    let served = glommio::spawn_local_into(serve(shard, tasks_us), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
     keeper.cancel().await;
@@ -127,7 +127,7 @@ fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAdd
     Ok((sockets, bell, address))
 }
 
-async fn serve(mut shard: Shard<Uring>, busy_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
+async fn serve(mut shard: Shard<Uring>, tasks_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
     let clock = Clock::start();
     let mut yielded = Duration::ZERO;
     loop {
@@ -137,7 +137,7 @@ async fn serve(mut shard: Shard<Uring>, busy_us: Rc<std::cell::Cell<u64>>) -> io
         let now = clock.elapsed();
         if now.saturating_sub(yielded) >= YIELD_EVERY {
             yielded = now;
-            shard.counters.set(Metric::ExecutorBusyUs, busy_us.get());
+            shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
             glommio::executor().yield_now().await;
         }
     }
