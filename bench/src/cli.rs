@@ -141,7 +141,7 @@ pub struct StormArgs {
 /// Flags of all scenarios.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// The server, as ws://host[:port]/path.
+    /// The server, as ws://host:port/path (port 80 if left out).
     #[arg(long, value_name = "URL")]
     pub target: String,
     /// How many connections to hold open.

@@ -26,6 +26,7 @@ impl<K: Kernel> Shard<K> {
         self.counters.add(Metric::Accepted, 1);
         let deadline = self.now.after_ms(self.settings.handshake_ms);
         self.conns.insert(socket, deadline);
+        self.places_taken += 1;
         self.schedule(socket, deadline);
         if !self.has_capacity() {
             self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
@@ -37,13 +38,12 @@ impl<K: Kernel> Shard<K> {
         tracing::warn!(shard = self.index, %error, "accepting failed; open connections stay, the next try is in a second");
     }
 
-    /// True exactly when one more connection may stay. A few descriptors are kept for telling others that they may
-    /// not.
+    /// True exactly when the connection that came last may stay. A few descriptors are kept for telling others that
+    /// they may not.
     fn has_capacity(&self) -> bool {
         let reserve = (self.sockets.slots() / 8).min(64);
-        self.sockets.open_sockets() <= self.sockets.slots() - reserve
-            && self.peers.connections(self.index, self.sockets.open_sockets())
-                <= self.settings.connections_max
+        self.places_taken <= (self.sockets.slots() - reserve) as u64
+            && self.peers.places_taken(self.index, self.places_taken) <= self.settings.connections_max
             && !self.peers.is_memory_short()
             && self.stopping.is_none()
     }
@@ -98,11 +98,23 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends a refusal and gives the peer a moment to read it.
     pub(crate) fn refuse(&mut self, socket: Socket, refusal: Refusal) {
-        let reason =
-            if refusal.status().code() < 500 { RefusalReason::Request } else { RefusalReason::Capacity };
+        let reason = match refusal {
+            Refusal::Unavailable { .. } => RefusalReason::Capacity,
+            _ => RefusalReason::Request,
+        };
         self.counters.add(Metric::Refused(reason), 1);
         self.sockets.send(socket, refusal.response());
+        self.give_up_place(socket);
         self.linger(socket, CloseReason::Refused);
+    }
+
+    /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
+    pub(crate) fn give_up_place(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket)
+            && std::mem::take(&mut conn.has_place)
+        {
+            self.places_taken -= 1;
+        }
     }
 
     /// The handshake's deadline has come.

@@ -97,10 +97,10 @@ impl Peers {
         &self.shared.metrics[own]
     }
 
-    /// Connections of all shards: the others' as they last published them.
-    pub(crate) fn connections(&self, own: usize, ours: usize) -> u64 {
+    /// Places of the connection limit that are taken on all shards: the others' as they last published them.
+    pub(crate) fn places_taken(&self, own: usize, ours: u64) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
-        others.map(|(_, published)| published.get(Metric::Connections)).sum::<u64>() + ours as u64
+        others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
     pub(crate) fn is_memory_short(&self) -> bool {

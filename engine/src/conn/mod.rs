@@ -71,6 +71,8 @@ pub(crate) struct Conn {
     pub(crate) heard_since_ping: bool,
     /// True exactly when its receive is paused because its queue is long.
     pub(crate) is_paused: bool,
+    /// True exactly when it counts against the limit of connections.
+    pub(crate) has_place: bool,
     /// Why it will have been closed.
     pub(crate) close_reason: Option<CloseReason>,
     /// The part of the request head that has come.
@@ -104,6 +106,7 @@ impl Conns {
             pinged: None,
             heard_since_ping: false,
             is_paused: false,
+            has_place: true,
             close_reason: None,
             head: None,
             decoder: Decoder::default(),

@@ -129,6 +129,7 @@ impl<K: Kernel> Shard<K> {
     /// The socket is gone.
     pub(crate) fn closed(&mut self, socket: Socket) {
         self.leave_session(socket);
+        self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
             self.counters.add(Metric::Closed(reason), 1);

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use axum::{Router, routing::get};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
 
@@ -56,13 +56,13 @@ pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Cont
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let listener = match TcpListener::bind(listen).await {
-                Ok(listener) => listener,
+            let (listener, signals) = match open(listen).await {
+                Ok(open) => open,
                 Err(error) => return drop(opened.send(Err(error))),
             };
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
-            tokio::spawn(stop_on_signal(Arc::clone(&shared), stop_within));
+            tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
@@ -76,10 +76,7 @@ pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Cont
             }
         });
     })?;
-    let address = opens
-        .recv()
-        .context("the control plane ended before it began")?
-        .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;
+    let address = opens.recv().context("the control plane ended before it began")??;
     Ok(Control { address, end, thread })
 }
 
@@ -105,16 +102,27 @@ fn router(state: State) -> Router {
         .with_state(state)
 }
 
-async fn stop_on_signal(shared: Arc<Shared>, within: Duration) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be watched: only SIGKILL stops this daemon");
-        return;
-    };
+/// What ends the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Signals come first: who learns that the daemon is ready may send one at once.
+async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
+    let watch = |kind| signal(kind).context("signals cannot be watched");
+    let signals =
+        Signals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;
+    Ok((listener, signals))
+}
+
+async fn stop_on_signal(mut signals: Signals, shared: Arc<Shared>, within: Duration) {
     let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        _ = signals.terminate.recv() => "SIGTERM",
+        _ = signals.interrupt.recv() => "SIGINT",
     };
     tracing::info!(signal = name, within_ms = within.as_millis(), "stopping: clients are sent away");
     shared.stop(within);

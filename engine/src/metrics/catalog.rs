@@ -52,7 +52,7 @@ impl CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum RefusalReason {
-    /// The request itself was wrong; a 4xx answer.
+    /// The request itself was wrong, or late; a 4xx answer, or 505.
     Request,
     /// Too many connections, or too little memory; 503.
     Capacity,
@@ -63,6 +63,8 @@ pub(crate) enum RefusalReason {
 pub(crate) enum Metric {
     /// Sockets that are open, in whatever state.
     Connections,
+    /// Connections that count against the limit.
+    PlacesTaken,
     /// Connections whose handshake is done.
     Sessions,
     /// Members of `/broadcast`.
@@ -166,6 +168,11 @@ const fn counter(
 /// All that is published for each shard, but for the histogram of turns.
 pub(crate) const CATALOG: &[Family] = &[
     gauge("connections", &[(Metric::Connections, "")], "Sockets that are open, in whatever state."),
+    gauge(
+        "places_taken",
+        &[(Metric::PlacesTaken, "")],
+        "Connections that count against client.connection_limit: all but those that are being refused.",
+    ),
     gauge("sessions", &[(Metric::Sessions, "")], "Connections whose handshake is done."),
     gauge("broadcast_members", &[(Metric::BroadcastMembers, "")], "Connections of the path /broadcast."),
     counter("accepts", &[(Metric::Accepted, "")], "Connections accepted."),
@@ -256,7 +263,7 @@ impl Metric {
         const REFUSED: usize = 6;
         const CLOSED: usize = REFUSED + REFUSALS;
         const PLAIN: usize = CLOSED + CloseReason::ALL.len();
-        const BUCKET: usize = PLAIN + 16;
+        const BUCKET: usize = PLAIN + 17;
         match self {
             Self::Connections => 0,
             Self::Sessions => 1,
@@ -282,6 +289,7 @@ impl Metric {
             Self::RingSubmissions => PLAIN + 13,
             Self::RingCompletions => PLAIN + 14,
             Self::RingOverflows => PLAIN + 15,
+            Self::PlacesTaken => PLAIN + 16,
             Self::TurnBucket(bucket) => BUCKET + bucket as usize,
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
             Self::ExecutorBusyUs => BUCKET + TURN_BUCKETS + 1,

@@ -74,6 +74,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) random: SmallRng,
     /// The tick in which this turn began.
     pub(crate) now: Tick,
+    /// Connections that count against the limit: all but those that have been refused.
+    pub(crate) places_taken: u64,
     /// Connections whose handshake is done.
     pub(crate) sessions: u64,
     /// Bytes that are being written for one connection.
@@ -116,6 +118,7 @@ impl<K: Kernel> Shard<K> {
             counters: Counters::new(),
             random: SmallRng::seed_from_u64(seed),
             now: Tick(0),
+            places_taken: 0,
             sessions: 0,
             out: BytesMut::with_capacity(OUT_BYTES),
             ping_frame: Bytes::new(),
@@ -218,6 +221,7 @@ impl<K: Kernel> Shard<K> {
         let sockets = self.sockets.statistics();
         for (metric, value) in [
             (Metric::Connections, self.sockets.open_sockets() as u64),
+            (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
             (Metric::BroadcastMembers, self.hub.members() as u64),
             (Metric::BytesIn, sockets.received_bytes),

@@ -80,10 +80,13 @@ impl Acceptor {
         self.lanes.iter().all(|lane| lane.mode == Mode::Off)
     }
 
-    /// The lane with the most free descriptors, and how many those are.
-    fn emptiest(&self) -> (usize, u32) {
-        let free = self.lanes.iter().map(|lane| self.free(lane)).enumerate();
-        free.max_by_key(|&(_, free)| free).expect("there is at least one lane")
+    /// The lane that takes the next connections, and how many descriptors it has free: the first one with more than
+    /// the reserve, because the thread sleeps in its first lane and is woken for the others in a round-about way; else
+    /// the one with the most.
+    fn next_lane(&self) -> (usize, u32) {
+        let mut free = self.lanes.iter().map(|lane| self.free(lane)).enumerate();
+        let roomy = free.clone().find(|&(_, free)| free > self.reserve);
+        roomy.or_else(|| free.by_ref().max_by_key(|&(_, free)| free)).expect("there is at least one lane")
     }
 }
 
@@ -115,7 +118,7 @@ impl<K: Kernel> Sockets<K> {
         if acceptor.held {
             return;
         }
-        let (lane, free) = acceptor.emptiest();
+        let (lane, free) = acceptor.next_lane();
         if free > acceptor.reserve {
             acceptor.lanes[lane].mode = Mode::Multishot;
             self.kernel.push(Op::Accept { lane, multishot: true });

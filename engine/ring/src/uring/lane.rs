@@ -81,6 +81,11 @@ impl Lane {
         has_work || !self.stash.is_empty() || !self.ring.completion().is_empty()
     }
 
+    /// True exactly when the kernel has work for this lane that only entering it does (`IORING_SQ_TASKRUN`).
+    pub(crate) fn has_task_work(&mut self) -> bool {
+        self.ring.submission().taskrun()
+    }
+
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, multishot: bool) {
         let fd = types::Fd(listener.as_raw_fd());
         let entry = if multishot {

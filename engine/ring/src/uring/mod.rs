@@ -34,6 +34,9 @@ use crate::{
     kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, ReceiveEnd},
 };
 
+/// Completions of one lane after which a turn goes on with what it has.
+const TURN_COMPLETIONS_MAX: usize = 512;
+
 /// The sizes of a thread's rings. Worst-case memory: `lanes × (receive_buffers × receive_buffer_bytes +
 /// submission_entries × 128 bytes)` of user memory, and in the kernel 8 bytes a slot and 128 bytes a submission entry.
 #[derive(Clone, Debug)]
@@ -178,6 +181,19 @@ impl Uring {
         }
     }
 
+    /// Enters the kernel for a lane, again and again while it has work that only entering does: Linux 6.13 and newer
+    /// run about twenty such pieces at a time, which would make small turns of a large load.
+    fn enter(&mut self, lane: usize, wait: Option<Duration>, out: &mut Vec<Completion<Buffer>>) -> io::Result<()> {
+        let before = out.len();
+        self.lanes[lane].enter(wait)?;
+        self.take_completions(lane, out);
+        while self.lanes[lane].has_task_work() && out.len() - before < TURN_COMPLETIONS_MAX {
+            self.lanes[lane].enter(None)?;
+            self.take_completions(lane, out);
+        }
+        Ok(())
+    }
+
     fn take_completions(&mut self, lane: usize, out: &mut Vec<Completion<Buffer>>) {
         let mut entries = std::mem::take(&mut self.entries);
         self.lanes[lane].drain(&mut entries);
@@ -246,24 +262,21 @@ impl Kernel for Uring {
         let mut found = false;
         for lane in 1..self.lanes.len() {
             if self.lanes[lane].is_due() {
-                self.lanes[lane].enter(None)?;
                 let before = out.len();
-                self.take_completions(lane, out);
+                self.enter(lane, None, out)?;
                 found |= out.len() > before;
             }
         }
         let wait = wait.filter(|_| !found);
         if wait.is_some() || self.lanes[0].is_due() {
-            self.lanes[0].enter(wait)?;
-            self.take_completions(0, out);
+            self.enter(0, wait, out)?;
             self.wakes.clear();
         }
         if wait.is_some() {
             // The sleep may have ended because another lane has something: bring it now.
             for lane in 1..self.lanes.len() {
                 if self.lanes[lane].is_due() {
-                    self.lanes[lane].enter(None)?;
-                    self.take_completions(lane, out);
+                    self.enter(lane, None, out)?;
                 }
             }
         }

@@ -33,8 +33,9 @@ pub enum SetupError {
     /// A container's or a service manager's filter forbids the system call.
     #[error(
         "io_uring is forbidden to this process (a seccomp filter refuses io_uring_setup): allow the system calls \
-         io_uring_setup, io_uring_enter and io_uring_register, for example with a container engine's \
-         `--security-opt seccomp=PROFILE` or systemd's `SystemCallFilter=@io-uring`"
+         io_uring_setup, io_uring_enter and io_uring_register, with a container engine's \
+         `--security-opt seccomp=PROFILE`, or with @aio in the `SystemCallFilter=` of a systemd unit (an older systemd \
+         needs the three calls by name)"
     )]
     Forbidden,
     /// A descriptor table or an eventfd cannot be had.

@@ -1,0 +1,97 @@
+//! Control: what operators see.
+//!
+//! In:  requests to the control address.
+//! Out: `/health`; `/metrics` in the OpenMetrics text format, for each core.
+
+use std::collections::HashSet;
+
+use crate::{
+    peer::{Frame, Peer, text},
+    support::Daemon,
+};
+
+#[test]
+fn a_ready_daemon_is_healthy() {
+    let daemon = Daemon::start("");
+    let (head, body) = daemon.ask("/health");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(body, "{}");
+    assert!(daemon.ask("/nowhere").0.starts_with("HTTP/1.1 404 Not Found\r\n"));
+    daemon.stop();
+}
+
+#[test]
+fn metrics_are_whole_openmetrics_with_every_family_for_every_core() {
+    let daemon = Daemon::start("");
+    let (head, text) = daemon.ask("/metrics");
+    let head = head.to_lowercase();
+    assert!(head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(text.ends_with("# EOF\n"));
+    assert_eq!(text.matches("# EOF").count(), 1);
+
+    let metrics = daemon.metrics();
+    let cores: HashSet<_> =
+        metrics.select("holdfast_connections", &[]).filter_map(|sample| sample.label("core")).collect();
+    assert!(!cores.is_empty());
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut count = 0;
+    for (family, kind) in families.filter_map(|line| line.split_once(' ')) {
+        assert!(text.contains(&format!("# HELP {family} ")), "{family} is not explained");
+        if family == "holdfast_resident_memory_bytes" {
+            continue;
+        }
+        let name = match kind {
+            "counter" => format!("{family}_total"),
+            "histogram" => format!("{family}_count"),
+            _ => family.to_owned(),
+        };
+        let found: HashSet<_> =
+            metrics.select(&name, &[]).filter_map(|sample| sample.label("core")).collect();
+        assert_eq!(found, cores, "the cores of {name}");
+        count += 1;
+    }
+    assert!(count >= 20, "only {count} families");
+    let series: HashSet<_> = metrics.samples.iter().map(|sample| (&sample.name, &sample.labels)).collect();
+    assert_eq!(series.len(), metrics.samples.len(), "a series is there twice");
+    daemon.stop();
+}
+
+#[test]
+fn numbers_follow_what_happens() {
+    let daemon = Daemon::start("");
+    let before = daemon.metrics();
+    for (name, labels) in [
+        ("holdfast_connections", &[][..]),
+        ("holdfast_handshakes_total", &[]),
+        ("holdfast_network_bytes_total", &[("direction", "in")]),
+    ] {
+        assert_eq!(before.sum(name, labels), 0, "{name}");
+    }
+    let mut echo = Peer::open(&daemon, "/echo");
+    let mut members = [Peer::open(&daemon, "/broadcast"), Peer::open(&daemon, "/broadcast")];
+    echo.expect_echo("hello");
+    members[0].send(&text("to both"));
+    members.iter_mut().for_each(|member| assert_eq!(member.frame(), Frame::text("to both")));
+
+    let during = daemon.metrics();
+    for (name, labels, value) in [
+        ("holdfast_connections", &[][..], 3),
+        ("holdfast_sessions", &[], 3),
+        ("holdfast_broadcast_members", &[], 2),
+        ("holdfast_accepts_total", &[], 3),
+        ("holdfast_handshakes_total", &[], 3),
+        ("holdfast_messages_total", &[("direction", "in")], 2),
+        ("holdfast_messages_total", &[("direction", "out")], 3),
+        ("holdfast_closes_total", &[], 0),
+    ] {
+        assert_eq!(during.sum(name, labels), value, "{name} {labels:?}");
+    }
+    for direction in ["in", "out"] {
+        assert!(during.sum("holdfast_network_bytes_total", &[("direction", direction)]) > 300);
+    }
+    assert!(during.sum("holdfast_turn_seconds_count", &[]) > before.sum("holdfast_turn_seconds_count", &[]));
+    assert!(during.sum("holdfast_resident_memory_bytes", &[]) > 1 << 20);
+    drop((echo, members));
+    daemon.await_closes("peer_gone", 3);
+    daemon.stop();
+}

@@ -1,0 +1,21 @@
+//! The daemon from outside: real processes, real sockets.
+//!
+//! Each module is one promise to clients or operators. `peer` is a client that can misbehave; it has its own framing,
+//! so that a mistake in the protocol crate cannot cancel itself out.
+#![forbid(unsafe_code)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod peer;
+
+mod broadcast;
+mod control;
+mod echo;
+mod frames;
+mod handshake;
+mod heartbeat;
+mod leaks;
+mod limits;
+mod resets;
+mod stop;

@@ -1,0 +1,280 @@
+//! Peer: a client that writes any bytes it likes, and reads strictly.
+//!
+//! In:  bytes or frames to send.
+//! Out: what the server answered, frame by frame; a test fails on anything that a server must not send.
+//!
+//! Reads block up to the test's patience. Nothing is answered by itself: no pong, no close frame.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use bytes::{Buf as _, BytesMut};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::support::{Daemon, PATIENCE};
+
+pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
+pub(crate) const FIN: u8 = 0x80;
+
+const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x80];
+
+/// A frame that came; the server fragments nothing, so it is a message or a control frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    pub(crate) fn text(text: &str) -> Self {
+        Self { opcode: TEXT, payload: text.as_bytes().to_vec() }
+    }
+
+    pub(crate) fn binary(payload: &[u8]) -> Self {
+        Self { opcode: BINARY, payload: payload.to_vec() }
+    }
+
+    /// The code of a close frame. Panics where it is something else; 1005 stands for none (RFC 6455 §7.1.5).
+    pub(crate) fn close_code(&self) -> u16 {
+        assert_eq!(self.opcode, CLOSE, "not a close frame: {self:?}");
+        match self.payload.first_chunk() {
+            Some(code) => u16::from_be_bytes(*code),
+            None => 1005,
+        }
+    }
+}
+
+/// A masked frame whose first byte is `first`.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        short @ 0..126 => bytes.push(0x80 | u8::try_from(short).expect("it is below 126")),
+        medium @ 126..65_536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(medium).expect("it is below 65,536").to_be_bytes());
+        }
+        long => {
+            bytes.push(0x80 | 127);
+            bytes.extend((long as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    frame(FIN | TEXT, text.as_bytes())
+}
+
+pub(crate) fn binary(payload: &[u8]) -> Vec<u8> {
+    frame(FIN | BINARY, payload)
+}
+
+pub(crate) fn close(code: u16) -> Vec<u8> {
+    frame(FIN | CLOSE, &code.to_be_bytes())
+}
+
+/// A handshake for `path` that nothing is wrong with.
+pub(crate) fn request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+/// A client.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    stream: TcpStream,
+    unread: BytesMut,
+}
+
+impl Peer {
+    /// Connects and says nothing yet.
+    pub(crate) fn connect(daemon: &Daemon) -> Self {
+        Self::over(TcpStream::connect(daemon.address()).expect("the daemon listens"))
+    }
+
+    /// Connects from an address of 127.0.0.0/8, which gives each its own range of ports.
+    pub(crate) fn connect_from(source: [u8; 4], daemon: &Daemon) -> Self {
+        let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(source)), 0);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+        socket.bind(&source.into()).expect("127.0.0.0/8 is this machine's");
+        socket.connect(&daemon.address().into()).expect("the daemon listens");
+        Self::over(socket.into())
+    }
+
+    /// Connects with a receive buffer of about `bytes`, so that the kernel takes little on its behalf.
+    pub(crate) fn connect_with_receive_buffer(bytes: usize, daemon: &Daemon) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+        socket.set_recv_buffer_size(bytes).expect("it may be small");
+        socket.connect(&daemon.address().into()).expect("the daemon listens");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("TCP has it");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self { stream, unread: BytesMut::new() }
+    }
+
+    /// Connects and shakes hands.
+    pub(crate) fn open(daemon: &Daemon, path: &str) -> Self {
+        Self::connect(daemon).upgraded(path)
+    }
+
+    /// Shakes hands.
+    pub(crate) fn upgraded(mut self, path: &str) -> Self {
+        self.send(request(path).as_bytes());
+        self.expect_upgrade();
+        self
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the bytes go out");
+    }
+
+    /// Sends what may not be read any more; that it does not arrive is no fault.
+    pub(crate) fn send_if_heard(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Another handle to send with, for a thread of its own.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is free")
+    }
+
+    /// Sends no more, but goes on reading.
+    pub(crate) fn finish_sending(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("the connection is open");
+    }
+
+    /// Ends the connection with a reset (SO_LINGER with 0 s, socket(7)).
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("it can be set");
+    }
+
+    /// Reads the answer to a handshake that is expected to succeed.
+    pub(crate) fn expect_upgrade(&mut self) {
+        let (head, _) = self.response();
+        assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
+        // The value of RFC 6455 §1.3 for the key that is given there, which is ours.
+        assert!(head.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    }
+
+    /// Reads a whole HTTP response: head and body.
+    pub(crate) fn response(&mut self) -> (String, String) {
+        let end = loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            assert!(self.read_more(), "the stream ended in the head: {}", self.unread.escape_ascii());
+        };
+        let head = String::from_utf8(self.unread.split_to(end).into()).expect("a head is text");
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let length = length.map_or(0, |length| length.parse().expect("a length is a number"));
+        while self.unread.len() < length {
+            assert!(self.read_more(), "the stream ended in the body");
+        }
+        let body = String::from_utf8(self.unread.split_to(length).into()).expect("a body is text");
+        (head, body)
+    }
+
+    /// Reads the next frame. Panics at the end of the stream.
+    pub(crate) fn frame(&mut self) -> Frame {
+        self.frame_or_end().expect("the stream ended before the frame came")
+    }
+
+    /// Reads the next frame; `None` at the end of the stream.
+    pub(crate) fn frame_or_end(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, used)) = parse(&self.unread) {
+                self.unread.advance(used);
+                return Some(frame);
+            }
+            if !self.read_more() {
+                assert!(self.unread.is_empty(), "the stream ended in a frame");
+                return None;
+            }
+        }
+    }
+
+    /// Sends a message and expects it back.
+    pub(crate) fn expect_echo(&mut self, said: &str) {
+        self.send(&text(said));
+        assert_eq!(self.frame(), Frame::text(said));
+    }
+
+    /// Expects a close frame with this code, then the end of the stream.
+    pub(crate) fn expect_close(&mut self, code: u16) {
+        assert_eq!(self.frame().close_code(), code);
+        self.expect_end();
+    }
+
+    /// Expects nothing but the end of the stream.
+    pub(crate) fn expect_end(&mut self) {
+        assert!(
+            self.unread.is_empty() && !self.read_more(),
+            "more came before the end: {}",
+            self.unread.escape_ascii()
+        );
+    }
+
+    /// Appends what comes next to what is unread; false at the end, a reset being one.
+    fn read_more(&mut self) -> bool {
+        let mut bytes = [0; 64 * 1024];
+        match read(&mut self.stream, &mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unread.extend_from_slice(&bytes[..count]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing comes: {error}"),
+        }
+    }
+}
+
+fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// RFC 6455 §5.2, for what a server sends: whole, unmasked, no extension, the shortest length.
+fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
+    let (&[first, second], rest) = bytes.split_first_chunk()?;
+    assert_eq!(first & 0xf0, FIN, "fragmented, or a reserved bit set: {first:#x}");
+    let (length, rest) = match second {
+        0..126 => (u64::from(second), rest),
+        126 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            let length = u64::from(u16::from_be_bytes(*length));
+            assert!(length >= 126, "{length} is not minimal");
+            (length, rest)
+        }
+        127 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            let length = u64::from_be_bytes(*length);
+            assert!(length >= 65_536, "{length} is not minimal");
+            (length, rest)
+        }
+        128.. => panic!("a server masks nothing"),
+    };
+    let length = usize::try_from(length).expect("it fits in memory");
+    let payload = rest.get(..length)?.to_vec();
+    Some((Frame { opcode: first & 0x0f, payload }, bytes.len() - rest.len() + length))
+}

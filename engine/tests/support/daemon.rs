@@ -1,0 +1,229 @@
+//! Daemon: `holdfast serve` as a child process.
+//!
+//! In:  the text of a configuration file (TOML).
+//! Out: the addresses it listens on, its numbers, its end.
+//!
+//! No daemon outlives the test that started it, and none is left out of sight: one that panics fails its test.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Metrics, PATIENCE, eventually, process};
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    listen: SocketAddr,
+    control: SocketAddr,
+    files: Files,
+}
+
+/// What a daemon is started with, beside its configuration file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Launch {
+    /// 0: two, where there are two CPUs.
+    pub(crate) shards: usize,
+    /// RLIMIT_NOFILE, where it is not to be this process's own.
+    pub(crate) nofile: Option<u32>,
+}
+
+impl Daemon {
+    /// Starts a daemon with two shards, where there are two CPUs.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::launch(config, Launch::default())
+    }
+
+    /// Starts a daemon with one shard.
+    pub(crate) fn start_on_one_core(config: &str) -> Self {
+        Self::launch(config, Launch { shards: 1, ..Launch::default() })
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn launch(config: &str, launch: Launch) -> Self {
+        let files = Files::create(config);
+        let shards = match launch.shards {
+            0 => thread::available_parallelism().map_or(1, usize::from).min(2),
+            shards => shards,
+        };
+        let mut command = command(launch.nofile);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--config"]);
+        command.arg(&files.config).args(["--shards", &shards.to_string()]);
+        if !config.contains("[shutdown]") {
+            // Most tests end with clients that do not answer the close frame.
+            command.env("HOLDFAST_SHUTDOWN_TIMEOUT", "200ms");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(File::create(&files.log).expect("the log can be made"));
+        let mut child = command.spawn().expect("the daemon can be started");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+        output.read_line(&mut line).expect("its output can be read");
+        let Some((listen, control)) = ready(&line) else {
+            let _ = child.wait();
+            panic!("the daemon is not ready: {line:?}\n{}", files.log());
+        };
+        Self { child, listen, control, files }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The answer of the control plane to `GET path`: head and body.
+    pub(crate) fn ask(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the request goes out");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the answer is text and complete");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("the answer has a head");
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// All its numbers, as of now.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.ask("/metrics").1)
+    }
+
+    /// One of its numbers: the sum over all samples of that name that have these labels.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.metrics().sum(name, labels)
+    }
+
+    /// How many connections it has closed for this reason.
+    pub(crate) fn closes(&self, reason: &str) -> u64 {
+        self.metric("holdfast_closes_total", &[("reason", reason)])
+    }
+
+    /// Waits until it has closed so many connections for this reason.
+    pub(crate) fn await_closes(&self, reason: &str, count: u64) {
+        eventually(&format!("{count} closed as {reason}"), || self.closes(reason) >= count);
+        assert_eq!(self.closes(reason), count, "closed as {reason}");
+    }
+
+    /// Waits until every connection is forgotten: no socket, no session, no member.
+    pub(crate) fn await_empty(&self) {
+        eventually("the daemon holds no connection", || {
+            let metrics = self.metrics();
+            ["connections", "sessions", "broadcast_members"]
+                .iter()
+                .all(|name| metrics.sum(&format!("holdfast_{name}"), &[]) == 0)
+        });
+    }
+
+    /// Its anonymous resident memory.
+    pub(crate) fn user_memory_bytes(&self) -> u64 {
+        process::user_memory_bytes(self.pid())
+    }
+
+    /// How many file descriptors its process table holds.
+    pub(crate) fn descriptors(&self) -> usize {
+        process::descriptors(self.pid())
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the daemon runs");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        let mut ended = None;
+        eventually("the daemon ends", || {
+            ended = self.child.try_wait().expect("it is our child");
+            ended.is_some()
+        });
+        ended.expect("it has ended")
+    }
+
+    /// Asks it to stop, and expects that it does so in good order.
+    pub(crate) fn stop(self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait().code(), Some(0));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let log = self.files.log();
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{log}");
+        } else {
+            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
+        }
+    }
+}
+
+/// The daemon's command line up to its own arguments, without the environment's say in its configuration.
+fn command(nofile: Option<u32>) -> Command {
+    const DAEMON: &str = env!("CARGO_BIN_EXE_holdfast");
+    let mut command = match nofile {
+        None => Command::new(DAEMON),
+        Some(nofile) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &nofile.to_string(), DAEMON]);
+            shell
+        }
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The addresses in `ready listen=ADDR control=ADDR shards=N`.
+fn ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut words = line.split_whitespace();
+    let is_ready = words.next() == Some("ready");
+    let mut value = |key: &str| words.next()?.strip_prefix(key)?.parse().ok();
+    let addresses = (value("listen=")?, value("control=")?);
+    is_ready.then_some(addresses)
+}
+
+/// A daemon's configuration and its log.
+struct Files {
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Files {
+    fn create(config: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
+        let files = Self { config: path.with_extension("toml"), log: path.with_extension("log") };
+        fs::write(&files.config, config).expect("the configuration can be written");
+        files
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.config);
+        let _ = fs::remove_file(&self.log);
+    }
+}
