@@ -9,6 +9,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::RandomState,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,10 @@ use std::{
 use holdfast_ring::{Doorbell, Mailbox};
 
 use crate::{
-    hub::Frames,
+    hub::{
+        broadcast::Frames,
+        message::{FromHome, ToHome},
+    },
     metrics::{Metric, Published},
 };
 
@@ -28,6 +32,10 @@ use crate::{
 pub(crate) enum Message {
     /// Messages of `/broadcast`, published on another core.
     Broadcast(Frames),
+    /// For a channel whose home the receiver is.
+    ToHome(ToHome),
+    /// For clients of the receiver.
+    FromHome(FromHome),
     /// Stop accepting, say goodbye to all, and be gone by then.
     Stop {
         /// How long that may take.
@@ -41,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
+    /// Decides which core is the home of a channel; random, so that nobody can choose names for one core.
+    channel_hash: RandomState,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
 }
@@ -50,6 +60,7 @@ impl Shared {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
         }
     }
@@ -89,6 +100,10 @@ impl Peers {
         self.outboxes.len()
     }
 
+    pub(crate) fn channel_hash(&self) -> &RandomState {
+        &self.shared.channel_hash
+    }
+
     pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {
         &self.shared.mailboxes[own]
     }
@@ -115,6 +130,12 @@ impl Peers {
                 self.outbox_messages += 1;
             }
         }
+    }
+
+    /// Leaves a message for one other shard.
+    pub(crate) fn post(&mut self, shard: usize, message: Message) {
+        self.outboxes[shard].push_back(message);
+        self.outbox_messages += 1;
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     channel::{Channels, Resolved},
-    config::{Config, RecoveryMode},
+    config::{Config, DeltaType, RecoveryMode},
     hub::home,
     token::Verifier,
 };
@@ -56,18 +56,18 @@ impl Rules {
     pub(crate) fn home_rules(&self, channel: &Resolved<'_>) -> home::Rules {
         let options = channel.options;
         home::Rules {
-            history_size: options.history_size as usize,
+            history_size: options.history_publications_max as usize,
             history_ttl_ms: options.history_ttl_ms,
             history_meta_ttl_ms: options.history_meta_ttl_ms,
             presence: options.presence,
             join_leave: options.join_leave,
-            delta: options.allowed_delta_types.contains_fossil(),
+            delta: options.allowed_delta_types.contains(&DeltaType::Fossil),
             delta_publish: options.delta_publish,
         }
     }
 
     /// True exactly when recovery in this channel means its newest publication.
     pub(crate) fn recovers_newest(&self, channel: &Resolved<'_>) -> bool {
-        channel.options.force_recovery_mode == RecoveryMode::Cache
+        channel.options.recovery_mode == RecoveryMode::Cache
     }
 }

@@ -67,6 +67,17 @@ pub(crate) enum ToHome {
     Ask { channel: Arc<str>, question: Question, answer_to: AnswerTo },
 }
 
+impl ToHome {
+    /// The channel that it is for.
+    pub(crate) fn channel(&self) -> &str {
+        match self {
+            Self::Subscribe(subscribe) => &subscribe.channel,
+            Self::Publish(publish) => &publish.channel,
+            Self::Unsubscribe { channel, .. } | Self::Ask { channel, .. } => channel,
+        }
+    }
+}
+
 /// What can be asked of a channel.
 #[derive(Debug)]
 pub(crate) enum Question {

@@ -125,6 +125,11 @@ impl Frames {
         Self::of_push(&Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Leave(presence) })
     }
 
+    /// The length of the longer one.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len().max(self.protobuf.len())
+    }
+
     /// These frames, with the JSON one of others.
     pub(crate) fn with_json_of(self, others: &Self) -> Self {
         Self { json: others.json.clone(), ..self }
