@@ -5,9 +5,11 @@
 //!
 //! No value is checked here that a file could hold as well: that is `config`'s work.
 
+use crate::config::units::parse_duration_ms;
 use crate::config::{CONFIG_VARIABLE, Flags};
 use crate::doctor::Profile;
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -38,6 +40,9 @@ pub enum Command {
     /// Check a configuration, or print the defaults or the reference page.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a token for trying things out, or see why one is refused.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Flags of `holdfast serve`.
@@ -101,6 +106,95 @@ pub enum ConfigCommand {
     Default,
     /// Print the reference page (Markdown), as in docs/configuration.md.
     Doc,
+}
+
+/// Subcommands of `holdfast token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Print a connection token, signed with client.token.hmac_secret_key (HS256).
+    #[command(
+        after_help = "The audience and the issuer that the configuration names are put into the token. No token is \
+                            printed that the daemon would refuse. Example: holdfast token gen --config \
+                            holdfast.toml --user 42 --ttl 10m --channels news,user:42"
+    )]
+    Gen(TokenGen),
+    /// Print a subscription token, signed with the same secret, or with client.subscription_token.hmac_secret_key where
+    /// that section is enabled.
+    #[command(
+        after_help = "Example: holdfast token sub --config holdfast.toml --user 42 --channel '$private' --ttl 10m"
+    )]
+    Sub(TokenSub),
+    /// Verify a token as the daemon does, and print what it says, or why it is refused; exit code 0 or 1.
+    #[command(
+        after_help = "A token that names a channel is checked as a subscription token, any other as a connection \
+                            token. Where the configuration names a JWKS endpoint, its keys are fetched."
+    )]
+    Check(TokenCheck),
+}
+
+/// Claims that both kinds of tokens have.
+#[derive(Debug, Args)]
+pub struct TokenClaims {
+    /// Configuration, shared with the other commands.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Id of the user; empty for an anonymous one.
+    #[arg(long, value_name = "ID")]
+    pub user: String,
+    /// How long the token is valid, like 10m or 7d; 0: for ever.
+    #[arg(long = "ttl", value_name = "DURATION", default_value = "1h", value_parser = parse_duration_ms)]
+    pub ttl_ms: u64,
+    /// What other clients see of this one, as JSON.
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    pub info: Option<Value>,
+    /// Audience (aud) [default: the configured one].
+    #[arg(long, value_name = "TEXT")]
+    pub audience: Option<String>,
+    /// Issuer (iss) [default: the configured one].
+    #[arg(long, value_name = "TEXT")]
+    pub issuer: Option<String>,
+}
+
+/// Flags of `holdfast token gen`.
+#[derive(Debug, Args)]
+pub struct TokenGen {
+    /// Claims that both kinds of tokens have.
+    #[command(flatten)]
+    pub claims: TokenClaims,
+    /// Channels that the server subscribes the client to, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub channels: Vec<String>,
+    /// What only backends see of the client, as JSON.
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    pub meta: Option<Value>,
+}
+
+/// Flags of `holdfast token sub`.
+#[derive(Debug, Args)]
+pub struct TokenSub {
+    /// Claims that both kinds of tokens have.
+    #[command(flatten)]
+    pub claims: TokenClaims,
+    /// The channel.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// Id of the one connection that may use the token [default: all of the user's].
+    #[arg(long, value_name = "ID")]
+    pub client: Option<String>,
+}
+
+/// Flags of `holdfast token check`.
+#[derive(Debug, Args)]
+pub struct TokenCheck {
+    /// Configuration, shared with the other commands.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// The token.
+    pub token: String,
+}
+
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }
 
 #[cfg(test)]

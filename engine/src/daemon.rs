@@ -74,6 +74,7 @@ fn start_shards(
     let settings = settings(config, plan);
     let cpus = config.cores.shards();
     let mut listen = config.listen;
+    let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let mut shards = Vec::new();
     let mut bells = Vec::new();
     for (index, cpu) in cpus.into_iter().enumerate() {
@@ -84,6 +85,8 @@ fn start_shards(
             listen_backlog: config.engine.listen_backlog,
             uring: plan.uring(config),
             settings: settings.clone(),
+            config: config.clone(),
+            node: Arc::clone(&node),
         };
         let (ready, readies) = mpsc::channel();
         shards.push(shard::spawn(seed, ready)?);
@@ -110,6 +113,8 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         },
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
+        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX) / config.cores.len(),
+        idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,
             ..HeadLimits::default()

@@ -6,10 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod channel;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod http_client;
 pub mod log;
+pub mod token;
 
 mod clock;
 mod conn;

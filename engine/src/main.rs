@@ -6,13 +6,15 @@
 //! What a command prints as its answer goes to standard output; all else goes to standard error.
 #![forbid(unsafe_code)]
 
+use anyhow::Context as _;
 use clap::Parser;
-use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve};
+use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
 use holdfast::config::{self, Config, Flags, Loaded, Problems};
 use holdfast::doctor::{self, Findings, Plan};
-use holdfast::{daemon, log};
+use holdfast::{daemon, log, token};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, io};
 
 #[global_allocator]
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check(file)) => check(&file),
         Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
         Command::Config(ConfigCommand::Doc) => print(&config::reference_markdown()),
+        Command::Token(command) => tokens(&command),
     };
     done.unwrap_or_else(|error| {
         eprintln!("holdfast: {error:#}");
@@ -66,6 +69,18 @@ fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     let loaded: Result<Loaded, Problems> =
         Loaded::read(file.path.as_deref(), env::vars_os(), &Flags::default(), &config::usable_cpus());
     print(&loaded?.in_force())
+}
+
+fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {
+    let client = |file: &ConfigFile| {
+        Config::load(file.path.as_deref(), env::vars_os(), &Flags::default()).map(|config| config.client)
+    };
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
+    print(&match command {
+        TokenCommand::Gen(args) => token::generate(args, &client(&args.claims.file)?, now_s)?,
+        TokenCommand::Sub(args) => token::generate_subscription(args, &client(&args.claims.file)?, now_s)?,
+        TokenCommand::Check(args) => token::check(args, &client(&args.file)?, now_s)?,
+    })
 }
 
 /// A reader that has gone away (`| head`) is not an error.

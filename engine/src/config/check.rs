@@ -6,9 +6,11 @@
 //! No I/O.
 
 use super::Config;
+use super::channel;
 use super::cores::CoreSet;
 use super::options::Options;
 use super::problem::Problems;
+use super::token;
 use std::net::SocketAddr;
 
 /// A frame's header: 2 bytes and a 64-bit length (RFC 6455 §5.2); a server sends no mask.
@@ -16,7 +18,22 @@ const FRAME_HEADER_BYTES_MAX: u32 = 10;
 
 pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Problems) -> Option<Config> {
     let before = problems.len();
-    let Options { http_server, client, websocket, engine, shutdown, log } = options;
+    let Options {
+        http_server,
+        client,
+        websocket,
+        sse,
+        http_stream,
+        emulation,
+        poll,
+        channel,
+        http_api,
+        admin,
+        node,
+        engine,
+        shutdown,
+        log,
+    } = options;
 
     if client.pong_timeout_ms >= client.ping_interval_ms {
         problems.refuse(
@@ -49,8 +66,28 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let cores = CoreSet::choose(engine.cpu_list.as_ref(), engine.shards, usable_cpus)
         .map_err(|error| problems.refuse(shards_key, error.to_string(), ""));
 
-    let config =
-        Config { listen, control_listen, cores: cores.ok()?, client, websocket, engine, shutdown, log };
+    channel::check(&channel, problems);
+    token::check(&client.token, "client.token", problems);
+    token::check(&client.subscription_token.token, "client.subscription_token", problems);
+    let config = Config {
+        listen,
+        control_listen,
+        cores: cores.ok()?,
+        client,
+        websocket,
+        sse,
+        http_stream,
+        emulation,
+        poll,
+        channel,
+        http_api,
+        admin,
+        node,
+        engine,
+        shutdown,
+        log,
+        ignored_variables: Vec::new(),
+    };
     (problems.len() == before).then_some(config)
 }
 

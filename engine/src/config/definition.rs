@@ -6,6 +6,7 @@
 //!
 //! Nothing is read from the world here: files and variables are `source.rs`.
 
+use super::centrifugo::{self, Verdict};
 use super::problem::{Problem, Problems, nearest};
 use serde_json::Value;
 
@@ -17,9 +18,16 @@ pub trait Section: Sized + 'static {
     /// Its options, in the order of their definition.
     fn fields() -> Vec<Field>;
 
-    /// Reads all options of the table at `path`. Everything wrong is added to `problems`, and
-    /// `None` is returned exactly when something was.
-    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
+    /// Reads the options of the table at `path`, and leaves its other keys alone. Everything wrong is
+    /// added to `problems`, and `None` is returned exactly when something was.
+    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
+
+    /// As `read_fields`, for a table that holds nothing but these options.
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
+        let known = check_keys(table, &Self::fields(), path, problems);
+        let all = Self::read_fields(table, path, problems);
+        all.filter(|_| known)
+    }
 }
 
 /// One option, as the documentation and the environment see it.
@@ -31,6 +39,8 @@ pub struct Field {
     pub doc: &'static str,
     /// What may be written there.
     pub about: About,
+    /// The section that documents this option, where it stands in several.
+    pub described_at: Option<&'static str>,
 }
 
 /// What may be written at an option.
@@ -176,7 +186,7 @@ impl<T: 'static> Spec<T> {
         (self.read)(value, path, problems)
     }
 
-    /// Reads the option `key` of `table`, or its default. A YAML key without a value counts as absent.
+    /// Reads the option `key` of `table`, or its default.
     pub(super) fn read_key(
         &self,
         table: &Value,
@@ -185,7 +195,7 @@ impl<T: 'static> Spec<T> {
         problems: &mut Problems,
     ) -> Option<T> {
         let path = join(path, key);
-        match table.get(key).filter(|value| !value.is_null()) {
+        match table.get(key).filter(|value| !is_unset(value)) {
             Some(value) => self.read_value(value, &path, problems),
             None if self.required => {
                 problems.refuse(&path, "is missing", self.about.allowed.clone());
@@ -196,7 +206,12 @@ impl<T: 'static> Spec<T> {
     }
 }
 
-/// Refuses what is not a table, and every key that no field has.
+/// True exactly when nothing was written: a YAML key without a value, or an empty text.
+pub(super) fn is_unset(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
+/// Refuses what is not a table, and every key that no field has, unless it asks for nothing.
 pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
     let Some(table) = table.as_object() else {
         problems.refuse(path, format!("found {}", show(table)), "a table of options");
@@ -204,9 +219,22 @@ pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: 
     };
     let names = || fields.iter().map(|field| field.key);
     let mut known = true;
-    for key in table.keys().filter(|key| !names().any(|name| name == key.as_str())) {
-        known = false;
+    for (key, value) in table.iter().filter(|(key, _)| !names().any(|name| name == key.as_str())) {
         let full = join(path, key);
+        match centrifugo::judge(&full, value) {
+            Verdict::Dormant => continue,
+            Verdict::Section => {
+                known &= check_keys(value, &[], &full, problems);
+                continue;
+            }
+            Verdict::Unsupported(advice) => {
+                known = false;
+                let found = format!("Holdfast does not have this option of Centrifugo v6; {advice}");
+                problems.refuse(&full, found, "");
+                continue;
+            }
+            Verdict::Unknown => known = false,
+        }
         let did_you_mean = nearest(key, names()).map(|name| join(path, name)).or_else(|| elsewhere(key));
         problems.push(Problem {
             origin: problems.origin(&full),
@@ -284,22 +312,21 @@ macro_rules! section {
                         key: $key,
                         doc: concat!($($doc, "\n"),+),
                         about: spec.about,
+                        described_at: None,
                     }
                 }),+]
             }
 
-            fn read(
+            fn read_fields(
                 table: &serde_json::Value,
                 path: &str,
                 problems: &mut $crate::config::problem::Problems,
             ) -> Option<Self> {
-                let known = $crate::config::definition::check_keys(table, &Self::fields(), path, problems);
                 $(
                     let spec: $crate::config::definition::Spec<$ty> = $spec;
                     let $field = spec.read_key(table, path, $key, problems);
                 )+
-                let all = Self { $($field: $field?),+ };
-                known.then_some(all)
+                Some(Self { $($field: $field?),+ })
             }
         }
     )+};

@@ -29,6 +29,18 @@ pub fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u64) -> S
     })
 }
 
+/// A TCP port; digits in a text are one too.
+pub fn tcp_port(default: u16) -> Spec<u16> {
+    let allowed = "a whole number from 0 to 65535".into();
+    Spec::leaf("integer", allowed, json!(default), Shape::Scalar, |value| {
+        let number = match value {
+            Value::String(text) => text.parse().ok(),
+            value => value.as_u64().and_then(|n| u16::try_from(n).ok()),
+        };
+        number.ok_or_else(|| found(value))
+    })
+}
+
 /// A time span, in milliseconds once checked.
 pub fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
     let bounds = parse_duration_ms(min).unwrap_or(0)..=parse_duration_ms(max).unwrap_or(u64::MAX);

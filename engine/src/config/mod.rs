@@ -6,25 +6,36 @@
 //! The road: `source` (raw tree) → `definition`/`kinds` (each option) → `check` (between options).
 //! Options are defined once, in `options`. The engine never sees a raw value.
 
+mod centrifugo;
+mod channel;
 mod check;
+mod control;
 mod cores;
 pub mod definition;
 pub mod kinds;
 mod options;
 mod problem;
 mod reference;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod token;
+mod transports;
 pub mod units;
 
+pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode};
+pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
 pub use cores::{CoreSet, CpuList, usable_cpus};
 pub use options::{
     ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{default_toml, reference_markdown};
-pub use source::CONFIG_VARIABLE;
+pub use secret::Secret;
+pub use source::{CONFIG_VARIABLE, IgnoredVariable};
+pub use token::{SubscriptionTokenConfig, TokenConfig};
+pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 
 use definition::Section;
 use options::Options;
@@ -47,12 +58,30 @@ pub struct Config {
     pub client: ClientConfig,
     /// The WebSocket transport.
     pub websocket: WebsocketConfig,
+    /// Server-sent events.
+    pub sse: SseConfig,
+    /// HTTP streaming.
+    pub http_stream: HttpStreamConfig,
+    /// Commands of clients that only receive on their stream.
+    pub emulation: EmulationConfig,
+    /// HTTP long-polling.
+    pub poll: PollConfig,
+    /// What channels do, and who may do what in them.
+    pub channel: ChannelConfig,
+    /// The server API on the control port.
+    pub http_api: HttpApiConfig,
+    /// The try-out page on the control port.
+    pub admin: AdminConfig,
+    /// What this node calls itself.
+    pub node: NodeConfig,
     /// Rings and buffers.
     pub engine: EngineConfig,
     /// The graceful stop.
     pub shutdown: ShutdownConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Variables of Centrifugo that were set and not read; worth one warning each.
+    pub ignored_variables: Vec<IgnoredVariable>,
 }
 
 impl Config {
@@ -104,18 +133,21 @@ impl Loaded {
         flags: &Flags,
         usable_cpus: &[usize],
     ) -> Result<Self, Problems> {
-        let Sources { tree, mut problems } = Sources::read(file, environment, flags);
+        let Sources { tree, mut problems, ignored_variables } = Sources::read(file, environment, flags);
         let options = Options::read(&tree, "", &mut problems);
         let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
         match config {
-            Some(config) if problems.is_empty() => Ok(Self { config, tree, origins: problems }),
+            Some(config) if problems.is_empty() => {
+                Ok(Self { config: Config { ignored_variables, ..config }, tree, origins: problems })
+            }
             _ => Err(problems),
         }
     }
 
     /// What is in force, one option a line, and where each value came from.
     pub fn in_force(&self) -> String {
-        reference::in_force(&self.tree, &self.origins)
+        let ignored = self.config.ignored_variables.iter().map(|variable| format!("# {variable}\n"));
+        ignored.chain([reference::in_force(&self.tree, &self.origins)]).collect()
     }
 }
 

@@ -8,9 +8,13 @@
 //! The doc comment says what it is for, its unit, and for every limit its worst case. Conditions
 //! between options are in `check.rs`. Names follow Centrifugo v6 where the concept is the same.
 
+use super::channel::ChannelConfig;
+use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
-use super::kinds::{choice, duration, integer, parsed, section, size};
+use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
+use super::token::{SubscriptionTokenConfig, TokenConfig};
+use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
 section! {
@@ -22,6 +26,22 @@ section! {
         "client" => pub(super) client: ClientConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// Server-sent events, for clients without WebSocket.
+        "sse" => pub(super) sse: SseConfig = section();
+        /// HTTP streaming, for clients without WebSocket.
+        "http_stream" => pub(super) http_stream: HttpStreamConfig = section();
+        /// Commands of clients whose stream only brings messages to them.
+        "emulation" => pub(super) emulation: EmulationConfig = section();
+        /// HTTP long-polling, for clients without WebSocket and without streams.
+        "poll" => pub(super) poll: PollConfig = section();
+        /// What channels do, and who may do what in them.
+        "channel" => pub(super) channel: ChannelConfig = section();
+        /// The server API.
+        "http_api" => pub(super) http_api: HttpApiConfig = section();
+        /// The try-out page.
+        "admin" => pub(super) admin: AdminConfig = section();
+        /// What this node calls itself.
+        "node" => pub(super) node: NodeConfig = section();
         /// Cores, rings and buffers.
         "engine" => pub(super) engine: EngineConfig = section();
         /// The graceful stop.
@@ -35,12 +55,13 @@ section! {
         /// IP address that clients connect to.
         "address" => pub(super) address: IpAddr = parsed("address", "an IP address", "0.0.0.0").flag("--listen");
         /// Port that clients connect to; 0 lets the kernel pick a free one.
-        "port" => pub(super) port: u16 = integer(8000, 0, 65_535).flag("--listen");
-        /// IP address of the control plane (health, metrics). Whoever can reach it can read them, so keep it private.
+        "port" => pub(super) port: u16 = tcp_port(8000).flag("--listen");
+        /// IP address of the control plane (server API, health, metrics). Whoever can reach it can read the latter two,
+        /// so keep it private.
         "internal_address" => pub(super) internal_address: IpAddr
             = parsed("address", "an IP address", "127.0.0.1").flag("--control");
         /// Port of the control plane; 0 lets the kernel pick a free one.
-        "internal_port" => pub(super) internal_port: u16 = integer(9000, 0, 65_535).flag("--control");
+        "internal_port" => pub(super) internal_port: u16 = tcp_port(9000).flag("--control");
     }
 
     /// What a client's connection may cost, and how long it may stay silent.
@@ -52,6 +73,31 @@ section! {
         /// How long a handshake may take, from accept to the end of the upgrade.
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
+        /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
+        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. Requests without `Origin`
+        /// do not come from a web page and are not checked. Empty: no web page may connect.
+        "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
+        /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.
+        "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
+        /// True exactly when a token whose `sub` is empty is refused.
+        "disallow_anonymous_connection_tokens" => pub disallow_anonymous_connection_tokens: bool = boolean(false);
+        /// How long a client whose token has expired may take to refresh it, before it is closed with 3005.
+        "expired_close_delay" => pub expired_close_delay_ms: u64 = duration("25s", "0s", "1h");
+        /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
+        "expired_sub_close_delay" => pub expired_sub_close_delay_ms: u64 = duration("25s", "0s", "1h");
+        /// Channels that one client may be subscribed to; the next subscription is answered with error 106.
+        /// Worst case: connections × this × 100 bytes.
+        "channel_limit" => pub channel_limit: u32 = integer(128, 1, 65_536);
+        /// Connections that one user may have; the next one is closed with 3504. Anonymous clients are not counted
+        /// together. 0 sets no limit.
+        "user_connection_limit" => pub user_connection_limit: u32 = integer(0, 0, 1_000_000);
+        /// Publications that one history request returns at most; a request for more is cut down to it.
+        /// Worst case: this × `websocket.message_size_limit` for each answer, held by `client.queue_max_size`.
+        "history_max_publication_limit" => pub history_publications_max: u32 = integer(300, 1, 65_536);
+        /// Publications that a client may get back when it comes back; if it missed more it is told that its
+        /// position is lost.
+        /// Worst case: as for `client.history_max_publication_limit`.
+        "recovery_max_publication_limit" => pub recovery_publications_max: u32 = integer(300, 1, 65_536);
         /// How long to wait for the peer's close frame after ours, before the socket is closed all the same.
         "close_timeout" => pub close_timeout_ms: u64 = duration("5s", "100ms", "10m");
         /// How many connections the daemon holds; the next ones are answered 503. 0 sets no limit of its own: tables
@@ -66,10 +112,16 @@ section! {
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
+        /// Tokens with which clients connect and subscribe.
+        "token" => pub token: TokenConfig = section();
+        /// Tokens with which clients subscribe, where they are not to be accepted like the others.
+        "subscription_token" => pub subscription_token: SubscriptionTokenConfig = section();
     }
 
     /// The WebSocket transport.
     pub struct WebsocketConfig {
+        /// True exactly when `/connection/websocket` is answered 404.
+        "disabled" => pub disabled: bool = boolean(false);
         /// The largest message of a client, over all its fragments; a larger one closes the connection with 1009.
         /// Worst case: this for each connection that is in the middle of a message.
         "message_size_limit" => pub message_size_limit_bytes: u32 = size("64KiB", "125B", "64MiB");

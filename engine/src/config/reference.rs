@@ -5,7 +5,7 @@
 //!
 //! No option is named here: what it prints follows from `options.rs`.
 
-use super::definition::{Field, Section, Shape, join, walk};
+use super::definition::{Field, Section, Shape, is_unset, join, walk};
 use super::options::Options;
 use super::problem::{Origin, Problems};
 use super::source::variable_name;
@@ -57,7 +57,7 @@ pub fn reference_markdown() -> String {
 pub(super) fn in_force(tree: &Value, origins: &Problems) -> String {
     let mut rows = Vec::new();
     walk(&Options::fields(), "", &mut |path, field| {
-        let written = tree.pointer(&format!("/{}", path.replace('.', "/"))).filter(|value| !value.is_null());
+        let written = tree.pointer(&format!("/{}", path.replace('.', "/"))).filter(|value| !is_unset(value));
         let value = written.or(field.about.default.as_ref());
         let shown = match value {
             Some(value) => toml_value(&without_secrets(value, field)),
@@ -88,8 +88,14 @@ fn without_secrets(value: &Value, field: &Field) -> Value {
     }
 }
 
+/// Sections last: what follows a section's heading would belong to it.
+fn options_then_sections(fields: &[Field]) -> impl Iterator<Item = &Field> {
+    let is_section = |field: &&Field| matches!(field.about.shape, Shape::Section { .. });
+    fields.iter().filter(move |field| !is_section(field)).chain(fields.iter().filter(is_section))
+}
+
 fn toml_section(out: &mut String, fields: &[Field], path: &str) {
-    for field in fields {
+    for field in options_then_sections(fields) {
         let Shape::Section { about, fields } = &field.about.shape else {
             let value = match &field.about.default {
                 Some(value) => format!("{} = {}", field.key, toml_value(value)),
@@ -110,7 +116,7 @@ fn toml_section(out: &mut String, fields: &[Field], path: &str) {
 }
 
 fn markdown_section(out: &mut String, fields: &[Field], path: &str) {
-    for field in fields {
+    for field in options_then_sections(fields) {
         let full = join(path, field.key);
         match &field.about.shape {
             Shape::Section { about, fields } => {
@@ -122,10 +128,20 @@ fn markdown_section(out: &mut String, fields: &[Field], path: &str) {
                 let facts = facts(&full, field, &|text| format!("`{text}`"));
                 write!(out, "\n{facts}\n").expect(INFALLIBLE);
                 if let Shape::Tables(fields) = shape {
-                    markdown_section(out, fields, &format!("{full}[]"));
+                    markdown_table(out, fields, &format!("{full}[]"));
                 }
             }
         }
+    }
+}
+
+/// The options of a list of tables; those that another section documents are only pointed to.
+fn markdown_table(out: &mut String, fields: &[Field], path: &str) {
+    for field in fields.iter().filter(|field| field.described_at.is_none()) {
+        markdown_section(out, std::slice::from_ref(field), path);
+    }
+    if let Some(elsewhere) = fields.iter().find_map(|field| field.described_at) {
+        write!(out, "\n### `{path}.…`\nEvery option of `{elsewhere}`.\n").expect(INFALLIBLE);
     }
 }
 

@@ -6,6 +6,7 @@
 //! Nothing is checked here but that the sources can be read and that every variable has an option.
 
 use super::Flags;
+use super::centrifugo;
 use super::definition::{Section, Shape, walk};
 use super::options::Options;
 use super::problem::{Origin, Problem, Problems, nearest};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 /// Environment variables with this prefix are options, and refused when they are not.
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
@@ -28,6 +29,26 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub(super) struct Sources {
     pub(super) tree: Value,
     pub(super) problems: Problems,
+    /// Centrifugo's variables that are set, each with the name that would be read instead.
+    pub(super) ignored_variables: Vec<IgnoredVariable>,
+}
+
+/// A variable of Centrifugo that is set and not read: Holdfast may run beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoredVariable {
+    /// Its name, `CENTRIFUGO_…`.
+    pub name: String,
+    /// The variable of Holdfast for the same option, where there is one.
+    pub ours: Option<String>,
+}
+
+impl fmt::Display for IgnoredVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.ours {
+            Some(ours) => write!(f, "{} is ignored; its name here is {ours}", self.name),
+            None => write!(f, "{} is ignored", self.name),
+        }
+    }
 }
 
 impl Sources {
@@ -52,9 +73,13 @@ impl Sources {
             set(tree, path, value);
             origins.insert(path.to_owned(), origin);
         };
-        let names = variables();
+        let (names, mut ignored_variables) = (variables(), Vec::new());
         for (variable, text) in environment {
             let variable = variable.to_string_lossy().into_owned();
+            if centrifugo::is_its_variable(&variable) {
+                ignored_variables.push(ignored(variable, &names));
+                continue;
+            }
             if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == CONFIG_VARIABLE {
                 continue;
             }
@@ -62,6 +87,7 @@ impl Sources {
             match (names.get(&variable), text.into_string()) {
                 (None, _) => early.push(unknown_variable(&variable, &names)),
                 (Some(_), Err(_)) => early.push(unreadable(origin, "its value is not UTF-8".into())),
+                (Some(_), Ok(text)) if text.is_empty() => {}
                 (Some((path, shape)), Ok(text)) => overlay(&mut tree, path, from_text(shape, &text), origin),
             }
         }
@@ -70,7 +96,7 @@ impl Sources {
         }
         let mut problems = Problems::new(name, origins);
         early.into_iter().for_each(|problem| problems.push(problem));
-        Self { tree, problems }
+        Self { tree, problems, ignored_variables }
     }
 }
 
@@ -148,6 +174,11 @@ fn set(tree: &mut Value, path: &str, value: Value) {
     if let Some(table) = at.as_object_mut() {
         table.insert(key.to_owned(), value);
     }
+}
+
+fn ignored(name: String, names: &BTreeMap<String, (String, TextShape)>) -> IgnoredVariable {
+    let ours = centrifugo::our_variable(&name).filter(|ours| names.contains_key(ours));
+    IgnoredVariable { name, ours }
 }
 
 fn unreadable(origin: Origin, found: String) -> Problem {

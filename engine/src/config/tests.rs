@@ -29,11 +29,11 @@ impl Drop for TempFile {
     }
 }
 
-fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+pub(super) fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
-fn from_file(extension: &str, content: &str) -> Result<Config, Problems> {
+pub(super) fn from_file(extension: &str, content: &str) -> Result<Config, Problems> {
     let file = TempFile::new(extension, content);
     Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).map(|loaded| loaded.config)
 }
@@ -42,7 +42,7 @@ fn from_environment(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
     Loaded::read(None, variables(pairs), &Flags::default(), CPUS).map(|loaded| loaded.config)
 }
 
-fn refusal(extension: &str, content: &str) -> String {
+pub(super) fn refusal(extension: &str, content: &str) -> String {
     from_file(extension, content).expect_err("must be refused").to_string()
 }
 

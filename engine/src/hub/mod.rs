@@ -10,7 +10,7 @@
 //! No I/O, no clock.
 
 pub(crate) mod broadcast;
-mod history;
+pub(crate) mod history;
 pub(crate) mod home;
 pub(crate) mod local;
 pub(crate) mod message;

@@ -36,7 +36,7 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
-    session::client::Clients,
+    session::client::{Clients},
     users::Users,
     wheel::Wheel,
 };
@@ -133,13 +133,17 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
+    /// `began_wall` is when the clock began, since 1970.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
+        rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
+        began_wall: Duration,
         seed: u64,
     ) -> Self {
+        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, seed);
         Self {
             index,
             settings,

@@ -6,13 +6,11 @@
 //! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
 //! more. Commands of one frame are handled in their order.
 
-use std::borrow::Cow;
-
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     client::{
         ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
-        append_reply, decode_commands, reply::Done,
+        UnsubscribeCode, append_reply, decode_commands, reply::Done,
     },
     websocket::encoder,
 };
@@ -23,6 +21,7 @@ use crate::{
     hub::{message::ClientKey, publication::kind},
     metrics::Metric,
     shard::Shard,
+    token::{TokenError, TokenUse, Verdict},
 };
 
 /// Why a command is not done.
@@ -30,6 +29,8 @@ use crate::{
 pub(crate) enum Refused {
     /// The client is told, and goes on.
     Error(ErrorCode),
+    /// The subscription that the command was about ends.
+    Unsubscribe(UnsubscribeCode),
     /// The session ends.
     Disconnect(DisconnectCode),
 }
@@ -43,6 +44,16 @@ impl From<ErrorCode> for Refused {
 impl From<DisconnectCode> for Refused {
     fn from(code: DisconnectCode) -> Self {
         Self::Disconnect(code)
+    }
+}
+
+/// What a refused token leads to.
+pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused {
+    tracing::debug!(%error, ?carried_by, "a token is refused");
+    match error.verdict(carried_by) {
+        Verdict::Error(code) => Refused::Error(code),
+        Verdict::Disconnect(code) => Refused::Disconnect(code),
+        Verdict::Unsubscribe(code) => Refused::Unsubscribe(code),
     }
 }
 
@@ -133,6 +144,14 @@ impl<K: Kernel> Shard<K> {
             Err(Refused::Error(code)) => {
                 append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
             }
+            Err(Refused::Unsubscribe(code)) => {
+                self.flush_replies(key);
+                if let Request::SubRefresh(refresh) = request {
+                    self.end_subscription_with(key, &refresh.channel, code);
+                }
+                let result = Err(ClientError::from(ErrorCode::EXPIRED));
+                append_reply(format, &mut self.replies, &Reply { id, result });
+            }
             Err(Refused::Disconnect(code)) => return Err(code),
         }
         Ok(())
@@ -183,9 +202,4 @@ impl<K: Kernel> Shard<K> {
 /// The reply to what needs no words.
 pub(super) fn done(result: fn(Done) -> ReplyResult<'static>) -> Handled<'static> {
     Ok(Some(result(Done::default())))
-}
-
-/// A text of ours in a message.
-pub(super) fn text(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
 }

@@ -13,17 +13,19 @@ use holdfast_protocol::client::{
 use holdfast_ring::Kernel;
 
 use super::{
-    Client, Link, Stage,
-    command::{Handled, Refused},
+    Client, Link, Stage, Sub,
+    command::{Handled, Refused, token_refused},
     id_text,
+    subscribe::{Wanted, result},
 };
 use crate::{
+    channel::Extras,
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
     },
     shard::Shard,
-    token::{ConnectClaims, SubscribeOptions, Verdict},
+    token::{ConnectClaims, SubscribeOptions, TokenUse},
 };
 
 /// Bytes of commands that may wait for a connect.
@@ -55,18 +57,20 @@ impl Client {
 impl<K: Kernel> Shard<K> {
     pub(super) fn connect(&mut self, key: ClientKey, command: u32, request: &ConnectRequest<'_>) -> Handled<'static> {
         let claims = self.identify(&request.token)?;
-        let user: Arc<str> = claims.user.into();
-        if let Err(code) = self.admit(&user) {
-            return Err(code.into());
-        }
-        self.users.add(&user, key);
+        let user = claims.as_ref().map_or("", |claims| &claims.user);
+        self.admit(user)?;
+        let user = self.users.add(user, key);
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         client.user = user;
-        client.conn_info = claims.info.map(|info| Box::new(Data::checked(info)));
-        client.expires_at_s = claims.expire_at_s.unwrap_or(0);
+        let mut subs = Vec::new();
+        if let Some(claims) = claims {
+            client.conn_info = claims.info.map(|info| Box::new(Data::checked(info)));
+            client.expires_at_s = claims.expire_at_s.unwrap_or(0);
+            subs = claims.subs;
+        }
         client.stage = Stage::Connecting;
         client.parked = Some(Box::new(Parked { command, ..Parked::default() }));
-        for (channel, options) in &claims.subs {
+        for (channel, options) in &subs {
             let position = request.subs.get(channel);
             let recover = position.filter(|position| position.recover).map(|position| Recover {
                 offset: position.offset,
@@ -98,27 +102,23 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn identify(&self, token: &str) -> Result<ConnectClaims, Refused> {
+    /// What a token says of the client; nothing of an anonymous one.
+    fn identify(&self, token: &str) -> Result<Option<ConnectClaims>, Refused> {
         if token.is_empty() {
             return if self.rules.allows_anonymous {
-                Ok(ConnectClaims::default())
+                Ok(None)
             } else {
                 Err(DisconnectCode::INVALID_TOKEN.into())
             };
         }
-        self.rules.connect_tokens.verify_connect(token, self.wall_s()).map_err(|error| {
-            tracing::debug!(%error, "a connection token is refused");
-            match error.verdict() {
-                Verdict::Error(code) => Refused::Error(code),
-                Verdict::Disconnect(code) => Refused::Disconnect(code),
-            }
-        })
+        let claims = self.rules.connect_tokens.verify_connect(token, self.wall_s());
+        claims.map(Some).map_err(|error| token_refused(&error, TokenUse::Connect))
     }
 
     /// Whether one more connection of this user may be.
     fn admit(&self, user: &str) -> Result<(), DisconnectCode> {
         let max = self.rules.user_connections_max;
-        if max > 0 && !user.is_empty() && self.users.count(user) >= max {
+        if max > 0 && !user.is_empty() && self.users.of(user).len() >= max {
             return Err(DisconnectCode::CONNECTION_LIMIT);
         }
         Ok(())
@@ -133,16 +133,25 @@ impl<K: Kernel> Shard<K> {
         let id = id_text(client.id);
         let (expires, ttl) = expiry(client.expires_at_s, now_s);
         let is_websocket = matches!(client.link, Link::WebSocket(_));
-        let subs = parked.subscribed.iter().map(|subscribed| {
-            (Cow::Borrowed(&*subscribed.channel), super::subscribe::result(subscribed, 0, now_s))
-        });
+        let sub_of = |subscribed: &Subscribed| {
+            let local = self.locals.find(&subscribed.channel)?;
+            client.subs.iter().find(|sub| sub.channel == local)
+        };
+        let subs: Vec<(Cow<'_, str>, SubscribeResult<'_>)> = parked
+            .subscribed
+            .iter()
+            .filter_map(|subscribed| {
+                let sub: &Sub = sub_of(subscribed)?;
+                Some((Cow::Borrowed(&*subscribed.channel), result(subscribed, sub, now_s, &[])))
+            })
+            .collect();
         let result = ConnectResult {
             client: Cow::Borrowed(&id),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             expires,
             ttl,
             data: Payload::default(),
-            subs: Map(subs.collect::<Vec<(Cow<'_, str>, SubscribeResult<'_>)>>()),
+            subs: Map(subs),
             ping: ping_s,
             pong: true,
             session: Cow::Borrowed(if is_websocket { "" } else { &id }),
@@ -164,10 +173,20 @@ impl<K: Kernel> Shard<K> {
         recover: Option<Recover>,
         command: u32,
     ) -> Result<(), ErrorCode> {
-        let rules = self.rules.channels.resolve(channel)?;
-        let wants_position = rules.options.force_positioning || rules.options.force_recovery || recover.is_some();
-        let info = options.info.clone();
-        self.ask_to_subscribe(key, command, channel, recover, wants_position, info, 0, None, true)
+        let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
+        let resolved = self.rules.channels.resolve_trusted(channel).map_err(|error| error.code())?;
+        let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
+        let extras = resolved.grant(&user, asked);
+        let wanted = Wanted {
+            command,
+            recover: recover.filter(|_| extras.recoverable),
+            extras,
+            chan_info: options.info.clone(),
+            is_server_side: true,
+            ..Wanted::default()
+        };
+        self.ask_to_subscribe(key, channel, wanted);
+        Ok(())
     }
 }
 

@@ -21,10 +21,13 @@ use std::sync::Arc;
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
 
-use crate::hub::{
-    local::LocalKey,
-    message::ClientKey,
-    publication::{Data, Info},
+use crate::{
+    channel::Extras,
+    hub::{
+        local::LocalKey,
+        message::ClientKey,
+        publication::{Data, Info},
+    },
 };
 
 pub(crate) use self::connect::Parked;
@@ -79,6 +82,8 @@ pub(crate) struct Sub {
     pub(crate) is_server_side: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
+    /// What it was granted beside the messages.
+    pub(crate) extras: Extras,
     /// How others see the client in this channel, where they do.
     pub(crate) info: Option<Arc<Info>>,
     /// What it wants otherwise than all others.

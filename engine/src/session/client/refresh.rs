@@ -12,11 +12,11 @@ use holdfast_protocol::client::{
 use holdfast_ring::Kernel;
 
 use super::{
-    command::{Handled, Refused},
+    command::{Handled, token_refused},
     connect::expiry,
     id_text,
 };
-use crate::{hub::message::ClientKey, shard::Shard, token::{TokenError, Verdict}};
+use crate::{hub::message::ClientKey, shard::Shard, token::TokenUse};
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn refresh(&mut self, key: ClientKey, token: &str) -> Handled<'static> {
@@ -24,9 +24,9 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self.rules.connect_tokens.verify_connect(token, now_s).map_err(refused)?;
+        let claims = self.rules.connect_tokens.verify_connect(token, now_s).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        claims.check(&client.user).map_err(refused)?;
+        claims.check(&client.user).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         client.expires_at_s = claims.expire_at_s.unwrap_or(0);
         let (expires, ttl) = expiry(client.expires_at_s, now_s);
         let result = RefreshResult {
@@ -43,10 +43,10 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self.rules.subscribe_tokens.verify_subscribe(token, now_s).map_err(refused)?;
+        let claims = self.rules.subscribe_tokens.verify_subscribe(token, now_s).map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
         let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        claims.check(channel, &client.user, &id_text(client.id)).map_err(refused)?;
+        claims.check(channel, &client.user, &id_text(client.id)).map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
         let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         sub.expires_at_s = claims.expire_at_s.unwrap_or(0);
         let (expires, ttl) = expiry(sub.expires_at_s, now_s);
@@ -70,13 +70,5 @@ impl<K: Kernel> Shard<K> {
             self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
         }
         true
-    }
-}
-
-fn refused(error: TokenError) -> Refused {
-    tracing::debug!(%error, "a token is refused");
-    match error.verdict() {
-        Verdict::Error(code) => Refused::Error(code),
-        Verdict::Disconnect(code) => Refused::Disconnect(code),
     }
 }

@@ -10,7 +10,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Format, Push, PushBody, ReplyResult, UnsubscribeCode, append_push,
+    DisconnectCode, ErrorCode, Format, Payload, Push, PushBody, ReplyResult, UnsubscribeCode, append_push,
     command::SubscribeRequest,
     delta::FOSSIL,
     filter::Filter,
@@ -21,7 +21,7 @@ use holdfast_ring::Kernel;
 
 use super::{
     Client, Delta, Link, Stage, Sub, Wishes,
-    command::{Handled, Refused, done},
+    command::{Handled, Refused, done, token_refused},
     connect::expiry,
     id_text,
 };
@@ -33,7 +33,7 @@ use crate::{
         publication::{Data, Info},
     },
     shard::Shard,
-    token::Verdict,
+    token::TokenUse,
 };
 
 /// What one subscription is to be like.
@@ -78,13 +78,7 @@ impl<K: Kernel> Shard<K> {
             let claims = tokens.verify_subscribe(&request.token, now_s).and_then(|claims| {
                 claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims)
             });
-            let claims = claims.map_err(|error| {
-                tracing::debug!(%error, "a subscription token is refused");
-                match error.verdict() {
-                    Verdict::Error(code) => Refused::Error(code),
-                    Verdict::Disconnect(code) => Refused::Disconnect(code),
-                }
-            })?;
+            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
             wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
             wanted.chan_info = claims.options.info;
         }
@@ -182,8 +176,9 @@ impl<K: Kernel> Shard<K> {
         }
         let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
         let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
-        let mut texts = Vec::new();
-        let result = result(&subscribed, sub, delta, now_s, &mut texts);
+        let missed = subscribed.recovered.as_deref().unwrap_or_default();
+        let texts: Vec<_> = missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
+        let result = result(&subscribed, sub, now_s, &texts);
         self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
@@ -278,22 +273,19 @@ impl Client {
     }
 }
 
-/// The reply to a subscription. `texts` keeps what the result borrows where data goes as text.
+/// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
 pub(super) fn result<'a>(
     subscribed: &'a Subscribed,
     sub: &Sub,
-    delta: bool,
     now_s: u64,
-    texts: &'a mut Vec<Cow<'a, str>>,
+    texts: &'a [Cow<'a, str>],
 ) -> SubscribeResult<'a> {
-    use holdfast_protocol::client::Payload;
-
+    let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
     let position = subscribed.position.as_ref().filter(|_| sub.extras.positioned || sub.extras.recoverable);
     let (expires, ttl) = expiry(sub.expires_at_s, now_s);
     let missed = subscribed.recovered.as_deref().unwrap_or_default();
     let publications = if delta {
-        texts.extend(missed.iter().map(|stored| stored.data.payload().json_text()));
-        let quoted = missed.iter().zip(texts.iter());
+        let quoted = missed.iter().zip(texts);
         quoted.map(|(stored, text)| stored.with_data(Payload::quoted(text), false)).collect()
     } else {
         missed.iter().map(|stored| stored.publication()).collect()

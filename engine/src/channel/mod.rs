@@ -1,0 +1,228 @@
+//! Channel: what a name means in this configuration.
+//!
+//! In:  the checked section `channel`, and names as clients and the server API give them.
+//! Out: the options that hold for a name; or why it is none. `permission` then says who may do what there.
+//!
+//! The name is taken apart by the protocol crate; here its namespace is looked up and its pattern applied. Nothing is
+//! remembered between two questions, no channel is created: no I/O, no clock.
+
+mod permission;
+
+pub use permission::Extras;
+
+use crate::config::{ChannelConfig, NamespaceOptions};
+use holdfast_protocol::client::channel::{Channel, ChannelError as NameError};
+use holdfast_protocol::client::{DisconnectCode, ErrorCode};
+use regex::Regex;
+use std::collections::HashMap;
+
+/// Every namespace, ready for questions. Each shard makes its own: patterns keep caches that are not to be shared.
+#[derive(Debug)]
+pub struct Channels {
+    without_namespace: Rules,
+    namespaces: HashMap<String, Rules>,
+    name_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Rules {
+    options: NamespaceOptions,
+    name_pattern: Option<Regex>,
+}
+
+/// A name together with what holds for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolved<'a> {
+    /// The name's parts.
+    pub channel: Channel<'a>,
+    /// Its namespace's options, with `history_meta_ttl` filled in where only the global one was set.
+    pub options: &'a NamespaceOptions,
+}
+
+/// Why a name is not a channel here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// It cannot be one anywhere.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The configuration does not define what stands before its `:`.
+    #[error("the channel's namespace is not configured")]
+    NamespaceUnknown,
+    /// Without a `channel_regex`, names are ASCII.
+    #[error("the channel's name is not ASCII")]
+    NotAscii,
+    /// It does not match its namespace's `channel_regex`.
+    #[error("the channel's name does not match channel_regex of its namespace")]
+    PatternMismatch,
+}
+
+impl ChannelError {
+    /// The error that answers a command or an API call.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::NamespaceUnknown => ErrorCode::UNKNOWN_CHANNEL,
+            Self::Name(_) | Self::NotAscii | Self::PatternMismatch => ErrorCode::BAD_REQUEST,
+        }
+    }
+
+    /// What ends a connection instead: no SDK sends a command without a channel.
+    pub const fn disconnect(self) -> Option<DisconnectCode> {
+        match self {
+            Self::Name(NameError::Empty) => Some(DisconnectCode::BAD_REQUEST),
+            _ => None,
+        }
+    }
+}
+
+impl Channels {
+    /// Compiles the patterns.
+    ///
+    /// # Panics
+    /// Never for a `ChannelConfig` that was read: its patterns are checked.
+    pub fn new(config: &ChannelConfig) -> Self {
+        let rules = |options: &NamespaceOptions| Rules::new(options, config.history_meta_ttl_ms);
+        let namespaces = config.namespaces.iter();
+        Self {
+            without_namespace: rules(&config.without_namespace),
+            namespaces: namespaces
+                .map(|namespace| (namespace.name.clone(), rules(&namespace.options)))
+                .collect(),
+            name_bytes_max: config.name_bytes_max as usize,
+        }
+    }
+
+    /// What a name means that a client gave.
+    ///
+    /// # Errors
+    /// Why it means nothing.
+    pub fn resolve<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
+        let (rules, resolved) = self.look_up(name)?;
+        let rest = match resolved.channel.namespace {
+            Some(_) => name.split_once(':').map_or(name, |(_, rest)| rest),
+            None => name,
+        };
+        match &rules.name_pattern {
+            None if !name.is_ascii() => Err(ChannelError::NotAscii),
+            Some(pattern) if !pattern.is_match(rest) => Err(ChannelError::PatternMismatch),
+            _ => Ok(resolved),
+        }
+    }
+
+    /// What a name means that the server API or a verified token gave: patterns bind clients alone.
+    ///
+    /// # Errors
+    /// Why it means nothing.
+    pub fn resolve_trusted<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
+        self.look_up(name).map(|(_, resolved)| resolved)
+    }
+
+    fn look_up<'a>(&'a self, name: &'a str) -> Result<(&'a Rules, Resolved<'a>), ChannelError> {
+        let channel = Channel::parse(name, self.name_bytes_max)?;
+        let rules = match channel.namespace {
+            None | Some("") => &self.without_namespace,
+            Some(namespace) => self.namespaces.get(namespace).ok_or(ChannelError::NamespaceUnknown)?,
+        };
+        Ok((rules, Resolved { channel, options: &rules.options }))
+    }
+}
+
+impl Rules {
+    fn new(options: &NamespaceOptions, history_meta_ttl_ms: u64) -> Self {
+        let mut options = options.clone();
+        if options.history_meta_ttl_ms == 0 {
+            options.history_meta_ttl_ms = history_meta_ttl_ms;
+        }
+        let pattern = Some(&options.channel_regex).filter(|pattern| !pattern.is_empty());
+        let name_pattern = pattern.map(|pattern| {
+            Regex::new(pattern).expect("invariant: a configuration holds only patterns that compile")
+        });
+        Self { options, name_pattern }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Namespace};
+
+    fn channels() -> Channels {
+        let mut config = Config::default().channel;
+        let plain = config.without_namespace.clone();
+        config.without_namespace.presence = true;
+        config.namespaces = vec![
+            Namespace {
+                name: "chat".into(),
+                options: NamespaceOptions { join_leave: true, ..plain.clone() },
+            },
+            Namespace {
+                name: "room".into(),
+                options: NamespaceOptions {
+                    channel_regex: "^[a-zß]+$".into(),
+                    history_meta_ttl_ms: 60_000,
+                    ..plain
+                },
+            },
+        ];
+        Channels::new(&config)
+    }
+
+    #[test]
+    fn options_follow_the_namespace_before_the_first_colon() {
+        let channels = channels();
+        for (name, joins, presence) in [
+            ("news", false, true),
+            ("$news", false, true),
+            (":news", false, true),
+            ("chat:index", true, false),
+            ("$chat:index", true, false),
+            ("chat:room:1", true, false),
+            ("chat:", true, false),
+            ("chat", false, true),
+        ] {
+            let options = channels.resolve(name).unwrap().options;
+            assert_eq!((options.join_leave, options.presence), (joins, presence), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_answered_with_the_code_of_the_protocol() {
+        let channels = channels();
+        let long = "x".repeat(256);
+        for (name, code) in [
+            ("nope:x", 102),
+            ("$nope:x", 102),
+            ("", 107),
+            (long.as_str(), 107),
+            ("grüße", 107),
+            ("room:R2", 107),
+        ] {
+            assert_eq!(channels.resolve(name).unwrap_err().code().code, code, "{name}");
+        }
+        assert_eq!(channels.resolve("").unwrap_err().disconnect(), Some(DisconnectCode::BAD_REQUEST));
+        assert_eq!(channels.resolve("nope:x").unwrap_err().disconnect(), None);
+        assert!(channels.resolve(&long[1..]).is_ok());
+    }
+
+    #[test]
+    fn a_pattern_sees_the_name_without_its_namespace_and_takes_the_place_of_ascii() {
+        let channels = channels();
+        assert!(channels.resolve("room:spaß").is_ok());
+        assert!(channels.resolve("$room:spaß").is_ok());
+        assert_eq!(channels.resolve("room:a:b").unwrap_err(), ChannelError::PatternMismatch);
+    }
+
+    #[test]
+    fn the_server_is_bound_by_namespaces_and_length_but_not_by_patterns() {
+        let channels = channels();
+        assert!(channels.resolve_trusted("grüße").is_ok() && channels.resolve_trusted("room:R2").is_ok());
+        assert_eq!(channels.resolve_trusted("nope:x").unwrap_err(), ChannelError::NamespaceUnknown);
+        assert!(channels.resolve_trusted("").is_err() && channels.resolve_trusted(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn the_global_meta_ttl_holds_where_a_namespace_has_none() {
+        let channels = channels();
+        assert_eq!(channels.resolve("chat:x").unwrap().options.history_meta_ttl_ms, 720 * 3_600_000);
+        assert_eq!(channels.resolve("room:x").unwrap().options.history_meta_ttl_ms, 60_000);
+    }
+}

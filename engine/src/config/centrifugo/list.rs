@@ -1,0 +1,155 @@
+//! List: the options of Centrifugo v6 that Holdfast does not have, with what to do about each.
+//!
+//! In:  nothing.
+//! Out: one table, in the order of Centrifugo's own reference.
+//!
+//! An option moves out of here on the day it moves into `options.rs`; a test holds the two apart.
+
+use super::{Dormant, Dormant::Always, Dormant::Off, Dormant::Only, Missing};
+
+/// The default is empty: `false`, 0, `""` or an empty list.
+const EMPTY: Dormant = Dormant::At("");
+
+const fn at(default: &'static str) -> Dormant {
+    Dormant::At(default)
+}
+
+const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> Missing {
+    Missing { path, dormant, advice }
+}
+
+const TLS: &str = "remove it and let a proxy in front of it end TLS";
+const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";
+const BUFFERS: &str = "remove it: connections own no buffers here; see the section engine";
+const COMPRESSION: &str = "remove it: messages go out uncompressed, delta_publish makes similar ones small";
+const UNIDIRECTIONAL: &str =
+    "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
+const PROXY: &str =
+    "remove it: Holdfast does not ask a backend; put what it decides into tokens, or use the server API";
+const NAMESPACE_PROXY: &str =
+    "remove it and let the backend issue subscription tokens, or publish through the server API";
+const RPC: &str = "remove it: RPC calls are answered with error 108";
+const ONE_NODE: &str = "remove it: this is one node, with everything in its memory";
+const JWKS: &str = "remove it: the endpoint is always checked";
+const BOUNDARY: &str = "remove it: the signs in channel names are fixed ($ : # ,)";
+const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
+
+#[rustfmt::skip]
+pub(super) const MISSING: &[Missing] = &[
+    missing("http_server.tls", Off, TLS),
+    missing("http_server.tls_autocert", Off, TLS),
+    missing("http_server.tls_external", EMPTY, TLS),
+    missing("http_server.internal_tls", Off, TLS),
+    missing("http_server.http3", Off, "remove it: HTTP/1.1 alone is served"),
+    missing("http_server.h2c_external", EMPTY, "remove it: HTTP/1.1 alone is served"),
+    missing("log.file", EMPTY, "remove it: the log goes to standard error; let the service manager keep it"),
+
+    missing("engine.type", at("memory"), ONE_NODE),
+    missing("engine.redis", Always, ONE_NODE),
+    missing("broker", Off, ONE_NODE),
+    missing("presence_manager", Off, ONE_NODE),
+    missing("map_broker", Always, CHANNEL_TYPE),
+    missing("controller", Off, ONE_NODE),
+    missing("shared_poll", EMPTY, CHANNEL_TYPE),
+
+    missing("client.token.insecure_skip_jwks_endpoint_safety_check", EMPTY, JWKS),
+    missing("client.subscription_token.insecure_skip_jwks_endpoint_safety_check", EMPTY, JWKS),
+    missing("client.presence_update_interval", at("27s"), "remove it: presence follows connections at once"),
+    missing("client.concurrency", EMPTY, "remove it: commands never wait for each other's I/O"),
+    missing("client.channel_position_check_delay", at("40s"), "remove it: positions are checked with every publication"),
+    missing("client.channel_position_max_time_lag", EMPTY, "remove it: positions are checked with every publication"),
+    missing("client.connection_rate_limit", EMPTY, "remove it and limit the rate in front; engine.listen_backlog takes up bursts"),
+    missing("client.connect_include_server_time", EMPTY, "remove it"),
+    missing("client.insecure_skip_token_signature_verify", EMPTY, "remove it: every token is verified"),
+    missing("client.user_id_http_header", EMPTY, "remove it and name the user in a connection token"),
+    missing("client.insecure", EMPTY,
+        "remove it and allow what you need: client.allow_anonymous_connect_without_token, and allow_…_for_client and …_for_anonymous of a namespace"),
+    missing("client.subscribe_to_user_personal_channel", Off, "remove it and name the channel in the connection token (`channels`)"),
+    missing("client.connect_code_to_unidirectional_disconnect", Off, UNIDIRECTIONAL),
+    missing("client.proxy.connect", Off, PROXY),
+    missing("client.proxy.refresh", Off, PROXY),
+
+    missing("channel.private_prefix", Only("$"), BOUNDARY),
+    missing("channel.namespace_boundary", Only(":"), BOUNDARY),
+    missing("channel.user_boundary", Only("#"), BOUNDARY),
+    missing("channel.user_separator", Only(","), BOUNDARY),
+    missing("channel.proxy", Always, NAMESPACE_PROXY),
+    missing("channel.publication_data_format", EMPTY, "remove it: data that does not fit a client's format is refused anyway"),
+    missing("channel.without_namespace.publication_data_format", EMPTY, "remove it: data that does not fit a client's format is refused anyway"),
+    missing("channel.without_namespace.auto_cache_recover", EMPTY, "remove it and let clients ask for recovery when they subscribe"),
+    missing("channel.without_namespace.map_clients_presence_channel_prefix", EMPTY, CHANNEL_TYPE),
+    missing("channel.without_namespace.map_users_presence_channel_prefix", EMPTY, CHANNEL_TYPE),
+    missing("channel.without_namespace.subscribe_proxy_enabled", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscribe_proxy_name", Always, NAMESPACE_PROXY),
+    missing("channel.without_namespace.publish_proxy_enabled", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.publish_proxy_name", Always, NAMESPACE_PROXY),
+    missing("channel.without_namespace.sub_refresh_proxy_enabled", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.sub_refresh_proxy_name", Always, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscribe_stream_proxy_enabled", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscribe_stream_proxy_name", Always, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscribe_stream_proxy_bidirectional", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscription_type", at("stream"), CHANNEL_TYPE),
+    // Without a `subscription_type` these two are not looked at.
+    missing("channel.without_namespace.map", Always, CHANNEL_TYPE),
+    missing("channel.without_namespace.shared_poll", Always, CHANNEL_TYPE),
+
+    missing("rpc.proxy", Always, RPC),
+    missing("rpc.without_namespace.proxy_enabled", EMPTY, RPC),
+    missing("rpc.without_namespace.proxy_name", Always, RPC),
+    missing("rpc.namespaces", EMPTY, RPC),
+    missing("rpc.ping", Off, RPC),
+    missing("rpc.namespace_boundary", at(":"), RPC),
+    missing("proxies", Always, PROXY),
+    missing("consumers", EMPTY, "remove it and publish through the server API"),
+
+    missing("http_api.handler_prefix", at("/api"), PATHS),
+    missing("http_api.external", EMPTY, "remove it: the API is on the control port; set http_server.internal_address so that backends reach it"),
+    missing("grpc_api", Off, "remove it and use the HTTP API"),
+
+    missing("websocket.handler_prefix", at("/connection/websocket"), PATHS),
+    missing("websocket.compression", EMPTY, COMPRESSION),
+    missing("websocket.compression_min_size", Always, COMPRESSION),
+    missing("websocket.compression_level", Always, COMPRESSION),
+    missing("websocket.decompressed_message_size_limit", Always, COMPRESSION),
+    missing("websocket.read_buffer_size", EMPTY, BUFFERS),
+    missing("websocket.write_buffer_size", EMPTY, BUFFERS),
+    missing("websocket.use_write_buffer_pool", EMPTY, BUFFERS),
+    missing("websocket.write_timeout", at("1000ms"), "remove it: a slow client is closed by client.queue_max_size and client.pong_timeout"),
+    missing("sse.handler_prefix", at("/connection/sse"), PATHS),
+    missing("http_stream.handler_prefix", at("/connection/http_stream"), PATHS),
+    missing("emulation.handler_prefix", at("/emulation"), PATHS),
+    missing("webtransport", Off, "remove it: clients fall back to WebSocket"),
+    missing("uni_sse", Off, UNIDIRECTIONAL),
+    missing("uni_http_stream", Off, UNIDIRECTIONAL),
+    missing("uni_websocket", Off, UNIDIRECTIONAL),
+    missing("uni_grpc", Off, UNIDIRECTIONAL),
+    missing("init", Off, "remove it: clients connect directly"),
+
+    // The page gives no rights, so that these protect nothing here.
+    missing("admin.password", Always, "remove it"),
+    missing("admin.secret", Always, "remove it"),
+    missing("admin.insecure", Always, "remove it"),
+    missing("admin.handler_prefix", at("/"), PATHS),
+    missing("admin.web_path", EMPTY, "remove it: the page is built into Holdfast"),
+    missing("admin.web_proxy_address", EMPTY, "remove it: the page is built into Holdfast"),
+    missing("admin.external", EMPTY, "remove it: the page is on the control port"),
+
+    // Metrics, health and the API's description are always served on the control port, as if these were on.
+    missing("prometheus.enabled", Always, "remove it"),
+    missing("prometheus.handler_prefix", at("/metrics"), PATHS),
+    missing("prometheus.instrument_http_handlers", EMPTY, "remove it: see the metrics that there are at /metrics"),
+    missing("prometheus.recovered_publications_histogram", EMPTY, "remove it: see the metrics that there are at /metrics"),
+    missing("prometheus.native_histograms", EMPTY, "remove it: see the metrics that there are at /metrics"),
+    missing("health.enabled", Always, "remove it"),
+    missing("health.handler_prefix", at("/health"), PATHS),
+    missing("swagger.enabled", Always, "remove it"),
+    missing("swagger.handler_prefix", at("/swagger"), PATHS),
+    missing("debug.enabled", EMPTY, "remove it and profile the process from outside, with perf"),
+    missing("debug.handler_prefix", Always, PATHS),
+    missing("opentelemetry", Off, "remove it and scrape /metrics"),
+    missing("graphite", Off, "remove it and scrape /metrics"),
+    missing("usage_stats", Always, "remove it: nothing is ever reported to anyone"),
+    missing("node.info_metrics_aggregate_interval", at("60s"), "remove it and scrape /metrics"),
+    missing("pid_file", EMPTY, "remove it: the service manager knows the process"),
+    missing("enable_unreleased_features", EMPTY, "remove it"),
+];

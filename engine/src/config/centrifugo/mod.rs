@@ -1,0 +1,104 @@
+//! Centrifugo: what its v6 can be told and Holdfast cannot.
+//!
+//! In:  the full path of a key that is no option of ours, and its value; or the name of an environment variable.
+//! Out: whether it is a key of Centrifugo v6, and then whether it asks for anything, and what to do instead.
+//!
+//! A file that Centrifugo v6 reads must load here as long as it asks for nothing that is missing: keys that only repeat
+//! a default, sections that are switched off, and options of such features are passed over in silence. Everything else is
+//! refused, never ignored: whoever asked for TLS or a proxy must not get a daemon without.
+
+mod list;
+#[cfg(test)]
+mod tests;
+
+use super::source::ENVIRONMENT_PREFIX;
+use super::units::parse_duration_ms;
+use list::MISSING;
+use serde_json::Value;
+
+/// An option, or a whole section, of Centrifugo v6 that Holdfast does not have.
+struct Missing {
+    /// Its full path; what is beneath it is included. Options of namespaces stand at `channel.without_namespace`.
+    path: &'static str,
+    dormant: Dormant,
+    /// What to do about it, as a clause.
+    advice: &'static str,
+}
+
+/// When a missing option asks for nothing.
+enum Dormant {
+    /// While its value is empty (`false`, 0, `""`, …) or this, its default in Centrifugo.
+    At(&'static str),
+    /// While its value is this: an empty one says something else.
+    Only(&'static str),
+    /// While `enabled` in the section is not true.
+    Off,
+    /// Always: other options make use of it, and those are refused, or it changes nothing here.
+    Always,
+}
+
+/// What a key that is no option of ours is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Centrifugo does not have it either.
+    Unknown,
+    /// A section of Centrifugo whose keys are to be judged one by one.
+    Section,
+    /// Centrifugo has it, and as it is written it asks for nothing.
+    Dormant,
+    /// Centrifugo has it and Holdfast does not; what to do.
+    Unsupported(&'static str),
+}
+
+pub(super) fn judge(path: &str, value: &Value) -> Verdict {
+    let path = in_any_namespace(path);
+    let Some(missing) = MISSING.iter().find(|missing| missing.path == path) else {
+        let beneath =
+            |missing: &Missing| missing.path.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+        return if MISSING.iter().any(beneath) { Verdict::Section } else { Verdict::Unknown };
+    };
+    let dormant = match missing.dormant {
+        Dormant::At(default) => is_empty(value) || is(value, default),
+        Dormant::Only(default) => is(value, default),
+        Dormant::Off => value.is_object() && value.get("enabled").is_none_or(is_empty),
+        Dormant::Always => true,
+    };
+    if dormant { Verdict::Dormant } else { Verdict::Unsupported(missing.advice) }
+}
+
+/// `channel.namespaces[3].map` is the option `channel.without_namespace.map` of another namespace.
+fn in_any_namespace(path: &str) -> String {
+    let option = path.strip_prefix("channel.namespaces[").and_then(|rest| rest.split_once("]."));
+    option.map_or_else(|| path.to_owned(), |(_, option)| format!("channel.without_namespace.{option}"))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty() || parse_duration_ms(text) == Ok(0),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(table) => table.values().all(is_empty),
+    }
+}
+
+/// True exactly when `value` says the same as `default`; `"60s"` is `"1m0s"`.
+fn is(value: &Value, default: &str) -> bool {
+    let same_time = |text| parse_duration_ms(text).is_ok_and(|ms| parse_duration_ms(default) == Ok(ms));
+    value.as_str().is_some_and(|text| text == default || same_time(text))
+}
+
+const ITS_PREFIX: &str = "CENTRIFUGO_";
+
+/// True exactly when Centrifugo would read this variable. Those that Kubernetes makes for a service of its name
+/// (`CENTRIFUGO_SERVICE_HOST`, `CENTRIFUGO_PORT_8000_TCP`) are not, nor those kept for use in its files.
+pub(super) fn is_its_variable(name: &str) -> bool {
+    let others = ["PORT", "SERVICE_", "VAR_"];
+    name.strip_prefix(ITS_PREFIX).is_some_and(|rest| !others.iter().any(|start| rest.starts_with(start)))
+}
+
+/// The name that this variable of Centrifugo would have here.
+pub(super) fn our_variable(name: &str) -> Option<String> {
+    name.strip_prefix(ITS_PREFIX).map(|rest| format!("{ENVIRONMENT_PREFIX}{rest}"))
+}

@@ -1,0 +1,63 @@
+//! Control: the options of what the control port offers.
+//!
+//! In:  nothing.
+//! Out: the checked sections `http_api`, `admin` and `node`.
+//!
+//! Health and metrics have no options: they are always served.
+
+use super::definition::section;
+use super::kinds::{boolean, choice, list_of, parsed, text};
+use super::secret::Secret;
+
+section! {
+    /// The server API, for the application's backend: `POST /api/{method}` on the control port, nowhere else.
+    pub struct HttpApiConfig {
+        /// True exactly when the API is answered 404.
+        "disabled" => pub disabled: bool = boolean(false);
+        /// The key that a call must carry, in `X-API-Key`, or as `Authorization: apikey KEY`, or in `?api_key=`.
+        /// Without any key every call is answered 401, unless `http_api.insecure`.
+        "key" => pub key: Secret = parsed("text", "text", "").secret();
+        /// Keys that are good beside `http_api.key`: to change keys without a gap, or to give each backend its own.
+        "keys" => pub more_keys: Vec<Secret>
+            = list_of(parsed("text", "text", "").also("not empty", |key: &Secret| !key.expose().is_empty())).secret();
+        /// True exactly when calls need no key. Whoever reaches the control port can then publish and disconnect.
+        "insecure" => pub insecure: bool = boolean(false);
+        /// What a refused call is answered: with `default` 200 and `{"error":…}`, with `transport` an HTTP status that
+        /// fits. A call can ask for `transport` itself, with the header `X-Centrifugo-Error-Mode`.
+        "error_mode" => pub error_mode: ApiErrorMode = choice("default", ApiErrorMode::NAMES);
+    }
+
+    /// The try-out page at `/` of the control port: a small chat that connects as any client would. It knows no key,
+    /// gives no rights, and so asks for no password.
+    pub struct AdminConfig {
+        /// True exactly when the page is served.
+        "enabled" => pub enabled: bool = boolean(false);
+    }
+
+    /// What this node calls itself.
+    pub struct NodeConfig {
+        /// Its name in the API's `info`. Empty: the host's name and the client port.
+        "name" => pub name: String = text("");
+    }
+}
+
+impl HttpApiConfig {
+    /// Every key that is good. None: no call is, unless `insecure`.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let key = Some(self.key.expose()).filter(|key| !key.is_empty());
+        key.into_iter().chain(self.more_keys.iter().map(Secret::expose))
+    }
+}
+
+/// What a refused API call is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiErrorMode {
+    /// Status 200, the error in the body.
+    Body,
+    /// A status that fits, and the error in the body.
+    Transport,
+}
+
+impl ApiErrorMode {
+    const NAMES: &[(&str, Self)] = &[("default", Self::Body), ("transport", Self::Transport)];
+}

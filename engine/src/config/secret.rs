@@ -1,0 +1,31 @@
+//! Secret: a text that is used, and never shown.
+//!
+//! In:  the text.
+//! Out: the text, to whoever asks by name; anyone else sees that there is one.
+
+use std::{convert::Infallible, fmt, str::FromStr};
+
+/// A secret of the operator; empty where none is set.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(unset)" } else { "(secret)" })
+    }
+}

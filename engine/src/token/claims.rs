@@ -1,0 +1,329 @@
+//! Claims: what a token says, once its signature holds.
+//!
+//! In:  the signed JSON.
+//! Out: who the client is, until when, and what it is subscribed to with which options.
+//!
+//! Names and meanings are Centrifugo's. What is not named here is ignored. Whatever is handed out is a copy of its own
+//! size: no connection keeps a token alive.
+
+use std::{borrow::Cow, collections::HashMap, iter};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, value::RawValue};
+
+use super::{Part, TokenError};
+
+/// What a connection token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectClaims {
+    /// Who the client is; empty for an anonymous one.
+    pub user: String,
+    /// When the connection must be refreshed, in seconds since 1970; `None`: never. It is `expire_at` where the token
+    /// has it (0 for never), else `exp`. It may have passed, since only `exp` says whether the token is accepted.
+    pub expire_at_s: Option<u64>,
+    /// What others see of the connection.
+    pub info: Option<Bytes>,
+    /// What only backends see of the connection.
+    pub meta: Option<Bytes>,
+    /// The channels that the connection is subscribed to by the server: `subs`, or where there are none, `channels`.
+    pub subs: Vec<(String, SubscribeOptions)>,
+}
+
+/// What a subscription token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscribeClaims {
+    /// Whose subscription it is; empty for an anonymous user.
+    pub user: String,
+    /// The channel, never empty.
+    pub channel: String,
+    /// The one connection that it is for, if it is not for all of the user's.
+    pub client: Option<String>,
+    /// When the subscription must be refreshed; as with [`ConnectClaims::expire_at_s`].
+    pub expire_at_s: Option<u64>,
+    /// How it differs from the channel's options.
+    pub options: SubscribeOptions,
+}
+
+/// How one subscription differs from its channel's options.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// What others in the channel see of the subscriber.
+    pub info: Option<Bytes>,
+    /// What the client gets along with the subscription.
+    pub data: Option<Bytes>,
+    /// Options of the channel that are otherwise for this subscription.
+    pub overrides: Overrides,
+}
+
+/// Options of the channel that are otherwise for one subscription; `None` leaves them as they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    /// Whether the subscriber is in the channel's presence.
+    #[serde(deserialize_with = "switch")]
+    pub presence: Option<bool>,
+    /// Whether the others are told when it comes and goes.
+    #[serde(deserialize_with = "switch")]
+    pub join_leave: Option<bool>,
+    /// Whether it is told when the others come and go.
+    #[serde(deserialize_with = "switch")]
+    pub force_push_join_leave: Option<bool>,
+    /// Whether its position in the channel is watched.
+    #[serde(deserialize_with = "switch")]
+    pub force_positioning: Option<bool>,
+    /// Whether it recovers what it missed.
+    #[serde(deserialize_with = "switch")]
+    pub force_recovery: Option<bool>,
+}
+
+impl ConnectClaims {
+    pub(super) fn read(json: &[u8], user_claim: Option<&str>) -> Result<Self, TokenError> {
+        let claims: RawConnect<'_> = parse(json)?;
+        if claims.channel.is_some_and(|channel| !channel.is_empty()) {
+            return Err(TokenError::ChannelInConnectToken);
+        }
+        let subs = if claims.subs.is_empty() {
+            claims.channels.into_iter().map(|channel| (channel, SubscribeOptions::default())).collect()
+        } else {
+            let read = claims.subs.into_iter().map(|(channel, options)| Ok((channel, options.read()?)));
+            read.collect::<Result<_, TokenError>>()?
+        };
+        Ok(Self {
+            user: user(json, claims.sub, user_claim)?,
+            expire_at_s: refresh_at(claims.expire_at, claims.exp),
+            info: either("b64info", claims.b64info.as_deref(), claims.info)?,
+            meta: claims.meta.map(copy),
+            subs,
+        })
+    }
+
+    /// Is it this connection's own, in a refresh?
+    ///
+    /// # Errors
+    /// It is another user's.
+    pub fn check(&self, user: &str) -> Result<(), TokenError> {
+        if self.user == user { Ok(()) } else { Err(TokenError::OtherUser) }
+    }
+}
+
+impl SubscribeClaims {
+    pub(super) fn read(json: &[u8], user_claim: Option<&str>) -> Result<Self, TokenError> {
+        let claims: RawSubscribe<'_> = parse(json)?;
+        let channel =
+            claims.channel.filter(|channel| !channel.is_empty()).ok_or(TokenError::ChannelMissing)?;
+        let options = RawOptions {
+            info: claims.info,
+            b64info: claims.b64info,
+            data: claims.data,
+            b64data: claims.b64data,
+            overrides: claims.overrides,
+        };
+        Ok(Self {
+            user: user(json, claims.sub, user_claim)?,
+            channel,
+            client: claims.client.filter(|client| !client.is_empty()),
+            expire_at_s: refresh_at(claims.expire_at, claims.exp),
+            options: options.read()?,
+        })
+    }
+
+    /// Is it for this subscription?
+    ///
+    /// # Errors
+    /// It is for another channel, another user, or another connection of that user.
+    pub fn check(&self, channel: &str, user: &str, client: &str) -> Result<(), TokenError> {
+        if self.channel != channel {
+            Err(TokenError::OtherChannel)
+        } else if self.user != user {
+            Err(TokenError::OtherUser)
+        } else if self.client.as_ref().is_some_and(|only| only != client) {
+            Err(TokenError::OtherClient)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The claims that say whether a token is accepted at all.
+#[derive(Debug, Deserialize)]
+pub(super) struct Common {
+    exp: Option<Time>,
+    nbf: Option<Time>,
+    iss: Option<String>,
+    aud: Option<Audience>,
+}
+
+impl Common {
+    pub(super) fn audience(&self) -> impl Iterator<Item = &str> {
+        match &self.aud {
+            None => [].iter(),
+            Some(Audience::One(one)) => std::slice::from_ref(one).iter(),
+            Some(Audience::Several(several)) => several.iter(),
+        }
+        .map(String::as_str)
+    }
+
+    /// An issuer that is not there is one without a name, which a pattern may allow.
+    pub(super) fn issuer(&self) -> impl Iterator<Item = &str> {
+        iter::once(self.iss.as_deref().unwrap_or_default())
+    }
+
+    pub(super) fn check_time(&self, now_s: u64) -> Result<(), TokenError> {
+        match (&self.exp, &self.nbf) {
+            (Some(Time(exp_s)), _) if now_s >= *exp_s => Err(TokenError::Expired { exp_s: *exp_s, now_s }),
+            (_, Some(Time(nbf_s))) if now_s < *nbf_s => Err(TokenError::NotYetValid { nbf_s: *nbf_s, now_s }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// RFC 7519 §4.1.3.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// RFC 7519 §2, NumericDate: seconds since 1970, maybe with a fraction, which is cut off. Before 1970 counts as 1970.
+#[derive(Debug, Clone, Copy)]
+struct Time(u64);
+
+impl<'de> Deserialize<'de> for Time {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fraction is cut off, and the cast keeps what is out of range at its ends"
+    )]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Number {
+            Whole(u64),
+            Other(f64),
+        }
+        Ok(match Number::deserialize(deserializer)? {
+            Number::Whole(seconds) => Self(seconds),
+            Number::Other(seconds) => Self(seconds as u64),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct RawConnect<'a> {
+    sub: Option<String>,
+    exp: Option<Time>,
+    expire_at: Option<i64>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    b64info: Option<String>,
+    #[serde(borrow)]
+    meta: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "or_default")]
+    channels: Vec<String>,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    subs: HashMap<String, RawOptions<'a>>,
+    channel: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawSubscribe<'a> {
+    sub: Option<String>,
+    channel: Option<String>,
+    client: Option<String>,
+    exp: Option<Time>,
+    expire_at: Option<i64>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    b64info: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    b64data: Option<String>,
+    #[serde(rename = "override")]
+    overrides: Option<Overrides>,
+}
+
+#[derive(Deserialize)]
+struct RawOptions<'a> {
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    b64info: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    b64data: Option<String>,
+    #[serde(rename = "override")]
+    overrides: Option<Overrides>,
+}
+
+impl RawOptions<'_> {
+    fn read(self) -> Result<SubscribeOptions, TokenError> {
+        Ok(SubscribeOptions {
+            info: either("b64info", self.b64info.as_deref(), self.info)?,
+            data: either("b64data", self.b64data.as_deref(), self.data)?,
+            overrides: self.overrides.unwrap_or_default(),
+        })
+    }
+}
+
+/// The fault without what was found: a claim may be private.
+pub(super) fn unreadable(part: Part, error: &serde_json::Error) -> TokenError {
+    TokenError::NotTheJson { part, line: error.line(), column: error.column() }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+    serde_json::from_slice(json).map_err(|error| unreadable(Part::Claims, &error))
+}
+
+/// The user, from `sub` or from the claim that the configuration names. A number there is as good as its text.
+fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String, TokenError> {
+    let Some(claim) = claim else { return Ok(sub.unwrap_or_default()) };
+    let mut all: HashMap<Cow<'_, str>, &RawValue> = parse(json)?;
+    match all.remove(claim).map(|value| parse(value.get().as_bytes())).transpose()? {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(user)) => Ok(user),
+        Some(Value::Number(user)) => Ok(user.to_string()),
+        Some(_) => Err(TokenError::ClaimUnreadable(claim.to_owned())),
+    }
+}
+
+/// `expire_at` says when to refresh, whatever `exp` says; 0 and below is never.
+fn refresh_at(expire_at: Option<i64>, exp: Option<Time>) -> Option<u64> {
+    match expire_at {
+        Some(at) => u64::try_from(at).ok().filter(|&at| at > 0),
+        None => exp.map(|Time(at)| at),
+    }
+}
+
+/// Bytes from base64 where there is some, else JSON as it was written.
+fn either(claim: &str, base64: Option<&str>, json: Option<&RawValue>) -> Result<Option<Bytes>, TokenError> {
+    match base64.filter(|text| !text.is_empty()) {
+        Some(text) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(_) => Err(TokenError::ClaimUnreadable(claim.to_owned())),
+        },
+        None => Ok(json.map(copy)),
+    }
+}
+
+fn copy(json: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(json.get().as_bytes())
+}
+
+/// `null` is as good as nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// `{"value": true}`; a table without a value is false, as Centrifugo takes it.
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    struct Switch {
+        #[serde(default)]
+        value: bool,
+    }
+    Ok(Option::<Switch>::deserialize(deserializer)?.map(|switch| switch.value))
+}

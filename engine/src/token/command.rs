@@ -1,0 +1,162 @@
+//! Command: `holdfast token gen`, `sub` and `check`.
+//!
+//! In:  the flags, the configuration, the time in seconds since 1970.
+//! Out: a token, or what a token says, as text for standard output; or the sentence that says why not.
+//!
+//! What is made is also checked: no token is handed out that the daemon would refuse. No secret is printed.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Part, TokenError, Verifier, issue, jwks,
+    verifier::{decode, split},
+};
+use crate::{
+    cli::{TokenCheck, TokenClaims, TokenGen, TokenSub},
+    config::{ClientConfig, TokenConfig},
+    http_client::HttpClient,
+};
+
+const INFALLIBLE: &str = "writing to a String cannot fail";
+
+/// A connection token.
+///
+/// # Errors
+/// The configuration has no HMAC secret, or would refuse the token.
+pub fn generate(args: &TokenGen, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+    let mut own = Map::new();
+    if !args.channels.is_empty() {
+        own.insert("channels".into(), json!(args.channels));
+    }
+    if let Some(meta) = &args.meta {
+        own.insert("meta".into(), meta.clone());
+    }
+    let token = make(&args.claims, own, ("client.token", &client.token), now_s)?;
+    Verifier::of_connections(client).verify_connect(&token, now_s).map_err(unfit)?;
+    Ok(token + "\n")
+}
+
+/// A subscription token.
+///
+/// # Errors
+/// As for [`generate`].
+pub fn generate_subscription(args: &TokenSub, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+    let mut own = Map::new();
+    own.insert("channel".into(), json!(args.channel));
+    if let Some(only) = &args.client {
+        own.insert("client".into(), json!(only));
+    }
+    let section = if client.subscription_token.enabled {
+        ("client.subscription_token", &client.subscription_token.token)
+    } else {
+        ("client.token", &client.token)
+    };
+    let token = make(&args.claims, own, section, now_s)?;
+    Verifier::of_subscriptions(client).verify_subscribe(&token, now_s).map_err(unfit)?;
+    Ok(token + "\n")
+}
+
+/// What a token says, if it is accepted. Keys of a JWKS endpoint are fetched.
+///
+/// # Errors
+/// The reason for which the token is refused, or for which there are no keys.
+pub fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+    let token = args.token.trim();
+    let claims = unverified(token).map_err(refused)?;
+    // Which rules hold must be known before the token is verified; whoever lies here only fails to be verified.
+    let is_subscription = claims.get("channel").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+    let verifier = with_fetched_keys(if is_subscription {
+        Verifier::of_subscriptions(client)
+    } else {
+        Verifier::of_connections(client)
+    })?;
+    let (kind, user, expire_at_s) = if is_subscription {
+        let read = verifier.verify_subscribe(token, now_s).map_err(refused)?;
+        ("subscription", read.user, read.expire_at_s)
+    } else {
+        let read = verifier.verify_connect(token, now_s).map_err(refused)?;
+        ("connection", read.user, read.expire_at_s)
+    };
+    let mut out = format!("ok: a {kind} token");
+    match user.as_str() {
+        "" => out.push_str(" of an anonymous user"),
+        user => write!(out, " of the user {user:?}").expect(INFALLIBLE),
+    }
+    match expire_at_s.map(|at_s| at_s.checked_sub(now_s)) {
+        None => out.push_str(", which never has to be refreshed"),
+        Some(Some(left_s)) => write!(out, ", to be refreshed within {left_s} s").expect(INFALLIBLE),
+        Some(None) => out.push_str(", to be refreshed at once: expire_at has passed"),
+    }
+    writeln!(out, "\n{:#}", Value::Object(claims)).expect(INFALLIBLE);
+    Ok(out)
+}
+
+/// A token with the claims of the flags, and those that the section at `path` demands.
+fn make(
+    args: &TokenClaims,
+    own: Map<String, Value>,
+    (path, config): (&str, &TokenConfig),
+    now_s: u64,
+) -> anyhow::Result<String> {
+    if config.jwks_public_endpoint.is_some() {
+        bail!(
+            "tokens are verified with the keys of {path}.jwks_public_endpoint: only its owner can make one"
+        );
+    }
+    let secret = config.hmac_secret_key.expose();
+    if secret.is_empty() {
+        bail!("{path}.hmac_secret_key is not set, and tokens are made with this secret alone");
+    }
+    let mut claims = Map::new();
+    claims.insert("sub".into(), json!(args.user));
+    claims.insert("iat".into(), json!(now_s));
+    if args.ttl_ms > 0 {
+        claims.insert("exp".into(), json!(now_s.saturating_add(args.ttl_ms.div_ceil(1000))));
+    }
+    for (name, given, configured) in
+        [("aud", &args.audience, &config.audience), ("iss", &args.issuer, &config.issuer)]
+    {
+        if let Some(value) = given.as_ref().or(Some(configured).filter(|value| !value.is_empty())) {
+            claims.insert(name.into(), json!(value));
+        }
+    }
+    if let Some(info) = &args.info {
+        claims.insert("info".into(), info.clone());
+    }
+    claims.extend(own);
+    if !config.user_id_claim.is_empty() {
+        claims.insert(config.user_id_claim.clone(), json!(args.user));
+    }
+    Ok(issue::issue(&Value::Object(claims), secret.as_bytes()))
+}
+
+fn unverified(token: &str) -> Result<Map<String, Value>, TokenError> {
+    let [_, claims, _] = split(token)?;
+    let claims = decode(Part::Claims, claims)?;
+    serde_json::from_slice(&claims).map_err(|error| super::claims::unreadable(Part::Claims, &error))
+}
+
+fn with_fetched_keys(verifier: Verifier) -> anyhow::Result<Verifier> {
+    let Some(endpoint) = verifier.jwks_endpoint() else { return Ok(verifier) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start what fetches the keys")?;
+    let keys = runtime.block_on(jwks::fetch(&HttpClient::new(), endpoint))?;
+    Ok(verifier.with_keys(keys))
+}
+
+fn refused(error: TokenError) -> anyhow::Error {
+    anyhow!(error).context("the token is refused")
+}
+
+fn unfit(error: TokenError) -> anyhow::Error {
+    match error {
+        TokenError::Audience => anyhow!("the configuration demands an audience: give one with --audience"),
+        TokenError::Issuer => anyhow!("the configuration demands an issuer: give one with --issuer"),
+        error => anyhow!(error).context("the configuration would refuse the token"),
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a token is refused.
+//!
+//! In:  the fault, as a variant. It is the client's, or its backend's: never the daemon's.
+//! Out: the answer on the wire ([`TokenError::verdict`]), and a reason for a log line.
+//!
+//! A reason repeats neither the token nor its claims; of its header, it shows at most the algorithm and the key's name.
+
+use std::fmt;
+
+use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use jsonwebtoken::Algorithm;
+
+/// The token was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Our limit, [`TOKEN_BYTES_MAX`](super::TOKEN_BYTES_MAX).
+    #[error("the token has {bytes} bytes, at most {} are read", super::TOKEN_BYTES_MAX)]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// RFC 7515 §7.1: three parts with dots between them.
+    #[error("the token does not consist of header, claims and signature")]
+    NotThreeParts,
+    /// RFC 7515 §2: each part is base64url without padding.
+    #[error("the token's {0} is not base64url")]
+    NotBase64(Part),
+    /// Not JSON, or a claim of another type than it must have.
+    #[error("the token's {part} is not the JSON object that was expected, near byte {column} of line {line}")]
+    NotTheJson {
+        /// Which part.
+        part: Part,
+        /// Which line of that part, from 1.
+        line: usize,
+        /// Which byte of that line, from 1.
+        column: usize,
+    },
+    /// `b64info` and `b64data` are base64, the user's claim is a text or a number.
+    #[error("the claim {0:?} cannot be read")]
+    ClaimUnreadable(String),
+    /// `none`, or one that we do not know.
+    #[error("algorithm {alg:?} is not supported")]
+    AlgorithmUnsupported {
+        /// The beginning of its name.
+        alg: String,
+    },
+    /// A known algorithm of a family that no key is for: also how a public key used as an HMAC secret ends.
+    #[error("there is no key for algorithm {alg:?}")]
+    AlgorithmWithoutKey {
+        /// The algorithm.
+        alg: Algorithm,
+    },
+    /// RFC 7515 §4.1.11: what is critical must be understood, and we understand none.
+    #[error("the token's header demands an extension (crit)")]
+    CriticalHeader,
+    /// Forged, damaged, or signed with another key.
+    #[error("the signature does not match")]
+    Signature,
+    /// Where keys come from a JWKS endpoint, the header says which one it is.
+    #[error("the token's header does not name its key (kid)")]
+    KeyIdMissing,
+    /// The JWKS endpoint may have a new key since it was last asked.
+    #[error("the key {kid:?} is not known")]
+    KeyUnknown {
+        /// The name of the key.
+        kid: String,
+    },
+    /// Not for us.
+    #[error("the audience (aud) is not the configured one")]
+    Audience,
+    /// Not from whom we trust.
+    #[error("the issuer (iss) is not the configured one")]
+    Issuer,
+    /// RFC 7519 §4.1.4: not accepted on or after this time.
+    #[error("expired: exp is {exp_s}, and it is {now_s}")]
+    Expired {
+        /// The claim, in seconds since 1970.
+        exp_s: u64,
+        /// When it was looked at.
+        now_s: u64,
+    },
+    /// RFC 7519 §4.1.5: not accepted before this time.
+    #[error("not valid yet: nbf is {nbf_s}, and it is {now_s}")]
+    NotYetValid {
+        /// The claim, in seconds since 1970.
+        nbf_s: u64,
+        /// When it was looked at.
+        now_s: u64,
+    },
+    /// A subscription token does not open a connection.
+    #[error("it names a channel, so it is a subscription token, and a connection token is needed")]
+    ChannelInConnectToken,
+    /// A connection token does not open a channel.
+    #[error("it names no channel, so it is no subscription token")]
+    ChannelMissing,
+    /// It was made for somebody else.
+    #[error("it is for another user")]
+    OtherUser,
+    /// It was made for another channel.
+    #[error("it is for another channel")]
+    OtherChannel,
+    /// It was made for another connection.
+    #[error("it is for another client")]
+    OtherClient,
+}
+
+/// A part of a token, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// How it is signed.
+    Header,
+    /// What is signed.
+    Claims,
+    /// The proof.
+    Signature,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Claims => "claims",
+            Self::Signature => "signature",
+        })
+    }
+}
+
+/// The command that carried the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenUse {
+    /// `connect`.
+    Connect,
+    /// `refresh`.
+    Refresh,
+    /// `subscribe`.
+    Subscribe,
+    /// `sub_refresh`.
+    SubRefresh,
+}
+
+/// What answers a refused token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The reply to the command.
+    Error(ErrorCode),
+    /// The connection ends.
+    Disconnect(DisconnectCode),
+    /// The subscription ends, and the client subscribes anew.
+    Unsubscribe(UnsubscribeCode),
+}
+
+impl TokenError {
+    /// The one place where this error becomes codes on the wire: those that Centrifugo answers with, so that every
+    /// SDK asks for a new token where a new one helps, and gives up where it does not.
+    ///
+    /// An unknown key is judged like a wrong signature: the caller has asked the JWKS endpoint before.
+    pub const fn verdict(&self, carried_by: TokenUse) -> Verdict {
+        let needs_new_token = matches!(self, Self::Expired { .. } | Self::NotYetValid { .. });
+        let is_of_another = matches!(self, Self::OtherUser | Self::OtherChannel | Self::OtherClient);
+        match carried_by {
+            TokenUse::Connect | TokenUse::Subscribe if needs_new_token => {
+                Verdict::Error(ErrorCode::TOKEN_EXPIRED)
+            }
+            TokenUse::Refresh if needs_new_token => Verdict::Disconnect(DisconnectCode::EXPIRED),
+            TokenUse::SubRefresh if needs_new_token => Verdict::Unsubscribe(UnsubscribeCode::EXPIRED),
+            TokenUse::Subscribe if !is_of_another => Verdict::Error(ErrorCode::PERMISSION_DENIED),
+            _ => Verdict::Disconnect(DisconnectCode::INVALID_TOKEN),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Token: who a client is, and what it may, in the words of a JSON Web Token (RFC 7519).
+//!
+//! In:  a token as the client sent it, the time, and the keys: of the configuration, or of a JWKS endpoint.
+//! Out: the claims of a connection or a subscription, or the fault, whose one function says what answers it.
+//!
+//! The road: `verifier` splits and checks, with keys of `key` (configured) or `key_set` (fetched by `jwks`), then
+//! `claims` reads what was signed. `issue` and `command` are `holdfast token`.
+//!
+//! A shard only verifies: it never fetches a key, and never waits. No secret and no token is ever printed or logged,
+//! but for the token that `holdfast token gen` was asked for. Claims are not read before the signature holds.
+
+mod claims;
+mod command;
+mod error;
+mod issue;
+pub mod jwks;
+mod key;
+mod key_set;
+mod pattern;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+pub use claims::{ConnectClaims, Overrides, SubscribeClaims, SubscribeOptions};
+pub use command::{check, generate, generate_subscription};
+pub use error::{Part, TokenError, TokenUse, Verdict};
+pub use jwks::Endpoint;
+pub use key::{EcdsaKey, RsaKey};
+pub use key_set::KeySet;
+pub use pattern::Pattern;
+pub use verifier::Verifier;
+
+/// The longest token that is looked at.
+///
+/// Worst case: while it is verified, about this much again, for its decoded parts.
+pub const TOKEN_BYTES_MAX: usize = 64 * 1024;

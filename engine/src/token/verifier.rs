@@ -1,0 +1,286 @@
+//! Verifier: is this token genuine, for us, and valid now?
+//!
+//! In:  a token, the time in seconds since 1970.
+//! Out: its claims, or the first thing that is wrong with it.
+//!
+//! The order: length, form, algorithm, key, signature, audience and issuer, time, and only then the other claims.
+//! No I/O, no clock. Nothing in here changes: new keys make a new verifier.
+
+use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+
+use super::{
+    Endpoint, KeySet, Part, Pattern, TOKEN_BYTES_MAX, TokenError,
+    claims::{self, Common, ConnectClaims, SubscribeClaims},
+    key::{HmacKeys, PublicKey},
+};
+use crate::config::{ClientConfig, TokenConfig};
+
+/// The longest name of a key that is looked up.
+const KEY_ID_BYTES_MAX: usize = 256;
+
+/// How much of an unknown algorithm's name is shown.
+const ALGORITHM_NAME_CHARS_MAX: usize = 16;
+
+/// Verifies tokens of one kind. A clone shares everything.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    rules: Arc<Rules>,
+    /// What the JWKS endpoint said last; empty until then.
+    fetched: KeySet,
+}
+
+#[derive(Debug)]
+struct Rules {
+    keys: Keys,
+    audience: Expected,
+    issuer: Expected,
+    user_claim: Option<String>,
+}
+
+/// Where keys come from. As in Centrifugo, an endpoint puts the configured keys out of force.
+#[derive(Debug)]
+enum Keys {
+    Configured(Box<Configured>),
+    Fetched(Endpoint),
+}
+
+#[derive(Debug)]
+struct Configured {
+    hmac: Option<HmacKeys>,
+    previous_hmac: Option<Previous>,
+    public: Vec<PublicKey>,
+}
+
+#[derive(Debug)]
+struct Previous {
+    keys: HmacKeys,
+    /// The last second in which they hold; `None`: for ever.
+    valid_until_s: Option<u64>,
+}
+
+/// What a claim must be.
+#[derive(Debug)]
+enum Expected {
+    Anything,
+    Exactly(String),
+    Matching(Pattern),
+}
+
+/// RFC 7515 §4.1. What else a header holds is of no interest; above all, no key is ever taken from it.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<IgnoredAny>,
+}
+
+/// The signature and what it is to prove.
+struct Signed<'a> {
+    algorithm: Algorithm,
+    message: &'a [u8],
+    signature: Vec<u8>,
+}
+
+impl Verifier {
+    /// For the tokens of `connect` and `refresh`.
+    pub fn of_connections(client: &ClientConfig) -> Self {
+        Self::new(&client.token)
+    }
+
+    /// For the tokens of `subscribe` and `sub_refresh`: the same as for connections, unless they have a section of
+    /// their own.
+    pub fn of_subscriptions(client: &ClientConfig) -> Self {
+        if client.subscription_token.enabled {
+            Self::new(&client.subscription_token.token)
+        } else {
+            Self::of_connections(client)
+        }
+    }
+
+    /// With the keys and conditions of one section.
+    pub fn new(config: &TokenConfig) -> Self {
+        let keys = match &config.jwks_public_endpoint {
+            Some(endpoint) => Keys::Fetched(endpoint.clone()),
+            None => Keys::Configured(Box::new(Configured::new(config))),
+        };
+        let rules = Rules {
+            keys,
+            audience: Expected::new(&config.audience, config.audience_regex.as_ref()),
+            issuer: Expected::new(&config.issuer, config.issuer_regex.as_ref()),
+            user_claim: Some(config.user_id_claim.clone()).filter(|claim| !claim.is_empty()),
+        };
+        Self { rules: Arc::new(rules), fetched: KeySet::default() }
+    }
+
+    /// The same conditions, with new keys of the JWKS endpoint.
+    #[must_use]
+    pub fn with_keys(&self, keys: KeySet) -> Self {
+        Self { rules: Arc::clone(&self.rules), fetched: keys }
+    }
+
+    /// Where keys are to be fetched from. Until they are, every token is [`TokenError::KeyUnknown`].
+    pub fn jwks_endpoint(&self) -> Option<&Endpoint> {
+        match &self.rules.keys {
+            Keys::Fetched(endpoint) => Some(endpoint),
+            Keys::Configured(_) => None,
+        }
+    }
+
+    /// The claims of a connection token.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn verify_connect(&self, token: &str, now_s: u64) -> Result<ConnectClaims, TokenError> {
+        ConnectClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
+    }
+
+    /// The claims of a subscription token.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn verify_subscribe(&self, token: &str, now_s: u64) -> Result<SubscribeClaims, TokenError> {
+        SubscribeClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
+    }
+
+    /// The claims as they were signed, of a token that is genuine, for us and valid now.
+    fn signed(&self, token: &str, now_s: u64) -> Result<Vec<u8>, TokenError> {
+        let [header, claims, signature] = split(token)?;
+        // RFC 7515 §5.1: what is signed are both parts as they were sent.
+        let message = &token.as_bytes()[..header.len() + 1 + claims.len()];
+        let header: Header = json(Part::Header, &decode(Part::Header, header)?)?;
+        if header.crit.is_some() {
+            return Err(TokenError::CriticalHeader);
+        }
+        let algorithm = header.alg.parse::<Algorithm>().map_err(|_| {
+            let alg = header.alg.chars().take(ALGORITHM_NAME_CHARS_MAX).collect();
+            TokenError::AlgorithmUnsupported { alg }
+        })?;
+        let signed = Signed { algorithm, message, signature: decode(Part::Signature, signature)? };
+        match &self.rules.keys {
+            Keys::Configured(keys) => keys.verify(&signed, now_s)?,
+            Keys::Fetched(_) => verify_fetched(&self.fetched, header.kid, &signed)?,
+        }
+        let claims = decode(Part::Claims, claims)?;
+        self.rules.check(&json(Part::Claims, &claims)?, now_s)?;
+        Ok(claims)
+    }
+}
+
+impl Configured {
+    fn new(config: &TokenConfig) -> Self {
+        let hmac = |secret: &str| (!secret.is_empty()).then(|| HmacKeys::new(secret.as_bytes()));
+        let valid_until_s = Some(config.hmac_previous_secret_key_valid_until_s).filter(|&s| s != 0);
+        let rsa = config.rsa_public_key.iter().map(|key| key.key.clone());
+        let ecdsa = config.ecdsa_public_key.iter().map(|key| key.key.clone());
+        Self {
+            hmac: hmac(config.hmac_secret_key.expose()),
+            previous_hmac: hmac(config.hmac_previous_secret_key.expose())
+                .map(|keys| Previous { keys, valid_until_s }),
+            public: rsa.chain(ecdsa).collect(),
+        }
+    }
+
+    fn verify(&self, signed: &Signed<'_>, now_s: u64) -> Result<(), TokenError> {
+        if signed.algorithm.family() == AlgorithmFamily::Hmac {
+            let previous = self.previous_hmac.iter().filter(|previous| previous.holds(now_s));
+            let secrets = self.hmac.iter().chain(previous.map(|previous| &previous.keys));
+            signed.check(secrets, HmacKeys::verify)
+        } else {
+            signed.check(self.public.iter().filter(|key| key.serves(signed.algorithm)), PublicKey::verify)
+        }
+    }
+}
+
+impl Previous {
+    fn holds(&self, now_s: u64) -> bool {
+        self.valid_until_s.is_none_or(|until_s| now_s <= until_s)
+    }
+}
+
+fn verify_fetched(keys: &KeySet, kid: Option<String>, signed: &Signed<'_>) -> Result<(), TokenError> {
+    // No fetched key is ever a secret: asking the endpoint again would not help.
+    if signed.algorithm.family() == AlgorithmFamily::Hmac {
+        return Err(TokenError::AlgorithmWithoutKey { alg: signed.algorithm });
+    }
+    let kid =
+        kid.filter(|kid| (1..=KEY_ID_BYTES_MAX).contains(&kid.len())).ok_or(TokenError::KeyIdMissing)?;
+    let Some(keys) = keys.get(&kid) else { return Err(TokenError::KeyUnknown { kid }) };
+    signed.check(keys.iter().filter(|key| key.serves(signed.algorithm)), PublicKey::verify)
+}
+
+impl Signed<'_> {
+    /// One key that matches is enough; none at all is a fault of its own, since then it is the algorithm that is wrong.
+    fn check<'k, K: 'k>(
+        &self,
+        keys: impl Iterator<Item = &'k K>,
+        verify: impl Fn(&K, Algorithm, &[u8], &[u8]) -> bool,
+    ) -> Result<(), TokenError> {
+        let mut keys = keys.peekable();
+        if keys.peek().is_none() {
+            return Err(TokenError::AlgorithmWithoutKey { alg: self.algorithm });
+        }
+        if keys.any(|key| verify(key, self.algorithm, self.message, &self.signature)) {
+            Ok(())
+        } else {
+            Err(TokenError::Signature)
+        }
+    }
+}
+
+impl Rules {
+    fn check(&self, claims: &Common, now_s: u64) -> Result<(), TokenError> {
+        if !self.audience.holds(claims.audience()) {
+            return Err(TokenError::Audience);
+        }
+        if !self.issuer.holds(claims.issuer()) {
+            return Err(TokenError::Issuer);
+        }
+        claims.check_time(now_s)
+    }
+}
+
+impl Expected {
+    fn new(exactly: &str, matching: Option<&Pattern>) -> Self {
+        match matching {
+            Some(pattern) => Self::Matching(pattern.clone()),
+            None if exactly.is_empty() => Self::Anything,
+            None => Self::Exactly(exactly.to_owned()),
+        }
+    }
+
+    /// RFC 7519 §4.1.3: one of several audiences is enough.
+    fn holds(&self, mut claims: impl Iterator<Item = impl AsRef<str>>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Exactly(text) => claims.any(|claim| claim.as_ref() == text),
+            Self::Matching(pattern) => claims.any(|claim| pattern.is_match(claim.as_ref())),
+        }
+    }
+}
+
+/// Header, claims and signature, still encoded.
+pub(super) fn split(token: &str) -> Result<[&str; 3], TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::TooLong { bytes: token.len() });
+    }
+    let mut parts = token.split('.');
+    match [parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some(header), Some(claims), Some(signature), None] => Ok([header, claims, signature]),
+        _ => Err(TokenError::NotThreeParts),
+    }
+}
+
+pub(super) fn decode(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| TokenError::NotBase64(part))
+}
+
+fn json<T: DeserializeOwned>(part: Part, text: &[u8]) -> Result<T, TokenError> {
+    serde_json::from_slice(text).map_err(|error| claims::unreadable(part, &error))
+}
