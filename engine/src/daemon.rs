@@ -31,7 +31,8 @@ use crate::{
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let plan = Plan::new(config, descriptors_max());
-    let (shards, bells, listen) = start_shards(config, plan)?;
+    let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
+    let (shards, bells, listen) = start_shards(config, plan, &node)?;
     let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
@@ -40,7 +41,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared)) {
+    let control = match control::start(config, Arc::clone(&shared), node, listen) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -70,11 +71,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 fn start_shards(
     config: &Config,
     plan: Plan,
+    node: &Arc<str>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = settings(config, plan);
     let cpus = config.cores.shards();
     let mut listen = config.listen;
-    let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let mut shards = Vec::new();
     let mut bells = Vec::new();
     for (index, cpu) in cpus.into_iter().enumerate() {
@@ -86,7 +87,7 @@ fn start_shards(
             uring: plan.uring(config),
             settings: settings.clone(),
             config: config.clone(),
-            node: Arc::clone(&node),
+            node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();
         shards.push(shard::spawn(seed, ready)?);

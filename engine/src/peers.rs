@@ -9,7 +9,7 @@
 
 use std::{
     collections::VecDeque,
-    hash::RandomState,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +25,7 @@ use crate::{
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    shard::ApiCall,
 };
 
 /// What one thread says to a shard.
@@ -36,6 +37,8 @@ pub(crate) enum Message {
     ToHome(ToHome),
     /// For clients of the receiver.
     FromHome(FromHome),
+    /// A call of the server API that is not for one channel.
+    Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.
     Stop {
         /// How long that may take.
@@ -63,6 +66,12 @@ impl Shared {
             channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
         }
+    }
+
+    /// The shard that is a channel's home.
+    pub(crate) fn home_of(&self, channel: &str) -> usize {
+        let hash = self.channel_hash.hash_one(channel);
+        usize::try_from(hash % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
     /// Tells all shards to stop. They are gone soon after `within`.
@@ -100,8 +109,9 @@ impl Peers {
         self.outboxes.len()
     }
 
-    pub(crate) fn channel_hash(&self) -> &RandomState {
-        &self.shared.channel_hash
+    /// The shard that is a channel's home.
+    pub(crate) fn home_of(&self, channel: &str) -> usize {
+        self.shared.home_of(channel)
     }
 
     pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {

@@ -132,9 +132,9 @@ impl Homes {
         self.kept_bytes
     }
 
-    /// Names of the channels that have subscribers, with the number of their clients where presence is kept.
-    pub(crate) fn active(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.channels.iter().filter(|(_, home)| !home.cores.is_empty()).map(|(name, _)| name)
+    /// How many channels have subscribers.
+    pub(crate) fn active(&self) -> usize {
+        self.channels.values().filter(|home| !home.cores.is_empty()).count()
     }
 
     /// Handles one message.
@@ -184,7 +184,7 @@ impl Homes {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Subscribe { channel, core, client, command, recover, wants_position, info } = subscribe;
+        let Subscribe { channel, core, client, command, recover, wants_position, info, data } = subscribe;
         self.open(&channel);
         let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
         if wants_history {
@@ -198,7 +198,9 @@ impl Homes {
         let was_recovering = recover.is_some();
         let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
         let position = history.map(History::position);
-        let subscribed = Subscribed { channel: Arc::clone(&channel), client, command, position, was_recovering, recovered };
+        let channel_name = Arc::clone(&channel);
+        let subscribed =
+            Subscribed { channel: channel_name, client, command, position, was_recovering, recovered, data };
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
         let Some(info) = info else { return };
         if rules.join_leave {

@@ -61,8 +61,9 @@ pub(crate) struct Turn {
 }
 
 impl Locals {
-    pub(crate) fn channels(&self) -> usize {
-        self.names.len()
+    /// Every channel that is here, with the number of its subscribers.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        self.channels.iter().flatten().map(|channel| (&channel.name, channel.subscribers.len()))
     }
 
     pub(crate) fn subscribers(&self) -> usize {

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -101,6 +102,8 @@ pub(crate) struct Subscribe {
     pub(crate) wants_position: bool,
     /// How others see it, where its presence is kept or its join is told.
     pub(crate) info: Option<Arc<Info>>,
+    /// What it gets along with the subscription; comes back in the answer.
+    pub(crate) data: Option<Bytes>,
 }
 
 /// What a client knows of a channel.
@@ -169,4 +172,6 @@ pub(crate) struct Subscribed {
     pub(crate) was_recovering: bool,
     /// What it had missed; `None` where that can no longer be told.
     pub(crate) recovered: Option<Vec<Arc<Stored>>>,
+    /// That of [`Subscribe`].
+    pub(crate) data: Option<Bytes>,
 }

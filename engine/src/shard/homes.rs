@@ -3,7 +3,7 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use std::{hash::BuildHasher, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use holdfast_ring::Kernel;
 
@@ -16,14 +16,8 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// Sends something to the home of a channel.
     pub(crate) fn post_home(&mut self, channel: &str, message: ToHome) {
-        let home = self.home_of(channel);
+        let home = self.peers.home_of(channel);
         self.post(home, Message::ToHome(message));
-    }
-
-    /// The core that is a channel's home.
-    fn home_of(&self, channel: &str) -> usize {
-        let hash = self.peers.channel_hash().hash_one(channel);
-        usize::try_from(hash % self.peers.count() as u64).expect("below the number of shards")
     }
 
     fn post(&mut self, core: usize, message: Message) {

@@ -7,6 +7,7 @@
 //! sleep: it hands over all of a turn's operations in one system call. It is generic over the kernel, so that a
 //! simulated one can run it unchanged.
 
+mod api;
 mod executor;
 mod homes;
 pub(crate) mod plan;
@@ -21,6 +22,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
+    api::{ApiCall, SubscribeWish, Whom, Wish},
     executor::{Seed, Spawned, spawn},
     stop::Stopping,
 };
@@ -253,6 +255,7 @@ impl<K: Kernel> Shard<K> {
                 Message::Broadcast(frames) => self.hub.relay(&frames),
                 Message::ToHome(message) => self.at_home(message),
                 Message::FromHome(message) => self.from_home(message),
+                Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
             }
         }

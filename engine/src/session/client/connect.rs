@@ -182,6 +182,7 @@ impl<K: Kernel> Shard<K> {
             recover: recover.filter(|_| extras.recoverable),
             extras,
             chan_info: options.info.clone(),
+            data: options.data.clone(),
             is_server_side: true,
             ..Wanted::default()
         };

@@ -42,6 +42,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn disconnect_with(&mut self, key: ClientKey, code: u16, text: &str) {
         self.flush_replies(key);
         let Some(client) = self.clients.get(key) else { return };
+        self.counters.add(Metric::Disconnects, 1);
         match client.link {
             Link::WebSocket(socket) => self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected),
         }

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-pub(crate) use self::connect::Parked;
+pub(crate) use self::{connect::Parked, subscribe::Wanted};
 
 /// How a client's bytes reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,14 @@ impl Clients {
             parked: None,
         }));
         ClientKey { place, generation }
+    }
+
+    /// All of them, for what no index knows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
+        self.slots.iter().zip(0..).filter_map(|(slot, place)| match slot {
+            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
+            Slot::Free(_) => None,
+        })
     }
 
     /// A client, unless it is gone.

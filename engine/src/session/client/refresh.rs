@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, ReplyResult, UnsubscribeCode,
+    DisconnectCode, ErrorCode, Push, PushBody, ReplyResult, UnsubscribeCode,
+    push::RefreshPush,
     reply::{RefreshResult, SubRefreshResult},
 };
 use holdfast_ring::Kernel;
@@ -53,6 +54,20 @@ impl<K: Kernel> Shard<K> {
         Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
     }
 
+    /// The application has a new expiry for a connection, in seconds since 1970; 0 for never.
+    pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64) {
+        let now_s = self.wall_s();
+        if expires_at_s > 0 && expires_at_s <= now_s {
+            return self.disconnect(key, DisconnectCode::EXPIRED);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        client.expires_at_s = expires_at_s;
+        let (link, format) = (client.link, client.format);
+        let (expires, ttl) = expiry(expires_at_s, now_s);
+        let body = PushBody::Refresh(RefreshPush { expires, ttl });
+        self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(""), body });
+    }
+
     /// Ends what has expired, with its grace. False where that was the whole session.
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
         let now_s = self.wall_s();
@@ -64,6 +79,11 @@ impl<K: Kernel> Shard<K> {
             return false;
         }
         let expired = client.subs.iter().filter(|sub| is_over(sub.expires_at_s, sub_grace_s));
+        // The client cannot make such a subscription anew; with a new session the server can.
+        if expired.clone().any(|sub| sub.is_server_side) {
+            self.disconnect(key, DisconnectCode::SUBSCRIPTION_EXPIRED);
+            return false;
+        }
         let expired: Vec<_> = expired.map(|sub| sub.channel).collect();
         for channel in expired {
             let name = self.locals.name(channel);

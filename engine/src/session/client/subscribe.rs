@@ -49,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) delta: Delta,
     pub(crate) filter: Option<Filter>,
     pub(crate) is_server_side: bool,
+    /// What the client gets along with the subscription.
+    pub(crate) data: Option<Bytes>,
 }
 
 impl<K: Kernel> Shard<K> {
@@ -81,6 +83,7 @@ impl<K: Kernel> Shard<K> {
             let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
             wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
             wanted.chan_info = claims.options.info;
+            wanted.data = claims.options.data;
         }
         resolved.may_subscribe(&client.user, has_token)?;
         let asked = Extras {
@@ -138,6 +141,7 @@ impl<K: Kernel> Shard<K> {
             recover: wanted.recover,
             wants_position: wanted.extras.positioned || wanted.extras.recoverable,
             info,
+            data: wanted.data,
         };
         self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
     }
@@ -170,11 +174,12 @@ impl<K: Kernel> Shard<K> {
         if stage != Stage::Connected {
             return;
         }
+        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
         if subscribed.command == 0 {
-            self.tell_subscribed(key, &subscribed);
+            let extras = sub.extras;
+            self.tell_subscribed(key, extras, &subscribed);
             return;
         }
-        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
         let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
         let missed = subscribed.recovered.as_deref().unwrap_or_default();
         let texts: Vec<_> = missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
@@ -182,23 +187,27 @@ impl<K: Kernel> Shard<K> {
         self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
-    /// A subscription that the server has made for a connected client.
-    fn tell_subscribed(&mut self, key: ClientKey, subscribed: &Subscribed) {
+    /// A subscription that the server has made for a connected client: what it missed follows as publications.
+    fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
         let Some(client) = self.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
-        let position = subscribed.position.as_ref();
+        let position = subscribed.position.as_ref().filter(|_| extras.positioned || extras.recoverable);
         let push = Push {
             id: 0,
             channel: Cow::Borrowed(&subscribed.channel),
             body: PushBody::Subscribe(SubscribePush {
-                recoverable: position.is_some(),
+                recoverable: extras.recoverable,
                 epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
                 offset: position.map_or(0, |position| position.offset),
-                positioned: position.is_some(),
-                ..SubscribePush::default()
+                positioned: extras.positioned,
+                data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
             }),
         };
         self.send_push(link, format, &push);
+        for missed in subscribed.recovered.iter().flatten() {
+            let body = PushBody::Publication(missed.publication());
+            self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body });
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
@@ -299,7 +308,7 @@ pub(super) fn result<'a>(
         recovered: subscribed.recovered.is_some(),
         offset: position.map_or(0, |position| position.offset),
         positioned: sub.extras.positioned,
-        data: Payload::default(),
+        data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
         was_recovering: subscribed.was_recovering,
         delta,
         id: 0,
