@@ -77,8 +77,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Sub {
     pub(crate) channel: LocalKey,
-    /// Its place among the channel's subscribers of this core; `None` while the home has not answered.
-    pub(crate) place: Option<u32>,
+    pub(crate) place: Place,
     pub(crate) is_server_side: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
@@ -88,6 +87,16 @@ pub(crate) struct Sub {
     pub(crate) info: Option<Arc<Info>>,
     /// What it wants otherwise than all others.
     pub(crate) wishes: Option<Box<Wishes>>,
+}
+
+/// Where a subscription is among those of its channel on this core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The home has not answered yet; `command` asked, 0 for none. An answer to another one is about a subscription
+    /// that has ended since: publications after the position in it may have gone past this core.
+    Awaited { command: u32 },
+    /// Its number.
+    Taken(u32),
 }
 
 /// Wishes of one subscriber, for which the shared frames are not enough.

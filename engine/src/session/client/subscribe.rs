@@ -20,7 +20,7 @@ use holdfast_protocol::client::{
 use holdfast_ring::Kernel;
 
 use super::{
-    Client, Delta, Link, Stage, Sub, Wishes,
+    Client, Delta, Link, Place, Stage, Sub, Wishes,
     command::{Handled, Refused, done, token_refused},
     connect::expiry,
     id_text,
@@ -126,7 +126,7 @@ impl<K: Kernel> Shard<K> {
         let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !home_rules.join_leave;
         client.subs.push(Sub {
             channel: local,
-            place: None,
+            place: Place::Awaited { command: wanted.command },
             is_server_side: wanted.is_server_side,
             expires_at_s: wanted.expires_at_s,
             info: info.clone(),
@@ -155,7 +155,8 @@ impl<K: Kernel> Shard<K> {
         self.fan_out_channel(local);
         let Some(client) = self.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
-        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place.is_none()) else {
+        let awaited = Place::Awaited { command: subscribed.command };
+        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited) else {
             return;
         };
         if let Some(wishes) = &mut sub.wishes
@@ -169,7 +170,7 @@ impl<K: Kernel> Shard<K> {
             (None, Link::WebSocket(socket), Format::Protobuf) => Takes::Protobuf(socket),
             _ => Takes::Special,
         };
-        sub.place = Some(self.locals.join(local, Subscriber { client: key, takes }));
+        sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));
         let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
         if stage != Stage::Connected {
             return;
@@ -224,6 +225,12 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
         let sub = client.subs.swap_remove(at);
+        if let Place::Awaited { command } = sub.place
+            && command != 0
+        {
+            // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
+            self.reply(key, command, Err(ErrorCode::INTERNAL));
+        }
         self.leave_channel(sub);
         true
     }
@@ -245,13 +252,13 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn leave_channel(&mut self, sub: Sub) {
         let name = self.locals.name(sub.channel);
         let was_last = match sub.place {
-            None => self.locals.give_up(sub.channel),
-            Some(place) => {
+            Place::Awaited { .. } => self.locals.give_up(sub.channel),
+            Place::Taken(place) => {
                 let (moved, was_last) = self.locals.leave(sub.channel, place);
                 if let Some(moved) = moved
                     && let Some(moved) = self.clients.get(moved).and_then(|client| client.sub(sub.channel))
                 {
-                    moved.place = Some(place);
+                    moved.place = sub.place;
                 }
                 was_last
             }
