@@ -160,18 +160,19 @@ for (const format of formats) {
       assert.deepEqual(format.read(info.chanInfo), { role: 'host' });
     });
 
-    it('who tries the subscription token of another user or channel, or a forged one, is sent away for good', async () => {
+    it('a forged subscription token is refused, and with that of somebody else one is sent away for good', async () => {
       const channel = channelIn('$closed');
-      for (const [name, wrong] of [
-        [channel, signed({ sub: 'ada', channel })],
-        [channelIn('$closed'), signed({ sub: 'eve', channel })],
-        [channel, signed({ sub: 'eve', channel }, { secret: 'another' })],
-        [channel, signed({ sub: 'eve', channel }, { algorithm: 'none' })],
-      ]) {
-        const eve = await connected(format, { token: signed({ sub: 'eve' }) });
-        newSubscription(format, eve, name, { token: wrong }).subscribe();
-        await eventually('she is told', () => eve.state === 'disconnected');
-        assert.equal(entries(eve, 'disconnected')[0].code, 3500);
+      const eve = await connected(format, { token: signed({ sub: 'eve' }) });
+      for (const how of [{ secret: 'another' }, { algorithm: 'none' }]) {
+        const forged = signed({ sub: 'eve', channel }, how);
+        assert.equal(await refused(format, eve, channel, { token: forged }), 103);
+        eve.removeSubscription(eve.getSubscription(channel));
+      }
+      for (const claims of [{ sub: 'ada', channel }, { sub: 'eve', channel: channelIn('$closed') }]) {
+        const other = await connected(format, { token: signed({ sub: 'eve' }) });
+        newSubscription(format, other, channel, { token: signed(claims) }).subscribe();
+        await eventually('she is told', () => other.state === 'disconnected');
+        assert.equal(entries(other, 'disconnected')[0].code, 3500);
       }
     });
 

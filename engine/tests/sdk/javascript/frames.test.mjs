@@ -48,10 +48,10 @@ describe('frames', sideBySide, () => {
       { id: 7, unsubscribe: { channel } },
       { id: 8, presence_stats: { channel } },
     );
-    const [connect, subscribe, publish, history, before, rpc, unsubscribe, after] = await client.replies(1, 2, 3, 4, 5, 6, 7, 8);
+    const [connect, , publish, history, before, rpc, unsubscribe, after] = await client.replies(1, 2, 3, 4, 5, 6, 7, 8);
     assert.equal(connect.connect.ping, 1);
     assert.equal(connect.connect.pong, true);
-    assert.ok(subscribe.subscribe && publish.publish && unsubscribe.unsubscribe);
+    assert.ok(publish.publish && unsubscribe.unsubscribe);
     assert.deepEqual(history.history.publications.map(({ data }) => data), [{ n: 1 }]);
     assert.equal(before.presence_stats.num_clients, 1);
     assert.equal(rpc.error.code, 108);
@@ -67,7 +67,8 @@ describe('frames', sideBySide, () => {
       { id: 4, subscribe: { channel } },
       { id: 5, subscribe: { channel } },
     );
-    const [, , last, again] = await client.replies(2, 3, 4, 5);
+    const [first, , last, again] = await client.replies(2, 3, 4, 5);
+    assert.ok(first.subscribe || first.error.temporary);
     assert.ok(last.subscribe);
     assert.equal(again.error.code, 105);
     client.send({ id: 6, publish: { channel, data: 1 } }, { id: 7, presence_stats: { channel } });
