@@ -29,8 +29,8 @@ run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve
 
 test: setup ## Run all tests
-	cargo test --release --workspace
-	cargo test --release --workspace --doc
+	cargo test --workspace
+
 
 check: ## Format, lints, documentation, dependency rules
 	cargo fmt --all --check

@@ -114,7 +114,8 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         },
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
-        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX) / config.cores.len(),
+        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
+            / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,

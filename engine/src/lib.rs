@@ -2,11 +2,12 @@
 //!
 //! The road of a byte: the ring crate → [`shard`] → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
 //! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
-//! `metrics`, `control` (HTTP for operators), [`config`], [`doctor`], and [`daemon`], which puts it all together.
+//! `metrics`, `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
+//! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
-pub mod cli;
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -86,6 +86,8 @@ fn serve(stream: TcpStream, wrong: Wrong, hub: &Hub) {
     };
     let Ok(mut socket) = tungstenite::accept_hdr(stream, choose) else { return };
     Session { format, wrong, hub, raw }.run(&mut socket);
+    // Those who publish still have it; they are to find it ended, and so is the load tool.
+    let _ = socket.get_ref().shutdown(std::net::Shutdown::Both);
 }
 
 impl Session<'_> {

@@ -5,8 +5,8 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// A secret of the operator; empty where none is set.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// A secret of the operator.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -26,6 +26,6 @@ impl FromStr for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "(unset)" } else { "(secret)" })
+        f.write_str("(secret)")
     }
 }

@@ -21,10 +21,12 @@ section! {
     pub struct TokenConfig {
         /// Secret for HS256, HS384 and HS512. Whoever knows it can make tokens: 32 random bytes or more. Empty: no such
         /// token is accepted.
-        "hmac_secret_key" => pub hmac_secret_key: Secret = parsed("text", "text", "").secret();
+        "hmac_secret_key" => pub hmac_secret_key: Option<Secret>
+            = parsed("text", "text", "").optional().secret();
         /// The secret before the present one, which is accepted beside it, so that a change of the secret ends no one's
         /// session. Empty: there is none.
-        "hmac_previous_secret_key" => pub hmac_previous_secret_key: Secret = parsed("text", "text", "").secret();
+        "hmac_previous_secret_key" => pub hmac_previous_secret_key: Option<Secret>
+            = parsed("text", "text", "").optional().secret();
         /// The last second, since 1970, in which the previous secret is accepted; 0 means that it always is.
         "hmac_previous_secret_key_valid_until" => pub hmac_previous_secret_key_valid_until_s: u64
             = integer(0, 0, 253_402_300_799);

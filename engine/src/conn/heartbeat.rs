@@ -96,17 +96,16 @@ impl<K: Kernel> Shard<K> {
             conn.looked_at = self.wheel.insert(socket, conn.deadline);
             return;
         }
-        match conn.phase {
+        let (phase, pinged, session) = (conn.phase, conn.pinged, conn.session);
+        match phase {
             Phase::Head => self.head_timed_out(socket),
-            Phase::Open => match conn.pinged {
+            Phase::Open => match pinged {
                 None => self.ping_session(socket),
-                // The pong of one who is in the middle of a long message cannot come before that message's end.
-                Some(_) if conn.heard_since_ping && !conn.decoder.is_idle() => {
-                    conn.heard_since_ping = false;
+                Some(_) if self.shows_life(socket) => {
                     self.schedule(socket, now.after_ms(self.settings.pong_ms));
                 }
                 Some(_) => {
-                    match conn.session {
+                    match session {
                         Session::Client { key } => self.disconnect(key, DisconnectCode::NO_PONG),
                         _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
                     }
@@ -115,6 +114,17 @@ impl<K: Kernel> Shard<K> {
             },
             Phase::Closing | Phase::Lingering | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
         }
+    }
+
+    /// True exactly when there is no pong, but another sign of life since the last look: a part of a long message, whose
+    /// end the pong has to wait for; or, of one whose bytes we do not read because it does not read ours, room for some
+    /// of ours.
+    fn shows_life(&mut self, socket: Socket) -> bool {
+        let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
+        let Some(conn) = self.conns.get(socket) else { return false };
+        let was_heard = std::mem::take(&mut conn.heard_since_ping) && !conn.decoder.is_idle();
+        let has_read = queued_bytes < std::mem::replace(&mut conn.queued_bytes_before, queued_bytes);
+        was_heard || (conn.is_paused && has_read)
     }
 
     /// A client that is not connected in time is sent away; one that is, is pinged.
@@ -137,6 +147,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.get(socket) {
             conn.pinged = Some(self.now);
             conn.heard_since_ping = false;
+            conn.queued_bytes_before = u32::MAX;
         }
         self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
     }

@@ -76,6 +76,8 @@ pub(crate) struct Conn {
     pub(crate) heard_since_ping: bool,
     /// True exactly when its receive is paused because its queue is long.
     pub(crate) is_paused: bool,
+    /// While it is paused: how many bytes waited for it when its heartbeat was last looked at.
+    pub(crate) queued_bytes_before: u32,
     /// True exactly when it counts against the limit of connections.
     pub(crate) has_place: bool,
     /// Why it will have been closed.
@@ -111,6 +113,7 @@ impl Conns {
             pinged: None,
             heard_since_ping: false,
             is_paused: false,
+            queued_bytes_before: u32::MAX,
             has_place: true,
             close_reason: None,
             head: None,

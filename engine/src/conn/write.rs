@@ -5,14 +5,14 @@
 //!
 //! A slow reader costs at most its queue's limit; then it is closed, and no one else waits for it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use holdfast_protocol::websocket::{CloseCode, Message, encoder};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{Phase, Session};
 use crate::{
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, Shard},
+    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
 };
 
 /// How long what we said last may take to arrive before the connection is closed.
@@ -38,8 +38,10 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let bytes = self.out.split().freeze();
+        if self.out.capacity() < OUT_BYTES_LEFT_MIN {
+            self.out = BytesMut::with_capacity(OUT_BYTES);
+        }
         self.send(socket, bytes);
-        self.out.reserve(OUT_BYTES);
     }
 
     /// Queues bytes for one connection, and holds it to its limits.

@@ -18,8 +18,8 @@ use holdfast_protocol::client::{ErrorCode, Payload, delta};
 use super::{
     history::{Epoch, History, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Subscribe, Subscribed,
-        ToHome,
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Subscribe,
+        Subscribed, ToHome,
     },
     presence::Presence,
     publication::{Frames, Info, Stored},
@@ -98,7 +98,10 @@ impl Home {
     }
 
     fn is_needed(&self) -> bool {
-        !self.cores.is_empty() || self.history.is_some() || !self.presence.is_empty() || !self.results.is_empty()
+        !self.cores.is_empty()
+            || self.history.is_some()
+            || !self.presence.is_empty()
+            || !self.results.is_empty()
     }
 
     fn deliver(&self, posts: &mut Posts, delivery: Delivery) {
@@ -237,7 +240,8 @@ impl Homes {
     }
 
     fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Publish { channel, data, info, tags, time_ms, skip_history, delta, idempotency_key, answer_to } = publish;
+        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } =
+            publish;
         if let Some(position) = self.seen(&channel, &idempotency_key, now) {
             if let Some(to) = answer_to {
                 answer(to, Ok(Answer::Published(position)), posts);
@@ -249,10 +253,11 @@ impl Homes {
             self.open(&channel);
         }
         let offset = if keeps { self.history(&channel, rules, now).next_offset() } else { 0 };
-        let stored = Arc::new(Stored { data, info, tags, offset, time_ms });
+        let stored = Arc::new(Stored { data, info, tags, offset });
         let mut position = None;
         if let Some(home) = self.channels.get_mut(&channel) {
-            let previous = home.history.as_ref().and_then(History::newest).or(home.previous.as_ref()).cloned();
+            let previous =
+                home.history.as_ref().and_then(History::newest).or(home.previous.as_ref()).cloned();
             if keeps && let Some(history) = &mut home.history {
                 let before = history.bytes();
                 history.push(Arc::clone(&stored), rules.history_size);
@@ -284,9 +289,9 @@ impl Homes {
     fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {
         match question {
             Question::Presence | Question::PresenceStats if !rules.presence => Err(ErrorCode::NOT_AVAILABLE),
-            Question::Presence => {
-                Ok(Answer::Presence(self.channels.get(channel).map(|home| home.presence.all()).unwrap_or_default()))
-            }
+            Question::Presence => Ok(Answer::Presence(
+                self.channels.get(channel).map(|home| home.presence.all()).unwrap_or_default(),
+            )),
             Question::PresenceStats => {
                 let (clients, users) =
                     self.channels.get(channel).map(|home| home.presence.counts()).unwrap_or_default();
@@ -333,7 +338,11 @@ impl Homes {
     fn watch(&mut self, channel: &Arc<str>, now: Tick) {
         let Some(home) = self.channels.get_mut(channel).filter(|home| !home.is_expiring) else { return };
         let history = home.history.as_ref().map(|history| {
-            if history.is_empty() || home.history_until <= now { home.position_until } else { home.history_until }
+            if history.is_empty() || home.history_until <= now {
+                home.position_until
+            } else {
+                home.history_until
+            }
         });
         let result = home.results.front().map(|&(until, ..)| until);
         if let Some(due) = history.into_iter().chain(result).min() {
@@ -375,7 +384,9 @@ impl Homes {
 
 impl Home {
     fn keeps(&self, offset: u64) -> bool {
-        self.history.as_ref().is_some_and(|history| history.oldest_offset().is_some_and(|oldest| oldest <= offset))
+        self.history
+            .as_ref()
+            .is_some_and(|history| history.oldest_offset().is_some_and(|oldest| oldest <= offset))
     }
 }
 

@@ -75,8 +75,12 @@ impl Locals {
         let key = match self.names.get(name) {
             Some(&key) => key,
             None => {
-                let channel =
-                    LocalChannel { name: Arc::clone(name), subscribers: Vec::new(), waiting: 0, turn: Vec::new() };
+                let channel = LocalChannel {
+                    name: Arc::clone(name),
+                    subscribers: Vec::new(),
+                    waiting: 0,
+                    turn: Vec::new(),
+                };
                 let key = self.free.pop().unwrap_or_else(|| {
                     self.channels.push(None);
                     LocalKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))

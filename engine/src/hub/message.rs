@@ -65,7 +65,11 @@ pub(crate) enum ToHome {
         was_last: bool,
     },
     Publish(Box<Publish>),
-    Ask { channel: Arc<str>, question: Question, answer_to: AnswerTo },
+    Ask {
+        channel: Arc<str>,
+        question: Question,
+        answer_to: AnswerTo,
+    },
 }
 
 impl ToHome {
@@ -124,7 +128,6 @@ pub(crate) struct Publish {
     pub(crate) data: Data,
     pub(crate) info: Option<Arc<Info>>,
     pub(crate) tags: Tags,
-    pub(crate) time_ms: i64,
     /// True exactly when it is not to be kept.
     pub(crate) skip_history: bool,
     /// True exactly when a patch may be sent in its place.

@@ -65,8 +65,6 @@ pub(crate) struct Stored {
     pub(crate) tags: Tags,
     /// Its place in the history, from 1; 0 where there is none.
     pub(crate) offset: u64,
-    /// When it was published, in milliseconds since 1970.
-    pub(crate) time_ms: i64,
 }
 
 impl Stored {
@@ -87,7 +85,11 @@ impl Stored {
             data,
             info: self.info.as_ref().map(|info| info.client_info()),
             offset: self.offset,
-            tags: Map(self.tags.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect()),
+            tags: Map(self
+                .tags
+                .iter()
+                .map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)))
+                .collect()),
             delta,
             time: 0,
             channel: Cow::Borrowed(""),

@@ -118,8 +118,8 @@ pub(crate) enum Metric {
     TurnBucket(u8),
     /// Working time of all turns, in microseconds.
     TurnBusyUs,
-    /// Time that the executor's tasks have run, in microseconds.
-    ExecutorBusyUs,
+    /// Time that the executor's tasks have held the core, the loop's sleep among it, in microseconds.
+    ExecutorTasksUs,
     /// Commands of the client protocol.
     Commands,
     /// Sessions ended with a code of the client protocol.
@@ -255,16 +255,20 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
     counter("commands", &[(Metric::Commands, "")], "Commands of the client protocol."),
-    counter("disconnects", &[(Metric::Disconnects, "")], "Sessions ended with a code of the client protocol."),
+    counter(
+        "disconnects",
+        &[(Metric::Disconnects, "")],
+        "Sessions ended with a code of the client protocol.",
+    ),
     gauge("clients", &[(Metric::Clients, "")], "Clients of the client protocol."),
     gauge("users", &[(Metric::Users, "")], "Users with a client on this core."),
     gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
     gauge("channels", &[(Metric::Channels, "")], "Channels whose home is this core."),
     gauge("history_bytes", &[(Metric::HistoryBytes, "")], "Memory of kept publications."),
     counter(
-        "executor_busy_microseconds",
-        &[(Metric::ExecutorBusyUs, "")],
-        "Time that the executor's tasks have run, in microseconds.",
+        "executor_tasks_microseconds",
+        &[(Metric::ExecutorTasksUs, "")],
+        "Time that the executor's tasks have held the core, in microseconds; the connection loop's sleep is part of it.",
     ),
 ];
 
@@ -316,7 +320,7 @@ impl Metric {
             Self::PlacesTaken => PLAIN + 16,
             Self::TurnBucket(bucket) => BUCKET + bucket as usize,
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
-            Self::ExecutorBusyUs => BUCKET + TURN_BUCKETS + 1,
+            Self::ExecutorTasksUs => BUCKET + TURN_BUCKETS + 1,
             Self::Commands => BUCKET + TURN_BUCKETS + 2,
             Self::Disconnects => BUCKET + TURN_BUCKETS + 3,
             Self::Clients => BUCKET + TURN_BUCKETS + 4,

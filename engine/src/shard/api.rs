@@ -55,7 +55,9 @@ pub(crate) enum Wish {
         except: Vec<uuid::Uuid>,
     },
     /// A new expiry, in seconds since 1970; 0 for never.
-    Refresh { expires_at_s: u64 },
+    Refresh {
+        expires_at_s: u64,
+    },
     /// The expiry is now.
     Expire,
 }
@@ -119,9 +121,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
-        let is_meant = |client: &Client| {
-            client.stage != Stage::Fresh && whom.client.is_none_or(|id| id == client.id)
-        };
+        let is_meant =
+            |client: &Client| client.stage != Stage::Fresh && whom.client.is_none_or(|id| id == client.id);
         if whom.user.is_empty() {
             return self.clients.iter().filter(|(_, client)| is_meant(client)).map(|(key, _)| key).collect();
         }

@@ -99,8 +99,8 @@ async fn run(
     );
     let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
 
-    let busy_us = Rc::new(std::cell::Cell::new(0));
-    let measured = Rc::clone(&busy_us);
+    let tasks_us = Rc::new(std::cell::Cell::new(0));
+    let measured = Rc::clone(&tasks_us);
     let keeper = glommio::spawn_local_into(
         async move {
             loop {
@@ -123,7 +123,7 @@ async fn run(
         clock.began_wall(),
         rand::random(),
     );
-    let served = glommio::spawn_local_into(serve(shard, clock, busy_us), connections)
+    let served = glommio::spawn_local_into(serve(shard, clock, tasks_us), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
     keeper.cancel().await;
@@ -141,7 +141,7 @@ fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAdd
     Ok((sockets, bell, address))
 }
 
-async fn serve(mut shard: Shard<Uring>, clock: Clock, busy_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
+async fn serve(mut shard: Shard<Uring>, clock: Clock, tasks_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
     let mut yielded = Duration::ZERO;
     loop {
         if shard.turn(|| clock.elapsed())? == Next::Gone {
@@ -150,7 +150,7 @@ async fn serve(mut shard: Shard<Uring>, clock: Clock, busy_us: Rc<std::cell::Cel
         let now = clock.elapsed();
         if now.saturating_sub(yielded) >= YIELD_EVERY {
             yielded = now;
-            shard.counters.set(Metric::ExecutorBusyUs, busy_us.get());
+            shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
             glommio::executor().yield_now().await;
         }
     }

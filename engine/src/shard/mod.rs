@@ -38,13 +38,17 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
-    session::client::{Clients},
+    session::client::Clients,
     users::Users,
     wheel::Wheel,
 };
 
-/// The size at which the buffer for answers begins. What is queued keeps at most this much alive beside itself.
-pub(crate) const OUT_BYTES: usize = 8 * 1024;
+/// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
+/// waits for a slow reader keeps at most this much alive.
+pub(crate) const OUT_BYTES: usize = 16 * 1024;
+
+/// With less than this left, the next answers get a new buffer.
+pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
 
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
@@ -203,7 +207,11 @@ impl<K: Kernel> Shard<K> {
 
     /// How long there will be nothing to do unless something comes.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
-        if !self.events.is_empty() || !self.inbox.is_empty() || self.peers.is_congested() || self.is_stop_under_way() {
+        if !self.events.is_empty()
+            || !self.inbox.is_empty()
+            || self.peers.is_congested()
+            || self.is_stop_under_way()
+        {
             return Duration::ZERO;
         }
         let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);

@@ -106,10 +106,9 @@ fn make(
             "tokens are verified with the keys of {path}.jwks_public_endpoint: only its owner can make one"
         );
     }
-    let secret = config.hmac_secret_key.expose();
-    if secret.is_empty() {
+    let Some(secret) = &config.hmac_secret_key else {
         bail!("{path}.hmac_secret_key is not set, and tokens are made with this secret alone");
-    }
+    };
     let mut claims = Map::new();
     claims.insert("sub".into(), json!(args.user));
     claims.insert("iat".into(), json!(now_s));
@@ -130,7 +129,7 @@ fn make(
     if !config.user_id_claim.is_empty() {
         claims.insert(config.user_id_claim.clone(), json!(args.user));
     }
-    Ok(issue::issue(&Value::Object(claims), secret.as_bytes()))
+    Ok(issue::issue(&Value::Object(claims), secret.expose().as_bytes()))
 }
 
 fn unverified(token: &str) -> Result<Map<String, Value>, TokenError> {

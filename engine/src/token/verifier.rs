@@ -20,7 +20,7 @@ use super::{
     claims::{self, Common, ConnectClaims, SubscribeClaims},
     key::{HmacKeys, PublicKey},
 };
-use crate::config::{ClientConfig, TokenConfig};
+use crate::config::{ClientConfig, Secret, TokenConfig};
 
 /// The longest name of a key that is looked up.
 const KEY_ID_BYTES_MAX: usize = 256;
@@ -175,14 +175,16 @@ impl Verifier {
 
 impl Configured {
     fn new(config: &TokenConfig) -> Self {
-        let hmac = |secret: &str| (!secret.is_empty()).then(|| HmacKeys::new(secret.as_bytes()));
+        let hmac = |secret: &Secret| HmacKeys::new(secret.expose().as_bytes());
         let valid_until_s = Some(config.hmac_previous_secret_key_valid_until_s).filter(|&s| s != 0);
         let rsa = config.rsa_public_key.iter().map(|key| key.key.clone());
         let ecdsa = config.ecdsa_public_key.iter().map(|key| key.key.clone());
         Self {
-            hmac: hmac(config.hmac_secret_key.expose()),
-            previous_hmac: hmac(config.hmac_previous_secret_key.expose())
-                .map(|keys| Previous { keys, valid_until_s }),
+            hmac: config.hmac_secret_key.as_ref().map(hmac),
+            previous_hmac: config
+                .hmac_previous_secret_key
+                .as_ref()
+                .map(|secret| Previous { keys: hmac(secret), valid_until_s }),
             public: rsa.chain(ecdsa).collect(),
         }
     }

@@ -20,7 +20,8 @@ fn daemon() -> Daemon {
 
 fn daemon_with(http_api: &str) -> Daemon {
     Daemon::start(&format!(
-        "[client]\nchannel_limit = 3\n[client.token]\nhmac_secret_key = '{SECRET}'\n\
+        "[client]\nchannel_limit = 3\nping_interval = '1s'\npong_timeout = '900ms'\n\
+         expired_sub_close_delay = '1s'\n[client.token]\nhmac_secret_key = '{SECRET}'\n\
          [http_api]\n{http_api}\n\
          [node]\nname = 'here'\n\
          [channel.without_namespace]\nhistory_size = 10\nhistory_ttl = '1m'\npresence = true\n\
@@ -66,7 +67,8 @@ fn what_is_published_is_heard_once_and_kept() {
     let daemon = daemon();
     let mut client = Client::connect(&daemon, "ann");
     client.subscribe("news");
-    let request = json!({ "channel": "news", "data": { "n": 1 }, "tags": { "a": "b" }, "idempotency_key": "x" });
+    let request =
+        json!({ "channel": "news", "data": { "n": 1 }, "tags": { "a": "b" }, "idempotency_key": "x" });
     let first = done(&daemon, "publish", &request);
     assert_eq!(first["offset"], 1);
     assert_eq!(done(&daemon, "publish", &request), first, "the same key, the same answer");
@@ -75,7 +77,10 @@ fn what_is_published_is_heard_once_and_kept() {
     assert_eq!((&push["pub"]["offset"], &push["pub"]["tags"]), (&json!(1), &json!({ "a": "b" })));
     assert!(push["pub"].get("info").is_none(), "nobody said it");
 
-    assert_eq!(done(&daemon, "publish", &json!({ "channel": "news", "data": 2, "skip_history": true })), json!({}));
+    assert_eq!(
+        done(&daemon, "publish", &json!({ "channel": "news", "data": 2, "skip_history": true })),
+        json!({})
+    );
     assert_eq!(client.push()["pub"], json!({ "data": 2 }), "and the first one came only once");
     done(&daemon, "publish", &json!({ "channel": "news", "b64data": "eyJuIjozfQ==" }));
     assert_eq!(client.push()["pub"], json!({ "data": { "n": 3 }, "offset": 2 }));
@@ -96,7 +101,10 @@ fn history_is_read_both_ways_and_removed() {
     assert_eq!(offsets(&read(json!({ "channel": "news", "limit": 2, "reverse": true }))), [5, 4]);
     let since = json!({ "offset": 3, "epoch": epoch });
     assert_eq!(offsets(&read(json!({ "channel": "news", "limit": 9, "since": since }))), [4, 5]);
-    assert_eq!(offsets(&read(json!({ "channel": "news", "limit": 9, "since": since, "reverse": true }))), [2, 1]);
+    assert_eq!(
+        offsets(&read(json!({ "channel": "news", "limit": 9, "since": since, "reverse": true }))),
+        [2, 1]
+    );
     assert_eq!(read(json!({ "channel": "news" }))["publications"], json!([]));
     let lost = json!({ "channel": "news", "since": { "offset": 1, "epoch": "lost" } });
     assert_eq!(error(&daemon, "history", &lost), 112);
@@ -209,7 +217,8 @@ fn the_server_subscribes_clients_and_ends_their_subscriptions() {
     assert_eq!(presence[&client.id]["chan_info"], json!({ "role": "guest" }));
 
     done(&daemon, "unsubscribe", &json!({ "user": "ann", "channel": "news" }));
-    let unsubscribe = json!({ "channel": "news", "unsubscribe": { "code": 2000, "reason": "server unsubscribe" } });
+    let unsubscribe =
+        json!({ "channel": "news", "unsubscribe": { "code": 2000, "reason": "server unsubscribe" } });
     assert_eq!(client.push(), unsubscribe);
     let stats = done(&daemon, "presence_stats", &json!({ "channel": "news" }));
     assert_eq!(stats["num_clients"], 0);
@@ -225,6 +234,16 @@ fn the_server_subscribes_clients_and_ends_their_subscriptions() {
 }
 
 #[test]
+fn a_subscription_of_the_server_that_expires_ends_the_connection() {
+    let daemon = daemon();
+    let mut client = Client::connect(&daemon, "ann");
+    done(&daemon, "subscribe", &json!({ "user": "ann", "channel": "news", "expire_at": 1 }));
+    assert_eq!(client.push()["channel"], "news");
+    assert_eq!(client.expect_close().0, 3006);
+    daemon.stop();
+}
+
+#[test]
 fn the_server_keeps_to_the_channel_limit() {
     let daemon = daemon();
     let mut client = Client::connect(&daemon, "ann");
@@ -233,7 +252,8 @@ fn the_server_keeps_to_the_channel_limit() {
     }
     assert_eq!(error(&daemon, "subscribe", &json!({ "user": "ann", "channel": "d" })), 106);
     assert_eq!(error(&daemon, "subscribe", &json!({ "user": "ann", "channel": "nope:d" })), 102);
-    let unsupported = json!({ "user": "ann", "channel": "d", "override": { "presence": { "value": false } } });
+    let unsupported =
+        json!({ "user": "ann", "channel": "d", "override": { "presence": { "value": false } } });
     assert_eq!(error(&daemon, "subscribe", &unsupported), 107);
     daemon.stop();
 }
@@ -241,7 +261,8 @@ fn the_server_keeps_to_the_channel_limit() {
 #[test]
 fn clients_are_sent_away_with_the_code_that_the_backend_chose() {
     let daemon = daemon();
-    let [first, kept, third, fourth] = ["ann", "ann", "bob", "eve"].map(|user| Client::connect(&daemon, user));
+    let [first, kept, third, fourth] =
+        ["ann", "ann", "bob", "eve"].map(|user| Client::connect(&daemon, user));
     let chosen = json!({ "code": 4501, "reason": "signed out" });
     let request = json!({ "user": "ann", "whitelist": [kept.id], "disconnect": chosen });
     assert_eq!(done(&daemon, "disconnect", &request), json!({}));
@@ -251,7 +272,9 @@ fn clients_are_sent_away_with_the_code_that_the_backend_chose() {
     done(&daemon, "refresh", &json!({ "user": "eve", "expired": true }));
     assert_eq!(fourth.expect_close().0, 3005);
     // Nobody is meant, or nobody is there: no fault, and no effect.
-    for request in [json!({ "user": "nobody" }), json!({ "user": "bob", "client": kept.id }), json!({ "client": "x" })] {
+    for request in
+        [json!({ "user": "nobody" }), json!({ "user": "bob", "client": kept.id }), json!({ "client": "x" })]
+    {
         assert_eq!(done(&daemon, "disconnect", &request), json!({}));
     }
     for code in [0, 1000, 2999, 5000] {

@@ -17,7 +17,7 @@ const PUBLISHERS: usize = 4;
 fn message(publisher: usize, number: usize) -> Frame {
     let filling = "x".repeat((publisher * 37 + number * 101) % 700);
     // Text stays text and binary stays binary.
-    let opcode = if publisher % 2 == 0 { TEXT } else { BINARY };
+    let opcode = if publisher.is_multiple_of(2) { TEXT } else { BINARY };
     Frame { opcode, payload: format!("{publisher} {number} {filling}").into_bytes() }
 }
 

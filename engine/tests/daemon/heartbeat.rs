@@ -3,10 +3,14 @@
 //! In:  clients that answer pings, that do not, that answer what was not asked.
 //! Out: pings to all, spread over the interval; the end of those who do not answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use crate::{
-    peer::{CLOSE, FIN, PING, PONG, Peer, frame, text},
+    peer::{BINARY, CLOSE, FIN, PING, PONG, Peer, binary, frame, text},
     support::{Daemon, eventually},
 };
 
@@ -76,5 +80,34 @@ fn first_pings_of_connections_that_came_together_are_spread() {
     eventually("all have been pinged", || pings() >= PEERS);
     // They are drawn from three seconds; if they came as one, they would come within a tick.
     assert!(first.elapsed() > Duration::from_millis(500), "all pings within {:?}", first.elapsed());
+    daemon.stop();
+}
+
+#[test]
+fn who_reads_slowly_but_reads_is_not_taken_for_dead() {
+    const MESSAGES: usize = 1600;
+    let daemon = Daemon::start("[client]\nping_interval = '3s'\npong_timeout = '2900ms'");
+    let mut peer = Peer::connect_with_receive_buffer(16 * 1024, &daemon).upgraded("/echo");
+    let mut sender = peer.sender();
+    let message = binary(&[7; 60_000]);
+    let has_said_all = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Its pongs have to wait behind all this, and the daemon reads no faster than the peer does.
+        scope.spawn(|| {
+            (0..MESSAGES).for_each(|_| sender.write_all(&message).expect("it is not cut off"));
+            sender.write_all(&frame(FIN | PONG, b"")).expect("it is not cut off");
+            has_said_all.store(true, Ordering::Release);
+        });
+        let mut messages = 0;
+        while messages < MESSAGES {
+            let came = peer.frame();
+            messages += usize::from(came.opcode == BINARY);
+            if came.opcode == PING && has_said_all.load(Ordering::Acquire) {
+                peer.send(&frame(FIN | PONG, &came.payload));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    assert_eq!(daemon.closes("no_pong"), 0);
     daemon.stop();
 }

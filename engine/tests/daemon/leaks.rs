@@ -1,7 +1,7 @@
 //! Leaks: what a connection took, it gives back.
 //!
 //! In:  waves of short connections that end in all ways.
-//! Out: no connection, no more descriptors, and no more memory than after the first wave.
+//! Out: no connection, no more descriptors, and no more memory than after the first waves.
 
 use std::thread;
 
@@ -11,12 +11,16 @@ use crate::{
 };
 
 const THREADS: u8 = 4;
-const WAVES: u8 = 10;
+/// In these, allocators and tables find their sizes.
+const FIRST_WAVES: u8 = 10;
+const MORE_WAVES: u8 = 30;
+/// Of each thread.
 const PEERS_A_WAVE: usize = 1_000;
 const PEERS_AT_ONCE: usize = 100;
 
-/// Beside what allocators keep, of which a daemon of one or two shards has a few.
-const GROWTH_MAX_BYTES: u64 = 4 << 20;
+/// User memory that may be gone for each connection of the later waves. Some is, for allocators go on finding better
+/// places; it becomes less with every wave (0.7 bytes a connection after 600,000), and any leak would be more than this.
+const GROWTH_MAX_BYTES: u64 = 50;
 
 /// One thread's connections of one wave. Each has a source address of its own for each wave and thread, so that the
 /// ports of ended ones need not be free again.
@@ -66,18 +70,18 @@ fn after_waves_of_short_connections_everything_is_back_where_it_was() {
         });
         daemon.await_empty();
     };
-    wave(0);
+    (0..FIRST_WAVES).for_each(wave);
     let (memory, descriptors) = (daemon.user_memory_bytes(), daemon.descriptors());
-    (1..WAVES).for_each(wave);
+    (FIRST_WAVES..FIRST_WAVES + MORE_WAVES).for_each(wave);
 
-    let peers = PEERS_A_WAVE as u64 * u64::from(THREADS) * u64::from(WAVES);
+    let peers = |waves: u8| PEERS_A_WAVE as u64 * u64::from(THREADS) * u64::from(waves);
     let metrics = daemon.metrics();
-    assert_eq!(metrics.sum("holdfast_accepts_total", &[]), peers);
-    assert_eq!(metrics.sum("holdfast_closes_total", &[]), peers);
+    assert_eq!(metrics.sum("holdfast_accepts_total", &[]), peers(FIRST_WAVES + MORE_WAVES));
+    assert_eq!(metrics.sum("holdfast_closes_total", &[]), peers(FIRST_WAVES + MORE_WAVES));
     // Scrapes have descriptors too, for a moment.
     eventually("descriptors are given back", || daemon.descriptors() <= descriptors);
     let now = daemon.user_memory_bytes();
-    assert!(now <= memory + GROWTH_MAX_BYTES, "user memory grew from {memory} to {now} bytes");
-    println!("{peers} connections; user memory {memory} -> {now} bytes");
+    println!("user memory: {memory} bytes, after {} more connections {now}", peers(MORE_WAVES));
+    assert!(now <= memory + GROWTH_MAX_BYTES * peers(MORE_WAVES), "it grew too much");
     daemon.stop();
 }

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, TcpStream},
     time::Duration,
 };
 
@@ -104,11 +104,12 @@ impl Peer {
         Self::over(TcpStream::connect(daemon.address()).expect("the daemon listens"))
     }
 
-    /// Connects from an address of 127.0.0.0/8, which gives each its own range of ports.
+    /// Connects from an address of 127.0.0.0/8, each of which has its own ports. The port is chosen when it connects:
+    /// one that is chosen earlier would be taken for all addresses, until a minute after the connection's end.
     pub(crate) fn connect_from(source: [u8; 4], daemon: &Daemon) -> Self {
-        let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(source)), 0);
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
-        socket.bind(&source.into()).expect("127.0.0.0/8 is this machine's");
+        let source = IpAddr::V4(Ipv4Addr::from(source));
+        let socket = holdfast_ring::stream(Some(source), daemon.address());
+        let socket = Socket::from(socket.expect("127.0.0.0/8 is this machine's"));
         socket.connect(&daemon.address().into()).expect("the daemon listens");
         Self::over(socket.into())
     }

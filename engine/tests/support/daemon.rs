@@ -80,6 +80,11 @@ impl Daemon {
         self.listen
     }
 
+    /// Where the control plane answers.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.control
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -183,15 +183,26 @@ impl Uring {
 
     /// Enters the kernel for a lane, again and again while it has work that only entering does: Linux 6.13 and newer
     /// run about twenty such pieces at a time, which would make small turns of a large load.
-    fn enter(&mut self, lane: usize, wait: Option<Duration>, out: &mut Vec<Completion<Buffer>>) -> io::Result<()> {
+    fn enter(
+        &mut self,
+        lane: usize,
+        wait: Option<Duration>,
+        out: &mut Vec<Completion<Buffer>>,
+    ) -> io::Result<()> {
         let before = out.len();
         self.lanes[lane].enter(wait)?;
-        self.take_completions(lane, out);
-        while self.lanes[lane].has_task_work() && out.len() - before < TURN_COMPLETIONS_MAX {
-            self.lanes[lane].enter(None)?;
+        loop {
+            let completed = self.lanes[lane].statistics().completed;
             self.take_completions(lane, out);
+            // The flag may be stale: the kernel sets it after it has left the work, which may be done by then, and
+            // clears it only with the next work.
+            let is_stale = self.lanes[lane].statistics().completed == completed;
+            let is_enough = out.len() - before >= TURN_COMPLETIONS_MAX;
+            if is_stale || is_enough || !self.lanes[lane].has_task_work() {
+                return Ok(());
+            }
+            self.lanes[lane].enter(None)?;
         }
-        Ok(())
     }
 
     fn take_completions(&mut self, lane: usize, out: &mut Vec<Completion<Buffer>>) {

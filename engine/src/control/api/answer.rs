@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn the_status_says_what_is_wrong_only_where_the_caller_asked_for_it() {
-        for (code, status) in [(100, 500), (102, 404), (104, 404), (107, 400), (108, 400), (112, 416), (113, 409)] {
+        for (code, status) in
+            [(100, 500), (102, 404), (104, 404), (107, 400), (108, 400), (112, 416), (113, 409)]
+        {
             let error = ApiError { code, message: "".into(), is_unreadable: false };
             assert_eq!(error.status(ApiErrorMode::Transport), status, "{code}");
             assert_eq!(error.status(ApiErrorMode::Body), 200, "{code}");

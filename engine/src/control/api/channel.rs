@@ -94,8 +94,12 @@ pub(super) struct PresenceStats {
     num_users: usize,
 }
 
-pub(super) async fn presence_stats(api: &Api, request: request::OfChannel) -> Result<PresenceStats, ApiError> {
-    let Answer::PresenceStats { clients, users } = ask(api, &request.channel, Question::PresenceStats).await?
+pub(super) async fn presence_stats(
+    api: &Api,
+    request: request::OfChannel,
+) -> Result<PresenceStats, ApiError> {
+    let Answer::PresenceStats { clients, users } =
+        ask(api, &request.channel, Question::PresenceStats).await?
     else {
         unreachable!("a home answers what it is asked")
     };
@@ -159,14 +163,14 @@ async fn ask(api: &Api, channel: &str, question: Question) -> Result<Answer, Api
 
 async fn send(api: &Api, channel: &str, request: &request::Publish, data: Data) -> Result<Pending, ApiError> {
     known(api, channel)?;
-    let tags: Tags = request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+    let tags: Tags =
+        request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let message = |answer_to| {
         ToHome::Publish(Box::new(Publish {
             channel: channel.into(),
             data,
             info: None,
             tags,
-            time_ms: wall_ms(),
             skip_history: request.skip_history,
             delta: request.delta,
             idempotency_key: request.idempotency_key.as_str().into(),

@@ -26,7 +26,8 @@ pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<
         ("join_leave", overrides.join_leave, options.join_leave),
     ] {
         if wanted.is_some_and(|wanted| wanted != is_so) {
-            let why = format_args!("override.{name} is not supported: it is the namespace's option that counts");
+            let why =
+                format_args!("override.{name} is not supported: it is the namespace's option that counts");
             return Err(ApiError::bad_request(why));
         }
     }

@@ -36,7 +36,8 @@ impl Keys {
     /// # Panics
     /// Where the kernel gives no random bytes.
     pub(super) fn new(config: &HttpApiConfig) -> Self {
-        let secret = hmac::Key::generate(HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes");
+        let secret =
+            hmac::Key::generate(HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes");
         let codes = config.keys().map(|key| hmac::sign(&secret, key.as_bytes())).collect();
         Self { is_open: config.insecure, secret, codes }
     }

@@ -31,12 +31,12 @@ use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub(super) use self::node::Node;
 use self::{
     answer::{ApiError, Outcome, Said, raw, respond},
     key::Keys,
     reach::Reach,
 };
-pub(super) use self::node::Node;
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
@@ -121,9 +121,9 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             answer_one(&api, method, request).await
         })
     };
-    let methods = Method::ALL.iter().fold(Router::new(), |router, (name, method)| {
-        router.route(&format!("/api/{name}"), one(*method))
-    });
+    let methods = Method::ALL
+        .iter()
+        .fold(Router::new(), |router, (name, method)| router.route(&format!("/api/{name}"), one(*method)));
     methods
         .route("/api/batch", post(answer_batch))
         .route("/api", post(answer_named))

@@ -131,9 +131,10 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
     }
     // What comes from clients that write all fields is rare: only then the fields are looked at one by one.
     serde_json::from_slice(body).or_else(|error| {
-        without_nulls(body).ok_or(()).map_err(|()| ApiError::unreadable(&error)).and_then(|body| {
-            serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error))
-        })
+        without_nulls(body)
+            .ok_or(())
+            .map_err(|()| ApiError::unreadable(&error))
+            .and_then(|body| serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error)))
     })
 }
 
@@ -150,7 +151,8 @@ pub(super) fn bytes(name: &str, base64: &str, json: Option<&RawValue>) -> Result
         return Ok(json.map(|json| Bytes::copy_from_slice(json.get().as_bytes())));
     }
     let bytes = BASE64.decode(base64.as_bytes());
-    let bytes = bytes.map_err(|error| ApiError::bad_request(format_args!("{name} is not base64: {error}")))?;
+    let bytes =
+        bytes.map_err(|error| ApiError::bad_request(format_args!("{name} is not base64: {error}")))?;
     Ok(Some(bytes.into()))
 }
 

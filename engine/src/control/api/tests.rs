@@ -18,7 +18,8 @@ fn the_description_has_every_method_and_no_other() {
 
     let schemas = &description["components"]["schemas"];
     let names: BTreeSet<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
-    let in_batch = schemas["BatchRequest"]["properties"]["commands"]["items"]["properties"].as_object().unwrap();
+    let in_batch =
+        schemas["BatchRequest"]["properties"]["commands"]["items"]["properties"].as_object().unwrap();
     assert_eq!(in_batch.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
     let named = schemas["NamedRequest"]["properties"]["method"]["enum"].as_array().unwrap();
     assert_eq!(named.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), names);

@@ -22,7 +22,13 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    pub(super) fn ask_presence(&mut self, key: ClientKey, command: u32, channel: &str, stats: bool) -> Handled<'static> {
+    pub(super) fn ask_presence(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        channel: &str,
+        stats: bool,
+    ) -> Handled<'static> {
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
         let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
@@ -66,8 +72,10 @@ impl<K: Kernel> Shard<K> {
             Err(code) => self.reply(key, command, Err(*code)),
             Ok(Answer::Published(_)) => self.reply(key, command, Ok(ReplyResult::Publish(Done::default()))),
             Ok(Answer::Presence(infos)) => {
-                let presence =
-                    infos.iter().map(|info| (Cow::Borrowed(&*info.client), info.client_info())).collect::<Vec<_>>();
+                let presence = infos
+                    .iter()
+                    .map(|info| (Cow::Borrowed(&*info.client), info.client_info()))
+                    .collect::<Vec<_>>();
                 let result = PresenceResult { presence: Map(presence) };
                 self.reply(key, command, Ok(ReplyResult::Presence(result)));
             }

@@ -115,7 +115,12 @@ impl<K: Kernel> Shard<K> {
         self.flush_replies(key);
     }
 
-    fn command_came(&mut self, key: ClientKey, format: Format, command: &Command<'_>) -> Result<(), DisconnectCode> {
+    fn command_came(
+        &mut self,
+        key: ClientKey,
+        format: Format,
+        command: &Command<'_>,
+    ) -> Result<(), DisconnectCode> {
         let Command { id, request } = command;
         let id = *id;
         let Some(client) = self.clients.get(key) else { return Ok(()) };

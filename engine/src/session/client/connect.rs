@@ -55,7 +55,12 @@ impl Client {
 }
 
 impl<K: Kernel> Shard<K> {
-    pub(super) fn connect(&mut self, key: ClientKey, command: u32, request: &ConnectRequest<'_>) -> Handled<'static> {
+    pub(super) fn connect(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &ConnectRequest<'_>,
+    ) -> Handled<'static> {
         let claims = self.identify(&request.token)?;
         let user = claims.as_ref().map_or("", |claims| &claims.user);
         self.admit(user)?;
@@ -89,7 +94,11 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A server-side subscription of a connecting client is made. False where the client is not connecting.
-    pub(super) fn connecting_subscribed(&mut self, key: ClientKey, subscribed: Subscribed) -> Option<Subscribed> {
+    pub(super) fn connecting_subscribed(
+        &mut self,
+        key: ClientKey,
+        subscribed: Subscribed,
+    ) -> Option<Subscribed> {
         let Some(client) = self.clients.get(key) else { return Some(subscribed) };
         match &mut client.parked {
             Some(parked) if client.stage == Stage::Connecting => {

@@ -18,7 +18,12 @@ use crate::{
 
 impl<K: Kernel> Shard<K> {
     /// Sends one subscriber what it takes of these. Answers with how many bytes then wait for it.
-    pub(crate) fn deliver_special(&mut self, key: ClientKey, channel: LocalKey, deliveries: &[Arc<Delivery>]) {
+    pub(crate) fn deliver_special(
+        &mut self,
+        key: ClientKey,
+        channel: LocalKey,
+        deliveries: &[Arc<Delivery>],
+    ) {
         for delivery in deliveries {
             let Some(client) = self.clients.get(key) else { return };
             let (link, format) = (client.link, client.format);

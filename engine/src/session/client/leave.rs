@@ -44,7 +44,9 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return };
         self.counters.add(Metric::Disconnects, 1);
         match client.link {
-            Link::WebSocket(socket) => self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected),
+            Link::WebSocket(socket) => {
+                self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected)
+            }
         }
     }
 

@@ -139,7 +139,13 @@ impl Clients {
         self.slots.len() - self.free.len()
     }
 
-    pub(crate) fn insert(&mut self, link: Link, format: Format, id: uuid::Uuid, nobody: Arc<str>) -> ClientKey {
+    pub(crate) fn insert(
+        &mut self,
+        link: Link,
+        format: Format,
+        id: uuid::Uuid,
+        nobody: Arc<str>,
+    ) -> ClientKey {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::Free(0));
             u32::try_from(self.slots.len() - 1).expect("fewer clients than 2^32")

@@ -19,7 +19,12 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    pub(super) fn publish(&mut self, key: ClientKey, command: u32, request: &PublishRequest<'_>) -> Handled<'static> {
+    pub(super) fn publish(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &PublishRequest<'_>,
+    ) -> Handled<'static> {
         let channel = &*request.channel;
         if request.data.is_empty() {
             return Err(ErrorCode::BAD_REQUEST.into());
@@ -36,7 +41,6 @@ impl<K: Kernel> Shard<K> {
             data: Data::checked(Bytes::copy_from_slice(request.data.bytes())),
             info: Some(info),
             tags: Box::default(),
-            time_ms: self.wall_ms(),
             skip_history: false,
             delta: false,
             idempotency_key: Box::default(),

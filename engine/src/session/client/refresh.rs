@@ -25,7 +25,11 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self.rules.connect_tokens.verify_connect(token, now_s).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
+        let claims = self
+            .rules
+            .connect_tokens
+            .verify_connect(token, now_s)
+            .map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         claims.check(&client.user).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         client.expires_at_s = claims.expire_at_s.unwrap_or(0);
@@ -44,10 +48,16 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self.rules.subscribe_tokens.verify_subscribe(token, now_s).map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
+        let claims = self
+            .rules
+            .subscribe_tokens
+            .verify_subscribe(token, now_s)
+            .map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
         let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        claims.check(channel, &client.user, &id_text(client.id)).map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
+        claims
+            .check(channel, &client.user, &id_text(client.id))
+            .map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
         let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         sub.expires_at_s = claims.expire_at_s.unwrap_or(0);
         let (expires, ttl) = expiry(sub.expires_at_s, now_s);

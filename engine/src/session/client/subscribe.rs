@@ -77,9 +77,9 @@ impl<K: Kernel> Shard<K> {
         let has_token = !request.token.is_empty();
         if has_token {
             let tokens = &self.rules.subscribe_tokens;
-            let claims = tokens.verify_subscribe(&request.token, now_s).and_then(|claims| {
-                claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims)
-            });
+            let claims = tokens
+                .verify_subscribe(&request.token, now_s)
+                .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
             let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
             wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
             wanted.chan_info = claims.options.info;
@@ -118,11 +118,13 @@ impl<K: Kernel> Shard<K> {
         let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
         let home_rules = self.rules.home_rules(&resolved);
         let Some(client) = self.clients.get(key) else { return };
-        let name = self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
+        let name =
+            self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
         let local = self.locals.wait(&name);
         let shows_itself = home_rules.presence || home_rules.join_leave;
         let info = shows_itself.then(|| Arc::new(client.info(wanted.chan_info)));
-        let wishes = Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
+        let wishes =
+            Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
         let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !home_rules.join_leave;
         client.subs.push(Sub {
             channel: local,
@@ -156,7 +158,8 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
         let awaited = Place::Awaited { command: subscribed.command };
-        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited) else {
+        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited)
+        else {
             return;
         };
         if let Some(wishes) = &mut sub.wishes
@@ -183,7 +186,8 @@ impl<K: Kernel> Shard<K> {
         }
         let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
         let missed = subscribed.recovered.as_deref().unwrap_or_default();
-        let texts: Vec<_> = missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
+        let texts: Vec<_> =
+            missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
         let result = result(&subscribed, sub, now_s, &texts);
         self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
@@ -236,7 +240,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Ends a subscription and tells the client why.
-    pub(crate) fn end_subscription_with(&mut self, key: ClientKey, channel: &str, code: UnsubscribeCode) -> bool {
+    pub(crate) fn end_subscription_with(
+        &mut self,
+        key: ClientKey,
+        channel: &str,
+        code: UnsubscribeCode,
+    ) -> bool {
         if !self.end_subscription(key, channel) {
             return false;
         }
@@ -264,8 +273,12 @@ impl<K: Kernel> Shard<K> {
             }
         };
         if was_last || sub.info.is_some() {
-            let message =
-                ToHome::Unsubscribe { channel: Arc::clone(&name), core: self.index, info: sub.info, was_last };
+            let message = ToHome::Unsubscribe {
+                channel: Arc::clone(&name),
+                core: self.index,
+                info: sub.info,
+                was_last,
+            };
             self.post_home(&name, message);
         }
     }

@@ -126,7 +126,7 @@ fn a_refresh_is_for_the_same_user() {
 #[test]
 fn the_user_is_in_the_claim_that_the_configuration_names() {
     let verifier = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.user_id_claim = "user_id".into();
     });
     let user = |claims: Value| verifier.verify_connect(&signed(&claims), NOW_S).map(|read| read.user);
@@ -148,8 +148,8 @@ fn a_claim_that_is_there_twice_is_refused() {
 #[test]
 fn subscription_tokens_have_rules_of_their_own_only_where_that_is_switched_on() {
     let mut client = Config::default().client;
-    client.token.hmac_secret_key = "for connections".parse().unwrap();
-    client.subscription_token.token.hmac_secret_key = SECRET.parse().unwrap();
+    client.token.hmac_secret_key = Some("for connections".parse().unwrap());
+    client.subscription_token.token.hmac_secret_key = Some(SECRET.parse().unwrap());
     let token = signed(&json!({"sub": "42", "channel": "news"}));
     assert!(Verifier::of_subscriptions(&client).verify_subscribe(&token, NOW_S).is_err());
     client.subscription_token.enabled = true;

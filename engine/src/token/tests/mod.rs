@@ -42,7 +42,7 @@ pub(super) fn verifier(change: impl FnOnce(&mut TokenConfig)) -> Verifier {
 
 /// A verifier that knows the secret.
 pub(super) fn hmac_verifier() -> Verifier {
-    verifier(|config| config.hmac_secret_key = SECRET.parse().unwrap())
+    verifier(|config| config.hmac_secret_key = Some(SECRET.parse().unwrap()))
 }
 
 /// A verifier that asks a JWKS endpoint, and was answered this.

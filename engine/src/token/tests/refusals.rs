@@ -56,7 +56,7 @@ fn without_keys_every_token_is_refused() {
 #[test]
 fn where_keys_come_from_an_endpoint_the_configured_ones_do_not_count() {
     let verifier = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.rsa_public_key = Some(RSA_PUBLIC.parse().unwrap());
         config.jwks_public_endpoint = Some("https://keys.test/jwks".parse().unwrap());
     });
@@ -164,7 +164,7 @@ fn an_extension_that_must_be_understood_is_refused() {
 #[test]
 fn the_audience_must_be_the_configured_one() {
     let exactly = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.audience = "chat".into();
     });
     for good in [json!("chat"), json!(["mail", "chat"])] {
@@ -174,7 +174,7 @@ fn the_audience_must_be_the_configured_one() {
         assert_eq!(refusal(&exactly, &signed(&json!({"aud": bad}))), TokenError::Audience);
     }
     let matching = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.audience_regex = Some("^chat-[0-9]+$".parse().unwrap());
     });
     assert!(matching.verify_connect(&signed(&json!({"aud": ["x", "chat-7"]})), NOW_S).is_ok());
@@ -185,7 +185,7 @@ fn the_audience_must_be_the_configured_one() {
 #[test]
 fn the_issuer_must_be_the_configured_one() {
     let exactly = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.issuer = "https://id.test/".into();
     });
     assert!(exactly.verify_connect(&signed(&json!({"iss": "https://id.test/"})), NOW_S).is_ok());
@@ -193,7 +193,7 @@ fn the_issuer_must_be_the_configured_one() {
         assert_eq!(refusal(&exactly, &signed(&json!({"iss": bad}))), TokenError::Issuer);
     }
     let matching = verifier(|config| {
-        config.hmac_secret_key = SECRET.parse().unwrap();
+        config.hmac_secret_key = Some(SECRET.parse().unwrap());
         config.issuer_regex = Some("^https://(id|login)[.]test/$".parse().unwrap());
     });
     assert!(matching.verify_connect(&signed(&json!({"iss": "https://login.test/"})), NOW_S).is_ok());
@@ -254,7 +254,7 @@ fn a_reason_never_repeats_the_token_or_what_it_says() {
     let all = format!(
         "{:?} {:?}",
         hmac_verifier(),
-        config(|config| config.hmac_secret_key = SECRET.parse().unwrap())
+        config(|config| config.hmac_secret_key = Some(SECRET.parse().unwrap()))
     );
     assert!(!all.contains(SECRET), "{all}");
 }

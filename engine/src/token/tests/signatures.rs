@@ -119,8 +119,8 @@ fn an_ecdsa_signature_is_accepted_with_the_configured_key_and_the_algorithm_of_i
 fn the_previous_secret_is_accepted_until_its_last_second() {
     let rotating = |until_s| {
         verifier(|config| {
-            config.hmac_secret_key = "the new secret".parse().unwrap();
-            config.hmac_previous_secret_key = SECRET.parse().unwrap();
+            config.hmac_secret_key = Some("the new secret".parse().unwrap());
+            config.hmac_previous_secret_key = Some(SECRET.parse().unwrap());
             config.hmac_previous_secret_key_valid_until_s = until_s;
         })
     };

@@ -73,9 +73,7 @@ fn response<'a>(operation: &'a Value, status: &str) -> &'a Value {
 /// What stands where a reference points to.
 fn resolve<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
     match value.get("$ref").and_then(Value::as_str) {
-        Some(path) => {
-            description.pointer(&path[1..]).unwrap_or_else(|| panic!("{path} points nowhere"))
-        }
+        Some(path) => description.pointer(&path[1..]).unwrap_or_else(|| panic!("{path} points nowhere")),
         None => value,
     }
 }

@@ -86,8 +86,8 @@ for (const format of formats) {
     });
 
     it('pings keep a connection that has nothing to say', async () => {
-      const client = await connected(format, { maxServerPingDelay: 500 });
-      await sleep(3_500);
+      const client = await connected(format, { maxServerPingDelay: 1_000 });
+      await sleep(7_000);
       assert.equal(client.state, 'connected');
       assert.equal(entries(client, 'connecting').length, 1);
     });
@@ -95,7 +95,7 @@ for (const format of formats) {
     it('a connection that has gone silent is given up by both, and what it missed comes with the next', async () => {
       const network = await Network.open();
       const channel = channelIn('brief');
-      const client = await connected(format, { maxServerPingDelay: 500 }, network.url);
+      const client = await connected(format, { maxServerPingDelay: 1_000 }, network.url);
       const room = await subscribed(format, client, channel);
       const other = await connected(format);
       network.freeze();

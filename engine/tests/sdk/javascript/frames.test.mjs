@@ -49,7 +49,7 @@ describe('frames', sideBySide, () => {
       { id: 8, presence_stats: { channel } },
     );
     const [connect, , publish, history, before, rpc, unsubscribe, after] = await client.replies(1, 2, 3, 4, 5, 6, 7, 8);
-    assert.equal(connect.connect.ping, 1);
+    assert.equal(connect.connect.ping, 2);
     assert.equal(connect.connect.pong, true);
     assert.ok(publish.publish && unsubscribe.unsubscribe);
     assert.deepEqual(history.history.publications.map(({ data }) => data), [{ n: 1 }]);

@@ -1,0 +1,124 @@
+//! Keys from a JWKS endpoint, fetched from a server that really runs.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{StatusCode, header},
+    response::{IntoResponse, Redirect},
+    routing::get,
+};
+use holdfast::{
+    http_client::HttpClient,
+    token::jwks::{DOCUMENT_BYTES_MAX, Endpoint, FetchError, Schedule, fetch},
+};
+use tokio::net::TcpListener;
+
+const DOCUMENT: &str = r#"{"keys":[
+    {"kty":"EC","crv":"P-256","kid":"a","use":"sig","alg":"ES256",
+     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+    {"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    {"kty":"oct","kid":"c","k":"AAAA"}
+]}"#;
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// Longer than the limit, of a length that is not announced.
+async fn endless() -> impl IntoResponse {
+    let chunks =
+        (0..=DOCUMENT_BYTES_MAX / 4096).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b' '; 4096])));
+    Body::from_stream(futures_util::stream::iter(chunks))
+}
+
+async fn fetch_all(address: SocketAddr, path: &str) -> Result<usize, FetchError> {
+    let endpoint: Endpoint = format!("http://{address}{path}").parse().expect("an address");
+    fetch(&HttpClient::new(), &endpoint).await.map(|keys| keys.len())
+}
+
+#[tokio::test]
+async fn the_usable_keys_of_a_document_are_fetched() {
+    let content_type = [(header::CONTENT_TYPE, "application/jwk-set+json")];
+    let address = serve(Router::new().route("/jwks", get(|| async move { (content_type, DOCUMENT) }))).await;
+    assert_eq!(fetch_all(address, "/jwks").await.expect("keys"), 2);
+    assert_eq!(fetch_all(address, "/jwks?tenant=1").await.expect("keys"), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_key_set_is_refused_with_a_reason() {
+    let router = Router::new()
+        .route("/gone", get(|| async { StatusCode::GONE }))
+        .route("/moved", get(|| async { Redirect::temporary("https://elsewhere.test/jwks") }))
+        .route("/html", get(|| async { "<html>" }))
+        .route("/none", get(|| async { r#"{"keys":[]}"# }))
+        .route("/endless", get(endless));
+    let address = serve(router).await;
+    for (path, part) in [
+        ("/gone", "answers 410 Gone"),
+        ("/moved", "answers 307 Temporary Redirect, to https://elsewhere.test/jwks"),
+        ("/html", "does not answer with a JSON Web Key Set"),
+        ("/none", "no key that could be used"),
+        ("/endless", "more than 1048576 bytes"),
+    ] {
+        let error = fetch_all(address, path).await.expect_err("no keys").to_string();
+        assert!(error.contains(part) && error.starts_with("http://127.0.0.1"), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_says_why() {
+    let closed =
+        TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("it is bound");
+    let error = fetch_all(closed, "/").await.expect_err("nobody listens").to_string();
+    assert!(error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_speaks_no_tls_is_no_https_endpoint() {
+    let address = serve(Router::new().route("/jwks", get(|| async { DOCUMENT }))).await;
+    let endpoint: Endpoint = format!("https://{address}/jwks").parse().expect("an address");
+    let error = fetch(&HttpClient::new(), &endpoint).await.expect_err("no TLS");
+    assert!(matches!(error, FetchError::Http { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_does_not_answer_is_given_up() {
+    let slow = get(|| async {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        DOCUMENT
+    });
+    let address = serve(Router::new().route("/jwks", slow)).await;
+    let error = fetch_all(address, "/jwks").await.expect_err("too slow").to_string();
+    assert!(error.contains("no whole answer within 5000 ms"), "{error}");
+}
+
+#[test]
+fn an_endpoint_is_a_plain_address() {
+    for good in ["http://127.0.0.1:8080/jwks", "https://id.test/.well-known/jwks.json?a=b"] {
+        assert_eq!(good.parse::<Endpoint>().expect("an address").to_string(), good);
+    }
+    for bad in
+        ["", "/jwks", "id.test", "ftp://id.test/", "https://user:secret@id.test/", "https://{{tenant}}.test/"]
+    {
+        assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_asked_every_hour_and_for_unknown_keys_at_most_every_ten_seconds() {
+    let mut schedule = Schedule::default();
+    assert!(schedule.is_due(0) && schedule.may_fetch(0));
+    schedule.began(1_000);
+    schedule.ended(true);
+    assert!(!schedule.is_due(10_999) && !schedule.may_fetch(10_999));
+    assert!(!schedule.is_due(11_000) && schedule.may_fetch(11_000));
+    assert!(!schedule.is_due(3_600_999) && schedule.is_due(3_601_000));
+    schedule.began(20_000);
+    schedule.ended(false);
+    assert!(!schedule.is_due(29_999) && schedule.is_due(30_000));
+}
