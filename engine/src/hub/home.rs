@@ -240,8 +240,7 @@ impl Homes {
     }
 
     fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } =
-            publish;
+        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } = publish;
         if let Some(position) = self.seen(&channel, &idempotency_key, now) {
             if let Some(to) = answer_to {
                 answer(to, Ok(Answer::Published(position)), posts);

@@ -43,14 +43,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A home's message for clients of this core.
-    pub(super) fn from_home(&mut self, message: FromHome) {
+    pub(super) fn for_clients(&mut self, message: FromHome) {
         match message {
             FromHome::Deliver(delivery) => {
                 self.delivered_bytes += delivery.frames.len();
                 self.locals.deliver(Arc::clone(&delivery));
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
-            FromHome::Answered { client, command, outcome } => self.answered(client, command, outcome),
+            FromHome::Answered { client, command, outcome } => self.answered(client, command, &outcome),
         }
     }
 

@@ -262,7 +262,7 @@ impl<K: Kernel> Shard<K> {
             match message {
                 Message::Broadcast(frames) => self.hub.relay(&frames),
                 Message::ToHome(message) => self.at_home(message),
-                Message::FromHome(message) => self.from_home(message),
+                Message::FromHome(message) => self.for_clients(message),
                 Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
             }

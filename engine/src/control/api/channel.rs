@@ -5,11 +5,7 @@
 //!
 //! A name means here what it means to a token: patterns bind clients alone.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Payload};
@@ -135,7 +131,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
     else {
         unreachable!("a home answers what it is asked")
     };
-    let publications = publications.iter().map(|stored| publication(stored)).collect();
+    let publications = publications.iter().map(publication).collect();
     Ok(History { publications, epoch: (*position.epoch).into(), offset: position.offset })
 }
 
@@ -229,10 +225,4 @@ fn json(payload: Payload<'_>) -> Option<Box<RawValue>> {
         return None;
     }
     RawValue::from_string(payload.json_text().into_owned()).ok()
-}
-
-/// Milliseconds since 1970.
-fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

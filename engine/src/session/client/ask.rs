@@ -67,8 +67,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A home has answered a client's command.
-    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, outcome: Outcome) {
-        match &outcome {
+    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, outcome: &Outcome) {
+        match outcome {
             Err(code) => self.reply(key, command, Err(*code)),
             Ok(Answer::Published(_)) => self.reply(key, command, Ok(ReplyResult::Publish(Done::default()))),
             Ok(Answer::Presence(infos)) => {

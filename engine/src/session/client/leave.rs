@@ -45,7 +45,7 @@ impl<K: Kernel> Shard<K> {
         self.counters.add(Metric::Disconnects, 1);
         match client.link {
             Link::WebSocket(socket) => {
-                self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected)
+                self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected);
             }
         }
     }
