@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of the daemon, which need all of it")]
+#[expect(dead_code, unused_imports, reason = "shared with the tests of the daemon, which need all of it")]
 mod support;
 
 use std::{
@@ -38,7 +38,7 @@ fn the_javascript_sdk_finds_all_as_it_expects() {
     });
     workshop.judge(installed, || {
         // Not "." or a glob: how those are read differs between the versions of node.
-        let mut arguments = vec!["--test".to_owned()];
+        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
         arguments.extend(workshop.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
         ("node".into(), arguments)
     });

@@ -204,8 +204,8 @@ for (const format of formats) {
       const client = await connected(format);
       const filter = { key: 'level', cmp: 'eq', val: 'high' };
       assert.equal(await refused(format, client, channelIn('chat'), { tagsFilter: filter }), 103);
-      assert.equal(await refused(format, client, channelIn('listen'), { tagsFilter: { key: 'level', cmp: 'like' } }), 107);
-      await subscribed(format, client, channelIn('listen'), { tagsFilter: filter });
+      assert.equal(await refused(format, client, channelIn('tagged'), { tagsFilter: { key: 'level', cmp: 'like' } }), 107);
+      await subscribed(format, client, channelIn('tagged'), { tagsFilter: filter });
     });
 
     it('the server subscribes whom a connection token subscribes', async () => {

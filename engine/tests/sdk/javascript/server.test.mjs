@@ -52,16 +52,6 @@ for (const format of formats) {
       assert.deepEqual(values(all), [1, 2, 3, 4, 5, 6, 7, 8]);
     });
 
-    it('a filter and differences go together', async () => {
-      const channel = channelIn('tagged');
-      const tagsFilter = { op: 'not', nodes: [{ key: 'level', cmp: 'eq', val: 'low' }] };
-      const room = await subscribed(format, await connected(format), channel, { tagsFilter, delta: 'fossil' });
-      const state = (n) => ({ text: 'Only the number changes. '.repeat(10), n });
-      for (let n = 0; n < 12; n += 1) await publish(format, channel, state(n), { tags: { level: n % 3 === 0 ? 'low' : 'high' } });
-      await eventually('all have come', () => room.publications.length >= 8);
-      assert.deepEqual(values(room).map(({ n }) => n), [1, 2, 4, 5, 7, 8, 10, 11]);
-    });
-
     it('an idempotency key is published once', async () => {
       const channel = channelIn('chat');
       const room = await subscribed(format, await connected(format), channel);
