@@ -164,15 +164,7 @@ impl<K: Kernel> Shard<K> {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
         let resolved = self.rules.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
-        let granted = resolved.grant(&client.user, Extras::default());
-        let overrides = &wish.overrides;
-        let keeps = resolved.keeps_history();
-        let extras = Extras {
-            positioned: keeps && overrides.force_positioning.unwrap_or(granted.positioned),
-            recoverable: keeps && overrides.force_recovery.unwrap_or(granted.recoverable),
-            join_leave: resolved.options.join_leave
-                && overrides.force_push_join_leave.unwrap_or(granted.join_leave),
-        };
+        let extras = resolved.grant_with(&client.user, Extras::default(), &wish.overrides);
         let since = wish.since.as_ref().filter(|_| extras.recoverable);
         let recover = since.map(|(offset, epoch)| Recover {
             offset: *offset,

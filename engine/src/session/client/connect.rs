@@ -185,7 +185,7 @@ impl<K: Kernel> Shard<K> {
         let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let resolved = self.rules.channels.resolve_trusted(channel).map_err(|error| error.code())?;
         let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
-        let extras = resolved.grant(&user, asked);
+        let extras = resolved.grant_with(&user, asked, &options.overrides);
         let wanted = Wanted {
             command,
             recover: recover.filter(|_| extras.recoverable),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use holdfast_ring::Kernel;
 
-use super::Delta;
+use super::{Delta, Wishes};
 use crate::{
     hub::{
         local::LocalKey,
         message::{ClientKey, Delivery},
+        publication::Stored,
     },
     shard::Shard,
 };
@@ -30,12 +31,7 @@ impl<K: Kernel> Shard<K> {
             let Some(sub) = client.sub(channel) else { return };
             let frames = match (&delivery.publication, &mut sub.wishes) {
                 (Some(publication), Some(wishes)) => {
-                    let passes = wishes.filter.as_ref().is_none_or(|filter| {
-                        filter.matches(|tag| {
-                            publication.tags.iter().find(|(key, _)| **key == *tag).map(|(_, value)| &**value)
-                        })
-                    });
-                    if !passes {
+                    if !wishes.take(publication) {
                         // The next patch would build on a publication that it has not had.
                         if wishes.delta == Delta::TakesPatches {
                             wishes.delta = Delta::WantsWhole;
@@ -58,5 +54,14 @@ impl<K: Kernel> Shard<K> {
             };
             self.send_frame(link, frames.websocket(format).clone());
         }
+    }
+}
+
+impl Wishes {
+    /// Whether the subscriber wants a publication.
+    pub(super) fn take(&self, publication: &Stored) -> bool {
+        let value =
+            |tag: &str| publication.tags.iter().find(|(key, _)| **key == *tag).map(|(_, value)| &**value);
+        self.filter.as_ref().is_none_or(|filter| filter.matches(value))
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         publication::{Data, Info},
     },
     shard::Shard,
-    token::TokenUse,
+    token::{Overrides, TokenUse},
 };
 
 /// What one subscription is to be like.
@@ -74,6 +74,7 @@ impl<K: Kernel> Shard<K> {
             return Err(ErrorCode::LIMIT_EXCEEDED.into());
         }
         let mut wanted = Wanted { command, ..Wanted::default() };
+        let mut overrides = Overrides::default();
         let has_token = !request.token.is_empty();
         if has_token {
             let tokens = &self.rules.subscribe_tokens;
@@ -84,6 +85,7 @@ impl<K: Kernel> Shard<K> {
             wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
             wanted.chan_info = claims.options.info;
             wanted.data = claims.options.data;
+            overrides = claims.options.overrides;
         }
         resolved.may_subscribe(&client.user, has_token)?;
         let asked = Extras {
@@ -91,7 +93,7 @@ impl<K: Kernel> Shard<K> {
             recoverable: request.recoverable,
             join_leave: request.join_leave,
         };
-        wanted.extras = resolved.grant(&client.user, asked);
+        wanted.extras = resolved.grant_with(&client.user, asked, &overrides);
         if let Some(tree) = &request.tf {
             if !resolved.options.allow_tags_filter {
                 return Err(ErrorCode::PERMISSION_DENIED.into());
@@ -149,7 +151,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// The home has taken a client in.
-    pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
+    pub(crate) fn subscribed(&mut self, mut subscribed: Subscribed) {
         let key = subscribed.client;
         let now_s = self.wall_s();
         let Some(local) = self.locals.find(&subscribed.channel) else { return };
@@ -162,11 +164,11 @@ impl<K: Kernel> Shard<K> {
         else {
             return;
         };
-        if let Some(wishes) = &mut sub.wishes
-            && wishes.delta == Delta::WantsWhole
-            && subscribed.recovered.as_ref().is_some_and(|recovered| !recovered.is_empty())
-        {
-            wishes.delta = Delta::TakesPatches;
+        if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
+            if wishes.delta == Delta::WantsWhole && missed.last().is_some_and(|newest| wishes.take(newest)) {
+                wishes.delta = Delta::TakesPatches;
+            }
+            missed.retain(|publication| wishes.take(publication));
         }
         let takes = match (&sub.wishes, link, format) {
             (None, Link::WebSocket(socket), Format::Json) => Takes::Json(socket),
