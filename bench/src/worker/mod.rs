@@ -39,9 +39,6 @@ use crate::tally::Tally;
 
 /// The longest sleep: how soon a change of phase is noticed.
 const SLEEP_NS_MAX: u64 = 10_000_000;
-/// The shortest sleep: on Linux 6.18 a ring was seen to sleep through a timeout of some tens of microseconds, until the
-/// next packet seconds later. What is due sooner is waited for awake.
-const SLEEP_NS_MIN: u64 = 100_000;
 /// How often latencies are handed to the main thread.
 pub(crate) const INTERVAL_NS: u64 = 500_000_000;
 const TICK_NS: u64 = 1_000_000_000;
@@ -142,7 +139,6 @@ fn perform<P: Play>(link: &mut Link<'_>, shared: &Shared, play: &mut P) -> Resul
         let before_ns = link.now_ns;
         link.read_clock();
         let sleep_ns = due_ns.saturating_sub(link.now_ns.max(before_ns)).min(SLEEP_NS_MAX);
-        let sleep_ns = if sleep_ns < SLEEP_NS_MIN { 0 } else { sleep_ns };
         link.turn(Duration::from_nanos(sleep_ns), play)?;
         if link.now_ns >= tick_ns {
             tick_ns = link.now_ns + TICK_NS;
