@@ -28,7 +28,8 @@ demo: build ## Hold 100,000 connections on this machine, broadcast to all of the
 run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve
 
-test: setup ## Run all tests
+test: setup ## Run all tests (the SDK tests are skipped where node or python is missing)
+	@tools/setup-sdk
 	cargo test --workspace
 
 

@@ -136,6 +136,12 @@ pub struct StormArgs {
     /// How long the clients may take to come back.
     #[arg(long, value_parser = parse_duration, default_value = "60s")]
     pub duration: Duration,
+    /// Centrifuge: messages published to each channel while all are away, which each client is to recover.
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "0")]
+    pub recover: u32,
+    /// Bytes in a message.
+    #[arg(long, value_name = "BYTES", value_parser = parse_size_bytes, default_value = "128")]
+    pub size: usize,
 }
 
 /// Flags of all scenarios.
@@ -153,9 +159,19 @@ pub struct CommonArgs {
     /// What the server speaks above WebSocket.
     #[arg(long, value_name = "NAME", default_value = "raw")]
     pub protocol: Protocol,
-    /// Send text frames instead of binary ones.
+    /// Send text frames instead of binary ones. (Centrifuge frames are of the kind that their format has.)
     #[arg(long)]
     pub text: bool,
+    /// Centrifuge: the connection token (a JWT) that all connections show [default: none].
+    #[arg(long, value_name = "JWT")]
+    pub token: Option<String>,
+    /// Centrifuge: channels that the connections subscribe to, one each, in turn [default: 1]. In echo and churn every
+    /// connection has a channel of its own.
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub channels: Option<u32>,
+    /// Centrifuge: channels are named PREFIX:0, PREFIX:1, and so on.
+    #[arg(long, value_name = "PREFIX", default_value = "bench")]
+    pub channel_prefix: String,
     /// Threads that drive connections [default: one for each core].
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub threads: Option<u32>,

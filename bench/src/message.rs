@@ -24,7 +24,8 @@ pub const PUBLISHERS_MAX: u32 = 1 << 24;
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const VALUES: [u8; 256] = values();
 const NOT_A_DIGIT: u8 = 0xff;
-const MAGIC: &[u8; 2] = b"HF";
+/// How every message begins.
+pub(crate) const MAGIC: &[u8; 2] = b"HF";
 const CHECK_AT: usize = 22;
 /// Where the noise of a message starts varies over this many places. Prime, so that rounds of senders do not fit it.
 const NOISE_SHIFTS: usize = 251;

@@ -8,7 +8,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_protocol::client::Format;
+use holdfast_protocol::websocket::MessageKind;
+
 use crate::cli::{BroadcastArgs, ChurnArgs, Command, CommonArgs, EchoArgs, HoldArgs, Protocol, StormArgs};
+use crate::dialect::Dialect;
 use crate::message::{PUBLISHERS_MAX, SIZE_MIN};
 use crate::source::Sources;
 use crate::target::Target;
@@ -36,8 +40,14 @@ pub struct Plan {
     pub duration_ns: u64,
     /// Bytes in a message.
     pub size: usize,
-    /// True exactly when messages go in text frames.
-    pub text: bool,
+    /// How messages travel.
+    pub dialect: Dialect,
+    /// Shown when a session is opened; empty for none.
+    pub token: String,
+    /// Channels that connections are dealt to in turn; 1 where the dialect has none.
+    pub channels: u32,
+    /// Comes before a channel's number in its name.
+    pub channel_prefix: String,
     /// Worker threads.
     pub threads: u32,
     /// Cores to pin them to in turn; empty: not pinned.
@@ -102,7 +112,10 @@ pub enum Scenario {
         echo: bool,
     },
     /// All drop, all come back.
-    Storm,
+    Storm {
+        /// Messages that were published to each channel meanwhile, for each client to recover.
+        recover: u32,
+    },
 }
 
 impl Scenario {
@@ -113,7 +126,7 @@ impl Scenario {
             Self::Echo { .. } => "echo",
             Self::Broadcast { .. } => "broadcast",
             Self::Churn { .. } => "churn",
-            Self::Storm => "storm",
+            Self::Storm { .. } => "storm",
         }
     }
 }
@@ -131,9 +144,7 @@ impl Plan {
             Command::Echo(args) => Self::echo(args),
             Command::Broadcast(args) => Self::broadcast(args),
             Command::Churn(args) => Self::churn(args),
-            Command::Storm(StormArgs { common, duration }) => {
-                Self::common(common, Scenario::Storm, duration, SIZE_MIN)
-            }
+            Command::Storm(args) => Self::storm(args),
         }
     }
 
@@ -155,7 +166,8 @@ impl Plan {
                 "--publishers is {publishers}: it is from 1 to --connections ({connections})"
             ));
         }
-        if u64::from(publishers) * u64::from(connections) > STREAMS_MAX {
+        let channels = args.common.channels.unwrap_or(1).max(1);
+        if u64::from(publishers.div_ceil(channels)) * u64::from(connections) > STREAMS_MAX {
             return Err(format!(
                 "{publishers} publishers to {connections} connections are too many streams to check \
                  (at most {STREAMS_MAX}): use fewer --publishers"
@@ -167,6 +179,11 @@ impl Plan {
         if sender_excluded && connections < 2 {
             return Err(
                 "with --sender-excluded, --connections is at least 2: nobody would receive".to_owned()
+            );
+        }
+        if sender_excluded && args.common.protocol != Protocol::Raw {
+            return Err(
+                "--sender-excluded is for --protocol raw: a Centrifuge channel has no such thing".to_owned()
             );
         }
         let scenario = Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded };
@@ -181,13 +198,15 @@ impl Plan {
         Self::common(args.common, scenario, args.duration, args.size)
     }
 
-    fn common(args: CommonArgs, scenario: Scenario, duration: Duration, size: usize) -> Result<Self, String> {
-        if args.protocol != Protocol::Raw {
-            return Err(
-                "--protocol knows only raw in this version: the Centrifuge protocols are not yet in it"
-                    .into(),
-            );
+    fn storm(args: StormArgs) -> Result<Self, String> {
+        let StormArgs { common, duration, recover, size } = args;
+        if recover > 0 && common.protocol == Protocol::Raw {
+            return Err("--recover needs a --protocol that has channels with a history".to_owned());
         }
+        Self::common(common, Scenario::Storm { recover }, duration, size)
+    }
+
+    fn common(args: CommonArgs, scenario: Scenario, duration: Duration, size: usize) -> Result<Self, String> {
         if args.connections == 0 || args.connections > PUBLISHERS_MAX {
             return Err(format!("--connections is {}: it is from 1 to {PUBLISHERS_MAX}", args.connections));
         }
@@ -203,6 +222,8 @@ impl Plan {
         if duration.is_zero() {
             return Err("--duration is above zero".to_owned());
         }
+        let channels = channels(&args, &scenario)?;
+        let dialect = dialect(&args);
         let cores = args.cores.as_deref().map_or_else(|| Ok(Vec::new()), parse_cores)?;
         let threads = args.threads.unwrap_or_else(|| default_threads(&cores));
         if threads == 0 || threads > THREADS_MAX {
@@ -218,7 +239,10 @@ impl Plan {
             ramp_per_s: args.ramp,
             duration_ns: nanos(duration),
             size,
-            text: args.text,
+            dialect,
+            token: args.token.unwrap_or_default(),
+            channels,
+            channel_prefix: args.channel_prefix,
             // A thread without a connection would only cost.
             threads: threads.min(args.connections),
             cores,
@@ -234,6 +258,48 @@ impl Plan {
     /// How many of `total` things fall to thread `thread` when they are dealt in turn.
     pub fn share(&self, total: u32, thread: u32) -> u32 {
         total / self.threads + u32::from(thread < total % self.threads)
+    }
+
+    /// How many voices a broadcast has: one publisher in one channel each, so that every publisher has one and every
+    /// channel is spoken to. Without channels they are the publishers.
+    pub fn voices(&self) -> u32 {
+        match self.scenario {
+            Scenario::Broadcast { publishers, .. } => publishers.max(self.channels),
+            _ => 0,
+        }
+    }
+
+    /// The channel of the connection with this number among all.
+    pub fn channel(&self, id: u32) -> u32 {
+        id % self.channels
+    }
+}
+
+fn dialect(args: &CommonArgs) -> Dialect {
+    match args.protocol {
+        Protocol::Raw => Dialect::Raw(if args.text { MessageKind::Text } else { MessageKind::Binary }),
+        Protocol::CentrifugeJson => Dialect::Centrifuge(Format::Json),
+        Protocol::CentrifugeProtobuf => Dialect::Centrifuge(Format::Protobuf),
+    }
+}
+
+fn channels(args: &CommonArgs, scenario: &Scenario) -> Result<u32, String> {
+    let is_raw = args.protocol == Protocol::Raw;
+    if is_raw && (args.channels.is_some() || args.token.is_some()) {
+        return Err("--channels and --token need a --protocol that has channels".to_owned());
+    }
+    let connections = args.connections;
+    let has_one_each = matches!(scenario, Scenario::Echo { .. } | Scenario::Churn { .. });
+    match args.channels {
+        None if has_one_each && !is_raw => Ok(connections),
+        None => Ok(1),
+        Some(_) if has_one_each => {
+            Err("--channels is not for echo and churn: every connection has a channel of its own".to_owned())
+        }
+        Some(channels) if channels == 0 || channels > connections => {
+            Err(format!("--channels is {channels}: it is from 1 to --connections ({connections})"))
+        }
+        Some(channels) => Ok(channels),
     }
 }
 
@@ -304,12 +370,25 @@ mod tests {
             ("broadcast -n 10 --burst 0", "--burst is 0"),
             ("churn -n 10 --total 0", "--total is at least 1"),
             ("hold -n 10 --duration 0s", "--duration is above zero"),
-            ("hold -n 10 --protocol centrifuge-json", "not yet in"),
+            ("hold -n 10 --channels 2", "need a --protocol that has channels"),
+            ("storm -n 10 --recover 2", "--recover needs a --protocol"),
+            ("hold -n 10 --protocol centrifuge-json --channels 11", "--channels is 11"),
+            ("echo -n 10 --protocol centrifuge-json --channels 2", "a channel of its own"),
+            ("broadcast -n 10 --protocol centrifuge-json --sender-excluded", "is for --protocol raw"),
             ("hold -n 10 --source ::1", "different families"),
         ] {
             let refusal = plan(&format!("{line} --target ws://127.0.0.1:1/")).expect_err(line);
             assert!(refusal.contains(reason), "{line}: {refusal}");
         }
+    }
+
+    #[test]
+    fn connections_take_channels_in_turn_and_have_their_own_to_talk_to_themselves() {
+        let line = "--protocol centrifuge-protobuf --target ws://127.0.0.1:1/ -n 10";
+        let hold = plan(&format!("hold {line} --channels 4")).expect("a good line");
+        assert_eq!((hold.channel(3), hold.channel(4)), (3, 0));
+        assert_eq!(plan(&format!("echo {line}")).expect("a good line").channels, 10);
+        assert_eq!(plan(&format!("broadcast {line}")).expect("a good line").channels, 1);
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use hdrhistogram::Histogram;
+use holdfast_protocol::client::Format;
 
 use crate::clock::Clock;
+use crate::dialect::Dialect;
 use crate::latency::{Percentiles, histogram};
 use crate::observer::{Observer, Totals};
 use crate::plan::{Plan, Scenario};
@@ -133,7 +135,7 @@ fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option
         // What a visit may take at most, after the last one has begun.
         Scenario::Churn { .. } => 3 * plan.connect_timeout_ns + plan.drain_timeout_ns,
         // The duration is the patience.
-        Scenario::Storm => nanos(std::time::Duration::from_secs(1)),
+        Scenario::Storm { .. } => nanos(std::time::Duration::from_secs(1)),
         _ => plan.drain_timeout_ns,
     };
     shared.run(start_ns, end_ns);
@@ -168,7 +170,7 @@ fn show_ramp(totals: &Totals, _: u64) -> (u64, String) {
 
 fn show_run(plan: &Plan, totals: &Totals) -> String {
     match plan.scenario {
-        Scenario::Hold | Scenario::Storm => format!("{} open", show_count(totals.open)),
+        Scenario::Hold | Scenario::Storm { .. } => format!("{} open", show_count(totals.open)),
         Scenario::Churn { .. } => format!("{} visits", show_count(totals.established)),
         Scenario::Echo { .. } | Scenario::Broadcast { .. } => {
             format!("{} sent, {} received", show_count(totals.sent), show_count(totals.received))
@@ -197,14 +199,16 @@ fn outcome(
         unclean: connects.unclean,
         pings_answered: connects.pings,
         rate_per_s: match plan.scenario {
-            Scenario::Storm => per_s(tally.returns.len(), connects.last_ns.saturating_sub(begin.at_ns)),
+            Scenario::Storm { .. } => {
+                per_s(tally.returns.len(), connects.last_ns.saturating_sub(begin.at_ns))
+            }
             _ => per_s(connects.established, connects.last_ns.saturating_sub(connects.first_ns.unwrap_or(0))),
         },
         latency_us: Percentiles::of(&tally.handshakes),
     };
     let in_measured_part = match plan.scenario {
         Scenario::Churn { .. } => connects.established,
-        Scenario::Storm => tally.returns.len(),
+        Scenario::Storm { .. } => tally.returns.len(),
         _ => 0,
     };
     let server = usages(before, begin, end).map(|[before, begin, after]| {
@@ -235,7 +239,7 @@ fn outcome(
         target: plan.target.url.clone(),
         connections: plan.connections,
         size: has_messages(plan).then_some(plan.size),
-        load: load(plan),
+        load: load(plan) + &protocol(plan),
         measured_s: (measured_s * 1e3).round() / 1e3,
         messages: tally.messages,
         deliveries: received,
@@ -285,7 +289,8 @@ fn has_messages(plan: &Plan) -> bool {
     match plan.scenario {
         Scenario::Echo { .. } | Scenario::Broadcast { .. } => true,
         Scenario::Churn { echo, .. } => echo,
-        Scenario::Hold | Scenario::Storm => false,
+        Scenario::Storm { recover } => recover > 0,
+        Scenario::Hold => false,
     }
 }
 
@@ -297,7 +302,9 @@ fn measured_ns(plan: &Plan, tally: &Tally, begin: Look, end: Look) -> u64 {
     let end_ns = match plan.scenario {
         Scenario::Hold => planned_end_ns,
         Scenario::Echo { .. } | Scenario::Broadcast { .. } => planned_end_ns.max(last_message_ns),
-        Scenario::Churn { total: Some(_), .. } | Scenario::Storm => last_connect_ns.max(last_message_ns),
+        Scenario::Churn { total: Some(_), .. } | Scenario::Storm { .. } => {
+            last_connect_ns.max(last_message_ns)
+        }
         Scenario::Churn { .. } => planned_end_ns.max(last_connect_ns).max(last_message_ns),
     };
     end_ns.saturating_sub(begin.at_ns)
@@ -346,6 +353,20 @@ fn load(plan: &Plan) -> String {
             let echo = if echo { ", an echo each" } else { "" };
             format!("{} arrivals{echo}, at most {connections} at a time", show_rate(rate_per_s))
         }
-        Scenario::Storm => format!("{connections} connections drop and come back at once"),
+        Scenario::Storm { recover: 0 } => format!("{connections} connections drop and come back at once"),
+        Scenario::Storm { recover } => format!(
+            "{connections} connections drop, come back at once, and recover {recover} messages of {} bytes each",
+            plan.size
+        ),
     }
+}
+
+fn protocol(plan: &Plan) -> String {
+    let format = match plan.dialect {
+        Dialect::Raw(_) => return String::new(),
+        Dialect::Centrifuge(Format::Json) => "JSON",
+        Dialect::Centrifuge(Format::Protobuf) => "Protobuf",
+    };
+    let of = if plan.channels == 1 { "channel" } else { "channels" };
+    format!("; Centrifuge in {format}, {} {of}", show_count(u64::from(plan.channels)))
 }

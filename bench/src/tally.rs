@@ -31,6 +31,8 @@ pub struct Messages {
     pub corrupt: u64,
     /// Were due, and not sent because the connection took no more bytes: the server does not read.
     pub withheld: u64,
+    /// Were refused: the server answered the publication with an error.
+    pub refused: u64,
     /// Are not ours: others talk on the same server.
     pub foreign: u64,
 }
@@ -40,7 +42,7 @@ pub struct Messages {
 pub struct Connects {
     /// Begun.
     pub attempted: u64,
-    /// Finished their handshake.
+    /// Finished their handshake (Centrifuge: and are subscribed).
     pub established: u64,
     /// Did not.
     pub failed: u64,
@@ -104,6 +106,7 @@ impl Tally {
         mine.reordered += its.reordered;
         mine.corrupt += its.corrupt;
         mine.withheld += its.withheld;
+        mine.refused += its.refused;
         mine.foreign += its.foreign;
         let (mine, its) = (&mut self.connects, other.connects);
         mine.attempted += its.attempted;

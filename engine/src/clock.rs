@@ -5,7 +5,7 @@
 //!
 //! Everything else is told what time it is.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The length of a tick: how exactly timeouts are kept.
 pub(crate) const TICK_MS: u64 = 50;
@@ -26,13 +26,21 @@ impl Tick {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     began: Instant,
+    began_wall: Duration,
 }
 
 impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub(crate) fn start() -> Self {
-        Self { began: Instant::now() }
+        let began_wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { began: Instant::now(), began_wall }
+    }
+
+    /// When it began, since 1970.
+    #[must_use]
+    pub(crate) fn began_wall(&self) -> Duration {
+        self.began_wall
     }
 
     /// How long ago it began.

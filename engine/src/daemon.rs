@@ -31,7 +31,8 @@ use crate::{
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let plan = Plan::new(config, descriptors_max());
-    let (shards, bells, listen) = start_shards(config, plan)?;
+    let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
+    let (shards, bells, listen) = start_shards(config, plan, &node)?;
     let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
@@ -40,7 +41,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared)) {
+    let control = match control::start(config, Arc::clone(&shared), node, listen) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -70,6 +71,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 fn start_shards(
     config: &Config,
     plan: Plan,
+    node: &Arc<str>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = settings(config, plan);
     let cpus = config.cores.shards();
@@ -84,6 +86,8 @@ fn start_shards(
             listen_backlog: config.engine.listen_backlog,
             uring: plan.uring(config),
             settings: settings.clone(),
+            config: config.clone(),
+            node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();
         shards.push(shard::spawn(seed, ready)?);
@@ -110,6 +114,9 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         },
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
+        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
+            / config.cores.len(),
+        idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,
             ..HeadLimits::default()

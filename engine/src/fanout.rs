@@ -3,15 +3,33 @@
 //! In:  the hub's joined frames; other cores' frames out of the mailbox.
 //! Out: one piece on every member's queue; one message a core.
 //!
+//! A channel's turn is one piece too, for each wire format.
+//!
 //! The bytes are shared, never copied for a receiver.
 
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::client::Format;
 use holdfast_ring::Kernel;
 
-use crate::{metrics::Metric, peers::Message, shard::Shard};
+use crate::{
+    hub::{
+        local::{LocalKey, Takes},
+        message::Delivery,
+    },
+    metrics::Metric,
+    peers::Message,
+    shard::Shard,
+};
 
 impl<K: Kernel> Shard<K> {
     /// Ends a turn's publishing.
     pub(crate) fn fan_out(&mut self) {
+        for channel in self.locals.take_touched() {
+            self.fan_out_channel(channel);
+        }
+        self.delivered_bytes = 0;
         if let Some(frames) = self.hub.take_local() {
             let mut place = 0;
             // From the back: a member that is dropped for being slow gives its place to one that has been served.
@@ -34,4 +52,41 @@ impl<K: Kernel> Shard<K> {
             }
         }
     }
+
+    /// Hands a channel's turn out to its subscribers on this core.
+    pub(crate) fn fan_out_channel(&mut self, channel: LocalKey) {
+        let Some(turn) = self.locals.take_turn(channel) else { return };
+        let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
+        self.counters.add(Metric::MessagesOut, messages);
+        self.is_fanning_out = true;
+        let (mut json, mut protobuf) = (None, None);
+        for subscriber in &turn.subscribers {
+            let (socket, format, joined) = match subscriber.takes {
+                Takes::Json(socket) => (socket, Format::Json, &mut json),
+                Takes::Protobuf(socket) => (socket, Format::Protobuf, &mut protobuf),
+                Takes::Special => {
+                    self.deliver_special(subscriber.client, channel, &turn.deliveries);
+                    continue;
+                }
+            };
+            let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, format)).clone();
+            self.send(socket, bytes);
+        }
+        self.is_fanning_out = false;
+        self.locals.put_back(turn);
+        for (socket, queued_bytes) in std::mem::take(&mut self.long_queues) {
+            self.long_queue(socket, queued_bytes);
+        }
+    }
+}
+
+/// One frame after the other.
+fn join(deliveries: &[Arc<Delivery>], format: Format) -> Bytes {
+    if let [only] = deliveries {
+        return only.frames.websocket(format).clone();
+    }
+    let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
+    let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
+    frames.for_each(|frame| joined.extend_from_slice(frame));
+    joined.freeze()
 }

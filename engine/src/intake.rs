@@ -7,6 +7,7 @@
 
 use bytes::BytesMut;
 use holdfast_protocol::{
+    client::Format,
     http::{Refusal, RequestHead},
     websocket::handshake_server,
 };
@@ -15,6 +16,7 @@ use holdfast_ring::{Errno, Kernel, Socket};
 use crate::{
     conn::{Conn, Phase, Session},
     metrics::{CloseReason, Metric, RefusalReason},
+    session::client::Link,
     shard::Shard,
 };
 
@@ -79,6 +81,7 @@ impl<K: Kernel> Shard<K> {
         let session = match head.path {
             "/echo" => Session::Echo,
             "/broadcast" => Session::Broadcast { place: self.hub.next_place() },
+            "/connection/websocket" => return self.answer_client(socket, head),
             _ => return Err(Refusal::NotFound),
         };
         let upgrade = handshake_server::upgrade(head, &[])?;
@@ -93,6 +96,32 @@ impl<K: Kernel> Shard<K> {
         }
         self.sessions += 1;
         self.begin_heartbeat(socket);
+        Ok(())
+    }
+
+    /// Answers a request for the Centrifuge client protocol over WebSocket.
+    fn answer_client(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        const JSON: &str = "centrifuge-json";
+        const PROTOBUF: &str = "centrifuge-protobuf";
+        let upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
+        let asks_for_protobuf = |query: &str| {
+            query.split('&').any(|pair| matches!(pair, "cf_protocol=protobuf" | "format=protobuf"))
+        };
+        let format = match upgrade.subprotocol() {
+            Some(PROTOBUF) => Format::Protobuf,
+            None if head.query.is_some_and(asks_for_protobuf) => Format::Protobuf,
+            _ => Format::Json,
+        };
+        self.sockets.send(socket, upgrade.response());
+        self.counters.add(Metric::Handshakes, 1);
+        let session = self.open_client(Link::WebSocket(socket), format);
+        if let Some(conn) = self.conns.get(socket) {
+            conn.phase = Phase::Open;
+            conn.session = session;
+        }
+        self.sessions += 1;
+        // Its connect is part of the handshake: the same time, counted anew.
+        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
         Ok(())
     }
 

@@ -23,6 +23,8 @@ mod hub;
 mod intake;
 mod metrics;
 mod peers;
+mod rules;
 mod session;
 mod shard;
+mod users;
 mod wheel;

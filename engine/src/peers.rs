@@ -9,6 +9,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +20,12 @@ use std::{
 use holdfast_ring::{Doorbell, Mailbox};
 
 use crate::{
-    hub::Frames,
+    hub::{
+        broadcast::Frames,
+        message::{FromHome, ToHome},
+    },
     metrics::{Metric, Published},
+    shard::ApiCall,
 };
 
 /// What one thread says to a shard.
@@ -28,6 +33,12 @@ use crate::{
 pub(crate) enum Message {
     /// Messages of `/broadcast`, published on another core.
     Broadcast(Frames),
+    /// For a channel whose home the receiver is.
+    ToHome(ToHome),
+    /// For clients of the receiver.
+    FromHome(FromHome),
+    /// A call of the server API that is not for one channel.
+    Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.
     Stop {
         /// How long that may take.
@@ -41,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
+    /// Decides which core is the home of a channel; random, so that nobody can choose names for one core.
+    channel_hash: RandomState,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
 }
@@ -50,8 +63,15 @@ impl Shared {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
         }
+    }
+
+    /// The shard that is a channel's home.
+    pub(crate) fn home_of(&self, channel: &str) -> usize {
+        let hash = self.channel_hash.hash_one(channel);
+        usize::try_from(hash % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
     /// Tells all shards to stop. They are gone soon after `within`.
@@ -89,6 +109,11 @@ impl Peers {
         self.outboxes.len()
     }
 
+    /// The shard that is a channel's home.
+    pub(crate) fn home_of(&self, channel: &str) -> usize {
+        self.shared.home_of(channel)
+    }
+
     pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {
         &self.shared.mailboxes[own]
     }
@@ -115,6 +140,12 @@ impl Peers {
                 self.outbox_messages += 1;
             }
         }
+    }
+
+    /// Leaves a message for one other shard.
+    pub(crate) fn post(&mut self, shard: usize, message: Message) {
+        self.outboxes[shard].push_back(message);
+        self.outbox_messages += 1;
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.

@@ -76,7 +76,7 @@ pub struct Report {
 pub struct Connect {
     /// Begun.
     pub attempted: u64,
-    /// Finished their handshake.
+    /// Finished their handshake (Centrifuge: and are subscribed).
     pub established: u64,
     /// Did not.
     pub failed: u64,
@@ -170,6 +170,7 @@ impl Report {
                 "message could not be sent: the server did not read",
                 "messages could not be sent: the server did not read",
             ),
+            (messages.refused, "message was refused", "messages were refused"),
             (connect.failed, "connection could not be made", "connections could not be made"),
             (connect.lost_later, "connection was lost", "connections were lost"),
             (connect.unclean, "close frame was not answered", "close frames were not answered"),
@@ -233,12 +234,13 @@ mod tests {
     #[test]
     fn every_kind_of_fault_fails_the_run_and_is_named() {
         type Fault = fn(&mut Report);
-        let faults: [(Fault, &str); 8] = [
+        let faults: [(Fault, &str); 9] = [
             (|r| r.messages.lost = 1, "1 message was lost"),
             (|r| r.messages.repeated = 2, "2 messages came twice"),
             (|r| r.messages.reordered = 1, "out of order"),
             (|r| r.messages.corrupt = 1, "corrupt"),
             (|r| r.messages.withheld = 1, "did not read"),
+            (|r| r.messages.refused = 1, "1 message was refused"),
             (|r| r.connect.failed = 1, "could not be made"),
             (|r| r.connect.lost_later = 1234, "1,234 connections were lost"),
             (|r| r.connect.unclean = 1, "not answered"),

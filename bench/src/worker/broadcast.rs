@@ -4,7 +4,11 @@
 //! Out: messages, and for each connection the check that every publisher's messages came, once and in order; for each
 //! message how long it took to its receivers.
 //!
-//! A connection keeps four bytes for each publisher. A connection that is lost counts as lost, and what it would have
+//! What one publisher says in one channel is a voice, with sequence numbers of its own; messages name their voice. Voice
+//! `v` speaks in channel `v % channels`, and voices are dealt to publishers in turn. Without channels, all are in one, and
+//! voice and publisher are the same.
+//!
+//! A connection keeps four bytes for each voice that it hears. A connection that is lost counts as lost, and what it would have
 //! received does not: the server told it that it is over. What it had skipped before counts.
 
 use std::sync::atomic::Ordering;
@@ -27,13 +31,18 @@ const LOOK_NS: u64 = 20_000_000;
 pub(super) struct Broadcast<'r> {
     shared: &'r Shared,
     ramp: Ramp,
-    publishers: u32,
+    channels: u32,
+    voices: u32,
+    /// Threads that have publishers.
+    speakers: u32,
     burst: u32,
     rate_per_s: f64,
     sender_excluded: bool,
     schedule: Option<Schedule>,
-    /// This worker's publishers and how many messages each has sent.
-    mine: Vec<(Option<Socket>, u32)>,
+    /// This worker's publishers.
+    mouths: Vec<Option<Socket>>,
+    /// How many messages each of their voices has sent.
+    sent: Vec<u32>,
     is_open: Vec<bool>,
     sequences: Sequences,
     window: Window,
@@ -55,17 +64,23 @@ impl<'r> Broadcast<'r> {
             unreachable!("the worker chooses by the scenario")
         };
         let members = plan.share(plan.connections, thread) as usize;
+        let voices = plan.voices();
+        let speakers = plan.threads.min(publishers);
+        let mine = if thread < speakers { (voices - thread).div_ceil(speakers) } else { 0 };
         Self {
             shared,
             ramp: Ramp::new(plan, thread),
-            publishers,
+            channels: plan.channels,
+            voices,
+            speakers,
             burst,
             rate_per_s,
             sender_excluded,
             schedule: None,
-            mine: vec![(None, 0); plan.share(publishers, thread) as usize],
+            mouths: vec![None; plan.share(publishers, thread) as usize],
+            sent: vec![0; mine as usize],
             is_open: vec![false; members],
-            sequences: Sequences::new(members * publishers as usize),
+            sequences: Sequences::new(members * voices.div_ceil(plan.channels) as usize),
             window: Window::new(Vec::new()),
             stage: Stage::Waiting,
             look_ns: 0,
@@ -74,13 +89,12 @@ impl<'r> Broadcast<'r> {
 
     fn begin(&mut self, link: &Link<'_>, start_ns: u64, end_ns: u64) {
         let bursts_per_s = self.rate_per_s / f64::from(self.burst);
-        let threads = link.plan.threads;
-        self.schedule = Some(Schedule::new(start_ns, bursts_per_s, self.publishers, link.thread, threads));
-        let open = self.is_open.iter().filter(|is_open| **is_open).count();
-        let is_mine = |publisher: u32| publisher % threads == link.thread;
-        let receivers =
-            |publisher| open - usize::from(self.sender_excluded && is_mine(publisher) && open > 0);
-        self.window = Window::new((0..self.publishers).map(receivers).collect());
+        self.schedule = (link.thread < self.speakers)
+            .then(|| Schedule::new(start_ns, bursts_per_s, self.voices, link.thread, self.speakers));
+        // Where a message has one receiver, its latency says it all.
+        if self.channels < link.plan.connections || self.channels == 1 {
+            self.window = Window::new(self.receivers(link));
+        }
         self.stage = Stage::Publishing { end_ns };
     }
 
@@ -88,10 +102,12 @@ impl<'r> Broadcast<'r> {
         while let Some(due) =
             self.schedule.as_mut().and_then(|schedule| schedule.take_due(link.now_ns, end_ns))
         {
-            let (Some(socket), sequence) = self.mine[due.member as usize] else { continue };
-            let stamp = Stamp { publisher: link.id(due.member), sequence, intended_ns: due.at_ns };
-            if link.publish(socket, stamp, self.burst) {
-                self.mine[due.member as usize].1 += self.burst;
+            let spoken = due.member as usize;
+            let Some(socket) = self.mouths[spoken % self.mouths.len()] else { continue };
+            let voice = self.voice(link, due.member);
+            let stamp = Stamp { publisher: voice, sequence: self.sent[spoken], intended_ns: due.at_ns };
+            if link.publish(socket, voice % self.channels, stamp, self.burst) {
+                self.sent[spoken] += self.burst;
                 link.sent_late(due.at_ns);
             }
         }
@@ -99,15 +115,40 @@ impl<'r> Broadcast<'r> {
 
     /// Tells all workers how much this one's publishers sent.
     fn end_publishing(&mut self, link: &Link<'_>) {
-        for ((_, sent), member) in self.mine.iter().zip(0..) {
-            self.shared.published[link.id(member) as usize].store(*sent, Ordering::Relaxed);
+        for (sent, spoken) in self.sent.iter().zip(0..) {
+            self.shared.published[self.voice(link, spoken) as usize].store(*sent, Ordering::Relaxed);
         }
         self.shared.publishing.fetch_sub(1, Ordering::Release);
         self.stage = Stage::Listening;
     }
 
-    fn stream(&self, member: usize, publisher: u32) -> usize {
-        member * self.publishers as usize + publisher as usize
+    /// The number that this worker's voice has among the voices of all workers.
+    fn voice(&self, link: &Link<'_>, spoken: u32) -> u32 {
+        spoken * self.speakers + link.thread
+    }
+
+    /// For each voice, how many connections of this worker hear it.
+    fn receivers(&self, link: &Link<'_>) -> Vec<usize> {
+        let mut open = vec![0; self.channels as usize];
+        for (_, member) in self.is_open.iter().zip(0..).filter(|(is_open, _)| **is_open) {
+            open[link.plan.channel(link.id(member)) as usize] += 1;
+        }
+        let is_mine = |voice: u32| voice % link.plan.threads == link.thread;
+        let receivers = |voice| {
+            let open: usize = open[(voice % self.channels) as usize];
+            open - usize::from(self.sender_excluded && is_mine(voice) && open > 0)
+        };
+        (0..self.voices).map(receivers).collect()
+    }
+
+    /// Of the voices in a member's channel, one.
+    fn stream(&self, member: usize, voice: u32) -> usize {
+        member * self.voices.div_ceil(self.channels) as usize + (voice / self.channels) as usize
+    }
+
+    /// The voices that are heard in a channel.
+    fn voices_in(&self, channel: u32) -> impl Iterator<Item = u32> + use<> {
+        (channel..self.voices).step_by(self.channels as usize)
     }
 
     /// What open connections still lack; for each of them in turn.
@@ -115,12 +156,11 @@ impl<'r> Broadcast<'r> {
         let open = (0..self.is_open.len()).filter(|member| self.is_open[*member]);
         open.flat_map(move |member| {
             let id = link.id(u32::try_from(member).expect("members are numbered by u32"));
-            (0..self.publishers).filter(move |publisher| !(self.sender_excluded && *publisher == id)).map(
-                move |publisher| {
-                    let sent = self.shared.published[publisher as usize].load(Ordering::Relaxed);
-                    self.sequences.outstanding(self.stream(member, publisher), sent)
-                },
-            )
+            let heard = self.voices_in(link.plan.channel(id));
+            heard.filter(move |voice| !(self.sender_excluded && *voice == id)).map(move |voice| {
+                let sent = self.shared.published[voice as usize].load(Ordering::Relaxed);
+                self.sequences.outstanding(self.stream(member, voice), sent)
+            })
         })
     }
 }
@@ -156,18 +196,19 @@ impl Play for Broadcast<'_> {
 
     fn opened(&mut self, _: &mut Link<'_>, socket: Socket, member: u32) {
         self.is_open[member as usize] = true;
-        if let Some(publisher) = self.mine.get_mut(member as usize) {
-            publisher.0 = Some(socket);
+        if let Some(mouth) = self.mouths.get_mut(member as usize) {
+            *mouth = Some(socket);
         }
     }
 
     fn message(&mut self, link: &mut Link<'_>, _: Socket, member: u32, payload: &[u8]) {
         let Some(stamp) = link.read(payload) else { return };
-        if stamp.publisher >= self.publishers {
+        let voice = stamp.publisher;
+        if voice >= self.voices || voice % self.channels != link.plan.channel(link.id(member)) {
             link.tally.messages.corrupt += 1;
             return;
         }
-        let stream = self.stream(member as usize, stamp.publisher);
+        let stream = self.stream(member as usize, voice);
         match self.sequences.arrive(stream, stamp.sequence) {
             Arrival::InOrder | Arrival::AfterGap => {}
             Arrival::Late => link.tally.messages.reordered += 1,
@@ -177,7 +218,7 @@ impl Play for Broadcast<'_> {
             }
         }
         let latency_ns = link.arrived(stamp);
-        if let Some(spread) = self.window.deliver(stamp.publisher, stamp.sequence, latency_ns) {
+        if let Some(spread) = self.window.deliver(voice, stamp.sequence, latency_ns) {
             // A full queue leaves this message out of the per-message summary, and out of nothing else.
             let _ = self.shared.parcels.push(Parcel::Spread(spread));
         }
@@ -185,11 +226,11 @@ impl Play for Broadcast<'_> {
 
     fn lost(&mut self, link: &mut Link<'_>, member: u32) {
         self.is_open[member as usize] = false;
-        if let Some(publisher) = self.mine.get_mut(member as usize) {
-            publisher.0 = None;
+        if let Some(mouth) = self.mouths.get_mut(member as usize) {
+            *mouth = None;
         }
-        for publisher in 0..self.publishers {
-            link.tally.messages.lost += self.sequences.end(self.stream(member as usize, publisher));
+        for voice in self.voices_in(link.plan.channel(link.id(member))) {
+            link.tally.messages.lost += self.sequences.end(self.stream(member as usize, voice));
         }
     }
 

@@ -89,7 +89,8 @@ impl Play for Churn {
             return link.leave(socket);
         }
         let (publisher, sequence) = (link.id(member), self.visits[member as usize]);
-        link.publish(socket, Stamp { publisher, sequence, intended_ns: link.now_ns }, 1);
+        let channel = link.plan.channel(publisher);
+        link.publish(socket, channel, Stamp { publisher, sequence, intended_ns: link.now_ns }, 1);
         link.watch(socket);
     }
 

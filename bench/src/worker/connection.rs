@@ -16,6 +16,8 @@ use holdfast_ring::{Descriptor, Socket};
 ///    │                      v                             v                     │ we send a close frame
 ///    └─ descriptor free ── Gone <── the server ended TCP ── Leaving <─ answered ── Closing
 /// ```
+///
+/// With a dialect that has channels, `Joining` lies between `Handshaking` and `Open`, and fails like the former.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// There is no connection in this place.
@@ -24,6 +26,8 @@ pub(super) enum Stage {
     Connecting,
     /// The request is out, the answer is not (all) in.
     Handshaking,
+    /// The session is asked for and not all of it is answered.
+    Joining,
     /// Messages may go both ways.
     Open,
     /// Our close frame is out; the server's answer is not in.

@@ -62,7 +62,8 @@ impl Echo {
     fn send(&mut self, link: &mut Link<'_>, talker: usize, intended_ns: u64) {
         let (Some(socket), sequence) = self.talkers[talker] else { return };
         let publisher = link.id(u32::try_from(talker).expect("members are numbered by u32"));
-        if link.publish(socket, Stamp { publisher, sequence, intended_ns }, 1) {
+        let channel = link.plan.channel(publisher);
+        if link.publish(socket, channel, Stamp { publisher, sequence, intended_ns }, 1) {
             self.talkers[talker].1 += 1;
             self.under_way += 1;
         }

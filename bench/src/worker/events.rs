@@ -12,6 +12,7 @@ use holdfast_ring::{Buffer, CloseWhen, Ended, Event, Socket};
 use super::Play;
 use super::connection::Stage;
 use super::link::Link;
+use crate::dialect::Dialect;
 
 impl Link<'_> {
     pub(super) fn handle<P: Play>(&mut self, event: Event<Buffer>, play: &mut P) {
@@ -35,7 +36,7 @@ impl Link<'_> {
 
     fn received<P: Play>(&mut self, socket: Socket, bytes: &mut [u8], play: &mut P) {
         match self.connections.get(socket).map(|connection| connection.stage) {
-            Some(Stage::Open | Stage::Closing) => self.read_frames(socket, bytes, play),
+            Some(Stage::Joining | Stage::Open | Stage::Closing) => self.read_frames(socket, bytes, play),
             Some(Stage::Handshaking) => self.read_answer(socket, bytes, play),
             _ => {}
         }
@@ -51,7 +52,7 @@ impl Link<'_> {
         let subprotocol = self.dialect.subprotocol();
         match check_response(answer, &self.key(socket), subprotocol.as_slice()) {
             Ok(Some((_, head_bytes))) => {
-                self.opened(socket, play);
+                self.upgraded(socket, play);
                 let rest = &mut answer[head_bytes..];
                 if !rest.is_empty() {
                     self.read_frames(socket, rest, play);
@@ -69,7 +70,14 @@ impl Link<'_> {
         }
     }
 
-    fn opened<P: Play>(&mut self, socket: Socket, play: &mut P) {
+    fn upgraded<P: Play>(&mut self, socket: Socket, play: &mut P) {
+        match self.dialect {
+            Dialect::Raw(_) => self.opened(socket, play),
+            Dialect::Centrifuge(format) => self.join(format, socket, play),
+        }
+    }
+
+    pub(super) fn opened<P: Play>(&mut self, socket: Socket, play: &mut P) {
         self.connections.move_to(socket, Stage::Open);
         let Some(connection) = self.connections.get(socket) else { return };
         let (member, since_ns) = (connection.member, connection.since_ns);
@@ -85,13 +93,14 @@ impl Link<'_> {
             // What the last frame made of the connection may be its end.
             let Some(connection) = self.connections.get(socket) else { return };
             let (stage, member) = (connection.stage, connection.member);
-            if !matches!(stage, Stage::Open | Stage::Closing) {
+            if !matches!(stage, Stage::Joining | Stage::Open | Stage::Closing) {
                 return;
             }
             match connection.decoder.next(&decoding, &mut bytes) {
-                Ok(Some(websocket::Event::Message(message))) => {
-                    play.message(self, socket, member, &message.payload);
-                }
+                Ok(Some(websocket::Event::Message(message))) => match self.dialect {
+                    Dialect::Raw(_) => play.message(self, socket, member, &message.payload),
+                    Dialect::Centrifuge(format) => self.hear(format, socket, &message.payload, play),
+                },
                 Ok(Some(websocket::Event::Ping(payload))) => self.send_pong(socket, &payload),
                 Ok(Some(websocket::Event::Pong(_))) => {}
                 Ok(Some(websocket::Event::Close(frame))) => {
@@ -117,15 +126,15 @@ impl Link<'_> {
         );
         self.send_close(socket, close::answer(frame));
         self.abandon(socket, CloseWhen::Flushed);
-        self.lost(member, why.trim_end().to_owned(), play);
+        self.lost(stage, member, why.trim_end().to_owned(), play);
     }
 
     fn broken_by_server<P: Play>(&mut self, socket: Socket, error: FrameError, play: &mut P) {
         let Some(connection) = self.connections.get(socket) else { return };
-        let member = connection.member;
+        let (stage, member) = (connection.stage, connection.member);
         self.send_close(socket, Some((error.close_code(), "")));
         self.abandon(socket, CloseWhen::Flushed);
-        self.lost(member, format!("the server broke the protocol: {error}"), play);
+        self.lost(stage, member, format!("the server broke the protocol: {error}"), play);
     }
 
     fn ended<P: Play>(&mut self, socket: Socket, how: Ended, play: &mut P) {
@@ -145,7 +154,9 @@ impl Link<'_> {
                 self.tally.connects.failed += 1;
                 self.tally.reason(format!("during the handshake: {how}"), 1);
             }
-            Stage::Open => self.lost(member, format!("without a close frame: {how}"), play),
+            Stage::Joining | Stage::Open => {
+                self.lost(stage, member, format!("without a close frame: {how}"), play);
+            }
             Stage::Closing => {
                 self.tally.connects.unclean += 1;
                 self.tally.reason(format!("instead of answering our close frame: {how}"), 1);
@@ -154,9 +165,14 @@ impl Link<'_> {
         }
     }
 
-    fn lost<P: Play>(&mut self, member: u32, why: String, play: &mut P) {
-        self.tally.connects.lost_later += 1;
+    /// Counts a connection that ended at `stage`, and not by our wish.
+    pub(super) fn lost<P: Play>(&mut self, stage: Stage, member: u32, why: String, play: &mut P) {
         self.tally.reason(why, 1);
+        if stage == Stage::Joining {
+            self.tally.connects.failed += 1;
+            return;
+        }
+        self.tally.connects.lost_later += 1;
         play.lost(self, member);
     }
 }

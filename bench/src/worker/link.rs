@@ -7,11 +7,12 @@
 //! Pings are answered here. No message costs an allocation: frames are written into one buffer whose pieces are sent.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::websocket::handshake_client::ClientRequest;
-use holdfast_protocol::websocket::{CloseCode, DecoderConfig, MessageKind, Role, encoder};
+use holdfast_protocol::websocket::{CloseCode, DecoderConfig, Role, encoder};
 use holdfast_ring::{Buffer, CloseWhen, Event, Socket, Sockets, SocketsConfig, Uring};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -20,7 +21,7 @@ use super::Play;
 use super::connection::{Connections, Stage};
 use super::rings;
 use crate::clock::Clock;
-use crate::dialect::{Dialect, Raw};
+use crate::dialect::Dialect;
 use crate::message::{Mint, Misfit, Stamp};
 use crate::plan::{Plan, SIZE_MAX};
 use crate::tally::Tally;
@@ -50,15 +51,19 @@ pub(super) struct Link<'r> {
     pub(super) answers: HashMap<Socket, Vec<u8>>,
     /// By when which socket is to have left which stage; in order, since all are given the same time.
     deadlines: VecDeque<(u64, Socket, Stage)>,
-    pub(super) dialect: Box<dyn Dialect>,
+    pub(super) dialect: Dialect,
+    /// True exactly when the server waits for answers to its pings. As its latest session told: they are all alike.
+    pub(super) wants_pongs: bool,
     pub(super) decoding: DecoderConfig,
     mint: Mint,
     clock: Clock,
     events: Vec<Event<Buffer>>,
     /// Members whose descriptors became free in this turn.
     pub(super) vacated: Vec<u32>,
-    body: BytesMut,
+    pub(super) body: BytesMut,
     frames: BytesMut,
+    /// The name of the channel that is being spoken of.
+    channel_name: String,
     random: SmallRng,
     /// Makes this run's handshake keys its own.
     salt: u64,
@@ -72,7 +77,6 @@ impl<'r> Link<'r> {
         let rings = rings::for_share(plan, thread)?;
         let kernel = Uring::new(&rings).map_err(|error| error.to_string())?;
         let mut random = SmallRng::from_os_rng();
-        let kind = if plan.text { MessageKind::Text } else { MessageKind::Binary };
         Ok(Self {
             plan,
             thread,
@@ -84,7 +88,8 @@ impl<'r> Link<'r> {
             connections: Connections::new(rings.lanes),
             answers: HashMap::new(),
             deadlines: VecDeque::new(),
-            dialect: Box::new(Raw { kind }),
+            dialect: plan.dialect,
+            wants_pongs: false,
             decoding: DecoderConfig {
                 role: Role::Client,
                 message_bytes_max: 2 * SIZE_MAX as u64,
@@ -96,6 +101,7 @@ impl<'r> Link<'r> {
             vacated: Vec::new(),
             body: BytesMut::new(),
             frames: BytesMut::with_capacity(WRITE_BUFFER_BYTES),
+            channel_name: String::new(),
             salt: random.random(),
             random,
             begun: 0,
@@ -128,17 +134,18 @@ impl<'r> Link<'r> {
         }
     }
 
-    /// Sends `count` messages in one write. False when the connection takes no more.
-    pub(super) fn publish(&mut self, socket: Socket, first: Stamp, count: u32) -> bool {
+    /// Sends `count` messages to a channel in one write. False when the connection takes no more.
+    pub(super) fn publish(&mut self, socket: Socket, channel: u32, first: Stamp, count: u32) -> bool {
         if self.sockets.queued_bytes(socket) > QUEUED_BYTES_MAX {
             self.tally.messages.withheld += u64::from(count);
             return false;
         }
+        self.name_channel(channel);
         for sequence in first.sequence..first.sequence + count {
             self.body.clear();
-            self.dialect.publish(&self.mint, Stamp { sequence, ..first }, &mut self.body);
-            let mask = self.random.random();
-            encoder::encode_message(&mut self.frames, self.dialect.kind(), Some(mask), &self.body);
+            let stamp = Stamp { sequence, ..first };
+            self.dialect.publish(&self.mint, stamp, &self.channel_name, &mut self.body);
+            self.frame_body();
         }
         let frames = self.take_frames();
         self.sockets.send(socket, frames);
@@ -151,9 +158,18 @@ impl<'r> Link<'r> {
         self.tally.lateness.saturating_record(self.now_ns.saturating_sub(due_ns));
     }
 
-    /// Reads a payload that came; counts it when it is not one of this run's messages.
-    pub(super) fn read(&mut self, payload: &[u8]) -> Option<Stamp> {
-        let message = self.dialect.delivered(payload)?;
+    /// Sets the name of a channel in `channel_name`; nothing to do for a dialect without channels.
+    pub(super) fn name_channel(&mut self, channel: u32) -> &str {
+        if self.dialect.has_channels() {
+            self.channel_name.clear();
+            // Writing to a string does not fail.
+            let _ = write!(self.channel_name, "{}:{channel}", self.plan.channel_prefix);
+        }
+        &self.channel_name
+    }
+
+    /// Reads a message that came; counts it when it is not one of this run's.
+    pub(super) fn read(&mut self, message: &[u8]) -> Option<Stamp> {
         match self.mint.read(message) {
             Ok(stamp) => return Some(stamp),
             Err(Misfit::Corrupt) => self.tally.messages.corrupt += 1,
@@ -292,7 +308,8 @@ impl<'r> Link<'r> {
     fn check_deadlines(&mut self) {
         while let Some(&(due_ns, socket, expected)) = self.deadlines.front() {
             let stage = self.connections.get(socket).map_or(Stage::Vacant, |connection| connection.stage);
-            let is_late = stage == expected || (stage, expected) == (Stage::Connecting, Stage::Handshaking);
+            let is_on_the_way = matches!(stage, Stage::Connecting | Stage::Joining);
+            let is_late = stage == expected || expected == Stage::Handshaking && is_on_the_way;
             if is_late && due_ns > self.now_ns {
                 return;
             }
@@ -305,10 +322,13 @@ impl<'r> Link<'r> {
 
     fn expire(&mut self, socket: Socket, stage: Stage) {
         match stage {
-            Stage::Connecting | Stage::Handshaking => {
+            Stage::Connecting | Stage::Handshaking | Stage::Joining => {
                 self.tally.connects.failed += 1;
-                let what =
-                    if stage == Stage::Connecting { "TCP connection" } else { "answer to the handshake" };
+                let what = match stage {
+                    Stage::Connecting => "TCP connection",
+                    Stage::Handshaking => "answer to the handshake",
+                    _ => "answer to connect and subscribe",
+                };
                 self.tally.reason(format!("no {what} in time"), 1);
             }
             Stage::Open => {
@@ -323,6 +343,18 @@ impl<'r> Link<'r> {
             Stage::Leaving | Stage::Vacant | Stage::Gone => {}
         }
         self.abandon(socket, CloseWhen::Now);
+    }
+
+    /// Sends what is in `body` as one message.
+    pub(super) fn send_body(&mut self, socket: Socket) {
+        self.frame_body();
+        let bytes = self.take_frames();
+        self.sockets.send(socket, bytes);
+    }
+
+    fn frame_body(&mut self) {
+        let mask = self.random.random();
+        encoder::encode_message(&mut self.frames, self.dialect.kind(), Some(mask), &self.body);
     }
 
     fn take_frames(&mut self) -> Bytes {

@@ -7,6 +7,7 @@
 //! be sent, sleeps until something comes or is due, and handles all that came: under load there is no system call a
 //! message.
 
+mod absence;
 mod broadcast;
 mod churn;
 mod connection;
@@ -16,6 +17,7 @@ mod hold;
 mod link;
 mod ramp;
 pub(crate) mod rings;
+mod session;
 pub(crate) mod shared;
 mod storm;
 
@@ -23,10 +25,12 @@ use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use holdfast_protocol::client::reply::SubscribeResult;
 use holdfast_ring::Socket;
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 
 use self::link::Link;
+use self::session::Subscription;
 use self::shared::{Parcel, Phase, Shared};
 use crate::clock::Clock;
 use crate::latency::histogram;
@@ -49,6 +53,17 @@ trait Play {
 
     /// True exactly when nothing more is to be sent or expected.
     fn is_drained(&mut self, link: &mut Link<'_>, phase: Phase) -> bool;
+
+    /// What a member subscribes to, where the dialect has channels; none for one that only publishes.
+    fn subscription(&self, link: &Link<'_>, member: u32) -> Option<Subscription<'_>> {
+        Some(Subscription { channel: link.plan.channel(link.id(member)), since: None })
+    }
+
+    /// A member's subscription is answered. What it recovered comes as messages, and then it is open.
+    fn subscribed(&mut self, _: &mut Link<'_>, _: u32, _: &SubscribeResult<'_>) {}
+
+    /// A message that a member published was taken or refused, where the dialect tells.
+    fn answered(&mut self, _: &mut Link<'_>, _: u32) {}
 
     /// A handshake is done.
     fn opened(&mut self, link: &mut Link<'_>, socket: Socket, member: u32);
@@ -90,7 +105,9 @@ pub(crate) fn work(
         Scenario::Churn { rate_per_s, total, echo } => {
             perform(&mut link, shared, &mut churn::Churn::new(plan, thread, rate_per_s, total, echo))?;
         }
-        Scenario::Storm => perform(&mut link, shared, &mut storm::Storm::new(plan, thread))?,
+        Scenario::Storm { recover } => {
+            perform(&mut link, shared, &mut storm::Storm::new(plan, shared, thread, recover))?;
+        }
     }
     Ok(link.tally)
 }

@@ -30,7 +30,9 @@ pub(crate) fn raise_descriptor_limit() {
 
 /// The rings for one worker's share of the connections.
 pub(super) fn for_share(plan: &Plan, thread: u32) -> Result<UringConfig, String> {
-    let share = plan.share(plan.connections, thread);
+    // What is to be recovered is published over one connection more.
+    let publishes_apart = matches!(plan.scenario, Scenario::Storm { recover: 1.. });
+    let share = plan.share(plan.connections, thread) + u32::from(publishes_apart);
     let slots_max = u32::try_from(descriptors_max()).unwrap_or(u32::MAX).min(holdfast_ring::LANE_SLOTS_MAX);
     let lanes = share.div_ceil(slots_max.max(1)).max(1);
     if lanes as usize > LANES_MAX {
@@ -56,6 +58,7 @@ pub(super) fn for_share(plan: &Plan, thread: u32) -> Result<UringConfig, String>
 fn buffer_bytes(plan: &Plan) -> usize {
     let burst = match plan.scenario {
         Scenario::Broadcast { burst, .. } => burst as usize,
+        Scenario::Storm { recover } => recover.max(1) as usize,
         _ => 1,
     };
     let expected = (plan.size + HEADER_BYTES).saturating_mul(burst).min(BUFFER_BYTES_MAX);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 
-use crate::plan::{Plan, Scenario};
+use crate::plan::Plan;
 use crate::spread::Spread;
 use crate::tally::Live;
 
@@ -60,9 +60,9 @@ pub(crate) struct Shared {
     pub(crate) live: Box<[Live]>,
     /// To the main thread.
     pub(crate) parcels: ArrayQueue<Parcel>,
-    /// `broadcast`: how many messages each publisher sent; holds when `publishing` is zero.
+    /// `broadcast`: how many messages each voice sent; holds when `publishing` is zero.
     pub(crate) published: Box<[AtomicU32]>,
-    /// `broadcast`: workers that may still publish.
+    /// `broadcast`, `storm`: workers that may still publish.
     pub(crate) publishing: AtomicU32,
     /// True exactly when a worker gave up.
     pub(crate) has_failed: AtomicBool,
@@ -70,17 +70,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let publishers = match plan.scenario {
-            Scenario::Broadcast { publishers, .. } => publishers,
-            _ => 0,
-        };
         Self {
             phase: AtomicU8::new(RAMP),
             start_ns: AtomicU64::new(0),
             end_ns: AtomicU64::new(0),
             live: (0..plan.threads).map(|_| Live::default()).collect(),
             parcels: ArrayQueue::new(PARCELS_MAX),
-            published: (0..publishers).map(|_| AtomicU32::new(0)).collect(),
+            published: (0..plan.voices()).map(|_| AtomicU32::new(0)).collect(),
             publishing: AtomicU32::new(plan.threads),
             has_failed: AtomicBool::new(false),
         }

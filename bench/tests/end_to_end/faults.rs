@@ -95,7 +95,7 @@ fn wrong_usage_is_told_apart_from_a_failing_server() {
     let address = "127.0.0.1:9".parse().expect("an address");
     for (flags, words) in [
         ("echo -n 5 --size 5", "at least 28"),
-        ("echo -n 5 --protocol centrifuge-json", "not yet in"),
+        ("echo -n 5 --protocol centrifuge-json --channels 3", "a channel of its own"),
         ("echo -n 5 --server-pid 4294967295", "no such process"),
         ("echo -n 5 --bogus", "--bogus"),
     ] {

@@ -6,6 +6,7 @@
 //! Tokens are not verified here: `has_token` means that one was, for this user, client and channel.
 
 use super::Resolved;
+use crate::token::Overrides;
 use holdfast_protocol::client::ErrorCode;
 
 /// What a subscription can carry beside the messages: as asked for, or as granted.
@@ -84,6 +85,17 @@ impl Resolved<'_> {
             positioned: self.keeps_history() && positioned,
             recoverable: self.keeps_history() && recoverable,
             join_leave: options.join_leave && join_leave,
+        }
+    }
+
+    /// As [`Resolved::grant`], but for what a token or the application says of this one subscription.
+    pub fn grant_with(&self, user: &str, asked: Extras, overrides: &Overrides) -> Extras {
+        let granted = self.grant(user, asked);
+        Extras {
+            positioned: self.keeps_history() && overrides.force_positioning.unwrap_or(granted.positioned),
+            recoverable: self.keeps_history() && overrides.force_recovery.unwrap_or(granted.recoverable),
+            join_leave: self.options.join_leave
+                && overrides.force_push_join_leave.unwrap_or(granted.join_leave),
         }
     }
 

@@ -6,17 +6,52 @@
 //! One entry in the wheel a connection: a deadline that moves away is only written down, and the wheel's look at the
 //! old time puts it in again.
 
-use bytes::BytesMut;
-use holdfast_protocol::websocket::{CloseCode, encoder};
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::{DisconnectCode, Format},
+    websocket::{CloseCode, encoder},
+};
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
 
-use super::Phase;
+use super::{Phase, Session};
 use crate::{
     clock::Tick,
+    hub::publication::kind,
     metrics::{CloseReason, Metric},
+    session::client::Stage,
     shard::Shard,
 };
+
+/// The pings of each kind of session, encoded once.
+#[derive(Debug)]
+pub(crate) struct Pings {
+    websocket: Bytes,
+    json: Bytes,
+    protobuf: Bytes,
+}
+
+impl Pings {
+    pub(crate) fn new() -> Self {
+        let mut websocket = BytesMut::new();
+        encoder::encode_ping(&mut websocket, None, b"");
+        let client = |format: Format| {
+            let mut frame = BytesMut::new();
+            encoder::encode_message(&mut frame, kind(format), None, format.empty_message());
+            frame.freeze()
+        };
+        Self { websocket: websocket.freeze(), json: client(Format::Json), protobuf: client(Format::Protobuf) }
+    }
+
+    fn frame(&self, format: Option<Format>) -> Bytes {
+        match format {
+            None => &self.websocket,
+            Some(Format::Json) => &self.json,
+            Some(Format::Protobuf) => &self.protobuf,
+        }
+        .clone()
+    }
+}
 
 impl<K: Kernel> Shard<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections that came
@@ -61,16 +96,19 @@ impl<K: Kernel> Shard<K> {
             conn.looked_at = self.wheel.insert(socket, conn.deadline);
             return;
         }
-        let (phase, pinged) = (conn.phase, conn.pinged);
+        let (phase, pinged, session) = (conn.phase, conn.pinged, conn.session);
         match phase {
             Phase::Head => self.head_timed_out(socket),
             Phase::Open => match pinged {
-                None => self.ping(socket),
+                None => self.ping_session(socket),
                 Some(_) if self.shows_life(socket) => {
                     self.schedule(socket, now.after_ms(self.settings.pong_ms));
                 }
                 Some(_) => {
-                    self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong);
+                    match session {
+                        Session::Client { key } => self.disconnect(key, DisconnectCode::NO_PONG),
+                        _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
+                    }
                     self.leave(socket, CloseReason::NoPong);
                 }
             },
@@ -89,14 +127,23 @@ impl<K: Kernel> Shard<K> {
         was_heard || (conn.is_paused && has_read)
     }
 
-    fn ping(&mut self, socket: Socket) {
-        self.counters.add(Metric::Pings, 1);
-        if self.ping_frame.is_empty() {
-            let mut frame = BytesMut::new();
-            encoder::encode_ping(&mut frame, None, b"");
-            self.ping_frame = frame.freeze();
+    /// A client that is not connected in time is sent away; one that is, is pinged.
+    fn ping_session(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let Session::Client { key } = conn.session else { return self.ping(socket, None) };
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        if client.stage == Stage::Fresh {
+            self.disconnect(key, DisconnectCode::STALE);
+        } else if self.check_expiry(key) {
+            self.ping(socket, Some(format));
         }
-        self.sockets.send(socket, self.ping_frame.clone());
+    }
+
+    fn ping(&mut self, socket: Socket, format: Option<Format>) {
+        self.counters.add(Metric::Pings, 1);
+        let frame = self.pings.frame(format);
+        self.sockets.send(socket, frame);
         if let Some(conn) = self.conns.get(socket) {
             conn.pinged = Some(self.now);
             conn.heard_since_ping = false;

@@ -7,7 +7,7 @@
 //! Worst case a connection: the request head's limit before the handshake, twice the message limit after it, and the
 //! send queue's limit.
 
-mod heartbeat;
+pub(crate) mod heartbeat;
 mod read;
 mod write;
 
@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use holdfast_protocol::websocket::Decoder;
 use holdfast_ring::Socket;
 
-use crate::{clock::Tick, metrics::CloseReason};
+use crate::{clock::Tick, hub::message::ClientKey, metrics::CloseReason};
 
 /// Where a connection is in its life.
 ///
@@ -53,6 +53,11 @@ pub(crate) enum Session {
     Broadcast {
         /// Index into the hub's members.
         place: u32,
+    },
+    /// The Centrifuge client protocol.
+    Client {
+        /// The client's key.
+        key: ClientKey,
     },
 }
 

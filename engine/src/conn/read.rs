@@ -48,6 +48,7 @@ impl<K: Kernel> Shard<K> {
                     match session {
                         Session::Echo => self.echo(&message),
                         Session::Broadcast { .. } => self.broadcast(socket, &message),
+                        Session::Client { key } => self.commands_came(key, &message.payload),
                         Session::None => unreachable!("an open connection has a session"),
                     }
                 }

@@ -48,12 +48,17 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
         let queued_bytes = self.sockets.send(socket, bytes);
         if queued_bytes > self.settings.paused_queue_bytes {
-            self.long_queue(socket, queued_bytes);
+            // While a channel's subscribers are walked, none of them may go.
+            if self.is_fanning_out {
+                self.long_queues.push((socket, queued_bytes));
+            } else {
+                self.long_queue(socket, queued_bytes);
+            }
         }
     }
 
     #[cold]
-    fn long_queue(&mut self, socket: Socket, queued_bytes: usize) {
+    pub(crate) fn long_queue(&mut self, socket: Socket, queued_bytes: usize) {
         let Some(conn) = self.conns.get(socket) else { return };
         match conn.session {
             // Who is only answered is slowed down to the pace at which it reads.
@@ -66,6 +71,15 @@ impl<K: Kernel> Shard<K> {
             Session::Broadcast { .. } => {
                 if queued_bytes > self.settings.queue_bytes_max {
                     self.drop_now(socket, CloseReason::Slow);
+                }
+            }
+            // Who is both answered and sent to, is slowed down, and closed if that does not help.
+            Session::Client { .. } => {
+                if queued_bytes > self.settings.queue_bytes_max {
+                    self.drop_now(socket, CloseReason::Slow);
+                } else if !conn.is_paused {
+                    conn.is_paused = true;
+                    self.sockets.pause_receive(socket);
                 }
             }
         }
@@ -145,11 +159,16 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.sessions -= 1;
-        if let Session::Broadcast { place } = session
-            && let Some(moved) = self.hub.leave(place)
-            && let Some(conn) = self.conns.get(moved)
-        {
-            conn.session = Session::Broadcast { place };
+        match session {
+            Session::Broadcast { place } => {
+                if let Some(moved) = self.hub.leave(place)
+                    && let Some(conn) = self.conns.get(moved)
+                {
+                    conn.session = Session::Broadcast { place };
+                }
+            }
+            Session::Client { key } => self.forget_client(key),
+            Session::None | Session::Echo => {}
         }
     }
 }

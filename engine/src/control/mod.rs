@@ -1,10 +1,11 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
 //! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`; a stop for the shards; the word that memory is short.
+//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
+mod api;
 mod health;
 mod memory;
 mod metrics;
@@ -24,6 +25,7 @@ use tokio::{
     sync::oneshot,
 };
 
+use self::api::{Api, Node};
 use crate::{config::Config, peers::Shared};
 
 /// What the request handlers know.
@@ -40,11 +42,17 @@ pub(crate) struct Control {
     thread: JoinHandle<()>,
 }
 
-/// Opens the control plane. From here on signals stop the daemon.
+/// Opens the control plane. From here on signals stop the daemon. `node` is what this process calls itself, `clients`
+/// where it listens for them.
 ///
 /// # Errors
 /// Where the address cannot be listened on.
-pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Control> {
+pub(crate) fn start(
+    config: &Config,
+    shared: Arc<Shared>,
+    node: Arc<str>,
+    clients: SocketAddr,
+) -> anyhow::Result<Control> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -54,6 +62,10 @@ pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Cont
     let listen = config.control_listen;
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
+    let api = (!config.http_api.disabled).then(|| {
+        let node = Node::new(node, &config.node.name, clients);
+        Arc::new(Api::new(config, Arc::clone(&shared), node))
+    });
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -67,7 +79,7 @@ pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> anyhow::Result<Cont
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
             tokio::select! {
-                served = axum::serve(listener, router(State { shared })) => {
+                served = axum::serve(listener, router(State { shared }, api)) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
@@ -95,11 +107,15 @@ impl Control {
     }
 }
 
-fn router(state: State) -> Router {
-    Router::new()
+fn router(state: State, api: Option<Arc<Api>>) -> Router {
+    let router = Router::new()
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
-        .with_state(state)
+        .with_state(state);
+    match api {
+        Some(api) => router.merge(api::router(api)),
+        None => router,
+    }
 }
 
 /// What ends the daemon.

@@ -31,10 +31,12 @@ pub(crate) enum CloseReason {
     Slow,
     /// The daemon stops.
     Shutdown,
+    /// The session ended with a code of the client protocol that has no reason of its own here.
+    Disconnected,
 }
 
 impl CloseReason {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::ByPeer, "by_peer"),
         (Self::PeerGone, "peer_gone"),
         (Self::Broken, "broken"),
@@ -45,6 +47,7 @@ impl CloseReason {
         (Self::MessageTooBig, "message_too_big"),
         (Self::Slow, "slow"),
         (Self::Shutdown, "shutdown"),
+        (Self::Disconnected, "disconnected"),
     ];
 }
 
@@ -117,6 +120,20 @@ pub(crate) enum Metric {
     TurnBusyUs,
     /// Time that the executor's tasks have held the core, the loop's sleep among it, in microseconds.
     ExecutorTasksUs,
+    /// Commands of the client protocol.
+    Commands,
+    /// Sessions ended with a code of the client protocol.
+    Disconnects,
+    /// Clients of the client protocol.
+    Clients,
+    /// Users among them.
+    Users,
+    /// Subscriptions of this core's clients.
+    Subscriptions,
+    /// Channels whose home this core is.
+    Channels,
+    /// Memory of kept publications.
+    HistoryBytes,
 }
 
 /// How a number behaves.
@@ -237,6 +254,17 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_submissions", &[(Metric::RingSubmissions, "")], "Operations handed to the rings."),
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
+    counter("commands", &[(Metric::Commands, "")], "Commands of the client protocol."),
+    counter(
+        "disconnects",
+        &[(Metric::Disconnects, "")],
+        "Sessions ended with a code of the client protocol.",
+    ),
+    gauge("clients", &[(Metric::Clients, "")], "Clients of the client protocol."),
+    gauge("users", &[(Metric::Users, "")], "Users with a client on this core."),
+    gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
+    gauge("channels", &[(Metric::Channels, "")], "Channels whose home is this core."),
+    gauge("history_bytes", &[(Metric::HistoryBytes, "")], "Memory of kept publications."),
     counter(
         "executor_tasks_microseconds",
         &[(Metric::ExecutorTasksUs, "")],
@@ -249,7 +277,7 @@ const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
 
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = Self::ExecutorTasksUs.index() + 1;
+    pub(crate) const COUNT: usize = Self::HistoryBytes.index() + 1;
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -293,6 +321,13 @@ impl Metric {
             Self::TurnBucket(bucket) => BUCKET + bucket as usize,
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
             Self::ExecutorTasksUs => BUCKET + TURN_BUCKETS + 1,
+            Self::Commands => BUCKET + TURN_BUCKETS + 2,
+            Self::Disconnects => BUCKET + TURN_BUCKETS + 3,
+            Self::Clients => BUCKET + TURN_BUCKETS + 4,
+            Self::Users => BUCKET + TURN_BUCKETS + 5,
+            Self::Subscriptions => BUCKET + TURN_BUCKETS + 6,
+            Self::Channels => BUCKET + TURN_BUCKETS + 7,
+            Self::HistoryBytes => BUCKET + TURN_BUCKETS + 8,
         }
     }
 }

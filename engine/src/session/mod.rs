@@ -4,4 +4,5 @@
 //! Out: messages to the same connection, or to others by way of the hub.
 
 mod broadcast;
+pub(crate) mod client;
 mod echo;

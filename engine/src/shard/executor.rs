@@ -21,8 +21,10 @@ use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringC
 use super::{Next, Settings, Shard};
 use crate::{
     clock::Clock,
+    config::Config,
     metrics::Metric,
     peers::{Peers, Shared},
+    rules::Rules,
 };
 
 /// Memory that each executor registers for file I/O, of which there is none. The default of 10 MiB would not pass
@@ -44,6 +46,9 @@ pub(crate) struct Seed {
     pub(crate) listen_backlog: u32,
     pub(crate) uring: UringConfig,
     pub(crate) settings: Settings,
+    pub(crate) config: Config,
+    /// This daemon's name among others.
+    pub(crate) node: Arc<str>,
 }
 
 /// What a shard's thread tells once it can be reached: its bell and the address that it will listen on.
@@ -108,8 +113,17 @@ async fn run(
     )
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
-    let shard = Shard::new(index, seed.settings, sockets, Peers::new(shared), rand::random());
-    let served = glommio::spawn_local_into(serve(shard, tasks_us), connections)
+    let clock = Clock::start();
+    let shard = Shard::new(
+        index,
+        seed.settings,
+        Rules::new(&seed.config, seed.node),
+        sockets,
+        Peers::new(shared),
+        clock.began_wall(),
+        rand::random(),
+    );
+    let served = glommio::spawn_local_into(serve(shard, clock, tasks_us), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
     keeper.cancel().await;
@@ -127,8 +141,7 @@ fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAdd
     Ok((sockets, bell, address))
 }
 
-async fn serve(mut shard: Shard<Uring>, tasks_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
-    let clock = Clock::start();
+async fn serve(mut shard: Shard<Uring>, clock: Clock, tasks_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
     let mut yielded = Duration::ZERO;
     loop {
         if shard.turn(|| clock.elapsed())? == Next::Gone {

@@ -7,28 +7,39 @@
 //! sleep: it hands over all of a turn's operations in one system call. It is generic over the kernel, so that a
 //! simulated one can run it unchanged.
 
+mod api;
 mod executor;
+mod homes;
 pub(crate) mod plan;
 mod stop;
 
 use std::{collections::VecDeque, io, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use holdfast_protocol::{http::HeadLimits, websocket::DecoderConfig};
 use holdfast_ring::{Event, Kernel, Socket, Sockets};
 use rand::{SeedableRng, rngs::SmallRng};
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
+    api::{ApiCall, SubscribeWish, Whom, Wish},
     executor::{Seed, Spawned, spawn},
     stop::Stopping,
 };
 use crate::{
     clock::{Tick, tick_at, until},
     conn::Conns,
-    hub::Hub,
+    conn::heartbeat::Pings,
+    hub::{
+        broadcast::Broadcast,
+        home::{Homes, Posts},
+        local::Locals,
+    },
     metrics::{Counters, Metric},
     peers::{Message, Peers},
+    rules::Rules,
+    session::client::Clients,
+    users::Users,
     wheel::Wheel,
 };
 
@@ -61,6 +72,10 @@ pub(crate) struct Settings {
     pub(crate) paused_queue_bytes: usize,
     /// Above this a connection that others send to is closed.
     pub(crate) queue_bytes_max: usize,
+    /// Memory of the histories of this shard.
+    pub(crate) history_bytes_max: usize,
+    /// How long an idempotency key is remembered.
+    pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
     pub(crate) decoder: DecoderConfig,
 }
@@ -72,7 +87,14 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) sockets: Sockets<K>,
     pub(crate) conns: Conns,
     pub(crate) wheel: Wheel,
-    pub(crate) hub: Hub,
+    pub(crate) hub: Broadcast,
+    /// Channels whose home this core is.
+    pub(crate) homes: Homes,
+    /// Channels that have subscribers on this core.
+    pub(crate) locals: Locals,
+    pub(crate) clients: Clients,
+    pub(crate) users: Users,
+    pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
@@ -84,7 +106,20 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) sessions: u64,
     /// Bytes that are being written for one connection.
     pub(crate) out: BytesMut,
-    pub(crate) ping_frame: Bytes,
+    /// Replies to the commands of one frame.
+    pub(crate) replies: BytesMut,
+    pub(crate) pings: Pings,
+    /// True exactly while the subscribers of a channel are walked.
+    pub(crate) is_fanning_out: bool,
+    /// Who had a long queue meanwhile.
+    pub(crate) long_queues: Vec<(Socket, usize)>,
+    /// Bytes that channels have for their subscribers in this turn.
+    pub(crate) delivered_bytes: usize,
+    /// Messages of this core to itself.
+    inbox: VecDeque<Message>,
+    posts: Posts,
+    /// When the clock began, since 1970.
+    began_wall: Duration,
     /// Publishers whose receive is paused because another core does not keep up.
     pub(crate) held_publishers: Vec<Socket>,
     pub(crate) stopping: Option<Stopping>,
@@ -104,20 +139,29 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
+    /// `began_wall` is when the clock began, since 1970.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
+        rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
+        began_wall: Duration,
         seed: u64,
     ) -> Self {
+        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, seed);
         Self {
             index,
             settings,
             conns: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
             wheel: Wheel::new(),
-            hub: Hub::new(peers.count() > 1),
+            hub: Broadcast::new(peers.count() > 1),
+            homes,
+            locals: Locals::default(),
+            clients: Clients::default(),
+            users: Users::default(),
+            rules,
             peers,
             counters: Counters::new(),
             random: SmallRng::seed_from_u64(seed),
@@ -125,7 +169,14 @@ impl<K: Kernel> Shard<K> {
             places_taken: 0,
             sessions: 0,
             out: BytesMut::with_capacity(OUT_BYTES),
-            ping_frame: Bytes::new(),
+            replies: BytesMut::new(),
+            pings: Pings::new(),
+            is_fanning_out: false,
+            long_queues: Vec::new(),
+            delivered_bytes: 0,
+            inbox: VecDeque::new(),
+            posts: Vec::new(),
+            began_wall,
             held_publishers: Vec::new(),
             stopping: None,
             events: VecDeque::new(),
@@ -156,7 +207,11 @@ impl<K: Kernel> Shard<K> {
 
     /// How long there will be nothing to do unless something comes.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
-        if !self.events.is_empty() || self.peers.is_congested() || self.is_stop_under_way() {
+        if !self.events.is_empty()
+            || !self.inbox.is_empty()
+            || self.peers.is_congested()
+            || self.is_stop_under_way()
+        {
             return Duration::ZERO;
         }
         let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
@@ -179,7 +234,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Handles what has happened, up to the point where so much was published that it had better go out first.
     fn handle_events(&mut self) {
-        while self.hub.local_bytes() < TURN_PUBLISHED_BYTES_MAX
+        while self.has_room_to_publish()
             && let Some(event) = self.events.pop_front()
         {
             match event {
@@ -196,12 +251,19 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    fn has_room_to_publish(&self) -> bool {
+        self.hub.local_bytes() + self.delivered_bytes < TURN_PUBLISHED_BYTES_MAX
+    }
+
     fn take_messages(&mut self) {
-        while self.hub.local_bytes() < TURN_PUBLISHED_BYTES_MAX
-            && let Some(message) = self.peers.mailbox(self.index).pop()
+        while self.has_room_to_publish()
+            && let Some(message) = self.inbox.pop_front().or_else(|| self.peers.mailbox(self.index).pop())
         {
             match message {
                 Message::Broadcast(frames) => self.hub.relay(&frames),
+                Message::ToHome(message) => self.at_home(message),
+                Message::FromHome(message) => self.for_clients(message),
+                Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
             }
         }
@@ -217,6 +279,7 @@ impl<K: Kernel> Shard<K> {
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
+            self.homes.expire(self.now);
         }
     }
 
@@ -228,6 +291,11 @@ impl<K: Kernel> Shard<K> {
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
             (Metric::BroadcastMembers, self.hub.members() as u64),
+            (Metric::Clients, self.clients.len() as u64),
+            (Metric::Users, self.users.len() as u64),
+            (Metric::Subscriptions, self.locals.subscribers() as u64),
+            (Metric::Channels, self.homes.len() as u64),
+            (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),

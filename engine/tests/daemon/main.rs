@@ -7,8 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod client;
 mod peer;
 
+mod api;
 mod broadcast;
 mod control;
 mod echo;

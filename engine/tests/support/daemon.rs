@@ -80,6 +80,11 @@ impl Daemon {
         self.listen
     }
 
+    /// Where the control plane answers.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.control
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -87,10 +92,19 @@ impl Daemon {
 
     /// The answer of the control plane to `GET path`: head and body.
     pub(crate) fn ask(&self, path: &str) -> (String, String) {
+        self.request("GET", path, "", "")
+    }
+
+    /// The answer of the control plane: head and body. `fields` are whole header lines.
+    pub(crate) fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("the request goes out");
+        let length = content.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{fields}");
+        let head = format!("{head}Content-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("the request goes out");
+        // What is too long is answered before it is read.
+        let _ = stream.write_all(content.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the answer is text and complete");
         let (head, body) = answer.split_once("\r\n\r\n").expect("the answer has a head");

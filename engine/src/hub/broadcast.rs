@@ -1,4 +1,4 @@
-//! Hub: who is a member of `/broadcast` on this core, and what was published in this turn.
+//! Broadcast: who is a member of `/broadcast` on this core, and what was published in this turn.
 //!
 //! In:  joins, leaves, messages.
 //! Out: the turn's messages, encoded once and joined to one piece, for this core's members and for the other cores.
@@ -21,7 +21,7 @@ pub(crate) struct Frames {
 
 /// This core's part of the channel.
 #[derive(Debug, Default)]
-pub(crate) struct Hub {
+pub(crate) struct Broadcast {
     members: Vec<Socket>,
     /// For this core's members: what was published on any core.
     local: Joined,
@@ -49,7 +49,7 @@ impl Joined {
     }
 }
 
-impl Hub {
+impl Broadcast {
     /// A hub that keeps what is published here for other cores too, where there are some.
     pub(crate) fn new(has_peers: bool) -> Self {
         Self { outgoing: has_peers.then(Joined::default), ..Self::default() }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_turns_messages_are_one_piece_and_others_messages_are_not_sent_on() {
-        let mut hub = Hub::new(true);
+        let mut hub = Broadcast::new(true);
         assert!(hub.take_local().is_none());
         hub.publish(MessageKind::Text, b"one");
         hub.relay(&Frames { bytes: Bytes::from_static(b"\x82\x01x"), messages: 1 });
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn who_leaves_gives_its_place_to_the_last() {
-        let mut hub = Hub::new(false);
+        let mut hub = Broadcast::new(false);
         let sockets = [0, 1, 2].map(|slot| Socket::new(Descriptor::new(0, slot), 0));
         sockets.iter().for_each(|&socket| hub.join(socket));
         assert_eq!(hub.leave(0), Some(sockets[2]));

@@ -1,0 +1,123 @@
+//! Clients: the methods about a user's clients, or one client.
+//!
+//! In:  requests that name a user, a connection or a session.
+//! Out: wishes for all shards: where a client is, only its own one knows.
+//!
+//! At least one of the three is named: a request that lost its user must not mean everybody.
+
+use std::sync::Arc;
+
+use holdfast_protocol::client::DisconnectCode;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    answer::{ApiError, Empty},
+    channel::known,
+    request,
+};
+use crate::shard::{ApiCall, SubscribeWish, Whom, Wish};
+
+pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
+    let options = known(api, &request.channel)?.options;
+    let overrides = request.overrides;
+    for (name, wanted, is_so) in [
+        ("presence", overrides.presence, options.presence),
+        ("join_leave", overrides.join_leave, options.join_leave),
+    ] {
+        if wanted.is_some_and(|wanted| wanted != is_so) {
+            let why =
+                format_args!("override.{name} is not supported: it is the namespace's option that counts");
+            return Err(ApiError::bad_request(why));
+        }
+    }
+    let wish = Wish::Subscribe(SubscribeWish {
+        chan_info: request::bytes("b64info", &request.b64info, request.info.as_deref())?,
+        data: request::bytes("b64data", &request.b64data, request.data.as_deref())?,
+        expires_at_s: seconds(request.expire_at),
+        since: request.recover_since.map(|since| (since.offset, since.epoch.into())),
+        overrides,
+        channel: request.channel.into(),
+    });
+    tell(api, whom(request.user, &request.client, &request.session)?, wish).await
+}
+
+pub(super) async fn unsubscribe(api: &Api, request: request::Unsubscribe) -> Result<Empty, ApiError> {
+    let channel = match request.channel {
+        all if all.is_empty() => None,
+        channel => {
+            known(api, &channel)?;
+            Some(channel.into())
+        }
+    };
+    let whom = whom(request.user, &request.client, &request.session)?;
+    tell(api, whom, Wish::Unsubscribe { channel }).await
+}
+
+pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Result<Empty, ApiError> {
+    let default = DisconnectCode::FORCE_DISCONNECT;
+    let (code, reason) = match request.disconnect {
+        None => (default.code, default.reason.into()),
+        Some(with) => (with.code, with.reason.into_boxed_str()),
+    };
+    if !(3000..=4999).contains(&code) {
+        let why = format_args!("disconnect.code is {code}, it must be from 3000 to 4999");
+        return Err(ApiError::bad_request(why));
+    }
+    let except = request.whitelist.iter().filter_map(|client| client.parse().ok()).collect();
+    let whom = whom(request.user, &request.client, &request.session)?;
+    tell(api, whom, Wish::Disconnect { code, reason, except }).await
+}
+
+pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empty, ApiError> {
+    let wish = if request.expired {
+        Wish::Expire
+    } else {
+        Wish::Refresh { expires_at_s: seconds(request.expire_at) }
+    };
+    tell(api, whom(request.user, &request.client, &request.session)?, wish).await
+}
+
+async fn tell(api: &Api, whom: Option<Whom>, wish: Wish) -> Result<Empty, ApiError> {
+    let Some(whom) = whom else { return Ok(Empty {}) };
+    let (whom, wish) = (Arc::new(whom), Arc::new(wish));
+    let call = |done| ApiCall::Clients { whom: Arc::clone(&whom), wish: Arc::clone(&wish), done };
+    for outcome in api.reach.ask_all(call).await? {
+        outcome?;
+    }
+    Ok(Empty {})
+}
+
+/// Whom a request means; `None` where it can be nobody. A session is named as its client is.
+fn whom(user: String, client: &str, session: &str) -> Result<Option<Whom>, ApiError> {
+    let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
+    let Some(first) = named.next() else {
+        if user.is_empty() {
+            return Err(ApiError::bad_request("user is missing, and so are client and session"));
+        }
+        return Ok(Some(Whom { user: user.into(), client: None }));
+    };
+    let is_one = named.all(|other| other == first);
+    let client = first.parse::<Uuid>().ok().filter(|_| is_one);
+    Ok(client.map(|client| Whom { user: user.into(), client: Some(client) }))
+}
+
+/// Seconds since 1970; 0 for never.
+fn seconds(at: i64) -> u64 {
+    u64::try_from(at).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_names_nobody_does_not_mean_everybody() {
+        assert_eq!(whom(String::new(), "", "").unwrap_err().code, 107);
+        assert!(whom("ann".into(), "no id", "").unwrap().is_none());
+        let (one, other) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
+        assert!(whom(String::new(), &one, &other).unwrap().is_none());
+        let found = whom("ann".into(), &one, &one).unwrap().unwrap();
+        assert_eq!((&*found.user, found.client), ("ann", Some(Uuid::from_u128(1))));
+    }
+}

@@ -1,0 +1,115 @@
+//! Key: who may call.
+//!
+//! In:  the keys of the configuration; a request's head.
+//! Out: yes or no.
+//!
+//! What is compared are codes of both texts under a random key, so that the time it takes tells neither a key's
+//! content nor its length.
+
+use axum::{
+    extract::Query,
+    http::{HeaderMap, Uri, header},
+};
+use ring::{
+    hmac::{self, HMAC_SHA256},
+    rand::SystemRandom,
+};
+use serde::Deserialize;
+
+use crate::config::HttpApiConfig;
+
+/// All keys that are good.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// True exactly when calls need no key.
+    is_open: bool,
+    secret: hmac::Key,
+    codes: Vec<hmac::Tag>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InQuery {
+    api_key: String,
+}
+
+impl Keys {
+    /// # Panics
+    /// Where the kernel gives no random bytes.
+    pub(super) fn new(config: &HttpApiConfig) -> Self {
+        let secret =
+            hmac::Key::generate(HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes");
+        let codes = config.keys().map(|key| hmac::sign(&secret, key.as_bytes())).collect();
+        Self { is_open: config.insecure, secret, codes }
+    }
+
+    /// True exactly when the request carries a good key, in one of the three places.
+    pub(super) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        if self.is_open {
+            return true;
+        }
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let authorization = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+            let (scheme, key) = value.trim().split_once(' ')?;
+            scheme.eq_ignore_ascii_case("apikey").then(|| key.trim())
+        });
+        let query = Query::<InQuery>::try_from_uri(uri).ok();
+        let in_query = query.as_ref().map(|Query(query)| query.api_key.as_str());
+        [text("x-api-key"), authorization, in_query].into_iter().flatten().any(|key| self.is_good(key))
+    }
+
+    fn is_good(&self, key: &str) -> bool {
+        // Every code is compared, so that which one matched is not told either.
+        let matches = |tag: &hmac::Tag| hmac::verify(&self.secret, key.as_bytes(), tag.as_ref()).is_ok();
+        self.codes.iter().fold(false, |found, tag| matches(tag) | found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn keys(set: impl FnOnce(&mut HttpApiConfig)) -> Keys {
+        let mut config = Config::default().http_api;
+        set(&mut config);
+        Keys::new(&config)
+    }
+
+    fn admits(keys: &Keys, name: &'static str, value: &str, uri: &str) -> bool {
+        let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+        keys.admit(&headers, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn a_key_is_taken_from_each_of_the_three_places() {
+        let keys = keys(|config| {
+            config.key = "one".parse().unwrap();
+            config.more_keys = vec!["t wo".parse().unwrap()];
+        });
+        for (name, value, uri) in [
+            ("x-api-key", "one", "/api"),
+            ("x-api-key", "t wo", "/api"),
+            ("authorization", "apikey one", "/api"),
+            ("authorization", "APIKEY t wo", "/api"),
+            ("accept", "any", "/api?api_key=one"),
+            ("accept", "any", "/api?api_key=t%20wo&x=1"),
+        ] {
+            assert!(admits(&keys, name, value, uri), "{name} {value} {uri}");
+        }
+        for (name, value, uri) in [
+            ("x-api-key", "on", "/api"),
+            ("x-api-key", "", "/api?api_key="),
+            ("authorization", "Bearer one", "/api"),
+            ("authorization", "one", "/api"),
+            ("accept", "any", "/api?apikey=one"),
+        ] {
+            assert!(!admits(&keys, name, value, uri), "{name} {value} {uri}");
+        }
+    }
+
+    #[test]
+    fn without_a_key_nobody_is_admitted_unless_all_are() {
+        assert!(!admits(&keys(|_| ()), "x-api-key", "", "/api"));
+        assert!(admits(&keys(|config| config.insecure = true), "accept", "any", "/api"));
+    }
+}

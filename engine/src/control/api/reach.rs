@@ -1,0 +1,113 @@
+//! Reach: the way from a call to the shards, and back.
+//!
+//! In:  messages for a channel's home, or for all shards.
+//! Out: their answers; error 100 where a shard takes too long.
+//!
+//! A full mailbox is tried again for a while: its owner takes messages every turn.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_protocol::client::ErrorCode;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    hub::message::{Answer, AnswerTo, Outcome, ToHome},
+    peers::{Message, Shared},
+    shard::ApiCall,
+};
+
+/// How long a mailbox may stay full.
+const FULL_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait before a full mailbox is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// All shards.
+#[derive(Debug)]
+pub(super) struct Reach {
+    shared: Arc<Shared>,
+}
+
+/// An answer that is under way.
+pub(super) struct Pending(oneshot::Receiver<Outcome>);
+
+impl Reach {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Sends something to a channel's home. The channel is one of the configuration's: homes rely on that.
+    pub(super) async fn send_home(
+        &self,
+        channel: &str,
+        message: impl FnOnce(AnswerTo) -> ToHome,
+    ) -> Result<Pending, ErrorCode> {
+        let (sender, receiver) = oneshot::channel();
+        let home = self.shared.home_of(channel);
+        self.post(home, Message::ToHome(message(AnswerTo::Api(sender)))).await?;
+        Ok(Pending(receiver))
+    }
+
+    /// The same, and waits for the answer.
+    pub(super) async fn ask_home(
+        &self,
+        channel: &str,
+        message: impl FnOnce(AnswerTo) -> ToHome,
+    ) -> Result<Answer, ErrorCode> {
+        self.send_home(channel, message).await?.answer().await
+    }
+
+    /// Asks all shards.
+    pub(super) async fn ask_all<T>(
+        &self,
+        call: impl Fn(oneshot::Sender<T>) -> ApiCall,
+    ) -> Result<Vec<T>, ErrorCode> {
+        let mut receivers = Vec::new();
+        for shard in 0..self.shared.mailboxes.len() {
+            let (sender, receiver) = oneshot::channel();
+            self.post(shard, Message::Api(call(sender))).await?;
+            receivers.push(receiver);
+        }
+        let mut answers = Vec::new();
+        for receiver in receivers {
+            answers.push(in_time(receiver).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn post(&self, shard: usize, mut message: Message) -> Result<(), ErrorCode> {
+        let mailbox = &self.shared.mailboxes[shard];
+        let began = Instant::now();
+        while let Err(back) = mailbox.push(message) {
+            message = back;
+            mailbox.bell().ring();
+            if began.elapsed() > FULL_MAX {
+                tracing::warn!(shard, "a call of the server API is refused: the shard's mailbox stays full");
+                return Err(ErrorCode::INTERNAL);
+            }
+            sleep(RETRY_AFTER).await;
+        }
+        mailbox.bell().ring();
+        Ok(())
+    }
+}
+
+impl Pending {
+    pub(super) async fn answer(self) -> Result<Answer, ErrorCode> {
+        in_time(self.0).await?
+    }
+}
+
+/// What a shard answers; a shard that has stopped never does.
+async fn in_time<T>(receiver: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
+    match timeout(ANSWER_MAX, receiver).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(ErrorCode::INTERNAL),
+    }
+}

@@ -1,0 +1,443 @@
+//! Home: the channels whose name hashes to this core.
+//!
+//! In:  [`ToHome`], from this core and the others.
+//! Out: [`FromHome`], each for one core.
+//!
+//! One core gives out a channel's offsets, so they have no gap and no repeat. A channel is here while it has
+//! subscribers, a history, a position that somebody may come back with, or an idempotency key to remember.
+
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use holdfast_protocol::client::{ErrorCode, Payload, delta};
+
+use super::{
+    history::{Epoch, History, Position},
+    message::{
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Subscribe,
+        Subscribed, ToHome,
+    },
+    presence::Presence,
+    publication::{Frames, Info, Stored},
+};
+use crate::clock::Tick;
+
+/// What the configuration says of a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Publications kept; 0 for no history.
+    pub(crate) history_size: usize,
+    /// How long after the last publication the history is kept.
+    pub(crate) history_ttl_ms: u64,
+    /// How long after that its position is kept.
+    pub(crate) history_meta_ttl_ms: u64,
+    pub(crate) presence: bool,
+    /// True exactly when joins and leaves are told.
+    pub(crate) join_leave: bool,
+    /// True exactly when subscribers may take patches.
+    pub(crate) delta: bool,
+    /// True exactly when all publications may go as patches.
+    pub(crate) delta_publish: bool,
+}
+
+impl Rules {
+    fn keeps_history(self) -> bool {
+        self.history_size > 0 && self.history_ttl_ms > 0
+    }
+}
+
+/// What goes out, and to which core.
+pub(crate) type Posts = Vec<(usize, FromHome)>;
+
+/// The channels of this core.
+#[derive(Debug)]
+pub(crate) struct Homes {
+    channels: HashMap<Arc<str>, Home>,
+    /// All kept publications, oldest first, by channel and offset.
+    kept: VecDeque<(Arc<str>, u64)>,
+    kept_bytes: usize,
+    kept_bytes_max: usize,
+    idempotency_ms: u64,
+    expiring: BinaryHeap<Reverse<(Tick, Arc<str>)>>,
+    epochs: u64,
+}
+
+#[derive(Debug)]
+struct Home {
+    history: Option<History>,
+    /// When the history's publications go, and when its position goes.
+    history_until: Tick,
+    position_until: Tick,
+    /// The newest publication, where patches to it may be asked for and no history has it.
+    previous: Option<Arc<Stored>>,
+    /// The cores that have subscribers.
+    cores: Vec<usize>,
+    presence: Presence,
+    /// Idempotency keys with what came of them, oldest first.
+    results: VecDeque<(Tick, Box<str>, Option<Position>)>,
+    /// True exactly when there is an entry for it in `expiring`.
+    is_expiring: bool,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            history: None,
+            history_until: Tick(0),
+            position_until: Tick(0),
+            previous: None,
+            cores: Vec::new(),
+            presence: Presence::default(),
+            results: VecDeque::new(),
+            is_expiring: false,
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        !self.cores.is_empty()
+            || self.history.is_some()
+            || !self.presence.is_empty()
+            || !self.results.is_empty()
+    }
+
+    fn deliver(&self, posts: &mut Posts, delivery: Delivery) {
+        let Some((last, others)) = self.cores.split_last() else { return };
+        let delivery = Arc::new(delivery);
+        posts.extend(others.iter().map(|&core| (core, FromHome::Deliver(Arc::clone(&delivery)))));
+        posts.push((*last, FromHome::Deliver(delivery)));
+    }
+}
+
+impl Homes {
+    /// `seed` makes this daemon's epochs unlike any other's.
+    pub(crate) fn new(kept_bytes_max: usize, idempotency_ms: u64, seed: u64) -> Self {
+        Self {
+            channels: HashMap::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            kept_bytes_max,
+            idempotency_ms,
+            expiring: BinaryHeap::new(),
+            epochs: seed,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Memory of all kept publications.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// How many channels have subscribers.
+    pub(crate) fn active(&self) -> usize {
+        self.channels.values().filter(|home| !home.cores.is_empty()).count()
+    }
+
+    /// Handles one message.
+    pub(crate) fn handle(&mut self, message: ToHome, rules: Rules, now: Tick, posts: &mut Posts) {
+        match message {
+            ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, posts),
+            ToHome::Unsubscribe { channel, core, info, was_last } => {
+                self.unsubscribe(&channel, core, info.as_deref(), was_last, rules, posts);
+            }
+            ToHome::Publish(publish) => self.publish(*publish, rules, now, posts),
+            ToHome::Ask { channel, question, answer_to } => {
+                let outcome = self.answer(&channel, question, rules, now);
+                answer(answer_to, outcome, posts);
+            }
+        }
+    }
+
+    /// Forgets what has expired by `now`.
+    pub(crate) fn expire(&mut self, now: Tick) {
+        while let Some(Reverse((due, _))) = self.expiring.peek()
+            && *due <= now
+        {
+            let Some(Reverse((_, channel))) = self.expiring.pop() else { return };
+            let Some(home) = self.channels.get_mut(&channel) else { continue };
+            home.is_expiring = false;
+            while home.results.front().is_some_and(|&(until, ..)| until <= now) {
+                home.results.pop_front();
+            }
+            if home.history_until <= now
+                && let Some(history) = &mut home.history
+            {
+                self.kept_bytes -= history.bytes();
+                history.clear();
+            }
+            if home.position_until <= now {
+                home.history = None;
+            }
+            self.watch(&channel, now);
+            self.drop_if_idle(&channel);
+        }
+        // Entries of publications that their channels no longer have.
+        while let Some((channel, offset)) = self.kept.front()
+            && !self.channels.get(channel).is_some_and(|home| home.keeps(*offset))
+        {
+            self.kept.pop_front();
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
+        let Subscribe { channel, core, client, command, recover, wants_position, info, data } = subscribe;
+        self.open(&channel);
+        let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
+        if wants_history {
+            self.history(&channel, rules, now);
+        }
+        let home = self.channels.get_mut(&channel).expect("it was opened");
+        if !home.cores.contains(&core) {
+            home.cores.push(core);
+        }
+        let history = home.history.as_ref().filter(|_| wants_history);
+        let was_recovering = recover.is_some();
+        let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
+        let position = history.map(History::position);
+        let channel_name = Arc::clone(&channel);
+        let subscribed =
+            Subscribed { channel: channel_name, client, command, position, was_recovering, recovered, data };
+        posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
+        let Some(info) = info else { return };
+        if rules.join_leave {
+            let frames = Frames::of_join(&channel, &info);
+            home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+        }
+        if rules.presence {
+            home.presence.add(info);
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        channel: &Arc<str>,
+        core: usize,
+        info: Option<&Info>,
+        was_last: bool,
+        rules: Rules,
+        posts: &mut Posts,
+    ) {
+        let Some(home) = self.channels.get_mut(channel) else { return };
+        if was_last {
+            home.cores.retain(|&other| other != core);
+        }
+        if let Some(info) = info {
+            home.presence.remove(&info.client);
+            if rules.join_leave {
+                let frames = Frames::of_leave(channel, info);
+                let channel = Arc::clone(channel);
+                home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+            }
+        }
+        self.drop_if_idle(channel);
+    }
+
+    fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
+        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } = publish;
+        if let Some(position) = self.seen(&channel, &idempotency_key, now) {
+            if let Some(to) = answer_to {
+                answer(to, Ok(Answer::Published(position)), posts);
+            }
+            return;
+        }
+        let keeps = rules.keeps_history() && !skip_history;
+        if keeps || !idempotency_key.is_empty() {
+            self.open(&channel);
+        }
+        let offset = if keeps { self.history(&channel, rules, now).next_offset() } else { 0 };
+        let stored = Arc::new(Stored { data, info, tags, offset });
+        let mut position = None;
+        if let Some(home) = self.channels.get_mut(&channel) {
+            let previous =
+                home.history.as_ref().and_then(History::newest).or(home.previous.as_ref()).cloned();
+            if keeps && let Some(history) = &mut home.history {
+                let before = history.bytes();
+                history.push(Arc::clone(&stored), rules.history_size);
+                self.kept_bytes = self.kept_bytes - before + history.bytes();
+                position = Some(history.position());
+                self.kept.push_back((Arc::clone(&channel), offset));
+            } else if rules.delta {
+                home.previous = Some(Arc::clone(&stored));
+            }
+            if !idempotency_key.is_empty() {
+                let until = now.after_ms(self.idempotency_ms);
+                home.results.push_back((until, idempotency_key, position.clone()));
+            }
+            if !home.cores.is_empty() {
+                let frames = Frames::of_publication(&channel, stored.publication());
+                let patches = (delta || rules.delta_publish).then_some(previous).flatten();
+                let for_delta = rules.delta.then(|| for_delta(&channel, &stored, patches.as_deref()));
+                let channel = Arc::clone(&channel);
+                home.deliver(posts, Delivery { channel, publication: Some(stored), frames, for_delta });
+            }
+            self.watch(&channel, now);
+        }
+        self.keep_to_budget();
+        if let Some(to) = answer_to {
+            answer(to, Ok(Answer::Published(position)), posts);
+        }
+    }
+
+    fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {
+        match question {
+            Question::Presence | Question::PresenceStats if !rules.presence => Err(ErrorCode::NOT_AVAILABLE),
+            Question::Presence => Ok(Answer::Presence(
+                self.channels.get(channel).map(|home| home.presence.all()).unwrap_or_default(),
+            )),
+            Question::PresenceStats => {
+                let (clients, users) =
+                    self.channels.get(channel).map(|home| home.presence.counts()).unwrap_or_default();
+                Ok(Answer::PresenceStats { clients, users })
+            }
+            Question::History(_) | Question::RemoveHistory if !rules.keeps_history() => {
+                Err(ErrorCode::NOT_AVAILABLE)
+            }
+            Question::History(page) => {
+                self.open(channel);
+                let history = self.history(channel, rules, now);
+                let publications = history.page(&page).ok_or(ErrorCode::UNRECOVERABLE_POSITION)?;
+                Ok(Answer::History { publications, position: history.position() })
+            }
+            Question::RemoveHistory => {
+                if let Some(history) = self.channels.get_mut(channel).and_then(|home| home.history.as_mut()) {
+                    self.kept_bytes -= history.bytes();
+                    history.clear();
+                }
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn open(&mut self, channel: &Arc<str>) {
+        self.channels.entry(Arc::clone(channel)).or_insert_with(Home::new);
+    }
+
+    /// The history of an open channel; a new life of it where there is none.
+    fn history(&mut self, channel: &Arc<str>, rules: Rules, now: Tick) -> &mut History {
+        let home = self.channels.get_mut(channel).expect("the channel is open");
+        home.history_until = now.after_ms(rules.history_ttl_ms);
+        home.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
+        if home.history.is_none() {
+            self.epochs = self.epochs.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            home.history = Some(History::new(epoch(self.epochs)));
+        }
+        self.watch(channel, now);
+        let home = self.channels.get_mut(channel).expect("the channel is open");
+        home.history.as_mut().expect("it was made")
+    }
+
+    /// Has [`Homes::expire`] look at a channel when something of it expires.
+    fn watch(&mut self, channel: &Arc<str>, now: Tick) {
+        let Some(home) = self.channels.get_mut(channel).filter(|home| !home.is_expiring) else { return };
+        let history = home.history.as_ref().map(|history| {
+            if history.is_empty() || home.history_until <= now {
+                home.position_until
+            } else {
+                home.history_until
+            }
+        });
+        let result = home.results.front().map(|&(until, ..)| until);
+        if let Some(due) = history.into_iter().chain(result).min() {
+            home.is_expiring = true;
+            self.expiring.push(Reverse((due, Arc::clone(channel))));
+        }
+    }
+
+    /// What came of an earlier publication with the same key.
+    #[expect(clippy::option_option, reason = "seen or not, with a position or without")]
+    fn seen(&self, channel: &Arc<str>, key: &str, now: Tick) -> Option<Option<Position>> {
+        if key.is_empty() {
+            return None;
+        }
+        let home = self.channels.get(channel)?;
+        let mut results = home.results.iter().filter(|&&(until, ..)| until > now);
+        results.find(|(_, seen, _)| **seen == *key).map(|(.., position)| position.clone())
+    }
+
+    /// Drops the oldest publications of all until the rest is within the budget.
+    fn keep_to_budget(&mut self) {
+        while self.kept_bytes > self.kept_bytes_max
+            && let Some((channel, offset)) = self.kept.pop_front()
+        {
+            if let Some(history) = self.channels.get_mut(&channel).and_then(|home| home.history.as_mut()) {
+                let before = history.bytes();
+                history.drop_up_to(offset);
+                self.kept_bytes = self.kept_bytes - before + history.bytes();
+            }
+        }
+    }
+
+    fn drop_if_idle(&mut self, channel: &Arc<str>) {
+        if self.channels.get(channel).is_some_and(|home| !home.is_needed()) {
+            self.channels.remove(channel);
+        }
+    }
+}
+
+impl Home {
+    fn keeps(&self, offset: u64) -> bool {
+        self.history
+            .as_ref()
+            .is_some_and(|history| history.oldest_offset().is_some_and(|oldest| oldest <= offset))
+    }
+}
+
+fn recovered(history: &History, recover: &Recover) -> Option<Vec<Arc<Stored>>> {
+    if recover.cache {
+        let position = history.position();
+        let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
+        return Some(history.newest().filter(|_| !is_current).cloned().into_iter().collect());
+    }
+    history.recover(recover.offset, &recover.epoch, recover.limit)
+}
+
+/// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
+fn for_delta(channel: &str, stored: &Stored, previous: Option<&Stored>) -> ForDelta {
+    let quoted = |data: &Payload<'_>| Frames::of_publication(channel, stored.with_data(*data, false));
+    let text = stored.data.payload().json_text();
+    let json = quoted(&Payload::quoted(&text));
+    let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
+    let patch = previous.and_then(|previous| {
+        let before = previous.data.payload().json_text();
+        let json_patch = delta::create(before.as_bytes(), text.as_bytes());
+        let bytes_patch = delta::create(&previous.data.bytes, &stored.data.bytes);
+        let json_patch = std::str::from_utf8(&json_patch).ok().map(Cow::Borrowed)?;
+        if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
+            return None;
+        }
+        let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
+        let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
+        Some(protobuf.with_json_of(&json))
+    });
+    ForDelta { whole, patch }
+}
+
+fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
+    match to {
+        AnswerTo::Client { core, client, command } => {
+            posts.push((core, FromHome::Answered { client, command, outcome }));
+        }
+        // Who asked may have gone.
+        AnswerTo::Api(sender) => drop(sender.send(outcome)),
+    }
+}
+
+/// Four letters out of a number that was never used before, as Centrifugo's epochs are short too.
+fn epoch(number: u64) -> Epoch {
+    let mut rest = number >> 20;
+    let letters: String = std::iter::repeat_with(|| {
+        let letter = char::from(b'a' + u8::try_from(rest % 26).expect("below 26"));
+        rest /= 26;
+        letter
+    })
+    .take(6)
+    .collect();
+    letters.into()
+}

@@ -1,0 +1,180 @@
+//! Messages between a channel's home core and the cores of its subscribers.
+//!
+//! In:  nothing.
+//! Out: nothing; these are the words.
+//!
+//! A core's messages to another one arrive in the order in which they were sent. Two things rest on that: a subscriber
+//! is told its position before it gets the first publication after it, and a home never believes that a core has
+//! subscribers after the last one has left.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_protocol::client::ErrorCode;
+use tokio::sync::oneshot;
+
+use super::{
+    history::{Page, Position},
+    publication::{Data, Frames, Info, Stored, Tags},
+};
+
+/// A client's key on its core: its place, and how many held that place before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientKey {
+    pub(crate) place: u32,
+    pub(crate) generation: u32,
+}
+
+/// To whom an answer goes.
+#[derive(Debug)]
+pub(crate) enum AnswerTo {
+    /// A client's command.
+    Client {
+        core: usize,
+        client: ClientKey,
+        /// The command's number.
+        command: u32,
+    },
+    /// A request of the server API.
+    Api(oneshot::Sender<Outcome>),
+}
+
+/// What came of a question or a publication.
+pub(crate) type Outcome = Result<Answer, ErrorCode>;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Published(Option<Position>),
+    Presence(Vec<Arc<Info>>),
+    PresenceStats { clients: usize, users: usize },
+    History { publications: Vec<Arc<Stored>>, position: Position },
+    Done,
+}
+
+/// To the home of a channel.
+#[derive(Debug)]
+pub(crate) enum ToHome {
+    Subscribe(Box<Subscribe>),
+    Unsubscribe {
+        channel: Arc<str>,
+        core: usize,
+        /// The client that left, where its presence is kept or its leave is told.
+        info: Option<Arc<Info>>,
+        /// True exactly when the core has no subscriber of this channel left.
+        was_last: bool,
+    },
+    Publish(Box<Publish>),
+    Ask {
+        channel: Arc<str>,
+        question: Question,
+        answer_to: AnswerTo,
+    },
+}
+
+impl ToHome {
+    /// The channel that it is for.
+    pub(crate) fn channel(&self) -> &str {
+        match self {
+            Self::Subscribe(subscribe) => &subscribe.channel,
+            Self::Publish(publish) => &publish.channel,
+            Self::Unsubscribe { channel, .. } | Self::Ask { channel, .. } => channel,
+        }
+    }
+}
+
+/// What can be asked of a channel.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Presence,
+    PresenceStats,
+    History(Page),
+    RemoveHistory,
+}
+
+/// A client wants to hear a channel.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) channel: Arc<str>,
+    pub(crate) core: usize,
+    pub(crate) client: ClientKey,
+    /// The command's number; 0 for a subscription that the server makes.
+    pub(crate) command: u32,
+    /// From where it wants to recover.
+    pub(crate) recover: Option<Recover>,
+    /// True exactly when it wants to know where it stands.
+    pub(crate) wants_position: bool,
+    /// How others see it, where its presence is kept or its join is told.
+    pub(crate) info: Option<Arc<Info>>,
+    /// What it gets along with the subscription; comes back in the answer.
+    pub(crate) data: Option<Bytes>,
+}
+
+/// What a client knows of a channel.
+#[derive(Debug)]
+pub(crate) struct Recover {
+    pub(crate) offset: u64,
+    pub(crate) epoch: Box<str>,
+    /// Publications at most; where more were missed, nothing is recovered.
+    pub(crate) limit: usize,
+    /// True exactly when only the newest publication matters (`force_recovery_mode: cache`).
+    pub(crate) cache: bool,
+}
+
+/// Something is to be published.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) channel: Arc<str>,
+    pub(crate) data: Data,
+    pub(crate) info: Option<Arc<Info>>,
+    pub(crate) tags: Tags,
+    /// True exactly when it is not to be kept.
+    pub(crate) skip_history: bool,
+    /// True exactly when a patch may be sent in its place.
+    pub(crate) delta: bool,
+    /// A publication with a key that was seen lately is not published again.
+    pub(crate) idempotency_key: Box<str>,
+    pub(crate) answer_to: Option<AnswerTo>,
+}
+
+/// From a home to the core of subscribers.
+#[derive(Debug)]
+pub(crate) enum FromHome {
+    Deliver(Arc<Delivery>),
+    Subscribed(Box<Subscribed>),
+    Answered { client: ClientKey, command: u32, outcome: Outcome },
+}
+
+/// Something for all subscribers of a channel.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) channel: Arc<str>,
+    /// The publication; `None` for a join or a leave.
+    pub(crate) publication: Option<Arc<Stored>>,
+    pub(crate) frames: Frames,
+    /// For subscribers who take patches.
+    pub(crate) for_delta: Option<ForDelta>,
+}
+
+/// The same publication for those who have agreed to deltas.
+#[derive(Debug)]
+pub(crate) struct ForDelta {
+    pub(crate) whole: Frames,
+    /// The patch to the publication before, where that is smaller.
+    pub(crate) patch: Option<Frames>,
+}
+
+/// The answer to [`Subscribe`].
+#[derive(Debug)]
+pub(crate) struct Subscribed {
+    pub(crate) channel: Arc<str>,
+    pub(crate) client: ClientKey,
+    pub(crate) command: u32,
+    pub(crate) position: Option<Position>,
+    /// True exactly when the client asked to recover.
+    pub(crate) was_recovering: bool,
+    /// What it had missed; `None` where that can no longer be told.
+    pub(crate) recovered: Option<Vec<Arc<Stored>>>,
+    /// That of [`Subscribe`].
+    pub(crate) data: Option<Bytes>,
+}

@@ -1,0 +1,163 @@
+//! Publications: what a channel carries, as it is kept and as it goes out.
+//!
+//! In:  a payload, and who published it.
+//! Out: a [`Stored`] publication, and its [`Frames`]: one WebSocket frame for each wire format, encoded once and shared
+//! by all receivers on all cores.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::{
+        ClientInfo, Format, Map, Payload, PayloadForm, Publication, Push, PushBody, append_push,
+        push::Presence,
+    },
+    websocket::{MessageKind, encoder},
+};
+
+/// Bytes of an application, with what is known of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Data {
+    pub(crate) bytes: Bytes,
+    form: PayloadForm,
+}
+
+impl Data {
+    /// Looks at the bytes once, so that no receiver's frame has to.
+    pub(crate) fn checked(bytes: Bytes) -> Self {
+        let form = Payload::new(&bytes).checked().form();
+        Self { bytes, form }
+    }
+
+    pub(crate) fn payload(&self) -> Payload<'_> {
+        Payload::with_form(&self.bytes, self.form)
+    }
+}
+
+/// One client, as others see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Info {
+    pub(crate) user: Arc<str>,
+    pub(crate) client: Box<str>,
+    pub(crate) conn_info: Data,
+    pub(crate) chan_info: Data,
+}
+
+impl Info {
+    pub(crate) fn client_info(&self) -> ClientInfo<'_> {
+        ClientInfo {
+            user: Cow::Borrowed(&self.user),
+            client: Cow::Borrowed(&self.client),
+            conn_info: self.conn_info.payload(),
+            chan_info: self.chan_info.payload(),
+        }
+    }
+}
+
+/// Labels of a publication, which filters look at.
+pub(crate) type Tags = Box<[(Box<str>, Box<str>)]>;
+
+/// A publication as it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) data: Data,
+    pub(crate) info: Option<Arc<Info>>,
+    pub(crate) tags: Tags,
+    /// Its place in the history, from 1; 0 where there is none.
+    pub(crate) offset: u64,
+}
+
+impl Stored {
+    /// Memory that keeping it costs, about.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        const OWN: usize = 160;
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
+        OWN + self.data.bytes.len() + tags
+    }
+
+    pub(crate) fn publication(&self) -> Publication<'_> {
+        self.with_data(self.data.payload(), false)
+    }
+
+    /// The same publication with another text for its data.
+    pub(crate) fn with_data<'a>(&'a self, data: Payload<'a>, delta: bool) -> Publication<'a> {
+        Publication {
+            data,
+            info: self.info.as_ref().map(|info| info.client_info()),
+            offset: self.offset,
+            tags: Map(self
+                .tags
+                .iter()
+                .map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)))
+                .collect()),
+            delta,
+            time: 0,
+            channel: Cow::Borrowed(""),
+        }
+    }
+}
+
+/// One message in each wire format, as a whole WebSocket frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    json: Bytes,
+    protobuf: Bytes,
+}
+
+impl Frames {
+    pub(crate) fn of_push(push: &Push<'_>) -> Self {
+        Self { json: frame(Format::Json, push), protobuf: frame(Format::Protobuf, push) }
+    }
+
+    pub(crate) fn of_publication(channel: &str, publication: Publication<'_>) -> Self {
+        Self::of_push(&Push {
+            id: 0,
+            channel: Cow::Borrowed(channel),
+            body: PushBody::Publication(publication),
+        })
+    }
+
+    pub(crate) fn of_join(channel: &str, info: &Info) -> Self {
+        let presence = Presence { info: Some(info.client_info()) };
+        Self::of_push(&Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Join(presence) })
+    }
+
+    pub(crate) fn of_leave(channel: &str, info: &Info) -> Self {
+        let presence = Presence { info: Some(info.client_info()) };
+        Self::of_push(&Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Leave(presence) })
+    }
+
+    /// The length of the longer one.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len().max(self.protobuf.len())
+    }
+
+    /// These frames, with the JSON one of others.
+    pub(crate) fn with_json_of(self, others: &Self) -> Self {
+        Self { json: others.json.clone(), ..self }
+    }
+
+    /// The frame of a format.
+    pub(crate) fn websocket(&self, format: Format) -> &Bytes {
+        match format {
+            Format::Json => &self.json,
+            Format::Protobuf => &self.protobuf,
+        }
+    }
+}
+
+fn frame(format: Format, push: &Push<'_>) -> Bytes {
+    let mut message = BytesMut::new();
+    append_push(format, &mut message, push);
+    let mut frame = BytesMut::with_capacity(message.len() + 10);
+    encoder::encode_message(&mut frame, kind(format), None, &message);
+    frame.freeze()
+}
+
+/// JSON goes in text messages, Protobuf in binary ones.
+pub(crate) fn kind(format: Format) -> MessageKind {
+    match format {
+        Format::Json => MessageKind::Text,
+        Format::Protobuf => MessageKind::Binary,
+    }
+}

@@ -1,0 +1,98 @@
+//! Ask: presence and history.
+//!
+//! In:  presence, presence_stats and history commands; the homes' answers.
+//! Out: questions to homes; replies.
+
+use std::{borrow::Cow, sync::Arc};
+
+use holdfast_protocol::client::{
+    Map, ReplyResult,
+    command::HistoryRequest,
+    reply::{Done, HistoryResult, PresenceResult, PresenceStatsResult},
+};
+use holdfast_ring::Kernel;
+
+use super::command::{Handled, Refused};
+use crate::{
+    hub::{
+        history::Page,
+        message::{Answer, AnswerTo, ClientKey, Outcome, Question, ToHome},
+    },
+    shard::Shard,
+};
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn ask_presence(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        channel: &str,
+        stats: bool,
+    ) -> Handled<'static> {
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        resolved.may_presence(&client.user, is_subscribed)?;
+        let question = if stats { Question::PresenceStats } else { Question::Presence };
+        self.ask(key, command, channel, question);
+        Ok(None)
+    }
+
+    pub(super) fn ask_history(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &HistoryRequest<'_>,
+    ) -> Handled<'static> {
+        let channel = &*request.channel;
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        resolved.may_history(&client.user, is_subscribed)?;
+        let most = self.rules.history_publications_max;
+        let page = Page {
+            // A negative limit asks for all that may be asked for.
+            limit: usize::try_from(request.limit).map_or(most, |limit| limit.min(most)),
+            since: request.since.as_ref().map(|since| (since.offset, since.epoch.as_ref().into())),
+            reverse: request.reverse,
+        };
+        self.ask(key, command, channel, Question::History(page));
+        Ok(None)
+    }
+
+    fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: Question) {
+        let channel: Arc<str> = channel.into();
+        let answer_to = AnswerTo::Client { core: self.index, client: key, command };
+        self.post_home(&Arc::clone(&channel), ToHome::Ask { channel, question, answer_to });
+    }
+
+    /// A home has answered a client's command.
+    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, outcome: &Outcome) {
+        match outcome {
+            Err(code) => self.reply(key, command, Err(*code)),
+            Ok(Answer::Published(_)) => self.reply(key, command, Ok(ReplyResult::Publish(Done::default()))),
+            Ok(Answer::Presence(infos)) => {
+                let presence = infos
+                    .iter()
+                    .map(|info| (Cow::Borrowed(&*info.client), info.client_info()))
+                    .collect::<Vec<_>>();
+                let result = PresenceResult { presence: Map(presence) };
+                self.reply(key, command, Ok(ReplyResult::Presence(result)));
+            }
+            Ok(Answer::PresenceStats { clients, users }) => {
+                let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                let result = PresenceStatsResult { num_clients: count(*clients), num_users: count(*users) };
+                self.reply(key, command, Ok(ReplyResult::PresenceStats(result)));
+            }
+            Ok(Answer::History { publications, position }) => {
+                let result = HistoryResult {
+                    publications: publications.iter().map(|stored| stored.publication()).collect(),
+                    epoch: Cow::Borrowed(&position.epoch),
+                    offset: position.offset,
+                };
+                self.reply(key, command, Ok(ReplyResult::History(result)));
+            }
+            Ok(Answer::Done) => {}
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Command: which command goes where, and the replies to them.
+//!
+//! In:  frames of commands; answers.
+//! Out: calls of the other files; replies, those to one frame in one frame.
+//!
+//! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
+//! more. Commands of one frame are handled in their order.
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::{
+        ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
+        UnsubscribeCode, append_reply, decode_commands, reply::Done,
+    },
+    websocket::encoder,
+};
+use holdfast_ring::Kernel;
+
+use super::{Link, Stage};
+use crate::{
+    hub::{message::ClientKey, publication::kind},
+    metrics::Metric,
+    shard::Shard,
+    token::{TokenError, TokenUse, Verdict},
+};
+
+/// Why a command is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The client is told, and goes on.
+    Error(ErrorCode),
+    /// The subscription that the command was about ends.
+    Unsubscribe(UnsubscribeCode),
+    /// The session ends.
+    Disconnect(DisconnectCode),
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<DisconnectCode> for Refused {
+    fn from(code: DisconnectCode) -> Self {
+        Self::Disconnect(code)
+    }
+}
+
+/// What a refused token leads to.
+pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused {
+    tracing::debug!(%error, ?carried_by, "a token is refused");
+    match error.verdict(carried_by) {
+        Verdict::Error(code) => Refused::Error(code),
+        Verdict::Disconnect(code) => Refused::Disconnect(code),
+        Verdict::Unsubscribe(code) => Refused::Unsubscribe(code),
+    }
+}
+
+/// What a command's handler leaves to be said: a result, or nothing, because an answer will come from elsewhere.
+pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
+
+impl<K: Kernel> Shard<K> {
+    /// A message of a client: one or more commands.
+    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) {
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        if client.stage == Stage::Connecting {
+            if let Err(code) = client.park(frame) {
+                self.disconnect(key, code);
+            }
+            return;
+        }
+        if frame.is_empty() {
+            return self.disconnect(key, DisconnectCode::BAD_REQUEST);
+        }
+        let mut read_bytes = 0;
+        for message in decode_commands(format, frame) {
+            let command = match message {
+                Ok(FromClient::Pong) => {
+                    if !self.client_pong(key) {
+                        return self.disconnect(key, DisconnectCode::BAD_REQUEST);
+                    }
+                    continue;
+                }
+                Ok(FromClient::Command(command)) => command,
+                Err(fault) => return self.disconnect(key, fault.disconnect()),
+            };
+            self.counters.add(Metric::Commands, 1);
+            read_bytes += 1;
+            if let Err(code) = self.command_came(key, format, &command) {
+                return self.disconnect(key, code);
+            }
+            // What follows a connect that has to wait, waits too.
+            if self.clients.get(key).is_none_or(|client| client.stage == Stage::Connecting) {
+                break;
+            }
+        }
+        let rest = decode_commands(format, frame).skip(read_bytes);
+        let waits = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
+        if waits {
+            let mut parked = BytesMut::new();
+            for message in rest.flatten() {
+                if let FromClient::Command(command) = message {
+                    holdfast_protocol::client::append_command(format, &mut parked, &command);
+                }
+            }
+            if let Some(client) = self.clients.get(key)
+                && !parked.is_empty()
+                && let Err(code) = client.park(&parked)
+            {
+                return self.disconnect(key, code);
+            }
+        }
+        self.flush_replies(key);
+    }
+
+    fn command_came(
+        &mut self,
+        key: ClientKey,
+        format: Format,
+        command: &Command<'_>,
+    ) -> Result<(), DisconnectCode> {
+        let Command { id, request } = command;
+        let id = *id;
+        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let is_connect = matches!(request, Request::Connect(_));
+        if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
+            return Err(DisconnectCode::BAD_REQUEST);
+        }
+        let handled = match request {
+            Request::Connect(connect) => self.connect(key, id, connect),
+            Request::Subscribe(subscribe) => self.subscribe(key, id, subscribe),
+            Request::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe.channel),
+            Request::Publish(publish) => self.publish(key, id, publish),
+            Request::Presence(presence) => self.ask_presence(key, id, &presence.channel, false),
+            Request::PresenceStats(stats) => self.ask_presence(key, id, &stats.channel, true),
+            Request::History(history) => self.ask_history(key, id, history),
+            Request::Refresh(refresh) => self.refresh(key, &refresh.token),
+            Request::SubRefresh(refresh) => self.sub_refresh(key, &refresh.channel, &refresh.token),
+            // Nobody listens to what is only sent: there is no backend for it.
+            Request::Send(_) => Ok(None),
+            Request::Rpc(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Ping(_) => Err(DisconnectCode::BAD_REQUEST.into()),
+        };
+        match handled {
+            Ok(Some(result)) => append_reply(format, &mut self.replies, &Reply { id, result: Ok(result) }),
+            Ok(None) => {}
+            Err(Refused::Error(code)) => {
+                append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
+            }
+            Err(Refused::Unsubscribe(code)) => {
+                self.flush_replies(key);
+                if let Request::SubRefresh(refresh) = request {
+                    self.end_subscription_with(key, &refresh.channel, code);
+                }
+                let result = Err(ClientError::from(ErrorCode::EXPIRED));
+                append_reply(format, &mut self.replies, &Reply { id, result });
+            }
+            Err(Refused::Disconnect(code)) => return Err(code),
+        }
+        Ok(())
+    }
+
+    /// Sends what was replied since the last call, in one frame.
+    pub(super) fn flush_replies(&mut self, key: ClientKey) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let replies = self.replies.split();
+        if let Some(client) = self.clients.get(key) {
+            let (link, format) = (client.link, client.format);
+            self.send_message(link, format, &replies);
+        }
+    }
+
+    /// Sends one reply by itself.
+    pub(super) fn reply(&mut self, key: ClientKey, id: u32, result: Result<ReplyResult<'_>, ErrorCode>) {
+        self.flush_replies(key);
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        let result = result.map_err(ClientError::from);
+        append_reply(format, &mut self.replies, &Reply { id, result });
+        self.flush_replies(key);
+    }
+
+    /// Sends protocol messages as one message of the client's transport.
+    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8]) {
+        self.counters.add(Metric::MessagesOut, 1);
+        match link {
+            Link::WebSocket(socket) => {
+                let mut frame = BytesMut::with_capacity(message.len() + 10);
+                encoder::encode_message(&mut frame, kind(format), None, message);
+                self.send(socket, frame.freeze());
+            }
+        }
+    }
+
+    /// Sends a whole frame that others get too.
+    pub(super) fn send_frame(&mut self, link: Link, frame: Bytes) {
+        match link {
+            Link::WebSocket(socket) => self.send(socket, frame),
+        }
+    }
+}
+
+/// The reply to what needs no words.
+pub(super) fn done(result: fn(Done) -> ReplyResult<'static>) -> Handled<'static> {
+    Ok(Some(result(Done::default())))
+}

@@ -1,0 +1,206 @@
+//! Client: a session that speaks the Centrifuge client protocol.
+//!
+//! In:  commands, from whatever transport; what homes answer and deliver.
+//! Out: replies and pushes, as the same bytes for all who speak the same format.
+//!
+//! What a command may do is decided here, on the client's core; what a channel holds is its home's to say. The files:
+//! [`command`] (which command goes where), `connect`, `subscribe`, `publish`, `ask` (presence and history), `refresh`
+//! (tokens that expire), `deliver` (publications to those with wishes of their own), `leave` (the end).
+
+mod ask;
+mod command;
+mod connect;
+mod deliver;
+mod leave;
+mod publish;
+mod refresh;
+mod subscribe;
+
+use std::sync::Arc;
+
+use holdfast_protocol::client::{Format, filter::Filter};
+use holdfast_ring::Socket;
+
+use crate::{
+    channel::Extras,
+    hub::{
+        local::LocalKey,
+        message::ClientKey,
+        publication::{Data, Info},
+    },
+};
+
+pub(crate) use self::{connect::Parked, subscribe::Wanted};
+
+/// How a client's bytes reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// A WebSocket: frames of the client's format.
+    WebSocket(Socket),
+}
+
+/// Where a client is in its life.
+///
+/// ```text
+/// Fresh ── connect ──> Connecting ── its server-side subscriptions are made ──> Connected
+///                          └─── what comes meanwhile waits, in order ────────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its first command must be `connect`.
+    Fresh,
+    /// It will be told when it is connected.
+    Connecting,
+    Connected,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    generation: u32,
+    pub(crate) stage: Stage,
+    pub(crate) format: Format,
+    pub(crate) link: Link,
+    /// Random; its text is the client's id.
+    pub(crate) id: uuid::Uuid,
+    pub(crate) user: Arc<str>,
+    /// What the connection's token says of it.
+    pub(crate) conn_info: Option<Box<Data>>,
+    pub(crate) subs: Vec<Sub>,
+    /// When the connection's token expires, in seconds since 1970; 0 for never.
+    pub(crate) expires_at_s: u64,
+    /// What waits while the client is connecting.
+    pub(crate) parked: Option<Box<Parked>>,
+}
+
+/// A client's subscription.
+#[derive(Debug)]
+pub(crate) struct Sub {
+    pub(crate) channel: LocalKey,
+    pub(crate) place: Place,
+    pub(crate) is_server_side: bool,
+    /// When its token expires, in seconds since 1970; 0 for never.
+    pub(crate) expires_at_s: u64,
+    /// What it was granted beside the messages.
+    pub(crate) extras: Extras,
+    /// How others see the client in this channel, where they do.
+    pub(crate) info: Option<Arc<Info>>,
+    /// What it wants otherwise than all others.
+    pub(crate) wishes: Option<Box<Wishes>>,
+}
+
+/// Where a subscription is among those of its channel on this core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The home has not answered yet; `command` asked, 0 for none. An answer to another one is about a subscription
+    /// that has ended since: publications after the position in it may have gone past this core.
+    Awaited { command: u32 },
+    /// Its number.
+    Taken(u32),
+}
+
+/// Wishes of one subscriber, for which the shared frames are not enough.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) delta: Delta,
+    pub(crate) filter: Option<Filter>,
+    /// True exactly when it wants to be told of joins and leaves.
+    pub(crate) join_leave: bool,
+}
+
+/// Whether patches may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Delta {
+    /// It never asked.
+    #[default]
+    None,
+    /// It asked, and has not yet had the publication that a patch would build on.
+    WantsWhole,
+    /// It has had the last publication.
+    TakesPatches,
+}
+
+/// The clients of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// The generation of the next client here.
+    Free(u32),
+    Taken(Box<Client>),
+}
+
+impl Clients {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        link: Link,
+        format: Format,
+        id: uuid::Uuid,
+        nobody: Arc<str>,
+    ) -> ClientKey {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::Free(0));
+            u32::try_from(self.slots.len() - 1).expect("fewer clients than 2^32")
+        });
+        let slot = &mut self.slots[place as usize];
+        let Slot::Free(generation) = *slot else { unreachable!("a free place is free") };
+        *slot = Slot::Taken(Box::new(Client {
+            generation,
+            stage: Stage::Fresh,
+            format,
+            link,
+            id,
+            user: nobody,
+            conn_info: None,
+            subs: Vec::new(),
+            expires_at_s: 0,
+            parked: None,
+        }));
+        ClientKey { place, generation }
+    }
+
+    /// All of them, for what no index knows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
+        self.slots.iter().zip(0..).filter_map(|(slot, place)| match slot {
+            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
+            Slot::Free(_) => None,
+        })
+    }
+
+    /// A client, unless it is gone.
+    pub(crate) fn get(&mut self, key: ClientKey) -> Option<&mut Client> {
+        match self.slots.get_mut(key.place as usize) {
+            Some(Slot::Taken(client)) if client.generation == key.generation => Some(client),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: ClientKey) -> Option<Box<Client>> {
+        self.get(key)?;
+        self.free.push(key.place);
+        let free = Slot::Free(key.generation.wrapping_add(1));
+        match std::mem::replace(&mut self.slots[key.place as usize], free) {
+            Slot::Taken(client) => Some(client),
+            Slot::Free(_) => None,
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn sub(&mut self, channel: LocalKey) -> Option<&mut Sub> {
+        self.subs.iter_mut().find(|sub| sub.channel == channel)
+    }
+}
+
+/// The text of a client's id.
+pub(crate) fn id_text(id: uuid::Uuid) -> Box<str> {
+    id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned().into_boxed_str()
+}

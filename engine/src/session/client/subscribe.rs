@@ -1,0 +1,338 @@
+//! Subscribe: which channels a client hears.
+//!
+//! In:  subscribe and unsubscribe commands; the homes' answers.
+//! Out: questions to homes; replies with a position, and with what was missed.
+//!
+//! The client hears a channel from the moment at which its home's answer is handled here: the publications after the
+//! position in it follow it in the same queue.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use holdfast_protocol::client::{
+    DisconnectCode, ErrorCode, Format, Payload, Push, PushBody, ReplyResult, UnsubscribeCode, append_push,
+    command::SubscribeRequest,
+    delta::FOSSIL,
+    filter::Filter,
+    push::{SubscribePush, UnsubscribePush},
+    reply::SubscribeResult,
+};
+use holdfast_ring::Kernel;
+
+use super::{
+    Client, Delta, Link, Place, Stage, Sub, Wishes,
+    command::{Handled, Refused, done, token_refused},
+    connect::expiry,
+    id_text,
+};
+use crate::{
+    channel::Extras,
+    hub::{
+        local::{Subscriber, Takes},
+        message::{ClientKey, Recover, Subscribe, Subscribed, ToHome},
+        publication::{Data, Info},
+    },
+    shard::Shard,
+    token::{Overrides, TokenUse},
+};
+
+/// What one subscription is to be like.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// The command's number; 0 where no command asked.
+    pub(crate) command: u32,
+    pub(crate) recover: Option<Recover>,
+    pub(crate) extras: Extras,
+    /// What others see of the client in this channel.
+    pub(crate) chan_info: Option<Bytes>,
+    pub(crate) expires_at_s: u64,
+    pub(crate) delta: Delta,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) is_server_side: bool,
+    /// What the client gets along with the subscription.
+    pub(crate) data: Option<Bytes>,
+}
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn subscribe(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &SubscribeRequest<'_>,
+    ) -> Handled<'static> {
+        let now_s = self.wall_s();
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let channel = &*request.channel;
+        let resolved = self.rules.channels.resolve(channel).map_err(|error| match error.disconnect() {
+            Some(code) => Refused::Disconnect(code),
+            None => Refused::Error(error.code()),
+        })?;
+        if self.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
+            return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
+        }
+        if client.subs.len() >= self.rules.client_channels_max {
+            return Err(ErrorCode::LIMIT_EXCEEDED.into());
+        }
+        let mut wanted = Wanted { command, ..Wanted::default() };
+        let mut overrides = Overrides::default();
+        let has_token = !request.token.is_empty();
+        if has_token {
+            let tokens = &self.rules.subscribe_tokens;
+            let claims = tokens
+                .verify_subscribe(&request.token, now_s)
+                .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
+            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
+            wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
+            wanted.chan_info = claims.options.info;
+            wanted.data = claims.options.data;
+            overrides = claims.options.overrides;
+        }
+        resolved.may_subscribe(&client.user, has_token)?;
+        let asked = Extras {
+            positioned: request.positioned,
+            recoverable: request.recoverable,
+            join_leave: request.join_leave,
+        };
+        wanted.extras = resolved.grant_with(&client.user, asked, &overrides);
+        if let Some(tree) = &request.tf {
+            if !resolved.options.allow_tags_filter {
+                return Err(ErrorCode::PERMISSION_DENIED.into());
+            }
+            wanted.filter = Some(Filter::new(tree).map_err(|fault| fault.code())?);
+        }
+        if request.delta == FOSSIL && self.rules.home_rules(&resolved).delta {
+            wanted.delta = Delta::WantsWhole;
+        }
+        if request.recover && wanted.extras.recoverable {
+            wanted.recover = Some(Recover {
+                offset: request.offset,
+                epoch: request.epoch.as_ref().into(),
+                limit: self.rules.recovery_publications_max,
+                cache: self.rules.recovers_newest(&resolved),
+            });
+        }
+        self.ask_to_subscribe(key, channel, wanted);
+        Ok(None)
+    }
+
+    /// Has a channel's home take a client in.
+    pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: Wanted) {
+        let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
+        let home_rules = self.rules.home_rules(&resolved);
+        let Some(client) = self.clients.get(key) else { return };
+        let name =
+            self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
+        let local = self.locals.wait(&name);
+        let shows_itself = home_rules.presence || home_rules.join_leave;
+        let info = shows_itself.then(|| Arc::new(client.info(wanted.chan_info)));
+        let wishes =
+            Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
+        let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !home_rules.join_leave;
+        client.subs.push(Sub {
+            channel: local,
+            place: Place::Awaited { command: wanted.command },
+            is_server_side: wanted.is_server_side,
+            expires_at_s: wanted.expires_at_s,
+            info: info.clone(),
+            wishes: (!is_plain).then(|| Box::new(wishes)),
+            extras: wanted.extras,
+        });
+        let subscribe = Subscribe {
+            channel: Arc::clone(&name),
+            core: self.index,
+            client: key,
+            command: wanted.command,
+            recover: wanted.recover,
+            wants_position: wanted.extras.positioned || wanted.extras.recoverable,
+            info,
+            data: wanted.data,
+        };
+        self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
+    }
+
+    /// The home has taken a client in.
+    pub(crate) fn subscribed(&mut self, mut subscribed: Subscribed) {
+        let key = subscribed.client;
+        let now_s = self.wall_s();
+        let Some(local) = self.locals.find(&subscribed.channel) else { return };
+        // What the channel has in this turn is from before the position in the answer.
+        self.fan_out_channel(local);
+        let Some(client) = self.clients.get(key) else { return };
+        let (stage, format, link) = (client.stage, client.format, client.link);
+        let awaited = Place::Awaited { command: subscribed.command };
+        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited)
+        else {
+            return;
+        };
+        if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
+            if wishes.delta == Delta::WantsWhole && missed.last().is_some_and(|newest| wishes.take(newest)) {
+                wishes.delta = Delta::TakesPatches;
+            }
+            missed.retain(|publication| wishes.take(publication));
+        }
+        let takes = match (&sub.wishes, link, format) {
+            (None, Link::WebSocket(socket), Format::Json) => Takes::Json(socket),
+            (None, Link::WebSocket(socket), Format::Protobuf) => Takes::Protobuf(socket),
+            _ => Takes::Special,
+        };
+        sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));
+        let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
+        if stage != Stage::Connected {
+            return;
+        }
+        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
+        if subscribed.command == 0 {
+            let extras = sub.extras;
+            self.tell_subscribed(key, extras, &subscribed);
+            return;
+        }
+        let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+        let missed = subscribed.recovered.as_deref().unwrap_or_default();
+        let texts: Vec<_> =
+            missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
+        let result = result(&subscribed, sub, now_s, &texts);
+        self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
+    }
+
+    /// A subscription that the server has made for a connected client: what it missed follows as publications.
+    fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (link, format) = (client.link, client.format);
+        let position = subscribed.position.as_ref().filter(|_| extras.positioned || extras.recoverable);
+        let push = Push {
+            id: 0,
+            channel: Cow::Borrowed(&subscribed.channel),
+            body: PushBody::Subscribe(SubscribePush {
+                recoverable: extras.recoverable,
+                epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
+                offset: position.map_or(0, |position| position.offset),
+                positioned: extras.positioned,
+                data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
+            }),
+        };
+        self.send_push(link, format, &push);
+        for missed in subscribed.recovered.iter().flatten() {
+            let body = PushBody::Publication(missed.publication());
+            self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body });
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
+        if channel.is_empty() {
+            return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        self.end_subscription(key, channel);
+        done(ReplyResult::Unsubscribe)
+    }
+
+    /// Ends a subscription, if there is one. True exactly when there was.
+    pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
+        let Some(local) = self.locals.find(channel) else { return false };
+        let Some(client) = self.clients.get(key) else { return false };
+        let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
+        let sub = client.subs.swap_remove(at);
+        if let Place::Awaited { command } = sub.place
+            && command != 0
+        {
+            // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
+            self.reply(key, command, Err(ErrorCode::INTERNAL));
+        }
+        self.leave_channel(sub);
+        true
+    }
+
+    /// Ends a subscription and tells the client why.
+    pub(crate) fn end_subscription_with(
+        &mut self,
+        key: ClientKey,
+        channel: &str,
+        code: UnsubscribeCode,
+    ) -> bool {
+        if !self.end_subscription(key, channel) {
+            return false;
+        }
+        let Some(client) = self.clients.get(key) else { return true };
+        let (link, format) = (client.link, client.format);
+        let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };
+        let push = Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Unsubscribe(body) };
+        self.send_push(link, format, &push);
+        true
+    }
+
+    /// Takes a subscription out of its channel.
+    pub(super) fn leave_channel(&mut self, sub: Sub) {
+        let name = self.locals.name(sub.channel);
+        let was_last = match sub.place {
+            Place::Awaited { .. } => self.locals.give_up(sub.channel),
+            Place::Taken(place) => {
+                let (moved, was_last) = self.locals.leave(sub.channel, place);
+                if let Some(moved) = moved
+                    && let Some(moved) = self.clients.get(moved).and_then(|client| client.sub(sub.channel))
+                {
+                    moved.place = sub.place;
+                }
+                was_last
+            }
+        };
+        if was_last || sub.info.is_some() {
+            let message = ToHome::Unsubscribe {
+                channel: Arc::clone(&name),
+                core: self.index,
+                info: sub.info,
+                was_last,
+            };
+            self.post_home(&name, message);
+        }
+    }
+
+    pub(super) fn send_push(&mut self, link: Link, format: Format, push: &Push<'_>) {
+        let mut message = bytes::BytesMut::new();
+        append_push(format, &mut message, push);
+        self.send_message(link, format, &message);
+    }
+}
+
+impl Client {
+    /// How others see it.
+    pub(super) fn info(&self, chan_info: Option<Bytes>) -> Info {
+        Info {
+            user: Arc::clone(&self.user),
+            client: id_text(self.id),
+            conn_info: self.conn_info.as_deref().cloned().unwrap_or_default(),
+            chan_info: chan_info.map(Data::checked).unwrap_or_default(),
+        }
+    }
+}
+
+/// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
+pub(super) fn result<'a>(
+    subscribed: &'a Subscribed,
+    sub: &Sub,
+    now_s: u64,
+    texts: &'a [Cow<'a, str>],
+) -> SubscribeResult<'a> {
+    let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+    let position = subscribed.position.as_ref().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let (expires, ttl) = expiry(sub.expires_at_s, now_s);
+    let missed = subscribed.recovered.as_deref().unwrap_or_default();
+    let publications = if delta {
+        let quoted = missed.iter().zip(texts);
+        quoted.map(|(stored, text)| stored.with_data(Payload::quoted(text), false)).collect()
+    } else {
+        missed.iter().map(|stored| stored.publication()).collect()
+    };
+    SubscribeResult {
+        expires,
+        ttl,
+        recoverable: sub.extras.recoverable,
+        epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
+        publications,
+        recovered: subscribed.recovered.is_some(),
+        offset: position.map_or(0, |position| position.offset),
+        positioned: sub.extras.positioned,
+        data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
+        was_recovering: subscribed.was_recovering,
+        delta,
+        id: 0,
+    }
+}

@@ -1,0 +1,67 @@
+//! Homes: how a shard reaches the home of a channel, and what it does with what homes say.
+//!
+//! In:  messages for a channel, by its name.
+//! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_ring::Kernel;
+
+use super::Shard;
+use crate::{
+    hub::message::{FromHome, ToHome},
+    peers::Message,
+};
+
+impl<K: Kernel> Shard<K> {
+    /// Sends something to the home of a channel.
+    pub(crate) fn post_home(&mut self, channel: &str, message: ToHome) {
+        let home = self.peers.home_of(channel);
+        self.post(home, Message::ToHome(message));
+    }
+
+    fn post(&mut self, core: usize, message: Message) {
+        if core == self.index {
+            self.inbox.push_back(message);
+        } else {
+            self.peers.post(core, message);
+        }
+    }
+
+    /// A message for a channel whose home this is.
+    pub(super) fn at_home(&mut self, message: ToHome) {
+        let rules = match self.rules.channels.resolve_trusted(message.channel()) {
+            Ok(resolved) => self.rules.home_rules(&resolved),
+            Err(_) => unreachable!("a channel is resolved before its home is asked"),
+        };
+        let mut posts = std::mem::take(&mut self.posts);
+        self.homes.handle(message, rules, self.now, &mut posts);
+        for (core, message) in posts.drain(..) {
+            self.post(core, Message::FromHome(message));
+        }
+        self.posts = posts;
+    }
+
+    /// A home's message for clients of this core.
+    pub(super) fn for_clients(&mut self, message: FromHome) {
+        match message {
+            FromHome::Deliver(delivery) => {
+                self.delivered_bytes += delivery.frames.len();
+                self.locals.deliver(Arc::clone(&delivery));
+            }
+            FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
+            FromHome::Answered { client, command, outcome } => self.answered(client, command, &outcome),
+        }
+    }
+
+    /// The time, in milliseconds since 1970, to a tick.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        let ticks = Duration::from_millis(u64::from(self.now.0) * crate::clock::TICK_MS);
+        i64::try_from((self.began_wall + ticks).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The time, in seconds since 1970.
+    pub(crate) fn wall_s(&self) -> u64 {
+        u64::try_from(self.wall_ms()).unwrap_or(0) / 1000
+    }
+}

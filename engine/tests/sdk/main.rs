@@ -1,0 +1,168 @@
+//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon over WebSocket.
+//!
+//! In:  the scripts in the folders beside this file, with the packages that their lock files name.
+//! Out: their verdict.
+//!
+//! The source tree stays as it is: packages are installed under target/sdk, once for each state of the lock files. Where
+//! the tools for that are missing, or the packages cannot be had, it is said and nothing is tested; where CI=true, that
+//! is a failure.
+#![forbid(unsafe_code)]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the tests of the daemon, which need all of it")]
+mod support;
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use support::Daemon;
+
+const CONFIG: &str = include_str!("daemon.toml");
+const CONFIG_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/daemon.toml");
+
+/// When a run of scripts, or the installation of their packages, is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[test]
+fn the_javascript_sdk_finds_all_as_it_expects() {
+    let workshop = Workshop::new("javascript");
+    let installed = workshop.install("package-lock.json", || {
+        workshop.run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[])
+    });
+    workshop.judge(installed, || {
+        // Not "." or a glob: how those are read differs between the versions of node.
+        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
+        arguments.extend(workshop.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
+        ("node".into(), arguments)
+    });
+}
+
+#[test]
+fn the_python_sdk_finds_all_as_it_expects() {
+    let workshop = Workshop::new("python");
+    let python = workshop.path.join("venv/bin/python");
+    let installed = workshop.install("requirements.txt", || {
+        workshop.run("python3", &["-m", "venv", "--clear", "venv"], &[])?;
+        let pip = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements.txt"];
+        workshop.run(&python, &pip, &[])
+    });
+    let arguments = ["-m", "unittest", "discover", "--verbose"].map(str::to_owned).to_vec();
+    workshop.judge(installed, || (python.clone(), arguments));
+}
+
+/// Where the scripts for one SDK are run: a copy of their folder, with their packages.
+struct Workshop {
+    name: &'static str,
+    path: PathBuf,
+}
+
+impl Workshop {
+    /// Copies the scripts.
+    fn new(name: &'static str) -> Self {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target folder");
+        let workshop = Self { name, path: target.join("sdk").join(name) };
+        fs::create_dir_all(&workshop.path).expect("the target folder can be written");
+        for name in workshop.files() {
+            // A lock file arrives when its packages are there.
+            if !matches!(&*name, "package-lock.json" | "requirements.txt") {
+                fs::copy(workshop.source().join(&name), workshop.path.join(&name)).expect("it can be copied");
+            }
+        }
+        workshop
+    }
+
+    fn source(&self) -> PathBuf {
+        Path::new(CONFIG_PATH).with_file_name(self.name)
+    }
+
+    /// The names of the files in the source tree.
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.source()).expect("the scripts are there");
+        let files =
+            entries.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_file());
+        let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Installs what `lock_file` names, unless that was done.
+    fn install(&self, lock_file: &str, install: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let (wanted, here, done) =
+            (self.source().join(lock_file), self.path.join(lock_file), self.path.join("installed"));
+        let wanted = fs::read(wanted).expect("the lock file is there");
+        if fs::read(&done).is_ok_and(|done| done == wanted) {
+            return Ok(());
+        }
+        fs::write(here, &wanted).expect("the target folder can be written");
+        install()?;
+        fs::write(done, wanted).expect("the target folder can be written");
+        Ok(())
+    }
+
+    /// Runs the scripts against a daemon of their own, if what they need is installed.
+    fn judge(&self, installed: Result<(), String>, scripts: impl FnOnce() -> (PathBuf, Vec<String>)) {
+        if let Err(missing) = installed {
+            assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{missing}");
+            // Not `eprintln`: that is shown only where a test fails.
+            let _ = writeln!(io::stderr(), "SKIPPED: the {} SDK is not tested: {missing}", self.name);
+            return;
+        }
+        let (program, arguments) = scripts();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let daemon = Daemon::start(CONFIG);
+        let url = format!("ws://{}/connection/websocket", daemon.address());
+        let api = format!("http://{}/api", daemon.control());
+        let variables = [
+            ("SDK_URL", url.as_str()),
+            ("SDK_API", api.as_str()),
+            ("SDK_CONFIG", CONFIG_PATH),
+            ("SDK_HOLDFAST", env!("CARGO_BIN_EXE_holdfast")),
+        ];
+        let verdict = self.run(program, &arguments, &variables);
+        assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
+        daemon.await_empty();
+    }
+
+    /// Runs a program to its end. Fails with what it said.
+    fn run(
+        &self,
+        program: impl AsRef<Path>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let program = program.as_ref();
+        let log = self.path.join("log");
+        let output = File::create(&log).expect("the log can be made");
+        let errors = output.try_clone().expect("a file can be shared");
+        let mut command = Command::new(program);
+        command.args(arguments).envs(variables.iter().copied()).current_dir(&self.path);
+        let mut child = command.stdout(output).stderr(errors).spawn().map_err(|error| {
+            format!("{} cannot be started ({error}): run tools/setup-sdk", program.display())
+        })?;
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("it is our child") {
+                break Some(status);
+            }
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            sleep(Duration::from_millis(20));
+        };
+        if status.is_some_and(|status| status.success()) {
+            return Ok(());
+        }
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let end = status.map_or("took too long".into(), |status| format!("failed ({status})"));
+        Err(format!("{} {} {end}:\n{said}", program.display(), arguments.join(" ")))
+    }
+}
