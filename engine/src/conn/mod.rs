@@ -164,7 +164,9 @@ mod tests {
         let mut conns = Conns::new(3, 16);
         let sockets =
             [(0, 3), (0, 4), (2, 0), (2, 9)].map(|(lane, slot)| Socket::new(Descriptor::new(lane, slot), 5));
-        sockets.iter().for_each(|&socket| drop(conns.insert(socket, Tick(0)).close_reason));
+        for socket in sockets {
+            conns.insert(socket, Tick(0));
+        }
         let mut walked = Vec::new();
         let mut from = (0, 0);
         while let Some((socket, next)) = conns.next_from(from) {

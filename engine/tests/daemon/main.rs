@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the tests of the SDKs, which need the rest of it")]
 mod support;
 
 mod client;
