@@ -79,8 +79,8 @@ struct Home {
     presence: Presence,
     /// Idempotency keys with what came of them, oldest first.
     results: VecDeque<(Tick, Box<str>, Option<Position>)>,
-    /// True exactly when there is an entry for it in `expiring`.
-    is_expiring: bool,
+    /// When [`Homes::expire`] looks at it, if it does. Entries of `expiring` for other times mean nothing any more.
+    looked_at: Option<Tick>,
 }
 
 impl Home {
@@ -93,7 +93,7 @@ impl Home {
             cores: Vec::new(),
             presence: Presence::default(),
             results: VecDeque::new(),
-            is_expiring: false,
+            looked_at: None,
         }
     }
 
@@ -160,9 +160,12 @@ impl Homes {
         while let Some(Reverse((due, _))) = self.expiring.peek()
             && *due <= now
         {
-            let Some(Reverse((_, channel))) = self.expiring.pop() else { return };
+            let Some(Reverse((due, channel))) = self.expiring.pop() else { return };
             let Some(home) = self.channels.get_mut(&channel) else { continue };
-            home.is_expiring = false;
+            if home.looked_at != Some(due) {
+                continue;
+            }
+            home.looked_at = None;
             while home.results.front().is_some_and(|&(until, ..)| until <= now) {
                 home.results.pop_front();
             }
@@ -258,6 +261,7 @@ impl Homes {
             let previous =
                 home.history.as_ref().and_then(History::newest).or(home.previous.as_ref()).cloned();
             if keeps && let Some(history) = &mut home.history {
+                home.history_until = now.after_ms(rules.history_ttl_ms);
                 let before = history.bytes();
                 history.push(Arc::clone(&stored), rules.history_size);
                 self.kept_bytes = self.kept_bytes - before + history.bytes();
@@ -319,10 +323,10 @@ impl Homes {
         self.channels.entry(Arc::clone(channel)).or_insert_with(Home::new);
     }
 
-    /// The history of an open channel; a new life of it where there is none.
+    /// The history of an open channel; a new life of it where there is none. Who asks for a position prolongs its life;
+    /// only a publication prolongs that of the publications.
     fn history(&mut self, channel: &Arc<str>, rules: Rules, now: Tick) -> &mut History {
         let home = self.channels.get_mut(channel).expect("the channel is open");
-        home.history_until = now.after_ms(rules.history_ttl_ms);
         home.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
         if home.history.is_none() {
             self.epochs = self.epochs.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -335,7 +339,7 @@ impl Homes {
 
     /// Has [`Homes::expire`] look at a channel when something of it expires.
     fn watch(&mut self, channel: &Arc<str>, now: Tick) {
-        let Some(home) = self.channels.get_mut(channel).filter(|home| !home.is_expiring) else { return };
+        let Some(home) = self.channels.get_mut(channel) else { return };
         let history = home.history.as_ref().map(|history| {
             if history.is_empty() || home.history_until <= now {
                 home.position_until
@@ -344,8 +348,10 @@ impl Homes {
             }
         });
         let result = home.results.front().map(|&(until, ..)| until);
-        if let Some(due) = history.into_iter().chain(result).min() {
-            home.is_expiring = true;
+        if let Some(due) = history.into_iter().chain(result).min()
+            && home.looked_at.is_none_or(|earlier| due < earlier)
+        {
+            home.looked_at = Some(due);
             self.expiring.push(Reverse((due, Arc::clone(channel))));
         }
     }
@@ -429,7 +435,7 @@ fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
     }
 }
 
-/// Four letters out of a number that was never used before, as Centrifugo's epochs are short too.
+/// Six letters out of a number that was never used before, as Centrifugo's epochs are short too.
 fn epoch(number: u64) -> Epoch {
     let mut rest = number >> 20;
     let letters: String = std::iter::repeat_with(|| {
@@ -440,4 +446,107 @@ fn epoch(number: u64) -> Epoch {
     .take(6)
     .collect();
     letters.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{history::Page, message::ClientKey, publication::Data};
+
+    const RULES: Rules = Rules {
+        history_size: 10,
+        history_ttl_ms: 1_000,
+        history_meta_ttl_ms: 60_000,
+        presence: false,
+        join_leave: false,
+        delta: false,
+        delta_publish: false,
+    };
+    const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
+
+    struct Channel {
+        homes: Homes,
+        posts: Posts,
+    }
+
+    impl Channel {
+        fn new(kept_bytes_max: usize) -> Self {
+            Self { homes: Homes::new(kept_bytes_max, 300_000, 7), posts: Posts::new() }
+        }
+
+        fn publish(&mut self, key: &str, now: Tick) -> Option<Position> {
+            let publish = Publish {
+                channel: "c".into(),
+                data: Data::checked(bytes::Bytes::from_static(b"{}")),
+                info: None,
+                tags: Box::default(),
+                skip_history: false,
+                delta: false,
+                idempotency_key: key.into(),
+                answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
+            };
+            self.homes.handle(ToHome::Publish(Box::new(publish)), RULES, now, &mut self.posts);
+            match self.posts.pop() {
+                Some((0, FromHome::Answered { outcome: Ok(Answer::Published(position)), .. })) => position,
+                other => panic!("a publish is answered last, not {other:?}"),
+            }
+        }
+
+        fn history(&mut self, now: Tick) -> (usize, Position) {
+            let question = Question::History(Page { limit: 100, since: None, reverse: false });
+            let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+            let ask = ToHome::Ask { channel: "c".into(), question, answer_to };
+            self.homes.handle(ask, RULES, now, &mut self.posts);
+            match self.posts.pop() {
+                Some((
+                    0,
+                    FromHome::Answered { outcome: Ok(Answer::History { publications, position }), .. },
+                )) => (publications.len(), position),
+                other => panic!("a question is answered, not {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn readers_do_not_prolong_the_life_of_publications_and_the_position_outlives_them() {
+        let mut channel = Channel::new(1 << 20);
+        channel.publish("", Tick(0));
+        let position = channel.publish("", Tick(1)).expect("there is a history");
+        // 1 s of life are 20 ticks; somebody reads at 15.
+        assert_eq!(channel.history(Tick(15)).0, 2);
+        channel.homes.expire(Tick(22));
+        assert_eq!(channel.history(Tick(22)), (0, position));
+        assert_eq!(channel.homes.kept_bytes(), 0);
+    }
+
+    #[test]
+    fn a_key_that_was_seen_publishes_nothing_and_answers_the_same() {
+        let mut channel = Channel::new(1 << 20);
+        let first = channel.publish("k", Tick(0));
+        assert_eq!(channel.publish("k", Tick(5)), first);
+        assert_eq!(channel.publish("other", Tick(5)).map(|position| position.offset), Some(2));
+    }
+
+    #[test]
+    fn over_the_budget_the_oldest_publications_go_and_offsets_go_on() {
+        let one = Stored { data: Data::checked(bytes::Bytes::from_static(b"{}")), ..Stored::default() }
+            .cost_bytes();
+        let mut channel = Channel::new(3 * one);
+        for _ in 0..8 {
+            channel.publish("", Tick(0));
+        }
+        let (kept, position) = channel.history(Tick(0));
+        assert_eq!((kept, position.offset), (3, 8));
+        assert!(channel.homes.kept_bytes() <= 3 * one);
+    }
+
+    #[test]
+    fn a_channel_that_nobody_needs_is_forgotten() {
+        let mut channel = Channel::new(1 << 20);
+        channel.publish("", Tick(0));
+        assert_eq!(channel.homes.len(), 1);
+        channel.homes.expire(Tick(30));
+        channel.homes.expire(Tick(2_000));
+        assert_eq!(channel.homes.len(), 0);
+    }
 }
