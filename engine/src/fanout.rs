@@ -69,7 +69,8 @@ impl<K: Kernel> Shard<K> {
                     continue;
                 }
             };
-            let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, format)).clone();
+            let receivers = turn.subscribers.len();
+            let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, format, receivers)).clone();
             self.send(socket, bytes);
         }
         self.is_fanning_out = false;
@@ -80,9 +81,15 @@ impl<K: Kernel> Shard<K> {
     }
 }
 
-/// One frame after the other.
-fn join(deliveries: &[Arc<Delivery>], format: Format) -> Bytes {
-    if let [only] = deliveries {
+/// Below this many receivers on a core, counting references to bytes that other cores count too is cheaper than a copy.
+const COPIED_FROM_RECEIVERS: usize = 8;
+
+/// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
+/// each of their receivers.
+fn join(deliveries: &[Arc<Delivery>], format: Format, receivers: usize) -> Bytes {
+    if let [only] = deliveries
+        && receivers < COPIED_FROM_RECEIVERS
+    {
         return only.frames.websocket(format).clone();
     }
     let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
