@@ -23,6 +23,7 @@ use crate::{
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
+    token::Verifier,
 };
 
 /// Runs the daemon until it is told to stop.
@@ -30,6 +31,7 @@ use crate::{
 /// # Errors
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
+    warn_of_what_is_missing(config);
     let plan = Plan::new(config, descriptors_max());
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node)?;
@@ -66,6 +68,34 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     control.stop();
     outcome
+}
+
+/// Options that are read, so that a file of Centrifugo's loads, but that this version does not serve yet.
+fn warn_of_what_is_missing(config: &Config) {
+    for (is_on, option) in [
+        (config.sse.enabled, "sse.enabled"),
+        (config.http_stream.enabled, "http_stream.enabled"),
+        (config.poll.enabled, "poll.enabled"),
+        (config.admin.enabled, "admin.enabled"),
+        (
+            Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
+            "client.token.jwks_public_endpoint",
+        ),
+        (
+            Verifier::of_subscriptions(&config.client).jwks_endpoint().is_some(),
+            "client.subscription_token.jwks_public_endpoint",
+        ),
+    ] {
+        if is_on {
+            tracing::warn!(
+                option,
+                "is not served by this version: clients use WebSocket, and keys stand in the configuration"
+            );
+        }
+    }
+    for ignored in &config.ignored_variables {
+        tracing::warn!("{ignored}");
+    }
 }
 
 fn start_shards(

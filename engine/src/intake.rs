@@ -104,6 +104,9 @@ impl<K: Kernel> Shard<K> {
         const JSON: &str = "centrifuge-json";
         const PROTOBUF: &str = "centrifuge-protobuf";
         let upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
+        if !self.rules.origins.admit(head.header("Origin")) {
+            return Err(Refusal::OriginForbidden);
+        }
         let asks_for_protobuf = |query: &str| {
             query.split('&').any(|pair| matches!(pair, "cf_protocol=protobuf" | "format=protobuf"))
         };

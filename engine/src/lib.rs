@@ -22,6 +22,7 @@ mod fanout;
 mod hub;
 mod intake;
 mod metrics;
+mod origin;
 mod peers;
 mod rules;
 mod session;

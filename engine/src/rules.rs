@@ -9,6 +9,7 @@ use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, RecoveryMode},
     hub::home,
+    origin::Origins,
     token::Verifier,
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct Rules {
     pub(crate) connect_tokens: Verifier,
     pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
+    pub(crate) origins: Origins,
     /// 0 for no limit.
     pub(crate) user_connections_max: usize,
     pub(crate) client_channels_max: usize,
@@ -40,6 +42,7 @@ impl Rules {
             connect_tokens: Verifier::of_connections(client),
             subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token,
+            origins: Origins::new(&client.allowed_origins),
             user_connections_max: client.user_connection_limit as usize,
             client_channels_max: client.channel_limit as usize,
             recovery_publications_max: client.recovery_publications_max as usize,

@@ -187,3 +187,21 @@ fn a_client_of_another_make_connects_talks_and_leaves() {
     daemon.await_closes("by_peer", 1);
     daemon.stop();
 }
+
+#[test]
+fn a_web_page_connects_only_where_its_origin_is_allowed() {
+    let daemon = Daemon::start("[client]\nallowed_origins = ['https://*.example.com']");
+    let from = |origin: &str| {
+        request("/connection/websocket").replacen("Host:", &format!("Origin: {origin}\r\nHost:"), 1)
+    };
+    let mut page = Peer::connect(&daemon);
+    page.send(from("https://app.example.com").as_bytes());
+    page.expect_upgrade();
+    let mut stranger = Peer::connect(&daemon);
+    stranger.send(from("https://example.com.evil.org").as_bytes());
+    assert!(stranger.response().0.starts_with("HTTP/1.1 403 "));
+    let mut no_page = Peer::connect(&daemon);
+    no_page.send(request("/connection/websocket").as_bytes());
+    no_page.expect_upgrade();
+    daemon.stop();
+}
