@@ -275,9 +275,17 @@ pub(crate) const CATALOG: &[Family] = &[
 const REFUSALS: usize = 2;
 const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
 
+// The places of the numbers. Plain constants, because the length of an array of all depends on the last one, and that
+// must not depend on a function of this crate: the compiler would go round in a circle.
+const REFUSED: usize = 6;
+const CLOSED: usize = REFUSED + REFUSALS;
+const PLAIN: usize = CLOSED + CloseReason::ALL.len();
+const BUCKET: usize = PLAIN + 17;
+const LAST: usize = BUCKET + TURN_BUCKETS + 8;
+
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = Self::HistoryBytes.index() + 1;
+    pub(crate) const COUNT: usize = LAST + 1;
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -288,10 +296,6 @@ impl Metric {
     /// Its place among all numbers.
     #[must_use]
     pub(crate) const fn index(self) -> usize {
-        const REFUSED: usize = 6;
-        const CLOSED: usize = REFUSED + REFUSALS;
-        const PLAIN: usize = CLOSED + CloseReason::ALL.len();
-        const BUCKET: usize = PLAIN + 17;
         match self {
             Self::Connections => 0,
             Self::Sessions => 1,
@@ -327,7 +331,7 @@ impl Metric {
             Self::Users => BUCKET + TURN_BUCKETS + 5,
             Self::Subscriptions => BUCKET + TURN_BUCKETS + 6,
             Self::Channels => BUCKET + TURN_BUCKETS + 7,
-            Self::HistoryBytes => BUCKET + TURN_BUCKETS + 8,
+            Self::HistoryBytes => LAST,
         }
     }
 }
