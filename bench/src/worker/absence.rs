@@ -1,7 +1,8 @@
 //! Absence: what is published while all clients of a storm are away.
 //!
 //! In:  a worker whose connections are gone; how many messages each channel is to get.
-//! Out: those messages, over one connection more; and the word that all workers are done.
+//! Out: those messages, over one connection more, once the connections of all workers are gone (who is still leaving
+//! would hear them live, and again when it comes back); and the word that all workers are done.
 //!
 //! A worker publishes to its share of the channels and waits until every message is answered: only then it is in the
 //! history. Should the connection fail, the rest stays unpublished, and those who come back miss it.
@@ -31,6 +32,8 @@ pub(super) struct Absence {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Begun,
+    /// For the connections of other workers to go.
+    Waiting,
     Connecting,
     Publishing(Socket),
     /// The connection failed.
@@ -43,12 +46,17 @@ impl Absence {
         Self { publisher, each, stage: Stage::Begun, sent: 0, answered: 0 }
     }
 
-    /// Publishes what may be; true when all workers are done.
+    /// To be called when this worker's connections are gone. Publishes what may be; true when all workers are done.
     pub(super) fn act(&mut self, link: &mut Link<'_>, shared: &Shared) -> bool {
         let messages = link.plan.share(link.plan.channels, link.thread) * self.each;
         match self.stage {
-            Stage::Begun if messages == 0 => self.end(shared),
             Stage::Begun => {
+                shared.emptying.fetch_sub(1, Ordering::Release);
+                self.stage = Stage::Waiting;
+            }
+            Stage::Waiting if shared.emptying.load(Ordering::Acquire) > 0 => {}
+            Stage::Waiting if messages == 0 => self.end(shared),
+            Stage::Waiting => {
                 let is_begun = link.connect(self.publisher, link.now_ns);
                 self.stage = if is_begun { Stage::Connecting } else { Stage::Broken };
             }

@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) parcels: ArrayQueue<Parcel>,
     /// `broadcast`: how many messages each voice sent; holds when `publishing` is zero.
     pub(crate) published: Box<[AtomicU32]>,
+    /// `storm`: workers whose connections have not all gone.
+    pub(crate) emptying: AtomicU32,
     /// `broadcast`, `storm`: workers that may still publish.
     pub(crate) publishing: AtomicU32,
     /// True exactly when a worker gave up.
@@ -77,6 +79,7 @@ impl Shared {
             live: (0..plan.threads).map(|_| Live::default()).collect(),
             parcels: ArrayQueue::new(PARCELS_MAX),
             published: (0..plan.voices()).map(|_| AtomicU32::new(0)).collect(),
+            emptying: AtomicU32::new(plan.threads),
             publishing: AtomicU32::new(plan.threads),
             has_failed: AtomicBool::new(false),
         }

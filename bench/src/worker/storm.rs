@@ -111,8 +111,8 @@ impl Play for Storm<'_> {
                 link.now_ns
             }
             Stage::Away(absence) => {
-                let are_all_away = self.waiting.len() as u64 >= self.awaited;
-                if are_all_away && absence.act(link, self.shared) {
+                let are_ours_away = self.waiting.len() as u64 >= self.awaited;
+                if are_ours_away && absence.act(link, self.shared) {
                     self.begin_return(link);
                 }
                 link.now_ns
