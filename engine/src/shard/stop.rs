@@ -1,17 +1,22 @@
 //! Stop: how a shard leaves.
 //!
 //! In:  the wish to stop, and how long that may take.
-//! Out: close frames with code 1001 to all (RFC 6455 §7.4.1), then an empty shard.
+//! Out: close frames to all, with code 1001 (RFC 6455 §7.4.1), or 3001 to clients of the Centrifuge protocol; then an
+//! empty shard.
 //!
 //! Some connections a turn, so that those who come last are served meanwhile.
 
 use std::time::Duration;
 
-use holdfast_protocol::websocket::CloseCode;
+use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 
 use super::Shard;
-use crate::{clock::Tick, conn::Phase, metrics::CloseReason};
+use crate::{
+    clock::Tick,
+    conn::{Phase, Session},
+    metrics::CloseReason,
+};
 
 /// Connections that are sent away in one turn.
 const GOODBYES_A_TURN: usize = 512;
@@ -68,7 +73,10 @@ impl<K: Kernel> Shard<K> {
         match conn.phase {
             _ if now => self.drop_now(socket, CloseReason::Shutdown),
             Phase::Head => self.drop_now(socket, CloseReason::Shutdown),
-            Phase::Open => self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown),
+            Phase::Open => match conn.session {
+                Session::Client { key } => self.disconnect(key, DisconnectCode::SHUTDOWN),
+                _ => self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown),
+            },
             Phase::Closing | Phase::Lingering | Phase::Leaving => {}
         }
     }

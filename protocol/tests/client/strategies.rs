@@ -35,7 +35,7 @@ fn payload() -> impl Strategy<Value = Payload<'static>> {
 fn map<V: std::fmt::Debug + 'static>(
     value: impl Strategy<Value = V> + 'static,
 ) -> BoxedStrategy<Map<'static, V>> {
-    option::of((text(), value)).prop_map(|pair| Map::from_iter(pair)).boxed()
+    option::of((text(), value)).prop_map(Map::from_iter).boxed()
 }
 
 fn filter() -> impl Strategy<Value = FilterNode<'static>> {
