@@ -103,6 +103,9 @@ impl<K: Kernel> Shard<K> {
     fn answer_client(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
         const JSON: &str = "centrifuge-json";
         const PROTOBUF: &str = "centrifuge-protobuf";
+        if self.rules.no_websocket {
+            return Err(Refusal::NotFound);
+        }
         let upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
         if !self.rules.origins.admit(head.header("Origin")) {
             return Err(Refusal::OriginForbidden);

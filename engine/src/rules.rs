@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
     pub(crate) origins: Origins,
+    /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
+    pub(crate) no_websocket: bool,
     /// 0 for no limit.
     pub(crate) user_connections_max: usize,
     pub(crate) client_channels_max: usize,
@@ -43,6 +45,7 @@ impl Rules {
             subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token,
             origins: Origins::new(&client.allowed_origins),
+            no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,
             client_channels_max: client.channel_limit as usize,
             recovery_publications_max: client.recovery_publications_max as usize,

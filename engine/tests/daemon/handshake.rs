@@ -205,3 +205,12 @@ fn a_web_page_connects_only_where_its_origin_is_allowed() {
     no_page.expect_upgrade();
     daemon.stop();
 }
+
+#[test]
+fn what_is_switched_off_is_not_found() {
+    let daemon = Daemon::start("[websocket]\ndisabled = true");
+    let mut peer = Peer::connect(&daemon);
+    peer.send(request("/connection/websocket").as_bytes());
+    assert!(peer.response().0.starts_with("HTTP/1.1 404 "));
+    daemon.stop();
+}
