@@ -111,9 +111,9 @@ impl Body {
         self.bytes.is_empty() && self.line.is_empty()
     }
 
-    /// The whole of it.
-    pub fn into_bytes(self) -> Bytes {
-        self.bytes.freeze()
+    /// Takes the whole of it out.
+    pub fn take_bytes(&mut self) -> Bytes {
+        self.bytes.split().freeze()
     }
 
     fn take(&mut self, left: usize, input: &mut &[u8]) -> usize {
@@ -209,7 +209,7 @@ mod tests {
             body.read(&mut piece)?;
             rest.extend_from_slice(piece);
         }
-        Ok((body.is_complete().then(|| body.into_bytes().to_vec()), rest))
+        Ok((body.is_complete().then(|| body.take_bytes().to_vec()), rest))
     }
 
     const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
