@@ -9,10 +9,14 @@
 
 pub(crate) mod heartbeat;
 mod read;
+pub(crate) mod secure;
 mod write;
 
 use bytes::BytesMut;
-use holdfast_protocol::websocket::Decoder;
+use holdfast_protocol::{
+    tls::{ServerSide, TlsStream},
+    websocket::Decoder,
+};
 use holdfast_ring::Socket;
 
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
@@ -105,6 +109,8 @@ pub(crate) struct Conn {
     /// What there is of a request.
     pub(crate) coming: Option<Box<Coming>>,
     pub(crate) decoder: Decoder,
+    /// Its keys, where the listener speaks TLS.
+    pub(crate) tls: Option<Box<TlsStream<ServerSide>>>,
 }
 
 impl Phase {
@@ -146,6 +152,7 @@ impl Conns {
             is_reused: false,
             coming: None,
             decoder: Decoder::default(),
+            tls: None,
         })
     }
 

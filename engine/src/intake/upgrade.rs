@@ -20,7 +20,7 @@ impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let upgrade = handshake_server::upgrade(head, &[])?;
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
         self.begin_heartbeat(socket);
         Ok(())
@@ -33,7 +33,7 @@ impl<K: Kernel> Shard<K> {
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
         let upgrade = handshake_server::upgrade(head, &[])?;
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
         self.hub.join(socket);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
             _ => Format::Json,
         };
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         let key = self.open_client(Link::WebSocket { socket, has_native_pings }, format);
         self.opened(socket, Phase::Open, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.

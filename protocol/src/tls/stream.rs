@@ -159,8 +159,7 @@ impl<S: Side> TlsStream<S> {
     /// bytes once more; and it is given them, since it may remember places in them.
     fn put_alert(&mut self, rest: &mut [u8], out: &mut BytesMut) {
         while self.connection.wants_write()
-            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                S::process(&mut self.connection, rest).state
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) = S::process(&mut self.connection, rest).state
         {
             if encode(out, |space| data.encode(space)).is_err() {
                 return;
@@ -227,6 +226,9 @@ fn encode(
 impl<S: Side> fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part_bytes = self.part.len();
-        f.debug_struct("TlsStream").field("progress", &self.progress).field("part_bytes", &part_bytes).finish()
+        f.debug_struct("TlsStream")
+            .field("progress", &self.progress)
+            .field("part_bytes", &part_bytes)
+            .finish()
     }
 }
