@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Option<Conn>>() <= 64, "{} bytes", size_of::<Option<Conn>>());
+        assert!(size_of::<Option<Conn>>() <= 72, "{} bytes", size_of::<Option<Conn>>());
     }
 
     #[test]
