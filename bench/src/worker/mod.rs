@@ -8,6 +8,7 @@
 //! message.
 
 mod absence;
+pub(crate) mod backend;
 mod broadcast;
 mod churn;
 mod connection;
