@@ -29,6 +29,7 @@ const SLEEP_NS_MAX: u64 = 10_000_000;
 
 /// Publishes until the run is over. `run` marks this run's messages.
 pub(crate) fn publish(plan: &Plan, api: &PublishApi, clock: Clock, shared: &Shared, run: u16) -> Tally {
+    super::sharpen_timers();
     let mut backend = Backend::new(plan, api, clock, shared, run);
     backend.work();
     shared.publishing.fetch_sub(1, Ordering::Release);
