@@ -76,7 +76,6 @@ fn warn_of_what_is_missing(config: &Config) {
         (config.sse.enabled, "sse.enabled"),
         (config.http_stream.enabled, "http_stream.enabled"),
         (config.poll.enabled, "poll.enabled"),
-        (config.admin.enabled, "admin.enabled"),
         (
             Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
             "client.token.jwks_public_endpoint",

@@ -1,11 +1,12 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
 //! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short.
+//! Out: `/health`, `/metrics`, the server API, the chat page; a stop for the shards; the word that memory is short.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
 mod api;
+mod chat;
 mod health;
 mod memory;
 mod metrics;
@@ -66,6 +67,7 @@ pub(crate) fn start(
         let node = Node::new(node, &config.node.name, clients);
         Arc::new(Api::new(config, Arc::clone(&shared), node))
     });
+    let page = config.admin.enabled.then(|| chat::router(config, clients));
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -79,7 +81,7 @@ pub(crate) fn start(
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
             tokio::select! {
-                served = axum::serve(listener, router(State { shared }, api)) => {
+                served = axum::serve(listener, router(State { shared }, api, page)) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
@@ -107,15 +109,13 @@ impl Control {
     }
 }
 
-fn router(state: State, api: Option<Arc<Api>>) -> Router {
+fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
-    match api {
-        Some(api) => router.merge(api::router(api)),
-        None => router,
-    }
+    let parts = [api.map(api::router), page];
+    parts.into_iter().flatten().fold(router, Router::merge)
 }
 
 /// What ends the daemon.

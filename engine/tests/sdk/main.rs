@@ -1,4 +1,4 @@
-//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon over WebSocket.
+//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon; in a browser, so does its chat page.
 //!
 //! In:  the scripts in the folders beside this file, with the packages that their lock files name.
 //! Out: their verdict.
@@ -33,18 +33,17 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[test]
 fn the_javascript_sdk_finds_all_as_it_expects() {
     let workshop = Workshop::new("javascript");
-    let has_node = workshop.run("node", &["--version"], &[]);
-    let installed = has_node.and_then(|()| {
-        workshop.install("package-lock.json", || {
-            workshop.run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[])
-        })
-    });
-    workshop.judge(installed, || {
-        // Not "." or a glob: how those are read differs between the versions of node.
-        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
-        arguments.extend(workshop.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
-        ("node".into(), arguments)
-    });
+    let installed = workshop.run("node", &["--version"], &[]).and_then(|()| workshop.install_packages());
+    workshop.judge(installed, || ("node".into(), workshop.tests()));
+}
+
+#[test]
+fn a_browser_finds_all_as_it_expects() {
+    let workshop = Workshop::new("browser");
+    let installed = workshop.run("node", &["--version"], &[]).and_then(|()| workshop.install_packages());
+    // Its file find.mjs knows which browsers will do.
+    let ready = installed.and_then(|()| workshop.run("node", &["find.mjs"], &[]));
+    workshop.judge(ready, || ("node".into(), workshop.tests()));
 }
 
 #[test]
@@ -93,6 +92,21 @@ impl Workshop {
         let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
+    }
+
+    /// What node is to run.
+    fn tests(&self) -> Vec<String> {
+        // Not "." or a glob: how those are read differs between the versions of node.
+        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
+        arguments.extend(self.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
+        arguments
+    }
+
+    /// Installs node's packages.
+    fn install_packages(&self) -> Result<(), String> {
+        self.install("package-lock.json", || {
+            self.run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[])
+        })
     }
 
     /// Installs what `lock_file` names, unless that was done.
