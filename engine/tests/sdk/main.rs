@@ -27,6 +27,9 @@ use support::Daemon;
 const CONFIG: &str = include_str!("daemon.toml");
 const CONFIG_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/daemon.toml");
 
+/// Our own client for HTTP long-polling, which is tested beside the SDKs.
+const POLL_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/poll-client/poll-client.js");
+
 /// When a run of scripts, or the installation of their packages, is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -141,6 +144,7 @@ impl Workshop {
             ("SDK_API", api.as_str()),
             ("SDK_CONFIG", CONFIG_PATH),
             ("SDK_HOLDFAST", env!("CARGO_BIN_EXE_holdfast")),
+            ("SDK_POLL_CLIENT", POLL_CLIENT),
         ];
         let verdict = self.run(program, &arguments, &variables);
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
