@@ -83,10 +83,7 @@ fn warn_of_what_is_missing(config: &Config) {
         ),
     ] {
         if is_on {
-            tracing::warn!(
-                option,
-                "is not served by this version: keys stand in the configuration"
-            );
+            tracing::warn!(option, "is not served by this version: keys stand in the configuration");
         }
     }
     for ignored in &config.ignored_variables {

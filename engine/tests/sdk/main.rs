@@ -74,10 +74,12 @@ impl Workshop {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target folder");
         let workshop = Self { name, path: target.join("sdk").join(name) };
         fs::create_dir_all(&workshop.path).expect("the target folder can be written");
-        for name in workshop.files() {
-            // A lock file arrives when its packages are there.
-            if !matches!(&*name, "package-lock.json" | "requirements.txt") {
-                fs::copy(workshop.source().join(&name), workshop.path.join(&name)).expect("it can be copied");
+        for folder in [workshop.source(), Path::new(CONFIG_PATH).with_file_name("common")] {
+            for name in files(&folder) {
+                // A lock file arrives when its packages are there.
+                if !matches!(&*name, "package-lock.json" | "requirements.txt") {
+                    fs::copy(folder.join(&name), workshop.path.join(&name)).expect("it can be copied");
+                }
             }
         }
         workshop
@@ -87,21 +89,11 @@ impl Workshop {
         Path::new(CONFIG_PATH).with_file_name(self.name)
     }
 
-    /// The names of the files in the source tree.
-    fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.source()).expect("the scripts are there");
-        let files =
-            entries.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_file());
-        let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-
     /// What node is to run.
     fn tests(&self) -> Vec<String> {
         // Not "." or a glob: how those are read differs between the versions of node.
         let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
-        arguments.extend(self.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
+        arguments.extend(files(&self.source()).into_iter().filter(|name| name.ends_with(".test.mjs")));
         arguments
     }
 
@@ -186,4 +178,13 @@ impl Workshop {
         let end = status.map_or("took too long".into(), |status| format!("failed ({status})"));
         Err(format!("{} {} {end}:\n{said}", program.display(), arguments.join(" ")))
     }
+}
+
+/// The names of the files in a folder of the source tree.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the scripts are there");
+    let files = entries.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_file());
+    let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }

@@ -146,6 +146,25 @@ describe('the chat page', () => {
     await eventually('it is told', () => page.$eval('#problem', (problem) => !problem.hidden && problem.textContent.includes('3500')));
   });
 
+  talks('people talk over every transport that the page offers', async () => {
+    const channel = 'chat:transports';
+    const labels = { websocket: 'WebSocket', http_stream: 'HTTP streaming', sse: 'Server-sent events' };
+    const pages = [];
+    for (const transport of Object.keys(labels)) {
+      const page = await newPage();
+      await join(page, { name: transport, channel, transport });
+      assert.equal(await page.$eval('#fact-transport', (fact) => fact.textContent), labels[transport]);
+      pages.push(page);
+    }
+    assert.deepEqual(await pages[0].$$eval('#transport option', (options) => options.map(({ value }) => value)), Object.keys(labels));
+    for (const page of pages) {
+      const text = `number ${pages.indexOf(page)}`;
+      await say(page, text);
+      for (const other of pages) await hears(other, text);
+    }
+    for (const page of pages) assert.deepEqual([await bubbles(page), page.faults], [['number 0', 'number 1', 'number 2'], []]);
+  });
+
   talks('a page whose origin is not allowed says what to add', async () => {
     const closed = await startDaemon(CONFIG.replace('allowed_origins', '# allowed_origins'));
     const page = await newPage();
