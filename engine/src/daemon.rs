@@ -35,7 +35,7 @@ use crate::{
 pub fn run(config: &Config) -> anyhow::Result<()> {
     warn_of_what_is_missing(config);
     let plan = Plan::new(config, descriptors_max());
-    let tls = tls::server_config(&config.tls, control::CLIENT_TLS)?;
+    let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
     let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
@@ -76,7 +76,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Options that are read, so that a file of Centrifugo's loads, but that this version does not serve yet.
 fn warn_of_what_is_missing(config: &Config) {
     for (is_on, option) in [
-        (config.admin.enabled, "admin.enabled"),
         (
             Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
             "client.token.jwks_public_endpoint",
@@ -87,10 +86,7 @@ fn warn_of_what_is_missing(config: &Config) {
         ),
     ] {
         if is_on {
-            tracing::warn!(
-                option,
-                "is not served by this version: clients use WebSocket, and keys stand in the configuration"
-            );
+            tracing::warn!(option, "is not served by this version: keys stand in the configuration");
         }
     }
     for ignored in &config.ignored_variables {

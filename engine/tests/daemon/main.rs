@@ -13,6 +13,7 @@ mod peer;
 
 mod api;
 mod broadcast;
+mod chat;
 mod control;
 mod echo;
 mod frames;
