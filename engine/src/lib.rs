@@ -6,6 +6,7 @@
 //! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod channel;
 pub mod cli;
 pub mod config;
