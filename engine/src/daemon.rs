@@ -19,11 +19,11 @@ use holdfast_protocol::{
 use holdfast_ring::descriptors_max;
 
 use crate::{
+    backend,
     config::Config,
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
-    token::Verifier,
 };
 
 /// Runs the daemon until it is told to stop.
@@ -35,7 +35,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let plan = Plan::new(config, descriptors_max());
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node)?;
-    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
+    let (asker, asks) = backend::queue(config.backend.queued_max as usize);
+    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize, asker));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
         // A shard that is gone by now is found when it is joined.
@@ -43,7 +44,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared), node, listen) {
+    let control = match control::start(config, Arc::clone(&shared), asks, node, listen) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -77,20 +78,9 @@ fn warn_of_what_is_missing(config: &Config) {
         (config.http_stream.enabled, "http_stream.enabled"),
         (config.poll.enabled, "poll.enabled"),
         (config.admin.enabled, "admin.enabled"),
-        (
-            Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
-            "client.token.jwks_public_endpoint",
-        ),
-        (
-            Verifier::of_subscriptions(&config.client).jwks_endpoint().is_some(),
-            "client.subscription_token.jwks_public_endpoint",
-        ),
     ] {
         if is_on {
-            tracing::warn!(
-                option,
-                "is not served by this version: clients use WebSocket, and keys stand in the configuration"
-            );
+            tracing::warn!(option, "is not served by this version: clients use WebSocket");
         }
     }
     for ignored in &config.ignored_variables {

@@ -71,7 +71,9 @@ impl<K: Kernel> Shard<K> {
             };
             let receivers = turn.subscribers.len();
             let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, format, receivers)).clone();
-            self.send(socket, bytes);
+            if !bytes.is_empty() {
+                self.send(socket, bytes);
+            }
         }
         self.is_fanning_out = false;
         self.locals.put_back(turn);
@@ -88,11 +90,14 @@ const COPIED_FROM_RECEIVERS: usize = 8;
 /// each of their receivers.
 fn join(deliveries: &[Arc<Delivery>], format: Format, receivers: usize) -> Bytes {
     if let [only] = deliveries
+        && only.publication.is_some()
         && receivers < COPIED_FROM_RECEIVERS
     {
         return only.frames.websocket(format).clone();
     }
-    let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
+    // Who wants to be told of joins has wishes of its own.
+    let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
+    let frames = publications.map(|delivery| delivery.frames.websocket(format));
     let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
     frames.for_each(|frame| joined.extend_from_slice(frame));
     joined.freeze()

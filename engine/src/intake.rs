@@ -121,6 +121,7 @@ impl<K: Kernel> Shard<K> {
         self.sockets.send(socket, upgrade.response());
         self.counters.add(Metric::Handshakes, 1);
         let session = self.open_client(Link::WebSocket(socket), format);
+        self.keep_headers(session, head);
         if let Some(conn) = self.conns.get(socket) {
             conn.phase = Phase::Open;
             conn.session = session;

@@ -26,6 +26,7 @@ mod metrics;
 mod origin;
 mod peers;
 mod rules;
+mod seats;
 mod session;
 mod shard;
 mod users;

@@ -20,11 +20,13 @@ use std::{
 use holdfast_ring::{Doorbell, Mailbox};
 
 use crate::{
+    backend::{self, Asker},
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    seats::{Seated, ToSeats},
     shard::ApiCall,
 };
 
@@ -44,6 +46,12 @@ pub(crate) enum Message {
         /// How long that may take.
         within: Duration,
     },
+    /// The control thread has an answer.
+    Backend(backend::Answer),
+    /// About the number of a user's connections, whose home the receiver is.
+    ToSeats(ToSeats),
+    /// Whether a client of the receiver may stay.
+    Seated(Seated),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.
@@ -56,15 +64,18 @@ pub(crate) struct Shared {
     channel_hash: RandomState,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
+    /// The way to the control thread.
+    pub(crate) asker: Asker,
 }
 
 impl Shared {
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize, asker: Asker) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
             channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
+            asker,
         }
     }
 
@@ -130,6 +141,11 @@ impl Peers {
 
     pub(crate) fn is_memory_short(&self) -> bool {
         self.shared.memory_short.load(Ordering::Relaxed)
+    }
+
+    /// The way to the control thread.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.shared.asker
     }
 
     /// Leaves a message for every other shard.

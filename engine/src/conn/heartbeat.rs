@@ -133,7 +133,7 @@ impl<K: Kernel> Shard<K> {
         let Session::Client { key } = conn.session else { return self.ping(socket, None) };
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
-        if client.stage == Stage::Fresh {
+        if client.stage != Stage::Connected {
             self.disconnect(key, DisconnectCode::STALE);
         } else if self.check_expiry(key) {
             self.ping(socket, Some(format));

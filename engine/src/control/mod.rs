@@ -1,7 +1,7 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
-//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short.
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers, and what they ask.
+//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short; answers.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use self::api::{Api, Node};
-use crate::{config::Config, peers::Shared};
+use crate::{backend, config::Config, peers::Shared};
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub(crate) struct Control {
 pub(crate) fn start(
     config: &Config,
     shared: Arc<Shared>,
+    asks: backend::Queue,
     node: Arc<str>,
     clients: SocketAddr,
 ) -> anyhow::Result<Control> {
@@ -66,6 +67,7 @@ pub(crate) fn start(
         let node = Node::new(node, &config.node.name, clients);
         Arc::new(Api::new(config, Arc::clone(&shared), node))
     });
+    let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -75,6 +77,7 @@ pub(crate) fn start(
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
             tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
+            tokio::spawn(backend);
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }

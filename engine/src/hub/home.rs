@@ -18,8 +18,8 @@ use holdfast_protocol::client::{ErrorCode, Payload, delta};
 use super::{
     history::{Epoch, History, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Subscribe,
-        Subscribed, ToHome,
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
+        Subscribe, Subscribed, ToHome,
     },
     presence::Presence,
     publication::{Frames, Info, Stored},
@@ -35,9 +35,8 @@ pub(crate) struct Rules {
     pub(crate) history_ttl_ms: u64,
     /// How long after that its position is kept.
     pub(crate) history_meta_ttl_ms: u64,
+    /// True exactly when presence may be asked for.
     pub(crate) presence: bool,
-    /// True exactly when joins and leaves are told.
-    pub(crate) join_leave: bool,
     /// True exactly when subscribers may take patches.
     pub(crate) delta: bool,
     /// True exactly when all publications may go as patches.
@@ -144,8 +143,8 @@ impl Homes {
     pub(crate) fn handle(&mut self, message: ToHome, rules: Rules, now: Tick, posts: &mut Posts) {
         match message {
             ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, posts),
-            ToHome::Unsubscribe { channel, core, info, was_last } => {
-                self.unsubscribe(&channel, core, info.as_deref(), was_last, rules, posts);
+            ToHome::Unsubscribe { channel, core, info, shows, was_last } => {
+                self.unsubscribe(&channel, core, info.as_deref(), shows, was_last, posts);
             }
             ToHome::Publish(publish) => self.publish(*publish, rules, now, posts),
             ToHome::Ask { channel, question, answer_to } => {
@@ -190,7 +189,8 @@ impl Homes {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Subscribe { channel, core, client, command, recover, wants_position, info, data } = subscribe;
+        let Subscribe { channel, core, client, ticket, command, recover, wants_position, info, shows, data } =
+            subscribe;
         self.open(&channel);
         let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
         if wants_history {
@@ -205,15 +205,23 @@ impl Homes {
         let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
         let position = history.map(History::position);
         let channel_name = Arc::clone(&channel);
-        let subscribed =
-            Subscribed { channel: channel_name, client, command, position, was_recovering, recovered, data };
+        let subscribed = Subscribed {
+            channel: channel_name,
+            client,
+            ticket,
+            command,
+            position,
+            was_recovering,
+            recovered,
+            data,
+        };
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
         let Some(info) = info else { return };
-        if rules.join_leave {
+        if shows.join_leave {
             let frames = Frames::of_join(&channel, &info);
             home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
         }
-        if rules.presence {
+        if shows.presence {
             home.presence.add(info);
         }
     }
@@ -223,8 +231,8 @@ impl Homes {
         channel: &Arc<str>,
         core: usize,
         info: Option<&Info>,
+        shows: Shows,
         was_last: bool,
-        rules: Rules,
         posts: &mut Posts,
     ) {
         let Some(home) = self.channels.get_mut(channel) else { return };
@@ -233,7 +241,7 @@ impl Homes {
         }
         if let Some(info) = info {
             home.presence.remove(&info.client);
-            if rules.join_leave {
+            if shows.join_leave {
                 let frames = Frames::of_leave(channel, info);
                 let channel = Arc::clone(channel);
                 home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });

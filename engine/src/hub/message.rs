@@ -61,6 +61,7 @@ pub(crate) enum ToHome {
         core: usize,
         /// The client that left, where its presence is kept or its leave is told.
         info: Option<Arc<Info>>,
+        shows: Shows,
         /// True exactly when the core has no subscriber of this channel left.
         was_last: bool,
     },
@@ -92,12 +93,29 @@ pub(crate) enum Question {
     RemoveHistory,
 }
 
+/// Where others see a subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shows {
+    /// True exactly when it is in the channel's presence.
+    pub(crate) presence: bool,
+    /// True exactly when its coming and going is told.
+    pub(crate) join_leave: bool,
+}
+
+impl Shows {
+    pub(crate) fn is_seen(self) -> bool {
+        self.presence || self.join_leave
+    }
+}
+
 /// A client wants to hear a channel.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) channel: Arc<str>,
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
+    /// Tells this subscription from others of the client.
+    pub(crate) ticket: u32,
     /// The command's number; 0 for a subscription that the server makes.
     pub(crate) command: u32,
     /// From where it wants to recover.
@@ -106,6 +124,7 @@ pub(crate) struct Subscribe {
     pub(crate) wants_position: bool,
     /// How others see it, where its presence is kept or its join is told.
     pub(crate) info: Option<Arc<Info>>,
+    pub(crate) shows: Shows,
     /// What it gets along with the subscription; comes back in the answer.
     pub(crate) data: Option<Bytes>,
 }
@@ -169,6 +188,8 @@ pub(crate) struct ForDelta {
 pub(crate) struct Subscribed {
     pub(crate) channel: Arc<str>,
     pub(crate) client: ClientKey,
+    /// That of [`Subscribe`], as is the command.
+    pub(crate) ticket: u32,
     pub(crate) command: u32,
     pub(crate) position: Option<Position>,
     /// True exactly when the client asked to recover.

@@ -20,7 +20,7 @@ impl<K: Kernel> Shard<K> {
         self.post(home, Message::ToHome(message));
     }
 
-    fn post(&mut self, core: usize, message: Message) {
+    pub(crate) fn post(&mut self, core: usize, message: Message) {
         if core == self.index {
             self.inbox.push_back(message);
         } else {
@@ -52,6 +52,12 @@ impl<K: Kernel> Shard<K> {
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
             FromHome::Answered { client, command, outcome } => self.answered(client, command, &outcome),
         }
+    }
+
+    /// A number that no other ask of this core has had for a long time.
+    pub(crate) fn next_ticket(&mut self) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.tickets
     }
 
     /// The time, in milliseconds since 1970, to a tick.

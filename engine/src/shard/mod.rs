@@ -27,6 +27,7 @@ pub(crate) use self::{
     stop::Stopping,
 };
 use crate::{
+    backend::Answer,
     clock::{Tick, tick_at, until},
     conn::Conns,
     conn::heartbeat::Pings,
@@ -38,7 +39,8 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
-    session::client::Clients,
+    seats::Seats,
+    session::client::{Clients, KeyWaits},
     users::Users,
     wheel::Wheel,
 };
@@ -94,6 +96,9 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
     pub(crate) users: Users,
+    /// Users whose connections are counted on this core.
+    pub(crate) seats: Seats,
+    pub(crate) key_waits: KeyWaits,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
@@ -115,6 +120,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
+    /// How many asks were given a number.
+    tickets: u32,
     /// Messages of this core to itself.
     inbox: VecDeque<Message>,
     posts: Posts,
@@ -161,6 +168,9 @@ impl<K: Kernel> Shard<K> {
             locals: Locals::default(),
             clients: Clients::default(),
             users: Users::default(),
+            seats: Seats::default(),
+            key_waits: KeyWaits::default(),
+            tickets: 0,
             rules,
             peers,
             counters: Counters::new(),
@@ -265,6 +275,10 @@ impl<K: Kernel> Shard<K> {
                 Message::FromHome(message) => self.for_clients(message),
                 Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
+                Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
+                Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
+                Message::ToSeats(message) => self.at_seats(message),
+                Message::Seated(seated) => self.seated(seated),
             }
         }
     }

@@ -8,7 +8,6 @@ const RULES: Rules = Rules {
     history_ttl_ms: 1_000,
     history_meta_ttl_ms: 60_000,
     presence: false,
-    join_leave: false,
     delta: false,
     delta_publish: false,
 };
