@@ -25,13 +25,15 @@ use tokio::{
     sync::oneshot,
 };
 
-use self::api::{Api, Node};
+use self::api::{Api, ApiCounts, Node};
 use crate::{backend, config::Config, peers::Shared};
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
 struct State {
     shared: Arc<Shared>,
+    /// `None` where the server API is off.
+    api_counts: Option<Arc<ApiCounts>>,
 }
 
 /// The running control plane.
@@ -82,7 +84,7 @@ pub(crate) fn start(
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
             tokio::select! {
-                served = axum::serve(listener, router(State { shared }, api)) => {
+                served = axum::serve(listener, router(shared, api)) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
@@ -110,7 +112,8 @@ impl Control {
     }
 }
 
-fn router(state: State, api: Option<Arc<Api>>) -> Router {
+fn router(shared: Arc<Shared>, api: Option<Arc<Api>>) -> Router {
+    let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()) };
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))

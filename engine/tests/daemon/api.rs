@@ -252,9 +252,6 @@ fn the_server_keeps_to_the_channel_limit() {
     }
     assert_eq!(error(&daemon, "subscribe", &json!({ "user": "ann", "channel": "d" })), 106);
     assert_eq!(error(&daemon, "subscribe", &json!({ "user": "ann", "channel": "nope:d" })), 102);
-    let unsupported =
-        json!({ "user": "ann", "channel": "d", "override": { "presence": { "value": false } } });
-    assert_eq!(error(&daemon, "subscribe", &unsupported), 107);
     daemon.stop();
 }
 

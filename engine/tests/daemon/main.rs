@@ -8,16 +8,20 @@
 #[expect(dead_code, reason = "shared with the tests of the SDKs, which need the rest of it")]
 mod support;
 
+mod app;
 mod client;
 mod peer;
 
 mod api;
+mod backend;
 mod broadcast;
 mod control;
 mod echo;
 mod frames;
 mod handshake;
 mod heartbeat;
+mod identity;
+mod jwks;
 mod leaks;
 mod limits;
 mod resets;
