@@ -79,6 +79,9 @@ pub(crate) struct Published {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) idempotency_key: String,
     pub(crate) delta: bool,
+    /// 0 for none.
+    pub(crate) version: u64,
+    pub(crate) version_epoch: String,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +126,8 @@ struct RawResult {
     tags: Option<BTreeMap<String, String>>,
     idempotency_key: Option<String>,
     delta: bool,
+    version: u64,
+    version_epoch: Option<String>,
 }
 
 /// Why an answer is none.
@@ -238,6 +243,8 @@ impl RawResult {
             tags: self.tags.unwrap_or_default(),
             idempotency_key: self.idempotency_key.unwrap_or_default(),
             delta: self.delta,
+            version: self.version,
+            version_epoch: self.version_epoch.unwrap_or_default(),
         })
     }
 }

@@ -19,7 +19,7 @@ use super::{
     history::{Epoch, History, Position},
     message::{
         Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
-        Subscribe, Subscribed, ToHome,
+        Subscribe, Subscribed, ToHome, Version,
     },
     presence::Presence,
     publication::{Frames, Info, Stored},
@@ -73,6 +73,8 @@ struct Home {
     position_until: Tick,
     /// The newest publication, where patches to it may be asked for and no history has it.
     previous: Option<Arc<Stored>>,
+    /// The newest version that was published and kept.
+    version: Version,
     /// The cores that have subscribers.
     cores: Vec<usize>,
     presence: Presence,
@@ -89,6 +91,7 @@ impl Home {
             history_until: Tick(0),
             position_until: Tick(0),
             previous: None,
+            version: Version::default(),
             cores: Vec::new(),
             presence: Presence::default(),
             results: VecDeque::new(),
@@ -251,7 +254,8 @@ impl Homes {
     }
 
     fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } = publish;
+        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to } =
+            publish;
         if let Some(position) = self.seen(&channel, &idempotency_key, now) {
             if let Some(to) = answer_to {
                 answer(to, Ok(Answer::Published(position)), posts);
@@ -261,6 +265,12 @@ impl Homes {
         let keeps = rules.keeps_history() && !skip_history;
         if keeps || !idempotency_key.is_empty() {
             self.open(&channel);
+        }
+        if keeps && let Some(position) = self.covers(&channel, &version) {
+            if let Some(to) = answer_to {
+                answer(to, Ok(Answer::Published(Some(position))), posts);
+            }
+            return;
         }
         let offset = if keeps { self.history(&channel, rules, now).next_offset() } else { 0 };
         let stored = Arc::new(Stored { data, info, tags, offset });
@@ -274,6 +284,9 @@ impl Homes {
                 history.push(Arc::clone(&stored), rules.history_size);
                 self.kept_bytes = self.kept_bytes - before + history.bytes();
                 position = Some(history.position());
+                if version.number > 0 {
+                    home.version = version;
+                }
                 self.kept.push_back((Arc::clone(&channel), offset));
             } else if rules.delta {
                 home.previous = Some(Arc::clone(&stored));
@@ -295,6 +308,13 @@ impl Homes {
         if let Some(to) = answer_to {
             answer(to, Ok(Answer::Published(position)), posts);
         }
+    }
+
+    /// Where the channel stands, if what is to be published there is not newer than what was.
+    fn covers(&self, channel: &Arc<str>, version: &Version) -> Option<Position> {
+        let home = self.channels.get(channel)?;
+        let history = home.history.as_ref()?;
+        version.is_covered_by(&home.version).then(|| history.position())
     }
 
     fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {

@@ -140,6 +140,23 @@ pub(crate) struct Recover {
     pub(crate) cache: bool,
 }
 
+/// Which state of the application a publication is about. Older ones than the newest that came are not published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// 0 for none.
+    pub(crate) number: u64,
+    /// Numbers of another epoch are not compared; empty: of any.
+    pub(crate) epoch: Box<str>,
+}
+
+impl Version {
+    /// True exactly when this one says nothing that `newest` did not.
+    pub(crate) fn is_covered_by(&self, newest: &Self) -> bool {
+        let is_same_epoch = self.epoch.is_empty() || self.epoch == newest.epoch;
+        self.number > 0 && is_same_epoch && self.number <= newest.number
+    }
+}
+
 /// Something is to be published.
 #[derive(Debug)]
 pub(crate) struct Publish {
@@ -153,6 +170,7 @@ pub(crate) struct Publish {
     pub(crate) delta: bool,
     /// A publication with a key that was seen lately is not published again.
     pub(crate) idempotency_key: Box<str>,
+    pub(crate) version: Version,
     pub(crate) answer_to: Option<AnswerTo>,
 }
 

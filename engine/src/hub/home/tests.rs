@@ -32,6 +32,7 @@ impl Channel {
             skip_history: false,
             delta: false,
             idempotency_key: key.into(),
+            version: Version::default(),
             answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
         };
         self.homes.handle(ToHome::Publish(Box::new(publish)), RULES, now, &mut self.posts);

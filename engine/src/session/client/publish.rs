@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backend::{Event, Published},
     hub::{
-        message::{AnswerTo, ClientKey, Publish, ToHome},
+        message::{AnswerTo, ClientKey, Publish, ToHome, Version},
         publication::Data,
     },
     shard::Shard,
@@ -69,6 +69,7 @@ impl<K: Kernel> Shard<K> {
             skip_history: said.skip_history,
             delta: said.delta,
             idempotency_key: said.idempotency_key.into(),
+            version: Version { number: said.version, epoch: said.version_epoch.into() },
             answer_to: Some(AnswerTo::Client { core: self.index, client: key, command }),
         };
         self.post_home(&name, ToHome::Publish(Box::new(publish)));

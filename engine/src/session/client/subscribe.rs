@@ -297,6 +297,8 @@ impl<K: Kernel> Shard<K> {
             self.reply(key, id, Err(ErrorCode::INTERNAL));
             return true;
         }
+        // What the backend is about to say is of the subscription that ends.
+        client.take_pending_if(|pending| pending.is_expiry_of(channel));
         let Some(local) = self.locals.find(channel) else { return false };
         let Some(client) = self.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
