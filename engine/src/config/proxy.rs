@@ -198,3 +198,57 @@ pub(super) fn check(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{from_file, refusal};
+
+    #[test]
+    fn who_asks_a_backend_names_an_endpoint() {
+        for (content, key) in [
+            ("[client.proxy.connect]\nenabled = true", "client.proxy.connect.endpoint"),
+            ("[client.proxy.refresh]\nenabled = true", "client.proxy.refresh.endpoint"),
+            ("[rpc.without_namespace]\nproxy_enabled = true", "rpc.proxy.endpoint"),
+            ("[[rpc.namespaces]]\nname = \"chat\"\nproxy_enabled = true", "rpc.proxy.endpoint"),
+            (
+                "[channel.without_namespace]\nsubscribe_proxy_enabled = true",
+                "channel.proxy.subscribe.endpoint",
+            ),
+            (
+                "[[channel.namespaces]]\nname = \"chat\"\npublish_proxy_enabled = true",
+                "channel.proxy.publish.endpoint",
+            ),
+            (
+                "[channel.without_namespace]\nsub_refresh_proxy_enabled = true",
+                "channel.proxy.sub_refresh.endpoint",
+            ),
+        ] {
+            let text = refusal("toml", content);
+            assert!(text.contains(&format!("  {key} ")) && text.contains("is missing"), "{content}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_and_no_secret_is_repeated() {
+        for (content, part) in [
+            ("endpoint = \"grpc://127.0.0.1:1\"", "gRPC is not spoken here"),
+            ("http_headers = [\"no name\"]", "the name of a header field"),
+            ("http.static_headers = { \"no name\" = \"hunter2\" }", "names and values of header fields"),
+            ("http.static_headers = { X-Key = \"hunter2\\n\" }", "names and values of header fields"),
+        ] {
+            let text = refusal("toml", &format!("[rpc.proxy]\n{content}"));
+            assert!(text.contains(part) && !text.contains("hunter2"), "{content}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_proxy_is_read_with_the_same_options() {
+        let options =
+            "endpoint = \"http://127.0.0.1:1/a\"\ntimeout = \"2s\"\nhttp.static_headers = { A = \"b\" }";
+        let enabled = format!("[client.proxy.connect]\nenabled = true\n{options}");
+        let config = from_file("toml", &format!("{enabled}\n[rpc.proxy]\n{options}")).unwrap();
+        assert!(config.client.proxy.connect.enabled && !config.client.proxy.refresh.enabled);
+        assert_eq!(config.client.proxy.connect.proxy, config.rpc.proxy);
+        assert_eq!(config.rpc.proxy.timeout_ms, 2_000);
+    }
+}
