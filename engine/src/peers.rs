@@ -21,11 +21,13 @@ use holdfast_ring::{Doorbell, Mailbox, Socket};
 use rustls::ServerConfig;
 
 use crate::{
+    backend::{self, Asker},
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    seats::{Seated, ToSeats},
     session::ask::{Answer, Asked},
     shard::ApiCall,
 };
@@ -52,6 +54,12 @@ pub(crate) enum Message {
         /// How long that may take.
         within: Duration,
     },
+    /// The control thread has an answer.
+    Backend(backend::Answer),
+    /// About the number of a user's connections, whose home the receiver is.
+    ToSeats(ToSeats),
+    /// Whether a client of the receiver may stay.
+    Seated(Seated),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.
@@ -64,15 +72,18 @@ pub(crate) struct Shared {
     channel_hash: RandomState,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
+    /// The way to the control thread.
+    pub(crate) asker: Asker,
 }
 
 impl Shared {
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize, asker: Asker) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
             channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
+            asker,
         }
     }
 
@@ -138,6 +149,11 @@ impl Peers {
 
     pub(crate) fn is_memory_short(&self) -> bool {
         self.shared.memory_short.load(Ordering::Relaxed)
+    }
+
+    /// The way to the control thread.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.shared.asker
     }
 
     /// Leaves a message for every other shard.

@@ -125,7 +125,7 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return };
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);
-        if client.stage == Stage::Fresh {
+        if client.stage != Stage::Connected {
             self.disconnect(key, DisconnectCode::STALE);
         } else if self.check_expiry(key) {
             self.ping(socket, wire);

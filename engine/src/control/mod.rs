@@ -1,7 +1,8 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
-//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`, the server API, the chat page; a stop for the shards; the word that memory is short.
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers, and what they ask.
+//! Out: `/health`, `/metrics`, the server API, the chat page; a stop for the shards; the word that memory is short;
+//! answers.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
@@ -29,13 +30,15 @@ use tokio::{
     sync::oneshot,
 };
 
-use self::api::{Api, Node};
-use crate::{config::Config, peers::Shared, tls::server_config};
+use self::api::{Api, ApiCounts, Node};
+use crate::{backend, config::Config, peers::Shared, tls::server_config};
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
 struct State {
     shared: Arc<Shared>,
+    /// `None` where the server API is off.
+    api_counts: Option<Arc<ApiCounts>>,
 }
 
 /// The running control plane.
@@ -54,6 +57,7 @@ pub(crate) struct Control {
 pub(crate) fn start(
     config: &Config,
     shared: Arc<Shared>,
+    asks: backend::Queue,
     node: Arc<str>,
     clients: SocketAddr,
     client_config: Option<Arc<ServerConfig>>,
@@ -74,6 +78,7 @@ pub(crate) fn start(
     let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
     let control_config = server_config(&control_tls, tls::CONTROL_TLS)?;
+    let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -83,13 +88,15 @@ pub(crate) fn start(
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
             tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
+            tokio::spawn(backend);
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
             if let Some(first) = client_config {
                 tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }
-            let router = router(State { shared }, api, page);
+            let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()) };
+            let router = router(state, api, page);
             tokio::select! {
                 served = tls::serve(listener, router, control_config, control_tls) => {
                     if let Err(error) = served {

@@ -75,6 +75,7 @@ impl<K: Kernel> Shard<K> {
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
         }
+        self.give_up_seat(&client);
         for sub in client.subs {
             self.leave_channel(sub);
         }
