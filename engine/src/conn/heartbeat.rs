@@ -103,7 +103,8 @@ impl<K: Kernel> Shard<K> {
                     self.leave(socket, CloseReason::NoPong);
                 }
             },
-            Phase::Closing | Phase::Lingering | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
+            Phase::Lingering => self.leave(socket, CloseReason::Broken),
+            Phase::Closing | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
         }
     }
 

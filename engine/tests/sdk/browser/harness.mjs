@@ -25,7 +25,15 @@ function required(name) {
 export const config = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
 
 const daemons = [];
-after(() => daemons.forEach((daemon) => daemon.kill()));
+after(() => {
+  daemons.forEach((daemon) => daemon.kill());
+  // One that does not stop would keep this process waiting without a word.
+  setTimeout(() => {
+    console.error('a daemon did not stop');
+    process.exitCode = 1;
+    daemons.forEach((daemon) => daemon.kill('SIGKILL'));
+  }, 15_000).unref();
+});
 
 // A daemon on free ports: where clients connect, and where its page and its API are.
 export async function startDaemon(text) {
