@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     control,
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned},
+    shard::{self, Plan, Seed, Settings, Spawned, pulse::Heart},
     tls,
 };
 
@@ -41,11 +41,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
     let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize, asker));
     let mut threads = Vec::new();
-    for Spawned { thread, begin } in shards {
+    let mut pulses = Vec::new();
+    for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
         let _ = begin.send(Arc::clone(&shared));
         threads.push(thread);
+        pulses.push(pulse);
     }
+    let _heart = Heart::start(pulses)?;
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
     let control = match control::start(config, Arc::clone(&shared), asks, node, listen, tls) {
         Ok(control) => control,

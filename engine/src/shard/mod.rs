@@ -11,6 +11,7 @@ mod api;
 mod executor;
 mod homes;
 pub(crate) mod plan;
+pub(crate) mod pulse;
 mod stop;
 
 use std::{collections::VecDeque, io, time::Duration};
