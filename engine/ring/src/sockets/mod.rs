@@ -288,11 +288,7 @@ impl<K: Kernel> Sockets<K> {
             Completion::Readable(socket) => self.readable(socket),
             Completion::Writable(socket) => self.writable(socket),
             Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),
-            Completion::Closed(socket) => {
-                self.acceptor.freed(socket.lane());
-                self.table.close(socket);
-                events.push(Event::Closed(socket));
-            }
+            Completion::Closed(socket) => self.closed(socket, events),
             Completion::Woken => events.push(Event::Woken),
         }
     }

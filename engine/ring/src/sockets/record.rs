@@ -149,6 +149,12 @@ impl Table {
         Socket::new(descriptor, record.generation)
     }
 
+    /// The socket that is open in `descriptor`.
+    pub(super) fn socket_at(&self, descriptor: Descriptor) -> Option<Socket> {
+        let record = self.lanes[descriptor.lane()].get(descriptor.slot() as usize)?;
+        record.is_open.then(|| Socket::new(descriptor, record.generation))
+    }
+
     /// The record of a socket that is open, however late the caller comes.
     pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Record> {
         let record = self.lanes[socket.lane()].get_mut(socket.slot())?;
