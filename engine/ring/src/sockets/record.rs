@@ -51,6 +51,8 @@ pub(super) struct Record {
     pub(super) wants_bytes: bool,
     /// True exactly when the owner has been told of the end.
     pub(super) has_ended: bool,
+    /// True exactly when the socket is on the list of those with a multishot receive.
+    pub(super) is_streaming: bool,
     /// True exactly when the socket is on the list of those to be flushed.
     pub(super) is_dirty: bool,
     /// True exactly when a poll for room is in the kernel.
@@ -76,6 +78,7 @@ impl Record {
             is_open: false,
             wants_bytes: true,
             has_ended: false,
+            is_streaming: false,
             is_dirty: false,
             is_blocked: false,
             was_behind: false,
