@@ -35,7 +35,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let plan = Plan::new(config, descriptors_max());
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node)?;
-    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
+    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random()));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
         // A shard that is gone by now is found when it is joined.

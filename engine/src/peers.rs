@@ -9,7 +9,7 @@
 
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher as _, RandomState},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -52,26 +52,30 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
-    /// Decides which core is the home of a channel; random, so that nobody can choose names for one core.
-    channel_hash: RandomState,
+    /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
+    channel_secret: u128,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+    /// `channel_secret` is to be random: see [`Shared::home_of`].
+    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize, channel_secret: u128) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
-            channel_hash: RandomState::new(),
+            channel_secret,
             memory_short: AtomicBool::new(false),
         }
     }
 
     /// The shard that is a channel's home.
     pub(crate) fn home_of(&self, channel: &str) -> usize {
-        let hash = self.channel_hash.hash_one(channel);
-        usize::try_from(hash % self.mailboxes.len() as u64).expect("below the number of shards")
+        // SipHash that has taken in a secret first.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u128(self.channel_secret);
+        channel.hash(&mut hasher);
+        usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
     /// Tells all shards to stop. They are gone soon after `within`.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::Kernel;
+use rand::Rng as _;
 
 use super::{Link, Stage};
 use crate::{
@@ -81,7 +82,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session on an upgraded connection.
     pub(crate) fn open_client(&mut self, link: Link, format: holdfast_protocol::client::Format) -> Session {
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
         let key = self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody));
         Session::Client { key }
     }
