@@ -27,5 +27,7 @@ mod peers;
 mod rules;
 mod session;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod users;
 mod wheel;

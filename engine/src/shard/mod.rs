@@ -8,6 +8,8 @@
 //! simulated one can run it unchanged.
 
 mod api;
+#[cfg(test)]
+mod audit;
 mod executor;
 mod homes;
 pub(crate) mod plan;

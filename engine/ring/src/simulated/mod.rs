@@ -277,9 +277,7 @@ impl Lane {
 
     /// A fault of the connection that was next, which is then gone, or one of the system's, which leaves it.
     fn fail_accept(&mut self, host: usize, state: &mut State) -> Errno {
-        if state.random.random_bool(0.5) {
-            let connection = state.next_in_backlog(host).expect("it is not empty");
-            state.cut(connection);
+        if state.random.random_bool(0.5) && state.cut_in_backlog(host) {
             Errno([libc::ECONNABORTED, libc::EPROTO][state.random.random_range(0..2)])
         } else {
             Errno([libc::EMFILE, libc::ENOMEM, libc::ENOBUFS][state.random.random_range(0..3)])

@@ -188,6 +188,17 @@ impl State {
         self.hosts[host].backlog.pop_front()
     }
 
+    /// Breaks the connection that would be accepted next. False where that one is not to break.
+    pub(super) fn cut_in_backlog(&mut self, host: usize) -> bool {
+        let Some(&next) = self.hosts[host].backlog.front() else { return false };
+        let is_cut = !self.connections[next].is_safe;
+        if is_cut {
+            self.hosts[host].backlog.pop_front();
+            self.cut(next);
+        }
+        is_cut
+    }
+
     pub(super) fn backlog(&self, host: usize) -> usize {
         self.hosts[host].backlog.len()
     }
@@ -350,10 +361,8 @@ impl Peer {
     }
 
     /// Keeps the network from breaking this connection.
-    #[must_use]
-    pub fn safe(self) -> Self {
+    pub fn keep_safe(&self) {
         self.network.state().connection(self.connection).is_safe = true;
-        self
     }
 
     /// Writes as much as there is room for; how much that was. Writing to a broken connection takes everything and

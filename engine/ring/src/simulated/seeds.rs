@@ -14,6 +14,9 @@ use std::{
 
 use super::trace::Trace;
 
+/// No more is tried after so many failures.
+const FAILURES_MAX: usize = 3;
+
 /// Prints a trace when the simulation that it belongs to fails.
 pub struct Watch {
     seed: u64,
@@ -54,7 +57,7 @@ pub fn with_seeds(count: u64, simulation: impl Fn(u64) + Sync) {
     let work = || {
         while let at = next.fetch_add(1, Ordering::Relaxed)
             && at < count
-            && failed.lock().is_ok_and(|failed| failed.is_empty())
+            && failed.lock().is_ok_and(|failed| failed.len() < FAILURES_MAX)
         {
             let seed = first.wrapping_add(at);
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation(seed)));
