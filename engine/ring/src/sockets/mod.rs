@@ -45,7 +45,7 @@ pub enum Event<B> {
     Connected(Socket),
     /// Bytes came. The buffer goes back to the kernel when it is dropped; do not keep it.
     Received(Socket, B),
-    /// All that was queued has gone out, after it took more than one turn.
+    /// All that was queued has gone out, after it took more than one turn or [`Sockets::pause_receive`] was called.
     Drained(Socket),
     /// The connection is over as far as the other side is concerned; it is for the owner to close it. Comes at most
     /// once a socket.

@@ -18,10 +18,12 @@ const BUSY_WAKES: u8 = 2;
 
 impl<K: Kernel> Sockets<K> {
     /// Gives no more bytes of this socket, but for those that are on their way already. The peer is held up by TCP's
-    /// flow control once the kernel's buffers are full.
+    /// flow control once the kernel's buffers are full. Where something is queued for it, [`Event::Drained`] will tell
+    /// when that has gone out, so that who pauses a socket for its long queue knows when to go on.
     pub fn pause_receive(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
         record.wants_bytes = false;
+        record.was_behind |= record.queued_bytes > 0;
         if let Reading::Armed(armed @ (Armed::Once | Armed::Many)) = record.reading {
             record.reading = Reading::Cancelling;
             self.kernel.push(Op::CancelReceive(socket, armed));

@@ -57,7 +57,8 @@ pub(super) struct Record {
     pub(super) is_dirty: bool,
     /// True exactly when a poll for room is in the kernel.
     pub(super) is_blocked: bool,
-    /// True exactly when not all that was queued went out in one turn, and the queue has not been empty since.
+    /// True exactly when the owner is to be told of an empty queue: not all of it went out in one turn, or the socket
+    /// was paused meanwhile.
     pub(super) was_behind: bool,
     /// True exactly when the descriptor's close has been asked for.
     pub(super) is_close_pushed: bool,

@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) is_paused: bool,
     /// True exactly when its queue has been found not to fit into one turn.
     pub(crate) is_behind: bool,
+    /// True exactly when it was paused with a queue that has not been empty since.
+    pub(crate) awaits_drained: bool,
 }
 
 pub(crate) struct Owner {
@@ -94,6 +96,7 @@ impl Owner {
             }
             Event::Drained(socket) => {
                 let link = self.link(socket);
+                link.awaits_drained = false;
                 assert!(
                     link.closing.is_none() && std::mem::take(&mut link.is_behind),
                     "{socket:?} was not behind"
@@ -128,6 +131,7 @@ impl Owner {
             0..60 => self.send(socket, random),
             60..68 => {
                 link.is_paused = true;
+                link.awaits_drained |= self.sockets.queued_bytes(socket) > 0;
                 self.sockets.pause_receive(socket);
             }
             68..85 => {
