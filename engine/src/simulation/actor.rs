@@ -64,6 +64,11 @@ pub(super) struct Fate {
 }
 
 impl Fate {
+    /// True exactly when all that was begun on the connection is to be brought to its end.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_our_doing && !self.was_told && !self.is_over
+    }
+
     /// Judges something that was heard.
     pub(super) fn hear(&mut self, heard: &Heard, wire: &Wire, ledger: &mut Ledger) {
         match heard {

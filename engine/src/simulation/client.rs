@@ -289,7 +289,7 @@ impl Client {
 
     fn lives(&self) -> bool {
         let is_sound = |wire: &Wire| !wire.peer.is_broken() && !wire.has_sent_close();
-        self.wire.as_ref().is_some_and(is_sound) && !self.session.fate.is_our_doing
+        self.wire.as_ref().is_some_and(is_sound) && self.session.fate.is_sound()
     }
 }
 
@@ -350,6 +350,10 @@ impl Actor for Client {
             return;
         }
         let number = self.wire.as_ref().map_or(0, |wire| wire.peer.number());
+        if !self.session.is_connected {
+            assert!(!ledger.are_all_in, "connection {number} is answered");
+            return;
+        }
         assert!(
             self.session.asked.is_empty(),
             "connection {number}: every command is answered: {:?}",

@@ -88,7 +88,7 @@ impl Actor for Echo {
 
     fn check_complete(&self, ledger: &Ledger, _: &[(&str, &Hearing)]) {
         if let Some(wire) = &self.wire
-            && !self.fate.is_our_doing
+            && self.fate.is_sound()
             && !wire.peer.is_broken()
             && !wire.has_sent_close()
         {

@@ -51,7 +51,7 @@ impl Member {
 
     fn lives(&self) -> bool {
         let is_sound = |wire: &Wire| !wire.peer.is_broken() && !wire.has_sent_close();
-        self.wire.as_ref().is_some_and(is_sound) && !self.fate.is_our_doing
+        self.wire.as_ref().is_some_and(is_sound) && self.fate.is_sound()
     }
 }
 

@@ -162,8 +162,10 @@ impl World {
                 self.turn(shard);
             }
             45..88 => {
-                let actor = self.random.random_range(0..self.actors.len());
-                self.act(Some(actor));
+                for _ in 0..self.random.random_range(1..5) {
+                    let actor = self.random.random_range(0..self.actors.len());
+                    self.act(Some(actor));
+                }
             }
             88..92 => self.act(None),
             92..99 => {
