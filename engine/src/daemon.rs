@@ -17,12 +17,14 @@ use holdfast_protocol::{
     websocket::{DecoderConfig, Role},
 };
 use holdfast_ring::descriptors_max;
+use rustls::ServerConfig;
 
 use crate::{
     config::Config,
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
+    tls,
     token::Verifier,
 };
 
@@ -33,8 +35,9 @@ use crate::{
 pub fn run(config: &Config) -> anyhow::Result<()> {
     warn_of_what_is_missing(config);
     let plan = Plan::new(config, descriptors_max());
+    let tls = tls::server_config(&config.tls, control::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
-    let (shards, bells, listen) = start_shards(config, plan, &node)?;
+    let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
     let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
     let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random()));
     let mut threads = Vec::new();
@@ -44,7 +47,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared), node, listen) {
+    let control = match control::start(config, Arc::clone(&shared), node, listen, tls) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -74,9 +77,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Options that are read, so that a file of Centrifugo's loads, but that this version does not serve yet.
 fn warn_of_what_is_missing(config: &Config) {
     for (is_on, option) in [
-        (config.sse.enabled, "sse.enabled"),
-        (config.http_stream.enabled, "http_stream.enabled"),
-        (config.poll.enabled, "poll.enabled"),
         (config.admin.enabled, "admin.enabled"),
         (
             Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
@@ -103,6 +103,7 @@ fn start_shards(
     config: &Config,
     plan: Plan,
     node: &Arc<str>,
+    tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = settings(config, plan);
     let cpus = config.cores.shards();
@@ -118,6 +119,7 @@ fn start_shards(
             uring: plan.uring(config),
             settings: settings.clone(),
             config: config.clone(),
+            tls: tls.cloned(),
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();

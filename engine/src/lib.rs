@@ -29,5 +29,6 @@ mod session;
 mod shard;
 #[cfg(test)]
 mod simulation;
+mod tls;
 mod users;
 mod wheel;

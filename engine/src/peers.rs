@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use holdfast_ring::{Doorbell, Mailbox};
+use holdfast_ring::{Doorbell, Mailbox, Socket};
+use rustls::ServerConfig;
 
 use crate::{
     hub::{
@@ -25,6 +26,7 @@ use crate::{
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    session::ask::{Answer, Asked},
     shard::ApiCall,
 };
 
@@ -37,6 +39,12 @@ pub(crate) enum Message {
     ToHome(ToHome),
     /// For clients of the receiver.
     FromHome(FromHome),
+    /// A request for a session of the receiver.
+    ToSession(Box<Asked>),
+    /// The answer to a request whose connection the receiver has.
+    Answer { socket: Socket, answer: Answer },
+    /// Certificates for connections that come from now on.
+    Certificates(Arc<ServerConfig>),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.

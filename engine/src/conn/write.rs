@@ -6,7 +6,10 @@
 //! A slow reader costs at most its queue's limit; then it is closed, and no one else waits for it.
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::websocket::{CloseCode, Message, encoder};
+use holdfast_protocol::{
+    client::DisconnectCode,
+    websocket::{CloseCode, Message, encoder},
+};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{Phase, Session};
@@ -46,7 +49,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Queues bytes for one connection, and holds it to its limits.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
-        let queued_bytes = self.sockets.send(socket, bytes);
+        let queued_bytes = self.transmit(socket, bytes);
         if queued_bytes > self.settings.paused_queue_bytes {
             // While a channel's subscribers are walked, none of them may go.
             if self.is_fanning_out {
@@ -74,9 +77,9 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             // Who is both answered and sent to, is slowed down, and closed if that does not help.
-            Session::Client { .. } => {
+            Session::Client { key } => {
                 if queued_bytes > self.settings.queue_bytes_max {
-                    self.drop_now(socket, CloseReason::Slow);
+                    self.disconnect(key, DisconnectCode::SLOW);
                 } else if !conn.is_paused {
                     conn.is_paused = true;
                     self.sockets.pause_receive(socket);
@@ -114,6 +117,7 @@ impl<K: Kernel> Shard<K> {
     /// Waits for the peer to end the stream, but not for long.
     pub(crate) fn linger(&mut self, socket: Socket, reason: CloseReason) {
         let deadline = self.now.after_ms(LINGER_MS.min(self.settings.close_ms));
+        self.say_tls_goodbye(socket);
         self.part(socket, Phase::Lingering, reason);
         self.schedule(socket, deadline);
     }
@@ -121,6 +125,7 @@ impl<K: Kernel> Shard<K> {
     /// Closes when the queue is empty.
     pub(crate) fn leave(&mut self, socket: Socket, reason: CloseReason) {
         let deadline = self.now.after_ms(self.settings.close_ms);
+        self.say_tls_goodbye(socket);
         self.part(socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Flushed);
         self.schedule(socket, deadline);
@@ -137,7 +142,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.get(socket) {
             conn.phase = phase;
             conn.close_reason.get_or_insert(reason);
-            conn.head = None;
+            conn.coming = None;
             conn.decoder = Default::default();
         }
     }
@@ -152,7 +157,8 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn leave_session(&mut self, socket: Socket) {
+    /// Takes the session off a connection.
+    pub(crate) fn leave_session(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
         let session = std::mem::replace(&mut conn.session, Session::None);
         if session == Session::None {

@@ -33,8 +33,7 @@ pub(crate) use self::{
 };
 use crate::{
     clock::{Tick, tick_at, until},
-    conn::Conns,
-    conn::heartbeat::Pings,
+    conn::{Conns, heartbeat::Pings, secure::Secure},
     hub::{
         broadcast::Broadcast,
         home::{Homes, Posts},
@@ -43,7 +42,10 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
-    session::client::Clients,
+    session::{
+        client::Clients,
+        named::{Named, SessionPlace},
+    },
     users::Users,
     wheel::Wheel,
 };
@@ -91,19 +93,27 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) settings: Settings,
     pub(crate) sockets: Sockets<K>,
     pub(crate) conns: Conns,
-    pub(crate) wheel: Wheel,
+    /// `None` where clients connect without TLS.
+    pub(crate) secure: Option<Secure>,
+    pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
     pub(crate) homes: Homes,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
+    /// Sessions of this core that requests name.
+    pub(crate) named: Named,
+    /// When sessions of polls are due.
+    pub(crate) poll_wheel: Wheel<SessionPlace>,
+    /// Sessions of polls that have something new in this turn.
+    pub(crate) touched_polls: Vec<SessionPlace>,
     pub(crate) users: Users,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
-    /// Where clients' ids come from: nobody can guess the next one.
+    /// Where clients' ids and secrets come from: nobody can guess the next one.
     pub(crate) ids: StdRng,
     /// The tick in which this turn began.
     pub(crate) now: Tick,
@@ -163,11 +173,15 @@ impl<K: Kernel> Shard<K> {
             settings,
             conns: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
+            secure: None,
             wheel: Wheel::new(),
             hub: Broadcast::new(peers.count() > 1),
             homes,
             locals: Locals::default(),
             clients: Clients::default(),
+            named: Named::new(index),
+            poll_wheel: Wheel::new(),
+            touched_polls: Vec::new(),
             users: Users::default(),
             rules,
             peers,
@@ -224,7 +238,9 @@ impl<K: Kernel> Shard<K> {
             return Duration::ZERO;
         }
         let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
-        until(self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest), elapsed)
+        let sockets = self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        let polls = self.poll_wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        until(sockets.min(polls), elapsed)
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
@@ -249,7 +265,7 @@ impl<K: Kernel> Shard<K> {
             match event {
                 Event::Accepted(socket) => self.accepted(socket),
                 Event::AcceptFailed(error) => self.accept_failed(error),
-                Event::Received(socket, mut bytes) => self.received(socket, &mut bytes),
+                Event::Received(socket, mut bytes) => self.bytes_came(socket, &mut bytes),
                 Event::Drained(socket) => self.drained(socket),
                 Event::Ended(socket, how) => self.ended(socket, how),
                 Event::Closed(socket) => self.closed(socket),
@@ -272,7 +288,14 @@ impl<K: Kernel> Shard<K> {
                 Message::Broadcast(frames) => self.hub.relay(&frames),
                 Message::ToHome(message) => self.at_home(message),
                 Message::FromHome(message) => self.for_clients(message),
+                Message::ToSession(asked) => self.at_session(*asked),
+                Message::Answer { socket, answer } => self.answer_request(socket, answer),
                 Message::Api(call) => self.api_call(call),
+                Message::Certificates(config) => {
+                    if let Some(secure) = &mut self.secure {
+                        secure.renew(config);
+                    }
+                }
                 Message::Stop { within } => self.begin_stop(within),
             }
         }
@@ -285,6 +308,7 @@ impl<K: Kernel> Shard<K> {
             self.due(socket);
         }
         self.due = due;
+        self.look_at_due_polls();
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
@@ -301,6 +325,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Sessions, self.sessions),
             (Metric::BroadcastMembers, self.hub.members() as u64),
             (Metric::Clients, self.clients.len() as u64),
+            (Metric::PollSessions, self.named.polls() as u64),
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),

@@ -88,6 +88,8 @@ impl Fate {
                 self.close_code = *code;
                 let is_explained = match code {
                     Some(1001 | 3001) => ledger.is_stopping,
+                    // Slow.
+                    Some(3008) => true,
                     // No pong in time; stale.
                     Some(1008 | 3012 | 3502) => ledger.has_jumped,
                     _ => false,

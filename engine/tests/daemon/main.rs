@@ -5,10 +5,10 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of the SDKs, which need the rest of it")]
 mod support;
 
 mod client;
+mod http;
 mod peer;
 
 mod api;
@@ -20,5 +20,8 @@ mod handshake;
 mod heartbeat;
 mod leaks;
 mod limits;
+mod polls;
 mod resets;
 mod stop;
+mod streams;
+mod tls;
