@@ -49,6 +49,8 @@ struct World {
     ledger: Ledger,
     buffers: u32,
     outbox_messages_max: usize,
+    /// A shard that seldom gets its turn, so that the other one has to wait for it.
+    lazy: Option<usize>,
     /// True exactly when the clock may jump.
     jumps: bool,
     /// Shards that have not been told to stop yet.
@@ -115,6 +117,7 @@ impl World {
         let shards: Vec<_> = shards.collect();
         Self {
             jumps: random.random_bool(0.2),
+            lazy: random.random_bool(0.3).then_some(count - 1),
             random,
             network,
             shared,
@@ -159,7 +162,9 @@ impl World {
         match self.random.random_range(0..100) {
             0..45 => {
                 let shard = self.random.random_range(0..self.shards.len());
-                self.turn(shard);
+                if self.lazy != Some(shard) || self.random.random_bool(0.05) {
+                    self.turn(shard);
+                }
             }
             45..88 => {
                 for _ in 0..self.random.random_range(1..5) {
