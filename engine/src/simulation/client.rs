@@ -34,7 +34,7 @@ const WITHOUT: [&str; 2] = ["plain", "other"];
 pub(super) const HISTORY_SIZE: u64 = 50;
 
 /// Commands that may wait for their answers.
-const OPEN_COMMANDS_MAX: usize = 20;
+const OPEN_COMMANDS_MAX: usize = 200;
 
 /// Epoch and offset.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,8 +126,9 @@ impl World {
             actors: Vec::new(),
             ledger: Ledger::default(),
             buffers,
-            // What one turn's receive buffers hold, at a few bytes a message, and the answers to it.
-            outbox_messages_max: 64 + buffers as usize * buffer_bytes / 4,
+            // What one turn's receive buffers hold, at forty bytes a command, what waits in this core's mailbox, and the
+            // answers to both.
+            outbox_messages_max: 200 + 2 * buffers as usize * buffer_bytes / 40,
             stop_left: Vec::new(),
             is_ending: false,
         }
@@ -162,7 +163,7 @@ impl World {
         match self.random.random_range(0..100) {
             0..45 => {
                 let shard = self.random.random_range(0..self.shards.len());
-                if self.lazy != Some(shard) || self.random.random_bool(0.05) {
+                if self.lazy != Some(shard) || self.random.random_bool(0.01) {
                     self.turn(shard);
                 }
             }
