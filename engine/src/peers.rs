@@ -107,13 +107,14 @@ pub(crate) struct Peers {
     shared: Arc<Shared>,
     outboxes: Vec<VecDeque<Message>>,
     outbox_messages: usize,
+    is_congested: bool,
     full_turns: u64,
 }
 
 impl Peers {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, outboxes, outbox_messages: 0, full_turns: 0 }
+        Self { shared, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
     }
 
     /// The number of shards, this one among them.
@@ -162,6 +163,7 @@ impl Peers {
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
     pub(crate) fn push_out(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
+        self.is_congested = false;
         if self.outbox_messages == 0 {
             return;
         }
@@ -178,12 +180,13 @@ impl Peers {
                 wake(mailbox.bell());
             }
         }
-        self.full_turns += u64::from(self.outbox_messages > 0);
+        self.is_congested = self.outbox_messages > 0;
+        self.full_turns += u64::from(self.is_congested);
     }
 
-    /// True exactly when something could not be handed over.
+    /// True exactly when something could not be handed over at the end of the last turn.
     pub(crate) fn is_congested(&self) -> bool {
-        self.outbox_messages > 0
+        self.is_congested
     }
 
     pub(crate) fn outbox_messages(&self) -> usize {

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use holdfast_ring::simulated::with_seeds;
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_message_is_lost_or_repeated_whatever_the_kernel_does() {
@@ -34,6 +34,11 @@ fn no_message_is_lost_or_repeated_whatever_the_kernel_does() {
         heard.fetch_add(world::run(seed).1, Ordering::Relaxed);
     });
     println!("{} messages were heard", heard.into_inner());
+}
+
+#[test]
+fn who_publishes_waits_for_a_core_that_does_not_keep_up() {
+    (0..20).for_each(world::flood);
 }
 
 #[test]

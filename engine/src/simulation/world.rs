@@ -84,6 +84,27 @@ pub(super) fn run(seed: u64) -> (u64, u64) {
     (world.network.trace().hash(), world.ledger.heard)
 }
 
+/// Clients of one core publish in channels whose home is the other one, which gets no turn meanwhile.
+pub(super) fn flood(seed: u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let network = Network::new(random.random(), Faults::default(), 4096);
+    let _watch = Watch::new(seed, network.trace());
+    let mut world = World::new(random, network);
+    if world.shards.len() < 2 {
+        return;
+    }
+    world.bring_in_the_witness();
+    world.actors = (0..20).map(|_| Box::new(Client::default()) as Box<dyn Actor>).collect();
+    for _ in 0..1_000 {
+        (0..world.actors.len()).for_each(|actor| world.act(Some(actor)));
+        world.turn(0);
+        world.tell_time(Duration::from_micros(100));
+    }
+    world.settle();
+    world.check_complete();
+    world.stop();
+}
+
 impl World {
     fn new(mut random: SmallRng, network: Network) -> Self {
         let count = random.random_range(1..=2);

@@ -10,7 +10,7 @@ use holdfast_ring::simulated::with_seeds;
 
 #[test]
 fn sockets_keep_their_promises_whatever_the_kernel_does() {
-    with_seeds(500, |seed| drop(world::run(seed)));
+    with_seeds(1_000, |seed| drop(world::run(seed)));
 }
 
 #[test]
