@@ -39,7 +39,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
-    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize, asker));
+    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {

@@ -29,6 +29,8 @@ mod rules;
 mod seats;
 mod session;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod tls;
 mod users;
 mod wheel;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut as _, BytesMut};
 use holdfast_protocol::http::StreamHead;
 use holdfast_ring::{Kernel, Socket};
+use rand::Rng as _;
 
 use super::{client::Link, wire::Wire};
 use crate::{
@@ -39,7 +40,7 @@ impl<K: Kernel> Shard<K> {
             out.put_slice(b"\r\n");
         }
         self.transmit(socket, out.freeze());
-        let session = self.named.open();
+        let session = self.named.open(self.ids.random());
         let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
         self.named.set_client(session, Some(key));
         self.keep_headers(key, told);

@@ -8,6 +8,8 @@
 //! simulated one can run it unchanged.
 
 mod api;
+#[cfg(test)]
+mod audit;
 mod executor;
 mod homes;
 pub(crate) mod plan;
@@ -19,7 +21,10 @@ use std::{collections::VecDeque, io, time::Duration};
 use bytes::BytesMut;
 use holdfast_protocol::{http::HeadLimits, websocket::DecoderConfig};
 use holdfast_ring::{Event, Kernel, Socket, Sockets};
-use rand::{SeedableRng, rngs::SmallRng};
+use rand::{
+    Rng as _, SeedableRng,
+    rngs::{SmallRng, StdRng},
+};
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
@@ -114,6 +119,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
+    /// Where clients' ids and secrets come from: nobody can guess the next one.
+    pub(crate) ids: StdRng,
     /// The tick in which this turn began.
     pub(crate) now: Tick,
     /// Connections that count against the limit: all but those that have been refused.
@@ -157,7 +164,7 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// `began_wall` is when the clock began, since 1970.
+    /// `began_wall` is when the clock began, since 1970. All that is random in the shard comes from `seed`.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
@@ -165,9 +172,10 @@ impl<K: Kernel> Shard<K> {
         sockets: Sockets<K>,
         peers: Peers,
         began_wall: Duration,
-        seed: u64,
+        seed: [u8; 32],
     ) -> Self {
-        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, seed);
+        let mut ids = StdRng::from_seed(seed);
+        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -189,7 +197,8 @@ impl<K: Kernel> Shard<K> {
             rules,
             peers,
             counters: Counters::new(),
-            random: SmallRng::seed_from_u64(seed),
+            random: SmallRng::from_rng(&mut ids),
+            ids,
             now: Tick(0),
             places_taken: 0,
             sessions: 0,

@@ -10,6 +10,7 @@ use holdfast_protocol::{
     websocket::CloseCode,
 };
 use holdfast_ring::Kernel;
+use rand::Rng as _;
 
 use super::{Link, Stage};
 use crate::{
@@ -105,7 +106,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
         self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody))
     }
 }

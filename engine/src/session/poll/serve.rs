@@ -14,6 +14,7 @@ use holdfast_protocol::{
     http::Refusal,
 };
 use holdfast_ring::Kernel;
+use rand::Rng as _;
 
 use super::Poll;
 use crate::{
@@ -45,7 +46,7 @@ impl<K: Kernel> Shard<K> {
         {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        let place = self.named.open();
+        let place = self.named.open(self.ids.random());
         self.named.set_poll(place, Poll::default());
         let key = self.open_client(Link::Poll(place), Format::Json);
         self.named.set_client(place, Some(key));
