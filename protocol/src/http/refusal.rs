@@ -8,6 +8,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Response, Status};
+use crate::websocket::extension::Malformed;
 
 /// Why a request is not served. The text is for the people who read the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum Refusal {
     /// RFC 6455 §4.2.1 item 6, §4.4.
     #[error("this WebSocket version is not spoken here; send the header \"Sec-WebSocket-Version: 13\"")]
     VersionUnsupported,
+    /// RFC 6455 §9.1.
+    #[error("the Sec-WebSocket-Extensions header is malformed; send a list as in RFC 6455 section 9.1")]
+    ExtensionsMalformed,
     /// RFC 9110 §8.6.
     #[error("the Content-Length header is not a number; leave it out of a WebSocket handshake")]
     ContentLengthMalformed,
@@ -92,6 +96,12 @@ pub enum Refusal {
     },
 }
 
+impl From<Malformed> for Refusal {
+    fn from(_: Malformed) -> Self {
+        Self::ExtensionsMalformed
+    }
+}
+
 impl Refusal {
     /// The status of the answer.
     pub const fn status(&self) -> Status {
@@ -105,6 +115,7 @@ impl Refusal {
             | Self::KeyMissing
             | Self::KeyRepeated
             | Self::KeyMalformed
+            | Self::ExtensionsMalformed
             | Self::ContentLengthMalformed => Status::BadRequest,
             Self::OriginForbidden => Status::Forbidden,
             Self::NotFound => Status::NotFound,
