@@ -10,10 +10,10 @@ use super::deflate::{InflateError, Inflation};
 use super::message::{Message, MessageKind, Payload};
 use super::{FrameError, utf8};
 
-/// The longest compressed form of a message that may be `message_bytes_max` long: what cannot be compressed grows a
-/// little, by five bytes for every stored block.
+/// The longest compressed form of a message that may be `message_bytes_max` long: noise in fixed Huffman codes, which
+/// quick compressors make of everything, takes nine bits a byte.
 pub(super) const fn deflated_bytes_max(message_bytes_max: u64) -> u64 {
-    message_bytes_max.saturating_add(message_bytes_max / 64).saturating_add(64)
+    message_bytes_max.saturating_add(message_bytes_max / 8).saturating_add(64)
 }
 
 pub(super) fn message<'i>(

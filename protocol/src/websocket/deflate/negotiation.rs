@@ -44,10 +44,22 @@ pub struct Agreement {
     pub server_context_takeover: bool,
     /// §7.1.1.2, turned round: the client may refer to its earlier messages.
     pub client_context_takeover: bool,
-    /// §7.1.2.1: how far back the server refers.
-    pub server_max_window_bits: WindowBits,
-    /// §7.1.2.2: how far back the client refers.
-    pub client_max_window_bits: WindowBits,
+    /// §7.1.2.1, where the answer says something of it.
+    pub server_max_window_bits: Option<WindowBits>,
+    /// §7.1.2.2, where the answer says something of it.
+    pub client_max_window_bits: Option<WindowBits>,
+}
+
+impl Agreement {
+    /// How far back the server refers.
+    pub fn server_window(&self) -> WindowBits {
+        self.server_max_window_bits.unwrap_or(WindowBits::MAX)
+    }
+
+    /// How far back the client refers.
+    pub fn client_window(&self) -> WindowBits {
+        self.client_max_window_bits.unwrap_or(WindowBits::MAX)
+    }
 }
 
 /// What a client asks for. As text it is one offer.
@@ -99,32 +111,35 @@ pub fn check_answer(answer: &[Parameter<'_>], offer: &Offer) -> Result<Agreement
         // In an answer the value is not optional (§7.1.2.2).
         Some(None) => return Err(AnswerError::Parameter),
         Some(Some(_)) if offer.client_max_window_bits.is_none() => return Err(AnswerError::WindowNotOffered),
-        Some(Some(bits)) => bits,
-        None => WindowBits::MAX,
+        Some(bits) => bits,
+        None => None,
     };
-    let own_bits = offer.client_max_window_bits.flatten().unwrap_or(WindowBits::MAX);
+    let own_bits = offer.client_max_window_bits.flatten();
     Ok(Agreement {
         server_context_takeover: !parameters.server_no_context_takeover,
         // The hints bind us, whatever the answer says of them.
         client_context_takeover: !parameters.client_no_context_takeover && !offer.client_no_context_takeover,
-        server_max_window_bits: server_bits.unwrap_or(WindowBits::MAX),
-        client_max_window_bits: client_bits.min(own_bits),
+        server_max_window_bits: server_bits,
+        client_max_window_bits: client_bits.into_iter().chain(own_bits).min(),
     })
 }
 
 fn agree(offer: Offer, preferences: &Preferences) -> Agreement {
-    let server_bits = offer.server_max_window_bits.unwrap_or(WindowBits::MAX);
+    let limited = |bits: WindowBits| (bits < WindowBits::MAX).then_some(bits);
+    let server_bits =
+        offer.server_max_window_bits.into_iter().chain(limited(preferences.server_max_window_bits));
+    let client_limit = limited(preferences.client_max_window_bits);
     let (client_bits, is_kept) = match offer.client_max_window_bits {
-        Some(hint) => (hint.unwrap_or(WindowBits::MAX).min(preferences.client_max_window_bits), true),
+        Some(hint) => (hint.into_iter().chain(client_limit).min(), true),
         // We may not limit its window, but need not keep it (§7.1.2.2).
-        None => (WindowBits::MAX, preferences.client_max_window_bits == WindowBits::MAX),
+        None => (None, client_limit.is_none()),
     };
     Agreement {
         server_context_takeover: preferences.server_context_takeover && !offer.server_no_context_takeover,
         client_context_takeover: preferences.client_context_takeover
             && !offer.client_no_context_takeover
             && is_kept,
-        server_max_window_bits: server_bits.min(preferences.server_max_window_bits),
+        server_max_window_bits: server_bits.min(),
         client_max_window_bits: client_bits,
     }
 }
@@ -176,14 +191,12 @@ fn parse_bits(text: &str) -> Option<WindowBits> {
 }
 
 impl fmt::Display for Agreement {
-    /// A server's answer: what differs from saying nothing.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limited = |bits: WindowBits| (bits < WindowBits::MAX).then_some(bits);
         let offer = Offer {
             server_no_context_takeover: !self.server_context_takeover,
             client_no_context_takeover: !self.client_context_takeover,
-            server_max_window_bits: limited(self.server_max_window_bits),
-            client_max_window_bits: limited(self.client_max_window_bits).map(Some),
+            server_max_window_bits: self.server_max_window_bits,
+            client_max_window_bits: self.client_max_window_bits.map(Some),
         };
         offer.fmt(out)
     }

@@ -83,8 +83,8 @@ pub struct Windows {
 impl Windows {
     /// None where both sides start every message afresh.
     pub fn of(agreement: &Agreement, role: Role) -> Option<Self> {
-        let server = agreement.server_context_takeover.then(|| Window::new(agreement.server_max_window_bits));
-        let client = agreement.client_context_takeover.then(|| Window::new(agreement.client_max_window_bits));
+        let server = agreement.server_context_takeover.then(|| Window::new(agreement.server_window()));
+        let client = agreement.client_context_takeover.then(|| Window::new(agreement.client_window()));
         let (sent, received) = match role {
             Role::Server => (server, client),
             Role::Client => (client, server),
