@@ -73,9 +73,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Options that are read, so that a file of Centrifugo's loads, but that this version does not serve yet.
 fn warn_of_what_is_missing(config: &Config) {
     for (is_on, option) in [
-        (config.sse.enabled, "sse.enabled"),
-        (config.http_stream.enabled, "http_stream.enabled"),
-        (config.poll.enabled, "poll.enabled"),
         (config.admin.enabled, "admin.enabled"),
         (
             Verifier::of_connections(&config.client).jwks_endpoint().is_some(),

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::client::Format;
 use holdfast_ring::Kernel;
 
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
     },
     metrics::Metric,
     peers::Message,
+    session::wire::Wire,
     shard::Shard,
 };
 
@@ -30,6 +30,7 @@ impl<K: Kernel> Shard<K> {
             self.fan_out_channel(channel);
         }
         self.delivered_bytes = 0;
+        self.flush_polls();
         if let Some(frames) = self.hub.take_local() {
             let mut place = 0;
             // From the back: a member that is dropped for being slow gives its place to one that has been served.
@@ -59,19 +60,17 @@ impl<K: Kernel> Shard<K> {
         let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
         self.counters.add(Metric::MessagesOut, messages);
         self.is_fanning_out = true;
-        let (mut json, mut protobuf) = (None, None);
+        let mut joined = [const { None }; Wire::ALL.len()];
+        let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
-            let (socket, format, joined) = match subscriber.takes {
-                Takes::Json(socket) => (socket, Format::Json, &mut json),
-                Takes::Protobuf(socket) => (socket, Format::Protobuf, &mut protobuf),
-                Takes::Special => {
-                    self.deliver_special(subscriber.client, channel, &turn.deliveries);
-                    continue;
+            match subscriber.takes {
+                Takes::Shared(wire, socket) => {
+                    let joined: &mut Option<Bytes> = &mut joined[wire.index()];
+                    let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
+                    self.send(socket, bytes);
                 }
-            };
-            let receivers = turn.subscribers.len();
-            let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, format, receivers)).clone();
-            self.send(socket, bytes);
+                Takes::Special => self.deliver_special(subscriber.client, channel, &turn.deliveries),
+            }
         }
         self.is_fanning_out = false;
         self.locals.put_back(turn);
@@ -86,14 +85,21 @@ const COPIED_FROM_RECEIVERS: usize = 8;
 
 /// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
 /// each of their receivers.
-fn join(deliveries: &[Arc<Delivery>], format: Format, receivers: usize) -> Bytes {
-    if let [only] = deliveries
-        && receivers < COPIED_FROM_RECEIVERS
-    {
-        return only.frames.websocket(format).clone();
+fn join(deliveries: &[Arc<Delivery>], wire: Wire, receivers: usize) -> Bytes {
+    match (wire, deliveries) {
+        (_, [only]) if receivers < COPIED_FROM_RECEIVERS => wire.frame(&only.frames),
+        (Wire::WebSocket(format), _) => {
+            let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
+            let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
+            frames.for_each(|frame| joined.extend_from_slice(frame));
+            joined.freeze()
+        }
+        _ => {
+            let mut joined = BytesMut::new();
+            for delivery in deliveries {
+                wire.encode(&delivery.frames.message(wire.format()), &mut joined);
+            }
+            joined.freeze()
+        }
     }
-    let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
-    let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
-    frames.for_each(|frame| joined.extend_from_slice(frame));
-    joined.freeze()
 }

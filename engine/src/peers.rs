@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast_ring::{Doorbell, Mailbox};
+use holdfast_ring::{Doorbell, Mailbox, Socket};
 
 use crate::{
     hub::{
@@ -25,6 +25,7 @@ use crate::{
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    session::ask::{Answer, Asked},
     shard::ApiCall,
 };
 
@@ -37,6 +38,10 @@ pub(crate) enum Message {
     ToHome(ToHome),
     /// For clients of the receiver.
     FromHome(FromHome),
+    /// A request for a session of the receiver.
+    ToSession(Box<Asked>),
+    /// The answer to a request whose connection the receiver has.
+    Answer { socket: Socket, answer: Answer },
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.

@@ -21,6 +21,7 @@ pub(crate) struct Rules {
     pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
     pub(crate) origins: Origins,
+    pub(crate) requests: RequestRules,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
     pub(crate) no_websocket: bool,
     /// 0 for no limit.
@@ -36,6 +37,36 @@ pub(crate) struct Rules {
     pub(crate) nobody: Arc<str>,
 }
 
+/// The rules of the transports beside WebSocket: which are served, and how long a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestRules {
+    pub(crate) sse: bool,
+    pub(crate) sse_body_bytes_max: usize,
+    pub(crate) stream: bool,
+    pub(crate) stream_body_bytes_max: usize,
+    pub(crate) emulation_body_bytes_max: usize,
+    pub(crate) poll: bool,
+    pub(crate) poll_body_bytes_max: usize,
+    pub(crate) poll_wait_ms: u64,
+    pub(crate) poll_session_ttl_ms: u64,
+}
+
+impl RequestRules {
+    fn new(config: &Config) -> Self {
+        Self {
+            sse: config.sse.enabled,
+            sse_body_bytes_max: config.sse.request_body_bytes_max as usize,
+            stream: config.http_stream.enabled,
+            stream_body_bytes_max: config.http_stream.request_body_bytes_max as usize,
+            emulation_body_bytes_max: config.emulation.request_body_bytes_max as usize,
+            poll: config.poll.enabled,
+            poll_body_bytes_max: config.poll.request_body_bytes_max as usize,
+            poll_wait_ms: config.poll.wait_ms,
+            poll_session_ttl_ms: config.poll.session_ttl_ms,
+        }
+    }
+}
+
 impl Rules {
     pub(crate) fn new(config: &Config, node: Arc<str>) -> Self {
         let client = &config.client;
@@ -45,6 +76,7 @@ impl Rules {
             subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token,
             origins: Origins::new(&client.allowed_origins),
+            requests: RequestRules::new(config),
             no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,
             client_channels_max: client.channel_limit as usize,

@@ -1,13 +1,11 @@
 //! Wheel: what is due when, for very many connections (a hashed timing wheel; Varghese and Lauck, 1987).
 //!
-//! In:  sockets with the tick at which to look at them.
-//! Out: the sockets whose tick has come.
+//! In:  keys, of sockets mostly, with the tick at which to look at them.
+//! Out: the keys whose tick has come.
 //!
 //! Adding and taking cost the same however many there are. Nothing is ever cancelled: who is told too early, or is
 //! no longer meant, says so by the deadline in its own record. Memory: 8 bytes an entry, in vectors that keep at most
 //! twice what they hold, and 24 KiB for the slots.
-
-use holdfast_ring::Socket;
 
 use crate::clock::Tick;
 
@@ -17,30 +15,30 @@ const SLOTS: u32 = 1024;
 /// Vectors that are emptied keep at most this many places.
 const KEPT_ENTRIES_MAX: usize = 64;
 
-/// The timers of one shard.
+/// Timers of one shard, for keys of type `T`.
 #[derive(Debug)]
-pub(crate) struct Wheel {
-    slots: Vec<Vec<Socket>>,
+pub(crate) struct Wheel<T> {
+    slots: Vec<Vec<T>>,
     now: Tick,
     entries: usize,
 }
 
-impl Wheel {
+impl<T: Copy> Wheel<T> {
     pub(crate) fn new() -> Self {
         Self { slots: vec![Vec::new(); SLOTS as usize], now: Tick(0), entries: 0 }
     }
 
-    /// Looks at `socket` again at `due`, or earlier where that is beyond the wheel's span. Returns when that is.
-    pub(crate) fn insert(&mut self, socket: Socket, due: Tick) -> Tick {
+    /// Looks at `key` again at `due`, or earlier where that is beyond the wheel's span. Returns when that is.
+    pub(crate) fn insert(&mut self, key: T, due: Tick) -> Tick {
         let ahead = due.0.saturating_sub(self.now.0).clamp(1, SLOTS - 1);
         let due = Tick(self.now.0 + ahead);
-        self.slots[Self::slot(due)].push(socket);
+        self.slots[Self::slot(due)].push(key);
         self.entries += 1;
         due
     }
 
     /// Appends all whose tick has come by `now`.
-    pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<Socket>) {
+    pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<T>) {
         while self.now < now {
             if self.entries == 0 {
                 self.now = now;
@@ -70,7 +68,7 @@ impl Wheel {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_ring::Descriptor;
+    use holdfast_ring::{Descriptor, Socket};
 
     use super::*;
 

@@ -8,7 +8,7 @@
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
-    client::{DisconnectCode, Format},
+    client::DisconnectCode,
     websocket::{CloseCode, encoder},
 };
 use holdfast_ring::{Kernel, Socket};
@@ -17,39 +17,30 @@ use rand::Rng;
 use super::{Phase, Session};
 use crate::{
     clock::Tick,
-    hub::publication::kind,
     metrics::{CloseReason, Metric},
-    session::client::Stage,
+    session::{client::Stage, wire::Wire},
     shard::Shard,
 };
 
 /// The pings of each kind of session, encoded once.
 #[derive(Debug)]
 pub(crate) struct Pings {
-    websocket: Bytes,
-    json: Bytes,
-    protobuf: Bytes,
+    /// A control frame of WebSocket.
+    native: Bytes,
+    /// The client protocol's own, in the bytes of each transport.
+    by_wire: [Bytes; Wire::ALL.len()],
 }
 
 impl Pings {
     pub(crate) fn new() -> Self {
-        let mut websocket = BytesMut::new();
-        encoder::encode_ping(&mut websocket, None, b"");
-        let client = |format: Format| {
-            let mut frame = BytesMut::new();
-            encoder::encode_message(&mut frame, kind(format), None, format.empty_message());
-            frame.freeze()
-        };
-        Self { websocket: websocket.freeze(), json: client(Format::Json), protobuf: client(Format::Protobuf) }
+        let mut native = BytesMut::new();
+        encoder::encode_ping(&mut native, None, b"");
+        let by_wire = Wire::ALL.map(|wire| wire.encoded(wire.format().empty_message()));
+        Self { native: native.freeze(), by_wire }
     }
 
-    fn frame(&self, format: Option<Format>) -> Bytes {
-        match format {
-            None => &self.websocket,
-            Some(Format::Json) => &self.json,
-            Some(Format::Protobuf) => &self.protobuf,
-        }
-        .clone()
+    fn frame(&self, wire: Option<Wire>) -> Bytes {
+        wire.map_or(&self.native, |wire| &self.by_wire[wire.index()]).clone()
     }
 }
 
@@ -65,7 +56,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn pong(&mut self, socket: Socket) {
         self.counters.add(Metric::Pongs, 1);
         let Some(conn) = self.conns.get(socket) else { return };
-        if conn.phase == Phase::Open
+        if conn.phase.is_open()
             && let Some(pinged) = conn.pinged.take()
         {
             let due = pinged.after_ms(self.settings.ping_interval_ms);
@@ -98,8 +89,8 @@ impl<K: Kernel> Shard<K> {
         }
         let (phase, pinged, session) = (conn.phase, conn.pinged, conn.session);
         match phase {
-            Phase::Head => self.head_timed_out(socket),
-            Phase::Open => match pinged {
+            Phase::Head | Phase::Body | Phase::Answering => self.request_timed_out(socket),
+            Phase::Open | Phase::Streaming => match pinged {
                 None => self.ping_session(socket),
                 Some(_) if self.shows_life(socket) => {
                     self.schedule(socket, now.after_ms(self.settings.pong_ms));
@@ -132,17 +123,18 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return };
         let Session::Client { key } = conn.session else { return self.ping(socket, None) };
         let Some(client) = self.clients.get(key) else { return };
-        let format = client.format;
+        let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
+        let wire = own_pings.flatten().map(|(wire, _)| wire);
         if client.stage == Stage::Fresh {
             self.disconnect(key, DisconnectCode::STALE);
         } else if self.check_expiry(key) {
-            self.ping(socket, Some(format));
+            self.ping(socket, wire);
         }
     }
 
-    fn ping(&mut self, socket: Socket, format: Option<Format>) {
+    fn ping(&mut self, socket: Socket, wire: Option<Wire>) {
         self.counters.add(Metric::Pings, 1);
-        let frame = self.pings.frame(format);
+        let frame = self.pings.frame(wire);
         self.sockets.send(socket, frame);
         if let Some(conn) = self.conns.get(socket) {
             conn.pinged = Some(self.now);

@@ -3,9 +3,9 @@
 //! In:  nothing; `intake`, `read`, `heartbeat` and the sessions work on it.
 //! Out: nothing.
 //!
-//! An idle connection owns no buffer: what is boxed here is there only while a request or a message has come in part.
-//! Worst case a connection: the request head's limit before the handshake, twice the message limit after it, and the
-//! send queue's limit.
+//! An idle connection owns no buffer: what is boxed here is there only while a request or a message has come in part, or
+//! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
+//! the message limit in it, and the send queue's limit.
 
 pub(crate) mod heartbeat;
 mod read;
@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use holdfast_protocol::websocket::Decoder;
 use holdfast_ring::Socket;
 
-use crate::{clock::Tick, hub::message::ClientKey, metrics::CloseReason};
+use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
 
 /// Where a connection is in its life.
 ///
@@ -26,11 +26,20 @@ use crate::{clock::Tick, hub::message::ClientKey, metrics::CloseReason};
 ///              v                    Closing ── close frame came ───────┘     │ or deadline
 ///          Lingering <── protocol error                                      v
 ///              └─────────── end of stream, deadline ──────────────────────> gone
+///
+///             Head ── POST ──> Body ── all of it ──> Answering ── answer ──> Head, or Leaving
+///              └── GET ─────────┴──> Streaming ── its session ends ────────> Leaving
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The request is coming. Deadline: the handshake's.
+    /// A request head is coming. Deadline: the handshake's, or that of a connection between two requests.
     Head,
+    /// The body of a request is coming. Deadline: that of its head.
+    Body,
+    /// A request has come whole, and its answer is awaited.
+    Answering,
+    /// An answer that goes on: messages go one way, and what comes is thrown away. Deadline: as in `Open`.
+    Streaming,
     /// Messages go to and fro. Deadline: the next ping, or the pong's.
     Open,
     /// We have sent a close frame and wait for the peer's. Deadline: the close handshake's.
@@ -61,6 +70,15 @@ pub(crate) enum Session {
     },
 }
 
+/// A request that is not yet answered.
+#[derive(Debug)]
+pub(crate) enum Coming {
+    /// The part of its head that has come.
+    Head(BytesMut),
+    /// Its head has come.
+    Request(Request),
+}
+
 #[derive(Debug)]
 pub(crate) struct Conn {
     generation: u32,
@@ -82,9 +100,18 @@ pub(crate) struct Conn {
     pub(crate) has_place: bool,
     /// Why it will have been closed.
     pub(crate) close_reason: Option<CloseReason>,
-    /// The part of the request head that has come.
-    pub(crate) head: Option<Box<BytesMut>>,
+    /// True exactly when it has carried a request before.
+    pub(crate) is_reused: bool,
+    /// What there is of a request.
+    pub(crate) coming: Option<Box<Coming>>,
     pub(crate) decoder: Decoder,
+}
+
+impl Phase {
+    /// True exactly when a session uses the connection.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Streaming)
+    }
 }
 
 /// All connections of a shard, by their sockets.
@@ -116,7 +143,8 @@ impl Conns {
             queued_bytes_before: u32::MAX,
             has_place: true,
             close_reason: None,
-            head: None,
+            is_reused: false,
+            coming: None,
             decoder: Decoder::default(),
         })
     }

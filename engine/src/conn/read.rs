@@ -16,18 +16,23 @@ use crate::{
 
 impl<K: Kernel> Shard<K> {
     /// Bytes came.
-    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) {
-        let Some(conn) = self.conns.get(socket) else { return };
-        conn.heard_since_ping = true;
-        match conn.phase {
-            Phase::Head => self.read_head(socket, bytes),
-            Phase::Open | Phase::Closing => self.read(socket, bytes),
-            Phase::Lingering | Phase::Leaving => {}
+    pub(crate) fn received(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let Some(conn) = self.conns.get(socket) else { return };
+            conn.heard_since_ping = true;
+            let used = match conn.phase {
+                Phase::Head => self.read_head(socket, bytes),
+                Phase::Body => self.read_body(socket, bytes),
+                Phase::Answering => return self.keep_for_later(socket, bytes),
+                Phase::Open | Phase::Closing => return self.read(socket, bytes),
+                Phase::Streaming | Phase::Lingering | Phase::Leaving => return,
+            };
+            bytes = &mut bytes[used..];
         }
     }
 
     /// Bytes of a connection that speaks WebSocket.
-    pub(crate) fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+    fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) {
         while let Some(conn) = self.conns.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {

@@ -6,7 +6,10 @@
 //! A slow reader costs at most its queue's limit; then it is closed, and no one else waits for it.
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::websocket::{CloseCode, Message, encoder};
+use holdfast_protocol::{
+    client::DisconnectCode,
+    websocket::{CloseCode, Message, encoder},
+};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{Phase, Session};
@@ -74,9 +77,9 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             // Who is both answered and sent to, is slowed down, and closed if that does not help.
-            Session::Client { .. } => {
+            Session::Client { key } => {
                 if queued_bytes > self.settings.queue_bytes_max {
-                    self.drop_now(socket, CloseReason::Slow);
+                    self.disconnect(key, DisconnectCode::SLOW);
                 } else if !conn.is_paused {
                     conn.is_paused = true;
                     self.sockets.pause_receive(socket);
@@ -137,7 +140,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.get(socket) {
             conn.phase = phase;
             conn.close_reason.get_or_insert(reason);
-            conn.head = None;
+            conn.coming = None;
             conn.decoder = Default::default();
         }
     }

@@ -10,6 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
+use crate::session::wire::Wire;
 
 /// A channel's place on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,11 +19,9 @@ pub(crate) struct LocalKey(u32);
 /// How a subscriber takes what a channel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// The shared frames, in JSON or Protobuf, through this socket.
-    Json(Socket),
-    /// The same in Protobuf.
-    Protobuf(Socket),
-    /// It has wishes of its own: patches, a filter, no joins, another transport.
+    /// The bytes that all others of its transport take too, through this socket.
+    Shared(Wire, Socket),
+    /// It has wishes of its own: patches, a filter, no joins; or no connection of its own.
     Special,
 }
 

@@ -137,6 +137,18 @@ impl Frames {
         Self { json: others.json.clone(), ..self }
     }
 
+    /// What the frame of a format carries.
+    pub(crate) fn message(&self, format: Format) -> Bytes {
+        let frame = self.websocket(format);
+        // RFC 6455 §5.2: the length stands in the second byte, or in 2 or 8 more.
+        let head_len = match frame[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        frame.slice(head_len..)
+    }
+
     /// The frame of a format.
     pub(crate) fn websocket(&self, format: Format) -> &Bytes {
         match format {

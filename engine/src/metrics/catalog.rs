@@ -120,6 +120,10 @@ pub(crate) enum Metric {
     TurnBusyUs,
     /// Time that the executor's tasks have held the core, the loop's sleep among it, in microseconds.
     ExecutorTasksUs,
+    /// Requests of the transports beside WebSocket.
+    Requests,
+    /// Sessions of long-polling.
+    PollSessions,
     /// Commands of the client protocol.
     Commands,
     /// Sessions ended with a code of the client protocol.
@@ -254,6 +258,12 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_submissions", &[(Metric::RingSubmissions, "")], "Operations handed to the rings."),
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
+    counter(
+        "requests",
+        &[(Metric::Requests, "")],
+        "Requests of the transports beside WebSocket: streams, their commands, polls.",
+    ),
+    gauge("poll_sessions", &[(Metric::PollSessions, "")], "Sessions of long-polling."),
     counter("commands", &[(Metric::Commands, "")], "Commands of the client protocol."),
     counter(
         "disconnects",
@@ -281,7 +291,7 @@ const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
 const BUCKET: usize = PLAIN + 17;
-const LAST: usize = BUCKET + TURN_BUCKETS + 8;
+const LAST: usize = BUCKET + TURN_BUCKETS + 10;
 
 impl Metric {
     /// How many there are.
@@ -331,6 +341,8 @@ impl Metric {
             Self::Users => BUCKET + TURN_BUCKETS + 5,
             Self::Subscriptions => BUCKET + TURN_BUCKETS + 6,
             Self::Channels => BUCKET + TURN_BUCKETS + 7,
+            Self::Requests => BUCKET + TURN_BUCKETS + 8,
+            Self::PollSessions => BUCKET + TURN_BUCKETS + 9,
             Self::HistoryBytes => LAST,
         }
     }

@@ -20,7 +20,8 @@ impl<K: Kernel> Shard<K> {
         self.post(home, Message::ToHome(message));
     }
 
-    fn post(&mut self, core: usize, message: Message) {
+    /// Sends something to a core, which may be this one.
+    pub(crate) fn post(&mut self, core: usize, message: Message) {
         if core == self.index {
             self.inbox.push_back(message);
         } else {

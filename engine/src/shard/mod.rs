@@ -38,7 +38,10 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
-    session::client::Clients,
+    session::{
+        client::Clients,
+        named::{Named, SessionPlace},
+    },
     users::Users,
     wheel::Wheel,
 };
@@ -86,13 +89,19 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) settings: Settings,
     pub(crate) sockets: Sockets<K>,
     pub(crate) conns: Conns,
-    pub(crate) wheel: Wheel,
+    pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
     pub(crate) homes: Homes,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
+    /// Sessions of this core that requests name.
+    pub(crate) named: Named,
+    /// When sessions of polls are due.
+    pub(crate) poll_wheel: Wheel<SessionPlace>,
+    /// Sessions of polls that have something new in this turn.
+    pub(crate) touched_polls: Vec<SessionPlace>,
     pub(crate) users: Users,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
@@ -160,6 +169,9 @@ impl<K: Kernel> Shard<K> {
             homes,
             locals: Locals::default(),
             clients: Clients::default(),
+            named: Named::new(index),
+            poll_wheel: Wheel::new(),
+            touched_polls: Vec::new(),
             users: Users::default(),
             rules,
             peers,
@@ -215,7 +227,9 @@ impl<K: Kernel> Shard<K> {
             return Duration::ZERO;
         }
         let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
-        until(self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest), elapsed)
+        let sockets = self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        let polls = self.poll_wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        until(sockets.min(polls), elapsed)
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
@@ -263,6 +277,8 @@ impl<K: Kernel> Shard<K> {
                 Message::Broadcast(frames) => self.hub.relay(&frames),
                 Message::ToHome(message) => self.at_home(message),
                 Message::FromHome(message) => self.for_clients(message),
+                Message::ToSession(asked) => self.at_session(*asked),
+                Message::Answer { socket, answer } => self.answer_request(socket, answer),
                 Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
             }
@@ -276,6 +292,7 @@ impl<K: Kernel> Shard<K> {
             self.due(socket);
         }
         self.due = due;
+        self.look_at_due_polls();
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
@@ -292,6 +309,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Sessions, self.sessions),
             (Metric::BroadcastMembers, self.hub.members() as u64),
             (Metric::Clients, self.clients.len() as u64),
+            (Metric::PollSessions, self.named.polls() as u64),
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),

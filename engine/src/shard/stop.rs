@@ -41,6 +41,7 @@ impl<K: Kernel> Shard<K> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let deadline = self.now.after_ms(within_ms);
         self.stopping = Some(Stopping { deadline, from: Some((0, 0)), dropping: false });
+        self.stop_polls();
     }
 
     /// True exactly when there is more to do for the stop without waiting.
@@ -72,8 +73,10 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return };
         match conn.phase {
             _ if now => self.drop_now(socket, CloseReason::Shutdown),
-            Phase::Head => self.drop_now(socket, CloseReason::Shutdown),
-            Phase::Open => match conn.session {
+            Phase::Head | Phase::Body => self.drop_now(socket, CloseReason::Shutdown),
+            // It has its answer soon, and is closed with it.
+            Phase::Answering => {}
+            Phase::Open | Phase::Streaming => match conn.session {
                 Session::Client { key } => self.disconnect(key, DisconnectCode::SHUTDOWN),
                 _ => self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown),
             },

@@ -7,7 +7,7 @@
 //! message is defined once, with a number for Protobuf and a name for JSON, by the macros of `message`; the
 //! numbers are also in `proto/client.proto`. What applications put into messages is a [`Payload`], which is
 //! carried and not read. Around it: [`codes`], [`channel`] names, [`filter`]s on tags, patches in [`delta`],
-//! and [`emulation`] for transports that cannot carry commands.
+//! and [`emulation`] and [`poll`] for transports that cannot carry commands.
 //!
 //! Which commands are allowed when, and what they do, is not decided here.
 
@@ -17,6 +17,7 @@ pub mod command;
 pub mod delta;
 pub mod emulation;
 pub mod filter;
+pub mod poll;
 pub mod publication;
 pub mod push;
 pub mod reply;

@@ -114,6 +114,23 @@ impl<'b> RequestHead<'b> {
         self.header_list(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
 
+    /// RFC 9112 §3.2, RFC 6455 §4.2.1 item 2: exactly one Host field.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn check_host(&self) -> Result<(), Refusal> {
+        match self.headers("Host").count() {
+            0 => Err(Refusal::HostMissing),
+            1 => Ok(()),
+            _ => Err(Refusal::HostRepeated),
+        }
+    }
+
+    /// True exactly when the connection is to stay open after the answer (RFC 9112 §9.3).
+    pub fn keeps_alive(&self) -> bool {
+        self.version >= Version::Http11 && !self.header_has_token("Connection", "close")
+    }
+
     /// `None` never happens for a complete request; it keeps a change in the parser from becoming a panic.
     fn from_parsed(request: &httparse::Request<'_, 'b>) -> Option<Self> {
         let (path, query) = split_target(request.path?);

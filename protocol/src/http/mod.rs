@@ -1,15 +1,17 @@
-//! HTTP/1.1, as much of it as a connection needs before it becomes something else.
+//! HTTP/1.1, as much of it as an upgrade and the transports beside WebSocket need.
 //!
-//! In:  the first bytes of a connection.
-//! Out: a request head, a refusal that knows its own answer, or a response to write.
+//! In:  the bytes of a connection.
+//! Out: a request head, its body, a refusal that knows its own answer, or a response to write.
 //!
-//! No request body is ever read here, and no connection is kept alive for a second request after a refusal.
+//! After a refusal no connection is kept alive: what follows it could be the rest of what was refused.
 
+mod body;
 mod head;
 mod refusal;
 mod response;
 
+pub use body::Body;
 pub use head::{HEADERS_CEILING, HeadLimits, RequestHead, Version};
 pub use refusal::Refusal;
 pub(crate) use response::write_header;
-pub use response::{Response, Status};
+pub use response::{Response, Status, StreamHead};

@@ -37,6 +37,12 @@ pub enum Refusal {
     /// RFC 6455 §4.2.1 item 1.
     #[error("only GET is allowed here; a WebSocket handshake is a GET request")]
     MethodNotGet,
+    /// RFC 9110 §15.5.6.
+    #[error("only POST is allowed here")]
+    MethodNotPost,
+    /// RFC 9110 §15.5.6.
+    #[error("only GET and POST are allowed here")]
+    MethodNotGetOrPost,
     /// RFC 6455 §4.2.1 item 1.
     #[error("a WebSocket handshake needs HTTP/1.1; this request is HTTP/1.0")]
     HttpTooOld,
@@ -68,11 +74,34 @@ pub enum Refusal {
     #[error("the Sec-WebSocket-Extensions header is malformed; send a list as in RFC 6455 section 9.1")]
     ExtensionsMalformed,
     /// RFC 9110 §8.6.
-    #[error("the Content-Length header is not a number; leave it out of a WebSocket handshake")]
+    #[error(
+        "the Content-Length header is not one number; send the length of the body in bytes, or none without one"
+    )]
     ContentLengthMalformed,
     /// A body would be taken for frames.
     #[error("a WebSocket handshake has no body; leave Content-Length and Transfer-Encoding out")]
     BodyForbidden,
+    /// Our limit for this path.
+    #[error("the body is longer than the {bytes_max} bytes allowed here; send less at once")]
+    BodyTooLong {
+        /// The limit, in bytes.
+        bytes_max: usize,
+    },
+    /// RFC 9112 §6.1.
+    #[error("Content-Length and Transfer-Encoding contradict each other; send one of them")]
+    LengthAmbiguous,
+    /// RFC 9112 §6.1.
+    #[error("this transfer coding is not known here; send the body as it is, or chunked")]
+    TransferEncodingUnknown,
+    /// RFC 9112 §7.1.
+    #[error("the chunks of the body are malformed; send them as in RFC 9112 section 7.1")]
+    ChunkMalformed,
+    /// The body is not what this path asks for.
+    #[error("the body cannot be understood here: {0}")]
+    BodyMalformed(&'static str),
+    /// There is no such session, or it has ended, or it is somebody else's.
+    #[error("no such session; connect anew")]
+    SessionUnknown,
     /// The operator's list of origins lacks this one.
     #[error("this origin is not allowed; ask the operator to add it to the allowed origins")]
     OriginForbidden,
@@ -116,12 +145,16 @@ impl Refusal {
             | Self::KeyRepeated
             | Self::KeyMalformed
             | Self::ExtensionsMalformed
-            | Self::ContentLengthMalformed => Status::BadRequest,
+            | Self::ContentLengthMalformed
+            | Self::LengthAmbiguous
+            | Self::ChunkMalformed
+            | Self::BodyMalformed(_) => Status::BadRequest,
+            Self::TransferEncodingUnknown => Status::NotImplemented,
             Self::OriginForbidden => Status::Forbidden,
-            Self::NotFound => Status::NotFound,
-            Self::MethodNotGet => Status::MethodNotAllowed,
+            Self::NotFound | Self::SessionUnknown => Status::NotFound,
+            Self::MethodNotGet | Self::MethodNotPost | Self::MethodNotGetOrPost => Status::MethodNotAllowed,
             Self::HeadTimeout => Status::RequestTimeout,
-            Self::BodyForbidden => Status::ContentTooLarge,
+            Self::BodyForbidden | Self::BodyTooLong { .. } => Status::ContentTooLarge,
             Self::UpgradeMissing | Self::VersionUnsupported => Status::UpgradeRequired,
             Self::TooManyRequests { .. } => Status::TooManyRequests,
             Self::HeadTooLong { .. } | Self::TooManyHeaders { .. } => Status::RequestHeaderFieldsTooLarge,
@@ -132,10 +165,18 @@ impl Refusal {
 
     /// Appends the complete answer to `out`.
     pub fn write(&self, out: &mut BytesMut) {
+        self.write_with(&[], out);
+    }
+
+    /// Appends the complete answer, with these header fields among its own.
+    pub fn write_with(&self, extra: &[(&str, &str)], out: &mut BytesMut) {
         let seconds;
         let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
+        headers.extend_from_slice(extra);
         match self {
             Self::MethodNotGet => headers.push(("Allow", "GET")),
+            Self::MethodNotPost => headers.push(("Allow", "POST, OPTIONS")),
+            Self::MethodNotGetOrPost => headers.push(("Allow", "GET, POST, OPTIONS")),
             // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
             Self::UpgradeMissing | Self::VersionUnsupported => headers.extend([
                 ("Upgrade", "websocket"),

@@ -14,6 +14,7 @@ use bytes::{BufMut as _, BytesMut};
 #[repr(u16)]
 #[expect(missing_docs, reason = "the names are the registered reason phrases")]
 pub enum Status {
+    Continue = 100,
     SwitchingProtocols = 101,
     Ok = 200,
     NoContent = 204,
@@ -27,6 +28,7 @@ pub enum Status {
     TooManyRequests = 429,
     RequestHeaderFieldsTooLarge = 431,
     InternalServerError = 500,
+    NotImplemented = 501,
     ServiceUnavailable = 503,
     HttpVersionNotSupported = 505,
 }
@@ -40,6 +42,7 @@ impl Status {
     /// The registered reason phrase.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::Continue => "Continue",
             Self::SwitchingProtocols => "Switching Protocols",
             Self::Ok => "OK",
             Self::NoContent => "No Content",
@@ -53,6 +56,7 @@ impl Status {
             Self::TooManyRequests => "Too Many Requests",
             Self::RequestHeaderFieldsTooLarge => "Request Header Fields Too Large",
             Self::InternalServerError => "Internal Server Error",
+            Self::NotImplemented => "Not Implemented",
             Self::ServiceUnavailable => "Service Unavailable",
             Self::HttpVersionNotSupported => "HTTP Version Not Supported",
         }
@@ -60,7 +64,7 @@ impl Status {
 
     /// True exactly when a response of this status carries no body and no length (RFC 9110 §8.6).
     const fn is_bodiless(self) -> bool {
-        matches!(self, Self::SwitchingProtocols | Self::NoContent)
+        matches!(self, Self::Continue | Self::SwitchingProtocols | Self::NoContent)
     }
 }
 
@@ -71,8 +75,27 @@ pub struct Response<'a> {
     pub status: Status,
     /// Header fields beside Content-Length, which is written from `body`.
     pub headers: &'a [(&'a str, &'a str)],
-    /// The body; ignored where the status has none (101, 204).
+    /// The body; ignored where the status has none (100, 101, 204).
     pub body: &'a [u8],
+}
+
+/// A response whose body goes on until the connection ends (RFC 9112 §6.3 item 8).
+#[derive(Debug, Clone, Copy)]
+pub struct StreamHead<'a> {
+    /// Header fields; the status is 200.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+impl StreamHead<'_> {
+    /// Appends the head to `out`; the body may follow at once.
+    pub fn write(&self, out: &mut BytesMut) {
+        write_status_line(out, Status::Ok);
+        for (name, value) in self.headers {
+            write_header(out, name, value);
+        }
+        write_header(out, "Connection", "close");
+        out.put_slice(b"\r\n");
+    }
 }
 
 impl Response<'_> {

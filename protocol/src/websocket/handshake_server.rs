@@ -26,7 +26,7 @@ pub fn upgrade<'s>(
     supported_subprotocols: &[&'s str],
 ) -> Result<Upgrade<'s>, Refusal> {
     check_request_line(head)?;
-    check_host(head)?;
+    head.check_host()?;
     if !head.header_has_token("Upgrade", "websocket") {
         return Err(Refusal::UpgradeMissing);
     }
@@ -87,15 +87,6 @@ fn check_request_line(head: &RequestHead<'_>) -> Result<(), Refusal> {
         return Err(Refusal::HttpTooOld);
     }
     Ok(())
-}
-
-/// §4.2.1 item 2.
-fn check_host(head: &RequestHead<'_>) -> Result<(), Refusal> {
-    match head.headers("Host").count() {
-        0 => Err(Refusal::HostMissing),
-        1 => Ok(()),
-        _ => Err(Refusal::HostRepeated),
-    }
 }
 
 /// §4.2.1 item 5.

@@ -6,19 +6,16 @@
 //! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
 //! more. Commands of one frame are handled in their order.
 
-use bytes::{Bytes, BytesMut};
-use holdfast_protocol::{
-    client::{
-        ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
-        UnsubscribeCode, append_reply, decode_commands, reply::Done,
-    },
-    websocket::encoder,
+use bytes::BytesMut;
+use holdfast_protocol::client::{
+    ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
+    UnsubscribeCode, append_reply, decode_commands, reply::Done,
 };
 use holdfast_ring::Kernel;
 
 use super::{Link, Stage};
 use crate::{
-    hub::{message::ClientKey, publication::kind},
+    hub::{message::ClientKey, publication::Frames},
     metrics::Metric,
     shard::Shard,
     token::{TokenError, TokenUse, Verdict},
@@ -186,20 +183,22 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends protocol messages as one message of the client's transport.
     pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8]) {
-        self.counters.add(Metric::MessagesOut, 1);
-        match link {
-            Link::WebSocket(socket) => {
-                let mut frame = BytesMut::with_capacity(message.len() + 10);
-                encoder::encode_message(&mut frame, kind(format), None, message);
-                self.send(socket, frame.freeze());
+        match (link.connection(format), link) {
+            (Some((wire, socket)), _) => {
+                self.counters.add(Metric::MessagesOut, 1);
+                self.send(socket, wire.encoded(message));
             }
+            (None, Link::Poll(session)) => self.tell_poll(session, message),
+            (None, _) => unreachable!("only polls have no connection"),
         }
     }
 
-    /// Sends a whole frame that others get too.
-    pub(super) fn send_frame(&mut self, link: Link, frame: Bytes) {
-        match link {
-            Link::WebSocket(socket) => self.send(socket, frame),
+    /// Sends a message that others get too.
+    pub(super) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
+        match (link.connection(format), link) {
+            (Some((wire, socket)), _) => self.send(socket, wire.frame(frames)),
+            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format)),
+            (None, _) => unreachable!("only polls have no connection"),
         }
     }
 }

@@ -13,7 +13,7 @@ use holdfast_protocol::client::{
 use holdfast_ring::Kernel;
 
 use super::{
-    Client, Link, Stage, Sub,
+    Client, Stage, Sub,
     command::{Handled, Refused, token_refused},
     id_text,
     subscribe::{Wanted, result},
@@ -141,7 +141,9 @@ impl<K: Kernel> Shard<K> {
         client.stage = Stage::Connected;
         let id = id_text(client.id);
         let (expires, ttl) = expiry(client.expires_at_s, now_s);
-        let is_websocket = matches!(client.link, Link::WebSocket(_));
+        let is_pinged = client.link.is_pinged();
+        let session = client.link.session().and_then(|place| self.named.id(place));
+        let session = session.map(|session| session.to_string());
         let sub_of = |subscribed: &Subscribed| {
             let local = self.locals.find(&subscribed.channel)?;
             client.subs.iter().find(|sub| sub.channel == local)
@@ -161,10 +163,10 @@ impl<K: Kernel> Shard<K> {
             ttl,
             data: Payload::default(),
             subs: Map(subs),
-            ping: ping_s,
-            pong: true,
-            session: Cow::Borrowed(if is_websocket { "" } else { &id }),
-            node: Cow::Borrowed(if is_websocket { "" } else { &node }),
+            ping: if is_pinged { ping_s } else { 0 },
+            pong: is_pinged,
+            node: Cow::Borrowed(if session.is_some() { &node } else { "" }),
+            session: Cow::Borrowed(session.as_deref().unwrap_or_default()),
             time: 0,
         };
         self.reply(key, parked.command, Ok(ReplyResult::Connect(result)));

@@ -52,7 +52,7 @@ impl<K: Kernel> Shard<K> {
                 (None, Some(wishes)) if !wishes.join_leave => continue,
                 _ => &delivery.frames,
             };
-            self.send_frame(link, frames.websocket(format).clone());
+            self.send_frames(link, format, frames);
         }
     }
 }

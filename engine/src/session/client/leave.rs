@@ -3,14 +3,16 @@
 //! In:  faults, expiries, the wish of the application, the end of the transport.
 //! Out: a close code with its reason; an empty place, and channels that know of it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
+use holdfast_protocol::{
+    client::{DisconnectCode, Format, Push, PushBody, push::DisconnectPush},
+    websocket::CloseCode,
+};
 use holdfast_ring::Kernel;
 
 use super::{Link, Stage};
 use crate::{
-    conn::Session,
     hub::message::ClientKey,
     metrics::{CloseReason, Metric},
     shard::Shard,
@@ -20,7 +22,9 @@ impl<K: Kernel> Shard<K> {
     /// Ends a session with a code of the protocol.
     pub(crate) fn disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
         self.flush_replies(key);
-        let Some(client) = self.clients.get(key) else { return };
+        if self.clients.get(key).is_none() {
+            return;
+        }
         let reason = match code {
             DisconnectCode::NO_PONG => CloseReason::NoPong,
             DisconnectCode::SLOW => CloseReason::Slow,
@@ -30,23 +34,35 @@ impl<K: Kernel> Shard<K> {
             _ => CloseReason::Disconnected,
         };
         self.counters.add(Metric::Disconnects, 1);
-        match client.link {
-            Link::WebSocket(socket) => {
-                let (code, text) = code.close_frame();
-                self.close(socket, code, text, reason);
-            }
-        }
+        let (close_code, text) = code.close_frame();
+        self.part_with(key, close_code, text, reason);
     }
 
     /// The application's own code.
     pub(crate) fn disconnect_with(&mut self, key: ClientKey, code: u16, text: &str) {
         self.flush_replies(key);
-        let Some(client) = self.clients.get(key) else { return };
+        if self.clients.get(key).is_none() {
+            return;
+        }
         self.counters.add(Metric::Disconnects, 1);
-        match client.link {
-            Link::WebSocket(socket) => {
-                self.close(socket, CloseCode::from(code), text, CloseReason::Disconnected);
-            }
+        self.part_with(key, CloseCode::from(code), text, CloseReason::Disconnected);
+    }
+
+    /// Tells a client that its session is over: by a close frame where there are such, else by a push.
+    fn part_with(&mut self, key: ClientKey, code: CloseCode, text: &str, reason: CloseReason) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (link, format) = (client.link, client.format);
+        if let Link::WebSocket { socket, .. } = link {
+            return self.close(socket, code, text, reason);
+        }
+        let code = u32::from(u16::from(code));
+        let is_final = (3500..4000).contains(&code) || (4500..5000).contains(&code);
+        let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
+        self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
+        match link {
+            Link::Stream { socket, .. } => self.leave(socket, reason),
+            Link::Poll(session) => self.end_poll_client(session),
+            Link::WebSocket { .. } => {}
         }
     }
 
@@ -59,12 +75,15 @@ impl<K: Kernel> Shard<K> {
         for sub in client.subs {
             self.leave_channel(sub);
         }
+        if let Link::Stream { session, .. } = client.link {
+            self.named.close(session);
+        }
     }
 
     /// A pong of the protocol's own. False where none was awaited.
     pub(super) fn client_pong(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
-        let Link::WebSocket(socket) = client.link;
+        let Some((_, socket)) = client.link.connection(client.format) else { return false };
         let is_awaited = self.conns.get(socket).is_some_and(|conn| conn.pinged.is_some());
         if is_awaited {
             self.pong(socket);
@@ -75,14 +94,14 @@ impl<K: Kernel> Shard<K> {
     /// The client is connected: from now on it is pinged.
     pub(super) fn begin_pings(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        let Link::WebSocket(socket) = client.link;
-        self.begin_heartbeat(socket);
+        if let Some((_, socket)) = client.link.connection(client.format) {
+            self.begin_heartbeat(socket);
+        }
     }
 
-    /// Opens a session on an upgraded connection.
-    pub(crate) fn open_client(&mut self, link: Link, format: holdfast_protocol::client::Format) -> Session {
+    /// Opens a session.
+    pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-        let key = self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody));
-        Session::Client { key }
+        self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody))
     }
 }

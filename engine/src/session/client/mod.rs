@@ -21,6 +21,7 @@ use std::sync::Arc;
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
 
+use super::{named::SessionPlace, wire::Wire};
 use crate::{
     channel::Extras,
     hub::{
@@ -36,7 +37,43 @@ pub(crate) use self::{connect::Parked, subscribe::Wanted};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// A WebSocket: frames of the client's format.
-    WebSocket(Socket),
+    WebSocket {
+        socket: Socket,
+        /// True exactly when it is pinged by control frames instead of the protocol's own pings.
+        has_native_pings: bool,
+    },
+    /// A stream; its commands come by requests that name the session.
+    Stream { wire: Wire, socket: Socket, session: SessionPlace },
+    /// Answers to polls, which name the session.
+    Poll(SessionPlace),
+}
+
+impl Link {
+    /// The connection that carries what the client is told, where there is a lasting one; and its bytes.
+    pub(crate) fn connection(self, format: Format) -> Option<(Wire, Socket)> {
+        match self {
+            Self::WebSocket { socket, .. } => Some((Wire::WebSocket(format), socket)),
+            Self::Stream { wire, socket, .. } => Some((wire, socket)),
+            Self::Poll(_) => None,
+        }
+    }
+
+    /// The session that the client's requests name.
+    pub(crate) fn session(self) -> Option<SessionPlace> {
+        match self {
+            Self::WebSocket { .. } => None,
+            Self::Stream { session, .. } | Self::Poll(session) => Some(session),
+        }
+    }
+
+    /// True exactly when the client is to answer the protocol's own pings. Who polls shows its life by that.
+    pub(crate) fn is_pinged(self) -> bool {
+        match self {
+            Self::WebSocket { has_native_pings, .. } => !has_native_pings,
+            Self::Stream { .. } => true,
+            Self::Poll(_) => false,
+        }
+    }
 }
 
 /// Where a client is in its life.

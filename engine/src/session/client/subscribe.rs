@@ -170,9 +170,8 @@ impl<K: Kernel> Shard<K> {
             }
             missed.retain(|publication| wishes.take(publication));
         }
-        let takes = match (&sub.wishes, link, format) {
-            (None, Link::WebSocket(socket), Format::Json) => Takes::Json(socket),
-            (None, Link::WebSocket(socket), Format::Protobuf) => Takes::Protobuf(socket),
+        let takes = match (&sub.wishes, link.connection(format)) {
+            (None, Some((wire, socket))) => Takes::Shared(wire, socket),
             _ => Takes::Special,
         };
         sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));

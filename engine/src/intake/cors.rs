@@ -1,0 +1,52 @@
+//! CORS: what a browser must be told so that the page that asked may see the answer (Fetch standard, §3.2).
+//!
+//! In:  a request's `Origin`, already admitted.
+//! Out: header fields.
+
+use holdfast_protocol::http::{Refusal, RequestHead};
+
+use crate::origin::Origins;
+
+/// How long a browser may remember that it may ask, in seconds. Browsers have limits of their own below this.
+const PREFLIGHT_MAX_AGE_S: &str = "86400";
+
+/// The origin of the page that asked; `None` where no page did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cors {
+    origin: Option<Box<str>>,
+}
+
+impl Cors {
+    /// Admits a request's origin.
+    pub(super) fn admitted(head: &RequestHead<'_>, origins: &Origins) -> Result<Self, Refusal> {
+        let Some(origin) = head.header("Origin") else { return Ok(Self::default()) };
+        match str::from_utf8(origin) {
+            Ok(text) if origins.admit(Some(origin)) => Ok(Self { origin: Some(text.into()) }),
+            _ => Err(Refusal::OriginForbidden),
+        }
+    }
+
+    /// The fields of an answer.
+    pub(crate) fn fields(&self) -> Vec<(&str, &str)> {
+        match &self.origin {
+            None => Vec::new(),
+            Some(origin) => vec![
+                ("Access-Control-Allow-Origin", origin),
+                ("Access-Control-Allow-Credentials", "true"),
+                ("Vary", "Origin"),
+            ],
+        }
+    }
+
+    /// The fields of the answer to a preflight. What the page wants to send, it may: nothing here trusts a header
+    /// because a browser sent it.
+    pub(super) fn preflight_fields<'a>(&'a self, head: &RequestHead<'a>) -> Vec<(&'a str, &'a str)> {
+        let mut fields = self.fields();
+        fields.push(("Access-Control-Allow-Methods", "GET, POST"));
+        if let Some(wanted) = head.header_str("Access-Control-Request-Headers") {
+            fields.push(("Access-Control-Allow-Headers", wanted));
+        }
+        fields.push(("Access-Control-Max-Age", PREFLIGHT_MAX_AGE_S));
+        fields
+    }
+}

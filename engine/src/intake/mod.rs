@@ -1,0 +1,186 @@
+//! Intake: from an accepted connection to an open session, or to a refusal.
+//!
+//! In:  accepted sockets and the requests that they bring.
+//! Out: an upgraded connection handed to its session (`upgrade`); a request handed to its session and answered
+//! (`request`, with what browsers must be told in `cors`); or one complete refusal.
+//!
+//! Nothing here waits for anybody: a head that comes in part is kept, up to its limit and its deadline.
+
+pub(crate) mod cors;
+pub(crate) mod request;
+mod upgrade;
+
+use bytes::BytesMut;
+use holdfast_protocol::{
+    client::Format,
+    http::{Refusal, RequestHead},
+};
+use holdfast_ring::{Errno, Kernel, Socket};
+
+use self::{cors::Cors, request::Target};
+use crate::{
+    conn::{Coming, Conn, Phase, Session},
+    metrics::{CloseReason, Metric, RefusalReason},
+    session::wire::Wire,
+    shard::Shard,
+};
+
+/// What we ask of clients that come while there is no room.
+const RETRY_AFTER_S: u32 = 5;
+
+impl<K: Kernel> Shard<K> {
+    pub(crate) fn accepted(&mut self, socket: Socket) {
+        self.counters.add(Metric::Accepted, 1);
+        let deadline = self.now.after_ms(self.settings.handshake_ms);
+        self.conns.insert(socket, deadline);
+        self.places_taken += 1;
+        self.schedule(socket, deadline);
+        if !self.has_capacity() {
+            self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
+        }
+    }
+
+    pub(crate) fn accept_failed(&mut self, error: Errno) {
+        self.counters.add(Metric::AcceptErrors, 1);
+        tracing::warn!(shard = self.index, %error, "accepting failed; open connections stay, the next try is in a second");
+    }
+
+    /// True exactly when the connection that came last may stay. A few descriptors are kept for telling others that
+    /// they may not.
+    fn has_capacity(&self) -> bool {
+        let reserve = (self.sockets.slots() / 8).min(64);
+        self.places_taken <= (self.sockets.slots() - reserve) as u64
+            && self.peers.places_taken(self.index, self.places_taken) <= self.settings.connections_max
+            && !self.peers.is_memory_short()
+            && self.stopping.is_none()
+    }
+
+    /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
+    pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
+        let Some(conn) = self.conns.get(socket) else { return bytes.len() };
+        match conn.coming.take().map(|coming| *coming) {
+            // Nearly always the whole head comes at once, and is read where it lies.
+            None => match RequestHead::parse(bytes, &self.settings.head) {
+                Ok(Some((head, used))) => {
+                    self.answer_or_refuse(socket, &head);
+                    used
+                }
+                Ok(None) => {
+                    let is_reused = conn.is_reused;
+                    conn.coming = Some(Box::new(Coming::Head(BytesMut::from(bytes))));
+                    if is_reused {
+                        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+                    }
+                    bytes.len()
+                }
+                Err(refusal) => {
+                    self.refuse(socket, refusal);
+                    bytes.len()
+                }
+            },
+            Some(Coming::Head(mut before)) => {
+                let came_before = before.len();
+                before.extend_from_slice(bytes);
+                match RequestHead::parse(&before, &self.settings.head) {
+                    Ok(Some((head, used))) => {
+                        self.answer_or_refuse(socket, &head);
+                        used - came_before
+                    }
+                    Ok(None) => {
+                        conn.coming = Some(Box::new(Coming::Head(before)));
+                        bytes.len()
+                    }
+                    Err(refusal) => {
+                        self.refuse(socket, refusal);
+                        bytes.len()
+                    }
+                }
+            }
+            Some(Coming::Request(_)) => unreachable!("in this phase no body is coming"),
+        }
+    }
+
+    fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
+        if let Err(refusal) = self.answer(socket, head) {
+            self.refuse(socket, refusal);
+        }
+    }
+
+    /// Every path that is served on this port.
+    fn answer(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        let format = if is_protobuf(head) { Format::Protobuf } else { Format::Json };
+        match head.path {
+            "/echo" => self.upgrade_to_echo(socket, head),
+            "/broadcast" => self.upgrade_to_broadcast(socket, head),
+            "/connection/websocket" => self.upgrade_to_client(socket, head),
+            "/connection/sse" => self.request_came(socket, head, Target::Stream(Wire::Sse)),
+            "/connection/http_stream" => {
+                self.request_came(socket, head, Target::Stream(Wire::Stream(format)))
+            }
+            "/emulation" => self.request_came(socket, head, Target::Emulation(format)),
+            "/connection/poll" => self.request_came(socket, head, Target::Poll),
+            _ => Err(Refusal::NotFound),
+        }
+    }
+
+    /// A connection has become what it was asked to be.
+    pub(crate) fn opened(&mut self, socket: Socket, phase: Phase, session: Session) {
+        self.counters.add(Metric::Handshakes, 1);
+        self.sessions += 1;
+        if let Some(conn) = self.conns.get(socket) {
+            conn.phase = phase;
+            conn.session = session;
+        }
+    }
+
+    /// Sends a refusal and gives the peer a moment to read it.
+    pub(crate) fn refuse(&mut self, socket: Socket, refusal: Refusal) {
+        let coming = self.conns.get(socket).and_then(|conn| conn.coming.take());
+        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
+        self.refuse_to(&cors, socket, refusal);
+    }
+
+    fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal) {
+        let reason = match refusal {
+            Refusal::Unavailable { .. } => RefusalReason::Capacity,
+            _ => RefusalReason::Request,
+        };
+        self.counters.add(Metric::Refused(reason), 1);
+        let mut out = BytesMut::new();
+        refusal.write_with(&cors.fields(), &mut out);
+        self.sockets.send(socket, out.freeze());
+        self.give_up_place(socket);
+        self.linger(socket, CloseReason::Refused);
+    }
+
+    /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
+    pub(crate) fn give_up_place(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket)
+            && std::mem::take(&mut conn.has_place)
+        {
+            self.places_taken -= 1;
+        }
+    }
+
+    /// The deadline of a request has come, or of a connection that waits for another one.
+    pub(crate) fn request_timed_out(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        if conn.is_reused && conn.coming.is_none() {
+            return self.drop_now(socket, CloseReason::ByPeer);
+        }
+        let refusal = match conn.phase {
+            Phase::Answering => Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
+            _ => Refusal::HeadTimeout,
+        };
+        self.refuse(socket, refusal);
+        if let Some(Conn { close_reason, .. }) = self.conns.get(socket) {
+            *close_reason = Some(CloseReason::HandshakeTimeout);
+        }
+    }
+}
+
+/// As Centrifuge SDKs tell it.
+fn is_protobuf(head: &RequestHead<'_>) -> bool {
+    let media_type = head.header("Content-Type").unwrap_or_default().split(|&byte| byte == b';').next();
+    media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream"))
+}

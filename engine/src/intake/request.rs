@@ -1,0 +1,233 @@
+//! Request: HTTP requests with a body, and their answers.
+//!
+//! In:  a head for one of the transports beside WebSocket; then its body, cut anywhere.
+//! Out: the body, handed to its session; one answer; and the connection ready for the next request.
+//!
+//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head.
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::Format,
+    http::{Body, Refusal, RequestHead, Response, Status, Version},
+};
+use holdfast_ring::{Kernel, Socket};
+
+use super::cors::Cors;
+use crate::{
+    conn::{Coming, Phase},
+    metrics::{CloseReason, Metric},
+    session::wire::Wire,
+    shard::Shard,
+};
+
+/// How long a connection may stay open between two requests. Longer than the 60 s of common proxies, so that the proxy
+/// closes first and never sends into a connection that is being closed.
+const IDLE_MS: u64 = 75_000;
+
+/// How long an answer may take that waits for another core; much longer than it ever does.
+const ANSWER_MS: u64 = 10_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A stream in these bytes.
+    Stream(Wire),
+    /// Commands for the session of a stream, in a body of this format.
+    Emulation(Format),
+    /// Long-polling.
+    Poll,
+}
+
+/// A request whose body is coming, or whose answer is awaited.
+#[derive(Debug)]
+pub(crate) struct Request {
+    target: Target,
+    cors: Cors,
+    /// True exactly when the connection stays open after the answer.
+    keeps_alive: bool,
+    body: Body,
+    /// What has come after the body.
+    later: BytesMut,
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A head for one of the transports beside WebSocket.
+    pub(super) fn request_came(
+        &mut self,
+        socket: Socket,
+        head: &RequestHead<'_>,
+        target: Target,
+    ) -> Result<(), Refusal> {
+        let rules = &self.rules.requests;
+        let (is_enabled, body_bytes_max) = match target {
+            Target::Stream(Wire::Sse) => (rules.sse, rules.sse_body_bytes_max),
+            Target::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
+            Target::Emulation(_) => (rules.sse || rules.stream, rules.emulation_body_bytes_max),
+            Target::Poll => (rules.poll, rules.poll_body_bytes_max),
+        };
+        if !is_enabled {
+            return Err(Refusal::NotFound);
+        }
+        head.check_host()?;
+        let cors = Cors::admitted(head, &self.rules.origins)?;
+        if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
+            self.refuse_to(&cors, socket, refusal);
+        }
+        Ok(())
+    }
+
+    fn begin_request(
+        &mut self,
+        socket: Socket,
+        head: &RequestHead<'_>,
+        target: Target,
+        cors: &Cors,
+        body_bytes_max: usize,
+    ) -> Result<(), Refusal> {
+        let keeps_alive = head.keeps_alive();
+        match (head.method, target) {
+            ("OPTIONS", _) => {
+                let fields = cors.preflight_fields(head);
+                let mut out = BytesMut::new();
+                Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
+                self.sockets.send(socket, out.freeze());
+                self.next_request(socket, keeps_alive);
+                return Ok(());
+            }
+            ("GET", Target::Stream(Wire::Sse)) => {
+                let query = head.query.unwrap_or_default().as_bytes();
+                let connect = form_urlencoded::parse(query).find(|(key, _)| key == "cf_connect");
+                let commands = connect.map(|(_, commands)| commands.into_owned()).unwrap_or_default();
+                self.open_stream(socket, Wire::Sse, cors, commands.as_bytes());
+                return Ok(());
+            }
+            ("POST", _) => {}
+            (_, Target::Stream(Wire::Sse)) => return Err(Refusal::MethodNotGetOrPost),
+            _ => return Err(Refusal::MethodNotPost),
+        }
+        let body = Body::announced(head, body_bytes_max)?;
+        let request = Request { target, cors: cors.clone(), keeps_alive, body, later: BytesMut::new() };
+        // RFC 9110 §10.1.1.
+        if head.version >= Version::Http11
+            && head.header_has_token("Expect", "100-continue")
+            && !request.body.is_complete()
+        {
+            let mut out = BytesMut::new();
+            Response { status: Status::Continue, headers: &[], body: b"" }.write(&mut out);
+            self.sockets.send(socket, out.freeze());
+        }
+        if request.body.is_complete() {
+            return self.requested(socket, request);
+        }
+        if let Some(conn) = self.conns.get(socket) {
+            conn.phase = Phase::Body;
+            conn.coming = Some(Box::new(Coming::Request(request)));
+        }
+        Ok(())
+    }
+
+    /// Bytes of a body. Returns how many of them belong to it.
+    pub(crate) fn read_body(&mut self, socket: Socket, bytes: &[u8]) -> usize {
+        let Some(conn) = self.conns.get(socket) else { return bytes.len() };
+        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else {
+            unreachable!("in this phase a request is coming")
+        };
+        let mut rest = bytes;
+        if let Err(refusal) = request.body.read(&mut rest) {
+            self.refuse(socket, refusal);
+            return bytes.len();
+        }
+        if request.body.is_complete()
+            && let Some(coming) = conn.coming.take()
+            && let Coming::Request(request) = *coming
+            && let Err(refusal) = self.requested(socket, request)
+        {
+            self.refuse(socket, refusal);
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// A request is complete.
+    fn requested(&mut self, socket: Socket, mut request: Request) -> Result<(), Refusal> {
+        self.counters.add(Metric::Requests, 1);
+        let body = request.body.take_bytes();
+        let target = request.target;
+        if let Target::Stream(wire) = target {
+            self.open_stream(socket, wire, &request.cors, &body);
+            return Ok(());
+        }
+        let Some(conn) = self.conns.get(socket) else { return Ok(()) };
+        conn.phase = Phase::Answering;
+        conn.coming = Some(Box::new(Coming::Request(request)));
+        let wait_ms = if target == Target::Poll { self.rules.requests.poll_wait_ms } else { 0 };
+        self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
+        match target {
+            Target::Emulation(format) => self.emulation_came(socket, format, &body),
+            _ => self.poll_came(socket, &body),
+        }
+    }
+
+    /// Bytes that come while an answer is awaited.
+    pub(crate) fn keep_for_later(&mut self, socket: Socket, bytes: &[u8]) {
+        let bytes_max = self.settings.head.bytes_max;
+        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return };
+        if request.later.len() + bytes.len() > bytes_max {
+            return self.drop_now(socket, CloseReason::ProtocolError);
+        }
+        request.later.extend_from_slice(bytes);
+    }
+
+    /// Answers the request that a connection waits with, if it still does.
+    pub(crate) fn answer_request(&mut self, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        if conn.phase != Phase::Answering {
+            return;
+        }
+        let body = match answer {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse(socket, refusal),
+        };
+        let Some(coming) = conn.coming.take() else { return };
+        let Coming::Request(mut request) = *coming else { return };
+        let keeps_alive = request.keeps_alive && self.stopping.is_none();
+        let mut fields = request.cors.fields();
+        fields.push(("Cache-Control", "no-store"));
+        if body.is_some() {
+            fields.push(("Content-Type", "application/json"));
+        }
+        if !keeps_alive {
+            fields.push(("Connection", "close"));
+        }
+        let status = if body.is_some() { Status::Ok } else { Status::NoContent };
+        let mut out = BytesMut::new();
+        Response { status, headers: &fields, body: body.as_deref().unwrap_or_default() }.write(&mut out);
+        self.sockets.send(socket, out.freeze());
+        self.next_request(socket, keeps_alive);
+        if !request.later.is_empty() {
+            self.received(socket, &mut request.later);
+        }
+    }
+
+    /// An answer is on its way; the next request may come.
+    fn next_request(&mut self, socket: Socket, keeps_alive: bool) {
+        if !keeps_alive {
+            return self.leave(socket, CloseReason::ByPeer);
+        }
+        let deadline = self.now.after_ms(IDLE_MS);
+        let Some(conn) = self.conns.get(socket) else { return };
+        conn.phase = Phase::Head;
+        conn.is_reused = true;
+        self.schedule(socket, deadline);
+    }
+}
+
+impl Coming {
+    /// What the page that asked must be told even where it is refused.
+    pub(super) fn cors(&self) -> Option<&Cors> {
+        match self {
+            Self::Head(_) => None,
+            Self::Request(request) => Some(&request.cors),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Upgrade: requests that become WebSocket connections.
+//!
+//! In:  a complete request head.
+//! Out: the 101 response and an open session, or a refusal.
+
+use holdfast_protocol::{
+    client::Format,
+    http::{Refusal, RequestHead},
+    websocket::handshake_server,
+};
+use holdfast_ring::{Kernel, Socket};
+
+use crate::{
+    conn::{Phase, Session},
+    session::client::Link,
+    shard::Shard,
+};
+
+impl<K: Kernel> Shard<K> {
+    /// `/echo`.
+    pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        let upgrade = handshake_server::upgrade(head, &[])?;
+        self.sockets.send(socket, upgrade.response());
+        self.opened(socket, Phase::Open, Session::Echo);
+        self.begin_heartbeat(socket);
+        Ok(())
+    }
+
+    /// `/broadcast`.
+    pub(super) fn upgrade_to_broadcast(
+        &mut self,
+        socket: Socket,
+        head: &RequestHead<'_>,
+    ) -> Result<(), Refusal> {
+        let upgrade = handshake_server::upgrade(head, &[])?;
+        self.sockets.send(socket, upgrade.response());
+        let place = self.hub.next_place();
+        self.hub.join(socket);
+        self.opened(socket, Phase::Open, Session::Broadcast { place });
+        self.begin_heartbeat(socket);
+        Ok(())
+    }
+
+    /// The Centrifuge client protocol.
+    pub(super) fn upgrade_to_client(
+        &mut self,
+        socket: Socket,
+        head: &RequestHead<'_>,
+    ) -> Result<(), Refusal> {
+        const JSON: &str = "centrifuge-json";
+        const PROTOBUF: &str = "centrifuge-protobuf";
+        if self.rules.no_websocket {
+            return Err(Refusal::NotFound);
+        }
+        let upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
+        if !self.rules.origins.admit(head.header("Origin")) {
+            return Err(Refusal::OriginForbidden);
+        }
+        let asks_for = |wanted: &[&str]| {
+            head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
+        };
+        let format = match upgrade.subprotocol() {
+            Some(PROTOBUF) => Format::Protobuf,
+            None if asks_for(&["cf_protocol=protobuf", "format=protobuf"]) => Format::Protobuf,
+            _ => Format::Json,
+        };
+        let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
+        self.sockets.send(socket, upgrade.response());
+        let key = self.open_client(Link::WebSocket { socket, has_native_pings }, format);
+        self.opened(socket, Phase::Open, Session::Client { key });
+        // Its connect is part of the handshake: the same time, counted anew.
+        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+        Ok(())
+    }
+}

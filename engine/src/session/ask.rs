@@ -1,0 +1,108 @@
+//! Ask: requests that name a session, on their way to its core, and the answers on their way back.
+//!
+//! In:  the bodies of `/emulation` and `/connection/poll`, on the core that has their connection.
+//! Out: commands and polls, on the core that has their session; one answer to each.
+
+use bytes::Bytes;
+use holdfast_protocol::{
+    client::{Format, emulation::EmulationRequest, poll::PollRequest},
+    http::Refusal,
+};
+use holdfast_ring::{Kernel, Socket};
+
+use super::named::SessionId;
+use crate::{peers::Message, shard::Shard};
+
+/// A connection that waits for the answer to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) core: usize,
+    pub(crate) socket: Socket,
+}
+
+/// A request for a session.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) session: SessionId,
+    pub(crate) asker: Asker,
+    pub(crate) what: What,
+}
+
+/// What is asked of a session.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// To handle a frame of commands.
+    Commands(Bytes),
+    /// To handle a frame of commands, and to tell what is new since this sequence.
+    Poll { received: u64, commands: Bytes },
+}
+
+/// The answer: nothing but yes, or a body.
+pub(crate) type Answer = Result<Option<Bytes>, Refusal>;
+
+impl<K: Kernel> Shard<K> {
+    /// Commands for the session of a stream.
+    pub(crate) fn emulation_came(
+        &mut self,
+        socket: Socket,
+        format: Format,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let request = EmulationRequest::decode(format, body).map_err(|_| {
+            Refusal::BodyMalformed("send session, node and data, as the client protocol has them")
+        })?;
+        if request.node != *self.rules.node {
+            return Err(Refusal::SessionUnknown);
+        }
+        let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
+        self.ask_session(socket, session, What::Commands(Bytes::copy_from_slice(&request.data)))
+    }
+
+    /// A poll: of a session, or to open one.
+    pub(crate) fn poll_came(&mut self, socket: Socket, body: &[u8]) -> Result<(), Refusal> {
+        let request = PollRequest::decode(body)
+            .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
+        let (received, commands) = (request.received, request.frame());
+        if request.session.is_empty() {
+            let asker = Asker { core: self.index, socket };
+            return self.open_poll(asker, &commands);
+        }
+        let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
+        self.ask_session(socket, session, What::Poll { received, commands })
+    }
+
+    fn ask_session(&mut self, socket: Socket, session: SessionId, what: What) -> Result<(), Refusal> {
+        let core = session.core as usize;
+        if core >= self.peers.count() {
+            return Err(Refusal::SessionUnknown);
+        }
+        let asked = Asked { session, asker: Asker { core: self.index, socket }, what };
+        self.post(core, Message::ToSession(Box::new(asked)));
+        Ok(())
+    }
+
+    /// A request for a session of this core.
+    pub(crate) fn at_session(&mut self, asked: Asked) {
+        let Asked { session, asker, what } = asked;
+        let Some(place) = self.named.find(&session) else {
+            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        };
+        match (what, self.named.client(place)) {
+            (What::Commands(commands), Some(key)) if self.named.poll(place).is_none() => {
+                self.commands_came(key, &commands);
+                self.answer_asker(asker, Ok(None));
+            }
+            (What::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
+            (What::Poll { received, commands }, _) => self.poll_session(place, asker, received, &commands),
+        }
+    }
+
+    /// Sends an answer to the core that has the connection.
+    pub(crate) fn answer_asker(&mut self, asker: Asker, answer: Answer) {
+        if asker.core == self.index {
+            self.answer_request(asker.socket, answer);
+        } else {
+            self.peers.post(asker.core, Message::Answer { socket: asker.socket, answer });
+        }
+    }
+}

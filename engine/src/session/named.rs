@@ -1,0 +1,187 @@
+//! Named: sessions that are named in requests, because no connection of their own carries what they say.
+//!
+//! In:  sessions that begin and end; ids out of requests.
+//! Out: ids; the session of an id.
+//!
+//! An id stands for the right to speak in the session, so it holds 128 random bits, which are compared in constant
+//! time. The rest of it says where the session lives. Memory: 48 bytes a session, and what a [`Poll`] has.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::HEXLOWER;
+use subtle::ConstantTimeEq as _;
+
+use super::poll::Poll;
+use crate::hub::message::ClientKey;
+
+/// The place of a session in its core's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionPlace(u32);
+
+/// What a client calls its session: `core.place.secret`, in hexadecimal digits.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionId {
+    pub(crate) core: u32,
+    place: SessionPlace,
+    secret: [u8; 16],
+}
+
+#[derive(Debug)]
+struct Session {
+    secret: [u8; 16],
+    /// The client, until its session has ended.
+    client: Option<ClientKey>,
+    /// What waits for its polls; `None` for a stream.
+    poll: Option<Box<Poll>>,
+}
+
+/// The named sessions of one core.
+#[derive(Debug)]
+pub(crate) struct Named {
+    core: u32,
+    sessions: Vec<Option<Session>>,
+    free: Vec<u32>,
+    polls: usize,
+}
+
+impl Named {
+    pub(crate) fn new(core: usize) -> Self {
+        let core = u32::try_from(core).expect("fewer cores than 2^32");
+        Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0 }
+    }
+
+    /// A session with a new id.
+    pub(crate) fn open(&mut self) -> SessionPlace {
+        let session = Session { secret: rand::random(), client: None, poll: None };
+        match self.free.pop() {
+            Some(place) => {
+                self.sessions[place as usize] = Some(session);
+                SessionPlace(place)
+            }
+            None => {
+                self.sessions.push(Some(session));
+                SessionPlace(u32::try_from(self.sessions.len() - 1).expect("fewer sessions than 2^32"))
+            }
+        }
+    }
+
+    /// Makes a session one of polls.
+    pub(crate) fn set_poll(&mut self, place: SessionPlace, poll: Poll) {
+        if let Some(session) = self.session(place) {
+            session.poll = Some(Box::new(poll));
+            self.polls += 1;
+        }
+    }
+
+    pub(crate) fn set_client(&mut self, place: SessionPlace, client: Option<ClientKey>) {
+        if let Some(session) = self.session(place) {
+            session.client = client;
+        }
+    }
+
+    pub(crate) fn client(&mut self, place: SessionPlace) -> Option<ClientKey> {
+        self.session(place)?.client
+    }
+
+    pub(crate) fn poll(&mut self, place: SessionPlace) -> Option<&mut Poll> {
+        self.session(place)?.poll.as_deref_mut()
+    }
+
+    pub(crate) fn id(&mut self, place: SessionPlace) -> Option<SessionId> {
+        let core = self.core;
+        self.session(place).map(|session| SessionId { core, place, secret: session.secret })
+    }
+
+    /// The place of a session of this core, if the id is its own.
+    pub(crate) fn find(&mut self, id: &SessionId) -> Option<SessionPlace> {
+        let session = self.session(id.place)?;
+        bool::from(session.secret.ct_eq(&id.secret)).then_some(id.place)
+    }
+
+    pub(crate) fn close(&mut self, place: SessionPlace) {
+        if let Some(session) = self.sessions.get_mut(place.0 as usize).and_then(Option::take) {
+            self.polls -= usize::from(session.poll.is_some());
+            self.free.push(place.0);
+        }
+    }
+
+    /// Sessions of polls.
+    pub(crate) fn polls(&self) -> usize {
+        self.polls
+    }
+
+    /// The places of all sessions of polls.
+    pub(crate) fn poll_places(&self) -> Vec<SessionPlace> {
+        let sessions = self.sessions.iter().zip(0..);
+        let polls =
+            sessions.filter(|(session, _)| session.as_ref().is_some_and(|session| session.poll.is_some()));
+        polls.map(|(_, place)| SessionPlace(place)).collect()
+    }
+
+    fn session(&mut self, place: SessionPlace) -> Option<&mut Session> {
+        self.sessions.get_mut(place.0 as usize)?.as_mut()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:x}.{}", self.core, self.place.0, HEXLOWER.encode(&self.secret))
+    }
+}
+
+/// The secret never comes into a log.
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({:x}.{:x})", self.core, self.place.0)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.');
+        let mut next = || parts.next().ok_or(());
+        let (core, place, secret) = (next()?, next()?, next()?);
+        let number = |text: &str| u32::from_str_radix(text, 16).map_err(|_| ());
+        let mut id = Self { core: number(core)?, place: SessionPlace(number(place)?), secret: [0; 16] };
+        if secret.len() != 32 || next().is_ok() {
+            return Err(());
+        }
+        HEXLOWER.decode_mut(secret.as_bytes(), &mut id.secret).map_err(|_| ())?;
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_finds_its_session_and_no_other_one() {
+        let mut named = Named::new(3);
+        let (first, second) = (named.open(), named.open());
+        let id = named.id(second).unwrap();
+        let read: SessionId = id.to_string().parse().unwrap();
+        assert_eq!(read.core, 3);
+        assert_eq!(named.find(&read), Some(second));
+        let foreign = SessionId { place: first, ..read };
+        assert_eq!(named.find(&foreign), None, "a place without its secret");
+        named.close(second);
+        assert_eq!(named.find(&read), None);
+        assert_eq!(named.open(), second, "places are used again");
+        assert_eq!(named.find(&read), None, "with another secret");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        let secret = "0".repeat(32);
+        assert!(format!("0.0.{secret}").parse::<SessionId>().is_ok());
+        for text in ["", "0", "0.0", "0.0.", "x.0.0", "-1.0.0", "0.0.00"] {
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+        for text in [format!("0.0.{secret}0"), format!("0.0.{secret}.1"), format!("0.0.{}", "g".repeat(32))] {
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+    }
+}

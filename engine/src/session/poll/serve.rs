@@ -1,0 +1,213 @@
+//! Serve: polls, from the first to the end of their session.
+//!
+//! In:  requests for a session of this core; what its client is told; time.
+//! Out: one answer to every request: at once where there is something to tell, else when something comes, when the wait
+//! is over, or when another request of the session comes.
+//!
+//! What a client is told in one turn goes out in one answer.
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::{Command, DisconnectCode, Format, FromClient, decode_commands, poll::poll_answer},
+    http::Refusal,
+};
+use holdfast_ring::Kernel;
+
+use super::Poll;
+use crate::{
+    clock::Tick,
+    metrics::Metric,
+    session::{ask::Asker, client::Link, named::SessionPlace},
+    shard::Shard,
+};
+
+/// What we ask of clients that come while there is no room.
+const RETRY_AFTER_S: u32 = 5;
+
+impl<K: Kernel> Shard<K> {
+    /// The first poll of a session.
+    pub(crate) fn open_poll(&mut self, asker: Asker, commands: &[u8]) -> Result<(), Refusal> {
+        if commands.is_empty() {
+            return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
+        }
+        // A session needs no connection between its polls, but there are never more of them than connections could be.
+        if self.named.polls() >= self.sockets.slots()
+            || self.peers.is_memory_short()
+            || self.stopping.is_some()
+        {
+            return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
+        }
+        let place = self.named.open();
+        self.named.set_poll(place, Poll::default());
+        let key = self.open_client(Link::Poll(place), Format::Json);
+        self.named.set_client(place, Some(key));
+        self.poll_session(place, asker, 0, commands);
+        Ok(())
+    }
+
+    /// A poll of a session of this core.
+    pub(crate) fn poll_session(&mut self, place: SessionPlace, asker: Asker, received: u64, commands: &[u8]) {
+        let client = self.named.client(place);
+        let Some(poll) = self.named.poll(place) else {
+            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        };
+        if poll.acknowledge(received).is_err() {
+            let refusal = Refusal::BodyMalformed("received is higher than any sequence of this session");
+            return self.answer_asker(asker, Err(refusal));
+        }
+        if client.is_none() && !poll.has_replies() {
+            // Its last words have arrived.
+            self.close_poll(place);
+            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        }
+        if let Some(before) = poll.waiting.replace(asker) {
+            self.answer_empty(place, before);
+        }
+        self.touch_poll(place);
+        self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_wait_ms));
+        let frame = self.new_commands(place, commands);
+        if let Some(key) = client
+            && !frame.is_empty()
+        {
+            self.commands_came(key, &frame);
+        }
+        if let Some(key) = client {
+            self.check_expiry(key);
+        }
+    }
+
+    /// The commands that have not been here before. What cannot be read is left for the session to refuse.
+    fn new_commands(&mut self, place: SessionPlace, commands: &[u8]) -> BytesMut {
+        let mut frame = BytesMut::new();
+        let Some(poll) = self.named.poll(place) else { return frame };
+        for line in commands.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let is_new = match decode_commands(Format::Json, line).next() {
+                Some(Ok(FromClient::Command(Command { id, .. }))) => poll.is_new_command(id),
+                // A poll is a sign of life in itself.
+                Some(Ok(FromClient::Pong)) => false,
+                Some(Err(_)) | None => true,
+            };
+            if is_new {
+                if !frame.is_empty() {
+                    frame.extend_from_slice(b"\n");
+                }
+                frame.extend_from_slice(line);
+            }
+        }
+        frame
+    }
+
+    /// Something for a client that polls. It goes out at the end of the turn.
+    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8]) {
+        if let Some(poll) = self.named.poll(place) {
+            poll.push(message);
+            self.touch_poll(place);
+        }
+    }
+
+    fn touch_poll(&mut self, place: SessionPlace) {
+        if let Some(poll) = self.named.poll(place)
+            && !std::mem::replace(&mut poll.is_touched, true)
+        {
+            self.touched_polls.push(place);
+        }
+    }
+
+    /// Answers those who wait and have something; ends those who have had too much for too long.
+    pub(crate) fn flush_polls(&mut self) {
+        let queue_bytes_max = self.settings.queue_bytes_max;
+        for place in std::mem::take(&mut self.touched_polls) {
+            let Some(poll) = self.named.poll(place) else { continue };
+            poll.is_touched = false;
+            if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {
+                if let Some(key) = self.named.client(place) {
+                    self.disconnect(key, DisconnectCode::SLOW);
+                }
+                continue;
+            }
+            if poll.has_replies()
+                && let Some(asker) = poll.waiting.take()
+            {
+                let answer = self.poll_body(place);
+                self.answer_asker(asker, answer);
+                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+            }
+        }
+    }
+
+    /// The client of a poll's session has ended; what it was told last is kept for one more poll.
+    pub(crate) fn end_poll_client(&mut self, place: SessionPlace) {
+        if let Some(key) = self.named.client(place) {
+            self.named.set_client(place, None);
+            self.forget_client(key);
+        }
+    }
+
+    /// Sends all clients that poll away.
+    pub(crate) fn stop_polls(&mut self) {
+        for place in self.named.poll_places() {
+            if let Some(key) = self.named.client(place) {
+                self.disconnect(key, DisconnectCode::SHUTDOWN);
+            }
+        }
+    }
+
+    pub(crate) fn look_at_due_polls(&mut self) {
+        let mut due = Vec::new();
+        self.poll_wheel.advance(self.now, &mut due);
+        for place in due {
+            self.poll_due(place);
+        }
+    }
+
+    fn poll_due(&mut self, place: SessionPlace) {
+        let now = self.now;
+        let Some(poll) = self.named.poll(place) else { return };
+        if now < poll.looked_at {
+            // A later entry has taken this one's place, or another session has.
+            return;
+        }
+        if now < poll.deadline {
+            poll.looked_at = self.poll_wheel.insert(place, poll.deadline);
+            return;
+        }
+        match poll.waiting.take() {
+            Some(asker) => {
+                self.answer_empty(place, asker);
+                self.set_poll_deadline(place, now.after_ms(self.rules.requests.poll_session_ttl_ms));
+            }
+            None => self.close_poll(place),
+        }
+    }
+
+    /// Nobody has polled in time.
+    fn close_poll(&mut self, place: SessionPlace) {
+        self.end_poll_client(place);
+        self.named.close(place);
+    }
+
+    fn answer_empty(&mut self, place: SessionPlace, asker: Asker) {
+        let (Some(id), Some(poll)) = (self.named.id(place), self.named.poll(place)) else { return };
+        let received = poll.received;
+        self.answer_asker(asker, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
+    }
+
+    fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
+        let id = self.named.id(place).ok_or(Refusal::SessionUnknown)?;
+        let poll = self.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        let replies = poll.replies().count() as u64;
+        let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
+        self.counters.add(Metric::MessagesOut, replies);
+        Ok(Some(body))
+    }
+
+    fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
+        let now = self.now;
+        let Some(poll) = self.named.poll(place) else { return };
+        poll.deadline = deadline;
+        // An entry that comes earlier is there already, unless it is the one being looked at.
+        if !(now < poll.looked_at && poll.looked_at <= deadline) {
+            poll.looked_at = self.poll_wheel.insert(place, deadline);
+        }
+    }
+}

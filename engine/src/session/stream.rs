@@ -1,0 +1,48 @@
+//! Stream: sessions whose replies come in an answer that does not end (server-sent events, HTTP streaming).
+//!
+//! In:  the first commands, out of the request.
+//! Out: the head of the answer; a session, whose later commands come by `/emulation`.
+
+use bytes::{BufMut as _, BytesMut};
+use holdfast_protocol::http::StreamHead;
+use holdfast_ring::{Kernel, Socket};
+
+use super::{client::Link, wire::Wire};
+use crate::{
+    conn::{Phase, Session},
+    intake::cors::Cors,
+    shard::Shard,
+};
+
+impl<K: Kernel> Shard<K> {
+    pub(crate) fn open_stream(&mut self, socket: Socket, wire: Wire, cors: &Cors, commands: &[u8]) {
+        let mut fields = cors.fields();
+        fields.push(("Content-Type", content_type(wire)));
+        // Neither caches nor proxies are to keep or gather what must go on at once.
+        fields.push(("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0"));
+        fields.push(("Pragma", "no-cache"));
+        fields.push(("X-Accel-Buffering", "no"));
+        fields.push(("X-Content-Type-Options", "nosniff"));
+        let mut out = BytesMut::new();
+        StreamHead { headers: &fields }.write(&mut out);
+        if wire == Wire::Sse {
+            out.put_slice(b"\r\n");
+        }
+        self.sockets.send(socket, out.freeze());
+        let session = self.named.open();
+        let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
+        self.named.set_client(session, Some(key));
+        self.opened(socket, Phase::Streaming, Session::Client { key });
+        // Its connect is part of the handshake: the same time, counted anew.
+        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+        self.commands_came(key, commands);
+    }
+}
+
+fn content_type(wire: Wire) -> &'static str {
+    match wire {
+        Wire::Sse => "text/event-stream",
+        Wire::Stream(holdfast_protocol::client::Format::Protobuf) => "application/octet-stream",
+        Wire::Stream(_) | Wire::WebSocket(_) => "application/json",
+    }
+}

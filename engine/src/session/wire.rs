@@ -1,0 +1,108 @@
+//! Wire: how messages of the client protocol look in the bytes of a transport.
+//!
+//! In:  a message: one or more replies or pushes of one format, as `protocol::client` writes them.
+//! Out: the bytes that a connection of that transport carries.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use holdfast_protocol::{client::Format, websocket::encoder};
+
+use crate::hub::publication::{Frames, kind};
+
+/// The bytes of a transport. All connections of one kind get the same bytes for the same message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Frames (RFC 6455 §5): text for JSON, binary for Protobuf.
+    WebSocket(Format),
+    /// Events (HTML standard, §9.2), one a reply or push. JSON.
+    Sse,
+    /// A stream: JSON with a line break after each reply or push, or Protobuf with a length before it.
+    Stream(Format),
+}
+
+impl Wire {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::WebSocket(Format::Json),
+        Self::WebSocket(Format::Protobuf),
+        Self::Sse,
+        Self::Stream(Format::Json),
+        Self::Stream(Format::Protobuf),
+    ];
+
+    /// Its place in [`Wire::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::WebSocket(Format::Json) => 0,
+            Self::WebSocket(Format::Protobuf) => 1,
+            Self::Sse => 2,
+            Self::Stream(Format::Json) => 3,
+            Self::Stream(Format::Protobuf) => 4,
+        }
+    }
+
+    pub(crate) const fn format(self) -> Format {
+        match self {
+            Self::WebSocket(format) | Self::Stream(format) => format,
+            Self::Sse => Format::Json,
+        }
+    }
+
+    /// Appends a message.
+    pub(crate) fn encode(self, message: &[u8], out: &mut BytesMut) {
+        match self {
+            Self::WebSocket(format) => encoder::encode_message(out, kind(format), None, message),
+            // An event holds one line: a second one would have to begin with `data:` itself.
+            Self::Sse => {
+                for line in message.split(|&byte| byte == b'\n') {
+                    out.put_slice(b"data: ");
+                    out.put_slice(line);
+                    out.put_slice(b"\n\n");
+                }
+            }
+            Self::Stream(Format::Json) => {
+                out.put_slice(message);
+                out.put_u8(b'\n');
+            }
+            Self::Stream(Format::Protobuf) => out.put_slice(message),
+        }
+    }
+
+    /// The bytes of one message.
+    pub(crate) fn encoded(self, message: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(message.len() + 10);
+        self.encode(message, &mut out);
+        out.freeze()
+    }
+
+    /// A message that others get too. The WebSocket frames are made already; what they hold is written anew for the
+    /// other transports.
+    pub(crate) fn frame(self, frames: &Frames) -> Bytes {
+        match self {
+            Self::WebSocket(format) => frames.websocket(format).clone(),
+            Self::Stream(Format::Protobuf) => frames.message(Format::Protobuf),
+            Self::Sse | Self::Stream(Format::Json) => self.encoded(&frames.message(Format::Json)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wire_knows_its_place() {
+        for (place, wire) in Wire::ALL.into_iter().enumerate() {
+            assert_eq!(wire.index(), place);
+        }
+    }
+
+    #[test]
+    fn an_event_holds_one_reply() {
+        assert_eq!(&Wire::Sse.encoded(b"{\"id\":1}\n{}")[..], b"data: {\"id\":1}\n\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_stream_of_lines_ends_each() {
+        assert_eq!(&Wire::Stream(Format::Json).encoded(b"{}\n{}")[..], b"{}\n{}\n");
+        assert_eq!(&Wire::Stream(Format::Protobuf).encoded(b"\x01a")[..], b"\x01a");
+    }
+}
