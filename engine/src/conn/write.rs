@@ -155,7 +155,8 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn leave_session(&mut self, socket: Socket) {
+    /// Takes the session off a connection.
+    pub(crate) fn leave_session(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
         let session = std::mem::replace(&mut conn.session, Session::None);
         if session == Session::None {

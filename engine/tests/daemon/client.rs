@@ -99,7 +99,7 @@ impl Client {
 }
 
 /// A token with these claims.
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     let part = |json: &str| BASE64URL_NOPAD.encode(json.as_bytes());
     let signed = format!("{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());

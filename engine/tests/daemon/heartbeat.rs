@@ -111,3 +111,26 @@ fn who_reads_slowly_but_reads_is_not_taken_for_dead() {
     assert_eq!(daemon.closes("no_pong"), 0);
     daemon.stop();
 }
+
+#[test]
+fn a_client_that_asks_for_native_pings_gets_no_others() {
+    let daemon = Daemon::start(
+        "[client]\nping_interval = '1s'\npong_timeout = '900ms'\nallow_anonymous_connect_without_token = true",
+    );
+    let mut peer = Peer::open(&daemon, "/connection/websocket?cf_ws_frame_ping_pong=true");
+    peer.send(&text("{\"id\":1,\"connect\":{}}"));
+    let reply = String::from_utf8(peer.frame().payload).expect("it is text");
+    assert!(
+        reply.contains("\"connect\"") && !reply.contains("\"ping\"") && !reply.contains("\"pong\""),
+        "{reply}"
+    );
+    for _ in 0..2 {
+        let ping = peer.frame();
+        assert_eq!(ping.opcode, PING);
+        peer.send(&frame(FIN | PONG, &ping.payload));
+    }
+    assert_eq!(peer.frame().opcode, PING);
+    // No pong this time: the end comes in the client protocol's words.
+    assert_eq!(peer.frame().close_code(), 3012);
+    daemon.stop();
+}

@@ -9,6 +9,7 @@
 mod support;
 
 mod client;
+mod http;
 mod peer;
 
 mod api;
@@ -20,5 +21,7 @@ mod handshake;
 mod heartbeat;
 mod leaks;
 mod limits;
+mod polls;
 mod resets;
 mod stop;
+mod streams;

@@ -52,8 +52,11 @@ impl<K: Kernel> Shard<K> {
     fn part_with(&mut self, key: ClientKey, code: CloseCode, text: &str, reason: CloseReason) {
         let Some(client) = self.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
-        if let Link::WebSocket { socket, .. } = link {
-            return self.close(socket, code, text, reason);
+        match link {
+            Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
+            // Before the last words: they may make a long queue too long, and that must not end it once more.
+            Link::Stream { socket, .. } => self.leave_session(socket),
+            Link::Poll(_) => {}
         }
         let code = u32::from(u16::from(code));
         let is_final = (3500..4000).contains(&code) || (4500..5000).contains(&code);

@@ -1,0 +1,102 @@
+//! HTTP: a client that keeps its connection and can stop in the middle of anything.
+//!
+//! In:  requests.
+//! Out: answers with a length, or answers that go on.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::Value;
+
+use crate::support::{Daemon, PATIENCE};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Http {
+    stream: BufReader<TcpStream>,
+}
+
+/// An answer; without a body where there is none, or where it goes on.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Http {
+    pub(crate) fn connect(daemon: &Daemon) -> Self {
+        let stream = TcpStream::connect(daemon.address()).expect("the daemon listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("the daemon reads");
+    }
+
+    /// Sends a POST with a body. `fields` are whole header lines.
+    pub(crate) fn post(&mut self, path: &str, fields: &str, body: &str) {
+        let length = body.len();
+        let text =
+            format!("POST {path} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
+        self.send(text.as_bytes());
+    }
+
+    /// Sends a request without a body.
+    pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &str) {
+        self.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").as_bytes());
+    }
+
+    /// Reads an answer: its head, and as much body as its length says.
+    pub(crate) fn answer(&mut self) -> Answer {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.stream.read_line(&mut head).expect("an answer comes") > 0, "it ended: {head:?}");
+        }
+        let status = head.get(9..12).and_then(|code| code.parse().ok()).expect("a status line comes first");
+        let mut answer = Answer { status, head, body: String::new() };
+        if let Some(length) = answer.field("Content-Length") {
+            let mut body = vec![0; length.parse().expect("a number")];
+            self.stream.read_exact(&mut body).expect("the whole body comes");
+            answer.body = String::from_utf8(body).expect("it is text");
+        }
+        answer
+    }
+
+    /// The next line of an answer that goes on.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line comes");
+        line
+    }
+
+    /// As many bytes of an answer that goes on.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).expect("the bytes come");
+        bytes
+    }
+
+    /// Expects that nothing more comes.
+    pub(crate) fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("the end comes in good order");
+        assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
+    }
+}
+
+impl Answer {
+    /// The value of a header field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}

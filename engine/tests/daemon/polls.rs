@@ -1,0 +1,221 @@
+//! Polls: clients who have nothing but one short request after the other.
+//!
+//! In:  polls; some answers that are lost.
+//! Out: every reply once; a session's end when nobody asks any more.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, SECRET, token},
+    http::{Answer, Http},
+    support::{Daemon, eventually},
+};
+
+fn start(more: &str) -> Daemon {
+    Daemon::start(&format!(
+        "[client]\ntoken.hmac_secret_key = '{SECRET}'\n\
+         [channel.without_namespace]\nallow_subscribe_for_client = true\nallow_publish_for_subscriber = true\n\
+         [poll]\nenabled = true\n{more}"
+    ))
+}
+
+/// A client that polls.
+struct Poller {
+    http: Http,
+    session: String,
+    received: u64,
+}
+
+impl Poller {
+    fn open(daemon: &Daemon, user: &str) -> Self {
+        let mut poller = Self { http: Http::connect(daemon), session: String::new(), received: 0 };
+        let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": user })) } });
+        let replies = poller.poll(&[connect]);
+        assert!(replies[0]["connect"].get("ping").is_none(), "a poll is a sign of life in itself");
+        poller
+    }
+
+    /// Sends a poll.
+    fn ask(&mut self, commands: &[Value]) {
+        let body = json!({ "session": self.session, "received": self.received, "commands": commands });
+        self.http.post("/connection/poll", "Content-Type: application/json\r\n", &body.to_string());
+    }
+
+    /// Reads its answer.
+    fn replies(&mut self) -> Vec<Value> {
+        let answer = self.http.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let mut answer = answer.json();
+        self.session = answer["session"].as_str().expect("it has a name").to_owned();
+        self.received = answer["sequence"].as_u64().expect("it has a number");
+        answer["replies"].take().as_array().expect("an array").clone()
+    }
+
+    fn poll(&mut self, commands: &[Value]) -> Vec<Value> {
+        self.ask(commands);
+        self.replies()
+    }
+
+    /// Polls until a reply with this number has come; answers with all that came.
+    fn poll_until(&mut self, id: u32, commands: &[Value]) -> Vec<Value> {
+        let mut replies = self.poll(commands);
+        while !replies.iter().any(|reply| reply["id"] == id) {
+            replies.extend(self.poll(&[]));
+        }
+        replies
+    }
+}
+
+fn subscribe(id: u32, channel: &str) -> Value {
+    json!({ "id": id, "subscribe": { "channel": channel } })
+}
+
+fn publish(id: u32, channel: &str, data: u32) -> Value {
+    json!({ "id": id, "publish": { "channel": channel, "data": data } })
+}
+
+/// The data of the publications among replies.
+fn heard(replies: &[Value]) -> Vec<u64> {
+    replies.iter().filter_map(|reply| reply["push"]["pub"]["data"].as_u64()).collect()
+}
+
+#[test]
+fn a_poller_hears_what_is_published_and_is_heard() {
+    let daemon = start("");
+    let mut poller = Poller::open(&daemon, "ann");
+    let mut other = Client::connect(&daemon, "bob");
+    other.subscribe("room");
+    poller.poll_until(2, &[subscribe(2, "room")]);
+    poller.ask(&[]);
+    other.command("publish", &json!({ "channel": "room", "data": 7 }));
+    assert_eq!(heard(&poller.replies()), [7], "a poll that waits is answered as soon as something comes");
+    other.push();
+    poller.poll_until(3, &[publish(3, "room", 8)]);
+    assert_eq!(other.push()["pub"]["data"], 8);
+    daemon.stop();
+}
+
+#[test]
+fn an_answer_that_is_lost_comes_again_and_its_commands_are_not_done_twice() {
+    let daemon = start("");
+    let mut other = Client::connect(&daemon, "bob");
+    other.subscribe("room");
+    let mut poller = Poller::open(&daemon, "ann");
+    poller.poll_until(2, &[subscribe(2, "room")]);
+    let (session, received) = (poller.session.clone(), poller.received);
+    let mut heard_in_all = Vec::new();
+    for id in 3..23 {
+        // The answer is on its way when the connection breaks.
+        poller.ask(&[publish(id, "room", id)]);
+        assert_eq!(other.push()["pub"]["data"], id);
+        poller.http = Http::connect(&daemon);
+        heard_in_all.extend(heard(&poller.poll_until(id, &[publish(id, "room", id)])));
+    }
+    assert_eq!(session, poller.session);
+    assert!(poller.received > received);
+    while heard_in_all.len() < 20 {
+        heard_in_all.extend(heard(&poller.poll(&[])));
+    }
+    assert_eq!(heard_in_all, (3..23).collect::<Vec<u64>>(), "each once, in order");
+    other.command("publish", &json!({ "channel": "room", "data": 0 }));
+    assert_eq!(other.push()["pub"]["data"], 0, "nothing was published twice");
+    daemon.stop();
+}
+
+#[test]
+fn a_later_poll_releases_the_one_that_waits() {
+    let daemon = start("");
+    let mut waiting = Poller::open(&daemon, "ann");
+    waiting.ask(&[]);
+    let mut speaking =
+        Poller { http: Http::connect(&daemon), session: waiting.session.clone(), received: waiting.received };
+    let replies = speaking.poll_until(2, &[subscribe(2, "room")]);
+    assert_eq!(replies.len(), 1);
+    assert_eq!(waiting.replies(), [] as [Value; 0]);
+    assert_eq!(waiting.received + 1, speaking.received, "what it was not told it has not received");
+    daemon.stop();
+}
+
+#[test]
+fn a_poll_without_news_is_answered_after_the_wait_and_a_session_nobody_polls_ends() {
+    let daemon = start("wait = '1s'\nsession_ttl = '1s'");
+    let mut poller = Poller::open(&daemon, "ann");
+    assert_eq!(poller.poll(&[]), [] as [Value; 0]);
+    assert_eq!(daemon.metric("holdfast_poll_sessions", &[]), 1);
+    eventually("the session has ended", || {
+        daemon.metric("holdfast_poll_sessions", &[]) == 0 && daemon.metric("holdfast_clients", &[]) == 0
+    });
+    poller.ask(&[]);
+    let answer = poller.http.answer();
+    assert_eq!((answer.status, &*answer.body), (404, "no such session; connect anew\n"));
+    daemon.stop();
+}
+
+#[test]
+fn who_is_sent_away_is_told_why_even_if_that_answer_is_lost() {
+    let daemon = start("");
+    let mut poller = Poller::open(&daemon, "ann");
+    poller.ask(&[json!({ "id": 2, "connect": {} })]);
+    poller.http = Http::connect(&daemon);
+    let told = poller.poll(&[]);
+    assert_eq!(told[0]["push"]["disconnect"]["code"], 3501);
+    poller.ask(&[]);
+    assert_eq!(poller.http.answer().status, 404);
+    daemon.stop();
+}
+
+#[test]
+fn a_stop_answers_polls_that_wait() {
+    let daemon = start("");
+    let mut poller = Poller::open(&daemon, "ann");
+    poller.ask(&[]);
+    eventually("it waits", || daemon.metric("holdfast_requests_total", &[]) == 2);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(poller.replies()[0]["push"]["disconnect"]["code"], 3001);
+    poller.http.expect_end();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn bad_polls_get_a_clear_answer_and_cost_the_session_nothing() {
+    let daemon = start("max_request_body_size = '1KiB'");
+    let mut poller = Poller::open(&daemon, "ann");
+    let session = &poller.session;
+    let secret = session.rsplit('.').next().expect("an id has parts");
+    let cases = [
+        ("{}".to_owned(), 400),
+        ("[]".to_owned(), 400),
+        ("nonsense".to_owned(), 400),
+        (json!({ "session": session, "received": 99 }).to_string(), 400),
+        (json!({ "session": session.replace(secret, &"0".repeat(32)) }).to_string(), 404),
+        (json!({ "session": "x" }).to_string(), 404),
+        (json!({ "session": session, "commands": ["x".repeat(1025)] }).to_string(), 413),
+    ];
+    for (body, status) in cases {
+        let mut http = Http::connect(&daemon);
+        http.post("/connection/poll", "", &body);
+        let Answer { status: answered, body: why, .. } = http.answer();
+        assert_eq!(answered, status, "{body}");
+        assert!(why.len() > 10, "it says why: {why}");
+    }
+    assert_eq!(poller.poll_until(2, &[subscribe(2, "room")]).len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn requests_that_come_before_their_turn_wait_for_it() {
+    let daemon = start("");
+    let mut poller = Poller::open(&daemon, "ann");
+    for id in 2..5 {
+        poller.ask(&[subscribe(id, &format!("room {id}"))]);
+    }
+    let mut replies = Vec::new();
+    for _ in 2..5 {
+        replies.extend(poller.replies());
+    }
+    // Each answer holds what was there by then; what came later is still to be had.
+    while !(2..5).all(|id| replies.iter().any(|reply| reply["id"] == id)) {
+        replies.extend(poller.poll(&[]));
+    }
+    daemon.stop();
+}
