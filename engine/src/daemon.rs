@@ -20,6 +20,7 @@ use holdfast_ring::descriptors_max;
 
 use crate::{
     config::Config,
+    conn::deflate::DeflateRules,
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
@@ -153,5 +154,6 @@ fn settings(config: &Config, plan: Plan) -> Settings {
             message_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
             frame_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
         },
+        deflate: DeflateRules::new(&config.websocket),
     }
 }

@@ -7,6 +7,7 @@
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
 //! the message limit in it, and the send queue's limit.
 
+pub(crate) mod deflate;
 pub(crate) mod heartbeat;
 mod read;
 mod write;
@@ -15,6 +16,7 @@ use bytes::BytesMut;
 use holdfast_protocol::websocket::Decoder;
 use holdfast_ring::Socket;
 
+use self::deflate::Deflate;
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
 
 /// Where a connection is in its life.
@@ -104,6 +106,8 @@ pub(crate) struct Conn {
     pub(crate) is_reused: bool,
     /// What there is of a request.
     pub(crate) coming: Option<Box<Coming>>,
+    /// How what it is sent is compressed.
+    pub(crate) deflate: Deflate,
     pub(crate) decoder: Decoder,
 }
 
@@ -145,6 +149,7 @@ impl Conns {
             close_reason: None,
             is_reused: false,
             coming: None,
+            deflate: Deflate::Off,
             decoder: Decoder::default(),
         })
     }

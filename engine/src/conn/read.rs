@@ -3,7 +3,7 @@
 //! In:  pieces of the stream, cut anywhere.
 //! Out: calls of the session; pongs, close frames; or the connection's end, where the peer broke the protocol.
 //!
-//! No allocation for a message that came whole: it is read where the kernel put it.
+//! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed.
 
 use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, close};
 use holdfast_ring::{Ended, Kernel, Socket};
@@ -36,8 +36,9 @@ impl<K: Kernel> Shard<K> {
         while let Some(conn) = self.conns.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {
-            let (phase, session) = (conn.phase, conn.session);
-            let event = match conn.decoder.next(&self.settings.decoder, &mut bytes) {
+            let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
+            let inflation = self.deflating.inflation(socket, deflate);
+            let event = match conn.decoder.next_with(&self.settings.decoder, inflation, &mut bytes) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(fault) => {
@@ -51,7 +52,7 @@ impl<K: Kernel> Shard<K> {
                 Event::Message(message) => {
                     self.counters.add(Metric::MessagesIn, 1);
                     match session {
-                        Session::Echo => self.echo(&message),
+                        Session::Echo => self.echo(socket, deflate, &message),
                         Session::Broadcast { .. } => self.broadcast(socket, &message),
                         Session::Client { key } => self.commands_came(key, &message.payload),
                         Session::None => unreachable!("an open connection has a session"),

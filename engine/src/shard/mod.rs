@@ -29,7 +29,10 @@ pub(crate) use self::{
 use crate::{
     clock::{Tick, tick_at, until},
     conn::Conns,
-    conn::heartbeat::Pings,
+    conn::{
+        deflate::{DeflateRules, Deflating},
+        heartbeat::Pings,
+    },
     hub::{
         broadcast::Broadcast,
         home::{Homes, Posts},
@@ -81,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
     pub(crate) decoder: DecoderConfig,
+    /// `None` where messages are never compressed.
+    pub(crate) deflate: Option<DeflateRules>,
 }
 
 /// One core's part of the daemon.
@@ -118,6 +123,7 @@ pub(crate) struct Shard<K: Kernel> {
     /// Replies to the commands of one frame.
     pub(crate) replies: BytesMut,
     pub(crate) pings: Pings,
+    pub(crate) deflating: Deflating,
     /// True exactly while the subscribers of a channel are walked.
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
@@ -158,6 +164,7 @@ impl<K: Kernel> Shard<K> {
         began_wall: Duration,
         seed: u64,
     ) -> Self {
+        let deflating = Deflating::new(settings.deflate);
         let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, seed);
         Self {
             index,
@@ -183,6 +190,7 @@ impl<K: Kernel> Shard<K> {
             out: BytesMut::with_capacity(OUT_BYTES),
             replies: BytesMut::new(),
             pings: Pings::new(),
+            deflating,
             is_fanning_out: false,
             long_queues: Vec::new(),
             delivered_bytes: 0,
@@ -303,6 +311,7 @@ impl<K: Kernel> Shard<K> {
     fn count(&mut self, busy: Duration) {
         self.counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
         let sockets = self.sockets.statistics();
+        let deflated = self.deflating.statistics();
         for (metric, value) in [
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
@@ -326,6 +335,8 @@ impl<K: Kernel> Shard<K> {
             (Metric::RingSubmissions, sockets.kernel.submitted),
             (Metric::RingCompletions, sockets.kernel.completed),
             (Metric::RingOverflows, sockets.kernel.overflows),
+            (Metric::DeflatePlainBytes, deflated.plain_bytes),
+            (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {
             self.counters.set(metric, value);
         }
