@@ -23,6 +23,9 @@ use holdfast_ring::Socket;
 
 use crate::config::WebsocketConfig;
 
+/// How much longer than plain a message may go out for the sake of those that will refer to it.
+const OWN_GROWTH_BYTES_MAX: usize = 16;
+
 /// How the messages that a connection is sent are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Deflate {
@@ -164,16 +167,17 @@ impl Deflating {
         let level = self.rules.map_or(1, |rules| rules.level);
         let deflater = self.deflaters[usize::from(bits.bits())]
             .get_or_insert_with(|| Box::new(Deflater::new(level, bits)));
-        match deflater.deflate_if_shorter(payload, own.as_deref()) {
-            Some(deflated) => {
-                self.statistics.plain_bytes += payload.len() as u64;
-                self.statistics.deflated_bytes += deflated.len() as u64;
-                encoder::encode_deflated(out, kind, None, deflated);
-                if let Some(window) = own {
-                    window.push(payload);
-                }
-            }
-            None => encoder::encode_message(out, kind, None, payload),
+        let deflated = deflater.deflate(payload, own.as_deref());
+        // What goes into a context makes later messages shorter, even if it gains nothing itself.
+        let growth = if own.is_some() { OWN_GROWTH_BYTES_MAX } else { 0 };
+        if deflated.len() >= payload.len() + growth {
+            return encoder::encode_message(out, kind, None, payload);
+        }
+        self.statistics.plain_bytes += payload.len() as u64;
+        self.statistics.deflated_bytes += deflated.len() as u64;
+        encoder::encode_deflated(out, kind, None, deflated);
+        if let Some(window) = own {
+            window.push(payload);
         }
     }
 

@@ -14,6 +14,7 @@ mod peer;
 
 mod api;
 mod broadcast;
+mod compression;
 mod control;
 mod echo;
 mod frames;
