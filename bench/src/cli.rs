@@ -147,9 +147,15 @@ pub struct StormArgs {
 /// Flags of all scenarios.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// The server, as ws://host:port/path (port 80 if left out).
+    /// The server, as ws://host:port/path (port 80 if left out), or wss:// (443).
     #[arg(long, value_name = "URL")]
     pub target: String,
+    /// wss: certificate authorities to believe, in PEM, instead of the system's.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+    /// wss: believe any certificate.
+    #[arg(long)]
+    pub insecure: bool,
     /// How many connections to hold open.
     #[arg(long, short = 'n', value_name = "N", value_parser = parse_count)]
     pub connections: u32,

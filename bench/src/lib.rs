@@ -24,6 +24,7 @@ pub mod spread;
 pub mod system;
 pub mod tally;
 pub mod target;
+pub mod trust;
 pub mod units;
 
 mod observer;

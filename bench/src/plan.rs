@@ -6,16 +6,19 @@
 //! After this file nothing asks whether a number makes sense.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_protocol::client::Format;
 use holdfast_protocol::websocket::MessageKind;
+use rustls::ClientConfig;
 
 use crate::cli::{BroadcastArgs, ChurnArgs, Command, CommonArgs, EchoArgs, HoldArgs, Protocol, StormArgs};
 use crate::dialect::Dialect;
 use crate::message::{PUBLISHERS_MAX, SIZE_MIN};
 use crate::source::Sources;
 use crate::target::Target;
+use crate::trust::client_config;
 use crate::units::nanos;
 
 /// The largest message: what a default server refuses anyhow, and a pool of buffers can still hold.
@@ -32,6 +35,8 @@ pub struct Plan {
     pub scenario: Scenario,
     /// The server.
     pub target: Target,
+    /// Whom to believe, for a target of `wss://`.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Connections to hold open; in `churn` the most that are open at a time.
     pub connections: u32,
     /// New connections a second.
@@ -230,10 +235,18 @@ impl Plan {
             return Err(format!("--threads is {threads}: it is from 1 to {THREADS_MAX}"));
         }
         let target = Target::resolve(&args.target, args.connect_to)?;
+        let tls = match &target.tls_name {
+            Some(_) => Some(client_config(args.ca.as_deref(), args.insecure)?),
+            None if args.insecure || args.ca.is_some() => {
+                return Err("--ca and --insecure need a target of wss://".to_owned());
+            }
+            None => None,
+        };
         let sources = Sources::new(args.source, target.address.ip(), args.seed)?;
         let outputs = Outputs { json: args.json, hgrm: args.hgrm, html: args.html, quiet: args.quiet };
         Ok(Self {
             scenario,
+            tls,
             target,
             connections: args.connections,
             ramp_per_s: args.ramp,

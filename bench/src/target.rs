@@ -1,17 +1,21 @@
 //! Target: the server's URL, taken apart.
 //!
-//! In:  `ws://host[:port]/path?query`.
+//! In:  `ws://host[:port]/path?query`, or `wss://`.
 //! Out: the address to connect to, and the host and path for the request.
 //!
 //! A host name is looked up once, before the first connection: a look-up while the load runs would be measured too.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+use rustls::pki_types::ServerName;
+
 /// Where to connect and what to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The URL as it was given.
     pub url: String,
+    /// The name that the server's certificate must have; `None` without TLS.
+    pub tls_name: Option<ServerName<'static>>,
     /// Where to connect.
     pub address: SocketAddr,
     /// For the `Host` field of the request.
@@ -29,11 +33,13 @@ impl Target {
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| format!("the target {url:?} is no URL: it looks like \"ws://host:port/path\""))?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" => {}
-            "wss" => return Err("wss:// (TLS) is not yet in this version: use ws://".to_owned()),
-            other => return Err(format!("the target's scheme is {other:?}: only ws:// can be loaded")),
-        }
+        let is_secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
+            other => {
+                return Err(format!("the target's scheme is {other:?}: only ws:// and wss:// can be loaded"));
+            }
+        };
         if rest.contains('#') {
             return Err("a WebSocket URL has no fragment (RFC 6455 §3): leave out what follows #".to_owned());
         }
@@ -45,17 +51,20 @@ impl Target {
         if authority.contains('@') {
             return Err("a user name in the target is not supported".to_owned());
         }
-        let (host, port) = host_and_port(authority)?;
+        let (host, port) = host_and_port(authority, if is_secure { 443 } else { 80 })?;
+        let tls_name = is_secure.then(|| ServerName::try_from(host.to_owned()));
+        let tls_name =
+            tls_name.transpose().map_err(|_| format!("{host:?} cannot be the name in a certificate"))?;
         let address = match address {
             Some(ip) => SocketAddr::new(ip, port),
             None => look_up(host, port)?,
         };
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { url: url.to_owned(), address, authority: authority.to_owned(), path })
+        Ok(Self { url: url.to_owned(), tls_name, address, authority: authority.to_owned(), path })
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(&str, u16), String> {
+fn host_and_port(authority: &str, default_port: u16) -> Result<(&str, u16), String> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or("an IPv6 address in a URL ends with ]")?;
@@ -70,7 +79,7 @@ fn host_and_port(authority: &str) -> Result<(&str, u16), String> {
         return Err("the target names no host".to_owned());
     }
     let port = match port {
-        None => 80,
+        None => default_port,
         Some(port) => port.parse().map_err(|_| format!("the target's port {port:?} is not in 1 to 65535"))?,
     };
     if port == 0 { Err("the target's port is not in 1 to 65535".to_owned()) } else { Ok((host, port)) }
@@ -106,6 +115,13 @@ mod tests {
     }
 
     #[test]
+    fn an_encrypted_target_has_a_name_and_another_port() {
+        let target = Target::resolve("wss://127.0.0.1", None).expect("a good URL");
+        assert_eq!(target.address.port(), 443);
+        assert!(target.tls_name.is_some());
+    }
+
+    #[test]
     fn a_given_address_goes_before_the_name() {
         let target =
             Target::resolve("ws://no.such.host.invalid:81/", Some("127.0.0.2".parse().expect("an address")));
@@ -116,7 +132,8 @@ mod tests {
     fn what_cannot_be_loaded_is_refused_with_the_reason() {
         for (url, reason) in [
             ("127.0.0.1:8000", "no URL"),
-            ("wss://127.0.0.1/", "TLS"),
+            ("wss://a b", "percent"),
+            ("wss://-/", "certificate"),
             ("http://127.0.0.1/", "scheme"),
             ("ws:///path", "no host"),
             ("ws://127.0.0.1:99999/", "port"),

@@ -17,6 +17,7 @@ use holdfast_protocol::{
     websocket::{DecoderConfig, Role},
 };
 use holdfast_ring::descriptors_max;
+use rustls::ServerConfig;
 
 use crate::{
     config::Config,
@@ -24,6 +25,7 @@ use crate::{
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
+    tls,
     token::Verifier,
 };
 
@@ -34,8 +36,9 @@ use crate::{
 pub fn run(config: &Config) -> anyhow::Result<()> {
     warn_of_what_is_missing(config);
     let plan = Plan::new(config, descriptors_max());
+    let tls = tls::server_config(&config.tls, control::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
-    let (shards, bells, listen) = start_shards(config, plan, &node)?;
+    let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
     let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
@@ -44,7 +47,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared), node, listen) {
+    let control = match control::start(config, Arc::clone(&shared), node, listen, tls) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -100,6 +103,7 @@ fn start_shards(
     config: &Config,
     plan: Plan,
     node: &Arc<str>,
+    tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = settings(config, plan);
     let cpus = config.cores.shards();
@@ -115,6 +119,7 @@ fn start_shards(
             uring: plan.uring(config),
             settings: settings.clone(),
             config: config.clone(),
+            tls: tls.cloned(),
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();

@@ -27,5 +27,6 @@ mod peers;
 mod rules;
 mod session;
 mod shard;
+mod tls;
 mod users;
 mod wheel;

@@ -18,6 +18,7 @@ use std::{
 };
 
 use holdfast_ring::{Doorbell, Mailbox, Socket};
+use rustls::ServerConfig;
 
 use crate::{
     hub::{
@@ -42,6 +43,8 @@ pub(crate) enum Message {
     ToSession(Box<Asked>),
     /// The answer to a request whose connection the receiver has.
     Answer { socket: Socket, answer: Answer },
+    /// Certificates for connections that come from now on.
+    Certificates(Arc<ServerConfig>),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.

@@ -5,11 +5,12 @@
 //!
 //! The road of a connection: [`http::RequestHead`] → [`websocket::handshake_server`] →
 //! [`websocket::Decoder`] and [`websocket::encoder`]. The load tool walks the mirror of it through
-//! [`websocket::handshake_client`].
+//! [`websocket::handshake_client`]. Under both there may be [`tls`].
 //!
 //! No socket, no clock, no randomness, no unsafe.
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod http;
+pub mod tls;
 pub mod websocket;

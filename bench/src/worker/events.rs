@@ -19,12 +19,13 @@ impl Link<'_> {
         match event {
             Event::Connected(socket) => {
                 if self.connections.move_to(socket, Stage::Handshaking) == Stage::Connecting {
-                    self.request(socket);
+                    self.connected(socket);
                 }
             }
-            Event::Received(socket, mut buffer) => self.received(socket, &mut buffer, play),
+            Event::Received(socket, mut buffer) => self.bytes_came(socket, &mut buffer, play),
             Event::Ended(socket, how) => self.ended(socket, how, play),
             Event::Closed(socket) => {
+                self.forget_keys(socket);
                 let member = self.connections.get(socket).map(|connection| connection.member);
                 self.connections.move_to(socket, Stage::Vacant);
                 self.vacated.extend(member);
@@ -34,7 +35,7 @@ impl Link<'_> {
         }
     }
 
-    fn received<P: Play>(&mut self, socket: Socket, bytes: &mut [u8], play: &mut P) {
+    pub(super) fn received<P: Play>(&mut self, socket: Socket, bytes: &mut [u8], play: &mut P) {
         match self.connections.get(socket).map(|connection| connection.stage) {
             Some(Stage::Joining | Stage::Open | Stage::Closing) => self.read_frames(socket, bytes, play),
             Some(Stage::Handshaking) => self.read_answer(socket, bytes, play),

@@ -20,6 +20,7 @@ use rand::{Rng, SeedableRng};
 use super::Play;
 use super::connection::{Connections, Stage};
 use super::rings;
+use super::secure::Secure;
 use crate::clock::Clock;
 use crate::dialect::Dialect;
 use crate::message::{Mint, Misfit, Stamp};
@@ -47,6 +48,8 @@ pub(super) struct Link<'r> {
     pub(super) patience_ns: u64,
     pub(super) sockets: Sockets<Uring>,
     pub(super) connections: Connections,
+    /// `None` for a target of `ws://`.
+    pub(super) secure: Option<Secure>,
     /// Beginnings of answers to handshakes.
     pub(super) answers: HashMap<Socket, Vec<u8>>,
     /// By when which socket is to have left which stage; in order, since all are given the same time.
@@ -75,6 +78,7 @@ impl<'r> Link<'r> {
     /// Sets up this thread's rings.
     pub(super) fn new(plan: &'r Plan, clock: Clock, thread: u32, run: u16) -> Result<Self, String> {
         let rings = rings::for_share(plan, thread)?;
+        let secure = plan.tls.clone().zip(plan.target.tls_name.clone());
         let kernel = Uring::new(&rings).map_err(|error| error.to_string())?;
         let mut random = SmallRng::from_os_rng();
         Ok(Self {
@@ -86,6 +90,7 @@ impl<'r> Link<'r> {
             patience_ns: plan.connect_timeout_ns,
             sockets: Sockets::new(kernel, SocketsConfig::default()),
             connections: Connections::new(rings.lanes),
+            secure: secure.map(|(config, name)| Secure::new(config, name)),
             answers: HashMap::new(),
             deadlines: VecDeque::new(),
             dialect: plan.dialect,
@@ -148,7 +153,7 @@ impl<'r> Link<'r> {
             self.frame_body();
         }
         let frames = self.take_frames();
-        self.sockets.send(socket, frames);
+        self.transmit(socket, frames);
         self.tally.messages.sent += u64::from(count);
         true
     }
@@ -274,14 +279,14 @@ impl<'r> Link<'r> {
         };
         request.write(&mut self.frames);
         let bytes = self.take_frames();
-        self.sockets.send(socket, bytes);
+        self.transmit(socket, bytes);
     }
 
     pub(super) fn send_pong(&mut self, socket: Socket, payload: &[u8]) {
         let mask = self.random.random();
         encoder::encode_pong(&mut self.frames, Some(mask), payload);
         let bytes = self.take_frames();
-        self.sockets.send(socket, bytes);
+        self.transmit(socket, bytes);
         self.tally.connects.pings += 1;
     }
 
@@ -289,7 +294,7 @@ impl<'r> Link<'r> {
         let mask = self.random.random();
         encoder::encode_close(&mut self.frames, Some(mask), close);
         let bytes = self.take_frames();
-        self.sockets.send(socket, bytes);
+        self.transmit(socket, bytes);
     }
 
     /// Ends a connection without further ado.
@@ -349,7 +354,7 @@ impl<'r> Link<'r> {
     pub(super) fn send_body(&mut self, socket: Socket) {
         self.frame_body();
         let bytes = self.take_frames();
-        self.sockets.send(socket, bytes);
+        self.transmit(socket, bytes);
     }
 
     fn frame_body(&mut self) {

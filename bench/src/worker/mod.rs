@@ -17,6 +17,7 @@ mod hold;
 mod link;
 mod ramp;
 pub(crate) mod rings;
+mod secure;
 mod session;
 pub(crate) mod shared;
 mod storm;

@@ -72,6 +72,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let config = Config {
         listen,
         control_listen,
+        tls: http_server.tls,
+        control_tls: http_server.internal_tls,
         cores: cores.ok()?,
         client,
         websocket,

@@ -20,6 +20,7 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod transports;
 pub mod units;
@@ -34,6 +35,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use reference::{default_toml, reference_markdown};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
+pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
 pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
     pub control_listen: SocketAddr,
+    /// TLS for clients.
+    pub tls: TlsConfig,
+    /// TLS for the control plane.
+    pub control_tls: TlsConfig,
     /// The CPUs of the shards: `engine.cores` or `engine.shards`.
     pub cores: CoreSet,
     /// What a connection may cost, and how long it may stay silent.

@@ -13,6 +13,7 @@ use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
 use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
+use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
@@ -62,6 +63,10 @@ section! {
             = parsed("address", "an IP address", "127.0.0.1").flag("--control");
         /// Port of the control plane; 0 lets the kernel pick a free one.
         "internal_port" => pub(super) internal_port: u16 = tcp_port(9000).flag("--control");
+        /// TLS for clients.
+        "tls" => pub(super) tls: TlsConfig = section();
+        /// TLS for the control plane.
+        "internal_tls" => pub(super) internal_tls: TlsConfig = section();
     }
 
     /// What a client's connection may cost, and how long it may stay silent.

@@ -135,7 +135,7 @@ impl<K: Kernel> Shard<K> {
     fn ping(&mut self, socket: Socket, wire: Option<Wire>) {
         self.counters.add(Metric::Pings, 1);
         let frame = self.pings.frame(wire);
-        self.sockets.send(socket, frame);
+        self.transmit(socket, frame);
         if let Some(conn) = self.conns.get(socket) {
             conn.pinged = Some(self.now);
             conn.heard_since_ping = false;

@@ -10,10 +10,14 @@
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
 mod read;
+pub(crate) mod secure;
 mod write;
 
 use bytes::BytesMut;
-use holdfast_protocol::websocket::Decoder;
+use holdfast_protocol::{
+    tls::{ServerSide, TlsStream},
+    websocket::Decoder,
+};
 use holdfast_ring::Socket;
 
 use self::deflate::Deflate;
@@ -109,6 +113,8 @@ pub(crate) struct Conn {
     /// How what it is sent is compressed.
     pub(crate) deflate: Deflate,
     pub(crate) decoder: Decoder,
+    /// Its keys, where the listener speaks TLS.
+    pub(crate) tls: Option<Box<TlsStream<ServerSide>>>,
 }
 
 impl Phase {
@@ -151,6 +157,7 @@ impl Conns {
             coming: None,
             deflate: Deflate::Off,
             decoder: Decoder::default(),
+            tls: None,
         })
     }
 
@@ -189,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Option<Conn>>() <= 64, "{} bytes", size_of::<Option<Conn>>());
+        assert!(size_of::<Option<Conn>>() <= 72, "{} bytes", size_of::<Option<Conn>>());
     }
 
     #[test]

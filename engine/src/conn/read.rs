@@ -5,7 +5,7 @@
 //!
 //! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed.
 
-use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, close};
+use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, Opcode, Role, close, frame::FrameHeader};
 use holdfast_ring::{Ended, Kernel, Socket};
 
 use super::{Phase, Session};
@@ -25,6 +25,7 @@ impl<K: Kernel> Shard<K> {
                 Phase::Body => self.read_body(socket, bytes),
                 Phase::Answering => return self.keep_for_later(socket, bytes),
                 Phase::Open | Phase::Closing => return self.read(socket, bytes),
+                Phase::Lingering if is_close_frame(bytes) => return self.leave(socket, CloseReason::ByPeer),
                 Phase::Streaming | Phase::Lingering | Phase::Leaving => return,
             };
             bytes = &mut bytes[used..];
@@ -98,5 +99,17 @@ impl<K: Kernel> Shard<K> {
             Ended::Failed(_) => CloseReason::Broken,
         };
         self.drop_now(socket, reason);
+    }
+}
+
+/// True exactly when `bytes` are one close frame. From a peer that broke the protocol this is the answer to our close
+/// frame, if it comes by itself: where frames begin in its stream is not known any more. It waits for our end of the
+/// stream then, which comes first (RFC 6455 §7.1.1).
+fn is_close_frame(bytes: &[u8]) -> bool {
+    match FrameHeader::parse(bytes, Role::Server, false) {
+        Ok(Some((header, head_bytes))) => {
+            header.opcode == Opcode::Close && (bytes.len() - head_bytes) as u64 == header.payload_bytes
+        }
+        _ => false,
     }
 }

@@ -49,7 +49,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Queues bytes for one connection, and holds it to its limits.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
-        let queued_bytes = self.sockets.send(socket, bytes);
+        let queued_bytes = self.transmit(socket, bytes);
         if queued_bytes > self.settings.paused_queue_bytes {
             // While a channel's subscribers are walked, none of them may go.
             if self.is_fanning_out {
@@ -117,6 +117,7 @@ impl<K: Kernel> Shard<K> {
     /// Waits for the peer to end the stream, but not for long.
     pub(crate) fn linger(&mut self, socket: Socket, reason: CloseReason) {
         let deadline = self.now.after_ms(LINGER_MS.min(self.settings.close_ms));
+        self.say_tls_goodbye(socket);
         self.part(socket, Phase::Lingering, reason);
         self.schedule(socket, deadline);
     }
@@ -124,6 +125,7 @@ impl<K: Kernel> Shard<K> {
     /// Closes when the queue is empty.
     pub(crate) fn leave(&mut self, socket: Socket, reason: CloseReason) {
         let deadline = self.now.after_ms(self.settings.close_ms);
+        self.say_tls_goodbye(socket);
         self.part(socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Flushed);
         self.schedule(socket, deadline);

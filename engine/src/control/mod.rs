@@ -9,8 +9,11 @@ mod api;
 mod health;
 mod memory;
 mod metrics;
+mod post;
+mod tls;
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -19,14 +22,29 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{oneshot, watch},
 };
 
-use self::api::{Api, Node};
-use crate::{config::Config, peers::Shared};
+use self::{
+    api::{Api, Node},
+    post::post,
+    tls::SecureListener,
+};
+use crate::{
+    config::{Config, TlsConfig},
+    peers::{Message, Shared},
+    tls::{reload, server_config},
+};
+
+/// The section of the control port's TLS.
+const CONTROL_TLS: &str = "http_server.internal_tls";
+
+/// The section of the clients' TLS.
+pub(crate) const CLIENT_TLS: &str = "http_server.tls";
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
@@ -43,7 +61,7 @@ pub(crate) struct Control {
 }
 
 /// Opens the control plane. From here on signals stop the daemon. `node` is what this process calls itself, `clients`
-/// where it listens for them.
+/// where it listens for them, `client_config` their TLS.
 ///
 /// # Errors
 /// Where the address cannot be listened on.
@@ -52,6 +70,7 @@ pub(crate) fn start(
     shared: Arc<Shared>,
     node: Arc<str>,
     clients: SocketAddr,
+    client_config: Option<Arc<ServerConfig>>,
 ) -> anyhow::Result<Control> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,6 +85,8 @@ pub(crate) fn start(
         let node = Node::new(node, &config.node.name, clients);
         Arc::new(Api::new(config, Arc::clone(&shared), node))
     });
+    let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
+    let control_config = server_config(&control_tls, CONTROL_TLS)?;
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -78,8 +99,12 @@ pub(crate) fn start(
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
+            if let Some(first) = client_config {
+                tokio::spawn(renew_clients_tls(client_tls, first, Arc::clone(&shared)));
+            }
+            let router = router(State { shared }, api);
             tokio::select! {
-                served = axum::serve(listener, router(State { shared }, api)) => {
+                served = serve(listener, router, control_config, control_tls) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
@@ -104,6 +129,39 @@ impl Control {
         if self.thread.join().is_err() {
             tracing::error!("the control plane's thread has failed");
         }
+    }
+}
+
+/// Serves the control port, with TLS or without.
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    secure: Option<Arc<ServerConfig>>,
+    options: TlsConfig,
+) -> io::Result<()> {
+    let Some(secure) = secure else { return axum::serve(listener, router).await };
+    let (renewed, config) = watch::channel(secure);
+    let listener = SecureListener::new(listener, config)?;
+    tokio::spawn(reload(options, CONTROL_TLS, renewed));
+    axum::serve(listener, router).await
+}
+
+/// Hands the shards new certificates when there are some.
+async fn renew_clients_tls(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
+    let (renewed, mut configs) = watch::channel(first);
+    tokio::spawn(reload(options, CLIENT_TLS, renewed));
+    while configs.changed().await.is_ok() {
+        let config = Arc::clone(&configs.borrow_and_update());
+        for shard in 0..shared.mailboxes.len() {
+            // One whose mailbox stays full is told with the next change; the log has a line about it.
+            let _ = post(&shared, shard, Message::Certificates(Arc::clone(&config))).await;
+        }
+    }
+}
+
+async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
+    if let Err(error) = reload::run(options, section, renewed).await {
+        tracing::error!(%error, section, "certificates will not be read again");
     }
 }
 

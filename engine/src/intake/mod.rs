@@ -19,7 +19,7 @@ use holdfast_ring::{Errno, Kernel, Socket};
 
 use self::{cors::Cors, request::Target};
 use crate::{
-    conn::{Coming, Conn, Phase, Session},
+    conn::{Coming, Conn, Phase, Session, secure::Secure},
     metrics::{CloseReason, Metric, RefusalReason},
     session::wire::Wire,
     shard::Shard,
@@ -32,7 +32,8 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn accepted(&mut self, socket: Socket) {
         self.counters.add(Metric::Accepted, 1);
         let deadline = self.now.after_ms(self.settings.handshake_ms);
-        self.conns.insert(socket, deadline);
+        let conn = self.conns.insert(socket, deadline);
+        conn.tls = self.secure.as_ref().and_then(Secure::accept);
         self.places_taken += 1;
         self.schedule(socket, deadline);
         if !self.has_capacity() {
@@ -148,7 +149,7 @@ impl<K: Kernel> Shard<K> {
         self.counters.add(Metric::Refused(reason), 1);
         let mut out = BytesMut::new();
         refusal.write_with(&cors.fields(), &mut out);
-        self.sockets.send(socket, out.freeze());
+        self.transmit(socket, out.freeze());
         self.give_up_place(socket);
         self.linger(socket, CloseReason::Refused);
     }

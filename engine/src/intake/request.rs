@@ -90,7 +90,7 @@ impl<K: Kernel> Shard<K> {
                 let fields = cors.preflight_fields(head);
                 let mut out = BytesMut::new();
                 Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
-                self.sockets.send(socket, out.freeze());
+                self.transmit(socket, out.freeze());
                 self.next_request(socket, keeps_alive);
                 return Ok(());
             }
@@ -114,7 +114,7 @@ impl<K: Kernel> Shard<K> {
         {
             let mut out = BytesMut::new();
             Response { status: Status::Continue, headers: &[], body: b"" }.write(&mut out);
-            self.sockets.send(socket, out.freeze());
+            self.transmit(socket, out.freeze());
         }
         if request.body.is_complete() {
             return self.requested(socket, request);
@@ -202,7 +202,7 @@ impl<K: Kernel> Shard<K> {
         let status = if body.is_some() { Status::Ok } else { Status::NoContent };
         let mut out = BytesMut::new();
         Response { status, headers: &fields, body: body.as_deref().unwrap_or_default() }.write(&mut out);
-        self.sockets.send(socket, out.freeze());
+        self.transmit(socket, out.freeze());
         self.next_request(socket, keeps_alive);
         if !request.later.is_empty() {
             self.received(socket, &mut request.later);

@@ -21,7 +21,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         let deflate = self.agree(socket, head, &mut upgrade)?;
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
         self.compress(socket, deflate);
         self.begin_heartbeat(socket);
@@ -36,7 +36,7 @@ impl<K: Kernel> Shard<K> {
     ) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         let deflate = self.agree(socket, head, &mut upgrade)?;
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
         self.hub.join(socket, deflate);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
@@ -70,7 +70,7 @@ impl<K: Kernel> Shard<K> {
         };
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
         let deflate = self.agree(socket, head, &mut upgrade)?;
-        self.sockets.send(socket, upgrade.response());
+        self.transmit(socket, upgrade.response());
         let key = self.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
         self.opened(socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);

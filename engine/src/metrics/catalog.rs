@@ -33,10 +33,12 @@ pub(crate) enum CloseReason {
     Shutdown,
     /// The session ended with a code of the client protocol that has no reason of its own here.
     Disconnected,
+    /// TLS could not be agreed upon, or was broken.
+    TlsFailed,
 }
 
 impl CloseReason {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::ByPeer, "by_peer"),
         (Self::PeerGone, "peer_gone"),
         (Self::Broken, "broken"),
@@ -48,6 +50,7 @@ impl CloseReason {
         (Self::Slow, "slow"),
         (Self::Shutdown, "shutdown"),
         (Self::Disconnected, "disconnected"),
+        (Self::TlsFailed, "tls_failed"),
     ];
 }
 
@@ -120,6 +123,10 @@ pub(crate) enum Metric {
     TurnBusyUs,
     /// Time that the executor's tasks have held the core, the loop's sleep among it, in microseconds.
     ExecutorTasksUs,
+    /// TLS handshakes completed.
+    TlsHandshakes,
+    /// TLS connections that failed, in the handshake or after it.
+    TlsFailures,
     /// Requests of the transports beside WebSocket.
     Requests,
     /// Sessions of long-polling.
@@ -269,6 +276,12 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_submissions", &[(Metric::RingSubmissions, "")], "Operations handed to the rings."),
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
+    counter("tls_handshakes", &[(Metric::TlsHandshakes, "")], "TLS handshakes completed."),
+    counter(
+        "tls_failures",
+        &[(Metric::TlsFailures, "")],
+        "TLS connections that failed, in the handshake or after it.",
+    ),
     counter(
         "requests",
         &[(Metric::Requests, "")],
@@ -302,7 +315,7 @@ const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
 const BUCKET: usize = PLAIN + 19;
-const LAST: usize = BUCKET + TURN_BUCKETS + 10;
+const LAST: usize = BUCKET + TURN_BUCKETS + 12;
 
 impl Metric {
     /// How many there are.
@@ -356,6 +369,8 @@ impl Metric {
             Self::Channels => BUCKET + TURN_BUCKETS + 7,
             Self::Requests => BUCKET + TURN_BUCKETS + 8,
             Self::PollSessions => BUCKET + TURN_BUCKETS + 9,
+            Self::TlsHandshakes => BUCKET + TURN_BUCKETS + 10,
+            Self::TlsFailures => BUCKET + TURN_BUCKETS + 11,
             Self::HistoryBytes => LAST,
         }
     }

@@ -28,7 +28,7 @@ impl<K: Kernel> Shard<K> {
         if wire == Wire::Sse {
             out.put_slice(b"\r\n");
         }
-        self.sockets.send(socket, out.freeze());
+        self.transmit(socket, out.freeze());
         let session = self.named.open();
         let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
         self.named.set_client(session, Some(key));

@@ -17,11 +17,13 @@ use std::{
 
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
+use rustls::ServerConfig;
 
 use super::{Next, Settings, Shard};
 use crate::{
     clock::Clock,
     config::Config,
+    conn::secure::Secure,
     metrics::Metric,
     peers::{Peers, Shared},
     rules::Rules,
@@ -47,6 +49,8 @@ pub(crate) struct Seed {
     pub(crate) uring: UringConfig,
     pub(crate) settings: Settings,
     pub(crate) config: Config,
+    /// For clients' connections, where they are encrypted.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     /// This daemon's name among others.
     pub(crate) node: Arc<str>,
 }
@@ -114,7 +118,7 @@ async fn run(
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
     let clock = Clock::start();
-    let shard = Shard::new(
+    let mut shard = Shard::new(
         index,
         seed.settings,
         Rules::new(&seed.config, seed.node),
@@ -123,6 +127,7 @@ async fn run(
         clock.began_wall(),
         rand::random(),
     );
+    shard.secure = seed.tls.map(Secure::new);
     let served = glommio::spawn_local_into(serve(shard, clock, tasks_us), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;

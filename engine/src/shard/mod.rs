@@ -28,10 +28,11 @@ pub(crate) use self::{
 };
 use crate::{
     clock::{Tick, tick_at, until},
-    conn::Conns,
     conn::{
+        Conns,
         deflate::{DeflateRules, Deflating},
         heartbeat::Pings,
+        secure::Secure,
     },
     hub::{
         broadcast::Broadcast,
@@ -94,6 +95,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) settings: Settings,
     pub(crate) sockets: Sockets<K>,
     pub(crate) conns: Conns,
+    /// `None` where clients connect without TLS.
+    pub(crate) secure: Option<Secure>,
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
@@ -171,6 +174,7 @@ impl<K: Kernel> Shard<K> {
             settings,
             conns: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
+            secure: None,
             wheel: Wheel::new(),
             hub: Broadcast::new(peers.count() > 1),
             homes,
@@ -262,7 +266,7 @@ impl<K: Kernel> Shard<K> {
             match event {
                 Event::Accepted(socket) => self.accepted(socket),
                 Event::AcceptFailed(error) => self.accept_failed(error),
-                Event::Received(socket, mut bytes) => self.received(socket, &mut bytes),
+                Event::Received(socket, mut bytes) => self.bytes_came(socket, &mut bytes),
                 Event::Drained(socket) => self.drained(socket),
                 Event::Ended(socket, how) => self.ended(socket, how),
                 Event::Closed(socket) => self.closed(socket),
@@ -288,6 +292,11 @@ impl<K: Kernel> Shard<K> {
                 Message::ToSession(asked) => self.at_session(*asked),
                 Message::Answer { socket, answer } => self.answer_request(socket, answer),
                 Message::Api(call) => self.api_call(call),
+                Message::Certificates(config) => {
+                    if let Some(secure) = &mut self.secure {
+                        secure.renew(config);
+                    }
+                }
                 Message::Stop { within } => self.begin_stop(within),
             }
         }

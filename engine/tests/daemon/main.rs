@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of the SDKs, which need the rest of it")]
 mod support;
 
 mod client;
@@ -26,3 +25,4 @@ mod polls;
 mod resets;
 mod stop;
 mod streams;
+mod tls;

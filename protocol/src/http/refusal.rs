@@ -16,6 +16,9 @@ pub enum Refusal {
     /// The first byte is that of a TLS record.
     #[error("a TLS handshake came, but this port speaks plain HTTP; connect with ws:// or http://")]
     TlsOnPlainPort,
+    /// The first bytes are a request in the clear.
+    #[error("a plain HTTP request came, but this port speaks TLS; connect with wss:// or https://")]
+    PlainOnTlsPort,
     /// RFC 9112 §2.2: not a request line and header fields.
     #[error("not an HTTP/1.1 request ({0}); send a request line and header fields as in RFC 9112")]
     NotHttp(httparse::Error),
@@ -136,6 +139,7 @@ impl Refusal {
     pub const fn status(&self) -> Status {
         match self {
             Self::TlsOnPlainPort
+            | Self::PlainOnTlsPort
             | Self::NotHttp(_)
             | Self::HttpTooOld
             | Self::HostMissing

@@ -18,7 +18,7 @@ const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> 
     Missing { path, dormant, advice }
 }
 
-const TLS: &str = "remove it and let a proxy in front of it end TLS";
+const TLS: &str = "remove it and set http_server.tls; files that are renewed are read again";
 const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";
 const BUFFERS: &str = "remove it: connections own no buffers here; see the section engine";
 const UNIDIRECTIONAL: &str =
@@ -35,10 +35,14 @@ const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
 
 #[rustfmt::skip]
 pub(super) const MISSING: &[Missing] = &[
-    missing("http_server.tls", Off, TLS),
+    missing("http_server.tls.server_ca_pem", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    missing("http_server.tls.server_name", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    missing("http_server.tls.insecure_skip_verify", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    missing("http_server.internal_tls.server_ca_pem", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    missing("http_server.internal_tls.server_name", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    missing("http_server.internal_tls.insecure_skip_verify", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
     missing("http_server.tls_autocert", Off, TLS),
     missing("http_server.tls_external", EMPTY, TLS),
-    missing("http_server.internal_tls", Off, TLS),
     missing("http_server.http3", Off, "remove it: HTTP/1.1 alone is served"),
     missing("http_server.h2c_external", EMPTY, "remove it: HTTP/1.1 alone is served"),
     missing("log.file", EMPTY, "remove it: the log goes to standard error; let the service manager keep it"),

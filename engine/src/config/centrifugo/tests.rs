@@ -131,7 +131,11 @@ fn a_key_that_nobody_has_is_still_unknown() {
 fn what_holdfast_lacks_is_refused_by_name_with_what_to_do() {
     for (content, key, advice) in [
         (json!({"grpc_api": {"enabled": true, "port": 10000}}), "grpc_api", "use the HTTP API"),
-        (json!({"http_server": {"tls": {"enabled": true}}}), "http_server.tls", "end TLS"),
+        (
+            json!({"http_server": {"tls_autocert": {"enabled": true}}}),
+            "http_server.tls_autocert",
+            "set http_server.tls",
+        ),
         (json!({"engine": {"type": "redis"}}), "engine.type", "one node"),
         (json!({"client": {"insecure": true}}), "client.insecure", "allow what you need"),
         (

@@ -2,28 +2,18 @@
 //!
 //! In:  messages for a channel's home, or for all shards.
 //! Out: their answers; error 100 where a shard takes too long.
-//!
-//! A full mailbox is tried again for a while: its owner takes messages every turn.
 
 use std::{sync::Arc, time::Duration};
 
 use holdfast_protocol::client::ErrorCode;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout},
-};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
+    control::post::post,
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
     peers::{Message, Shared},
     shard::ApiCall,
 };
-
-/// How long a mailbox may stay full.
-const FULL_MAX: Duration = Duration::from_secs(1);
-
-/// How long to wait before a full mailbox is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -81,20 +71,8 @@ impl Reach {
         Ok(answers)
     }
 
-    async fn post(&self, shard: usize, mut message: Message) -> Result<(), ErrorCode> {
-        let mailbox = &self.shared.mailboxes[shard];
-        let began = Instant::now();
-        while let Err(back) = mailbox.push(message) {
-            message = back;
-            mailbox.bell().ring();
-            if began.elapsed() > FULL_MAX {
-                tracing::warn!(shard, "a call of the server API is refused: the shard's mailbox stays full");
-                return Err(ErrorCode::INTERNAL);
-            }
-            sleep(RETRY_AFTER).await;
-        }
-        mailbox.bell().ring();
-        Ok(())
+    async fn post(&self, shard: usize, message: Message) -> Result<(), ErrorCode> {
+        post(&self.shared, shard, message).await.map_err(|_| ErrorCode::INTERNAL)
     }
 }
 

@@ -1,0 +1,131 @@
+//! Secure: connections of a listener that speaks TLS.
+//!
+//! In:  what sockets receive and what is to be sent, on any listener.
+//! Out: the same, decrypted and encrypted where there is TLS.
+//!
+//! Plaintext and ciphertext go through the shard's own buffers: an idle connection owns none. What is encrypted for
+//! hundreds of connections shares a buffer, as answers do.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    http::Refusal,
+    tls::{Progress, ServerSide, TlsError, TlsStream},
+};
+use holdfast_ring::{Ended, Kernel, Socket};
+use rustls::ServerConfig;
+
+use super::Phase;
+use crate::{
+    metrics::{CloseReason, Metric},
+    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
+};
+
+/// A listener's TLS.
+#[derive(Debug)]
+pub(crate) struct Secure {
+    /// For connections that come from now on.
+    config: Arc<ServerConfig>,
+    /// What one connection was told.
+    plain: BytesMut,
+    /// What is on its way to connections.
+    cipher: BytesMut,
+}
+
+impl Secure {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+        Self { config, plain: BytesMut::new(), cipher: BytesMut::with_capacity(OUT_BYTES) }
+    }
+
+    /// Uses other certificates for those who come from now on.
+    pub(crate) fn renew(&mut self, config: Arc<ServerConfig>) {
+        self.config = config;
+    }
+
+    /// A connection's own part.
+    pub(crate) fn accept(&self) -> Option<Box<TlsStream<ServerSide>>> {
+        TlsStream::accept(Arc::clone(&self.config)).ok().map(Box::new)
+    }
+
+    fn take_cipher(&mut self) -> Bytes {
+        let bytes = self.cipher.split().freeze();
+        if self.cipher.capacity() < OUT_BYTES_LEFT_MIN {
+            self.cipher = BytesMut::with_capacity(OUT_BYTES);
+        }
+        bytes
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// Bytes came, encrypted or not.
+    pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) {
+        let Some(secure) = &mut self.secure else { return self.received(socket, bytes) };
+        let Some(conn) = self.conns.get(socket) else { return };
+        if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
+            return;
+        }
+        let Some(tls) = &mut conn.tls else { return };
+        let was_open = tls.progress() != Progress::Handshaking;
+        let mut plain = std::mem::take(&mut secure.plain);
+        let progress = tls.receive(bytes, &mut plain, &mut secure.cipher);
+        let cipher = secure.take_cipher();
+        // A record of the handshake begins with 22, a request with a letter: who sent one understands no alert.
+        if progress.is_err() && !was_open && bytes.first().is_some_and(u8::is_ascii_uppercase) {
+            conn.tls = None;
+            self.counters.add(Metric::TlsFailures, 1);
+            return self.refuse(socket, Refusal::PlainOnTlsPort);
+        }
+        if !cipher.is_empty() {
+            self.sockets.send(socket, cipher);
+        }
+        let progress = match progress {
+            Ok(progress) => progress,
+            Err(error) => return self.tls_failed(socket, &error),
+        };
+        if !was_open && progress != Progress::Handshaking {
+            self.counters.add(Metric::TlsHandshakes, 1);
+        }
+        self.received(socket, &mut plain);
+        plain.clear();
+        if let Some(secure) = &mut self.secure {
+            secure.plain = plain;
+        }
+        if progress == Progress::PeerClosed {
+            self.ended(socket, Ended::ByPeer);
+        }
+    }
+
+    #[cold]
+    fn tls_failed(&mut self, socket: Socket, error: &TlsError) {
+        tracing::debug!(%error, "a TLS connection has failed");
+        self.counters.add(Metric::TlsFailures, 1);
+        if let Some(conn) = self.conns.get(socket) {
+            conn.tls = None;
+        }
+        self.linger(socket, CloseReason::TlsFailed);
+    }
+
+    /// Queues bytes for a connection. Answers with how many then wait for it.
+    pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
+        let Some(secure) = &mut self.secure else { return self.sockets.send(socket, bytes) };
+        let Some(conn) = self.conns.get(socket) else { return 0 };
+        let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
+        match tls.encrypt(&bytes, &mut secure.cipher) {
+            Ok(()) => self.sockets.send(socket, secure.take_cipher()),
+            // Its handshake is not done, and nobody has anything to say before; or it is over.
+            Err(_) => 0,
+        }
+    }
+
+    /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
+    pub(crate) fn say_tls_goodbye(&mut self, socket: Socket) {
+        let Some(secure) = &mut self.secure else { return };
+        let Some(conn) = self.conns.get(socket) else { return };
+        if let Some(tls) = &mut conn.tls
+            && tls.close(&mut secure.cipher).is_ok()
+        {
+            self.sockets.send(socket, secure.take_cipher());
+        }
+    }
+}

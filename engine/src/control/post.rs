@@ -1,0 +1,38 @@
+//! Post: the way from the control thread to a shard.
+//!
+//! In:  a message.
+//! Out: the same in the shard's mailbox, and the shard awake.
+//!
+//! A full mailbox is tried again for a while: its owner takes messages every turn.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::peers::{Message, Shared};
+
+/// How long a mailbox may stay full.
+const FULL_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait before a full mailbox is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// The mailbox stayed full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StaysFull;
+
+pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), StaysFull> {
+    let mailbox = &shared.mailboxes[shard];
+    let began = Instant::now();
+    while let Err(back) = mailbox.push(message) {
+        message = back;
+        mailbox.bell().ring();
+        if began.elapsed() > FULL_MAX {
+            tracing::warn!(shard, "a shard's mailbox stays full: it is not told");
+            return Err(StaysFull);
+        }
+        sleep(RETRY_AFTER).await;
+    }
+    mailbox.bell().ring();
+    Ok(())
+}

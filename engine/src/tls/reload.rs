@@ -1,0 +1,71 @@
+//! Reload: certificates that change while the daemon runs.
+//!
+//! In:  SIGHUP, and files that are not what they were.
+//! Out: a new configuration for whoever watches; or a line in the log, and the old one stays.
+
+use std::{
+    fs, io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::ServerConfig;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{pem, server_config};
+use crate::config::TlsConfig;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What tells that a file has changed.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+/// Sends every new configuration; `section` is the section's name.
+///
+/// # Errors
+/// SIGHUP cannot be watched.
+pub(crate) async fn run(
+    config: TlsConfig,
+    section: &'static str,
+    renewed: watch::Sender<Arc<ServerConfig>>,
+) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = stamp(&config);
+    loop {
+        let was_asked = tokio::select! {
+            _ = hangup.recv() => true,
+            _ = ticks.tick() => false,
+        };
+        let now = stamp(&config);
+        if !was_asked && now == known {
+            continue;
+        }
+        known = now;
+        match server_config(&config, section) {
+            Ok(Some(server)) => {
+                // Nobody is left to use it: the daemon stops.
+                if renewed.send(server).is_err() {
+                    return Ok(());
+                }
+                tracing::info!(section, "the certificates have been read again");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(section, error = format!("{error:#}"), "the certificates in force stay");
+            }
+        }
+    }
+}
+
+fn stamp(config: &TlsConfig) -> Stamp {
+    let sources = [&config.cert_pem, config.key_pem.expose(), &config.client_ca_pem];
+    let paths = sources.into_iter().filter_map(|source| pem::path(source));
+    paths.map(|path| fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok()).collect()
+}
