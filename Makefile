@@ -8,10 +8,12 @@ SHELL := /bin/bash
 BIN := target/release
 CONNECTIONS ?= 100000
 PROFILE ?= 100k
+TARGET ?= all
+DURATION ?= 60
 
 include tools/compare/peers.mk
 
-.PHONY: help setup build demo run test sim check bench sysctl docs
+.PHONY: help setup build demo run test sim fuzz check bench sysctl docs
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -37,6 +39,9 @@ test: setup ## Run all tests (the SDK tests are skipped where node, python or Ch
 sim: ## Simulate shards on an unkind kernel: SEEDS=1000 random seeds, or SEED=… to run one again
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast-ring --test simulated -- sockets_keep
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast --lib -- simulation::no_message
+
+fuzz: ## Fuzz one reader of peers' bytes: TARGET=decoder DURATION=600 (seconds); guided where there is a C++ compiler
+	@tools/fuzz/run $(TARGET) $(DURATION)
 
 check: ## Format, lints, documentation, dependency rules
 	cargo fmt --all --check

@@ -178,6 +178,10 @@ pub struct CommonArgs {
     /// Send text frames instead of binary ones. (Centrifuge frames are of the kind that their format has.)
     #[arg(long)]
     pub text: bool,
+    /// Offer permessage-deflate (RFC 7692), each message by itself; a server that does not agree to it fails. What comes
+    /// may be compressed; what is sent is not.
+    #[arg(long)]
+    pub compression: bool,
     /// Centrifuge: the connection token (a JWT) that all connections show [default: none].
     #[arg(long, value_name = "JWT")]
     pub token: Option<String>,

@@ -37,6 +37,8 @@ pub struct Plan {
     pub target: Target,
     /// Whom to believe, for a target of `wss://`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// True exactly when permessage-deflate is offered, and has to be agreed to.
+    pub compression: bool,
     /// Connections to hold open; in `churn` the most that are open at a time.
     pub connections: u32,
     /// New connections a second.
@@ -284,6 +286,7 @@ impl Plan {
         Ok(Self {
             scenario,
             tls,
+            compression: args.compression,
             target,
             connections: args.connections,
             ramp_per_s: args.ramp,

@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 use crate::{
     backend,
     config::Config,
+    conn::deflate::DeflateRules,
     control,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned, pulse::Heart},
@@ -145,5 +146,6 @@ fn settings(config: &Config, plan: Plan) -> Settings {
             message_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
             frame_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
         },
+        deflate: DeflateRules::new(&config.websocket),
     }
 }

@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
-    conn::Session,
+    conn::{Session, deflate::Deflate},
     hub::{
         local::{LocalKey, Takes},
         message::Delivery,
@@ -39,10 +40,12 @@ impl<K: Kernel> Shard<K> {
             self.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
             while place < members {
                 place += 1;
-                if let Some(member) = self.hub.member(members - place) {
-                    self.send(member, frames.bytes.clone());
+                if let Some((member, deflate)) = self.hub.member(members - place) {
+                    let bytes = self.deflating.shared_frames(member, deflate, &frames.bytes);
+                    self.send(member, bytes);
                 }
             }
+            self.deflating.end_turn();
         }
         if let Some(frames) = self.hub.take_outgoing() {
             self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
@@ -74,6 +77,8 @@ impl<K: Kernel> Shard<K> {
         self.counters.add(Metric::MessagesOut, messages);
         self.is_fanning_out = true;
         let mut joined = [const { None }; Wire::ALL.len()];
+        // Nearly all who compress have the same size of window.
+        let mut deflated: Vec<((Wire, WindowBits), Bytes)> = Vec::new();
         let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
             match subscriber.takes {
@@ -84,13 +89,51 @@ impl<K: Kernel> Shard<K> {
                         self.send(socket, bytes);
                     }
                 }
+                Takes::Deflated(wire, bits, socket) => {
+                    let known = deflated.iter().find(|(key, _)| *key == (wire, bits));
+                    let bytes = match known {
+                        Some((_, bytes)) => bytes.clone(),
+                        None => {
+                            let bytes = self.join_deflated(&turn.deliveries, wire, bits, socket);
+                            deflated.push(((wire, bits), bytes.clone()));
+                            bytes
+                        }
+                    };
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes);
+                    }
+                }
                 Takes::Special => self.deliver_special(subscriber.client, channel, &turn.deliveries),
             }
         }
         self.is_fanning_out = false;
+        self.deflating.end_turn();
         self.locals.put_back(turn);
         for (socket, queued_bytes) in std::mem::take(&mut self.long_queues) {
             self.long_queue(socket, queued_bytes);
+        }
+    }
+
+    /// A channel's turn for all who compress with the same window.
+    fn join_deflated(
+        &mut self,
+        deliveries: &[Arc<Delivery>],
+        wire: Wire,
+        bits: WindowBits,
+        socket: Socket,
+    ) -> Bytes {
+        let mut frame = |delivery: &Delivery| {
+            let plain = delivery.frames.websocket(wire.format());
+            self.deflating.shared_frames(socket, Deflate::Shared(bits), plain)
+        };
+        match deliveries {
+            [only] if only.publication.is_some() => frame(only),
+            many => {
+                let mut joined = BytesMut::new();
+                let publications = many.iter().filter(|delivery| delivery.publication.is_some());
+                publications.for_each(|delivery| joined.extend_from_slice(&frame(delivery)));
+                joined.freeze()
+            }
         }
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! A server's fault ends its connection and is counted with its reason; it never ends the run.
 
-use holdfast_protocol::websocket::handshake_client::check_response;
+use holdfast_protocol::websocket::deflate::Inflation;
+use holdfast_protocol::websocket::handshake_client::check_response_with;
 use holdfast_protocol::websocket::{self, CloseFrame, FrameError, close};
 use holdfast_ring::{Buffer, CloseWhen, Ended, Event, Socket};
 
 use super::Play;
 use super::connection::Stage;
-use super::link::Link;
+use super::link::{Link, OFFER};
 use crate::dialect::Dialect;
 
 impl Link<'_> {
@@ -51,7 +52,13 @@ impl Link<'_> {
         });
         let answer = whole.as_deref_mut().unwrap_or(bytes);
         let subprotocol = self.dialect.subprotocol();
-        match check_response(answer, &self.key(socket), subprotocol.as_slice()) {
+        let offer = self.inflater.as_ref().map(|_| &OFFER);
+        match check_response_with(answer, &self.key(socket), subprotocol.as_slice(), offer) {
+            Ok(Some((accepted, _))) if offer.is_some() && accepted.deflate.is_none() => {
+                self.tally.connects.failed += 1;
+                self.tally.reason("the server does not agree to compression".to_owned(), 1);
+                self.abandon(socket, CloseWhen::Now);
+            }
             Ok(Some((_, head_bytes))) => {
                 self.upgraded(socket, play);
                 let rest = &mut answer[head_bytes..];
@@ -97,7 +104,12 @@ impl Link<'_> {
             if !matches!(stage, Stage::Joining | Stage::Open | Stage::Closing) {
                 return;
             }
-            match connection.decoder.next(&decoding, &mut bytes) {
+            let inflation = self.inflater.as_mut().map(|inflater| Inflation {
+                inflater,
+                window: None,
+                message_bytes_max: decoding.message_bytes_max,
+            });
+            match connection.decoder.next_with(&decoding, inflation, &mut bytes) {
                 Ok(Some(websocket::Event::Message(message))) => match self.dialect {
                     Dialect::Raw(_) => play.message(self, socket, member, &message.payload),
                     Dialect::Centrifuge(format) => self.hear(format, socket, &message.payload, play),

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use holdfast_protocol::websocket::deflate::{Inflater, Offer};
 use holdfast_protocol::websocket::handshake_client::ClientRequest;
 use holdfast_protocol::websocket::{CloseCode, DecoderConfig, Role, encoder};
 use holdfast_ring::{Buffer, CloseWhen, Event, Socket, Sockets, SocketsConfig, Uring};
@@ -33,6 +34,14 @@ const QUEUED_BYTES_MAX: usize = 4 << 20;
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 /// Close frames sent in one turn when all connections end.
 const FAREWELLS_A_TURN: usize = 128;
+
+/// What is offered with `--compression`: nobody keeps anything for a connection.
+pub(super) const OFFER: Offer = Offer {
+    server_no_context_takeover: true,
+    client_no_context_takeover: true,
+    server_max_window_bits: None,
+    client_max_window_bits: None,
+};
 
 /// One worker's connections.
 pub(super) struct Link<'r> {
@@ -58,6 +67,8 @@ pub(super) struct Link<'r> {
     /// True exactly when the server waits for answers to its pings. As its latest session told: they are all alike.
     pub(super) wants_pongs: bool,
     pub(super) decoding: DecoderConfig,
+    /// `None` where permessage-deflate is not offered.
+    pub(super) inflater: Option<Inflater>,
     mint: Mint,
     clock: Clock,
     events: Vec<Event<Buffer>>,
@@ -100,6 +111,7 @@ impl<'r> Link<'r> {
                 message_bytes_max: 2 * SIZE_MAX as u64,
                 frame_bytes_max: 2 * SIZE_MAX as u64,
             },
+            inflater: plan.compression.then(Inflater::default),
             mint: Mint::new(run, plan.size, plan.seed),
             clock,
             events: Vec::new(),
@@ -269,12 +281,14 @@ impl<'r> Link<'r> {
     /// Sends the request for an upgrade.
     pub(super) fn request(&mut self, socket: Socket) {
         let subprotocol = self.dialect.subprotocol();
+        let offer = OFFER.to_string();
+        let offer = self.inflater.as_ref().map(|_| ("Sec-WebSocket-Extensions", &*offer));
         let request = ClientRequest {
             host: &self.plan.target.authority,
             path_and_query: &self.plan.target.path,
             subprotocols: subprotocol.as_slice(),
             origin: None,
-            headers: &[],
+            headers: offer.as_slice(),
             key: self.key(socket),
         };
         request.write(&mut self.frames);

@@ -137,6 +137,30 @@ section! {
         /// The largest message of a client, over all its fragments; a larger one closes the connection with 1009.
         /// Worst case: this for each connection that is in the middle of a message.
         "message_size_limit" => pub message_size_limit_bytes: u32 = size("64KiB", "125B", "64MiB");
+        /// True exactly when messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
+        /// Worst case: 2.2 MB for each shard, and nothing for a connection, unless one of the context takeovers is on.
+        "compression" => pub compression: bool = boolean(false);
+        /// Shorter messages go out as they are. So do those that compression would not make shorter.
+        "compression_min_size" => pub compression_min_size_bytes: u32 = size("0B", "0B", "64MiB");
+        /// How hard to try, from 1 (fast) to 9 (small).
+        "compression_level" => pub compression_level: u8 = integer(1, 1, 9);
+        /// The largest message of a client after inflating; a larger one closes the connection with 1009. 0 means the
+        /// same as `websocket.message_size_limit`.
+        /// Worst case: twice this for one message at a time on each shard: it is handled before the next one is inflated.
+        "decompressed_message_size_limit" => pub decompressed_message_size_limit_bytes: u32
+            = size("0B", "0B", "64MiB");
+        /// True exactly when a message may refer to those that the same client was sent before. They become smaller by
+        /// that, but a message for many is compressed for each of them.
+        /// Worst case: connections × 2 to the power of `websocket.compression_server_max_window_bits`: 32 KiB each.
+        "compression_server_context_takeover" => pub compression_server_context_takeover: bool = boolean(false);
+        /// True exactly when a client's message may refer to those that it sent before.
+        /// Worst case: connections × 2 to the power of `websocket.compression_client_max_window_bits`: 32 KiB each.
+        "compression_client_context_takeover" => pub compression_client_context_takeover: bool = boolean(false);
+        /// The base-2 logarithm of how far back messages to clients refer, in bytes. A client may ask for less.
+        "compression_server_max_window_bits" => pub compression_server_max_window_bits: u8 = integer(15, 8, 15);
+        /// The same of clients' messages. A client that does not offer to be limited does not get to refer to
+        /// earlier messages, if this is less than 15.
+        "compression_client_max_window_bits" => pub compression_client_max_window_bits: u8 = integer(15, 8, 15);
     }
 
     /// Cores, rings and buffers. The defaults fit 100,000 connections; change them with a measurement.

@@ -7,6 +7,7 @@
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
 //! the message limit in it, and the send queue's limit.
 
+pub(crate) mod deflate;
 pub(crate) mod heartbeat;
 mod read;
 pub(crate) mod secure;
@@ -19,6 +20,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::Socket;
 
+use self::deflate::Deflate;
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
 
 /// Where a connection is in its life.
@@ -108,6 +110,8 @@ pub(crate) struct Conn {
     pub(crate) is_reused: bool,
     /// What there is of a request.
     pub(crate) coming: Option<Box<Coming>>,
+    /// How what it is sent is compressed.
+    pub(crate) deflate: Deflate,
     pub(crate) decoder: Decoder,
     /// Its keys, where the listener speaks TLS.
     pub(crate) tls: Option<Box<TlsStream<ServerSide>>>,
@@ -151,6 +155,7 @@ impl Conns {
             close_reason: None,
             is_reused: false,
             coming: None,
+            deflate: Deflate::Off,
             decoder: Decoder::default(),
             tls: None,
         })

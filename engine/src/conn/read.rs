@@ -3,9 +3,9 @@
 //! In:  pieces of the stream, cut anywhere.
 //! Out: calls of the session; pongs, close frames; or the connection's end, where the peer broke the protocol.
 //!
-//! No allocation for a message that came whole: it is read where the kernel put it.
+//! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed.
 
-use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, close};
+use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, Opcode, Role, close, frame::FrameHeader};
 use holdfast_ring::{Ended, Kernel, Socket};
 
 use super::{Phase, Session};
@@ -25,6 +25,7 @@ impl<K: Kernel> Shard<K> {
                 Phase::Body => self.read_body(socket, bytes),
                 Phase::Answering => return self.keep_for_later(socket, bytes),
                 Phase::Open | Phase::Closing => return self.read(socket, bytes),
+                Phase::Lingering if is_close_frame(bytes) => return self.leave(socket, CloseReason::ByPeer),
                 Phase::Streaming | Phase::Lingering | Phase::Leaving => return,
             };
             bytes = &mut bytes[used..];
@@ -36,8 +37,9 @@ impl<K: Kernel> Shard<K> {
         while let Some(conn) = self.conns.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {
-            let (phase, session) = (conn.phase, conn.session);
-            let event = match conn.decoder.next(&self.settings.decoder, &mut bytes) {
+            let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
+            let inflation = self.deflating.inflation(socket, deflate);
+            let event = match conn.decoder.next_with(&self.settings.decoder, inflation, &mut bytes) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(fault) => {
@@ -51,7 +53,7 @@ impl<K: Kernel> Shard<K> {
                 Event::Message(message) => {
                     self.counters.add(Metric::MessagesIn, 1);
                     match session {
-                        Session::Echo => self.echo(&message),
+                        Session::Echo => self.echo(socket, deflate, &message),
                         Session::Broadcast { .. } => self.broadcast(&message),
                         Session::Client { key } => self.commands_came(key, &message.payload),
                         Session::None => unreachable!("an open connection has a session"),
@@ -100,5 +102,17 @@ impl<K: Kernel> Shard<K> {
             Ended::Failed(_) => CloseReason::Broken,
         };
         self.drop_now(socket, reason);
+    }
+}
+
+/// True exactly when `bytes` are one close frame. From a peer that broke the protocol this is the answer to our close
+/// frame, if it comes by itself: where frames begin in its stream is not known any more. It waits for our end of the
+/// stream then, which comes first (RFC 6455 §7.1.1).
+fn is_close_frame(bytes: &[u8]) -> bool {
+    match FrameHeader::parse(bytes, Role::Server, false) {
+        Ok(Some((header, head_bytes))) => {
+            header.opcode == Opcode::Close && (bytes.len() - head_bytes) as u64 == header.payload_bytes
+        }
+        _ => false,
     }
 }

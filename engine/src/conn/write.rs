@@ -12,7 +12,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
-use super::{Phase, Session};
+use super::{Phase, Session, deflate::Deflate};
 use crate::{
     metrics::{CloseReason, Metric},
     shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
@@ -22,9 +22,9 @@ use crate::{
 const LINGER_MS: u64 = 1_000;
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn write_message(&mut self, message: &Message<'_>) {
+    pub(crate) fn write_message(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
         self.counters.add(Metric::MessagesOut, 1);
-        encoder::encode_message(&mut self.out, message.kind, None, &message.payload);
+        self.deflating.append(socket, deflate, message.kind, &message.payload, &mut self.out);
     }
 
     pub(crate) fn write_pong(&mut self, payload: &[u8]) {
@@ -160,6 +160,9 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
+            if conn.deflate != Deflate::Off {
+                self.deflating.closed(socket);
+            }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
             self.counters.add(Metric::Closed(reason), 1);
         }

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use holdfast_protocol::websocket::{MessageKind, encoder};
 use holdfast_ring::Socket;
 
+use crate::conn::deflate::Deflate;
+
 /// The size at which the buffers for a turn's messages begin.
 const TURN_BYTES: usize = 4 * 1024;
 
@@ -22,7 +24,7 @@ pub(crate) struct Frames {
 /// This core's part of the channel.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
-    members: Vec<Socket>,
+    members: Vec<(Socket, Deflate)>,
     /// For this core's members: what was published on any core.
     local: Joined,
     /// For the other cores, if there are any: what was published on this one.
@@ -60,21 +62,21 @@ impl Broadcast {
         u32::try_from(self.members.len()).expect("fewer members than descriptors")
     }
 
-    pub(crate) fn join(&mut self, member: Socket) {
-        self.members.push(member);
+    pub(crate) fn join(&mut self, member: Socket, deflate: Deflate) {
+        self.members.push((member, deflate));
     }
 
     /// Takes a member out. Answers with the member that has its place now, if another one does.
     pub(crate) fn leave(&mut self, place: u32) -> Option<Socket> {
         self.members.swap_remove(place as usize);
-        self.members.get(place as usize).copied()
+        self.members.get(place as usize).map(|&(member, _)| member)
     }
 
     pub(crate) fn members(&self) -> usize {
         self.members.len()
     }
 
-    pub(crate) fn member(&self, place: usize) -> Option<Socket> {
+    pub(crate) fn member(&self, place: usize) -> Option<(Socket, Deflate)> {
         self.members.get(place).copied()
     }
 
@@ -132,9 +134,9 @@ mod tests {
     fn who_leaves_gives_its_place_to_the_last() {
         let mut hub = Broadcast::new(false);
         let sockets = [0, 1, 2].map(|slot| Socket::new(Descriptor::new(0, slot), 0));
-        sockets.iter().for_each(|&socket| hub.join(socket));
+        sockets.iter().for_each(|&socket| hub.join(socket, Deflate::Off));
         assert_eq!(hub.leave(0), Some(sockets[2]));
         assert_eq!(hub.leave(1), None);
-        assert_eq!((hub.members(), hub.member(0)), (1, Some(sockets[2])));
+        assert_eq!((hub.members(), hub.member(0)), (1, Some((sockets[2], Deflate::Off))));
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
@@ -21,7 +22,10 @@ pub(crate) struct LocalKey(u32);
 pub(crate) enum Takes {
     /// The bytes that all others of its transport take too, through this socket.
     Shared(Wire, Socket),
-    /// It has wishes of its own: patches, a filter, no joins; or no connection of its own.
+    /// The same, compressed with a window of this size.
+    Deflated(Wire, WindowBits, Socket),
+    /// It has wishes of its own: patches, a filter, no joins, a context of its own to compress with; or no connection of
+    /// its own.
     Special,
 }
 

@@ -6,12 +6,12 @@
 use holdfast_protocol::{
     client::Format,
     http::{Refusal, RequestHead},
-    websocket::handshake_server,
+    websocket::handshake_server::{self, Upgrade},
 };
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
-    conn::{Phase, Session},
+    conn::{Phase, Session, deflate::Deflate},
     session::client::Link,
     shard::Shard,
 };
@@ -19,9 +19,11 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
-        let upgrade = handshake_server::upgrade(head, &[])?;
+        let mut upgrade = handshake_server::upgrade(head, &[])?;
+        let deflate = self.agree(socket, head, &mut upgrade)?;
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
+        self.compress(socket, deflate);
         self.begin_heartbeat(socket);
         Ok(())
     }
@@ -32,11 +34,13 @@ impl<K: Kernel> Shard<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
-        let upgrade = handshake_server::upgrade(head, &[])?;
+        let mut upgrade = handshake_server::upgrade(head, &[])?;
+        let deflate = self.agree(socket, head, &mut upgrade)?;
         self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
-        self.hub.join(socket);
+        self.hub.join(socket, deflate);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
+        self.compress(socket, deflate);
         self.begin_heartbeat(socket);
         Ok(())
     }
@@ -52,7 +56,7 @@ impl<K: Kernel> Shard<K> {
         if self.rules.no_websocket {
             return Err(Refusal::NotFound);
         }
-        let upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
+        let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
         if !self.rules.origins.admit(head.header("Origin")) {
             return Err(Refusal::OriginForbidden);
         }
@@ -65,13 +69,33 @@ impl<K: Kernel> Shard<K> {
             _ => Format::Json,
         };
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
+        let deflate = self.agree(socket, head, &mut upgrade)?;
         self.transmit(socket, upgrade.response());
-        let key = self.open_client(Link::WebSocket { socket, has_native_pings }, format);
+        let key = self.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
         let told = self.told_headers(head);
         self.keep_headers(key, told);
         self.opened(socket, Phase::Open, Session::Client { key });
+        self.compress(socket, deflate);
         // Its connect is part of the handshake: the same time, counted anew.
         self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
         Ok(())
+    }
+
+    /// Agrees to permessage-deflate, if it is offered and switched on.
+    fn agree(
+        &mut self,
+        socket: Socket,
+        head: &RequestHead<'_>,
+        upgrade: &mut Upgrade<'_>,
+    ) -> Result<Deflate, Refusal> {
+        let Some(preferences) = self.deflating.preferences() else { return Ok(Deflate::Off) };
+        let agreement = upgrade.agree_to_deflate(head, preferences)?;
+        Ok(self.deflating.opened(socket, agreement))
+    }
+
+    fn compress(&mut self, socket: Socket, deflate: Deflate) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.deflate = deflate;
+        }
     }
 }

@@ -145,6 +145,10 @@ pub(crate) enum Metric {
     Channels,
     /// Memory of kept publications.
     HistoryBytes,
+    /// Payload bytes that were compressed, before that.
+    DeflatePlainBytes,
+    /// The same, after that.
+    DeflateBytes,
 }
 
 /// How a number behaves.
@@ -241,6 +245,13 @@ pub(crate) const CATALOG: &[Family] = &[
         label: "direction",
         metrics: &[(Metric::BytesIn, "in"), (Metric::BytesOut, "out")],
     },
+    Family {
+        name: "deflate_bytes",
+        help: "Payload bytes of messages that went out compressed, before and after that; a message for many counts once.",
+        kind: Kind::Counter,
+        label: "form",
+        metrics: &[(Metric::DeflatePlainBytes, "plain"), (Metric::DeflateBytes, "deflated")],
+    },
     counter("pings", &[(Metric::Pings, "")], "Pings sent."),
     counter("pongs", &[(Metric::Pongs, "")], "Pongs received."),
     gauge(
@@ -303,7 +314,7 @@ const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
 const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
-const BUCKET: usize = PLAIN + 17;
+const BUCKET: usize = PLAIN + 19;
 const LAST: usize = BUCKET + TURN_BUCKETS + 12;
 
 impl Metric {
@@ -345,6 +356,8 @@ impl Metric {
             Self::RingCompletions => PLAIN + 14,
             Self::RingOverflows => PLAIN + 15,
             Self::PlacesTaken => PLAIN + 16,
+            Self::DeflatePlainBytes => PLAIN + 17,
+            Self::DeflateBytes => PLAIN + 18,
             Self::TurnBucket(bucket) => BUCKET + bucket as usize,
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
             Self::ExecutorTasksUs => BUCKET + TURN_BUCKETS + 1,

@@ -4,12 +4,12 @@
 //! Out: the same, text as text and binary as binary, in order.
 
 use holdfast_protocol::websocket::Message;
-use holdfast_ring::Kernel;
+use holdfast_ring::{Kernel, Socket};
 
-use crate::shard::Shard;
+use crate::{conn::deflate::Deflate, shard::Shard};
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn echo(&mut self, message: &Message<'_>) {
-        self.write_message(message);
+    pub(crate) fn echo(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
+        self.write_message(socket, deflate, message);
     }
 }

@@ -36,7 +36,11 @@ impl<K: Kernel> Shard<K> {
             match conn.session {
                 Session::Broadcast { place } => {
                     members += 1;
-                    assert_eq!(self.hub.member(place as usize), Some(socket), "a member has its place");
+                    assert_eq!(
+                        self.hub.member(place as usize).map(|(member, _)| member),
+                        Some(socket),
+                        "a member has its place"
+                    );
                 }
                 Session::Client { key } => {
                     clients += 1;

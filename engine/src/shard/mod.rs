@@ -35,7 +35,12 @@ pub(crate) use self::{
 use crate::{
     backend::Answer,
     clock::{Tick, tick_at, until},
-    conn::{Conns, heartbeat::Pings, secure::Secure},
+    conn::{
+        Conns,
+        deflate::{DeflateRules, Deflating},
+        heartbeat::Pings,
+        secure::Secure,
+    },
     hub::{
         broadcast::Broadcast,
         home::{Homes, Posts},
@@ -88,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
     pub(crate) decoder: DecoderConfig,
+    /// `None` where messages are never compressed.
+    pub(crate) deflate: Option<DeflateRules>,
 }
 
 /// One core's part of the daemon.
@@ -132,6 +139,7 @@ pub(crate) struct Shard<K: Kernel> {
     /// Replies to the commands of one frame.
     pub(crate) replies: BytesMut,
     pub(crate) pings: Pings,
+    pub(crate) deflating: Deflating,
     /// True exactly while the subscribers of a channel are walked.
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
@@ -175,6 +183,7 @@ impl<K: Kernel> Shard<K> {
         seed: [u8; 32],
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
+        let deflating = Deflating::new(settings.deflate);
         let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
@@ -205,6 +214,7 @@ impl<K: Kernel> Shard<K> {
             out: BytesMut::with_capacity(OUT_BYTES),
             replies: BytesMut::new(),
             pings: Pings::new(),
+            deflating,
             is_fanning_out: false,
             long_queues: Vec::new(),
             delivered_bytes: 0,
@@ -334,6 +344,7 @@ impl<K: Kernel> Shard<K> {
     fn count(&mut self, busy: Duration) {
         self.counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
         let sockets = self.sockets.statistics();
+        let deflated = self.deflating.statistics();
         for (metric, value) in [
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
@@ -357,6 +368,8 @@ impl<K: Kernel> Shard<K> {
             (Metric::RingSubmissions, sockets.kernel.submitted),
             (Metric::RingCompletions, sockets.kernel.completed),
             (Metric::RingOverflows, sockets.kernel.overflows),
+            (Metric::DeflatePlainBytes, deflated.plain_bytes),
+            (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {
             self.counters.set(metric, value);
         }

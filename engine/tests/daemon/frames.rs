@@ -3,6 +3,8 @@
 //! In:  frames, right and wrong, whole and in pieces.
 //! Out: the same messages; pongs; close frames with the code that the RFC asks for, and then the end of the stream.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     peer::{
         BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, Peer, TEXT, binary, close, frame, request, text,
@@ -102,6 +104,22 @@ fn a_message_before_the_wrong_frame_is_still_answered_and_one_after_it_is_not() 
     peer.send(&[text("before"), frame(FIN | 0x3, b""), text("after")].concat());
     assert_eq!(peer.frame(), Frame::text("before"));
     peer.expect_close(PROTOCOL);
+    daemon.stop();
+}
+
+#[test]
+fn who_answers_our_close_frame_is_not_kept_waiting() {
+    let daemon = Daemon::start("");
+    for wrong in [frame(FIN | 0x3, b""), frame(FIN | TEXT, b"\xff"), long_header(FIN | BINARY, 1 << 62)] {
+        let mut peer = Peer::open(&daemon, "/echo");
+        peer.send(&wrong);
+        let code = peer.frame().close_code();
+        let answered = Instant::now();
+        peer.send(&close(code));
+        peer.expect_end();
+        // Without an answer it would take a second.
+        assert!(answered.elapsed() < Duration::from_millis(700), "{:?}", answered.elapsed());
+    }
     daemon.stop();
 }
 

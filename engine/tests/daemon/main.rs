@@ -16,6 +16,7 @@ mod api;
 mod backend;
 mod broadcast;
 mod chat;
+mod compression;
 mod control;
 mod echo;
 mod frames;

@@ -96,6 +96,8 @@ pub(crate) fn request(path: &str) -> String {
 pub(crate) struct Peer {
     stream: TcpStream,
     unread: BytesMut,
+    /// True exactly when messages may be compressed.
+    may_compress: bool,
 }
 
 impl Peer {
@@ -126,7 +128,7 @@ impl Peer {
         stream.set_nodelay(true).expect("TCP has it");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        Self { stream, unread: BytesMut::new() }
+        Self { stream, unread: BytesMut::new(), may_compress: false }
     }
 
     /// Connects and shakes hands.
@@ -196,12 +198,35 @@ impl Peer {
         self.frame_or_end().expect("the stream ended before the frame came")
     }
 
+    /// From now on messages may be compressed.
+    pub(crate) fn allow_compression(&mut self) {
+        self.may_compress = true;
+    }
+
+    /// Reads the next frame, which is a compressed message.
+    pub(crate) fn compressed_frame(&mut self) -> Frame {
+        let (frame, is_compressed) = self.any_frame();
+        assert!(is_compressed, "it came plain: {frame:?}");
+        frame
+    }
+
+    /// Reads the next frame, and whether it is compressed.
+    pub(crate) fn any_frame(&mut self) -> (Frame, bool) {
+        self.next_frame().expect("the stream ended before the frame came")
+    }
+
     /// Reads the next frame; `None` at the end of the stream.
     pub(crate) fn frame_or_end(&mut self) -> Option<Frame> {
+        let (frame, is_compressed) = self.next_frame()?;
+        assert!(!is_compressed, "it came compressed: {frame:?}");
+        Some(frame)
+    }
+
+    fn next_frame(&mut self) -> Option<(Frame, bool)> {
         loop {
-            if let Some((frame, used)) = parse(&self.unread) {
+            if let Some((frame, is_compressed, used)) = parse(&self.unread, self.may_compress) {
                 self.unread.advance(used);
-                return Some(frame);
+                return Some((frame, is_compressed));
             }
             if !self.read_more() {
                 assert!(self.unread.is_empty(), "the stream ended in a frame");
@@ -255,10 +280,13 @@ fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// RFC 6455 §5.2, for what a server sends: whole, unmasked, no extension, the shortest length.
-fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
+/// RFC 6455 §5.2, for what a server sends: whole, unmasked, the shortest length; a reserved bit only on a compressed
+/// message (RFC 7692 §6).
+fn parse(bytes: &[u8], may_compress: bool) -> Option<(Frame, bool, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
-    assert_eq!(first & 0xf0, FIN, "fragmented, or a reserved bit set: {first:#x}");
+    let is_compressed = may_compress && matches!(first & 0x4f, 0x41 | 0x42);
+    let allowed = if is_compressed { FIN | 0x40 } else { FIN };
+    assert_eq!(first & 0xf0, allowed, "fragmented, or a reserved bit set: {first:#x}");
     let (length, rest) = match second {
         0..126 => (u64::from(second), rest),
         126 => {
@@ -277,5 +305,5 @@ fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     };
     let length = usize::try_from(length).expect("it fits in memory");
     let payload = rest.get(..length)?.to_vec();
-    Some((Frame { opcode: first & 0x0f, payload }, bytes.len() - rest.len() + length))
+    Some((Frame { opcode: first & 0x0f, payload }, is_compressed, bytes.len() - rest.len() + length))
 }

@@ -8,6 +8,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Response, Status};
+use crate::websocket::extension::Malformed;
 
 /// Why a request is not served. The text is for the people who read the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +73,9 @@ pub enum Refusal {
     /// RFC 6455 §4.2.1 item 6, §4.4.
     #[error("this WebSocket version is not spoken here; send the header \"Sec-WebSocket-Version: 13\"")]
     VersionUnsupported,
+    /// RFC 6455 §9.1.
+    #[error("the Sec-WebSocket-Extensions header is malformed; send a list as in RFC 6455 section 9.1")]
+    ExtensionsMalformed,
     /// RFC 9110 §8.6.
     #[error(
         "the Content-Length header is not one number; send the length of the body in bytes, or none without one"
@@ -124,6 +128,12 @@ pub enum Refusal {
     },
 }
 
+impl From<Malformed> for Refusal {
+    fn from(_: Malformed) -> Self {
+        Self::ExtensionsMalformed
+    }
+}
+
 impl Refusal {
     /// The status of the answer.
     pub const fn status(&self) -> Status {
@@ -138,6 +148,7 @@ impl Refusal {
             | Self::KeyMissing
             | Self::KeyRepeated
             | Self::KeyMalformed
+            | Self::ExtensionsMalformed
             | Self::ContentLengthMalformed
             | Self::LengthAmbiguous
             | Self::ChunkMalformed

@@ -8,9 +8,10 @@
 
 use bytes::BytesMut;
 
+use super::deflate::Inflation;
 use super::frame::{FrameHeader, HEADER_BYTES_MAX, Role};
 use super::message::{Message, MessageKind, Payload};
-use super::{FrameError, Opcode, utf8};
+use super::{FrameError, Opcode, inflation, utf8};
 
 /// At least one of the four is there; a decoder without any has no assembly.
 #[derive(Debug, Default)]
@@ -54,11 +55,12 @@ impl HeaderPrefix {
         &mut self,
         input: &[u8],
         reader: Role,
+        may_compress: bool,
     ) -> Result<(Option<FrameHeader>, usize), FrameError> {
         let held = self.len;
         let joined = HEADER_BYTES_MAX.min(held + input.len());
         self.bytes[held..joined].copy_from_slice(&input[..joined - held]);
-        match FrameHeader::parse(&self.bytes[..joined], reader)? {
+        match FrameHeader::parse(&self.bytes[..joined], reader, may_compress)? {
             Some((header, header_bytes)) => {
                 self.len = 0;
                 Ok((Some(header), header_bytes - held))
@@ -75,16 +77,21 @@ impl HeaderPrefix {
 #[derive(Debug)]
 pub(super) struct OpenMessage {
     kind: MessageKind,
+    compressed: bool,
     payload: BytesMut,
     /// Of a text, how much is known to be UTF-8: all but an unfinished last character.
     utf8_bytes: usize,
 }
 
 impl OpenMessage {
-    /// `opcode` is that of the first frame.
-    pub(super) fn new(opcode: Opcode) -> Self {
-        let kind = if opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
-        Self { kind, payload: BytesMut::new(), utf8_bytes: 0 }
+    /// `first` is the header of the first frame.
+    pub(super) fn new(first: &FrameHeader) -> Self {
+        let kind = if first.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+        Self { kind, compressed: first.compressed, payload: BytesMut::new(), utf8_bytes: 0 }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,14 +100,17 @@ impl OpenMessage {
 
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), FrameError> {
         self.payload.extend_from_slice(piece);
-        if self.kind == MessageKind::Text {
+        if self.kind == MessageKind::Text && !self.compressed {
             self.utf8_bytes =
                 utf8::check_further(&self.payload, self.utf8_bytes).ok_or(FrameError::TextNotUtf8)?;
         }
         Ok(())
     }
 
-    pub(super) fn finish<'i>(self) -> Result<Message<'i>, FrameError> {
+    pub(super) fn finish<'i>(self, inflation: Option<&mut Inflation<'_>>) -> Result<Message<'i>, FrameError> {
+        if self.compressed {
+            return inflation::message(self.kind, &self.payload, inflation);
+        }
         if self.kind == MessageKind::Text && self.utf8_bytes != self.payload.len() {
             return Err(FrameError::TextNotUtf8);
         }

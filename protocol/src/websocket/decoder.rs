@@ -3,16 +3,18 @@
 //! In:  pieces of the stream, cut anywhere. They are unmasked in place.
 //! Out: events, in order; or the fault, as soon as the byte that shows it is there.
 //!
-//! An idle decoder owns no memory. A message that comes in one piece is neither copied nor allocated for.
+//! An idle decoder owns no memory. A message that comes in one piece is neither copied nor allocated for, unless it is
+//! compressed.
 //! Nothing is sent from here: pongs and close frames are the caller's answers.
 
 use std::mem;
 
 use super::assembly::{Assembly, OpenMessage};
 use super::close::{self, CloseFrame};
+use super::deflate::Inflation;
 use super::frame::{FrameHeader, Opcode, Role};
 use super::message::{Message, MessageKind, Payload};
-use super::{FrameError, mask, utf8};
+use super::{FrameError, inflation, mask, utf8};
 
 /// What all decoders of a listener share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +59,25 @@ pub struct Decoder {
 
 impl Decoder {
     /// Takes from the front of `input` up to the end of the next event. `None` means that `input` is used up.
+    ///
+    /// No extension was agreed to: every reserved bit is refused.
     pub fn next<'i>(
         &mut self,
         config: &DecoderConfig,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'i>>, FrameError> {
-        let step = self.advance(config, input);
+        self.next_with(config, None, input)
+    }
+
+    /// The same, where permessage-deflate was agreed to if there is an `inflation`. That must not change from call to
+    /// call, but for the inflater in it.
+    pub fn next_with<'i>(
+        &mut self,
+        config: &DecoderConfig,
+        inflation: Option<Inflation<'_>>,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Event<'i>>, FrameError> {
+        let step = self.advance(config, inflation, input);
         if step.is_err() || self.assembly.as_ref().is_some_and(|assembly| assembly.is_empty()) {
             self.assembly = None;
         }
@@ -83,17 +98,18 @@ impl Decoder {
     fn advance<'i>(
         &mut self,
         config: &DecoderConfig,
+        mut inflation: Option<Inflation<'_>>,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'i>>, FrameError> {
         while !input.is_empty() {
             let frame = match self.assembly.as_mut().and_then(|assembly| assembly.frame.take()) {
                 Some(frame) => frame,
-                None => match self.parse_header(config.role, input)? {
+                None => match self.parse_header(config.role, inflation.is_some(), input)? {
                     Some(frame) => self.check(config, frame)?,
                     None => return Ok(None),
                 },
             };
-            if let Some(event) = self.take_payload(frame, input)? {
+            if let Some(event) = self.take_payload(frame, inflation.as_mut(), input)? {
                 return Ok(Some(event));
             }
         }
@@ -103,14 +119,15 @@ impl Decoder {
     fn parse_header(
         &mut self,
         reader: Role,
+        may_compress: bool,
         input: &mut &mut [u8],
     ) -> Result<Option<FrameHeader>, FrameError> {
         let in_part = self.assembly.as_ref().is_some_and(|assembly| !assembly.header.is_empty());
-        if !in_part && let Some((header, header_bytes)) = FrameHeader::parse(input, reader)? {
+        if !in_part && let Some((header, header_bytes)) = FrameHeader::parse(input, reader, may_compress)? {
             take_front(input, header_bytes);
             return Ok(Some(header));
         }
-        let (header, used_bytes) = self.hold().header.join(input, reader)?;
+        let (header, used_bytes) = self.hold().header.join(input, reader, may_compress)?;
         take_front(input, used_bytes);
         Ok(header)
     }
@@ -118,7 +135,8 @@ impl Decoder {
     /// What a header alone cannot know: the order of frames (RFC 6455 §5.4) and our limits.
     fn check(&self, config: &DecoderConfig, frame: FrameHeader) -> Result<FrameHeader, FrameError> {
         let FrameHeader { opcode, payload_bytes, .. } = frame;
-        let open_bytes = self.open_message().map(|message| message.len() as u64);
+        let open = self.open_message();
+        let open_bytes = open.map(|message| message.len() as u64);
         match (opcode, open_bytes) {
             (Opcode::Close, _) if payload_bytes == 1 => return Err(FrameError::CloseTruncated),
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(frame),
@@ -126,12 +144,17 @@ impl Decoder {
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(FrameError::MessageInsideMessage),
             (Opcode::Continuation, Some(_)) | (Opcode::Text | Opcode::Binary, None) => {}
         }
-        if payload_bytes > config.frame_bytes_max {
-            return Err(FrameError::FrameTooLong { payload_bytes, bytes_max: config.frame_bytes_max });
+        let (mut frame_bytes_max, mut message_bytes_max) = (config.frame_bytes_max, config.message_bytes_max);
+        if open.map_or(frame.compressed, OpenMessage::is_compressed) {
+            frame_bytes_max = inflation::deflated_bytes_max(frame_bytes_max);
+            message_bytes_max = inflation::deflated_bytes_max(message_bytes_max);
+        }
+        if payload_bytes > frame_bytes_max {
+            return Err(FrameError::FrameTooLong { payload_bytes, bytes_max: frame_bytes_max });
         }
         let message_bytes = open_bytes.unwrap_or(0).saturating_add(payload_bytes);
-        if message_bytes > config.message_bytes_max {
-            return Err(FrameError::MessageTooLong { message_bytes, bytes_max: config.message_bytes_max });
+        if message_bytes > message_bytes_max {
+            return Err(FrameError::MessageTooLong { message_bytes, bytes_max: message_bytes_max });
         }
         Ok(frame)
     }
@@ -140,6 +163,7 @@ impl Decoder {
     fn take_payload<'i>(
         &mut self,
         mut frame: FrameHeader,
+        inflation: Option<&mut Inflation<'_>>,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'i>>, FrameError> {
         let piece_bytes = usize::try_from(frame.payload_bytes).unwrap_or(usize::MAX).min(input.len());
@@ -156,7 +180,11 @@ impl Decoder {
                 return Ok(None);
             }
         }
-        if frame.opcode.is_control() { self.take_control(frame, piece) } else { self.take_data(frame, piece) }
+        if frame.opcode.is_control() {
+            self.take_control(frame, piece)
+        } else {
+            self.take_data(frame, inflation, piece)
+        }
     }
 
     fn take_control<'i>(
@@ -186,16 +214,17 @@ impl Decoder {
     fn take_data<'i>(
         &mut self,
         frame: FrameHeader,
+        inflation: Option<&mut Inflation<'_>>,
         piece: &'i mut [u8],
     ) -> Result<Option<Event<'i>>, FrameError> {
         let is_last = frame.payload_bytes == 0 && frame.fin;
         if is_last && self.open_message().is_none() {
-            return whole_message(frame.opcode, piece).map(|message| Some(Event::Message(message)));
+            return whole_message(&frame, inflation, piece).map(|message| Some(Event::Message(message)));
         }
         let open = &mut self.hold().message;
-        open.get_or_insert_with(|| OpenMessage::new(frame.opcode)).push(piece)?;
+        open.get_or_insert_with(|| OpenMessage::new(&frame)).push(piece)?;
         match open.take_if(|_| is_last) {
-            Some(message) => Ok(Some(Event::Message(message.finish()?))),
+            Some(message) => Ok(Some(Event::Message(message.finish(inflation)?))),
             None => Ok(None),
         }
     }
@@ -210,8 +239,15 @@ impl Decoder {
 }
 
 /// A message that came in one frame and one piece.
-fn whole_message(opcode: Opcode, piece: &mut [u8]) -> Result<Message<'_>, FrameError> {
-    let kind = if opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+fn whole_message<'i>(
+    frame: &FrameHeader,
+    inflation: Option<&mut Inflation<'_>>,
+    piece: &'i mut [u8],
+) -> Result<Message<'i>, FrameError> {
+    let kind = if frame.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+    if frame.compressed {
+        return inflation::message(kind, piece, inflation);
+    }
     if kind == MessageKind::Text && !utf8::is_whole(piece) {
         return Err(FrameError::TextNotUtf8);
     }

@@ -17,12 +17,23 @@ use super::message::MessageKind;
 ///
 /// Where there is a mask key, the payload is to be masked with [`mask::apply`].
 pub fn message_header(kind: MessageKind, mask: Option<MaskKey>, payload_bytes: u64) -> HeaderBytes {
-    FrameHeader { fin: true, opcode: kind.into(), mask, payload_bytes }.to_bytes()
+    FrameHeader { fin: true, compressed: false, opcode: kind.into(), mask, payload_bytes }.to_bytes()
 }
 
 /// Appends an unfragmented message.
 pub fn encode_message(out: &mut BytesMut, kind: MessageKind, mask: Option<MaskKey>, payload: &[u8]) {
     encode_frame(out, kind.into(), true, mask, payload);
+}
+
+/// Appends an unfragmented message that was compressed (RFC 7692 §6.1): `deflated` is what
+/// [`Deflater`](super::deflate::Deflater) made of it.
+pub fn encode_deflated(out: &mut BytesMut, kind: MessageKind, mask: Option<MaskKey>, deflated: &[u8]) {
+    let payload_bytes = deflated.len() as u64;
+    append(
+        out,
+        FrameHeader { fin: true, compressed: true, opcode: kind.into(), mask, payload_bytes },
+        deflated,
+    );
 }
 
 /// Appends a ping.
@@ -68,11 +79,16 @@ pub fn encode_frame(out: &mut BytesMut, opcode: Opcode, fin: bool, mask: Option<
         !opcode.is_control() || (fin && payload.len() <= CONTROL_BYTES_MAX),
         "a control frame is final and carries at most 125 bytes"
     );
+    let payload_bytes = payload.len() as u64;
+    append(out, FrameHeader { fin, compressed: false, opcode, mask, payload_bytes }, payload);
+}
+
+fn append(out: &mut BytesMut, header: FrameHeader, payload: &[u8]) {
     out.reserve(HEADER_BYTES_MAX + payload.len());
-    out.put_slice(&FrameHeader { fin, opcode, mask, payload_bytes: payload.len() as u64 }.to_bytes());
+    out.put_slice(&header.to_bytes());
     let payload_at = out.len();
     out.put_slice(payload);
-    if let Some(key) = mask {
+    if let Some(key) = header.mask {
         mask::apply(&mut out[payload_at..], key);
     }
 }

@@ -59,6 +59,9 @@ pub enum FrameError {
     /// RFC 6455 §8.1: text is UTF-8.
     #[error("text is not UTF-8")]
     TextNotUtf8,
+    /// RFC 7692 §7.2.2: what a compressed message carries is DEFLATE.
+    #[error("compressed message is not valid DEFLATE")]
+    DeflateInvalid,
     /// Our limit, `DecoderConfig::frame_bytes_max`.
     #[error("frame of {payload_bytes} bytes, {bytes_max} are allowed")]
     FrameTooLong {
@@ -67,7 +70,7 @@ pub enum FrameError {
         /// The limit.
         bytes_max: u64,
     },
-    /// Our limit, `DecoderConfig::message_bytes_max`.
+    /// Our limit, `DecoderConfig::message_bytes_max`; for a compressed message, that of its inflated form too.
     #[error("message of {message_bytes} bytes or more, {bytes_max} are allowed")]
     MessageTooLong {
         /// The length of the message with the frame that passed the limit.
@@ -93,7 +96,7 @@ impl FrameError {
             | Self::MessageInsideMessage
             | Self::CloseTruncated
             | Self::CloseCodeIllegal { .. } => CloseCode::Protocol,
-            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::Invalid,
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 | Self::DeflateInvalid => CloseCode::Invalid,
             Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::Size,
         }
     }

@@ -63,11 +63,13 @@ impl From<Opcode> for OpCode {
     }
 }
 
-/// A header without the reserved bits, which no negotiated extension gives a meaning.
+/// A header without the reserved bits that have no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// True exactly when no continuation follows.
     pub fin: bool,
+    /// RSV1, true exactly when the message that begins here is compressed (RFC 7692 §6).
+    pub compressed: bool,
     /// What the frame is.
     pub opcode: Opcode,
     /// The key that masks the payload.
@@ -78,9 +80,14 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     /// Reads the header at the front of `bytes`; the number is its length. `None` asks for more bytes.
-    pub fn parse(bytes: &[u8], reader: Role) -> Result<Option<(Self, usize)>, FrameError> {
+    /// `may_compress` is true exactly when permessage-deflate was agreed to.
+    pub fn parse(
+        bytes: &[u8],
+        reader: Role,
+        may_compress: bool,
+    ) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((&first, bytes)) = bytes.split_first() else { return Ok(None) };
-        let (fin, opcode) = parse_first(first)?;
+        let (fin, compressed, opcode) = parse_first(first, may_compress)?;
         let Some((&second, bytes)) = bytes.split_first() else { return Ok(None) };
         let masked = parse_mask_bit(second, reader)?;
         let Some((payload_bytes, length_bytes)) = parse_length(second & 0x7f, opcode, bytes)? else {
@@ -92,13 +99,14 @@ impl FrameHeader {
         } else {
             (None, 0)
         };
-        Ok(Some((Self { fin, opcode, mask, payload_bytes }, 2 + length_bytes + mask_bytes)))
+        Ok(Some((Self { fin, compressed, opcode, mask, payload_bytes }, 2 + length_bytes + mask_bytes)))
     }
 
     /// The header as it goes on the wire.
     pub fn to_bytes(&self) -> HeaderBytes {
         let wire = WireHeader {
             is_final: self.fin,
+            rsv1: self.compressed,
             opcode: self.opcode.into(),
             mask: self.mask,
             ..WireHeader::default()
@@ -125,9 +133,10 @@ impl std::ops::Deref for HeaderBytes {
 }
 
 /// FIN, RSV1–3 and the opcode.
-fn parse_first(byte: u8) -> Result<(bool, Opcode), FrameError> {
+fn parse_first(byte: u8, may_compress: bool) -> Result<(bool, bool, Opcode), FrameError> {
     let fin = byte & 0x80 != 0;
-    if byte & 0x70 != 0 {
+    let compressed = byte & 0x40 != 0;
+    if byte & 0x30 != 0 || (compressed && !may_compress) {
         return Err(FrameError::ReservedBit);
     }
     let opcode = match byte & 0x0f {
@@ -139,10 +148,14 @@ fn parse_first(byte: u8) -> Result<(bool, Opcode), FrameError> {
         10 => Opcode::Pong,
         opcode => return Err(FrameError::ReservedOpcode { opcode }),
     };
+    // RFC 7692 §6: it is the message that is compressed, which its first frame says.
+    if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(FrameError::ReservedBit);
+    }
     if opcode.is_control() && !fin {
         return Err(FrameError::ControlFragmented);
     }
-    Ok((fin, opcode))
+    Ok((fin, compressed, opcode))
 }
 
 fn parse_mask_bit(byte: u8, reader: Role) -> Result<bool, FrameError> {
@@ -183,11 +196,11 @@ mod tests {
     use super::*;
 
     fn server(bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
-        FrameHeader::parse(bytes, Role::Server)
+        FrameHeader::parse(bytes, Role::Server, false)
     }
 
     fn client(bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
-        FrameHeader::parse(bytes, Role::Client)
+        FrameHeader::parse(bytes, Role::Client, false)
     }
 
     #[test]
@@ -202,12 +215,13 @@ mod tests {
                     if opcode.is_control() && (payload_bytes > 125 || !fin) {
                         continue;
                     }
-                    let header = FrameHeader { fin, opcode, mask, payload_bytes };
+                    let compressed = matches!(opcode, Opcode::Text) && payload_bytes % 2 == 1;
+                    let header = FrameHeader { fin, compressed, opcode, mask, payload_bytes };
                     let reader = if mask.is_some() { Role::Server } else { Role::Client };
                     let bytes = header.to_bytes();
-                    assert_eq!(FrameHeader::parse(&bytes, reader), Ok(Some((header, bytes.len()))));
+                    assert_eq!(FrameHeader::parse(&bytes, reader, true), Ok(Some((header, bytes.len()))));
                     for len in 0..bytes.len() {
-                        assert_eq!(FrameHeader::parse(&bytes[..len], reader), Ok(None));
+                        assert_eq!(FrameHeader::parse(&bytes[..len], reader, true), Ok(None));
                     }
                 }
             }
@@ -218,6 +232,20 @@ mod tests {
     fn each_reserved_bit_is_refused_at_the_first_byte() {
         for bit in [0x40, 0x20, 0x10] {
             assert_eq!(server(&[0x81 | bit]), Err(FrameError::ReservedBit));
+        }
+    }
+
+    #[test]
+    fn the_first_reserved_bit_begins_compressed_messages_and_nothing_else() {
+        for first in 0..=u8::MAX {
+            let may_begin = matches!(first & 0x7f, 0x41 | 0x42);
+            let parsed = FrameHeader::parse(&[first, 0], Role::Client, true);
+            if first & 0x70 == 0x40 && matches!(first & 0x0f, 0..=2 | 8..=10) {
+                assert_eq!(parsed == Err(FrameError::ReservedBit), !may_begin, "{first:#x}");
+            }
+            if first & 0x30 != 0 {
+                assert_eq!(parsed, Err(FrameError::ReservedBit), "{first:#x}");
+            }
         }
     }
 

@@ -8,7 +8,8 @@
 use bytes::{BufMut as _, BytesMut};
 use httparse::{Header, Status};
 
-use super::key;
+use super::deflate::{self, Agreement, AnswerError, Offer};
+use super::{extension, key};
 use crate::http::write_header;
 
 /// The longest head of an answer that is read.
@@ -64,6 +65,8 @@ impl ClientRequest<'_> {
 pub struct Accepted<'o> {
     /// One of those offered, or none.
     pub subprotocol: Option<&'o str>,
+    /// The parameters of permessage-deflate, if it was offered and taken.
+    pub deflate: Option<Agreement>,
 }
 
 /// Why an answer is not the acceptance of our handshake. Always the server's fault, or its refusal.
@@ -92,9 +95,15 @@ pub enum HandshakeError {
     /// Item 4: the answer was not made for this request.
     #[error("the answer's Sec-WebSocket-Accept is missing or does not match our key")]
     AcceptMismatch,
-    /// Item 5: we offer no extension.
+    /// Item 5.
     #[error("the server chose an extension that was not offered: {0}")]
     ExtensionNotOffered(String),
+    /// RFC 6455 §9.1.
+    #[error("the answer's Sec-WebSocket-Extensions is malformed")]
+    ExtensionsMalformed,
+    /// RFC 7692 §7.1.
+    #[error(transparent)]
+    Deflate(#[from] AnswerError),
     /// Item 6.
     #[error("the server chose a subprotocol that was not offered: {0}")]
     SubprotocolNotOffered(String),
@@ -106,6 +115,17 @@ pub fn check_response<'o>(
     bytes: &[u8],
     key: &[u8; 16],
     offered: &[&'o str],
+) -> Result<Option<(Accepted<'o>, usize)>, HandshakeError> {
+    check_response_with(bytes, key, offered, None)
+}
+
+/// The same for a request that offered permessage-deflate: `deflate`, written as text, was the value of its
+/// Sec-WebSocket-Extensions among [`ClientRequest::headers`].
+pub fn check_response_with<'o>(
+    bytes: &[u8],
+    key: &[u8; 16],
+    offered: &[&'o str],
+    deflate: Option<&Offer>,
 ) -> Result<Option<(Accepted<'o>, usize)>, HandshakeError> {
     let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -122,8 +142,9 @@ pub fn check_response<'o>(
         code => return Err(refused(code.unwrap_or(0), &bytes[head_bytes..])),
     }
     check_upgrade(response.headers, key)?;
-    let subprotocol = check_choices(response.headers, offered)?;
-    Ok(Some((Accepted { subprotocol }, head_bytes)))
+    let deflate = check_extensions(response.headers, deflate)?;
+    let subprotocol = check_subprotocol(response.headers, offered)?;
+    Ok(Some((Accepted { subprotocol, deflate }, head_bytes)))
 }
 
 /// The excerpt is for a terminal or a log: control characters become spaces.
@@ -153,15 +174,31 @@ fn check_upgrade(headers: &[Header<'_>], key: &[u8; 16]) -> Result<(), Handshake
     Ok(())
 }
 
-/// Items 5 and 6.
-fn check_choices<'o>(headers: &[Header<'_>], offered: &[&'o str]) -> Result<Option<&'o str>, HandshakeError> {
-    let lossy = |value| String::from_utf8_lossy(value).into_owned();
-    if let Some(extensions) = values(headers, "Sec-WebSocket-Extensions").find(|value| !value.is_empty()) {
-        return Err(HandshakeError::ExtensionNotOffered(lossy(extensions)));
+/// Item 5: at most the one extension that was offered, once.
+fn check_extensions(
+    headers: &[Header<'_>],
+    offer: Option<&Offer>,
+) -> Result<Option<Agreement>, HandshakeError> {
+    let chosen = extension::parse(values(headers, "Sec-WebSocket-Extensions"))
+        .map_err(|_| HandshakeError::ExtensionsMalformed)?;
+    match (&chosen[..], offer) {
+        ([], _) => Ok(None),
+        ([only], Some(offer)) if only.name == deflate::NAME => {
+            Ok(Some(deflate::check_answer(&only.parameters, offer)?))
+        }
+        ([.., last], _) => Err(HandshakeError::ExtensionNotOffered(last.name.to_owned())),
     }
+}
+
+/// Item 6.
+fn check_subprotocol<'o>(
+    headers: &[Header<'_>],
+    offered: &[&'o str],
+) -> Result<Option<&'o str>, HandshakeError> {
     let Some(chosen) = values(headers, "Sec-WebSocket-Protocol").next() else { return Ok(None) };
     let known = offered.iter().copied().find(|name| name.as_bytes() == chosen);
-    known.map(Some).ok_or_else(|| HandshakeError::SubprotocolNotOffered(lossy(chosen)))
+    let lossy = || String::from_utf8_lossy(chosen).into_owned();
+    known.map(Some).ok_or_else(|| HandshakeError::SubprotocolNotOffered(lossy()))
 }
 
 fn values<'h>(headers: &'h [Header<'h>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {

@@ -7,7 +7,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::key;
+use super::deflate::{self, Agreement, Preferences};
+use super::{extension, key};
 use crate::http::{Refusal, RequestHead, Response, Status, Version};
 
 /// A handshake that may be accepted.
@@ -15,6 +16,7 @@ use crate::http::{Refusal, RequestHead, Response, Status, Version};
 pub struct Upgrade<'s> {
     accept: String,
     subprotocol: Option<&'s str>,
+    deflate: Option<Agreement>,
 }
 
 /// Checks the request in the order of RFC 6455 §4.2.1 and chooses the first subprotocol of the client's list
@@ -35,7 +37,7 @@ pub fn upgrade<'s>(
     check_version(head)?;
     check_no_body(head)?;
     let subprotocol = choose_subprotocol(head, supported_subprotocols);
-    Ok(Upgrade { accept: key::accept(key), subprotocol })
+    Ok(Upgrade { accept: key::accept(key), subprotocol, deflate: None })
 }
 
 impl<'s> Upgrade<'s> {
@@ -44,24 +46,33 @@ impl<'s> Upgrade<'s> {
         self.subprotocol
     }
 
+    /// Agrees to the first offer of permessage-deflate that can be met, if there is one (RFC 7692 §5.1).
+    pub fn agree_to_deflate(
+        &mut self,
+        head: &RequestHead<'_>,
+        preferences: &Preferences,
+    ) -> Result<Option<Agreement>, Refusal> {
+        let offers = extension::parse(head.headers("Sec-WebSocket-Extensions"))?;
+        self.deflate = deflate::accept(&offers, preferences);
+        Ok(self.deflate)
+    }
+
     /// Appends the 101 response to `out`; frames may follow at once.
     pub fn write(&self, out: &mut BytesMut) {
-        let mut headers =
-            [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", ""), ("", "")];
-        headers[2].1 = &self.accept;
-        let count = match self.subprotocol {
-            Some(name) => {
-                headers[3] = ("Sec-WebSocket-Protocol", name);
-                4
-            }
-            None => 3,
-        };
-        Response { status: Status::SwitchingProtocols, headers: &headers[..count], body: b"" }.write(out);
+        let mut headers = vec![
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", self.accept.as_str()),
+        ];
+        headers.extend(self.subprotocol.map(|name| ("Sec-WebSocket-Protocol", name)));
+        let deflate = self.deflate.map(|agreement| agreement.to_string());
+        headers.extend(deflate.as_deref().map(|answer| ("Sec-WebSocket-Extensions", answer)));
+        Response { status: Status::SwitchingProtocols, headers: &headers, body: b"" }.write(out);
     }
 
     /// The 101 response.
     pub fn response(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(192);
+        let mut out = BytesMut::with_capacity(256);
         self.write(&mut out);
         out.freeze()
     }

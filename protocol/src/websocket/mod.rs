@@ -5,20 +5,22 @@
 //!
 //! The files follow the RFC: handshake (§4) in [`handshake_server`] and [`handshake_client`]; [`frame`] (§5.2);
 //! [`mask`] (§5.3); fragments (§5.4) in `assembly`; control frames (§5.5) and the whole of reading in
-//! [`decoder`]; writing in [`encoder`]; closing (§7) in [`close`]; UTF-8 (§8.1) in `utf8`.
-//!
-//! Extensions (§9) are not negotiated: every reserved bit is refused.
+//! [`decoder`]; writing in [`encoder`]; closing (§7) in [`close`]; UTF-8 (§8.1) in `utf8`; the header of extensions
+//! (§9.1) in [`extension`]; the one extension that is spoken here, permessage-deflate (RFC 7692), in [`deflate`].
 
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod encoder;
 pub mod error;
+pub mod extension;
 pub mod frame;
 pub mod handshake_client;
 pub mod handshake_server;
 pub mod mask;
 
 mod assembly;
+mod inflation;
 mod key;
 mod message;
 mod utf8;

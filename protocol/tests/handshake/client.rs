@@ -47,7 +47,7 @@ fn our_client_and_our_server_agree() {
     let head_bytes = answer.len();
     answer.extend(b"\x81\x00");
     let accepted = check_response(&answer, &KEY, request().subprotocols).unwrap();
-    assert_eq!(accepted, Some((Accepted { subprotocol: Some("superchat") }, head_bytes)));
+    assert_eq!(accepted, Some((Accepted { subprotocol: Some("superchat"), deflate: None }, head_bytes)));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn every_proper_prefix_of_an_answer_asks_for_more() {
         assert_eq!(check_response(&GOOD.as_bytes()[..len], &KEY, &[]), Ok(None), "at {len}");
     }
     let accepted = check_response(GOOD.as_bytes(), &KEY, &[]).unwrap();
-    assert_eq!(accepted, Some((Accepted { subprotocol: None }, GOOD.len())));
+    assert_eq!(accepted, Some((Accepted { subprotocol: None, deflate: None }, GOOD.len())));
 }
 
 #[test]

@@ -56,5 +56,5 @@ fn tungstenite_as_server_accepts_our_request() {
     let accepted = tungstenite::accept(stream).expect("tungstenite accepts");
     let answer = &accepted.get_ref().written;
     let checked = check_response(answer, &key, &[]).unwrap();
-    assert_eq!(checked, Some((Accepted { subprotocol: None }, answer.len())));
+    assert_eq!(checked, Some((Accepted { subprotocol: None, deflate: None }, answer.len())));
 }

@@ -21,7 +21,6 @@ const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> 
 const TLS: &str = "remove it and set http_server.tls; files that are renewed are read again";
 const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";
 const BUFFERS: &str = "remove it: connections own no buffers here; see the section engine";
-const COMPRESSION: &str = "remove it: messages go out uncompressed, delta_publish makes similar ones small";
 const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
 const NAMED: &str = "remove it: one backend is asked for each kind of event, the one named default";
@@ -109,10 +108,6 @@ pub(super) const MISSING: &[Missing] = &[
     missing("grpc_api", Off, "remove it and use the HTTP API"),
 
     missing("websocket.handler_prefix", at("/connection/websocket"), PATHS),
-    missing("websocket.compression", EMPTY, COMPRESSION),
-    missing("websocket.compression_min_size", Always, COMPRESSION),
-    missing("websocket.compression_level", Always, COMPRESSION),
-    missing("websocket.decompressed_message_size_limit", Always, COMPRESSION),
     missing("websocket.read_buffer_size", EMPTY, BUFFERS),
     missing("websocket.write_buffer_size", EMPTY, BUFFERS),
     missing("websocket.use_write_buffer_pool", EMPTY, BUFFERS),

@@ -159,7 +159,7 @@ fn what_holdfast_lacks_is_refused_by_name_with_what_to_do() {
             "channel.namespaces[1].publish_proxy_name",
             "one backend",
         ),
-        (json!({"websocket": {"compression": true}}), "websocket.compression", "uncompressed"),
+        (json!({"websocket": {"read_buffer_size": 512}}), "websocket.read_buffer_size", "own no buffers"),
         (json!({"consumers": [{"name": "a", "type": "kafka"}]}), "consumers", "server API"),
         (json!({"http_api": {"external": true}}), "http_api.external", "internal_address"),
     ] {

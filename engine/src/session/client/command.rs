@@ -15,7 +15,11 @@ use holdfast_ring::Kernel;
 
 use super::{Link, Stage};
 use crate::{
-    hub::{message::ClientKey, publication::Frames},
+    conn::deflate::Deflate,
+    hub::{
+        message::ClientKey,
+        publication::{Frames, kind},
+    },
     metrics::Metric,
     shard::Shard,
     token::{TokenError, TokenUse, Verdict},
@@ -217,17 +221,31 @@ impl<K: Kernel> Shard<K> {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 self.counters.add(Metric::MessagesOut, 1);
-                self.send(socket, wire.encoded(message));
+                let bytes = match link.deflate() {
+                    Deflate::Off => wire.encoded(message),
+                    deflate => {
+                        let mut frame = BytesMut::with_capacity(message.len() + 10);
+                        self.deflating.append(socket, deflate, kind(format), message, &mut frame);
+                        frame.freeze()
+                    }
+                };
+                self.send(socket, bytes);
             }
             (None, Link::Poll(session)) => self.tell_poll(session, message),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }
 
-    /// Sends a message that others get too.
+    /// Sends a message that others get too. `frames` live until the end of the channel's turn.
     pub(super) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
         match (link.connection(format), link) {
-            (Some((wire, socket)), _) => self.send(socket, wire.frame(frames)),
+            (Some((wire, socket)), _) => {
+                let bytes = match link.deflate() {
+                    Deflate::Off => wire.frame(frames),
+                    deflate => self.deflating.shared_frames(socket, deflate, frames.websocket(format)),
+                };
+                self.send(socket, bytes);
+            }
             (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format)),
             (None, _) => unreachable!("only polls have no connection"),
         }

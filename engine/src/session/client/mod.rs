@@ -29,6 +29,7 @@ use holdfast_ring::Socket;
 use super::{named::SessionPlace, wire::Wire};
 use crate::{
     channel::Extras,
+    conn::deflate::Deflate,
     hub::{
         local::LocalKey,
         message::{ClientKey, Shows},
@@ -46,6 +47,8 @@ pub(crate) enum Link {
         socket: Socket,
         /// True exactly when it is pinged by control frames instead of the protocol's own pings.
         has_native_pings: bool,
+        /// How what it is sent is compressed.
+        deflate: Deflate,
     },
     /// A stream; its commands come by requests that name the session.
     Stream { wire: Wire, socket: Socket, session: SessionPlace },
@@ -60,6 +63,14 @@ impl Link {
             Self::WebSocket { socket, .. } => Some((Wire::WebSocket(format), socket)),
             Self::Stream { wire, socket, .. } => Some((wire, socket)),
             Self::Poll(_) => None,
+        }
+    }
+
+    /// How what it is sent is compressed.
+    pub(crate) fn deflate(self) -> Deflate {
+        match self {
+            Self::WebSocket { deflate, .. } => deflate,
+            Self::Stream { .. } | Self::Poll(_) => Deflate::Off,
         }
     }
 

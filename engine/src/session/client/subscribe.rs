@@ -30,6 +30,7 @@ use super::{
 use crate::{
     backend::{self, Event},
     channel::Extras,
+    conn::deflate::Deflate,
     hub::{
         local::{Subscriber, Takes},
         message::{ClientKey, Recover, Subscribe, Subscribed, ToHome},
@@ -234,8 +235,9 @@ impl<K: Kernel> Shard<K> {
             }
             missed.retain(|publication| wishes.take(publication));
         }
-        let takes = match (&sub.wishes, link.connection(format)) {
-            (None, Some((wire, socket))) => Takes::Shared(wire, socket),
+        let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
+            (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
+            (None, Some((wire, socket)), Deflate::Shared(bits)) => Takes::Deflated(wire, bits, socket),
             _ => Takes::Special,
         };
         sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));

@@ -1,0 +1,311 @@
+//! Deflate: a shard's compressors, and what connections that agreed to permessage-deflate keep (RFC 7692).
+//!
+//! In:  an offer; messages to be compressed; a connection whose messages are to be inflated.
+//! Out: an agreement; frames, compressed where that makes them shorter; the inflater.
+//!
+//! One inflater and one deflater for each size of window serve all connections of the shard, and are made when the first
+//! one needs them. Memory: 50 KB and eight times 270 KB at most; a connection without context takeover owns nothing; one
+//! with it owns its windows, each up to 2^bits bytes, in a table here.
+//!
+//! A message that goes to many is compressed once for all who share a size of window. Whoever has a context of its own
+//! gets it compressed for itself.
+
+use std::collections::HashMap;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::websocket::{
+    MessageKind, Opcode, Role,
+    deflate::{Agreement, Deflater, Inflater, Inflation, Preferences, WindowBits, Windows},
+    encoder,
+    frame::FrameHeader,
+};
+use holdfast_ring::Socket;
+
+use crate::config::WebsocketConfig;
+
+/// How much longer than plain a message may go out for the sake of those that will refer to it.
+const OWN_GROWTH_BYTES_MAX: usize = 16;
+
+/// How the messages that a connection is sent are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Deflate {
+    /// Not at all: nothing was agreed to.
+    #[default]
+    Off,
+    /// Each by itself: the same bytes for all with this window.
+    Shared(WindowBits),
+    /// With reference to those before: bytes for this connection alone.
+    Own(WindowBits),
+}
+
+/// What the configuration says of compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeflateRules {
+    preferences: Preferences,
+    level: u8,
+    /// Shorter messages go out as they are.
+    payload_bytes_min: usize,
+    /// The longest message of a client, inflated.
+    inflated_bytes_max: u64,
+}
+
+impl DeflateRules {
+    /// `None` where compression is off.
+    pub(crate) fn new(config: &WebsocketConfig) -> Option<Self> {
+        let bits = |bits| WindowBits::new(bits).expect("invariant: the configuration is checked");
+        let inflated_bytes_max = match config.decompressed_message_size_limit_bytes {
+            0 => config.message_size_limit_bytes,
+            limit => limit,
+        };
+        config.compression.then(|| Self {
+            preferences: Preferences {
+                server_context_takeover: config.compression_server_context_takeover,
+                client_context_takeover: config.compression_client_context_takeover,
+                server_max_window_bits: bits(config.compression_server_max_window_bits),
+                client_max_window_bits: bits(config.compression_client_max_window_bits),
+            },
+            level: config.compression_level,
+            payload_bytes_min: config.compression_min_size_bytes as usize,
+            inflated_bytes_max: u64::from(inflated_bytes_max),
+        })
+    }
+}
+
+/// What compression has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeflateStatistics {
+    /// Payload bytes that were compressed, before and after.
+    pub(crate) plain_bytes: u64,
+    pub(crate) deflated_bytes: u64,
+}
+
+/// The compressors of a shard.
+#[derive(Debug)]
+pub(crate) struct Deflating {
+    rules: Option<DeflateRules>,
+    inflater: Inflater,
+    /// By window bits.
+    deflaters: [Option<Box<Deflater>>; 16],
+    /// Of connections under context takeover.
+    windows: HashMap<Socket, Box<Windows>>,
+    /// Frames that were compressed in this turn, by where the plain ones lie and the window. Whoever fills it holds the
+    /// plain ones until it is cleared.
+    turn: HashMap<(usize, WindowBits), Bytes>,
+    statistics: DeflateStatistics,
+}
+
+impl Deflating {
+    pub(crate) fn new(rules: Option<DeflateRules>) -> Self {
+        Self {
+            rules,
+            inflater: Inflater::default(),
+            deflaters: Default::default(),
+            windows: HashMap::new(),
+            turn: HashMap::new(),
+            statistics: DeflateStatistics::default(),
+        }
+    }
+
+    /// What to agree to; `None` where compression is off.
+    pub(crate) fn preferences(&self) -> Option<&Preferences> {
+        self.rules.as_ref().map(|rules| &rules.preferences)
+    }
+
+    pub(crate) fn statistics(&self) -> DeflateStatistics {
+        self.statistics
+    }
+
+    /// A connection has agreed to something.
+    pub(crate) fn opened(&mut self, socket: Socket, agreement: Option<Agreement>) -> Deflate {
+        let Some(agreement) = agreement else { return Deflate::Off };
+        if let Some(windows) = Windows::of(&agreement, Role::Server) {
+            self.windows.insert(socket, Box::new(windows));
+        }
+        match agreement.server_context_takeover {
+            true => Deflate::Own(agreement.server_window()),
+            false => Deflate::Shared(agreement.server_window()),
+        }
+    }
+
+    /// It is gone.
+    pub(crate) fn closed(&mut self, socket: Socket) {
+        self.windows.remove(&socket);
+    }
+
+    /// What its messages are inflated with.
+    pub(crate) fn inflation(&mut self, socket: Socket, deflate: Deflate) -> Option<Inflation<'_>> {
+        let rules = self.rules.as_ref().filter(|_| deflate != Deflate::Off)?;
+        let windows = self.windows.get_mut(&socket);
+        Some(Inflation {
+            inflater: &mut self.inflater,
+            window: windows.and_then(|windows| windows.received.as_mut()),
+            message_bytes_max: rules.inflated_bytes_max,
+        })
+    }
+
+    /// Appends a message for one connection, compressed where that is agreed to and worth it.
+    pub(crate) fn append(
+        &mut self,
+        socket: Socket,
+        deflate: Deflate,
+        kind: MessageKind,
+        payload: &[u8],
+        out: &mut BytesMut,
+    ) {
+        let bits = match (&self.rules, deflate) {
+            (Some(rules), Deflate::Shared(bits) | Deflate::Own(bits))
+                if payload.len() >= rules.payload_bytes_min =>
+            {
+                bits
+            }
+            _ => return encoder::encode_message(out, kind, None, payload),
+        };
+        let own = match deflate {
+            Deflate::Own(_) => self.windows.get_mut(&socket).and_then(|windows| windows.sent.as_mut()),
+            Deflate::Off | Deflate::Shared(_) => None,
+        };
+        let level = self.rules.map_or(1, |rules| rules.level);
+        let deflater = self.deflaters[usize::from(bits.bits())]
+            .get_or_insert_with(|| Box::new(Deflater::new(level, bits)));
+        let deflated = deflater.deflate(payload, own.as_deref());
+        // What goes into a context makes later messages shorter, even if it gains nothing itself.
+        let growth = if own.is_some() { OWN_GROWTH_BYTES_MAX } else { 0 };
+        if deflated.len() >= payload.len() + growth {
+            return encoder::encode_message(out, kind, None, payload);
+        }
+        self.statistics.plain_bytes += payload.len() as u64;
+        self.statistics.deflated_bytes += deflated.len() as u64;
+        encoder::encode_deflated(out, kind, None, deflated);
+        if let Some(window) = own {
+            window.push(payload);
+        }
+    }
+
+    /// Whole plain frames of messages as a connection gets them.
+    pub(crate) fn frames(&mut self, socket: Socket, deflate: Deflate, frames: &Bytes) -> Bytes {
+        if deflate == Deflate::Off {
+            return frames.clone();
+        }
+        let mut out = BytesMut::with_capacity(frames.len());
+        let mut rest = &frames[..];
+        while let Ok(Some((header, head_bytes))) = FrameHeader::parse(rest, Role::Client, false) {
+            let payload_bytes = usize::try_from(header.payload_bytes).expect("our own frames fit memory");
+            let (frame, behind) = rest.split_at(head_bytes + payload_bytes);
+            let kind = if header.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+            self.append(socket, deflate, kind, &frame[head_bytes..], &mut out);
+            rest = behind;
+        }
+        out.freeze()
+    }
+
+    /// The same for frames that many connections get in this turn: compressed once for all who share a window.
+    /// The caller holds `frames` until [`Deflating::end_turn`].
+    pub(crate) fn shared_frames(&mut self, socket: Socket, deflate: Deflate, frames: &Bytes) -> Bytes {
+        let Deflate::Shared(bits) = deflate else { return self.frames(socket, deflate, frames) };
+        let key = (frames.as_ptr() as usize, bits);
+        if let Some(known) = self.turn.get(&key) {
+            return known.clone();
+        }
+        let deflated = self.frames(socket, deflate, frames);
+        self.turn.insert(key, deflated.clone());
+        deflated
+    }
+
+    /// Forgets what was compressed for many.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_ring::Descriptor;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn socket(slot: u32) -> Socket {
+        Socket::new(Descriptor::new(0, slot), 0)
+    }
+
+    fn deflating(change: impl FnOnce(&mut WebsocketConfig)) -> Deflating {
+        let mut config = Config::default().websocket;
+        config.compression = true;
+        change(&mut config);
+        Deflating::new(DeflateRules::new(&config))
+    }
+
+    /// Connections that have a window, and what these hold.
+    fn windows(deflating: &Deflating) -> (usize, usize) {
+        let windows = &deflating.windows;
+        (windows.len(), windows.values().map(|windows| windows.buffered_bytes()).sum())
+    }
+
+    fn plain(payloads: &[&[u8]]) -> Bytes {
+        let mut frames = BytesMut::new();
+        payloads.iter().for_each(|payload| {
+            encoder::encode_message(&mut frames, MessageKind::Text, None, payload);
+        });
+        frames.freeze()
+    }
+
+    #[test]
+    fn a_message_for_many_is_compressed_once_for_each_size_of_window() {
+        let mut deflating = deflating(|_| {});
+        let frames = plain(&[&[b'a'; 100], b"short", &[b'b'; 100]]);
+        let bits = [15, 15, 9, 15].map(|bits| Deflate::Shared(WindowBits::new(bits).unwrap()));
+        let sent = bits.map(|bits| deflating.shared_frames(socket(1), bits, &frames));
+        assert_eq!(sent[0].as_ptr(), sent[1].as_ptr());
+        assert_eq!(sent[0].as_ptr(), sent[3].as_ptr());
+        assert_ne!(sent[0].as_ptr(), sent[2].as_ptr());
+        assert_eq!(deflating.statistics().plain_bytes, 2 * 200);
+        assert!(sent[0].len() < 60 && sent[0][0] == 0xc1);
+        assert!(
+            sent[0].windows(7).any(|frame| frame == b"\x81\x05short"),
+            "what does not shrink stays plain"
+        );
+        deflating.end_turn();
+        deflating.shared_frames(socket(1), bits[0], &frames);
+        assert_eq!(deflating.statistics().plain_bytes, 3 * 200);
+    }
+
+    #[test]
+    fn who_agreed_to_nothing_gets_the_plain_bytes_themselves() {
+        let mut deflating = deflating(|_| {});
+        let frames = plain(&[&[b'a'; 100]]);
+        assert_eq!(deflating.shared_frames(socket(1), Deflate::Off, &frames).as_ptr(), frames.as_ptr());
+    }
+
+    #[test]
+    fn messages_below_the_minimum_stay_plain() {
+        let mut deflating = deflating(|config| config.compression_min_size_bytes = 101);
+        let shared = Deflate::Shared(WindowBits::MAX);
+        let frames = plain(&[&[b'a'; 100]]);
+        assert_eq!(deflating.frames(socket(1), shared, &frames), frames);
+        assert_ne!(deflating.frames(socket(1), shared, &plain(&[&[b'a'; 101]])), plain(&[&[b'a'; 101]]));
+    }
+
+    #[test]
+    fn a_connection_owns_windows_only_under_context_takeover_and_only_while_it_lives() {
+        let mut deflating = deflating(|_| {});
+        let mut agreement = Agreement {
+            server_context_takeover: false,
+            client_context_takeover: false,
+            server_max_window_bits: None,
+            client_max_window_bits: None,
+        };
+        assert_eq!(deflating.opened(socket(1), None), Deflate::Off);
+        assert_eq!(deflating.opened(socket(1), Some(agreement)), Deflate::Shared(WindowBits::MAX));
+        assert_eq!(windows(&deflating), (0, 0));
+        agreement.server_context_takeover = true;
+        let own = deflating.opened(socket(1), Some(agreement));
+        assert_eq!(own, Deflate::Own(WindowBits::MAX));
+        let frames = plain(&[&[b'a'; 100]]);
+        let first = deflating.shared_frames(socket(1), own, &frames);
+        let second = deflating.shared_frames(socket(1), own, &frames);
+        assert!(second.len() < first.len(), "the second one refers to the first");
+        assert!(matches!(windows(&deflating), (1, 100..)));
+        deflating.closed(socket(1));
+        assert_eq!(windows(&deflating), (0, 0));
+    }
+}
