@@ -8,6 +8,7 @@
 use super::Config;
 use super::channel;
 use super::cores::CoreSet;
+use super::limits;
 use super::options::Options;
 use super::problem::Problems;
 use super::token;
@@ -21,6 +22,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let Options {
         http_server,
         client,
+        limits,
         websocket,
         sse,
         http_stream,
@@ -67,13 +69,17 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         .map_err(|error| problems.refuse(shards_key, error.to_string(), ""));
 
     channel::check(&channel, problems);
+    limits::check(&limits, problems);
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
     let config = Config {
         listen,
         control_listen,
+        proxy_protocol: http_server.proxy_protocol,
+        forwarded: http_server.forwarded,
         cores: cores.ok()?,
         client,
+        limits,
         websocket,
         sse,
         http_stream,
