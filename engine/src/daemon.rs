@@ -20,7 +20,7 @@ use holdfast_ring::descriptors_max;
 
 use crate::{
     config::Config,
-    control,
+    control, limits,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned},
     token::Verifier,
@@ -35,7 +35,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let plan = Plan::new(config, descriptors_max());
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node)?;
-    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
+    let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
+    let tables = limits::Tables::new(bells.len(), published_max);
+    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize, tables));
     let mut threads = Vec::new();
     for Spawned { thread, begin } in shards {
         // A shard that is gone by now is found when it is joined.

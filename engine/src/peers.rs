@@ -24,6 +24,7 @@ use crate::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
+    limits::{Notice, Tables},
     metrics::{Metric, Published},
     session::ask::{Answer, Asked},
     shard::ApiCall,
@@ -42,6 +43,8 @@ pub(crate) enum Message {
     ToSession(Box<Asked>),
     /// The answer to a request whose connection the receiver has.
     Answer { socket: Socket, answer: Answer },
+    /// About an address that misbehaves.
+    Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
+    /// What addresses and users have open and do, as each core knows it.
+    pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; random, so that nobody can choose names for one core.
     channel_hash: RandomState,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
@@ -64,10 +69,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize, limit_tables: Tables) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            limit_tables,
             channel_hash: RandomState::new(),
             memory_short: AtomicBool::new(false),
         }
@@ -125,6 +131,11 @@ impl Peers {
 
     pub(crate) fn published(&self, own: usize) -> &Published {
         &self.shared.metrics[own]
+    }
+
+    /// What addresses and users have open and do, as each core knows it.
+    pub(crate) fn limit_tables(&self) -> &Tables {
+        &self.shared.limit_tables
     }
 
     /// Places of the connection limit that are taken on all shards: the others' as they last published them.

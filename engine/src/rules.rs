@@ -9,6 +9,7 @@ use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, RecoveryMode},
     hub::home,
+    limits,
     origin::Origins,
     token::Verifier,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
     pub(crate) origins: Origins,
+    /// Against floods; `None` where nothing is limited.
+    pub(crate) limits: Option<limits::Rules>,
     pub(crate) requests: RequestRules,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
     pub(crate) no_websocket: bool,
@@ -76,6 +79,7 @@ impl Rules {
             subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token,
             origins: Origins::new(&client.allowed_origins),
+            limits: limits::Rules::new(config),
             requests: RequestRules::new(config),
             no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,

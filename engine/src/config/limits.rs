@@ -145,9 +145,6 @@ mod tests {
     #[test]
     fn the_longest_refusal_is_no_shorter_than_the_first() {
         let text = refusal("toml", "[limits.penalty]\nrefuse_for = '2h'");
-        assert!(
-            text.contains("limits.penalty.refuse_for_max (") && text.contains("7200000 ms"),
-            "{text}"
-        );
+        assert!(text.contains("limits.penalty.refuse_for_max (") && text.contains("7200000 ms"), "{text}");
     }
 }

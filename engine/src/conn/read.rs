@@ -16,7 +16,8 @@ use crate::{
 
 impl<K: Kernel> Shard<K> {
     /// Bytes came.
-    pub(crate) fn received(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) {
+        let Some(mut bytes) = self.pass_limits(socket, bytes) else { return };
         while !bytes.is_empty() {
             let Some(conn) = self.conns.get(socket) else { return };
             conn.heard_since_ping = true;

@@ -151,6 +151,7 @@ impl<K: Kernel> Shard<K> {
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
+            self.guest_left(socket, reason);
             self.counters.add(Metric::Closed(reason), 1);
         }
     }

@@ -35,6 +35,7 @@ use crate::{
         home::{Homes, Posts},
         local::Locals,
     },
+    limits::Limits,
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
@@ -103,6 +104,8 @@ pub(crate) struct Shard<K: Kernel> {
     /// Sessions of polls that have something new in this turn.
     pub(crate) touched_polls: Vec<SessionPlace>,
     pub(crate) users: Users,
+    /// Who is limited; `None` where nobody is.
+    pub(crate) limits: Option<Box<Limits>>,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
@@ -173,6 +176,7 @@ impl<K: Kernel> Shard<K> {
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
+            limits: rules.limits.clone().map(|rules| Box::new(Limits::new(rules, index))),
             rules,
             peers,
             counters: Counters::new(),
@@ -279,6 +283,7 @@ impl<K: Kernel> Shard<K> {
                 Message::FromHome(message) => self.for_clients(message),
                 Message::ToSession(asked) => self.at_session(*asked),
                 Message::Answer { socket, answer } => self.answer_request(socket, answer),
+                Message::Limits(notice) => self.noticed(notice),
                 Message::Api(call) => self.api_call(call),
                 Message::Stop { within } => self.begin_stop(within),
             }
@@ -297,6 +302,7 @@ impl<K: Kernel> Shard<K> {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
             self.homes.expire(self.now);
+            self.tend_limits();
         }
     }
 

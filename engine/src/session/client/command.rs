@@ -16,6 +16,7 @@ use holdfast_ring::Kernel;
 use super::{Link, Stage};
 use crate::{
     hub::{message::ClientKey, publication::Frames},
+    limits::Charged,
     metrics::Metric,
     shard::Shard,
     token::{TokenError, TokenUse, Verdict},
@@ -71,6 +72,7 @@ impl<K: Kernel> Shard<K> {
         if frame.is_empty() {
             return self.disconnect(key, DisconnectCode::BAD_REQUEST);
         }
+        self.charge_frame(key, frame.len());
         let mut read_bytes = 0;
         for message in decode_commands(format, frame) {
             let command = match message {
@@ -124,6 +126,13 @@ impl<K: Kernel> Shard<K> {
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
             return Err(DisconnectCode::BAD_REQUEST);
+        }
+        if self.charge_command(key)? == Charged::TooMany {
+            if id != 0 {
+                let result = Err(ClientError::from(ErrorCode::TOO_MANY_REQUESTS));
+                append_reply(format, &mut self.replies, &Reply { id, result });
+            }
+            return Ok(());
         }
         let handled = match request {
             Request::Connect(connect) => self.connect(key, id, connect),
