@@ -97,17 +97,15 @@ impl<K: Kernel> Shard<K> {
         offenders.map(|offenders| offenders.list(self.moment())).unwrap_or_default()
     }
 
-    /// Forgets the points of an address, or of all, and refuses it no longer. Returns how many addresses of this core
-    /// had points.
-    pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) -> usize {
+    /// Forgets the points of an address, or of all, and refuses it no longer.
+    pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) {
         let address = address.map(|address| penalized(address.to_canonical()));
-        let Some(limits) = &mut self.limits else { return 0 };
+        let Some(limits) = &mut self.limits else { return };
         limits.refused.clear(address);
         let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
         if cleared > 0 {
             // Behind whatever this core has told them of it before.
             self.peers.post_all(self.index, || Message::Limits(Notice::Clear { address }));
         }
-        cleared
     }
 }

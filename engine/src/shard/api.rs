@@ -31,8 +31,8 @@ pub(crate) enum ApiCall {
     Channels(oneshot::Sender<Vec<(Arc<str>, usize)>>),
     /// The addresses with points whose home this core is.
     Penalties(oneshot::Sender<Vec<Penalty>>),
-    /// Points are to be forgotten: of one address, or of all. Answers how many had some.
-    ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<usize> },
+    /// Points are to be forgotten: of one address, or of all.
+    ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<()> },
     /// What this core has.
     Info(oneshot::Sender<NodePart>),
 }
@@ -106,7 +106,10 @@ impl<K: Kernel> Shard<K> {
                 drop(answer.send(channels.map(|(name, count)| (Arc::clone(name), count)).collect()));
             }
             ApiCall::Penalties(answer) => drop(answer.send(self.penalties())),
-            ApiCall::ClearPenalties { address, done } => drop(done.send(self.clear_penalties(address))),
+            ApiCall::ClearPenalties { address, done } => {
+                self.clear_penalties(address);
+                let _ = done.send(());
+            }
             ApiCall::Info(answer) => drop(answer.send(NodePart {
                 clients: self.clients.len(),
                 subscriptions: self.locals.subscribers(),

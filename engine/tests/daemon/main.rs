@@ -12,10 +12,12 @@ mod client;
 mod http;
 mod peer;
 
+mod addresses;
 mod api;
 mod broadcast;
 mod control;
 mod echo;
+mod floods;
 mod frames;
 mod handshake;
 mod heartbeat;

@@ -4,13 +4,14 @@
 //! Out: `{"result":…}` or `{"error":{code, message}}`; work for the shards in between.
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
-//! `channel`, `clients` and `node` (the methods), `reach` (the way to the shards and back), `answer` (what is said).
+//! `channel`, `clients`, `node` and `penalties` (the methods), `reach` (the way to the shards and back), `answer` (what is said).
 
 mod answer;
 mod channel;
 mod clients;
 mod key;
 mod node;
+mod penalties;
 mod reach;
 mod request;
 #[cfg(test)]
@@ -106,6 +107,8 @@ methods! {
     "channels" => Channels node::channels,
     "info" => Info node::info,
     "rpc" => Rpc node::rpc,
+    "penalties" => Penalties penalties::list,
+    "penalties_clear" => PenaltiesClear penalties::clear,
 }
 
 impl Method {
