@@ -51,10 +51,10 @@ section! {
         /// Networks for which no limit by address or network holds, nor a penalty: monitoring, load tests.
         "exempt" => pub exempt: Vec<Network> = list_of(network());
         /// Addresses, networks and users that each core keeps numbers of. When there are more, those that were there
-        /// first and have no connection are forgotten, and numbers of the rest may be missing from other cores' sums.
-        /// Two for each open connection are never forgotten.
-        /// Worst case: this × 100 bytes for each core: 12.5 MiB; 70 bytes for each address and network beyond that
-        /// with an open connection; and, where limits are on, 80 bytes a connection.
+        /// first and have no connection are forgotten, and those of connections may be missing from other cores' sums:
+        /// their limit then holds for each core. So let it be at least twice the connections of a core.
+        /// Worst case: this × 150 bytes for each core: 19 MiB; 120 bytes for each address and network beyond that with
+        /// an open connection; and, where anything here is on, 100 bytes for each connection.
         "tracked_max" => pub tracked_max: u32 = integer(131_072, 1024, 16_777_216);
     }
 
@@ -105,7 +105,7 @@ section! {
         /// The longest time for which an address is refused.
         "refuse_for_max" => pub refuse_for_max_ms: u64 = duration("1h", "1s", "168h");
         /// Addresses with points that each core keeps; when there are more, the oldest one goes.
-        /// Worst case: this × 150 bytes for each core: 2.3 MiB.
+        /// Worst case: this × 200 bytes for each core: 3.2 MiB.
         "tracked_max" => pub tracked_max: u32 = integer(16_384, 16, 16_777_216);
     }
 }

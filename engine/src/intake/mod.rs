@@ -20,7 +20,6 @@ use holdfast_ring::{Errno, Kernel, Socket};
 use self::{cors::Cors, request::Target};
 use crate::{
     conn::{Coming, Conn, Phase, Session},
-    limits::Offence,
     metrics::{CloseReason, Metric, RefusalReason},
     session::wire::Wire,
     shard::Shard,
@@ -150,10 +149,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
-        // Who is late is one when its connection ends.
-        if reason == RefusalReason::Request && refusal != Refusal::HeadTimeout {
-            self.offended(socket, Offence::Request);
-        }
+        self.refused_for(socket, refusal, reason);
         self.counters.add(Metric::Refused(reason), 1);
         let mut out = BytesMut::new();
         refusal.write_with(&cors.fields(), &mut out);

@@ -37,7 +37,8 @@ use crate::{
 /// What we ask of clients whose address has as much as it may.
 const RETRY_AFTER_S: u32 = 5;
 
-/// Refused connections that may stay for a moment to read why, on each core. In a flood the others are closed at once.
+/// Refused connections that may stay for a moment to read why, on each core, and at most an eighth of its table. In a
+/// flood the others are closed at once.
 const LINGERING_MAX: usize = 1_024;
 
 /// A refusal, and what it is counted as.
@@ -226,7 +227,7 @@ impl<K: Kernel> Shard<K> {
     /// Refuses a connection. Who cannot be told in a flood is only closed.
     pub(crate) fn turn_away(&mut self, socket: Socket, TurnedAway { refusal, reason }: TurnedAway) {
         if let Some(limits) = &mut self.limits {
-            if limits.lingering >= LINGERING_MAX {
+            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
                 self.counters.add(Metric::Refused(reason), 1);
                 self.give_up_place(socket);
                 return self.drop_now(socket, CloseReason::Refused);

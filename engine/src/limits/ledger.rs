@@ -258,13 +258,14 @@ impl Ledger {
         }
     }
 
-    /// Of the keys without a connection the oldest go. Of eight keys one at least is kept for a connection: there are
-    /// never more than `tracked_max`, or 8/7 of those with connections.
+    /// Of the keys without a connection the oldest go. A few are looked at for each that comes: there are never more than
+    /// `tracked_max`, or as many as have connections, and an eighth of these.
     fn make_room(&mut self, published: &Published) {
-        if self.own.len() >= self.tracked_max {
-            for _ in 0..LOOKED_AT {
-                self.forget_first(published, |entry| entry.open == 0);
+        for _ in 0..LOOKED_AT {
+            if self.own.len() < self.tracked_max {
+                return;
             }
+            self.forget_first(published, |entry| entry.open == 0);
         }
     }
 
@@ -334,9 +335,9 @@ mod tests {
         kept.iter().for_each(|&key| open(&mut ledger, &tables, key));
         for flood in 0..10_000 {
             ledger.change(&tables, tables.key(Kind::User, flood), |entry| {
-                entry.second.add(9.0, Moment(0), 1.0)
+                entry.second.add(9.0, Moment(0), 1.0);
             });
-            assert!(ledger.len() <= 64 && ledger.order.len() == ledger.len());
+            assert!(ledger.len() <= 64 + 32 / LOOKED_AT && ledger.order.len() == ledger.len());
         }
         assert!(kept.iter().all(|&key| ledger.sum(&tables, key, Moment(0)).open == 1));
         // A full bucket hides a key from other cores, and from nobody else.

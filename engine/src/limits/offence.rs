@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use holdfast_protocol::http::Refusal;
 use holdfast_ring::{Kernel, Socket};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     rules::penalized,
 };
 use crate::{
-    metrics::{CloseReason, Metric},
+    metrics::{CloseReason, Metric, RefusalReason},
     peers::Message,
     session::named::SessionPlace,
     shard::Shard,
@@ -45,6 +46,17 @@ pub(super) fn offence_of(reason: CloseReason) -> Option<Offence> {
 }
 
 impl<K: Kernel> Shard<K> {
+    /// A request was refused.
+    #[inline]
+    pub(crate) fn refused_for(&mut self, socket: Socket, refusal: Refusal, reason: RefusalReason) {
+        // After a restart every client of a stream or a poll asks for a session that is gone; who is late is an offender
+        // when its connection ends.
+        let is_offence = !matches!(refusal, Refusal::SessionUnknown | Refusal::HeadTimeout);
+        if self.limits.is_some() && reason == RefusalReason::Request && is_offence {
+            self.offended(socket, Offence::Request);
+        }
+    }
+
     /// A client did what it should not.
     pub(crate) fn offended(&mut self, socket: Socket, offence: Offence) {
         let Some(limits) = &mut self.limits else { return };

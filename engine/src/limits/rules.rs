@@ -97,6 +97,11 @@ impl Rules {
         is_on.then_some(Self { needs_addresses, ..rules })
     }
 
+    /// True exactly when each connection's address is asked for.
+    pub(crate) fn needs_addresses(&self) -> bool {
+        self.needs_addresses
+    }
+
     /// How many keys each core is to publish; none where no limit is for all cores.
     pub(crate) fn published_max(&self) -> usize {
         let is_shared = self.address.is_limited()
