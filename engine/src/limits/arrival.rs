@@ -297,6 +297,8 @@ impl Limits {
         }
         if self.rules.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
+                // As if it had a connection: a flood from very many addresses must not wash it out.
+                entry.open = 1;
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
         }

@@ -347,4 +347,37 @@ mod tests {
         assert!(ledger.len() >= 532);
         assert_eq!(ledger.sum(&tables, tables.key(Kind::Subnet, 499), Moment(0)).open, 1);
     }
+
+    #[test]
+    fn cores_that_decide_at_once_pass_a_limit_by_less_than_there_are_cores() {
+        const CORES: usize = 4;
+        const MAX: u64 = 50;
+        let tables = Tables::new(CORES, 64);
+        for round in 0..200 {
+            let key = tables.key(Kind::Address, round);
+            let start = std::sync::Barrier::new(CORES);
+            let come = |core| {
+                let mut ledger = Ledger::new(core, 64);
+                start.wait();
+                for _ in 0..MAX {
+                    if ledger.sum(&tables, key, Moment(0)).open < MAX {
+                        open(&mut ledger, &tables, key);
+                    }
+                }
+                ledger
+            };
+            std::thread::scope(|scope| {
+                let come = &come;
+                let cores: Vec<_> = (0..CORES).map(|core| scope.spawn(move || come(core))).collect();
+                let mut ledgers: Vec<_> = cores.into_iter().map(|core| core.join().unwrap()).collect();
+                let sum = ledgers[0].sum(&tables, key, Moment(0)).open;
+                assert!((MAX..MAX + CORES as u64).contains(&sum), "{sum}");
+                for ledger in &mut ledgers {
+                    ledger.change(&tables, key, |entry| *entry = Entry::default());
+                    ledger.tend(&tables, Moment(0));
+                }
+            });
+            assert!(tables.cores.iter().all(|core| core.read(key).is_none()));
+        }
+    }
 }

@@ -171,3 +171,36 @@ pub(super) fn penalized(address: IpAddr) -> IpAddr {
         IpAddr::V6(address) => IpAddr::V6(ipv6_network(address, 64)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_limited_there_are_no_rules() {
+        let mut config = Config::default();
+        assert!(Rules::new(&config).is_none());
+        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(Rules::new(&config).is_none(), "nobody asks whose a request is");
+        config.limits.user.commands_per_s = 1;
+        assert!(!Rules::new(&config).unwrap().needs_addresses());
+        config.limits.penalty.threshold = 1;
+        assert!(Rules::new(&config).unwrap().needs_addresses());
+    }
+
+    #[test]
+    fn an_address_counts_with_its_network_and_is_punished_with_its_64() {
+        let mut config = Config::default();
+        config.limits.subnet.connections_max = 1;
+        let subnet = |config: &Config, address: &str| {
+            let network = Rules::new(config).unwrap().subnet_of(address.parse().unwrap());
+            network.map(|network| network.to_string())
+        };
+        assert_eq!(subnet(&config, "2001:db8:1:2:3::4").unwrap(), "2001:db8:1:2::");
+        assert_eq!(subnet(&config, "192.0.2.77"), None);
+        config.limits.subnet.ipv4_bits = 24;
+        assert_eq!(subnet(&config, "192.0.2.77").unwrap(), "192.0.2.0");
+        assert_eq!(penalized("192.0.2.77".parse().unwrap()).to_string(), "192.0.2.77");
+        assert_eq!(penalized("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+    }
+}
