@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     control,
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned},
+    shard::{self, Plan, Seed, Settings, Spawned, StopOrder},
     token::Verifier,
 };
 
@@ -46,7 +46,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let control = match control::start(config, Arc::clone(&shared), node, listen) {
         Ok(control) => control,
         Err(error) => {
-            shared.stop(Duration::ZERO);
+            shared.stop(StopOrder::at_once(Duration::ZERO));
             threads.into_iter().for_each(|thread| drop(thread.join()));
             return Err(error);
         }
@@ -62,7 +62,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         };
         if let Err(error) = ended {
             tracing::error!(%error, "a shard has failed; the daemon stops");
-            shared.stop(stop_within);
+            shared.stop(StopOrder::at_once(stop_within));
             outcome = Err(error);
         }
     }

@@ -164,11 +164,18 @@ section! {
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
     }
 
-    /// The graceful stop, at SIGTERM or SIGINT.
+    /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.
     pub struct ShutdownConfig {
-        /// How long closing all connections (code 1001) may take; what is left then is cut.
+        /// How long the whole stop may take, from the first client that is sent away (codes 3001 and 1001) to the last
+        /// one that has gone; what is left then is cut.
         /// The service manager must wait longer than this before it kills (TimeoutStopSec).
-        "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "10m");
+        "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "24h");
+        /// How many clients a second are sent away, over all cores, so that those who take them are not overrun.
+        /// 0 sets no pace. Clients leave faster where they could not all be told in time otherwise: before `timeout`
+        /// less `client.close_timeout`, or less a quarter of itself where that is shorter.
+        "clients_per_second" => pub clients_per_second: u32 = integer(10_000, 0, 10_000_000);
+        /// The least time over which clients are spread, however few there are. Must not be longer than `timeout`.
+        "drain_time" => pub drain_ms: u64 = duration("0s", "0s", "24h");
     }
 
     /// What the daemon says about itself, on standard error.

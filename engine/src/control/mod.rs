@@ -1,17 +1,20 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
 //! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short.
+//! Out: `/health`, `/metrics`, the server API; an order to stop for the shards; the word that memory is short.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
 mod api;
+mod drain;
 mod health;
 mod memory;
 mod metrics;
+mod successors;
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -23,15 +26,23 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
+    time::timeout,
 };
 
-use self::api::{Api, Node};
+use self::{
+    api::{Api, Node},
+    drain::Drain,
+};
 use crate::{config::Config, peers::Shared};
+
+/// How long answers that are under way may take when the daemon ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
 struct State {
     shared: Arc<Shared>,
+    drain: Arc<Drain>,
 }
 
 /// The running control plane.
@@ -61,10 +72,10 @@ pub(crate) fn start(
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
     let memory_limit_bytes = config.engine.memory_limit_bytes;
-    let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
+    let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
         let node = Node::new(node, &config.node.name, clients);
-        Arc::new(Api::new(config, Arc::clone(&shared), node))
+        Arc::new(Api::new(config, Arc::clone(&shared), Arc::clone(&drain), node))
     });
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
@@ -74,17 +85,24 @@ pub(crate) fn start(
             };
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
-            tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
+            tokio::spawn(drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt));
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
+            let (leave, leaves) = oneshot::channel::<()>();
+            let serving = axum::serve(listener, router(State { shared, drain }, api));
+            let serving = serving.with_graceful_shutdown(async { drop(leaves.await) });
+            let mut serving = pin!(serving.into_future());
             tokio::select! {
-                served = axum::serve(listener, router(State { shared }, api)) => {
+                served = &mut serving => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
                 }
-                _ = ends => {}
+                _ = ends => {
+                    drop(leave);
+                    let _ = timeout(LAST_ANSWERS, serving).await;
+                }
             }
         });
     })?;
@@ -109,7 +127,9 @@ impl Control {
 
 fn router(state: State, api: Option<Arc<Api>>) -> Router {
     let router = Router::new()
-        .route("/health", get(health::health))
+        .route("/health", get(health::live))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     match api {
@@ -133,13 +153,4 @@ async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
         .await
         .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;
     Ok((listener, signals))
-}
-
-async fn stop_on_signal(mut signals: Signals, shared: Arc<Shared>, within: Duration) {
-    let name = tokio::select! {
-        _ = signals.terminate.recv() => "SIGTERM",
-        _ = signals.interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, within_ms = within.as_millis(), "stopping: clients are sent away");
-    shared.stop(within);
 }

@@ -138,6 +138,10 @@ pub(crate) enum Metric {
     Channels,
     /// Memory of kept publications.
     HistoryBytes,
+    /// 1 while clients are sent away.
+    Draining,
+    /// Clients that are still to be sent away.
+    ClientsLeft,
 }
 
 /// How a number behaves.
@@ -275,6 +279,12 @@ pub(crate) const CATALOG: &[Family] = &[
     gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
     gauge("channels", &[(Metric::Channels, "")], "Channels whose home is this core."),
     gauge("history_bytes", &[(Metric::HistoryBytes, "")], "Memory of kept publications."),
+    gauge("draining", &[(Metric::Draining, "")], "1 while clients are sent away, because the daemon stops."),
+    gauge(
+        "clients_left",
+        &[(Metric::ClientsLeft, "")],
+        "Clients that are still to be sent away; 0 while none is.",
+    ),
     counter(
         "executor_tasks_microseconds",
         &[(Metric::ExecutorTasksUs, "")],
@@ -291,7 +301,7 @@ const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
 const BUCKET: usize = PLAIN + 17;
-const LAST: usize = BUCKET + TURN_BUCKETS + 10;
+const LAST: usize = BUCKET + TURN_BUCKETS + 12;
 
 impl Metric {
     /// How many there are.
@@ -343,7 +353,9 @@ impl Metric {
             Self::Channels => BUCKET + TURN_BUCKETS + 7,
             Self::Requests => BUCKET + TURN_BUCKETS + 8,
             Self::PollSessions => BUCKET + TURN_BUCKETS + 9,
-            Self::HistoryBytes => LAST,
+            Self::HistoryBytes => BUCKET + TURN_BUCKETS + 10,
+            Self::Draining => BUCKET + TURN_BUCKETS + 11,
+            Self::ClientsLeft => LAST,
         }
     }
 }

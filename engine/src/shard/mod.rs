@@ -9,6 +9,7 @@
 
 mod api;
 mod executor;
+mod handover;
 mod homes;
 pub(crate) mod plan;
 mod stop;
@@ -24,7 +25,7 @@ pub(crate) use self::plan::Plan;
 pub(crate) use self::{
     api::{ApiCall, SubscribeWish, Whom, Wish},
     executor::{Seed, Spawned, spawn},
-    stop::Stopping,
+    stop::{StopOrder, Stopping},
 };
 use crate::{
     clock::{Tick, tick_at, until},
@@ -226,9 +227,10 @@ impl<K: Kernel> Shard<K> {
         {
             return Duration::ZERO;
         }
-        let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
-        let sockets = self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
-        let polls = self.poll_wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        let ticks_max = if self.stopping.is_some() { 1 } else { SLEEP_TICKS_MAX };
+        let latest = Tick(self.now.0 + ticks_max);
+        let sockets = self.wheel.next_due(ticks_max).unwrap_or(latest);
+        let polls = self.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         until(sockets.min(polls), elapsed)
     }
 
@@ -280,7 +282,7 @@ impl<K: Kernel> Shard<K> {
                 Message::ToSession(asked) => self.at_session(*asked),
                 Message::Answer { socket, answer } => self.answer_request(socket, answer),
                 Message::Api(call) => self.api_call(call),
-                Message::Stop { within } => self.begin_stop(within),
+                Message::Stop(order) => self.begin_stop(order),
             }
         }
     }
@@ -307,6 +309,8 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
+            (Metric::Draining, u64::from(self.stopping.is_some())),
+            (Metric::ClientsLeft, self.clients_left()),
             (Metric::BroadcastMembers, self.hub.members() as u64),
             (Metric::Clients, self.clients.len() as u64),
             (Metric::PollSessions, self.named.polls() as u64),

@@ -15,6 +15,7 @@ mod peer;
 mod api;
 mod broadcast;
 mod control;
+mod drain;
 mod echo;
 mod frames;
 mod handshake;

@@ -19,6 +19,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
@@ -164,6 +165,14 @@ impl<K: Kernel> Sockets<K> {
     /// Accepts no more and closes the listening socket, within this turn or the next.
     pub fn stop_listening(&mut self) {
         self.acceptor.stop();
+    }
+
+    /// As [`Kernel::steer_new_connections`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()> {
+        self.kernel.steer_new_connections(places)
     }
 
     /// True exactly when the listening socket is open.

@@ -37,6 +37,7 @@ use self::{
     key::Keys,
     reach::Reach,
 };
+use super::drain::Drain;
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
@@ -57,16 +58,18 @@ pub(super) struct Api {
     keys: Keys,
     error_mode: ApiErrorMode,
     node: Node,
+    drain: Arc<Drain>,
 }
 
 impl Api {
-    pub(super) fn new(config: &Config, shared: Arc<Shared>, node: Node) -> Self {
+    pub(super) fn new(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Self {
         Self {
             reach: Reach::new(shared),
             channels: Channels::new(&config.channel),
             keys: Keys::new(&config.http_api),
             error_mode: config.http_api.error_mode,
             node,
+            drain,
         }
     }
 }
@@ -106,6 +109,7 @@ methods! {
     "channels" => Channels node::channels,
     "info" => Info node::info,
     "rpc" => Rpc node::rpc,
+    "drain" => Drain node::drain,
 }
 
 impl Method {

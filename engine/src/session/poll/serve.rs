@@ -143,15 +143,6 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Sends all clients that poll away.
-    pub(crate) fn stop_polls(&mut self) {
-        for place in self.named.poll_places() {
-            if let Some(key) = self.named.client(place) {
-                self.disconnect(key, DisconnectCode::SHUTDOWN);
-            }
-        }
-    }
-
     pub(crate) fn look_at_due_polls(&mut self) {
         let mut due = Vec::new();
         self.poll_wheel.advance(self.now, &mut due);
