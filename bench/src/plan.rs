@@ -101,6 +101,8 @@ pub enum Scenario {
         burst: u32,
         /// True exactly when the server does not send a message to its publisher.
         sender_excluded: bool,
+        /// The part of the connections that stop reading once they are open.
+        stalled: f64,
     },
     /// Connect and leave.
     Churn {
@@ -159,7 +161,7 @@ impl Plan {
     }
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, String> {
-        let BroadcastArgs { publishers, burst, sender_excluded, .. } = args;
+        let BroadcastArgs { publishers, burst, sender_excluded, stalled, .. } = args;
         let connections = args.common.connections;
         if publishers == 0 || publishers > connections {
             return Err(format!(
@@ -186,7 +188,8 @@ impl Plan {
                 "--sender-excluded is for --protocol raw: a Centrifuge channel has no such thing".to_owned()
             );
         }
-        let scenario = Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded };
+        let scenario =
+            Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded, stalled };
         Self::common(args.common, scenario, args.duration, args.size)
     }
 

@@ -141,6 +141,8 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         },
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
+        queue_pieces_max: config.client.queue_max_messages as usize,
+        queue_budget_bytes: config.client.queue_budget_bytes,
         history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
             / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,

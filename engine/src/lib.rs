@@ -27,5 +27,6 @@ mod peers;
 mod rules;
 mod session;
 mod shard;
+mod slow;
 mod users;
 mod wheel;

@@ -135,6 +135,12 @@ impl Peers {
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
+    /// Bytes that wait for slow readers on all shards: the others' as they last published them.
+    pub(crate) fn slow_reader_bytes(&self, own: usize, ours: u64) -> u64 {
+        let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
+        others.map(|(_, published)| published.get(Metric::SlowReaderBytes)).sum::<u64>() + ours
+    }
+
     /// How many shards still listen.
     pub(crate) fn listening(&self) -> usize {
         self.shared.listening.load(Ordering::Acquire)

@@ -109,6 +109,15 @@ section! {
         /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
         /// wait for are shared and count once in memory.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
+        /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
+        /// one. A reader for which more wait is closed.
+        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
+        /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
+        /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
+        /// count for each.
+        /// Worst case: this, and what one turn brings for them.
+        "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");

@@ -140,6 +140,18 @@ pub(crate) enum Metric {
     HistoryBytes,
     /// 1 while clients are sent away.
     Draining,
+    /// Sockets that the kernel takes no more for.
+    SlowReaders,
+    /// Bytes that wait for them.
+    SlowReaderBytes,
+    /// Slow readers closed because of a limit of their own.
+    SlowByQueue,
+    /// Slow readers closed because all together were too much.
+    SlowByBudget,
+    /// Publications left out because newer ones wait.
+    OldestLeftOut,
+    /// Publications left out because a newer one took their place.
+    OutdatedLeftOut,
     /// Clients that are still to be sent away.
     ClientsLeft,
 }
@@ -279,6 +291,22 @@ pub(crate) const CATALOG: &[Family] = &[
     gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
     gauge("channels", &[(Metric::Channels, "")], "Channels whose home is this core."),
     gauge("history_bytes", &[(Metric::HistoryBytes, "")], "Memory of kept publications."),
+    gauge("slow_readers", &[(Metric::SlowReaders, "")], "Sockets that the kernel takes no more for."),
+    gauge("slow_reader_bytes", &[(Metric::SlowReaderBytes, "")], "Bytes that wait for them."),
+    Family {
+        name: "slow_reader_disconnects",
+        help: "Slow readers closed, by the limit that they met: their queue's own, or the budget of all.",
+        kind: Kind::Counter,
+        label: "limit",
+        metrics: &[(Metric::SlowByQueue, "queue"), (Metric::SlowByBudget, "budget")],
+    },
+    Family {
+        name: "publications_left_out",
+        help: "Publications that a slow reader did not get, by policy; each reader is told how many.",
+        kind: Kind::Counter,
+        label: "policy",
+        metrics: &[(Metric::OldestLeftOut, "drop_oldest"), (Metric::OutdatedLeftOut, "keep_latest")],
+    },
     gauge("draining", &[(Metric::Draining, "")], "1 while clients are sent away, because the daemon stops."),
     gauge(
         "clients_left",
@@ -301,7 +329,7 @@ const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
 const BUCKET: usize = PLAIN + 17;
-const LAST: usize = BUCKET + TURN_BUCKETS + 12;
+const LAST: usize = BUCKET + TURN_BUCKETS + 18;
 
 impl Metric {
     /// How many there are.
@@ -355,6 +383,12 @@ impl Metric {
             Self::PollSessions => BUCKET + TURN_BUCKETS + 9,
             Self::HistoryBytes => BUCKET + TURN_BUCKETS + 10,
             Self::Draining => BUCKET + TURN_BUCKETS + 11,
+            Self::SlowReaders => BUCKET + TURN_BUCKETS + 12,
+            Self::SlowReaderBytes => BUCKET + TURN_BUCKETS + 13,
+            Self::SlowByQueue => BUCKET + TURN_BUCKETS + 14,
+            Self::SlowByBudget => BUCKET + TURN_BUCKETS + 15,
+            Self::OldestLeftOut => BUCKET + TURN_BUCKETS + 16,
+            Self::OutdatedLeftOut => BUCKET + TURN_BUCKETS + 17,
             Self::ClientsLeft => LAST,
         }
     }

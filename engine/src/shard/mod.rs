@@ -43,6 +43,7 @@ use crate::{
         client::Clients,
         named::{Named, SessionPlace},
     },
+    slow::SlowReaders,
     users::Users,
     wheel::Wheel,
 };
@@ -76,6 +77,10 @@ pub(crate) struct Settings {
     pub(crate) paused_queue_bytes: usize,
     /// Above this a connection that others send to is closed.
     pub(crate) queue_bytes_max: usize,
+    /// The same for the number of pieces.
+    pub(crate) queue_pieces_max: usize,
+    /// Of all slow readers of the whole daemon; 0 for no limit.
+    pub(crate) queue_budget_bytes: u64,
     /// Memory of the histories of this shard.
     pub(crate) history_bytes_max: usize,
     /// How long an idempotency key is remembered.
@@ -123,6 +128,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
     pub(crate) long_queues: Vec<(Socket, usize)>,
+    /// What waits for those who do not keep up, where not all of it has to.
+    pub(crate) slow: SlowReaders,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// Messages of this core to itself.
@@ -186,6 +193,7 @@ impl<K: Kernel> Shard<K> {
             pings: Pings::new(),
             is_fanning_out: false,
             long_queues: Vec::new(),
+            slow: SlowReaders::default(),
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -213,6 +221,7 @@ impl<K: Kernel> Shard<K> {
         self.look_at_due();
         self.advance_stop();
         self.fan_out();
+        self.hold_to_budget();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
@@ -309,6 +318,8 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
+            (Metric::SlowReaders, self.slow_readers().0),
+            (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),
             (Metric::ClientsLeft, self.clients_left()),
             (Metric::BroadcastMembers, self.hub.members() as u64),

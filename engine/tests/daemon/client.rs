@@ -30,7 +30,11 @@ pub(crate) struct Client {
 impl Client {
     /// Connects as a user.
     pub(crate) fn connect(daemon: &Daemon, user: &str) -> Self {
-        let peer = Peer::open(daemon, "/connection/websocket");
+        Self::over(Peer::open(daemon, "/connection/websocket"), user)
+    }
+
+    /// The same, over a connection of one's own.
+    pub(crate) fn over(peer: Peer, user: &str) -> Self {
         let mut client = Self { peer, id: String::new(), commands: 0, unread: VecDeque::new() };
         let connected = client.command("connect", &json!({ "token": token(&json!({ "sub": user })) }));
         client.id = connected["client"].as_str().expect("it has an id").to_owned();
@@ -76,6 +80,18 @@ impl Client {
         }
         let reason = frame.payload.get(2..).unwrap_or_default();
         (frame.close_code(), String::from_utf8(reason.to_vec()).expect("a reason is text"))
+    }
+
+    /// Reads pushes up to the close frame, and answers with its code.
+    pub(crate) fn read_to_close(mut self, mut heard: impl FnMut(&Value)) -> u16 {
+        loop {
+            let Frame { opcode, payload } = self.peer.frame();
+            if opcode == CLOSE {
+                return Frame { opcode, payload }.close_code();
+            }
+            let lines = serde_json::Deserializer::from_slice(&payload).into_iter::<Value>();
+            lines.for_each(|line| heard(&line.expect("a frame holds JSON")["push"]));
+        }
     }
 
     fn answer_ping(&mut self) {

@@ -159,12 +159,23 @@ fn connect_once(address: SocketAddr) -> std::io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
+/// Says so when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn two_daemons_on_one_port_hand_over_without_a_refused_connection() {
     let first = Daemon::start("");
     let listen = Some(first.address());
     let (is_over, tally) = (AtomicBool::new(false), Tally::default());
     let last = thread::scope(|scope| {
+        // Whatever comes of this: who connects on and on ends.
+        let _over = Over(&is_over);
         for _ in 0..4 {
             scope.spawn(|| connect_on(listen.expect("it is there"), &is_over, &tally));
         }
@@ -185,7 +196,6 @@ fn two_daemons_on_one_port_hand_over_without_a_refused_connection() {
             });
             daemon = next;
         }
-        is_over.store(true, Ordering::Relaxed);
         daemon
     });
     let (answered, failed) = (tally.answered.into_inner(), tally.failed.into_inner());

@@ -24,5 +24,6 @@ mod leaks;
 mod limits;
 mod polls;
 mod resets;
+mod slow_readers;
 mod stop;
 mod streams;

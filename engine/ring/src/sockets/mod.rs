@@ -131,6 +131,9 @@ pub struct Sockets<K: Kernel> {
     streaming: Vec<Socket>,
     /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
     ticks: u8,
+    /// Sockets that the kernel takes no more for, and the bytes in their queues.
+    behind_sockets: u64,
+    behind_bytes: u64,
     completions: Vec<Completion<K::Buffer>>,
     statistics: SocketsStatistics,
 }
@@ -151,6 +154,8 @@ impl<K: Kernel> Sockets<K> {
             starved: Vec::new(),
             streaming: Vec::new(),
             ticks: 0,
+            behind_sockets: 0,
+            behind_bytes: 0,
             completions: Vec::new(),
             statistics: SocketsStatistics::default(),
         }

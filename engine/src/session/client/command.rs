@@ -194,7 +194,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Sends a message that others get too.
-    pub(super) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
+    pub(crate) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => self.send(socket, wire.frame(frames)),
             (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format)),

@@ -119,10 +119,11 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: Wanted) {
         let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
         let home_rules = self.rules.home_rules(&resolved);
+        let policy = self.rules.slow_reader_policy(&resolved);
         let Some(client) = self.clients.get(key) else { return };
         let name =
             self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
-        let local = self.locals.wait(&name);
+        let local = self.locals.wait(&name, policy);
         let shows_itself = home_rules.presence || home_rules.join_leave;
         let info = shows_itself.then(|| Arc::new(client.info(wanted.chan_info)));
         let wishes =

@@ -121,6 +121,7 @@ impl<K: Kernel> Shard<K> {
             poll.is_touched = false;
             if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {
                 if let Some(key) = self.named.client(place) {
+                    self.counters.add(Metric::SlowByQueue, 1);
                     self.disconnect(key, DisconnectCode::SLOW);
                 }
                 continue;
