@@ -73,7 +73,7 @@ impl<K: Kernel> Shard<K> {
                     self.send(socket, bytes);
                 }
                 Takes::Special => {
-                    self.deliver_special(subscriber.client, channel, turn.policy, &turn.deliveries)
+                    self.deliver_special(subscriber.client, channel, turn.policy, &turn.deliveries);
                 }
             }
         }

@@ -171,18 +171,21 @@ impl Drop for Over<'_> {
 #[test]
 fn two_daemons_on_one_port_hand_over_without_a_refused_connection() {
     let first = Daemon::start("");
-    let listen = Some(first.address());
+    let address = first.address();
     let (is_over, tally) = (AtomicBool::new(false), Tally::default());
     let last = thread::scope(|scope| {
         // Whatever comes of this: who connects on and on ends.
         let _over = Over(&is_over);
         for _ in 0..4 {
-            scope.spawn(|| connect_on(listen.expect("it is there"), &is_over, &tally));
+            scope.spawn(|| connect_on(address, &is_over, &tally));
         }
         // Again and again: the kernel's list of sockets is another one each time.
         let mut daemon = first;
         for round in 0..3 {
-            let next = Daemon::launch("[shutdown]\ntimeout = '1m'", Launch { listen, ..Launch::default() });
+            let next = Daemon::launch(
+                "[shutdown]\ntimeout = '1m'",
+                Launch { listen: Some(address), ..Launch::default() },
+            );
             let before = tally.answered.load(Ordering::Relaxed);
             daemon.signal(Signal::TERM);
             assert_eq!(daemon.wait().code(), Some(0), "round {round}");
