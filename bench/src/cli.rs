@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::source::SourceBlock;
-use crate::units::{parse_count, parse_duration, parse_rate_per_s, parse_size_bytes};
+use crate::units::{parse_count, parse_duration, parse_rate_per_s, parse_share, parse_size_bytes};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 = every check passed; 1 = the server failed a check (a message lost, repeated, reordered or corrupt, \
@@ -112,6 +112,10 @@ pub struct BroadcastArgs {
     /// The server does not send a message back to its publisher.
     #[arg(long)]
     pub sender_excluded: bool,
+    /// How many of the connections stop reading once they are open, beside the publishers. What they miss is no loss,
+    /// and that the server ends them is none of the scenario's.
+    #[arg(long, value_name = "N%", value_parser = parse_share, default_value = "0%")]
+    pub stalled: f64,
 }
 
 /// Flags of `churn`.

@@ -139,6 +139,8 @@ pub enum Scenario {
         burst: u32,
         /// True exactly when the server does not send a message to its publisher.
         sender_excluded: bool,
+        /// The part of the connections that stop reading once they are open.
+        stalled: f64,
     },
     /// Connect and leave.
     Churn {
@@ -197,7 +199,7 @@ impl Plan {
     }
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, String> {
-        let BroadcastArgs { publishers, burst, sender_excluded, .. } = args;
+        let BroadcastArgs { publishers, burst, sender_excluded, stalled, .. } = args;
         let connections = args.common.connections;
         if publishers == 0 || publishers > connections {
             return Err(format!(
@@ -229,7 +231,8 @@ impl Plan {
         }
         let api = args.publish_api.map(|url| PublishApi::new(&url, args.api_key, args.every_channel));
         let publish_api = api.transpose()?;
-        let scenario = Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded };
+        let scenario =
+            Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded, stalled };
         let plan = Self::common(args.common, scenario, args.duration, args.size)?;
         Ok(Self { publish_api, ..plan })
     }

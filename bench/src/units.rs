@@ -70,6 +70,17 @@ pub fn parse_rate_per_s(text: &str) -> Result<f64, String> {
     if count > 0.0 { Ok(count / per_s) } else { Err(wrong()) }
 }
 
+/// Reads a share such as `"1%"` or `"0.5%"`; returns it as a part of 1.
+///
+/// # Errors
+/// A sentence that says what a share looks like.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|number| scaled(number.trim(), &[("", 0.01)]));
+    number
+        .filter(|&share| share < 1.0)
+        .ok_or_else(|| "a share is written like \"1%\", and is below 100%".to_owned())
+}
+
 /// A number with its unit, scaled to the base unit. Never negative.
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(text.len());
@@ -175,6 +186,15 @@ mod tests {
         assert_eq!(parse_rate_per_s("500"), Ok(500.0));
         for wrong in ["0/s", "", "/s", "10/fortnight"] {
             assert!(parse_rate_per_s(wrong).is_err(), "{wrong:?} is no rate");
+        }
+    }
+
+    #[test]
+    fn shares_are_read_in_percent() {
+        assert_eq!(parse_share("1%"), Ok(0.01));
+        assert_eq!(parse_share(" 0.5 %"), Ok(0.005));
+        for text in ["1", "100%", "-1%", "%"] {
+            assert!(parse_share(text).is_err(), "{text}");
         }
     }
 

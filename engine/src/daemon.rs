@@ -25,7 +25,7 @@ use crate::{
     conn::deflate::DeflateRules,
     control, limits,
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned, pulse::Heart},
+    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, pulse::Heart},
     tls,
 };
 
@@ -57,7 +57,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let control = match control::start(config, Arc::clone(&shared), asks, node, listen, tls) {
         Ok(control) => control,
         Err(error) => {
-            shared.stop(Duration::ZERO);
+            shared.stop(StopOrder::at_once(Duration::ZERO));
             threads.into_iter().for_each(|thread| drop(thread.join()));
             return Err(error);
         }
@@ -73,7 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         };
         if let Err(error) = ended {
             tracing::error!(%error, "a shard has failed; the daemon stops");
-            shared.stop(stop_within);
+            shared.stop(StopOrder::at_once(stop_within));
             outcome = Err(error);
         }
     }
@@ -136,6 +136,8 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         },
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
+        queue_pieces_max: config.client.queue_max_messages as usize,
+        queue_budget_bytes: config.client.queue_budget_bytes,
         history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
             / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,

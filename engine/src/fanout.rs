@@ -82,6 +82,9 @@ impl<K: Kernel> Shard<K> {
         let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
             match subscriber.takes {
+                Takes::Shared(_, socket) if turn.policy.may_leave_out() && self.is_slow(socket) => {
+                    self.hold(subscriber.client, socket, turn.policy, &turn.deliveries);
+                }
                 Takes::Shared(wire, socket) => {
                     let joined: &mut Option<Bytes> = &mut joined[wire.index()];
                     let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
@@ -103,7 +106,9 @@ impl<K: Kernel> Shard<K> {
                         self.send(socket, bytes);
                     }
                 }
-                Takes::Special => self.deliver_special(subscriber.client, channel, &turn.deliveries),
+                Takes::Special => {
+                    self.deliver_special(subscriber.client, channel, turn.policy, &turn.deliveries);
+                }
             }
         }
         self.is_fanning_out = false;

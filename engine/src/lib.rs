@@ -32,6 +32,7 @@ mod session;
 mod shard;
 #[cfg(test)]
 mod simulation;
+mod slow;
 mod tls;
 mod users;
 mod wheel;

@@ -12,9 +12,8 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use holdfast_ring::{Doorbell, Mailbox, Socket};
@@ -30,7 +29,7 @@ use crate::{
     metrics::{Metric, Published},
     seats::{Seated, ToSeats},
     session::ask::{Answer, Asked},
-    shard::ApiCall,
+    shard::{ApiCall, StopOrder},
 };
 
 /// What one thread says to a shard.
@@ -52,11 +51,8 @@ pub(crate) enum Message {
     Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
-    /// Stop accepting, say goodbye to all, and be gone by then.
-    Stop {
-        /// How long that may take.
-        within: Duration,
-    },
+    /// Stop accepting, say goodbye to all, and be gone.
+    Stop(StopOrder),
     /// The control thread has an answer.
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
@@ -79,6 +75,10 @@ pub(crate) struct Shared {
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
     pub(crate) asker: Asker,
+    /// True exactly when the daemon has begun to send its clients away; set by the control plane.
+    pub(crate) draining: AtomicBool,
+    /// Shards that listen; they leave off one by one, the last one first.
+    listening: AtomicUsize,
 }
 
 impl Shared {
@@ -91,6 +91,8 @@ impl Shared {
         limit_tables: Tables,
     ) -> Self {
         Self {
+            listening: AtomicUsize::new(bells.len()),
+            draining: AtomicBool::new(false),
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
             limit_tables,
@@ -109,11 +111,11 @@ impl Shared {
         usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
-    /// Tells all shards to stop. They are gone soon after `within`.
-    pub(crate) fn stop(&self, within: Duration) {
+    /// Tells all shards to stop.
+    pub(crate) fn stop(&self, order: StopOrder) {
         for mailbox in &self.mailboxes {
             // A full mailbox empties: its owner takes messages every turn.
-            let mut message = Message::Stop { within };
+            let mut message = Message::Stop(order);
             while let Err(back) = mailbox.push(message) {
                 message = back;
                 mailbox.bell().ring();
@@ -167,6 +169,24 @@ impl Peers {
     pub(crate) fn places_taken(&self, own: usize, ours: u64) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
+    }
+
+    /// Bytes that wait for slow readers on all shards: the others' as they last published them.
+    pub(crate) fn slow_reader_bytes(&self, own: usize, ours: u64) -> u64 {
+        let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
+        others.map(|(_, published)| published.get(Metric::SlowReaderBytes)).sum::<u64>() + ours
+    }
+
+    /// How many shards still listen.
+    pub(crate) fn listening(&self) -> usize {
+        self.shared.listening.load(Ordering::Acquire)
+    }
+
+    /// A shard listens no more. Answers with the bell of the one that is to leave off next.
+    pub(crate) fn listener_closed(&self, own: usize) -> Option<Arc<Doorbell>> {
+        self.shared.listening.fetch_min(own, Ordering::AcqRel);
+        let next = own.checked_sub(1)?;
+        Some(Arc::clone(self.shared.mailboxes[next].bell()))
     }
 
     pub(crate) fn is_memory_short(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::{
     hub::home,
     limits,
     origin::Origins,
+    slow::Policy,
     token::Verifier,
 };
 
@@ -124,6 +125,11 @@ impl Rules {
             delta: options.allowed_delta_types.contains(&DeltaType::Fossil),
             delta_publish: options.delta_publish,
         }
+    }
+
+    /// What becomes of publications for a subscriber that does not keep up.
+    pub(crate) fn slow_reader_policy(&self, channel: &Resolved<'_>) -> Policy {
+        Policy::new(channel.options.slow_readers, channel.options.slow_reader_queue)
     }
 
     /// True exactly when recovery in this channel means its newest publication.

@@ -10,7 +10,8 @@
 //! where each of them goes to every channel, all channels are as one.
 //!
 //! A connection keeps four bytes for each voice that it hears. A connection that is lost counts as lost, and what it would have
-//! received does not: the server told it that it is over. What it had skipped before counts.
+//! received does not: the server told it that it is over. What it had skipped before counts. Nothing is expected of those
+//! that stop reading.
 
 use std::sync::atomic::Ordering;
 
@@ -39,6 +40,8 @@ pub(super) struct Broadcast<'r> {
     burst: u32,
     rate_per_s: f64,
     sender_excluded: bool,
+    publishers: u32,
+    stalled: f64,
     schedule: Option<Schedule>,
     /// This worker's publishers.
     mouths: Vec<Option<Socket>>,
@@ -61,7 +64,8 @@ enum Stage {
 
 impl<'r> Broadcast<'r> {
     pub(super) fn new(plan: &Plan, shared: &'r Shared, thread: u32) -> Self {
-        let Scenario::Broadcast { publishers, rate_per_s, burst, sender_excluded } = plan.scenario else {
+        let Scenario::Broadcast { publishers, rate_per_s, burst, sender_excluded, stalled } = plan.scenario
+        else {
             unreachable!("the worker chooses by the scenario")
         };
         let members = plan.share(plan.connections, thread) as usize;
@@ -79,6 +83,8 @@ impl<'r> Broadcast<'r> {
             burst,
             rate_per_s,
             sender_excluded,
+            publishers,
+            stalled,
             schedule: None,
             mouths: vec![None; plan.share(publishers, thread) as usize],
             sent: vec![0; mine as usize],
@@ -149,6 +155,12 @@ impl<'r> Broadcast<'r> {
         link.plan.channel(link.id(member)) % self.channels
     }
 
+    /// True exactly when this connection stops reading. They are spread evenly, and none of them publishes.
+    fn stalls(&self, id: u32) -> bool {
+        let up_to = |id: u32| (f64::from(id) * self.stalled).floor();
+        id >= self.publishers && up_to(id + 1) > up_to(id)
+    }
+
     /// Of the voices in a member's channel, one.
     fn stream(&self, member: usize, voice: u32) -> usize {
         member * self.voices.div_ceil(self.channels) as usize + (voice / self.channels) as usize
@@ -203,7 +215,11 @@ impl Play for Broadcast<'_> {
         self.stage == Stage::Drained
     }
 
-    fn opened(&mut self, _: &mut Link<'_>, socket: Socket, member: u32) {
+    fn opened(&mut self, link: &mut Link<'_>, socket: Socket, member: u32) {
+        if self.stalls(link.id(member)) {
+            // From here on nothing is expected of it.
+            return link.sockets.pause_receive(socket);
+        }
         self.is_open[member as usize] = true;
         if let Some(mouth) = self.mouths.get_mut(member as usize) {
             *mouth = Some(socket);
@@ -211,6 +227,9 @@ impl Play for Broadcast<'_> {
     }
 
     fn message(&mut self, link: &mut Link<'_>, _: Socket, member: u32, payload: &[u8]) {
+        if self.stalls(link.id(member)) {
+            return;
+        }
         let Some(stamp) = link.read(payload) else { return };
         let voice = stamp.publisher;
         if voice >= self.voices || voice % self.channels != self.channel(link, member) {
@@ -234,6 +253,9 @@ impl Play for Broadcast<'_> {
     }
 
     fn lost(&mut self, link: &mut Link<'_>, member: u32) {
+        if self.stalls(link.id(member)) {
+            return;
+        }
         self.is_open[member as usize] = false;
         if let Some(mouth) = self.mouths.get_mut(member as usize) {
             *mouth = None;

@@ -6,7 +6,14 @@
 //! [`crate::Uring`] is the real one. Anything that keeps this page's promises can stand in for it, a seeded
 //! simulation above all. No policy lives here: when to arm, retry or close is decided in [`crate::Sockets`].
 
-use std::{fmt, io, net::SocketAddr, ops::DerefMut, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    ops::{DerefMut, Range},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -244,6 +251,16 @@ pub trait Kernel {
 
     /// Closes the listening socket. Accepts must have ended.
     fn stop_listening(&mut self);
+
+    /// Has new connections to the listening socket's address go to some of the sockets that listen there, by their
+    /// places in the order in which they began to. Does nothing where there is nothing to choose.
+    ///
+    /// # Errors
+    /// Where the kernel refuses: all that listen there go on getting connections.
+    fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()> {
+        let _ = places;
+        Ok(())
+    }
 
     /// Queues an operation for the next turn.
     fn push(&mut self, op: Op);

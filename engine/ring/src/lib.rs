@@ -4,7 +4,7 @@
 //! came, one turn of the loop at a time. It asks a [`Kernel`] for single operations; [`Uring`] is the real one. Other
 //! threads leave work in a [`Mailbox`] and ring its [`Doorbell`].
 //!
-//! All of Holdfast's unsafe code is in this crate, in `uring` and `doorbell`.
+//! All of Holdfast's unsafe code is in this crate, in `uring`, `doorbell`, `open` and `steer`.
 
 mod doorbell;
 mod kernel;
@@ -13,6 +13,7 @@ mod open;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod sockets;
+mod steer;
 mod uring;
 
 pub use crate::{

@@ -302,6 +302,47 @@ fn a_paused_socket_gives_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
+    for reads_on in [true, false] {
+        let mut pair = Pair::new(&small(), &small());
+        let reader = pair.connect();
+        let mut sent_to = None;
+        let (mut was_behind, mut drained, mut closed) = (false, false, false);
+        pair.run(|server, client, event| {
+            match event {
+                Some((At::Client, Event::Connected(socket))) => client.pause_receive(socket),
+                Some((At::Server, Event::Accepted(socket))) => {
+                    server.send(socket, Bytes::from(vec![1; 16 << 20]));
+                    sent_to = Some(socket);
+                }
+                Some((At::Server, Event::Drained(_))) => drained = true,
+                Some((At::Server, Event::Closed(_))) => closed = true,
+                _ => {}
+            }
+            if let Some(socket) = sent_to.filter(|&socket| !was_behind && server.is_behind(socket)) {
+                was_behind = true;
+                let before = server.queued_bytes(socket);
+                assert_eq!(server.behind(), (1, before as u64));
+                server.send(socket, Bytes::from_static(b"one more"));
+                assert_eq!(server.behind(), (1, before as u64 + 8));
+                assert_eq!(server.furthest_behind(), [(socket, before + 8)]);
+                assert_eq!(server.queued_pieces(socket), 2);
+                if reads_on {
+                    client.resume_receive(reader);
+                } else {
+                    server.close(socket, CloseWhen::Now);
+                    assert_eq!(server.behind().1, 0);
+                }
+            }
+            drained || closed
+        });
+        assert_eq!((drained, closed), (reads_on, !reads_on));
+        assert_eq!(pair.server.sockets.behind(), (0, 0));
+        assert!(pair.server.sockets.furthest_behind().is_empty());
+    }
+}
+
+#[test]
 fn a_quiet_socket_is_demoted_and_still_gives_what_comes() {
     let mut pair = Pair::new(&small(), &small());
     let ours = pair.connect();

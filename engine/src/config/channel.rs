@@ -68,6 +68,16 @@ section! {
         "allow_recovery" => pub allow_recovery: bool = boolean(false);
         /// What recovery gives: with `stream` all that was missed, with `cache` the newest publication alone.
         "force_recovery_mode" => pub recovery_mode: RecoveryMode = choice("stream", RecoveryMode::NAMES);
+        /// What becomes of publications for a subscriber that does not keep up. With `disconnect` they wait for it, up to
+        /// `client.queue_max_size` and `client.queue_max_messages`; then it is closed with 3008. With `drop_oldest` the
+        /// newest `slow_reader_queue` of a channel wait, with `keep_latest` the newest one; the first that comes through
+        /// says in its tag `holdfast-left-out` how many are missing before it. Those two exclude history, positions,
+        /// recovery, deltas and `join_leave`, where nothing may be missing. Clients that poll are always closed.
+        /// Holdfast's own.
+        "slow_readers" => pub slow_readers: SlowReaderPolicy = choice("disconnect", SlowReaderPolicy::NAMES);
+        /// How many publications of a channel wait for a subscriber under `drop_oldest`. Holdfast's own.
+        /// Worst case: `client.queue_max_size` for each subscriber that does not keep up.
+        "slow_reader_queue" => pub slow_reader_queue: u32 = integer(64, 1, 65_536);
         /// True exactly when every publication may go out as a difference to the one before, to the clients that have
         /// agreed; otherwise only those that are published with `delta`.
         "delta_publish" => pub delta_publish: bool = boolean(false);
@@ -175,6 +185,25 @@ impl RecoveryMode {
     const NAMES: &[(&str, Self)] = &[("stream", Self::Stream), ("cache", Self::Cache)];
 }
 
+/// What becomes of publications for a subscriber that does not keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowReaderPolicy {
+    /// They wait, up to the limits of the connection; then it is closed.
+    Disconnect,
+    /// The newest few of each channel wait.
+    DropOldest,
+    /// The newest one of each channel waits.
+    KeepLatest,
+}
+
+impl SlowReaderPolicy {
+    const NAMES: &[(&str, Self)] = &[
+        ("disconnect", Self::Disconnect),
+        ("drop_oldest", Self::DropOldest),
+        ("keep_latest", Self::KeepLatest),
+    ];
+}
+
 /// How one publication is written as a difference to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeltaType {
@@ -215,6 +244,26 @@ fn check_options(options: &NamespaceOptions, channel: &ChannelConfig, path: &str
             "true only with history_size and history_ttl",
         );
     }
+    if options.slow_readers != SlowReaderPolicy::Disconnect {
+        for (is_set, key) in [
+            (has_size, "history_size"),
+            (options.force_positioning, "force_positioning"),
+            (options.allow_positioning, "allow_positioning"),
+            (options.force_recovery, "force_recovery"),
+            (options.allow_recovery, "allow_recovery"),
+            (!options.allowed_delta_types.is_empty(), "allowed_delta_types"),
+            (options.join_leave, "join_leave"),
+        ] {
+            if is_set {
+                let allowed = "disconnect, since nothing may be missing with ".to_owned() + key;
+                problems.refuse(
+                    &join(path, "slow_readers"),
+                    "found one that leaves publications out",
+                    allowed,
+                );
+            }
+        }
+    }
     let (meta_ttl_key, meta_ttl_ms) = match options.history_meta_ttl_ms {
         0 => ("channel.history_meta_ttl".to_owned(), channel.history_meta_ttl_ms),
         own => (join(path, "history_meta_ttl"), own),
@@ -248,6 +297,16 @@ mod tests {
                 "at least channel.namespaces[0].history_ttl, which is 120000 ms",
             ),
             ("history_size = 1\nhistory_ttl = \"721h\"", "channel.history_meta_ttl", "at least"),
+            (
+                "slow_readers = \"keep_latest\"\nallow_recovery = true",
+                "channel.namespaces[0].slow_readers",
+                "disconnect, since nothing may be missing with allow_recovery",
+            ),
+            (
+                "slow_readers = \"drop_oldest\"\nhistory_size = 1\nhistory_ttl = \"1m\"",
+                "channel.namespaces[0].slow_readers",
+                "history_size",
+            ),
             ("channel_regex = \"[\"", "channel.namespaces[0].channel_regex", "a regular expression"),
             ("allowed_delta_types = [\"vcdiff\"]", "channel.namespaces[0].allowed_delta_types[0]", "fossil"),
             ("histroy_size = 1", "channel.namespaces[0].histroy_size", "channel.namespaces[0].history_size?"),

@@ -55,6 +55,13 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
             format!("at least {frame_bytes_max}, so that a message of websocket.message_size_limit fits"),
         );
     }
+    if shutdown.drain_ms > shutdown.timeout_ms {
+        problems.refuse(
+            "shutdown.drain_time",
+            format!("found {} ms", shutdown.drain_ms),
+            format!("at most shutdown.timeout, which is {} ms", shutdown.timeout_ms),
+        );
+    }
     let listen = SocketAddr::new(http_server.address, http_server.port);
     let control_listen = SocketAddr::new(http_server.internal_address, http_server.internal_port);
     if overlap(listen, control_listen) {

@@ -28,7 +28,7 @@ mod token;
 mod transports;
 pub mod units;
 
-pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode};
+pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
 pub use cores::{CoreSet, CpuList, usable_cpus};
 pub use limits::{

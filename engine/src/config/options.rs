@@ -129,6 +129,15 @@ section! {
         /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
         /// wait for are shared and count once in memory.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
+        /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
+        /// one. A reader for which more wait is closed.
+        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
+        /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
+        /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
+        /// count for each.
+        /// Worst case: this, and what one turn brings for them.
+        "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
@@ -210,11 +219,18 @@ section! {
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
     }
 
-    /// The graceful stop, at SIGTERM or SIGINT.
+    /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.
     pub struct ShutdownConfig {
-        /// How long closing all connections (code 1001) may take; what is left then is cut.
+        /// How long the whole stop may take, from the first client that is sent away (codes 3001 and 1001) to the last
+        /// one that has gone; what is left then is cut.
         /// The service manager must wait longer than this before it kills (TimeoutStopSec).
-        "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "10m");
+        "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "24h");
+        /// How many clients a second are sent away, over all cores, so that those who take them are not overrun.
+        /// 0 sets no pace. Clients leave faster where they could not all be told in time otherwise: before `timeout`
+        /// less `client.close_timeout`, or less a quarter of itself where that is shorter.
+        "clients_per_second" => pub clients_per_second: u32 = integer(10_000, 0, 10_000_000);
+        /// The least time over which clients are spread, however few there are. Must not be longer than `timeout`.
+        "drain_time" => pub drain_ms: u64 = duration("0s", "0s", "24h");
     }
 
     /// What the daemon says about itself, on standard error.

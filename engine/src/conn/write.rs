@@ -49,8 +49,11 @@ impl<K: Kernel> Shard<K> {
 
     /// Queues bytes for one connection, and holds it to its limits.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
+        let len = bytes.len();
         let queued_bytes = self.transmit(socket, bytes);
-        if queued_bytes > self.settings.paused_queue_bytes {
+        let is_long = queued_bytes > self.settings.paused_queue_bytes
+            || (queued_bytes > len && self.has_too_many_pieces(socket));
+        if is_long {
             // While a channel's subscribers are walked, none of them may go.
             if self.is_fanning_out {
                 self.long_queues.push((socket, queued_bytes));
@@ -60,8 +63,13 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
+        self.sockets.queued_pieces(socket) > self.settings.queue_pieces_max
+    }
+
     #[cold]
     pub(crate) fn long_queue(&mut self, socket: Socket, queued_bytes: usize) {
+        let is_too_long = queued_bytes > self.settings.queue_bytes_max || self.has_too_many_pieces(socket);
         let Some(conn) = self.conns.get(socket) else { return };
         match conn.session {
             // Who is only answered is slowed down to the pace at which it reads.
@@ -72,13 +80,15 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             Session::Broadcast { .. } => {
-                if queued_bytes > self.settings.queue_bytes_max {
+                if is_too_long {
+                    self.counters.add(Metric::SlowByQueue, 1);
                     self.drop_now(socket, CloseReason::Slow);
                 }
             }
             // Who is both answered and sent to, is slowed down, and closed if that does not help.
             Session::Client { key } => {
-                if queued_bytes > self.settings.queue_bytes_max {
+                if is_too_long {
+                    self.counters.add(Metric::SlowByQueue, 1);
                     self.disconnect(key, DisconnectCode::SLOW);
                 } else if !conn.is_paused {
                     conn.is_paused = true;
@@ -90,6 +100,7 @@ impl<K: Kernel> Shard<K> {
 
     /// A long queue has gone out.
     pub(crate) fn drained(&mut self, socket: Socket) {
+        self.feed(socket);
         if let Some(conn) = self.conns.get(socket)
             && conn.is_paused
         {
@@ -177,6 +188,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.sessions -= 1;
+        self.slow.forget(socket);
         match session {
             Session::Broadcast { place } => {
                 if let Some(moved) = self.hub.leave(place)

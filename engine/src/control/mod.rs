@@ -1,21 +1,24 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
 //! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers, and what they ask.
-//! Out: `/health`, `/metrics`, the server API, the chat page; a stop for the shards; the word that memory is short;
-//! answers.
+//! Out: `/health`, `/metrics`, the server API, the chat page; an order to stop for the shards; the word that memory is
+//! short; answers.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
 mod api;
 mod chat;
+mod drain;
 mod health;
 mod memory;
 mod metrics;
 mod post;
+mod successors;
 pub(crate) mod tls;
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -28,10 +31,17 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
+    time::timeout,
 };
 
-use self::api::{Api, ApiCounts, Node};
+use self::{
+    api::{Api, ApiCounts, Node},
+    drain::Drain,
+};
 use crate::{backend, config::Config, peers::Shared, tls::server_config};
+
+/// How long answers that are under way may take when the daemon ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
@@ -39,6 +49,7 @@ struct State {
     shared: Arc<Shared>,
     /// `None` where the server API is off.
     api_counts: Option<Arc<ApiCounts>>,
+    drain: Arc<Drain>,
 }
 
 /// The running control plane.
@@ -70,10 +81,10 @@ pub(crate) fn start(
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
     let memory_limit_bytes = config.engine.memory_limit_bytes;
-    let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
+    let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
         let node = Node::new(node, &config.node.name, clients);
-        Arc::new(Api::new(config, Arc::clone(&shared), node))
+        Arc::new(Api::new(config, Arc::clone(&shared), Arc::clone(&drain), node))
     });
     let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
@@ -87,7 +98,7 @@ pub(crate) fn start(
             };
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
-            tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
+            tokio::spawn(drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt));
             tokio::spawn(backend);
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
@@ -95,15 +106,21 @@ pub(crate) fn start(
             if let Some(first) = client_config {
                 tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }
-            let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()) };
+            let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()), drain };
             let router = router(state, api, page);
+            let (leave, leaves) = oneshot::channel::<()>();
+            let leaves = async { drop(leaves.await) };
+            let mut serving = pin!(tls::serve(listener, router, control_config, control_tls, leaves));
             tokio::select! {
-                served = tls::serve(listener, router, control_config, control_tls) => {
+                served = &mut serving => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
                 }
-                _ = ends => {}
+                _ = ends => {
+                    drop(leave);
+                    let _ = timeout(LAST_ANSWERS, serving).await;
+                }
             }
         });
     })?;
@@ -128,7 +145,9 @@ impl Control {
 
 fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     let router = Router::new()
-        .route("/health", get(health::health))
+        .route("/health", get(health::live))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     let parts = [api.map(api::router), page];
@@ -150,13 +169,4 @@ async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
         .await
         .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;
     Ok((listener, signals))
-}
-
-async fn stop_on_signal(mut signals: Signals, shared: Arc<Shared>, within: Duration) {
-    let name = tokio::select! {
-        _ = signals.terminate.recv() => "SIGTERM",
-        _ = signals.interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, within_ms = within.as_millis(), "stopping: clients are sent away");
-    shared.stop(within);
 }

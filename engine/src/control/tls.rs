@@ -38,18 +38,21 @@ const HANDSHAKES_MAX: usize = 256;
 /// After an accept that failed, for want of descriptors mostly.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Serves the control port, with TLS or without.
+/// Serves the control port, with TLS or without, until it `leaves`.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     secure: Option<Arc<ServerConfig>>,
     options: TlsConfig,
+    leaves: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let Some(secure) = secure else { return axum::serve(listener, router).await };
+    let Some(secure) = secure else {
+        return axum::serve(listener, router).with_graceful_shutdown(leaves).await;
+    };
     let (renewed, config) = watch::channel(secure);
     let listener = SecureListener::new(listener, config)?;
     tokio::spawn(reload(options, CONTROL_TLS, renewed));
-    axum::serve(listener, router).await
+    axum::serve(listener, router).with_graceful_shutdown(leaves).await
 }
 
 /// Hands the shards new certificates when there are some.

@@ -11,7 +11,7 @@ use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
-use crate::session::wire::Wire;
+use crate::{session::wire::Wire, slow::Policy};
 
 /// A channel's place on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,7 @@ pub(crate) struct Subscriber {
 #[derive(Debug)]
 struct LocalChannel {
     name: Arc<str>,
+    policy: Policy,
     subscribers: Vec<Subscriber>,
     /// Clients that have asked their home and wait for its answer.
     waiting: u32,
@@ -59,6 +60,8 @@ pub(crate) struct Locals {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) key: LocalKey,
+    /// For those who do not keep up.
+    pub(crate) policy: Policy,
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
 }
@@ -74,12 +77,13 @@ impl Locals {
     }
 
     /// A client asks a channel's home. From now on the channel is here.
-    pub(crate) fn wait(&mut self, name: &Arc<str>) -> LocalKey {
+    pub(crate) fn wait(&mut self, name: &Arc<str>, policy: Policy) -> LocalKey {
         let key = match self.names.get(name) {
             Some(&key) => key,
             None => {
                 let channel = LocalChannel {
                     name: Arc::clone(name),
+                    policy,
                     subscribers: Vec::new(),
                     waiting: 0,
                     turn: Vec::new(),
@@ -156,7 +160,12 @@ impl Locals {
             return None;
         }
         let deliveries = std::mem::take(&mut channel.turn);
-        Some(Turn { key, subscribers: std::mem::take(&mut channel.subscribers), deliveries })
+        Some(Turn {
+            key,
+            policy: channel.policy,
+            subscribers: std::mem::take(&mut channel.subscribers),
+            deliveries,
+        })
     }
 
     pub(crate) fn put_back(&mut self, turn: Turn) {

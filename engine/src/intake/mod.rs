@@ -54,7 +54,6 @@ impl<K: Kernel> Shard<K> {
         self.places_taken <= (self.sockets.slots() - reserve) as u64
             && self.peers.places_taken(self.index, self.places_taken) <= self.settings.connections_max
             && !self.peers.is_memory_short()
-            && self.stopping.is_none()
     }
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.

@@ -206,6 +206,22 @@ pub(crate) enum Metric {
     PenaltiesTracked,
     /// Addresses that this core refuses.
     PenaltiesRefused,
+    /// 1 while clients are sent away.
+    Draining,
+    /// Sockets that the kernel takes no more for.
+    SlowReaders,
+    /// Bytes that wait for them.
+    SlowReaderBytes,
+    /// Slow readers closed because of a limit of their own.
+    SlowByQueue,
+    /// Slow readers closed because all together were too much.
+    SlowByBudget,
+    /// Publications left out because newer ones wait.
+    OldestLeftOut,
+    /// Publications left out because a newer one took their place.
+    OutdatedLeftOut,
+    /// Clients that are still to be sent away.
+    ClientsLeft,
 }
 
 /// How a number behaves.
@@ -395,6 +411,28 @@ pub(crate) const CATALOG: &[Family] = &[
         &[(Metric::LimitsTracked, "")],
         "Addresses, networks and users whose numbers this core keeps.",
     ),
+    gauge("slow_readers", &[(Metric::SlowReaders, "")], "Sockets that the kernel takes no more for."),
+    gauge("slow_reader_bytes", &[(Metric::SlowReaderBytes, "")], "Bytes that wait for them."),
+    Family {
+        name: "slow_reader_disconnects",
+        help: "Slow readers closed, by the limit that they met: their queue's own, or the budget of all.",
+        kind: Kind::Counter,
+        label: "limit",
+        metrics: &[(Metric::SlowByQueue, "queue"), (Metric::SlowByBudget, "budget")],
+    },
+    Family {
+        name: "publications_left_out",
+        help: "Publications that a slow reader did not get, by policy; each reader is told how many.",
+        kind: Kind::Counter,
+        label: "policy",
+        metrics: &[(Metric::OldestLeftOut, "drop_oldest"), (Metric::OutdatedLeftOut, "keep_latest")],
+    },
+    gauge("draining", &[(Metric::Draining, "")], "1 while clients are sent away, because the daemon stops."),
+    gauge(
+        "clients_left",
+        &[(Metric::ClientsLeft, "")],
+        "Clients that are still to be sent away; 0 while none is.",
+    ),
     counter(
         "executor_tasks_microseconds",
         &[(Metric::ExecutorTasksUs, "")],
@@ -414,7 +452,8 @@ const BUCKET: usize = PLAIN + 19;
 const THROTTLED: usize = BUCKET + TURN_BUCKETS + 12;
 const OFFENDED: usize = THROTTLED + Excess::ALL.len();
 const LIMITS: usize = OFFENDED + Offence::ALL.len();
-const LAST: usize = LIMITS + 4;
+const SLOW: usize = LIMITS + 4;
+const LAST: usize = SLOW + 8;
 
 impl Metric {
     /// How many there are.
@@ -476,6 +515,14 @@ impl Metric {
             Self::LimitsTracked => LIMITS + 1,
             Self::PenaltiesTracked => LIMITS + 2,
             Self::PenaltiesRefused => LIMITS + 3,
+            Self::Draining => SLOW,
+            Self::SlowReaders => SLOW + 1,
+            Self::SlowReaderBytes => SLOW + 2,
+            Self::SlowByQueue => SLOW + 3,
+            Self::SlowByBudget => SLOW + 4,
+            Self::OldestLeftOut => SLOW + 5,
+            Self::OutdatedLeftOut => SLOW + 6,
+            Self::ClientsLeft => SLOW + 7,
             Self::HistoryBytes => LAST,
         }
     }

@@ -11,6 +11,7 @@ mod api;
 #[cfg(test)]
 mod audit;
 mod executor;
+mod handover;
 mod homes;
 pub(crate) mod plan;
 pub(crate) mod pulse;
@@ -30,7 +31,7 @@ pub(crate) use self::plan::Plan;
 pub(crate) use self::{
     api::{ApiCall, SubscribeWish, Whom, Wish},
     executor::{Seed, Spawned, spawn},
-    stop::Stopping,
+    stop::{StopOrder, Stopping},
 };
 use crate::{
     backend::Answer,
@@ -55,6 +56,7 @@ use crate::{
         client::{Clients, KeyWaits},
         named::{Named, SessionPlace},
     },
+    slow::SlowReaders,
     users::Users,
     wheel::Wheel,
 };
@@ -88,6 +90,10 @@ pub(crate) struct Settings {
     pub(crate) paused_queue_bytes: usize,
     /// Above this a connection that others send to is closed.
     pub(crate) queue_bytes_max: usize,
+    /// The same for the number of pieces.
+    pub(crate) queue_pieces_max: usize,
+    /// Of all slow readers of the whole daemon; 0 for no limit.
+    pub(crate) queue_budget_bytes: u64,
     /// Memory of the histories of this shard.
     pub(crate) history_bytes_max: usize,
     /// How long an idempotency key is remembered.
@@ -147,6 +153,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
     pub(crate) long_queues: Vec<(Socket, usize)>,
+    /// What waits for those who do not keep up, where not all of it has to.
+    pub(crate) slow: SlowReaders,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// How many asks were given a number.
@@ -221,6 +229,7 @@ impl<K: Kernel> Shard<K> {
             deflating,
             is_fanning_out: false,
             long_queues: Vec::new(),
+            slow: SlowReaders::default(),
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -248,6 +257,7 @@ impl<K: Kernel> Shard<K> {
         self.look_at_due();
         self.advance_stop();
         self.fan_out();
+        self.hold_to_budget();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
@@ -262,9 +272,10 @@ impl<K: Kernel> Shard<K> {
         {
             return Duration::ZERO;
         }
-        let latest = Tick(self.now.0 + SLEEP_TICKS_MAX);
-        let sockets = self.wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
-        let polls = self.poll_wheel.next_due(SLEEP_TICKS_MAX).unwrap_or(latest);
+        let ticks_max = if self.stopping.is_some() { 1 } else { SLEEP_TICKS_MAX };
+        let latest = Tick(self.now.0 + ticks_max);
+        let sockets = self.wheel.next_due(ticks_max).unwrap_or(latest);
+        let polls = self.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         until(sockets.min(polls), elapsed)
     }
 
@@ -322,7 +333,7 @@ impl<K: Kernel> Shard<K> {
                         secure.renew(config);
                     }
                 }
-                Message::Stop { within } => self.begin_stop(within),
+                Message::Stop(order) => self.begin_stop(order),
                 Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
                 Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
                 Message::ToSeats(message) => self.at_seats(message),
@@ -355,6 +366,10 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
+            (Metric::SlowReaders, self.slow_readers().0),
+            (Metric::SlowReaderBytes, self.slow_readers().1),
+            (Metric::Draining, u64::from(self.stopping.is_some())),
+            (Metric::ClientsLeft, self.clients_left()),
             (Metric::BroadcastMembers, self.hub.members() as u64),
             (Metric::Clients, self.clients.len() as u64),
             (Metric::PollSessions, self.named.polls() as u64),

@@ -1,86 +1,290 @@
 //! Stop: how a shard leaves.
 //!
-//! In:  the wish to stop, and how long that may take.
+//! In:  the order to stop: how long telling the clients and waiting for their last words may take, and whether another
+//! daemon listens on our port.
 //! Out: close frames to all, with code 1001 (RFC 6455 §7.4.1), or 3001 to clients of the Centrifuge protocol; then an
 //! empty shard.
 //!
-//! Some connections a turn, so that those who come last are served meanwhile.
+//! ```text
+//! order ─> listening goes over (`handover`), polls are told, then connections, some in every tick
+//!       ─> all have been told ─> all have gone, or the deadline has come and the rest is cut
+//! ```
+//!
+//! How many leave in a tick is reckoned from who is left and the time that is left, times a random factor: the pace
+//! keeps itself, and what comes back elsewhere does not come back in step.
 
 use std::time::Duration;
 
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
+use rand::Rng;
 
-use super::Shard;
+use super::{Shard, handover::Handover};
 use crate::{
     clock::Tick,
     conn::{Phase, Session},
     metrics::CloseReason,
+    session::named::SessionPlace,
 };
 
-/// Connections that are sent away in one turn.
+/// Connections that are sent away in one turn, so that others are served meanwhile.
 const GOODBYES_A_TURN: usize = 512;
 
-/// A stop under way.
+/// Connections that are looked at in one turn, sent away or not.
+const LOOKS_A_TURN: usize = 8192;
+
+/// How long a connection that came last may take to bring its request.
+const REQUEST_MS: u64 = 1_000;
+
+/// How a shard is to stop. A later order only makes it faster.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct StopOrder {
+    /// In this time all clients are told, evenly.
+    pub(crate) told_within: Duration,
+    /// Who is still there then is cut.
+    pub(crate) gone_within: Duration,
+    /// Sockets of other daemons that listen on our port.
+    pub(crate) successors: u32,
+}
+
+impl StopOrder {
+    /// Tells all clients at once.
+    pub(crate) fn at_once(gone_within: Duration) -> Self {
+        Self { told_within: Duration::ZERO, gone_within, successors: 0 }
+    }
+}
+
+/// A stop under way.
+#[derive(Debug)]
 pub(crate) struct Stopping {
-    /// Who is still there then is dropped.
+    /// When all have been told.
+    told_by: Tick,
+    /// Who is still there then is cut.
     deadline: Tick,
-    /// Where the walk over the connections goes on; `None` when it is over.
-    from: Option<(usize, usize)>,
-    /// True exactly when the deadline has passed.
-    dropping: bool,
+    pub(super) handover: Handover,
+    /// When requests that have not come are given up.
+    requests_until: Tick,
+    /// Up to when it has been reckoned who leaves.
+    reckoned: Tick,
+    /// How many are to be told now.
+    due: usize,
+    /// Polls that have not been told; they come first, since they need connections that are no longer to be had.
+    polls: Vec<SessionPlace>,
+    /// Where the walk over the connections goes on.
+    from: (usize, usize),
+    /// True exactly when the deadline has passed and the walk that cuts the rest is not over.
+    is_cutting: bool,
+    has_cut: bool,
+}
+
+impl Stopping {
+    /// How many of `left` are to be told now.
+    fn reckon(&mut self, now: Tick, left: usize, random: &mut impl Rng) {
+        if now >= self.told_by {
+            self.due = left;
+        } else if now > self.reckoned {
+            let (passed, ahead) = (now.0 - self.reckoned.0, self.told_by.0 - self.reckoned.0);
+            let even = left.saturating_sub(self.due) as f64 * f64::from(passed) / f64::from(ahead);
+            let share = even * random.random_range(0.5..1.5) + random.random_range(0.0..1.0);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most twice `left`"
+            )]
+            let share = share as usize;
+            self.due = (self.due + share).min(left);
+        }
+        self.reckoned = now;
+    }
 }
 
 impl<K: Kernel> Shard<K> {
-    pub(super) fn begin_stop(&mut self, within: Duration) {
-        if self.stopping.is_some() {
+    pub(super) fn begin_stop(&mut self, order: StopOrder) {
+        let after = |time: Duration| self.now.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let (told_by, deadline) = (after(order.told_within), after(order.gone_within));
+        if let Some(stopping) = &mut self.stopping {
+            stopping.told_by = stopping.told_by.min(told_by);
+            stopping.deadline = stopping.deadline.min(deadline);
+            stopping.handover.hurry();
             return;
         }
-        self.sockets.stop_listening();
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let deadline = self.now.after_ms(within_ms);
-        self.stopping = Some(Stopping { deadline, from: Some((0, 0)), dropping: false });
-        self.stop_polls();
+        let handover = self.begin_handover(&order);
+        self.stopping = Some(Stopping {
+            told_by,
+            deadline,
+            handover,
+            requests_until: self.now.after_ms(REQUEST_MS),
+            reckoned: self.now,
+            due: 0,
+            polls: self.named.poll_places(),
+            from: (0, 0),
+            is_cutting: false,
+            has_cut: false,
+        });
     }
 
     /// True exactly when there is more to do for the stop without waiting.
     pub(super) fn is_stop_under_way(&self) -> bool {
-        self.stopping.is_some_and(|stopping| stopping.from.is_some())
+        self.stopping.as_ref().is_some_and(|stopping| stopping.due > 0 || stopping.is_cutting)
     }
 
     pub(super) fn has_stopped(&self) -> bool {
         self.stopping.is_some() && self.sockets.open_sockets() == 0 && !self.sockets.is_listening()
     }
 
+    /// Clients that are still to be sent away; 0 while nobody is.
+    pub(super) fn clients_left(&self) -> u64 {
+        self.stopping.as_ref().map_or(0, |stopping| self.sessions + stopping.polls.len() as u64)
+    }
+
     pub(super) fn advance_stop(&mut self) {
-        let Some(mut stopping) = self.stopping else { return };
-        if self.now >= stopping.deadline && !stopping.dropping {
-            stopping = Stopping { from: Some((0, 0)), dropping: true, ..stopping };
+        let left = usize::try_from(self.clients_left()).unwrap_or(usize::MAX);
+        let Some(mut stopping) = self.stopping.take() else { return };
+        if self.now >= stopping.deadline && !stopping.has_cut {
+            stopping.has_cut = true;
+            stopping.is_cutting = true;
+            stopping.from = (0, 0);
         }
-        for _ in 0..GOODBYES_A_TURN {
-            let Some(from) = stopping.from else { break };
-            let found = self.conns.next_from(from);
-            stopping.from = found.map(|(_, next)| next);
-            if let Some((socket, _)) = found {
-                self.say_goodbye(socket, stopping.dropping);
-            }
+        self.advance_handover(&mut stopping.handover, stopping.has_cut);
+        if stopping.is_cutting {
+            self.cut(&mut stopping);
+        } else {
+            stopping.reckon(self.now, left, &mut self.random);
+            self.tell(&mut stopping);
+            self.give_up_requests(&mut stopping);
         }
         self.stopping = Some(stopping);
     }
 
-    fn say_goodbye(&mut self, socket: Socket, now: bool) {
-        let Some(conn) = self.conns.get(socket) else { return };
-        match conn.phase {
-            _ if now => self.drop_now(socket, CloseReason::Shutdown),
-            Phase::Head | Phase::Body => self.drop_now(socket, CloseReason::Shutdown),
-            // It has its answer soon, and is closed with it.
-            Phase::Answering => {}
-            Phase::Open | Phase::Streaming => match conn.session {
-                Session::Client { key } => self.disconnect(key, DisconnectCode::SHUTDOWN),
-                _ => self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown),
-            },
-            Phase::Closing | Phase::Lingering | Phase::Leaving => {}
+    /// Says goodbye to as many as are due.
+    fn tell(&mut self, stopping: &mut Stopping) {
+        let mut goodbyes = stopping.due.min(GOODBYES_A_TURN);
+        stopping.due -= goodbyes;
+        while goodbyes > 0
+            && let Some(place) = stopping.polls.pop()
+        {
+            goodbyes -= 1;
+            if let Some(key) = self.named.client(place) {
+                self.disconnect(key, DisconnectCode::SHUTDOWN);
+            }
         }
+        for _ in 0..LOOKS_A_TURN {
+            if goodbyes == 0 {
+                return;
+            }
+            let Some((socket, next)) = self.conns.next_from(stopping.from) else {
+                // Some came while the walk was further on.
+                stopping.from = (0, 0);
+                break;
+            };
+            stopping.from = next;
+            goodbyes -= usize::from(self.say_goodbye(socket));
+        }
+        stopping.due += goodbyes;
+    }
+
+    /// True exactly when there was somebody to say it to.
+    fn say_goodbye(&mut self, socket: Socket) -> bool {
+        match self.conns.get(socket).map(|conn| conn.session) {
+            None | Some(Session::None) => return false,
+            Some(Session::Client { key }) => self.disconnect(key, DisconnectCode::SHUTDOWN),
+            Some(Session::Echo | Session::Broadcast { .. }) => {
+                self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown);
+            }
+        }
+        true
+    }
+
+    /// Drops the connections on which no request has come, or no other one: once in a while, since answers go on.
+    fn give_up_requests(&mut self, stopping: &mut Stopping) {
+        if stopping.handover.is_draining() {
+            stopping.requests_until = self.now.after_ms(REQUEST_MS);
+        }
+        if self.now < stopping.requests_until {
+            return;
+        }
+        stopping.requests_until = self.now.after_ms(REQUEST_MS);
+        let mut from = (0, 0);
+        while let Some((socket, next)) = self.conns.next_from(from) {
+            from = next;
+            if self.conns.get(socket).is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body)) {
+                self.drop_now(socket, CloseReason::Shutdown);
+            }
+        }
+    }
+
+    /// The deadline has come.
+    fn cut(&mut self, stopping: &mut Stopping) {
+        stopping.due = 0;
+        for _ in 0..GOODBYES_A_TURN {
+            let Some((socket, next)) = self.conns.next_from(stopping.from) else {
+                stopping.is_cutting = false;
+                return;
+            };
+            stopping.from = next;
+            self.drop_now(socket, CloseReason::Shutdown);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::SmallRng};
+
+    use super::*;
+
+    fn stopping(told_by: u32) -> Stopping {
+        Stopping {
+            told_by: Tick(told_by),
+            deadline: Tick(2 * told_by),
+            handover: Handover::Over,
+            requests_until: Tick(0),
+            reckoned: Tick(0),
+            due: 0,
+            polls: Vec::new(),
+            from: (0, 0),
+            is_cutting: false,
+            has_cut: false,
+        }
+    }
+
+    /// How many leave in each tick, where `clients` are to leave in `ticks`.
+    fn leaves(clients: usize, ticks: u32, seed: u64) -> Vec<usize> {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut stopping = stopping(ticks);
+        let mut left = clients;
+        (1..=ticks)
+            .map(|now| {
+                stopping.reckon(Tick(now), left, &mut random);
+                left -= stopping.due;
+                std::mem::take(&mut stopping.due)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn clients_leave_evenly_but_not_in_step_and_all_of_them() {
+        for seed in 0..20 {
+            let leaves = leaves(10_000, 100, seed);
+            assert_eq!(leaves.iter().sum::<usize>(), 10_000, "seed {seed}");
+            assert!(leaves.iter().all(|&tick| tick < 400), "seed {seed}: {leaves:?}");
+            assert!(leaves[..50].iter().sum::<usize>() > 3_000, "seed {seed}: {leaves:?}");
+            assert!(leaves.windows(2).any(|pair| pair[0] != pair[1]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn few_clients_leave_one_by_one_over_the_whole_time() {
+        for seed in 0..20 {
+            let leaves = leaves(5, 1_000, seed);
+            assert_eq!(leaves.iter().sum::<usize>(), 5, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn without_time_all_are_due_at_once() {
+        let mut stopping = stopping(0);
+        stopping.reckon(Tick(0), 70, &mut SmallRng::seed_from_u64(1));
+        assert_eq!(stopping.due, 70);
     }
 }

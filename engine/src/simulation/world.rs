@@ -25,7 +25,7 @@ use crate::{
     metrics::{CloseReason, Metric},
     peers::{Message, Peers, Shared},
     rules::Rules,
-    shard::{Next, Settings, Shard},
+    shard::{Next, Settings, Shard, StopOrder},
 };
 
 /// Rounds after which what was begun must have ended.
@@ -301,7 +301,7 @@ impl World {
         let patience = self.random.random_range(0..500);
         for round in 0..ROUNDS_MAX {
             self.stop_left.retain(|&shard| {
-                let message = Message::Stop { within: Duration::from_secs(2) };
+                let message = Message::Stop(StopOrder::at_once(Duration::from_secs(2)));
                 self.shared.mailboxes[shard].push(message).is_err()
             });
             self.is_ending |= round > patience;
@@ -332,6 +332,8 @@ fn settings(random: &mut SmallRng) -> Settings {
         head: HeadLimits::default(),
         decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
         deflate: None,
+        queue_pieces_max: 10_000,
+        queue_budget_bytes: 64 << 20,
     }
 }
 

@@ -53,7 +53,7 @@ fn where_some_are_allowed_others_are_not() {
 
 #[test]
 fn an_ipv6_client_has_an_address_too() {
-    let launch = Launch { listen: Some("[::1]:0"), ..Launch::default() };
+    let launch = Launch { listen: "[::1]:0".parse().ok(), ..Launch::default() };
     let daemon = Daemon::launch("[limits]\ndeny = ['::1']", launch);
     assert_eq!(ask(Peer::connect(&daemon), b"", "").0, 403);
     daemon.stop();
@@ -67,7 +67,7 @@ fn an_ipv6_client_has_an_address_too() {
 
 #[test]
 fn a_client_over_ipv4_is_one_on_an_ipv6_listener_too() {
-    let launch = Launch { listen: Some("[::]:0"), ..Launch::default() };
+    let launch = Launch { listen: "[::]:0".parse().ok(), ..Launch::default() };
     let daemon = Daemon::launch("[limits]\ndeny = ['127.0.0.0/8']", launch);
     let port = daemon.address().port();
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens on both");

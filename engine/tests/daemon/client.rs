@@ -33,6 +33,14 @@ impl Client {
         Self::connect_with(daemon, &json!({ "token": token(&json!({ "sub": user })) })).0
     }
 
+    /// Connects as a user, over a connection of one's own.
+    pub(crate) fn over(peer: Peer, user: &str) -> Self {
+        let mut client = Self { peer, id: String::new(), commands: 0, unread: VecDeque::new() };
+        let connected = client.command("connect", &json!({ "token": token(&json!({ "sub": user })) }));
+        client.id = connected["client"].as_str().expect("it has an id").to_owned();
+        client
+    }
+
     /// Connects with this request. Returns the result too.
     pub(crate) fn connect_with(daemon: &Daemon, request: &Value) -> (Self, Value) {
         let mut client = Self::open(daemon, "");
@@ -134,6 +142,18 @@ impl Client {
                 return Ok(self);
             }
             self.answer_ping();
+        }
+    }
+
+    /// Reads pushes up to the close frame, and answers with its code.
+    pub(crate) fn read_to_close(mut self, mut heard: impl FnMut(&Value)) -> u16 {
+        loop {
+            let Frame { opcode, payload } = self.peer.frame();
+            if opcode == CLOSE {
+                return Frame { opcode, payload }.close_code();
+            }
+            let lines = serde_json::Deserializer::from_slice(&payload).into_iter::<Value>();
+            lines.for_each(|line| heard(&line.expect("a frame holds JSON")["push"]));
         }
     }
 

@@ -156,6 +156,7 @@ fn who_is_sent_away_is_told_why_even_if_that_answer_is_lost() {
     let daemon = start("");
     let mut poller = Poller::open(&daemon, "ann");
     poller.ask(&[json!({ "id": 2, "connect": {} })]);
+    eventually("it is sent away", || daemon.metric("holdfast_clients", &[]) == 0);
     poller.http = Http::connect(&daemon);
     let told = poller.poll(&[]);
     assert_eq!(told[0]["push"]["disconnect"]["code"], 3501);

@@ -35,8 +35,8 @@ pub(crate) struct Launch {
     pub(crate) shards: usize,
     /// RLIMIT_NOFILE, where it is not to be this process's own.
     pub(crate) nofile: Option<u32>,
-    /// Where clients connect, where it is not to be 127.0.0.1.
-    pub(crate) listen: Option<&'static str>,
+    /// Where clients connect, where that is not to be a free port of 127.0.0.1.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Daemon {
@@ -58,8 +58,8 @@ impl Daemon {
             shards => shards,
         };
         let mut command = command(launch.nofile);
-        command.args(["serve", "--listen", launch.listen.unwrap_or("127.0.0.1:0")]);
-        command.args(["--control", "127.0.0.1:0", "--config"]);
+        let listen = launch.listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
+        command.args(["serve", "--listen", &listen, "--control", "127.0.0.1:0", "--config"]);
         command.arg(&files.config).args(["--shards", &shards.to_string()]);
         if !config.contains("[shutdown]") {
             // Most tests end with clients that do not answer the close frame.

@@ -19,6 +19,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
@@ -130,6 +131,9 @@ pub struct Sockets<K: Kernel> {
     streaming: Vec<Socket>,
     /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
     ticks: u8,
+    /// Sockets that the kernel takes no more for, and the bytes in their queues.
+    behind_sockets: u64,
+    behind_bytes: u64,
     completions: Vec<Completion<K::Buffer>>,
     statistics: SocketsStatistics,
 }
@@ -150,6 +154,8 @@ impl<K: Kernel> Sockets<K> {
             starved: Vec::new(),
             streaming: Vec::new(),
             ticks: 0,
+            behind_sockets: 0,
+            behind_bytes: 0,
             completions: Vec::new(),
             statistics: SocketsStatistics::default(),
         }
@@ -164,6 +170,14 @@ impl<K: Kernel> Sockets<K> {
     /// Accepts no more and closes the listening socket, within this turn or the next.
     pub fn stop_listening(&mut self) {
         self.acceptor.stop();
+    }
+
+    /// As [`Kernel::steer_new_connections`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()> {
+        self.kernel.steer_new_connections(places)
     }
 
     /// True exactly when the listening socket is open.

@@ -31,6 +31,14 @@ impl Queue {
         matches!(self, Self::Empty)
     }
 
+    fn pieces(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(_) => 1,
+            Self::Many(pieces) => pieces.len(),
+        }
+    }
+
     fn push_back(&mut self, bytes: Bytes) {
         *self = match std::mem::take(self) {
             Self::Empty => Self::One(bytes),
@@ -96,6 +104,9 @@ impl<K: Kernel> Sockets<K> {
         }
         record.queued_bytes =
             record.queued_bytes.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        if record.is_blocked {
+            self.behind_bytes += bytes.len() as u64;
+        }
         record.queue.push_back(bytes);
         if !record.is_dirty && !record.is_blocked {
             record.is_dirty = true;
@@ -107,6 +118,39 @@ impl<K: Kernel> Sockets<K> {
     /// How many bytes of this socket wait.
     pub fn queued_bytes(&mut self, socket: Socket) -> usize {
         self.table.get(socket).map_or(0, |record| record.queued_bytes as usize)
+    }
+
+    /// How many pieces of this socket wait: what was given to [`Sockets::send`] at once, or the rest of it.
+    pub fn queued_pieces(&mut self, socket: Socket) -> usize {
+        self.table.get(socket).map_or(0, |record| record.queue.pieces())
+    }
+
+    /// True exactly when the kernel takes no more for this socket now: its peer does not keep up.
+    pub fn is_behind(&mut self, socket: Socket) -> bool {
+        self.table.get(socket).is_some_and(|record| record.is_blocked)
+    }
+
+    /// The number of sockets for which that is so, and how many bytes wait for them.
+    #[must_use]
+    pub fn behind(&self) -> (u64, u64) {
+        (self.behind_sockets, self.behind_bytes)
+    }
+
+    /// All of these sockets, in no order, and how many bytes wait for each. Looks at every record.
+    #[must_use]
+    pub fn furthest_behind(&self) -> Vec<(Socket, usize)> {
+        self.table
+            .all_open()
+            .filter(|(_, record)| record.is_blocked && record.queued_bytes > 0)
+            .map(|(socket, record)| (socket, record.queued_bytes as usize))
+            .collect()
+    }
+
+    /// Has [`Event::Drained`] come when all has gone out that is queued now, even if that takes one turn.
+    pub fn tell_when_drained(&mut self, socket: Socket) {
+        if let Some(record) = self.table.get(socket) {
+            record.was_behind = true;
+        }
     }
 
     /// Pushes one write for each socket that has something to send, first come, first served, as many as a turn may
@@ -193,12 +237,17 @@ impl<K: Kernel> Sockets<K> {
         record.queue.push_front(rest);
         record.is_blocked = true;
         record.was_behind = true;
+        self.behind_sockets += 1;
+        self.behind_bytes += u64::from(record.queued_bytes);
         self.kernel.push(Op::PollWritable(socket));
     }
 
     pub(super) fn writable(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
-        record.is_blocked = false;
+        if std::mem::take(&mut record.is_blocked) {
+            self.behind_sockets -= 1;
+            self.behind_bytes -= u64::from(record.queued_bytes);
+        }
         if record.closing == Some(CloseWhen::Now) {
             self.close_if_quiet(socket);
         } else if !record.is_dirty {
@@ -209,6 +258,9 @@ impl<K: Kernel> Sockets<K> {
 
     pub(super) fn drop_queue(&mut self, socket: Socket) {
         let record = self.table.record(socket);
+        if record.is_blocked {
+            self.behind_bytes -= u64::from(record.queued_bytes);
+        }
         record.queue = Queue::Empty;
         record.queued_bytes = 0;
     }

@@ -14,6 +14,7 @@ mod token;
 use std::{
     io,
     net::SocketAddr,
+    ops::Range,
     os::fd::{AsFd, FromRawFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -32,6 +33,7 @@ use self::{
 use crate::{
     doorbell::Doorbell,
     kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, ReceiveEnd},
+    steer,
 };
 
 /// The shortest sleep. Virtual machines were seen to lose a timer of some tens of microseconds, and to sleep until the
@@ -237,6 +239,11 @@ impl Kernel for Uring {
 
     fn stop_listening(&mut self) {
         self.listener = None;
+    }
+
+    fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()> {
+        let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        steer::steer(listener.as_fd(), places)
     }
 
     fn push(&mut self, op: Op) {

@@ -39,6 +39,7 @@ use self::{
     reach::Reach,
 };
 pub(super) use self::{counts::ApiCounts, node::Node};
+use super::drain::Drain;
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
@@ -60,10 +61,11 @@ pub(super) struct Api {
     error_mode: ApiErrorMode,
     node: Node,
     counts: Arc<ApiCounts>,
+    drain: Arc<Drain>,
 }
 
 impl Api {
-    pub(super) fn new(config: &Config, shared: Arc<Shared>, node: Node) -> Self {
+    pub(super) fn new(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Self {
         Self {
             reach: Reach::new(shared),
             channels: Channels::new(&config.channel),
@@ -71,6 +73,7 @@ impl Api {
             error_mode: config.http_api.error_mode,
             node,
             counts: Arc::default(),
+            drain,
         }
     }
 
@@ -122,6 +125,7 @@ methods! {
     "rpc" => Rpc node::rpc,
     "penalties" => Penalties penalties::list,
     "penalties_clear" => PenaltiesClear penalties::clear,
+    "drain" => Drain node::drain,
 }
 
 impl Method {

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use holdfast_protocol::client::ErrorCode;
@@ -104,6 +104,26 @@ pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiErro
         // None are configured: there is nothing that could be called.
         _ => Err(ErrorCode::METHOD_NOT_FOUND.into()),
     }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Drained {
+    /// Clients that are still to be sent away.
+    clients: u64,
+    /// In milliseconds, from now.
+    told_within_ms: u64,
+    gone_within_ms: u64,
+}
+
+/// Begins to send all clients away; asked again, says how far that has come.
+pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiError> {
+    let progress = api.drain.begin("the server API");
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Ok(Drained {
+        clients: progress.clients,
+        told_within_ms: ms(progress.told_within),
+        gone_within_ms: ms(progress.gone_within),
+    })
 }
 
 /// A pattern in which `*` stands for any text and `?` for any one sign.

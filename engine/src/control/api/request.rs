@@ -137,6 +137,11 @@ pub(super) struct Rpc {
 #[serde(default)]
 pub(super) struct Info {}
 
+/// Nothing more is to be said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Drain {}
+
 /// The fields of a body; one without any may be empty.
 pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {

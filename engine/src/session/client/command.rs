@@ -242,7 +242,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Sends a message that others get too. `frames` live until the end of the channel's turn.
-    pub(super) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
+    pub(crate) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 let bytes = match link.deflate() {

@@ -15,6 +15,7 @@ use crate::{
         publication::Stored,
     },
     shard::Shard,
+    slow::Policy,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -23,6 +24,7 @@ impl<K: Kernel> Shard<K> {
         &mut self,
         key: ClientKey,
         channel: LocalKey,
+        policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
         for delivery in deliveries {
@@ -52,6 +54,13 @@ impl<K: Kernel> Shard<K> {
                 (None, Some(wishes)) if !wishes.join_leave => continue,
                 _ => &delivery.frames,
             };
+            if policy.may_leave_out()
+                && let Some((_, socket)) = link.connection(format)
+                && self.is_slow(socket)
+            {
+                self.hold(key, socket, policy, std::slice::from_ref(delivery));
+                continue;
+            }
             self.send_frames(link, format, frames);
         }
     }

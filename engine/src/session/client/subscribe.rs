@@ -180,11 +180,12 @@ impl<K: Kernel> Shard<K> {
         let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
         let shows = resolved.shows(&wanted.overrides);
         let is_refreshed_by_backend = resolved.options.is_sub_refresh_proxied;
+        let policy = self.rules.slow_reader_policy(&resolved);
         let ticket = self.next_ticket();
         let Some(client) = self.clients.get(key) else { return };
         let name =
             self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
-        let local = self.locals.wait(&name);
+        let local = self.locals.wait(&name, policy);
         let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
         let wishes =
             Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };

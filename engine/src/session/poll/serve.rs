@@ -131,6 +131,7 @@ impl<K: Kernel> Shard<K> {
             poll.is_touched = false;
             if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {
                 if let Some(key) = self.named.client(place) {
+                    self.counters.add(Metric::SlowByQueue, 1);
                     self.disconnect(key, DisconnectCode::SLOW);
                 }
                 continue;
@@ -150,15 +151,6 @@ impl<K: Kernel> Shard<K> {
         if let Some(key) = self.named.client(place) {
             self.named.set_client(place, None);
             self.forget_client(key);
-        }
-    }
-
-    /// Sends all clients that poll away.
-    pub(crate) fn stop_polls(&mut self) {
-        for place in self.named.poll_places() {
-            if let Some(key) = self.named.client(place) {
-                self.disconnect(key, DisconnectCode::SHUTDOWN);
-            }
         }
     }
 

@@ -1,0 +1,143 @@
+//! Handover: how listening goes over to another daemon on the same port, and how it ends where there is none.
+//!
+//! In:  how many sockets of others listen on our port (`SO_REUSEPORT`); the turns of a shard that stops.
+//! Out: a closed listening socket whose queue nobody was left in.
+//!
+//! A listening socket that is closed resets what waits in its queue. So the kernel is first told to give what is new
+//! to the others alone; handshakes that are under way come through meanwhile and are served. Then the shards close
+//! their sockets one after the other, the last one of the kernel's list first, so that everyone's places stay known:
+//!
+//! ```text
+//! places   0 1 2 3        0 1 2       0 1
+//!          A A B B   ──>  A B B  ──>  B B      A: ours, B: the successor's
+//! new to       2 3          1 (2)     all
+//! ```
+//!
+//! The places hold while both daemons have as many shards as those before them. Where they do not, some of what is new
+//! may come to a socket that is about to close: `net.ipv4.tcp_migrate_req=1` has the kernel hand that over too.
+
+use std::ops::Range;
+
+use holdfast_ring::Kernel;
+
+use super::{Shard, StopOrder};
+use crate::clock::Tick;
+
+/// How long handshakes that are under way may take: the longest way round the world, twice.
+const HANDSHAKES_MS: u64 = 1_000;
+
+/// How far it has come.
+///
+/// ```text
+/// Draining ── time, and every shard after this one has closed ──> Closing ── closed ──> Over
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handover {
+    /// What is new goes to others; what is under way comes through.
+    Draining {
+        until: Tick,
+        /// The others' sockets.
+        successors: u32,
+    },
+    /// The socket closes.
+    Closing,
+    Over,
+}
+
+impl Handover {
+    /// True exactly while connections may still come.
+    pub(super) fn is_draining(self) -> bool {
+        matches!(self, Self::Draining { .. })
+    }
+
+    pub(super) fn hurry(&mut self) {
+        if let Self::Draining { until, .. } = self {
+            *until = Tick(0);
+        }
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn begin_handover(&mut self, order: &StopOrder) -> Handover {
+        if order.successors == 0 {
+            self.sockets.stop_listening();
+            return Handover::Closing;
+        }
+        let own = u32::try_from(self.peers.count()).expect("as many as cores");
+        self.steer(own..own + order.successors);
+        let quarter_ms = u64::try_from(order.gone_within.as_millis() / 4).unwrap_or(u64::MAX);
+        let until = self.now.after_ms(HANDSHAKES_MS.min(quarter_ms));
+        Handover::Draining { until, successors: order.successors }
+    }
+
+    pub(super) fn advance_handover(&mut self, handover: &mut Handover, is_late: bool) {
+        match *handover {
+            Handover::Draining { .. } if is_late => {
+                self.sockets.stop_listening();
+                *handover = Handover::Closing;
+            }
+            Handover::Draining { until, successors }
+                if self.now >= until && self.peers.listening() == self.index + 1 =>
+            {
+                let own = u32::try_from(self.peers.listening()).expect("as many as cores");
+                self.steer(places_before_a_close(own, successors));
+                self.sockets.stop_listening();
+                *handover = Handover::Closing;
+            }
+            Handover::Closing if !self.sockets.is_listening() => {
+                *handover = Handover::Over;
+                if let Some(next) = self.peers.listener_closed(self.index) {
+                    self.sockets.wake(&next);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn steer(&mut self, places: Range<u32>) {
+        if let Err(error) = self.sockets.steer_new_connections(places) {
+            tracing::warn!(shard = self.index, %error, "new connections cannot be steered to the other daemon: some may be reset");
+        }
+    }
+}
+
+/// Where new connections go while the last one of `own` sockets closes, so that it is right before and after that: the
+/// last of the others takes its place. The very last one leaves no rule behind that chooses: a place that is not taken
+/// means all.
+fn places_before_a_close(own: u32, others: u32) -> Range<u32> {
+    match own {
+        1 => others..others + 1,
+        _ => own..own + others.max(2) - 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's list: the last one takes the place of the one that closes.
+    fn close(list: &mut Vec<char>, at: usize) {
+        list.swap_remove(at);
+    }
+
+    #[test]
+    fn every_place_that_is_steered_to_is_the_others_before_and_after_each_close() {
+        for (own, others) in [(1, 1), (1, 3), (2, 2), (2, 3), (4, 4), (8, 2), (3, 5)] {
+            let mut list: Vec<char> = "A".repeat(own).chars().chain("B".repeat(others).chars()).collect();
+            for left in (1..=own).rev() {
+                let places =
+                    places_before_a_close(u32::try_from(left).unwrap(), u32::try_from(others).unwrap());
+                let at = |list: &[char]| -> String {
+                    places.clone().filter_map(|at| list.get(at as usize)).collect()
+                };
+                assert!(!at(&list).is_empty() && !at(&list).contains('A'), "{own} {others}: {list:?}");
+                close(&mut list, left - 1);
+                assert!(!at(&list).contains('A'), "{own} {others}: {list:?}");
+                if left == 1 {
+                    assert_eq!(at(&list), "", "no rule is left behind: {list:?}");
+                }
+            }
+            assert_eq!(list, vec!['B'; others]);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Held: the publications that wait for one reader that does not keep up, beside its socket's queue.
+//!
+//! In:  publications of channels that may leave some out.
+//! Out: the same in each channel's order, channels in turn; with how many were left out before each.
+//!
+//! Frames are made only when the reader has room: nothing of what waits here has gone out, so nothing of it is ever cut.
+//! Worst case: `client.queue_max_size` of payloads that all such readers share, 64 bytes for each that waits.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::Policy;
+use crate::hub::message::{ClientKey, Delivery};
+
+/// What waits for one reader.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(super) client: ClientKey,
+    channels: VecDeque<Channel>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: Arc<str>,
+    waiting: VecDeque<Arc<Delivery>>,
+    /// Left out before the first that waits.
+    left_out: u32,
+}
+
+/// Every channel is down to one publication, and that is still too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMuch;
+
+impl Held {
+    pub(super) fn new(client: ClientKey) -> Self {
+        Self { client, channels: VecDeque::new(), bytes: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// Adds a publication. Answers with how many older ones of its channel had to go.
+    pub(super) fn push(&mut self, delivery: Arc<Delivery>, policy: Policy) -> u32 {
+        self.bytes += delivery.frames.len();
+        let at = self.channels.iter().position(|channel| channel.name == delivery.channel);
+        let at = at.unwrap_or_else(|| {
+            let name = Arc::clone(&delivery.channel);
+            self.channels.push_back(Channel { name, waiting: VecDeque::new(), left_out: 0 });
+            self.channels.len() - 1
+        });
+        self.channels[at].waiting.push_back(delivery);
+        let mut left_out = 0;
+        while self.channels[at].waiting.len() > policy.kept() {
+            self.leave_out(at);
+            left_out += 1;
+        }
+        left_out
+    }
+
+    /// Leaves the oldest out where most wait, until what is left has at most so many bytes. Answers with how many went.
+    pub(super) fn shrink_to(&mut self, bytes_max: usize) -> Result<u32, TooMuch> {
+        let mut left_out = 0;
+        while self.bytes > bytes_max {
+            let longest = (0..self.channels.len()).max_by_key(|&at| self.channels[at].waiting.len());
+            let at = longest.filter(|&at| self.channels[at].waiting.len() > 1).ok_or(TooMuch)?;
+            self.leave_out(at);
+            left_out += 1;
+        }
+        Ok(left_out)
+    }
+
+    /// Takes the next publication, with how many of its channel were left out before it.
+    pub(super) fn pop(&mut self) -> Option<(Arc<Delivery>, u32)> {
+        let mut channel = self.channels.pop_front()?;
+        let delivery = channel.waiting.pop_front().expect("a channel is here while something of it waits");
+        let left_out = std::mem::take(&mut channel.left_out);
+        self.bytes -= delivery.frames.len();
+        if !channel.waiting.is_empty() {
+            self.channels.push_back(channel);
+        }
+        Some((delivery, left_out))
+    }
+
+    fn leave_out(&mut self, at: usize) {
+        let channel = &mut self.channels[at];
+        if let Some(oldest) = channel.waiting.pop_front() {
+            channel.left_out += 1;
+            self.bytes -= oldest.frames.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::hub::publication::{Data, Frames, Stored};
+
+    fn delivery(channel: &Arc<str>, text: &'static str) -> Arc<Delivery> {
+        let data = Data::checked(Bytes::from_static(text.as_bytes()));
+        let stored = Arc::new(Stored { data, ..Stored::default() });
+        let frames = Frames::of_publication(channel, stored.publication());
+        Arc::new(Delivery {
+            channel: Arc::clone(channel),
+            publication: Some(stored),
+            frames,
+            for_delta: None,
+        })
+    }
+
+    fn held() -> Held {
+        Held::new(ClientKey { place: 0, generation: 0 })
+    }
+
+    fn rest(held: &mut Held) -> Vec<(String, String, u32)> {
+        std::iter::from_fn(|| held.pop())
+            .map(|(delivery, left_out)| {
+                let data = &delivery.publication.as_ref().expect("a publication").data.bytes;
+                (delivery.channel.to_string(), String::from_utf8_lossy(data).into_owned(), left_out)
+            })
+            .collect()
+    }
+
+    fn row(channel: &str, text: &str, left_out: u32) -> (String, String, u32) {
+        (channel.to_owned(), text.to_owned(), left_out)
+    }
+
+    #[test]
+    fn the_oldest_of_a_channel_go_and_the_first_that_is_left_says_how_many_went() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut held = held();
+        let policy = Policy::DropOldest { kept: 2 };
+        let gone: Vec<u32> = ["1", "2", "3", "4"].map(|text| held.push(delivery(&a, text), policy)).to_vec();
+        assert_eq!(gone, [0, 0, 1, 1]);
+        held.push(delivery(&b, "5"), policy);
+        assert_eq!(rest(&mut held), [row("a", "3", 2), row("b", "5", 0), row("a", "4", 0)]);
+        assert!(held.is_empty());
+        assert_eq!(held.bytes(), 0);
+    }
+
+    #[test]
+    fn the_latest_of_each_channel_is_kept_in_the_place_of_the_one_before() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut held = held();
+        for (channel, text) in [(&a, "1"), (&b, "2"), (&a, "3"), (&a, "4")] {
+            held.push(delivery(channel, text), Policy::KeepLatest);
+        }
+        assert_eq!(rest(&mut held), [row("a", "4", 2), row("b", "2", 0)]);
+    }
+
+    #[test]
+    fn what_is_too_much_shrinks_where_most_waits_and_never_to_nothing() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut held = held();
+        let policy = Policy::DropOldest { kept: 100 };
+        for text in ["1", "2", "3"] {
+            held.push(delivery(&a, text), policy);
+        }
+        held.push(delivery(&b, "4"), policy);
+        let one = held.bytes() / 4;
+        assert_eq!(held.shrink_to(2 * one), Ok(2));
+        assert_eq!(held.shrink_to(one), Err(TooMuch));
+        assert_eq!(rest(&mut held), [row("a", "3", 2), row("b", "4", 0)]);
+    }
+}

@@ -1,0 +1,208 @@
+//! Slow: readers that do not keep up, and what becomes of what is sent to them.
+//!
+//! In:  publications for sockets that the kernel takes no more for; a budget of the whole daemon.
+//! Out: what their namespaces' policies leave of it, when there is room; the end of the worst, where all together are
+//! too much.
+//!
+//! Who keeps up costs nothing here: a channel whose policy is `disconnect` never asks, and the others ask one question
+//! a receiver. Nothing is left out in silence: the next publication that comes through says how many are missing before
+//! it (`docs/decisions/0011-slow-readers.md`).
+
+mod held;
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use holdfast_ring::{Kernel, Socket};
+
+use self::held::{Held, TooMuch};
+use crate::{
+    config::SlowReaderPolicy,
+    hub::{
+        message::{ClientKey, Delivery},
+        publication::Frames,
+    },
+    metrics::{CloseReason, Metric},
+    shard::Shard,
+};
+
+/// The tag of a publication before which others were left out: how many.
+const LEFT_OUT_TAG: &str = "holdfast-left-out";
+
+/// Bytes that go to a reader at once when it has room again.
+const FED_BYTES: usize = 16 * 1024;
+
+/// What becomes of a channel's publications for a reader that does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// They wait in its queue, up to the limits; then it is sent away.
+    #[default]
+    Disconnect,
+    /// The newest so many wait.
+    DropOldest { kept: u32 },
+    /// The newest waits.
+    KeepLatest,
+}
+
+impl Policy {
+    pub(crate) fn new(policy: SlowReaderPolicy, kept: u32) -> Self {
+        match policy {
+            SlowReaderPolicy::Disconnect => Self::Disconnect,
+            SlowReaderPolicy::DropOldest => Self::DropOldest { kept },
+            SlowReaderPolicy::KeepLatest => Self::KeepLatest,
+        }
+    }
+
+    /// True exactly when publications may be left out.
+    pub(crate) fn may_leave_out(self) -> bool {
+        self != Self::Disconnect
+    }
+
+    fn kept(self) -> usize {
+        match self {
+            Self::Disconnect => usize::MAX,
+            Self::DropOldest { kept } => kept as usize,
+            Self::KeepLatest => 1,
+        }
+    }
+
+    fn metric(self) -> Metric {
+        match self {
+            Self::KeepLatest => Metric::OutdatedLeftOut,
+            Self::Disconnect | Self::DropOldest { .. } => Metric::OldestLeftOut,
+        }
+    }
+}
+
+/// The readers of a shard for which something is held.
+#[derive(Debug, Default)]
+pub(crate) struct SlowReaders {
+    held: HashMap<Socket, Held>,
+    bytes: usize,
+}
+
+impl SlowReaders {
+    /// The connection has gone, or its session has.
+    pub(crate) fn forget(&mut self, socket: Socket) {
+        if !self.held.is_empty()
+            && let Some(held) = self.held.remove(&socket)
+        {
+            self.bytes -= held.bytes();
+        }
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// True exactly when what may wait for this reader is to wait.
+    pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
+        self.sockets.is_behind(socket) || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
+    }
+
+    /// Has publications wait until the reader has room.
+    #[cold]
+    pub(crate) fn hold(
+        &mut self,
+        client: ClientKey,
+        socket: Socket,
+        policy: Policy,
+        deliveries: &[Arc<Delivery>],
+    ) {
+        let held = self.slow.held.entry(socket).or_insert_with(|| Held::new(client));
+        let before = held.bytes();
+        let left_out: u32 = deliveries.iter().map(|delivery| held.push(Arc::clone(delivery), policy)).sum();
+        let shrunk = held.shrink_to(self.settings.queue_bytes_max);
+        self.slow.bytes = self.slow.bytes - before + held.bytes();
+        self.counters.add(policy.metric(), u64::from(left_out));
+        match shrunk {
+            Ok(more) => self.counters.add(Metric::OldestLeftOut, u64::from(more)),
+            // One publication of each channel is too much: it is sent away, when the walk over the subscribers is over.
+            Err(TooMuch) => self.long_queues.push((socket, usize::MAX)),
+        }
+        self.sockets.tell_when_drained(socket);
+    }
+
+    /// A reader has room: some of what waits goes out.
+    pub(crate) fn feed(&mut self, socket: Socket) {
+        if self.slow.held.is_empty() {
+            return;
+        }
+        let Some(held) = self.slow.held.get_mut(&socket) else { return };
+        let before = held.bytes();
+        let client = held.client;
+        let mut next = Vec::new();
+        while before - held.bytes() < FED_BYTES
+            && let Some(popped) = held.pop()
+        {
+            next.push(popped);
+        }
+        self.slow.bytes -= before - held.bytes();
+        let is_empty = held.is_empty();
+        if is_empty {
+            self.slow.held.remove(&socket);
+        }
+        for (delivery, left_out) in next {
+            self.deliver_late(client, &delivery, left_out);
+        }
+        if !is_empty {
+            self.sockets.tell_when_drained(socket);
+        }
+    }
+
+    /// Sends one that has waited, unless its subscription has ended meanwhile.
+    fn deliver_late(&mut self, client: ClientKey, delivery: &Delivery, left_out: u32) {
+        let Some(channel) = self.locals.find(&delivery.channel) else { return };
+        let Some(client) = self.clients.get(client) else { return };
+        let (link, format) = (client.link, client.format);
+        if client.sub(channel).is_none() {
+            return;
+        }
+        match left_out {
+            0 => self.send_frames(link, format, &delivery.frames),
+            _ => self.send_frames(link, format, &with_gap(delivery, left_out)),
+        }
+    }
+
+    /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
+    /// the budget.
+    pub(crate) fn hold_to_budget(&mut self) {
+        let (_, queued_bytes) = self.sockets.behind();
+        let own = queued_bytes + self.slow.bytes as u64;
+        let budget = self.settings.queue_budget_bytes;
+        let part = budget / self.peers.count() as u64;
+        if budget == 0 || own <= part {
+            return;
+        }
+        let mut above = (self.peers.slow_reader_bytes(self.index, own).saturating_sub(budget))
+            .min(own.saturating_sub(part));
+        if above == 0 {
+            return;
+        }
+        let mut worst = self.sockets.furthest_behind();
+        for (socket, bytes) in &mut worst {
+            *bytes += self.slow.held.get(socket).map_or(0, Held::bytes);
+        }
+        worst.sort_unstable_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+        for (socket, bytes) in worst {
+            if above == 0 {
+                break;
+            }
+            // No close frame: what waits before it would have to be kept for it.
+            self.counters.add(Metric::SlowByBudget, 1);
+            self.drop_now(socket, CloseReason::Slow);
+            above = above.saturating_sub(bytes as u64);
+        }
+    }
+
+    /// How many sockets do not keep up, and how many bytes wait for them.
+    pub(crate) fn slow_readers(&self) -> (u64, u64) {
+        let (sockets, bytes) = self.sockets.behind();
+        (sockets, bytes + self.slow.bytes as u64)
+    }
+}
+
+/// A publication that says how many are missing before it.
+fn with_gap(delivery: &Delivery, left_out: u32) -> Frames {
+    let Some(stored) = &delivery.publication else { return delivery.frames.clone() };
+    let mut publication = stored.publication();
+    publication.tags.0.push((Cow::Borrowed(LEFT_OUT_TAG), Cow::Owned(left_out.to_string())));
+    Frames::of_publication(&delivery.channel, publication)
+}
