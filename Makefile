@@ -20,6 +20,7 @@ setup: ## Install what building needs and is missing (a C compiler), with apt-ge
 	@tools/setup
 
 build: setup ## Build the daemon and the load tool
+	@tools/setup-chat
 	cargo build --release -p holdfast -p holdfast-bench
 
 demo: build ## Hold 100,000 connections on this machine, broadcast to all of them, print the report
@@ -28,8 +29,9 @@ demo: build ## Hold 100,000 connections on this machine, broadcast to all of the
 run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve
 
-test: setup ## Run all tests (the SDK tests are skipped where node or python is missing)
+test: setup ## Run all tests (the SDK tests are skipped where node, python or Chromium is missing)
 	@tools/setup-sdk
+	@tools/setup-chat
 	cargo test --workspace
 
 sim: ## Simulate shards on an unkind kernel: SEEDS=1000 random seeds, or SEED=… to run one again

@@ -80,7 +80,9 @@ impl<K: Kernel> Shard<K> {
                 Takes::Shared(wire, socket) => {
                     let joined: &mut Option<Bytes> = &mut joined[wire.index()];
                     let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
-                    self.send(socket, bytes);
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes);
+                    }
                 }
                 Takes::Special => self.deliver_special(subscriber.client, channel, &turn.deliveries),
             }
@@ -99,17 +101,21 @@ const COPIED_FROM_RECEIVERS: usize = 8;
 /// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
 /// each of their receivers.
 fn join(deliveries: &[Arc<Delivery>], wire: Wire, receivers: usize) -> Bytes {
+    // Who wants to be told of joins has wishes of its own.
+    let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
     match (wire, deliveries) {
-        (_, [only]) if receivers < COPIED_FROM_RECEIVERS => wire.frame(&only.frames),
+        (_, [only]) if receivers < COPIED_FROM_RECEIVERS && only.publication.is_some() => {
+            wire.frame(&only.frames)
+        }
         (Wire::WebSocket(format), _) => {
-            let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
+            let frames = publications.map(|delivery| delivery.frames.websocket(format));
             let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
             frames.for_each(|frame| joined.extend_from_slice(frame));
             joined.freeze()
         }
         _ => {
             let mut joined = BytesMut::new();
-            for delivery in deliveries {
+            for delivery in publications {
                 wire.encode(&delivery.frames.message(wire.format()), &mut joined);
             }
             joined.freeze()

@@ -6,6 +6,7 @@
 //! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod channel;
 pub mod cli;
 pub mod config;
@@ -25,6 +26,7 @@ mod metrics;
 mod origin;
 mod peers;
 mod rules;
+mod seats;
 mod session;
 mod shard;
 #[cfg(test)]

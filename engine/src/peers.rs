@@ -21,11 +21,13 @@ use holdfast_ring::{Doorbell, Mailbox, Socket};
 use rustls::ServerConfig;
 
 use crate::{
+    backend::{self, Asker},
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    seats::{Seated, ToSeats},
     session::ask::{Answer, Asked},
     shard::ApiCall,
 };
@@ -52,6 +54,12 @@ pub(crate) enum Message {
         /// How long that may take.
         within: Duration,
     },
+    /// The control thread has an answer.
+    Backend(backend::Answer),
+    /// About the number of a user's connections, whose home the receiver is.
+    ToSeats(ToSeats),
+    /// Whether a client of the receiver may stay.
+    Seated(Seated),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.
@@ -64,16 +72,24 @@ pub(crate) struct Shared {
     channel_secret: u128,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
+    /// The way to the control thread.
+    pub(crate) asker: Asker,
 }
 
 impl Shared {
     /// `channel_secret` is to be random: see [`Shared::home_of`].
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize, channel_secret: u128) -> Self {
+    pub(crate) fn new(
+        bells: Vec<Arc<Doorbell>>,
+        mailbox_messages_max: usize,
+        channel_secret: u128,
+        asker: Asker,
+    ) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
             channel_secret,
             memory_short: AtomicBool::new(false),
+            asker,
         }
     }
 
@@ -143,6 +159,11 @@ impl Peers {
 
     pub(crate) fn is_memory_short(&self) -> bool {
         self.shared.memory_short.load(Ordering::Relaxed)
+    }
+
+    /// The way to the control thread.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.shared.asker
     }
 
     /// Leaves a message for every other shard.

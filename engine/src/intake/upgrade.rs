@@ -67,6 +67,8 @@ impl<K: Kernel> Shard<K> {
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
         self.transmit(socket, upgrade.response());
         let key = self.open_client(Link::WebSocket { socket, has_native_pings }, format);
+        let told = self.told_headers(head);
+        self.keep_headers(key, told);
         self.opened(socket, Phase::Open, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
         self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));

@@ -13,6 +13,7 @@ mod audit;
 mod executor;
 mod homes;
 pub(crate) mod plan;
+pub(crate) mod pulse;
 mod stop;
 
 use std::{collections::VecDeque, io, time::Duration};
@@ -32,6 +33,7 @@ pub(crate) use self::{
     stop::Stopping,
 };
 use crate::{
+    backend::Answer,
     clock::{Tick, tick_at, until},
     conn::{Conns, heartbeat::Pings, secure::Secure},
     hub::{
@@ -42,8 +44,9 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
+    seats::Seats,
     session::{
-        client::Clients,
+        client::{Clients, KeyWaits},
         named::{Named, SessionPlace},
     },
     users::Users,
@@ -109,6 +112,9 @@ pub(crate) struct Shard<K: Kernel> {
     /// Sessions of polls that have something new in this turn.
     pub(crate) touched_polls: Vec<SessionPlace>,
     pub(crate) users: Users,
+    /// Users whose connections are counted on this core.
+    pub(crate) seats: Seats,
+    pub(crate) key_waits: KeyWaits,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
@@ -132,6 +138,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
+    /// How many asks were given a number.
+    tickets: u32,
     /// Messages of this core to itself.
     inbox: VecDeque<Message>,
     posts: Posts,
@@ -183,6 +191,9 @@ impl<K: Kernel> Shard<K> {
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
+            seats: Seats::default(),
+            key_waits: KeyWaits::default(),
+            tickets: 0,
             rules,
             peers,
             counters: Counters::new(),
@@ -297,6 +308,10 @@ impl<K: Kernel> Shard<K> {
                     }
                 }
                 Message::Stop { within } => self.begin_stop(within),
+                Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
+                Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
+                Message::ToSeats(message) => self.at_seats(message),
+                Message::Seated(seated) => self.seated(seated),
             }
         }
     }

@@ -64,7 +64,7 @@ impl<K: Kernel> Shard<K> {
         let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
         self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
         match link {
-            Link::Stream { socket, .. } => self.leave(socket, reason),
+            Link::Stream { socket, .. } => self.await_end(socket, reason),
             Link::Poll(session) => self.end_poll_client(session),
             Link::WebSocket { .. } => {}
         }
@@ -76,6 +76,7 @@ impl<K: Kernel> Shard<K> {
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
         }
+        self.give_up_seat(&client);
         for sub in client.subs {
             self.leave_channel(sub);
         }

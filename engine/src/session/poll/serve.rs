@@ -6,6 +6,8 @@
 //!
 //! What a client is told in one turn goes out in one answer.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     client::{Command, DisconnectCode, Format, FromClient, decode_commands, poll::poll_answer},
@@ -16,6 +18,7 @@ use rand::Rng as _;
 
 use super::Poll;
 use crate::{
+    backend::Header,
     clock::Tick,
     metrics::Metric,
     session::{ask::Asker, client::Link, named::SessionPlace},
@@ -27,7 +30,12 @@ const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.
-    pub(crate) fn open_poll(&mut self, asker: Asker, commands: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn open_poll(
+        &mut self,
+        asker: Asker,
+        told: Arc<[Header]>,
+        commands: &[u8],
+    ) -> Result<(), Refusal> {
         if commands.is_empty() {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
@@ -42,6 +50,7 @@ impl<K: Kernel> Shard<K> {
         self.named.set_poll(place, Poll::default());
         let key = self.open_client(Link::Poll(place), Format::Json);
         self.named.set_client(place, Some(key));
+        self.keep_headers(key, told);
         self.poll_session(place, asker, 0, commands);
         Ok(())
     }
