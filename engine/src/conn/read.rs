@@ -97,11 +97,15 @@ impl<K: Kernel> Shard<K> {
 
     /// The stream has ended, one way or the other.
     pub(crate) fn ended(&mut self, socket: Socket, how: Ended) {
-        let reason = match how {
-            Ended::ByPeer => CloseReason::PeerGone,
-            Ended::Failed(_) => CloseReason::Broken,
-        };
-        self.drop_now(socket, reason);
+        let Some(conn) = self.conns.get(socket) else { return };
+        match (how, conn.phase) {
+            // Our last words may still be on their way: who says no more may yet listen.
+            (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {
+                self.leave(socket, CloseReason::PeerGone);
+            }
+            (Ended::ByPeer, _) => self.drop_now(socket, CloseReason::PeerGone),
+            (Ended::Failed(_), _) => self.drop_now(socket, CloseReason::Broken),
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 //!
 //! One or two shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
 //! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files: `world` (the course of a
-//! simulation), `wire` (a client's end of a connection), `actor` with `echo`, `member`, `client` and `nuisance` (who
+//! simulation), `wire` (a client's end of a connection), `actor` with `echo`, `member`, `client`, `caller` and `nuisance` (who
 //! connects, and what each one checks), `ledger` (what all of them know together). What a shard must keep between two
 //! turns is in `shard/audit`.
 //!
 //! `make sim SEED=…` runs one seed again.
 
 mod actor;
+mod caller;
 mod client;
 mod echo;
 mod ledger;

@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{
     actor::{Actor, Scene},
+    caller::Caller,
     client::{Client, HISTORY_SIZE},
     echo::Echo,
     ledger::Ledger,
@@ -179,7 +180,8 @@ impl World {
             let actor: Box<dyn Actor> = match self.random.random_range(0..10) {
                 0..2 => Box::new(Echo::default()),
                 2..5 => Box::new(Member::default()),
-                5..9 => Box::new(Client::default()),
+                5..8 => Box::new(Client::default()),
+                8 => Box::new(Caller::default()),
                 _ => Box::new(Nuisance::default()),
             };
             self.actors.push(actor);

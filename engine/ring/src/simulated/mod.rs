@@ -176,10 +176,10 @@ impl Simulated {
         order.shuffle(&mut state.random);
         for (lane, slot) in order {
             let place = &mut self.lanes[lane].places[slot];
-            if let Some(connection) = place.connection() {
-                if state.chance(state.faults.reset) {
-                    state.cut(connection);
-                }
+            if let Some(connection) = place.connection()
+                && state.chance(state.faults.reset)
+            {
+                state.cut(connection);
             }
             for stream in [place.writable(state), place.read(state, &self.pool, self.buffer_bytes)] {
                 if !stream.is_empty() {

@@ -194,7 +194,7 @@ impl Place {
                 }
             }
             Armed::Once | Armed::Many => {
-                self.receive(socket, reading, state, pool, buffer_bytes, &mut stream)
+                self.receive(socket, reading, state, pool, buffer_bytes, &mut stream);
             }
         }
         stream

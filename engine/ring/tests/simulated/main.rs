@@ -10,7 +10,9 @@ use holdfast_ring::simulated::with_seeds;
 
 #[test]
 fn sockets_keep_their_promises_whatever_the_kernel_does() {
-    with_seeds(1_000, |seed| drop(world::run(seed)));
+    with_seeds(1_000, |seed| {
+        world::run(seed);
+    });
 }
 
 #[test]

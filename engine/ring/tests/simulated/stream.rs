@@ -9,10 +9,12 @@ pub(crate) fn bytes(number: u64, at: u64, len: usize) -> Vec<u8> {
 }
 
 fn byte(number: u64, at: u64) -> u8 {
-    match at {
-        0..HEAD => number.to_le_bytes()[at as usize],
-        _ => ((number ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8,
-    }
+    let [.., last] = match at {
+        0..HEAD => (number >> (8 * at)).to_be_bytes(),
+        // Fibonacci hashing: the highest bits are the best mixed ones.
+        _ => ((number ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_be_bytes(),
+    };
+    last
 }
 
 /// A stream as it is received.
