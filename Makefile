@@ -13,7 +13,7 @@ DURATION ?= 60
 
 include tools/compare/peers.mk
 
-.PHONY: help setup build demo run test check bench sysctl docs fuzz
+.PHONY: help setup build demo run test sim fuzz check bench sysctl docs
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -22,6 +22,7 @@ setup: ## Install what building needs and is missing (a C compiler), with apt-ge
 	@tools/setup
 
 build: setup ## Build the daemon and the load tool
+	@tools/setup-chat
 	cargo build --release -p holdfast -p holdfast-bench
 
 demo: build ## Hold 100,000 connections on this machine, broadcast to all of them, print the report
@@ -30,10 +31,14 @@ demo: build ## Hold 100,000 connections on this machine, broadcast to all of the
 run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve
 
-test: setup ## Run all tests (the SDK tests are skipped where node or python is missing)
+test: setup ## Run all tests (the SDK tests are skipped where node, python or Chromium is missing)
 	@tools/setup-sdk
+	@tools/setup-chat
 	cargo test --workspace
 
+sim: ## Simulate shards on an unkind kernel: SEEDS=1000 random seeds, or SEED=… to run one again
+	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast-ring --test simulated -- sockets_keep
+	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast --lib -- simulation::no_message
 
 fuzz: ## Fuzz one reader of peers' bytes: TARGET=decoder DURATION=600 (seconds); guided where there is a C++ compiler
 	@tools/fuzz/run $(TARGET) $(DURATION)

@@ -99,6 +99,16 @@ pub struct BroadcastArgs {
     /// How many of the connections publish, in turn.
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1")]
     pub publishers: u32,
+    /// Centrifuge: publish through the server's HTTP API instead, as http://host:port/api; one request at a time, over
+    /// one connection. What is due at once goes out as one batch.
+    #[arg(long, value_name = "URL", conflicts_with = "publishers")]
+    pub publish_api: Option<String>,
+    /// The key that the API asks for.
+    #[arg(long, value_name = "KEY", env = "HOLDFAST_BENCH_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// Each message goes to all channels, in one call of the API (`broadcast`).
+    #[arg(long, requires = "publish_api")]
+    pub every_channel: bool,
     /// The server does not send a message back to its publisher.
     #[arg(long)]
     pub sender_excluded: bool,

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 
 fn load(cli: Cli) -> Result<ExitCode, String> {
     let plan = Plan::new(cli.command)?;
-    let command = std::env::args().map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
+    let command = shown(std::env::args());
     let outcome = run(&plan, command)?;
     write(&plan.outputs, &outcome)?;
     let report = &outcome.report;
@@ -72,6 +72,23 @@ fn write(outputs: &Outputs, outcome: &Outcome) -> Result<(), String> {
 
 fn write_file(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// The command line for the report, which others read: without secrets.
+fn shown(words: impl Iterator<Item = String>) -> String {
+    let mut is_secret = false;
+    let mut line = Vec::new();
+    for word in words {
+        let flag = word.split_once('=').map_or(&*word, |(flag, _)| flag);
+        let has_secret = matches!(flag, "--api-key" | "--token");
+        line.push(match (is_secret, has_secret) {
+            (true, _) => "…".to_owned(),
+            (false, true) if flag.len() < word.len() => format!("{flag}=…"),
+            (false, _) => quoted(&word),
+        });
+        is_secret = has_secret && flag.len() == word.len() && !is_secret;
+    }
+    line.join(" ")
 }
 
 /// A word as a shell takes it back. The program's own path is of no interest to a reader.

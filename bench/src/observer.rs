@@ -113,7 +113,12 @@ impl<'r> Observer<'r> {
 
     pub(crate) fn totals(&self) -> Totals {
         let sum = |of: fn(&Live) -> &AtomicU64| {
-            self.shared.live.iter().map(|live| of(live).load(Ordering::Relaxed)).sum()
+            self.shared
+                .live
+                .iter()
+                .chain([&self.shared.backend])
+                .map(|live| of(live).load(Ordering::Relaxed))
+                .sum()
         };
         Totals {
             established: sum(|live| &live.established),

@@ -55,6 +55,8 @@ pub struct Plan {
     pub channels: u32,
     /// Comes before a channel's number in its name.
     pub channel_prefix: String,
+    /// Publishes through the server API, instead of by clients.
+    pub publish_api: Option<PublishApi>,
     /// Worker threads.
     pub threads: u32,
     /// Cores to pin them to in turn; empty: not pinned.
@@ -84,6 +86,35 @@ pub struct Outputs {
     pub html: Option<PathBuf>,
     /// True exactly when neither progress nor table is wanted.
     pub quiet: bool,
+}
+
+/// How to publish through a server's HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishApi {
+    /// What the methods' names are appended to, after a slash.
+    pub url: String,
+    /// Shown with every call; empty for none.
+    pub key: String,
+    /// True exactly when each message goes to all channels at once.
+    pub every_channel: bool,
+}
+
+impl PublishApi {
+    fn new(url: &str, key: Option<String>, every_channel: bool) -> Result<Self, String> {
+        let wrong = |why| Err(format!("--publish-api is {url:?}: {why}"));
+        match url.split_once("://") {
+            Some(("http", rest)) if rest.starts_with('/') || rest.is_empty() => wrong("it names no host"),
+            Some(("http", rest)) if rest.contains(|c: char| !c.is_ascii_graphic() || "?#@".contains(c)) => {
+                wrong("it is a plain http://host:port/api")
+            }
+            Some(("http", _)) => {
+                let url = url.trim_end_matches('/').to_owned();
+                Ok(Self { url, key: key.unwrap_or_default(), every_channel })
+            }
+            Some(("https", _)) => wrong("https:// (TLS) is not yet in this version"),
+            _ => wrong("it looks like http://host:port/api"),
+        }
+    }
 }
 
 /// A scenario and what only it needs.
@@ -193,8 +224,14 @@ impl Plan {
                 "--sender-excluded is for --protocol raw: a Centrifuge channel has no such thing".to_owned()
             );
         }
+        if args.publish_api.is_some() && args.common.protocol == Protocol::Raw {
+            return Err("--publish-api needs a --protocol that has channels".to_owned());
+        }
+        let api = args.publish_api.map(|url| PublishApi::new(&url, args.api_key, args.every_channel));
+        let publish_api = api.transpose()?;
         let scenario = Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded };
-        Self::common(args.common, scenario, args.duration, args.size)
+        let plan = Self::common(args.common, scenario, args.duration, args.size)?;
+        Ok(Self { publish_api, ..plan })
     }
 
     fn churn(args: ChurnArgs) -> Result<Self, String> {
@@ -259,6 +296,7 @@ impl Plan {
             token: args.token.unwrap_or_default(),
             channels,
             channel_prefix: args.channel_prefix,
+            publish_api: None,
             // A thread without a connection would only cost.
             threads: threads.min(args.connections),
             cores,
@@ -280,8 +318,16 @@ impl Plan {
     /// channel is spoken to. Without channels they are the publishers.
     pub fn voices(&self) -> u32 {
         match self.scenario {
-            Scenario::Broadcast { publishers, .. } => publishers.max(self.channels),
+            Scenario::Broadcast { publishers, .. } => publishers.max(self.audiences()),
             _ => 0,
+        }
+    }
+
+    /// How many groups of connections hear different messages: the channels, unless each message goes to all of them.
+    pub fn audiences(&self) -> u32 {
+        match &self.publish_api {
+            Some(PublishApi { every_channel: true, .. }) => 1,
+            _ => self.channels,
         }
     }
 
@@ -391,6 +437,14 @@ mod tests {
             ("hold -n 10 --protocol centrifuge-json --channels 11", "--channels is 11"),
             ("echo -n 10 --protocol centrifuge-json --channels 2", "a channel of its own"),
             ("broadcast -n 10 --protocol centrifuge-json --sender-excluded", "is for --protocol raw"),
+            ("broadcast -n 10 --publish-api http://h/api", "needs a --protocol"),
+            ("broadcast -n 10 --protocol centrifuge-json --publish-api https://h/api", "TLS"),
+            ("broadcast -n 10 --protocol centrifuge-json --publish-api h:1/api", "it looks like http://"),
+            ("broadcast -n 10 --protocol centrifuge-json --publish-api http:///api", "names no host"),
+            (
+                "broadcast -n 10 --protocol centrifuge-json --publish-api http://h/api --publishers 2",
+                "cannot be used",
+            ),
             ("hold -n 10 --source ::1", "different families"),
         ] {
             let refusal = plan(&format!("{line} --target ws://127.0.0.1:1/")).expect_err(line);

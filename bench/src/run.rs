@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::dialect::Dialect;
 use crate::latency::{Percentiles, histogram};
 use crate::observer::{Observer, Totals};
-use crate::plan::{Plan, Scenario};
+use crate::plan::{Plan, PublishApi, Scenario};
 use crate::progress::Progress;
 use crate::report::{Connect, MachineMemory, Reason, Report, Sample, ServerFigures, growth_per};
 use crate::spread::Spreads;
@@ -87,6 +87,10 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
         };
         let workers: Result<Vec<_>, _> = (0..plan.threads).map(start).collect();
         let workers = workers.inspect_err(|_| shared.stop())?;
+        let backend = plan
+            .publish_api
+            .as_ref()
+            .map(|api| scope.spawn(move || worker::backend::publish(plan, api, clock, shared, mark)));
         let (begin, end) = phases(plan, clock, &mut observer, server);
         shared.stop();
         let mut tally = Tally::new();
@@ -95,6 +99,13 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
                 worker
                     .join()
                     .map_err(|_| "a worker panicked: this is a bug of the load tool".to_owned())??,
+            );
+        }
+        if let Some(backend) = backend {
+            tally.merge(
+                backend
+                    .join()
+                    .map_err(|_| "the publisher panicked: this is a bug of the load tool".to_owned())?,
             );
         }
         let series = observer.finish();
@@ -341,10 +352,17 @@ fn load(plan: &Plan) -> String {
             format!("messages of {} bytes on {busy} of {connections} connections, {pace}", plan.size)
         }
         Scenario::Broadcast { publishers, rate_per_s, burst, .. } => {
-            let of = if publishers == 1 { "publisher" } else { "publishers" };
             let at_once = if burst == 1 { String::new() } else { format!(", {burst} at once") };
+            let from = match &plan.publish_api {
+                Some(PublishApi { every_channel: true, .. }) => {
+                    "through the server API to every channel,".to_owned()
+                }
+                Some(_) => "through the server API".to_owned(),
+                None if publishers == 1 => "from 1 publisher".to_owned(),
+                None => format!("from {publishers} publishers"),
+            };
             format!(
-                "{} messages of {} bytes{at_once} from {publishers} {of} to {connections} connections",
+                "{} messages of {} bytes{at_once} {from} to {connections} connections",
                 show_rate(rate_per_s),
                 plan.size
             )

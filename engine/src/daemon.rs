@@ -20,13 +20,13 @@ use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 
 use crate::{
+    backend,
     config::Config,
     conn::deflate::DeflateRules,
     control,
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned},
+    shard::{self, Plan, Seed, Settings, Spawned, pulse::Heart},
     tls,
-    token::Verifier,
 };
 
 /// Runs the daemon until it is told to stop.
@@ -34,20 +34,25 @@ use crate::{
 /// # Errors
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    warn_of_what_is_missing(config);
+    warn_of_ignored(config);
     let plan = Plan::new(config, descriptors_max());
-    let tls = tls::server_config(&config.tls, control::CLIENT_TLS)?;
+    let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
-    let shared = Arc::new(Shared::new(bells, config.engine.mailbox_messages_max as usize));
+    let (asker, asks) = backend::queue(config.backend.queued_max as usize);
+    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker));
     let mut threads = Vec::new();
-    for Spawned { thread, begin } in shards {
+    let mut pulses = Vec::new();
+    for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
         let _ = begin.send(Arc::clone(&shared));
         threads.push(thread);
+        pulses.push(pulse);
     }
+    let _heart = Heart::start(pulses)?;
     let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared), node, listen, tls) {
+    let control = match control::start(config, Arc::clone(&shared), asks, node, listen, tls) {
         Ok(control) => control,
         Err(error) => {
             shared.stop(Duration::ZERO);
@@ -74,26 +79,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-/// Options that are read, so that a file of Centrifugo's loads, but that this version does not serve yet.
-fn warn_of_what_is_missing(config: &Config) {
-    for (is_on, option) in [
-        (config.admin.enabled, "admin.enabled"),
-        (
-            Verifier::of_connections(&config.client).jwks_endpoint().is_some(),
-            "client.token.jwks_public_endpoint",
-        ),
-        (
-            Verifier::of_subscriptions(&config.client).jwks_endpoint().is_some(),
-            "client.subscription_token.jwks_public_endpoint",
-        ),
-    ] {
-        if is_on {
-            tracing::warn!(
-                option,
-                "is not served by this version: clients use WebSocket, and keys stand in the configuration"
-            );
-        }
-    }
+/// Variables of Centrifugo that were set and mean nothing here.
+fn warn_of_ignored(config: &Config) {
     for ignored in &config.ignored_variables {
         tracing::warn!("{ignored}");
     }

@@ -14,7 +14,7 @@ use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
-    conn::deflate::Deflate,
+    conn::{Session, deflate::Deflate},
     hub::{
         local::{LocalKey, Takes},
         message::Delivery,
@@ -53,8 +53,20 @@ impl<K: Kernel> Shard<K> {
         self.peers.push_out(|bell| self.sockets.wake(bell));
         if !self.held_publishers.is_empty() && !self.peers.is_congested() {
             for publisher in std::mem::take(&mut self.held_publishers) {
-                self.sockets.resume_receive(publisher);
+                // Who is paused for its long queue goes on when that is empty.
+                if self.conns.get(publisher).is_some_and(|conn| !conn.is_paused) {
+                    self.sockets.resume_receive(publisher);
+                }
             }
+        }
+    }
+
+    /// The other cores do not keep up: whoever causes messages to them now waits until they do.
+    pub(crate) fn hold_publisher(&mut self, socket: Socket) {
+        let session = self.conns.get(socket).map(|conn| conn.session);
+        if let Some(Session::Broadcast { .. } | Session::Client { .. }) = session {
+            self.sockets.pause_receive(socket);
+            self.held_publishers.push(socket);
         }
     }
 
@@ -73,7 +85,9 @@ impl<K: Kernel> Shard<K> {
                 Takes::Shared(wire, socket) => {
                     let joined: &mut Option<Bytes> = &mut joined[wire.index()];
                     let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
-                    self.send(socket, bytes);
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes);
+                    }
                 }
                 Takes::Deflated(wire, bits, socket) => {
                     let known = deflated.iter().find(|(key, _)| *key == (wire, bits));
@@ -85,7 +99,9 @@ impl<K: Kernel> Shard<K> {
                             bytes
                         }
                     };
-                    self.send(socket, bytes);
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes);
+                    }
                 }
                 Takes::Special => self.deliver_special(subscriber.client, channel, &turn.deliveries),
             }
@@ -111,10 +127,11 @@ impl<K: Kernel> Shard<K> {
             self.deflating.shared_frames(socket, Deflate::Shared(bits), plain)
         };
         match deliveries {
-            [only] => frame(only),
+            [only] if only.publication.is_some() => frame(only),
             many => {
+                let publications = many.iter().filter(|delivery| delivery.publication.is_some());
                 let mut joined = BytesMut::new();
-                many.iter().for_each(|delivery| joined.extend_from_slice(&frame(delivery)));
+                publications.for_each(|delivery| joined.extend_from_slice(&frame(delivery)));
                 joined.freeze()
             }
         }
@@ -127,17 +144,21 @@ const COPIED_FROM_RECEIVERS: usize = 8;
 /// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
 /// each of their receivers.
 fn join(deliveries: &[Arc<Delivery>], wire: Wire, receivers: usize) -> Bytes {
+    // Who wants to be told of joins has wishes of its own.
+    let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
     match (wire, deliveries) {
-        (_, [only]) if receivers < COPIED_FROM_RECEIVERS => wire.frame(&only.frames),
+        (_, [only]) if receivers < COPIED_FROM_RECEIVERS && only.publication.is_some() => {
+            wire.frame(&only.frames)
+        }
         (Wire::WebSocket(format), _) => {
-            let frames = deliveries.iter().map(|delivery| delivery.frames.websocket(format));
+            let frames = publications.map(|delivery| delivery.frames.websocket(format));
             let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
             frames.for_each(|frame| joined.extend_from_slice(frame));
             joined.freeze()
         }
         _ => {
             let mut joined = BytesMut::new();
-            for delivery in deliveries {
+            for delivery in publications {
                 wire.encode(&delivery.frames.message(wire.format()), &mut joined);
             }
             joined.freeze()

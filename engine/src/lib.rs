@@ -6,6 +6,7 @@
 //! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod channel;
 pub mod cli;
 pub mod config;
@@ -25,8 +26,11 @@ mod metrics;
 mod origin;
 mod peers;
 mod rules;
+mod seats;
 mod session;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod tls;
 mod users;
 mod wheel;

@@ -9,7 +9,7 @@
 
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher as _, RandomState},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,11 +21,13 @@ use holdfast_ring::{Doorbell, Mailbox, Socket};
 use rustls::ServerConfig;
 
 use crate::{
+    backend::{self, Asker},
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
     metrics::{Metric, Published},
+    seats::{Seated, ToSeats},
     session::ask::{Answer, Asked},
     shard::ApiCall,
 };
@@ -52,6 +54,12 @@ pub(crate) enum Message {
         /// How long that may take.
         within: Duration,
     },
+    /// The control thread has an answer.
+    Backend(backend::Answer),
+    /// About the number of a user's connections, whose home the receiver is.
+    ToSeats(ToSeats),
+    /// Whether a client of the receiver may stay.
+    Seated(Seated),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.
@@ -60,26 +68,38 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
-    /// Decides which core is the home of a channel; random, so that nobody can choose names for one core.
-    channel_hash: RandomState,
+    /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
+    channel_secret: u128,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
+    /// The way to the control thread.
+    pub(crate) asker: Asker,
 }
 
 impl Shared {
-    pub(crate) fn new(bells: Vec<Arc<Doorbell>>, mailbox_messages_max: usize) -> Self {
+    /// `channel_secret` is to be random: see [`Shared::home_of`].
+    pub(crate) fn new(
+        bells: Vec<Arc<Doorbell>>,
+        mailbox_messages_max: usize,
+        channel_secret: u128,
+        asker: Asker,
+    ) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
-            channel_hash: RandomState::new(),
+            channel_secret,
             memory_short: AtomicBool::new(false),
+            asker,
         }
     }
 
     /// The shard that is a channel's home.
     pub(crate) fn home_of(&self, channel: &str) -> usize {
-        let hash = self.channel_hash.hash_one(channel);
-        usize::try_from(hash % self.mailboxes.len() as u64).expect("below the number of shards")
+        // SipHash that has taken in a secret first.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u128(self.channel_secret);
+        channel.hash(&mut hasher);
+        usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
     /// Tells all shards to stop. They are gone soon after `within`.
@@ -103,13 +123,14 @@ pub(crate) struct Peers {
     shared: Arc<Shared>,
     outboxes: Vec<VecDeque<Message>>,
     outbox_messages: usize,
+    is_congested: bool,
     full_turns: u64,
 }
 
 impl Peers {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, outboxes, outbox_messages: 0, full_turns: 0 }
+        Self { shared, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
     }
 
     /// The number of shards, this one among them.
@@ -140,6 +161,11 @@ impl Peers {
         self.shared.memory_short.load(Ordering::Relaxed)
     }
 
+    /// The way to the control thread.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.shared.asker
+    }
+
     /// Leaves a message for every other shard.
     pub(crate) fn post_all(&mut self, own: usize, message: impl Fn() -> Message) {
         for (shard, outbox) in self.outboxes.iter_mut().enumerate() {
@@ -158,6 +184,7 @@ impl Peers {
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
     pub(crate) fn push_out(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
+        self.is_congested = false;
         if self.outbox_messages == 0 {
             return;
         }
@@ -174,12 +201,13 @@ impl Peers {
                 wake(mailbox.bell());
             }
         }
-        self.full_turns += u64::from(self.outbox_messages > 0);
+        self.is_congested = self.outbox_messages > 0;
+        self.full_turns += u64::from(self.is_congested);
     }
 
-    /// True exactly when something could not be handed over.
+    /// True exactly when something could not be handed over at the end of the last turn.
     pub(crate) fn is_congested(&self) -> bool {
-        self.outbox_messages > 0
+        self.is_congested
     }
 
     pub(crate) fn outbox_messages(&self) -> usize {

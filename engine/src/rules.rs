@@ -3,11 +3,13 @@
 //! In:  the checked configuration.
 //! Out: verifiers, namespaces, limits. Each shard has its own, so that none shares even a pattern's cache.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use holdfast_protocol::client::ErrorCode;
 
 use crate::{
     channel::{Channels, Resolved},
-    config::{Config, DeltaType, RecoveryMode},
+    config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig},
     hub::home,
     origin::Origins,
     token::Verifier,
@@ -20,6 +22,17 @@ pub(crate) struct Rules {
     pub(crate) connect_tokens: Verifier,
     pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
+    /// True exactly when a token must name a user.
+    pub(crate) refuses_anonymous_tokens: bool,
+    /// True exactly when the backend says who connects without a token.
+    pub(crate) is_connect_proxied: bool,
+    /// True exactly when the backend says whether an expired connection goes on.
+    pub(crate) is_refresh_proxied: bool,
+    pub(crate) rpc: RpcRules,
+    /// Fields of handshakes that backends are told, in lower case.
+    pub(crate) http_headers: Vec<Box<str>>,
+    /// The same of connect commands.
+    pub(crate) emulated_headers: Vec<Box<str>>,
     pub(crate) origins: Origins,
     pub(crate) requests: RequestRules,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
@@ -75,6 +88,12 @@ impl Rules {
             connect_tokens: Verifier::of_connections(client),
             subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token,
+            refuses_anonymous_tokens: client.disallow_anonymous_connection_tokens,
+            is_connect_proxied: client.proxy.connect.enabled,
+            is_refresh_proxied: client.proxy.refresh.enabled,
+            rpc: RpcRules::new(&config.rpc),
+            http_headers: header_names(config, |proxy| &proxy.http_headers),
+            emulated_headers: header_names(config, |proxy| &proxy.emulated_headers),
             origins: Origins::new(&client.allowed_origins),
             requests: RequestRules::new(config),
             no_websocket: config.websocket.disabled,
@@ -98,7 +117,6 @@ impl Rules {
             history_ttl_ms: options.history_ttl_ms,
             history_meta_ttl_ms: options.history_meta_ttl_ms,
             presence: options.presence,
-            join_leave: options.join_leave,
             delta: options.allowed_delta_types.contains(&DeltaType::Fossil),
             delta_publish: options.delta_publish,
         }
@@ -107,5 +125,81 @@ impl Rules {
     /// True exactly when recovery in this channel means its newest publication.
     pub(crate) fn recovers_newest(&self, channel: &Resolved<'_>) -> bool {
         channel.options.recovery_mode == RecoveryMode::Cache
+    }
+}
+
+/// Which methods the backend answers.
+#[derive(Debug)]
+pub(crate) struct RpcRules {
+    without_namespace: bool,
+    namespaces: HashMap<String, bool>,
+    has_any: bool,
+}
+
+impl RpcRules {
+    fn new(config: &RpcConfig) -> Self {
+        let namespaces = config.namespaces.iter();
+        let namespaces: HashMap<_, _> =
+            namespaces.map(|namespace| (namespace.name.clone(), namespace.is_proxied)).collect();
+        let without_namespace = config.without_namespace.is_proxied;
+        let has_any = without_namespace || namespaces.values().any(|&is_proxied| is_proxied);
+        Self { without_namespace, namespaces, has_any }
+    }
+
+    /// # Errors
+    /// 108 where the backend answers no such method, 104 where the method's namespace is not there.
+    pub(crate) fn may_call(&self, method: &str) -> Result<(), ErrorCode> {
+        let namespace = method.split_once(':').map_or("", |(namespace, _)| namespace);
+        let is_proxied = match namespace {
+            _ if !self.has_any => Some(&false),
+            "" => Some(&self.without_namespace),
+            namespace => self.namespaces.get(namespace),
+        };
+        match is_proxied {
+            Some(true) => Ok(()),
+            Some(false) => Err(ErrorCode::NOT_AVAILABLE),
+            None => Err(ErrorCode::METHOD_NOT_FOUND),
+        }
+    }
+}
+
+/// The names in one list of all proxies, each once.
+fn header_names(config: &Config, list: impl Fn(&ProxyConfig) -> &Vec<String>) -> Vec<Box<str>> {
+    let (client, channel) = (&config.client.proxy, &config.channel.proxy);
+    let proxies = [
+        &client.connect.proxy,
+        &client.refresh.proxy,
+        &config.rpc.proxy,
+        &channel.subscribe,
+        &channel.publish,
+        &channel.sub_refresh,
+    ];
+    let mut names: Vec<Box<str>> =
+        proxies.into_iter().flat_map(list).map(|name| name.to_ascii_lowercase().into()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RpcNamespace, RpcOptions};
+
+    #[test]
+    fn a_method_follows_its_namespace() {
+        let mut config = Config::default().rpc;
+        let code =
+            |config: &RpcConfig, method| RpcRules::new(config).may_call(method).map_err(|error| error.code);
+        config.namespaces = vec![RpcNamespace { name: "chat".into(), is_proxied: false }];
+        for method in ["sum", "chat:sum", "game:sum"] {
+            assert_eq!(code(&config, method), Err(108), "nothing is answered: {method}");
+        }
+        config.namespaces[0].is_proxied = true;
+        for (method, expected) in [("sum", Err(108)), ("chat:sum", Ok(())), ("game:sum", Err(104))] {
+            assert_eq!(code(&config, method), expected, "{method}");
+        }
+        config.without_namespace = RpcOptions { is_proxied: true };
+        assert_eq!(code(&config, "sum"), Ok(()));
     }
 }

@@ -6,6 +6,7 @@
 //! This is the seam for protocols that wrap messages: everything else in the load tool knows messages only. A dialect
 //! keeps no state of a connection, and neither does I/O nor reads the clock.
 
+pub mod backend;
 pub mod centrifuge;
 
 use bytes::BytesMut;

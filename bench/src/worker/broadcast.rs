@@ -6,7 +6,8 @@
 //!
 //! What one publisher says in one channel is a voice, with sequence numbers of its own; messages name their voice. Voice
 //! `v` speaks in channel `v % channels`, and voices are dealt to publishers in turn. Without channels, all are in one, and
-//! voice and publisher are the same.
+//! voice and publisher are the same. Where the messages are published through the server API, no worker has a voice, and
+//! where each of them goes to every channel, all channels are as one.
 //!
 //! A connection keeps four bytes for each voice that it hears. A connection that is lost counts as lost, and what it would have
 //! received does not: the server told it that it is over. What it had skipped before counts.
@@ -65,12 +66,14 @@ impl<'r> Broadcast<'r> {
         };
         let members = plan.share(plan.connections, thread) as usize;
         let voices = plan.voices();
+        let channels = plan.audiences();
+        let publishers = if plan.publish_api.is_some() { 0 } else { publishers };
         let speakers = plan.threads.min(publishers);
         let mine = if thread < speakers { (voices - thread).div_ceil(speakers) } else { 0 };
         Self {
             shared,
             ramp: Ramp::new(plan, thread),
-            channels: plan.channels,
+            channels,
             voices,
             speakers,
             burst,
@@ -80,7 +83,7 @@ impl<'r> Broadcast<'r> {
             mouths: vec![None; plan.share(publishers, thread) as usize],
             sent: vec![0; mine as usize],
             is_open: vec![false; members],
-            sequences: Sequences::new(members * voices.div_ceil(plan.channels) as usize),
+            sequences: Sequences::new(members * voices.div_ceil(channels) as usize),
             window: Window::new(Vec::new()),
             stage: Stage::Waiting,
             look_ns: 0,
@@ -131,7 +134,7 @@ impl<'r> Broadcast<'r> {
     fn receivers(&self, link: &Link<'_>) -> Vec<usize> {
         let mut open = vec![0; self.channels as usize];
         for (_, member) in self.is_open.iter().zip(0..).filter(|(is_open, _)| **is_open) {
-            open[link.plan.channel(link.id(member)) as usize] += 1;
+            open[self.channel(link, member) as usize] += 1;
         }
         let is_mine = |voice: u32| voice % link.plan.threads == link.thread;
         let receivers = |voice| {
@@ -139,6 +142,11 @@ impl<'r> Broadcast<'r> {
             open - usize::from(self.sender_excluded && is_mine(voice) && open > 0)
         };
         (0..self.voices).map(receivers).collect()
+    }
+
+    /// Where a member listens.
+    fn channel(&self, link: &Link<'_>, member: u32) -> u32 {
+        link.plan.channel(link.id(member)) % self.channels
     }
 
     /// Of the voices in a member's channel, one.
@@ -155,8 +163,9 @@ impl<'r> Broadcast<'r> {
     fn missing(&self, link: &Link<'_>) -> impl Iterator<Item = u64> {
         let open = (0..self.is_open.len()).filter(|member| self.is_open[*member]);
         open.flat_map(move |member| {
-            let id = link.id(u32::try_from(member).expect("members are numbered by u32"));
-            let heard = self.voices_in(link.plan.channel(id));
+            let number = u32::try_from(member).expect("members are numbered by u32");
+            let id = link.id(number);
+            let heard = self.voices_in(self.channel(link, number));
             heard.filter(move |voice| !(self.sender_excluded && *voice == id)).map(move |voice| {
                 let sent = self.shared.published[voice as usize].load(Ordering::Relaxed);
                 self.sequences.outstanding(self.stream(member, voice), sent)
@@ -204,7 +213,7 @@ impl Play for Broadcast<'_> {
     fn message(&mut self, link: &mut Link<'_>, _: Socket, member: u32, payload: &[u8]) {
         let Some(stamp) = link.read(payload) else { return };
         let voice = stamp.publisher;
-        if voice >= self.voices || voice % self.channels != link.plan.channel(link.id(member)) {
+        if voice >= self.voices || voice % self.channels != self.channel(link, member) {
             link.tally.messages.corrupt += 1;
             return;
         }
@@ -229,7 +238,7 @@ impl Play for Broadcast<'_> {
         if let Some(mouth) = self.mouths.get_mut(member as usize) {
             *mouth = None;
         }
-        for voice in self.voices_in(link.plan.channel(link.id(member))) {
+        for voice in self.voices_in(self.channel(link, member)) {
             link.tally.messages.lost += self.sequences.end(self.stream(member as usize, voice));
         }
     }

@@ -8,6 +8,7 @@
 //! message.
 
 mod absence;
+pub(crate) mod backend;
 mod broadcast;
 mod churn;
 mod connection;
@@ -113,7 +114,7 @@ pub(crate) fn work(
     Ok(link.tally)
 }
 
-/// Pins the thread if that was asked for, and has its timers fire when they are due instead of 50 µs later.
+/// Pins the thread if that was asked for, and makes its timers precise.
 fn settle_thread(plan: &Plan, thread: u32) -> Result<(), String> {
     if let Some(core) = plan.cores.get(thread as usize % plan.cores.len().max(1)) {
         let mut set = CpuSet::new();
@@ -121,9 +122,14 @@ fn settle_thread(plan: &Plan, thread: u32) -> Result<(), String> {
         sched_setaffinity(None, &set)
             .map_err(|error| format!("--cores: cannot pin to core {core}: {error}"))?;
     }
+    sharpen_timers();
+    Ok(())
+}
+
+/// Has this thread's timers fire when they are due instead of 50 µs later.
+fn sharpen_timers() {
     // Where it is refused, latencies show it as the load tool's own lateness.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
-    Ok(())
 }
 
 fn perform<P: Play>(link: &mut Link<'_>, shared: &Shared, play: &mut P) -> Result<(), String> {

@@ -58,13 +58,15 @@ pub(crate) struct Shared {
     end_ns: AtomicU64,
     /// One a worker.
     pub(crate) live: Box<[Live]>,
+    /// Of the thread that publishes through the server API, where there is one.
+    pub(crate) backend: Live,
     /// To the main thread.
     pub(crate) parcels: ArrayQueue<Parcel>,
     /// `broadcast`: how many messages each voice sent; holds when `publishing` is zero.
     pub(crate) published: Box<[AtomicU32]>,
     /// `storm`: workers whose connections have not all gone.
     pub(crate) emptying: AtomicU32,
-    /// `broadcast`, `storm`: workers that may still publish.
+    /// `broadcast`, `storm`: workers that may still publish, and the thread that does it through the server API.
     pub(crate) publishing: AtomicU32,
     /// True exactly when a worker gave up.
     pub(crate) has_failed: AtomicBool,
@@ -77,10 +79,11 @@ impl Shared {
             start_ns: AtomicU64::new(0),
             end_ns: AtomicU64::new(0),
             live: (0..plan.threads).map(|_| Live::default()).collect(),
+            backend: Live::default(),
             parcels: ArrayQueue::new(PARCELS_MAX),
             published: (0..plan.voices()).map(|_| AtomicU32::new(0)).collect(),
             emptying: AtomicU32::new(plan.threads),
-            publishing: AtomicU32::new(plan.threads),
+            publishing: AtomicU32::new(plan.threads + u32::from(plan.publish_api.is_some())),
             has_failed: AtomicBool::new(false),
         }
     }

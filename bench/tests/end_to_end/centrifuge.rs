@@ -42,25 +42,31 @@ pub(crate) enum Wrong {
 
 /// Of every channel, what was published and who listens.
 #[derive(Default)]
-struct Channel {
+pub(crate) struct Channel {
     history: Vec<Vec<u8>>,
     listeners: Vec<(Format, TcpStream)>,
 }
 
-type Hub = Arc<Mutex<HashMap<String, Channel>>>;
+pub(crate) type Hub = Arc<Mutex<HashMap<String, Channel>>>;
 
 /// Starts a server on a free port; it lives as long as the test.
 pub(crate) fn centrifuge(wrong: Wrong) -> SocketAddr {
+    centrifuge_with_hub(wrong).0
+}
+
+/// The same, and its channels, for whoever publishes past it.
+pub(crate) fn centrifuge_with_hub(wrong: Wrong) -> (SocketAddr, Hub) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let hub = Hub::default();
+    let kept = Arc::clone(&hub);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let hub = Arc::clone(&hub);
             thread::spawn(move || serve(stream, wrong, &hub));
         }
     });
-    address
+    (address, kept)
 }
 
 /// One session.
@@ -171,7 +177,6 @@ impl Session<'_> {
     }
 
     fn publish(&self, id: u32, name: &str, data: Payload<'_>) {
-        let mut hub = self.hub.lock().expect("nobody panics");
         match self.wrong {
             Wrong::RefusePublications => {
                 return self.reply(id, Err(ClientError::from(ErrorCode::TOO_MANY_REQUESTS)));
@@ -185,18 +190,7 @@ impl Session<'_> {
             }
             _ => {}
         }
-        let channel = hub.entry(name.to_owned()).or_default();
-        channel.history.push(data.bytes().to_vec());
-        let misdirected = (self.wrong == Wrong::Misdirect).then_some("bench:1");
-        for name in std::iter::once(name).chain(misdirected) {
-            for (format, stream) in hub.get(name).iter().flat_map(|channel| &channel.listeners) {
-                write(
-                    stream,
-                    *format,
-                    &push(*format, name, PushBody::Publication(publication(data.bytes()))),
-                );
-            }
-        }
+        deliver(self.hub, self.wrong, name, data.bytes());
         self.reply(id, Ok(ReplyResult::Publish(Done::default())));
     }
 
@@ -208,6 +202,18 @@ impl Session<'_> {
 
     fn write(&self, payload: &[u8]) {
         write(&self.raw, self.format, payload);
+    }
+}
+
+/// Keeps a publication and sends it to all who listen.
+pub(crate) fn deliver(hub: &Hub, wrong: Wrong, name: &str, data: &[u8]) {
+    let mut hub = hub.lock().expect("nobody panics");
+    hub.entry(name.to_owned()).or_default().history.push(data.to_vec());
+    let misdirected = (wrong == Wrong::Misdirect).then_some("bench:1");
+    for name in std::iter::once(name).chain(misdirected) {
+        for (format, stream) in hub.get(name).iter().flat_map(|channel| &channel.listeners) {
+            write(stream, *format, &push(*format, name, PushBody::Publication(publication(data))));
+        }
     }
 }
 

@@ -72,6 +72,13 @@ impl Doorbell {
         let _ = (&self.eventfd).write(&1u64.to_ne_bytes());
     }
 
+    /// True exactly when it was rung since the last call.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn was_rung(&self) -> bool {
+        let mut count = [0; 8];
+        io::Read::read(&mut &self.eventfd, &mut count).is_ok()
+    }
+
     pub(crate) fn eventfd(&self) -> RawFd {
         self.eventfd.as_fd().as_raw_fd()
     }

@@ -169,7 +169,9 @@ pub enum Armed {
 /// What the kernel has done.
 #[derive(Debug)]
 pub enum Completion<B> {
-    /// A connection was accepted into this descriptor.
+    /// A connection was accepted into this descriptor. Where it was closed in the same turn, this may come before the
+    /// [`Completion::Closed`] of the socket that was in it: a multishot's completions may pass those of operations that
+    /// are done at once (Linux before 6.15).
     Accepted(Descriptor),
     /// The lane accepts no more: cancelled, single, or failed with an error.
     AcceptEnded {

@@ -10,6 +10,8 @@ mod doorbell;
 mod kernel;
 mod mailbox;
 mod open;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod sockets;
 mod uring;
 

@@ -6,7 +6,7 @@
 //! Tokens are not verified here: `has_token` means that one was, for this user, client and channel.
 
 use super::Resolved;
-use crate::token::Overrides;
+use crate::{hub::message::Shows, token::Overrides};
 use holdfast_protocol::client::ErrorCode;
 
 /// What a subscription can carry beside the messages: as asked for, or as granted.
@@ -94,9 +94,22 @@ impl Resolved<'_> {
         Extras {
             positioned: self.keeps_history() && overrides.force_positioning.unwrap_or(granted.positioned),
             recoverable: self.keeps_history() && overrides.force_recovery.unwrap_or(granted.recoverable),
-            join_leave: self.options.join_leave
-                && overrides.force_push_join_leave.unwrap_or(granted.join_leave),
+            join_leave: overrides.force_push_join_leave.unwrap_or(granted.join_leave),
         }
+    }
+
+    /// Where others see a subscriber.
+    pub(crate) fn shows(&self, overrides: &Overrides) -> Shows {
+        Shows {
+            presence: overrides.presence.unwrap_or(self.options.presence),
+            join_leave: overrides.join_leave.unwrap_or(self.options.join_leave),
+        }
+    }
+
+    /// True exactly when the backend says whether a client without a token may subscribe.
+    pub(crate) fn is_subscribe_proxied(&self) -> bool {
+        let is_limited = self.options.allow_user_limited_channels && self.channel.is_user_limited();
+        self.options.is_subscribe_proxied && !self.channel.is_private && !is_limited
     }
 
     /// True exactly when publications are remembered.

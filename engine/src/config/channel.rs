@@ -8,6 +8,7 @@
 use super::definition::{Field, Section, Spec, join, section};
 use super::kinds::{boolean, choice, duration, integer, list_of, section, size, tables, text};
 use super::problem::Problems;
+use super::proxy::ChannelProxyConfig;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -35,6 +36,8 @@ section! {
         "idempotency_ttl" => pub idempotency_ttl_ms: u64 = duration("5m", "1s", "24h");
         /// The longest name of a channel, in bytes.
         "max_length" => pub name_bytes_max: u32 = integer(255, 1, 1_024);
+        /// Events of channels that are put to the application's backend.
+        "proxy" => pub proxy: ChannelProxyConfig = section();
     }
 
     /// Options of a namespace. By default a channel only carries messages from the server API to those who hold a
@@ -99,6 +102,15 @@ section! {
         /// True exactly when a `#` in a name limits the channel to the users after it: `dialog#42,43` is for the users
         /// 42 and 43, who need no subscription token. An anonymous client is never one of them.
         "allow_user_limited_channels" => pub allow_user_limited_channels: bool = boolean(false);
+        /// True exactly when the backend is asked whether a client may subscribe that has no token, and is not one of the
+        /// users to whom the name limits the channel. Needs `channel.proxy.subscribe`.
+        "subscribe_proxy_enabled" => pub is_subscribe_proxied: bool = boolean(false);
+        /// True exactly when the backend is asked whether a client may publish; the options above are then not looked
+        /// at. Needs `channel.proxy.publish`.
+        "publish_proxy_enabled" => pub is_publish_proxied: bool = boolean(false);
+        /// True exactly when the backend is asked whether an expired subscription goes on; clients then send no
+        /// sub_refresh command. Needs `channel.proxy.sub_refresh`.
+        "sub_refresh_proxy_enabled" => pub is_sub_refresh_proxied: bool = boolean(false);
         /// What a name (without its namespace) must match anywhere: anchor it with `^` and `$`. Empty: names are ASCII.
         /// `\d`, `\w` and `\s` match those of all scripts: write `[0-9]` for ASCII digits alone.
         "channel_regex" => pub channel_regex: String
@@ -146,7 +158,7 @@ impl Section for Namespace {
     }
 }
 
-fn is_namespace_name(name: &str) -> bool {
+pub(super) fn is_namespace_name(name: &str) -> bool {
     name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 

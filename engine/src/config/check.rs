@@ -10,6 +10,7 @@ use super::channel;
 use super::cores::CoreSet;
 use super::options::Options;
 use super::problem::Problems;
+use super::proxy;
 use super::token;
 use std::net::SocketAddr;
 
@@ -27,6 +28,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         emulation,
         poll,
         channel,
+        rpc,
+        backend,
         http_api,
         admin,
         node,
@@ -67,6 +70,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         .map_err(|error| problems.refuse(shards_key, error.to_string(), ""));
 
     channel::check(&channel, problems);
+    proxy::check(&client, &channel, &rpc, problems);
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
     let config = Config {
@@ -82,6 +86,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         emulation,
         poll,
         channel,
+        rpc,
+        backend,
         http_api,
         admin,
         node,

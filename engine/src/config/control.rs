@@ -28,7 +28,8 @@ section! {
     }
 
     /// The try-out page at `/` of the control port: a small chat that connects as any client would. It knows no key,
-    /// gives no rights, and so asks for no password.
+    /// gives no rights, and so asks for no password. Its origin must be among `client.allowed_origins`; where it is not,
+    /// the page says so.
     pub struct AdminConfig {
         /// True exactly when the page is served.
         "enabled" => pub enabled: bool = boolean(false);

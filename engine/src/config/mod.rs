@@ -15,6 +15,7 @@ pub mod definition;
 pub mod kinds;
 mod options;
 mod problem;
+mod proxy;
 mod reference;
 mod secret;
 mod source;
@@ -32,6 +33,10 @@ pub use options::{
     ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems};
+pub use proxy::{
+    BackendConfig, ChannelProxyConfig, ClientProxyConfig, ProxyConfig, ProxyHttpConfig, RpcConfig,
+    RpcNamespace, RpcOptions, SwitchedProxyConfig,
+};
 pub use reference::{default_toml, reference_markdown};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
@@ -74,6 +79,10 @@ pub struct Config {
     pub poll: PollConfig,
     /// What channels do, and who may do what in them.
     pub channel: ChannelConfig,
+    /// Calls of clients that the application's backend answers.
+    pub rpc: RpcConfig,
+    /// Calls to the application's backend, of all kinds together.
+    pub backend: BackendConfig,
     /// The server API on the control port.
     pub http_api: HttpApiConfig,
     /// The try-out page on the control port.

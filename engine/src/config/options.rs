@@ -13,6 +13,7 @@ use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
 use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
+use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
@@ -37,6 +38,10 @@ section! {
         "poll" => pub(super) poll: PollConfig = section();
         /// What channels do, and who may do what in them.
         "channel" => pub(super) channel: ChannelConfig = section();
+        /// RPC: calls of clients that the application's backend answers.
+        "rpc" => pub(super) rpc: RpcConfig = section();
+        /// Calls to the application's backend, of all kinds together.
+        "backend" => pub(super) backend: BackendConfig = section();
         /// The server API.
         "http_api" => pub(super) http_api: HttpApiConfig = section();
         /// The try-out page.
@@ -121,6 +126,8 @@ section! {
         "token" => pub token: TokenConfig = section();
         /// Tokens with which clients subscribe, where they are not to be accepted like the others.
         "subscription_token" => pub subscription_token: SubscriptionTokenConfig = section();
+        /// Events of connections that are put to the application's backend.
+        "proxy" => pub proxy: ClientProxyConfig = section();
     }
 
     /// The WebSocket transport.
@@ -131,7 +138,7 @@ section! {
         /// Worst case: this for each connection that is in the middle of a message.
         "message_size_limit" => pub message_size_limit_bytes: u32 = size("64KiB", "125B", "64MiB");
         /// True exactly when messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
-        /// Worst case: 2.2 MB for each shard, and nothing for a connection, unless one of the context takeovers is on.
+        /// Worst case: 3 MB for each shard, and nothing for a connection, unless one of the context takeovers is on.
         "compression" => pub compression: bool = boolean(false);
         /// Shorter messages go out as they are. So do those that compression would not make shorter.
         "compression_min_size" => pub compression_min_size_bytes: u32 = size("0B", "0B", "64MiB");

@@ -103,7 +103,8 @@ impl<K: Kernel> Shard<K> {
                     self.leave(socket, CloseReason::NoPong);
                 }
             },
-            Phase::Closing | Phase::Lingering | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
+            Phase::Lingering => self.leave(socket, CloseReason::Broken),
+            Phase::Closing | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
         }
     }
 
@@ -125,7 +126,7 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return };
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);
-        if client.stage == Stage::Fresh {
+        if client.stage != Stage::Connected {
             self.disconnect(key, DisconnectCode::STALE);
         } else if self.check_expiry(key) {
             self.ping(socket, wire);

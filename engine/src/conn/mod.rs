@@ -31,10 +31,10 @@ use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metr
 ///              │ refused               v                               │     │ flushed
 ///              v                    Closing ── close frame came ───────┘     │ or deadline
 ///          Lingering <── protocol error                                      v
-///              └─────────── end of stream, deadline ──────────────────────> gone
+///              └── end of stream; at the deadline Leaving ────────────────> gone
 ///
 ///             Head ── POST ──> Body ── all of it ──> Answering ── answer ──> Head, or Leaving
-///              └── GET ─────────┴──> Streaming ── its session ends ────────> Leaving
+///              └── GET ─────────┴──> Streaming ── its session ends ────────> Lingering
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {

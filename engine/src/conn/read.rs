@@ -54,7 +54,7 @@ impl<K: Kernel> Shard<K> {
                     self.counters.add(Metric::MessagesIn, 1);
                     match session {
                         Session::Echo => self.echo(socket, deflate, &message),
-                        Session::Broadcast { .. } => self.broadcast(socket, &message),
+                        Session::Broadcast { .. } => self.broadcast(&message),
                         Session::Client { key } => self.commands_came(key, &message.payload),
                         Session::None => unreachable!("an open connection has a session"),
                     }
@@ -65,6 +65,9 @@ impl<K: Kernel> Shard<K> {
             }
         }
         self.write_out(socket);
+        if self.peers.is_congested() {
+            self.hold_publisher(socket);
+        }
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.

@@ -122,6 +122,14 @@ impl<K: Kernel> Shard<K> {
         self.schedule(socket, deadline);
     }
 
+    /// Waits for the peer to end a stream after the words that it is over, but not for long. A client that found the end
+    /// together with the words would take it for a broken network.
+    pub(crate) fn await_end(&mut self, socket: Socket, reason: CloseReason) {
+        let deadline = self.now.after_ms(LINGER_MS.min(self.settings.close_ms));
+        self.part(socket, Phase::Lingering, reason);
+        self.schedule(socket, deadline);
+    }
+
     /// Closes when the queue is empty.
     pub(crate) fn leave(&mut self, socket: Socket, reason: CloseReason) {
         let deadline = self.now.after_ms(self.settings.close_ms);

@@ -1,9 +1,15 @@
 //! Metrics: the shards' numbers as Prometheus text.
 //!
-//! In:  `GET /metrics`; the published numbers of every shard.
+//! In:  `GET /metrics`; the published numbers of every shard; what the control thread counts.
 //! Out: the OpenMetrics text format, a label `core` on all that a shard counts.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use axum::{
     extract::State as Extract,
@@ -17,8 +23,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{State, memory};
+use super::{State, api::ApiCounts, memory};
 use crate::{
+    backend::Event,
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
 };
@@ -27,7 +34,11 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
+    registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
+    if let Some(counts) = state.api_counts {
+        registry.register_collector(Box::new(ApiCalls(counts)));
+    }
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
@@ -107,6 +118,68 @@ fn encode_turns<'s>(
         encoder
             .encode_family(&[("core", core.to_string())])?
             .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+/// Calls of the server API.
+#[derive(Debug)]
+struct ApiCalls(Arc<ApiCounts>);
+
+impl Collector for ApiCalls {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let calls = self.0.all().map(|(method, calls, _)| (method, calls));
+        encode_counters(&mut encoder, "api_calls", "Calls of the server API.", "method", calls)?;
+        let errors = self.0.all().map(|(method, _, errors)| (method, errors));
+        encode_counters(
+            &mut encoder,
+            "api_errors",
+            "Calls of the server API that ended with an error.",
+            "method",
+            errors,
+        )
+    }
+}
+
+/// Calls to the application's backend.
+#[derive(Debug)]
+struct Backend(Arc<Shared>);
+
+impl Collector for Backend {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.0.asker.counts();
+        let each = |counts: &[AtomicU64]| {
+            Event::ALL.map(|(event, name)| (name, counts[event as usize].load(Ordering::Relaxed)))
+        };
+        let help = "Events that were put to the application's backend.";
+        encode_counters(&mut encoder, "backend_calls", help, "event", each(&counts.calls))?;
+        let help = "Events to which the backend gave no answer that could be used.";
+        encode_counters(&mut encoder, "backend_failures", help, "event", each(&counts.failures))?;
+        let under_way = ConstGauge::new(counts.calls_under_way.load(Ordering::Relaxed));
+        let help = "Calls to the application's backend that are under way.";
+        under_way.encode(encoder.encode_descriptor(
+            "backend_calls_under_way",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let overflows = ConstCounter::new(counts.overflows.load(Ordering::Relaxed));
+        let help = "Asks that the control thread was not given, because too many waited.";
+        overflows.encode(encoder.encode_descriptor("backend_overflows", help, None, MetricType::Counter)?)
+    }
+}
+
+fn encode_counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    counts: impl IntoIterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in counts {
+        let labels = [(label, value)];
+        ConstCounter::new(count).encode(encoder.encode_family(&labels)?)?;
     }
     Ok(())
 }

@@ -1,19 +1,20 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
-//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers.
-//! Out: `/health`, `/metrics`, the server API; a stop for the shards; the word that memory is short.
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers, and what they ask.
+//! Out: `/health`, `/metrics`, the server API, the chat page; a stop for the shards; the word that memory is short;
+//! answers.
 //!
 //! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
 
 mod api;
+mod chat;
 mod health;
 mod memory;
 mod metrics;
 mod post;
-mod tls;
+pub(crate) mod tls;
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -26,30 +27,18 @@ use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{oneshot, watch},
+    sync::oneshot,
 };
 
-use self::{
-    api::{Api, Node},
-    post::post,
-    tls::SecureListener,
-};
-use crate::{
-    config::{Config, TlsConfig},
-    peers::{Message, Shared},
-    tls::{reload, server_config},
-};
-
-/// The section of the control port's TLS.
-const CONTROL_TLS: &str = "http_server.internal_tls";
-
-/// The section of the clients' TLS.
-pub(crate) const CLIENT_TLS: &str = "http_server.tls";
+use self::api::{Api, ApiCounts, Node};
+use crate::{backend, config::Config, peers::Shared, tls::server_config};
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
 struct State {
     shared: Arc<Shared>,
+    /// `None` where the server API is off.
+    api_counts: Option<Arc<ApiCounts>>,
 }
 
 /// The running control plane.
@@ -68,6 +57,7 @@ pub(crate) struct Control {
 pub(crate) fn start(
     config: &Config,
     shared: Arc<Shared>,
+    asks: backend::Queue,
     node: Arc<str>,
     clients: SocketAddr,
     client_config: Option<Arc<ServerConfig>>,
@@ -85,8 +75,10 @@ pub(crate) fn start(
         let node = Node::new(node, &config.node.name, clients);
         Arc::new(Api::new(config, Arc::clone(&shared), node))
     });
+    let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
-    let control_config = server_config(&control_tls, CONTROL_TLS)?;
+    let control_config = server_config(&control_tls, tls::CONTROL_TLS)?;
+    let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
@@ -96,15 +88,17 @@ pub(crate) fn start(
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
             tokio::spawn(stop_on_signal(signals, Arc::clone(&shared), stop_within));
+            tokio::spawn(backend);
             if memory_limit_bytes > 0 {
                 tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             }
             if let Some(first) = client_config {
-                tokio::spawn(renew_clients_tls(client_tls, first, Arc::clone(&shared)));
+                tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }
-            let router = router(State { shared }, api);
+            let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()) };
+            let router = router(state, api, page);
             tokio::select! {
-                served = serve(listener, router, control_config, control_tls) => {
+                served = tls::serve(listener, router, control_config, control_tls) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the control plane cannot serve any more");
                     }
@@ -132,48 +126,13 @@ impl Control {
     }
 }
 
-/// Serves the control port, with TLS or without.
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    secure: Option<Arc<ServerConfig>>,
-    options: TlsConfig,
-) -> io::Result<()> {
-    let Some(secure) = secure else { return axum::serve(listener, router).await };
-    let (renewed, config) = watch::channel(secure);
-    let listener = SecureListener::new(listener, config)?;
-    tokio::spawn(reload(options, CONTROL_TLS, renewed));
-    axum::serve(listener, router).await
-}
-
-/// Hands the shards new certificates when there are some.
-async fn renew_clients_tls(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
-    let (renewed, mut configs) = watch::channel(first);
-    tokio::spawn(reload(options, CLIENT_TLS, renewed));
-    while configs.changed().await.is_ok() {
-        let config = Arc::clone(&configs.borrow_and_update());
-        for shard in 0..shared.mailboxes.len() {
-            // One whose mailbox stays full is told with the next change; the log has a line about it.
-            let _ = post(&shared, shard, Message::Certificates(Arc::clone(&config))).await;
-        }
-    }
-}
-
-async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
-    if let Err(error) = reload::run(options, section, renewed).await {
-        tracing::error!(%error, section, "certificates will not be read again");
-    }
-}
-
-fn router(state: State, api: Option<Arc<Api>>) -> Router {
+fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
-    match api {
-        Some(api) => router.merge(api::router(api)),
-        None => router,
-    }
+    let parts = [api.map(api::router), page];
+    parts.into_iter().flatten().fold(router, Router::merge)
 }
 
 /// What ends the daemon.

@@ -1,13 +1,13 @@
-//! TLS: the control plane's listener, where it is encrypted.
+//! TLS: the control plane's listener, where it is encrypted; and new certificates, for it and for the shards.
 //!
-//! In:  connections to the control port.
-//! Out: those with which TLS could be agreed upon, for the server.
+//! In:  connections to the control port; files that change.
+//! Out: those connections with which TLS could be agreed upon, for the server; configurations for the shards.
 //!
 //! Handshakes run side by side: a connection that says nothing holds up nobody, and is dropped after a while.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::Listener;
+use axum::{Router, serve::Listener};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,6 +15,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::post::post;
+use crate::{
+    config::TlsConfig,
+    peers::{Message, Shared},
+    tls::reload,
+};
+
+/// The section of the control port's TLS.
+pub(super) const CONTROL_TLS: &str = "http_server.internal_tls";
+
+/// The section of the clients' TLS.
+pub(crate) const CLIENT_TLS: &str = "http_server.tls";
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +37,39 @@ const HANDSHAKES_MAX: usize = 256;
 
 /// After an accept that failed, for want of descriptors mostly.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Serves the control port, with TLS or without.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    secure: Option<Arc<ServerConfig>>,
+    options: TlsConfig,
+) -> io::Result<()> {
+    let Some(secure) = secure else { return axum::serve(listener, router).await };
+    let (renewed, config) = watch::channel(secure);
+    let listener = SecureListener::new(listener, config)?;
+    tokio::spawn(reload(options, CONTROL_TLS, renewed));
+    axum::serve(listener, router).await
+}
+
+/// Hands the shards new certificates when there are some.
+pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
+    let (renewed, mut configs) = watch::channel(first);
+    tokio::spawn(reload(options, CLIENT_TLS, renewed));
+    while configs.changed().await.is_ok() {
+        let config = Arc::clone(&configs.borrow_and_update());
+        for shard in 0..shared.mailboxes.len() {
+            // One whose mailbox stays full is told with the next change; the log has a line about it.
+            let _ = post(&shared, shard, Message::Certificates(Arc::clone(&config))).await;
+        }
+    }
+}
+
+async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
+    if let Err(error) = reload::run(options, section, renewed).await {
+        tracing::error!(%error, section, "certificates will not be read again");
+    }
+}
 
 /// A listener of encrypted connections.
 #[derive(Debug)]

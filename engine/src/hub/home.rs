@@ -18,8 +18,8 @@ use holdfast_protocol::client::{ErrorCode, Payload, delta};
 use super::{
     history::{Epoch, History, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Subscribe,
-        Subscribed, ToHome,
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
+        Subscribe, Subscribed, ToHome, Version,
     },
     presence::Presence,
     publication::{Frames, Info, Stored},
@@ -35,9 +35,8 @@ pub(crate) struct Rules {
     pub(crate) history_ttl_ms: u64,
     /// How long after that its position is kept.
     pub(crate) history_meta_ttl_ms: u64,
+    /// True exactly when presence may be asked for.
     pub(crate) presence: bool,
-    /// True exactly when joins and leaves are told.
-    pub(crate) join_leave: bool,
     /// True exactly when subscribers may take patches.
     pub(crate) delta: bool,
     /// True exactly when all publications may go as patches.
@@ -74,6 +73,8 @@ struct Home {
     position_until: Tick,
     /// The newest publication, where patches to it may be asked for and no history has it.
     previous: Option<Arc<Stored>>,
+    /// The newest version that was published and kept.
+    version: Version,
     /// The cores that have subscribers.
     cores: Vec<usize>,
     presence: Presence,
@@ -90,6 +91,7 @@ impl Home {
             history_until: Tick(0),
             position_until: Tick(0),
             previous: None,
+            version: Version::default(),
             cores: Vec::new(),
             presence: Presence::default(),
             results: VecDeque::new(),
@@ -144,8 +146,8 @@ impl Homes {
     pub(crate) fn handle(&mut self, message: ToHome, rules: Rules, now: Tick, posts: &mut Posts) {
         match message {
             ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, posts),
-            ToHome::Unsubscribe { channel, core, info, was_last } => {
-                self.unsubscribe(&channel, core, info.as_deref(), was_last, rules, posts);
+            ToHome::Unsubscribe { channel, core, info, shows, was_last } => {
+                self.unsubscribe(&channel, core, info.as_deref(), shows, was_last, posts);
             }
             ToHome::Publish(publish) => self.publish(*publish, rules, now, posts),
             ToHome::Ask { channel, question, answer_to } => {
@@ -190,7 +192,8 @@ impl Homes {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Subscribe { channel, core, client, command, recover, wants_position, info, data } = subscribe;
+        let Subscribe { channel, core, client, ticket, command, recover, wants_position, info, shows, data } =
+            subscribe;
         self.open(&channel);
         let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
         if wants_history {
@@ -205,15 +208,23 @@ impl Homes {
         let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
         let position = history.map(History::position);
         let channel_name = Arc::clone(&channel);
-        let subscribed =
-            Subscribed { channel: channel_name, client, command, position, was_recovering, recovered, data };
+        let subscribed = Subscribed {
+            channel: channel_name,
+            client,
+            ticket,
+            command,
+            position,
+            was_recovering,
+            recovered,
+            data,
+        };
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
         let Some(info) = info else { return };
-        if rules.join_leave {
+        if shows.join_leave {
             let frames = Frames::of_join(&channel, &info);
             home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
         }
-        if rules.presence {
+        if shows.presence {
             home.presence.add(info);
         }
     }
@@ -223,8 +234,8 @@ impl Homes {
         channel: &Arc<str>,
         core: usize,
         info: Option<&Info>,
+        shows: Shows,
         was_last: bool,
-        rules: Rules,
         posts: &mut Posts,
     ) {
         let Some(home) = self.channels.get_mut(channel) else { return };
@@ -233,7 +244,7 @@ impl Homes {
         }
         if let Some(info) = info {
             home.presence.remove(&info.client);
-            if rules.join_leave {
+            if shows.join_leave {
                 let frames = Frames::of_leave(channel, info);
                 let channel = Arc::clone(channel);
                 home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
@@ -243,7 +254,8 @@ impl Homes {
     }
 
     fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, answer_to } = publish;
+        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to } =
+            publish;
         if let Some(position) = self.seen(&channel, &idempotency_key, now) {
             if let Some(to) = answer_to {
                 answer(to, Ok(Answer::Published(position)), posts);
@@ -253,6 +265,12 @@ impl Homes {
         let keeps = rules.keeps_history() && !skip_history;
         if keeps || !idempotency_key.is_empty() {
             self.open(&channel);
+        }
+        if keeps && let Some(position) = self.covers(&channel, &version) {
+            if let Some(to) = answer_to {
+                answer(to, Ok(Answer::Published(Some(position))), posts);
+            }
+            return;
         }
         let offset = if keeps { self.history(&channel, rules, now).next_offset() } else { 0 };
         let stored = Arc::new(Stored { data, info, tags, offset });
@@ -266,6 +284,9 @@ impl Homes {
                 history.push(Arc::clone(&stored), rules.history_size);
                 self.kept_bytes = self.kept_bytes - before + history.bytes();
                 position = Some(history.position());
+                if version.number > 0 {
+                    home.version = version;
+                }
                 self.kept.push_back((Arc::clone(&channel), offset));
             } else if rules.delta {
                 home.previous = Some(Arc::clone(&stored));
@@ -287,6 +308,13 @@ impl Homes {
         if let Some(to) = answer_to {
             answer(to, Ok(Answer::Published(position)), posts);
         }
+    }
+
+    /// Where the channel stands, if what is to be published there is not newer than what was.
+    fn covers(&self, channel: &Arc<str>, version: &Version) -> Option<Position> {
+        let home = self.channels.get(channel)?;
+        let history = home.history.as_ref()?;
+        version.is_covered_by(&home.version).then(|| history.position())
     }
 
     fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {

@@ -61,6 +61,7 @@ pub(crate) enum ToHome {
         core: usize,
         /// The client that left, where its presence is kept or its leave is told.
         info: Option<Arc<Info>>,
+        shows: Shows,
         /// True exactly when the core has no subscriber of this channel left.
         was_last: bool,
     },
@@ -92,12 +93,29 @@ pub(crate) enum Question {
     RemoveHistory,
 }
 
+/// Where others see a subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shows {
+    /// True exactly when it is in the channel's presence.
+    pub(crate) presence: bool,
+    /// True exactly when its coming and going is told.
+    pub(crate) join_leave: bool,
+}
+
+impl Shows {
+    pub(crate) fn is_seen(self) -> bool {
+        self.presence || self.join_leave
+    }
+}
+
 /// A client wants to hear a channel.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) channel: Arc<str>,
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
+    /// Tells this subscription from others of the client.
+    pub(crate) ticket: u32,
     /// The command's number; 0 for a subscription that the server makes.
     pub(crate) command: u32,
     /// From where it wants to recover.
@@ -106,6 +124,7 @@ pub(crate) struct Subscribe {
     pub(crate) wants_position: bool,
     /// How others see it, where its presence is kept or its join is told.
     pub(crate) info: Option<Arc<Info>>,
+    pub(crate) shows: Shows,
     /// What it gets along with the subscription; comes back in the answer.
     pub(crate) data: Option<Bytes>,
 }
@@ -121,6 +140,23 @@ pub(crate) struct Recover {
     pub(crate) cache: bool,
 }
 
+/// Which state of the application a publication is about. Older ones than the newest that came are not published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// 0 for none.
+    pub(crate) number: u64,
+    /// Numbers of another epoch are not compared; empty: of any.
+    pub(crate) epoch: Box<str>,
+}
+
+impl Version {
+    /// True exactly when this one says nothing that `newest` did not.
+    pub(crate) fn is_covered_by(&self, newest: &Self) -> bool {
+        let is_same_epoch = self.epoch.is_empty() || self.epoch == newest.epoch;
+        self.number > 0 && is_same_epoch && self.number <= newest.number
+    }
+}
+
 /// Something is to be published.
 #[derive(Debug)]
 pub(crate) struct Publish {
@@ -134,6 +170,7 @@ pub(crate) struct Publish {
     pub(crate) delta: bool,
     /// A publication with a key that was seen lately is not published again.
     pub(crate) idempotency_key: Box<str>,
+    pub(crate) version: Version,
     pub(crate) answer_to: Option<AnswerTo>,
 }
 
@@ -169,6 +206,8 @@ pub(crate) struct ForDelta {
 pub(crate) struct Subscribed {
     pub(crate) channel: Arc<str>,
     pub(crate) client: ClientKey,
+    /// That of [`Subscribe`], as is the command.
+    pub(crate) ticket: u32,
     pub(crate) command: u32,
     pub(crate) position: Option<Position>,
     /// True exactly when the client asked to recover.

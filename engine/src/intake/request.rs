@@ -5,6 +5,8 @@
 //!
 //! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     client::Format,
@@ -14,6 +16,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::cors::Cors;
 use crate::{
+    backend::Header,
     conn::{Coming, Phase},
     metrics::{CloseReason, Metric},
     session::wire::Wire,
@@ -43,6 +46,8 @@ pub(crate) enum Target {
 pub(crate) struct Request {
     target: Target,
     cors: Cors,
+    /// Fields that backends are to be told.
+    told: Arc<[Header]>,
     /// True exactly when the connection stays open after the answer.
     keeps_alive: bool,
     body: Body,
@@ -98,7 +103,8 @@ impl<K: Kernel> Shard<K> {
                 let query = head.query.unwrap_or_default().as_bytes();
                 let connect = form_urlencoded::parse(query).find(|(key, _)| key == "cf_connect");
                 let commands = connect.map(|(_, commands)| commands.into_owned()).unwrap_or_default();
-                self.open_stream(socket, Wire::Sse, cors, commands.as_bytes());
+                let told = self.told_headers(head);
+                self.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes());
                 return Ok(());
             }
             ("POST", _) => {}
@@ -106,7 +112,8 @@ impl<K: Kernel> Shard<K> {
             _ => return Err(Refusal::MethodNotPost),
         }
         let body = Body::announced(head, body_bytes_max)?;
-        let request = Request { target, cors: cors.clone(), keeps_alive, body, later: BytesMut::new() };
+        let told = self.told_headers(head);
+        let request = Request { target, cors: cors.clone(), told, keeps_alive, body, later: BytesMut::new() };
         // RFC 9110 §10.1.1.
         if head.version >= Version::Http11
             && head.header_has_token("Expect", "100-continue")
@@ -151,9 +158,9 @@ impl<K: Kernel> Shard<K> {
     fn requested(&mut self, socket: Socket, mut request: Request) -> Result<(), Refusal> {
         self.counters.add(Metric::Requests, 1);
         let body = request.body.take_bytes();
-        let target = request.target;
+        let (target, told) = (request.target, Arc::clone(&request.told));
         if let Target::Stream(wire) = target {
-            self.open_stream(socket, wire, &request.cors, &body);
+            self.open_stream(socket, wire, &request.cors, told, &body);
             return Ok(());
         }
         let Some(conn) = self.conns.get(socket) else { return Ok(()) };
@@ -163,7 +170,7 @@ impl<K: Kernel> Shard<K> {
         self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
         match target {
             Target::Emulation(format) => self.emulation_came(socket, format, &body),
-            _ => self.poll_came(socket, &body),
+            _ => self.poll_came(socket, told, &body),
         }
     }
 

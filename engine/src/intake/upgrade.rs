@@ -72,6 +72,8 @@ impl<K: Kernel> Shard<K> {
         let deflate = self.agree(socket, head, &mut upgrade)?;
         self.transmit(socket, upgrade.response());
         let key = self.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
+        let told = self.told_headers(head);
+        self.keep_headers(key, told);
         self.opened(socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);
         // Its connect is part of the handshake: the same time, counted anew.

@@ -3,6 +3,8 @@
 //! In:  the bodies of `/emulation` and `/connection/poll`, on the core that has their connection.
 //! Out: commands and polls, on the core that has their session; one answer to each.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use holdfast_protocol::{
     client::{Format, emulation::EmulationRequest, poll::PollRequest},
@@ -11,7 +13,7 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 
 use super::named::SessionId;
-use crate::{peers::Message, shard::Shard};
+use crate::{backend::Header, peers::Message, shard::Shard};
 
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +61,18 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A poll: of a session, or to open one.
-    pub(crate) fn poll_came(&mut self, socket: Socket, body: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn poll_came(
+        &mut self,
+        socket: Socket,
+        told: Arc<[Header]>,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
         let request = PollRequest::decode(body)
             .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
             let asker = Asker { core: self.index, socket };
-            return self.open_poll(asker, &commands);
+            return self.open_poll(asker, told, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
         self.ask_session(socket, session, What::Poll { received, commands })

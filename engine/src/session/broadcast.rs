@@ -7,17 +7,12 @@
 //! they came.
 
 use holdfast_protocol::websocket::Message;
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::Kernel;
 
 use crate::shard::Shard;
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn broadcast(&mut self, sender: Socket, message: &Message<'_>) {
+    pub(crate) fn broadcast(&mut self, message: &Message<'_>) {
         self.hub.publish(message.kind, &message.payload);
-        if self.peers.is_congested() {
-            // The other cores do not keep up: whoever publishes now waits until they do.
-            self.sockets.pause_receive(sender);
-            self.held_publishers.push(sender);
-        }
     }
 }

@@ -50,9 +50,9 @@ impl Named {
         Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0 }
     }
 
-    /// A session with a new id.
-    pub(crate) fn open(&mut self) -> SessionPlace {
-        let session = Session { secret: rand::random(), client: None, poll: None };
+    /// A session with a new id, which nobody can guess who does not know `secret`.
+    pub(crate) fn open(&mut self, secret: [u8; 16]) -> SessionPlace {
+        let session = Session { secret, client: None, poll: None };
         match self.free.pop() {
             Some(place) => {
                 self.sessions[place as usize] = Some(session);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn an_id_finds_its_session_and_no_other_one() {
         let mut named = Named::new(3);
-        let (first, second) = (named.open(), named.open());
+        let (first, second) = (named.open([1; 16]), named.open([2; 16]));
         let id = named.id(second).unwrap();
         let read: SessionId = id.to_string().parse().unwrap();
         assert_eq!(read.core, 3);
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(named.find(&foreign), None, "a place without its secret");
         named.close(second);
         assert_eq!(named.find(&read), None);
-        assert_eq!(named.open(), second, "places are used again");
+        assert_eq!(named.open([3; 16]), second, "places are used again");
         assert_eq!(named.find(&read), None, "with another secret");
     }
 

@@ -3,19 +3,30 @@
 //! In:  the first commands, out of the request.
 //! Out: the head of the answer; a session, whose later commands come by `/emulation`.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, BytesMut};
 use holdfast_protocol::http::StreamHead;
 use holdfast_ring::{Kernel, Socket};
+use rand::Rng as _;
 
 use super::{client::Link, wire::Wire};
 use crate::{
+    backend::Header,
     conn::{Phase, Session},
     intake::cors::Cors,
     shard::Shard,
 };
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn open_stream(&mut self, socket: Socket, wire: Wire, cors: &Cors, commands: &[u8]) {
+    pub(crate) fn open_stream(
+        &mut self,
+        socket: Socket,
+        wire: Wire,
+        cors: &Cors,
+        told: Arc<[Header]>,
+        commands: &[u8],
+    ) {
         let mut fields = cors.fields();
         fields.push(("Content-Type", content_type(wire)));
         // Neither caches nor proxies are to keep or gather what must go on at once.
@@ -29,9 +40,10 @@ impl<K: Kernel> Shard<K> {
             out.put_slice(b"\r\n");
         }
         self.transmit(socket, out.freeze());
-        let session = self.named.open();
+        let session = self.named.open(self.ids.random());
         let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
         self.named.set_client(session, Some(key));
+        self.keep_headers(key, told);
         self.opened(socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
         self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));

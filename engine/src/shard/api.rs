@@ -175,6 +175,7 @@ impl<K: Kernel> Shard<K> {
         let wanted = Wanted {
             recover,
             extras,
+            overrides: wish.overrides,
             chan_info: wish.chan_info.clone(),
             data: wish.data.clone(),
             expires_at_s: wish.expires_at_s,

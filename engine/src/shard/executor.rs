@@ -8,13 +8,10 @@
 //! often enough for housekeeping and seldom enough to cost nothing.
 
 use std::{
-    future::{Future as _, poll_fn},
     io,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
     sync::{Arc, mpsc},
-    task::Poll,
     time::Duration,
 };
 
@@ -22,7 +19,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
 use rustls::ServerConfig;
 
-use super::{Next, Settings, Shard};
+use super::{Next, Settings, Shard, pulse::Pulse};
 use crate::{
     clock::Clock,
     config::Config,
@@ -38,12 +35,6 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How often the loop lets glommio's other tasks run.
 const YIELD_EVERY: Duration = Duration::from_millis(10);
-
-/// How long glommio may sleep while the loop waits to go on.
-const GLOMMIO_SLEEP_MAX: Duration = Duration::from_millis(1);
-
-/// How often housekeeping runs.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
 /// What a shard is made of.
 #[derive(Clone, Debug)]
@@ -68,24 +59,29 @@ pub(crate) type Ready = anyhow::Result<(Arc<Doorbell>, SocketAddr)>;
 pub(crate) struct Spawned {
     pub(crate) thread: ExecutorJoinHandle<anyhow::Result<()>>,
     pub(crate) begin: mpsc::Sender<Arc<Shared>>,
+    /// Wakes it.
+    pub(crate) pulse: Pulse,
 }
 
 /// Starts a shard's thread. It makes its ring and its listening socket, says so over `ready`, and begins when it is
 /// given what it shares with the others.
 pub(crate) fn spawn(seed: Seed, ready: mpsc::Sender<Ready>) -> anyhow::Result<Spawned> {
     let (begin, begins) = mpsc::channel();
+    let pulse = Pulse::default();
+    let beats = pulse.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(seed.cpu))
         .name(&format!("shard-{}", seed.index))
         .io_memory(IO_MEMORY_BYTES)
-        .spawn(move || run(seed, ready, begins))
+        .spawn(move || run(seed, ready, begins, beats))
         .map_err(|error| anyhow::anyhow!("a shard's executor cannot start: {error}"))?;
-    Ok(Spawned { thread, begin })
+    Ok(Spawned { thread, begin, pulse })
 }
 
 async fn run(
     seed: Seed,
     ready: mpsc::Sender<Ready>,
     begins: mpsc::Receiver<Arc<Shared>>,
+    pulse: Pulse,
 ) -> anyhow::Result<()> {
     let index = seed.index;
     let (sockets, bell, address) = match open(&seed) {
@@ -102,22 +98,21 @@ async fn run(
     let Ok(shared) = begins.recv() else { return Ok(()) };
 
     let executor = glommio::executor();
-    let connections = executor.create_task_queue(
-        Shares::Static(1000),
-        Latency::Matters(Duration::from_millis(1)),
-        "connections",
-    );
+    // No latency is asked for: the loop yields by its own clock. And the shorter glommio's slices are, the likelier is what
+    // `pulse` is there for.
+    let connections = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "connections");
     let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
 
     let tasks_us = Rc::new(std::cell::Cell::new(0));
     let measured = Rc::clone(&tasks_us);
     let keeper = glommio::spawn_local_into(
         async move {
-            loop {
-                glommio::timer::sleep(HOUSEKEEPING_EVERY).await;
-                let runtime = glommio::executor().executor_stats().executor_runtime();
-                measured.set(measured.get() + u64::try_from(runtime.as_micros()).unwrap_or(0));
-            }
+            pulse
+                .with_every_beat(|| {
+                    let runtime = glommio::executor().executor_stats().executor_runtime();
+                    measured.set(measured.get() + u64::try_from(runtime.as_micros()).unwrap_or(0));
+                })
+                .await;
         },
         housekeeping,
     )
@@ -162,23 +157,7 @@ async fn serve(mut shard: Shard<Uring>, clock: Clock, tasks_us: Rc<std::cell::Ce
         if now.saturating_sub(yielded) >= YIELD_EVERY {
             yielded = now;
             shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
-            yield_to_housekeeping().await;
+            glommio::executor().yield_now().await;
         }
     }
-}
-
-/// Lets glommio's other tasks run.
-///
-/// glommio 0.9 can go to sleep although a task waits to be run: where its preemption timer fires before the first task of
-/// a round (this thread lost its core just then), the round ends without any, and that looks like nothing to do. Only an
-/// event ends that sleep, and where housekeeping waits to be run too, none is left. So an event is always on its way.
-async fn yield_to_housekeeping() {
-    let mut event = pin!(glommio::timer::sleep(GLOMMIO_SLEEP_MAX));
-    let executor = glommio::executor();
-    let mut yielded = pin!(executor.yield_now());
-    poll_fn(|context| match event.as_mut().poll(context) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => yielded.as_mut().poll(context),
-    })
-    .await;
 }

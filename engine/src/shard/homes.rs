@@ -55,6 +55,12 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// A number that no other ask of this core has had for a long time.
+    pub(crate) fn next_ticket(&mut self) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.tickets
+    }
+
     /// The time, in milliseconds since 1970, to a tick.
     pub(crate) fn wall_ms(&self) -> i64 {
         let ticks = Duration::from_millis(u64::from(self.now.0) * crate::clock::TICK_MS);

@@ -8,9 +8,12 @@
 //! simulated one can run it unchanged.
 
 mod api;
+#[cfg(test)]
+mod audit;
 mod executor;
 mod homes;
 pub(crate) mod plan;
+pub(crate) mod pulse;
 mod stop;
 
 use std::{collections::VecDeque, io, time::Duration};
@@ -18,7 +21,10 @@ use std::{collections::VecDeque, io, time::Duration};
 use bytes::BytesMut;
 use holdfast_protocol::{http::HeadLimits, websocket::DecoderConfig};
 use holdfast_ring::{Event, Kernel, Socket, Sockets};
-use rand::{SeedableRng, rngs::SmallRng};
+use rand::{
+    Rng as _, SeedableRng,
+    rngs::{SmallRng, StdRng},
+};
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
@@ -27,6 +33,7 @@ pub(crate) use self::{
     stop::Stopping,
 };
 use crate::{
+    backend::Answer,
     clock::{Tick, tick_at, until},
     conn::{
         Conns,
@@ -42,8 +49,9 @@ use crate::{
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
+    seats::Seats,
     session::{
-        client::Clients,
+        client::{Clients, KeyWaits},
         named::{Named, SessionPlace},
     },
     users::Users,
@@ -111,10 +119,15 @@ pub(crate) struct Shard<K: Kernel> {
     /// Sessions of polls that have something new in this turn.
     pub(crate) touched_polls: Vec<SessionPlace>,
     pub(crate) users: Users,
+    /// Users whose connections are counted on this core.
+    pub(crate) seats: Seats,
+    pub(crate) key_waits: KeyWaits,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
+    /// Where clients' ids and secrets come from: nobody can guess the next one.
+    pub(crate) ids: StdRng,
     /// The tick in which this turn began.
     pub(crate) now: Tick,
     /// Connections that count against the limit: all but those that have been refused.
@@ -133,6 +146,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
+    /// How many asks were given a number.
+    tickets: u32,
     /// Messages of this core to itself.
     inbox: VecDeque<Message>,
     posts: Posts,
@@ -157,7 +172,7 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// `began_wall` is when the clock began, since 1970.
+    /// `began_wall` is when the clock began, since 1970. All that is random in the shard comes from `seed`.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
@@ -165,10 +180,11 @@ impl<K: Kernel> Shard<K> {
         sockets: Sockets<K>,
         peers: Peers,
         began_wall: Duration,
-        seed: u64,
+        seed: [u8; 32],
     ) -> Self {
         let deflating = Deflating::new(settings.deflate);
-        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, seed);
+        let mut ids = StdRng::from_seed(seed);
+        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -184,10 +200,14 @@ impl<K: Kernel> Shard<K> {
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
+            seats: Seats::default(),
+            key_waits: KeyWaits::default(),
+            tickets: 0,
             rules,
             peers,
             counters: Counters::new(),
-            random: SmallRng::seed_from_u64(seed),
+            random: SmallRng::from_rng(&mut ids),
+            ids,
             now: Tick(0),
             places_taken: 0,
             sessions: 0,
@@ -298,6 +318,10 @@ impl<K: Kernel> Shard<K> {
                     }
                 }
                 Message::Stop { within } => self.begin_stop(within),
+                Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
+                Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
+                Message::ToSeats(message) => self.at_seats(message),
+                Message::Seated(seated) => self.seated(seated),
             }
         }
     }

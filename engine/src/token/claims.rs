@@ -245,8 +245,9 @@ struct RawSubscribe<'a> {
     overrides: Option<Overrides>,
 }
 
+/// [`SubscribeOptions`] as tokens and backends write them.
 #[derive(Deserialize)]
-struct RawOptions<'a> {
+pub(crate) struct RawOptions<'a> {
     #[serde(borrow)]
     info: Option<&'a RawValue>,
     b64info: Option<String>,
@@ -258,7 +259,7 @@ struct RawOptions<'a> {
 }
 
 impl RawOptions<'_> {
-    fn read(self) -> Result<SubscribeOptions, TokenError> {
+    pub(crate) fn read(self) -> Result<SubscribeOptions, TokenError> {
         Ok(SubscribeOptions {
             info: either("b64info", self.b64info.as_deref(), self.info)?,
             data: either("b64data", self.b64data.as_deref(), self.data)?,
@@ -297,7 +298,11 @@ fn refresh_at(expire_at: Option<i64>, exp: Option<Time>) -> Option<u64> {
 }
 
 /// Bytes from base64 where there is some, else JSON as it was written.
-fn either(claim: &str, base64: Option<&str>, json: Option<&RawValue>) -> Result<Option<Bytes>, TokenError> {
+pub(crate) fn either(
+    claim: &str,
+    base64: Option<&str>,
+    json: Option<&RawValue>,
+) -> Result<Option<Bytes>, TokenError> {
     match base64.filter(|text| !text.is_empty()) {
         Some(text) => match BASE64.decode(text.as_bytes()) {
             Ok(bytes) => Ok(Some(bytes.into())),

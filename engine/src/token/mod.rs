@@ -22,6 +22,7 @@ mod tests;
 mod verifier;
 
 pub use claims::{ConnectClaims, Overrides, SubscribeClaims, SubscribeOptions};
+pub(crate) use claims::{RawOptions, either};
 pub use command::{check, generate, generate_subscription};
 pub use error::{Part, TokenError, TokenUse, Verdict};
 pub use jwks::Endpoint;

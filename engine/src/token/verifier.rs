@@ -133,6 +133,12 @@ impl Verifier {
         }
     }
 
+    /// False exactly when keys come from an endpoint, and none have come yet: that a token is refused then says nothing
+    /// of it.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.rules.keys, Keys::Configured(_)) || !self.fetched.is_empty()
+    }
+
     /// The claims of a connection token.
     ///
     /// # Errors

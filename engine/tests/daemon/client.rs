@@ -10,7 +10,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::{
-    peer::{CLOSE, Frame, Peer, text},
+    peer::{CLOSE, Frame, Peer, request, text},
     support::Daemon,
 };
 
@@ -30,29 +30,74 @@ pub(crate) struct Client {
 impl Client {
     /// Connects as a user.
     pub(crate) fn connect(daemon: &Daemon, user: &str) -> Self {
-        let peer = Peer::open(daemon, "/connection/websocket");
-        let mut client = Self { peer, id: String::new(), commands: 0, unread: VecDeque::new() };
-        let connected = client.command("connect", &json!({ "token": token(&json!({ "sub": user })) }));
+        Self::connect_with(daemon, &json!({ "token": token(&json!({ "sub": user })) })).0
+    }
+
+    /// Connects with this request. Returns the result too.
+    pub(crate) fn connect_with(daemon: &Daemon, request: &Value) -> (Self, Value) {
+        let mut client = Self::open(daemon, "");
+        let connected = client.command("connect", request);
         client.id = connected["client"].as_str().expect("it has an id").to_owned();
-        client
+        (client, connected)
+    }
+
+    /// Shakes hands, and says nothing yet. `fields` are whole header lines.
+    pub(crate) fn open(daemon: &Daemon, fields: &str) -> Self {
+        let mut peer = Peer::connect(daemon);
+        let head = request("/connection/websocket");
+        peer.send(head.replace("Host: test\r\n", &format!("Host: test\r\n{fields}")).as_bytes());
+        peer.expect_upgrade();
+        Self { peer, id: String::new(), commands: 0, unread: VecDeque::new() }
+    }
+
+    /// Ends the connection without a word.
+    pub(crate) fn reset(self) {
+        self.peer.reset();
+    }
+
+    /// Sends commands in one frame. Returns the number of the first.
+    pub(crate) fn send(&mut self, commands: &[(&str, Value)]) -> u32 {
+        let first = self.commands + 1;
+        let mut lines = Vec::new();
+        for (name, request) in commands {
+            self.commands += 1;
+            lines.push(json!({ "id": self.commands, *name: request }).to_string());
+        }
+        self.peer.send(&text(&lines.join("\n")));
+        first
+    }
+
+    /// The next message: a reply or a push.
+    pub(crate) fn next(&mut self) -> Value {
+        self.message()
+    }
+
+    /// Sends a command and reads up to its reply, which may be an error.
+    pub(crate) fn ask(&mut self, name: &str, request: &Value) -> Value {
+        let id = self.send(&[(name, request.clone())]);
+        let mut pushes = VecDeque::new();
+        loop {
+            let message = self.message();
+            if message["id"] == id {
+                pushes.append(&mut self.unread);
+                self.unread = pushes;
+                return message;
+            }
+            pushes.push_back(message);
+        }
     }
 
     /// Sends a command and reads up to its result.
     pub(crate) fn command(&mut self, name: &str, request: &Value) -> Value {
-        self.commands += 1;
-        let id = self.commands;
-        self.peer.send(&text(&json!({ "id": id, name: request }).to_string()));
-        let mut pushes = VecDeque::new();
-        loop {
-            let mut message = self.message();
-            if message["id"] == id {
-                pushes.append(&mut self.unread);
-                self.unread = pushes;
-                assert!(message.get("error").is_none(), "{message}");
-                return message[name].take();
-            }
-            pushes.push_back(message);
-        }
+        let mut reply = self.ask(name, request);
+        assert!(reply.get("error").is_none(), "{reply}");
+        reply[name].take()
+    }
+
+    /// Sends a command and reads up to the code of its error.
+    pub(crate) fn error(&mut self, name: &str, request: &Value) -> u64 {
+        let reply = self.ask(name, request);
+        reply["error"]["code"].as_u64().unwrap_or_else(|| panic!("{name} {request}: {reply}"))
     }
 
     pub(crate) fn subscribe(&mut self, channel: &str) -> Value {
@@ -76,6 +121,20 @@ impl Client {
         }
         let reason = frame.payload.get(2..).unwrap_or_default();
         (frame.close_code(), String::from_utf8(reason.to_vec()).expect("a reason is text"))
+    }
+
+    /// Reads the next message, or the code of the end. The client is given back where it is not the end.
+    pub(crate) fn next_or_close(mut self) -> Result<Self, u16> {
+        loop {
+            let frame = self.peer.frame();
+            if frame.opcode == CLOSE {
+                return Err(frame.close_code());
+            }
+            if frame != Frame::text("{}") {
+                return Ok(self);
+            }
+            self.answer_ping();
+        }
     }
 
     fn answer_ping(&mut self) {

@@ -7,18 +7,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app;
 mod client;
 mod http;
 mod peer;
 
 mod api;
+mod backend;
 mod broadcast;
+mod chat;
 mod compression;
 mod control;
 mod echo;
 mod frames;
 mod handshake;
 mod heartbeat;
+mod identity;
+mod jwks;
 mod leaks;
 mod limits;
 mod polls;

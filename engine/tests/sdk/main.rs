@@ -1,4 +1,4 @@
-//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon over WebSocket.
+//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon; in a browser, so does its chat page.
 //!
 //! In:  the scripts in the folders beside this file, with the packages that their lock files name.
 //! Out: their verdict.
@@ -27,24 +27,26 @@ use support::Daemon;
 const CONFIG: &str = include_str!("daemon.toml");
 const CONFIG_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/daemon.toml");
 
+/// Our own client for HTTP long-polling, which is tested beside the SDKs.
+const POLL_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/poll-client/poll-client.js");
+
 /// When a run of scripts, or the installation of their packages, is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn the_javascript_sdk_finds_all_as_it_expects() {
     let workshop = Workshop::new("javascript");
-    let has_node = workshop.run("node", &["--version"], &[]);
-    let installed = has_node.and_then(|()| {
-        workshop.install("package-lock.json", || {
-            workshop.run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[])
-        })
-    });
-    workshop.judge(installed, || {
-        // Not "." or a glob: how those are read differs between the versions of node.
-        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
-        arguments.extend(workshop.files().into_iter().filter(|name| name.ends_with(".test.mjs")));
-        ("node".into(), arguments)
-    });
+    let installed = workshop.run("node", &["--version"], &[]).and_then(|()| workshop.install_packages());
+    workshop.judge(installed, || ("node".into(), workshop.tests()));
+}
+
+#[test]
+fn a_browser_finds_all_as_it_expects() {
+    let workshop = Workshop::new("browser");
+    let installed = workshop.run("node", &["--version"], &[]).and_then(|()| workshop.install_packages());
+    // Its file find.mjs knows which browsers will do.
+    let ready = installed.and_then(|()| workshop.run("node", &["find.mjs"], &[]));
+    workshop.judge(ready, || ("node".into(), workshop.tests()));
 }
 
 #[test]
@@ -72,10 +74,12 @@ impl Workshop {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target folder");
         let workshop = Self { name, path: target.join("sdk").join(name) };
         fs::create_dir_all(&workshop.path).expect("the target folder can be written");
-        for name in workshop.files() {
-            // A lock file arrives when its packages are there.
-            if !matches!(&*name, "package-lock.json" | "requirements.txt") {
-                fs::copy(workshop.source().join(&name), workshop.path.join(&name)).expect("it can be copied");
+        for folder in [workshop.source(), Path::new(CONFIG_PATH).with_file_name("common")] {
+            for name in files(&folder) {
+                // A lock file arrives when its packages are there.
+                if !matches!(&*name, "package-lock.json" | "requirements.txt") {
+                    fs::copy(folder.join(&name), workshop.path.join(&name)).expect("it can be copied");
+                }
             }
         }
         workshop
@@ -85,14 +89,19 @@ impl Workshop {
         Path::new(CONFIG_PATH).with_file_name(self.name)
     }
 
-    /// The names of the files in the source tree.
-    fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.source()).expect("the scripts are there");
-        let files =
-            entries.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_file());
-        let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+    /// What node is to run.
+    fn tests(&self) -> Vec<String> {
+        // Not "." or a glob: how those are read differs between the versions of node.
+        let mut arguments = vec!["--test".to_owned(), "--test-reporter=spec".to_owned()];
+        arguments.extend(files(&self.source()).into_iter().filter(|name| name.ends_with(".test.mjs")));
+        arguments
+    }
+
+    /// Installs node's packages.
+    fn install_packages(&self) -> Result<(), String> {
+        self.install("package-lock.json", || {
+            self.run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &[])
+        })
     }
 
     /// Installs what `lock_file` names, unless that was done.
@@ -127,6 +136,7 @@ impl Workshop {
             ("SDK_API", api.as_str()),
             ("SDK_CONFIG", CONFIG_PATH),
             ("SDK_HOLDFAST", env!("CARGO_BIN_EXE_holdfast")),
+            ("SDK_POLL_CLIENT", POLL_CLIENT),
         ];
         let verdict = self.run(program, &arguments, &variables);
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
@@ -168,4 +178,13 @@ impl Workshop {
         let end = status.map_or("took too long".into(), |status| format!("failed ({status})"));
         Err(format!("{} {} {end}:\n{said}", program.display(), arguments.join(" ")))
     }
+}
+
+/// The names of the files in a folder of the source tree.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the scripts are there");
+    let files = entries.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_file());
+    let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }

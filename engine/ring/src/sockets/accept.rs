@@ -132,6 +132,9 @@ impl<K: Kernel> Sockets<K> {
     }
 
     pub(super) fn accepted(&mut self, descriptor: Descriptor, events: &mut Vec<Event<K::Buffer>>) {
+        if let Some(last) = self.table.socket_at(descriptor) {
+            self.closed(last, events);
+        }
         self.acceptor.lanes[descriptor.lane()].open += 1;
         let socket = self.table.accept(descriptor);
         events.push(Event::Accepted(socket));

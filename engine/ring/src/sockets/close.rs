@@ -6,7 +6,7 @@
 //! A descriptor that is closed while an operation of its socket is still in the kernel would leave the connection
 //! alive behind our back. So what is in the kernel is ended first, and the close goes out when all of it has answered.
 
-use super::{CloseWhen, Sockets, record::Reading};
+use super::{CloseWhen, Event, Sockets, record::Reading};
 use crate::kernel::{Kernel, Op, Socket};
 
 impl<K: Kernel> Sockets<K> {
@@ -36,6 +36,15 @@ impl<K: Kernel> Sockets<K> {
                 self.close_if_quiet(socket);
             }
         }
+    }
+
+    /// The descriptor is free: the kernel has said so, or has given it out again already.
+    pub(super) fn closed(&mut self, socket: Socket, events: &mut Vec<Event<K::Buffer>>) {
+        let Some(record) = self.table.get(socket) else { return };
+        assert!(record.is_close_pushed, "a descriptor becomes free when we close it");
+        self.acceptor.freed(socket.lane());
+        self.table.close(socket);
+        events.push(Event::Closed(socket));
     }
 
     /// Pushes the close of a closing socket once nothing of it is in the kernel.

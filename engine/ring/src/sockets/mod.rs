@@ -45,7 +45,7 @@ pub enum Event<B> {
     Connected(Socket),
     /// Bytes came. The buffer goes back to the kernel when it is dropped; do not keep it.
     Received(Socket, B),
-    /// All that was queued has gone out, after it took more than one turn.
+    /// All that was queued has gone out, after it took more than one turn or [`Sockets::pause_receive`] was called.
     Drained(Socket),
     /// The connection is over as far as the other side is concerned; it is for the owner to close it. Comes at most
     /// once a socket.
@@ -288,11 +288,7 @@ impl<K: Kernel> Sockets<K> {
             Completion::Readable(socket) => self.readable(socket),
             Completion::Writable(socket) => self.writable(socket),
             Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),
-            Completion::Closed(socket) => {
-                self.acceptor.freed(socket.lane());
-                self.table.close(socket);
-                events.push(Event::Closed(socket));
-            }
+            Completion::Closed(socket) => self.closed(socket, events),
             Completion::Woken => events.push(Event::Woken),
         }
     }

@@ -18,10 +18,12 @@ const BUSY_WAKES: u8 = 2;
 
 impl<K: Kernel> Sockets<K> {
     /// Gives no more bytes of this socket, but for those that are on their way already. The peer is held up by TCP's
-    /// flow control once the kernel's buffers are full.
+    /// flow control once the kernel's buffers are full. Where something is queued for it, [`Event::Drained`] will tell
+    /// when that has gone out, so that who pauses a socket for its long queue knows when to go on.
     pub fn pause_receive(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
         record.wants_bytes = false;
+        record.was_behind |= record.queued_bytes > 0;
         if let Reading::Armed(armed @ (Armed::Once | Armed::Many)) = record.reading {
             record.reading = Reading::Cancelling;
             self.kernel.push(Op::CancelReceive(socket, armed));
@@ -127,16 +129,14 @@ impl<K: Kernel> Sockets<K> {
         let mut streaming = std::mem::take(&mut self.streaming);
         streaming.retain(|&socket| {
             let Some(record) = self.table.get(socket) else { return false };
-            if record.reading != Reading::Armed(Armed::Many) {
-                return false;
+            let is_armed = record.reading == Reading::Armed(Armed::Many);
+            record.is_streaming = is_armed && record.wakes_tick == last_tick;
+            if is_armed && !record.is_streaming {
+                record.wakes = 0;
+                record.reading = Reading::Cancelling;
+                self.kernel.push(Op::CancelReceive(socket, Armed::Many));
             }
-            if record.wakes_tick == last_tick {
-                return true;
-            }
-            record.wakes = 0;
-            record.reading = Reading::Cancelling;
-            self.kernel.push(Op::CancelReceive(socket, Armed::Many));
-            false
+            record.is_streaming
         });
         self.streaming = streaming;
     }
@@ -166,7 +166,9 @@ impl<K: Kernel> Sockets<K> {
             Armed::Poll => Op::PollReadable(socket),
             Armed::Once => Op::Receive(socket),
             Armed::Many => {
-                self.streaming.push(socket);
+                if !std::mem::replace(&mut self.table.record(socket).is_streaming, true) {
+                    self.streaming.push(socket);
+                }
                 Op::ReceiveMany(socket)
             }
             Armed::Connect => unreachable!("connecting is not a way of reading"),
@@ -195,4 +197,32 @@ fn woken(record: &mut Record, ticks: u8) {
         record.wakes = 0;
     }
     record.wakes = record.wakes.saturating_add(1);
+}
+
+#[cfg(all(test, feature = "simulation"))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{
+        Event, Sockets, SocketsConfig,
+        simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
+    };
+
+    #[test]
+    fn a_busy_socket_that_starves_again_and_again_is_listed_once() {
+        let network = Network::new(1, Faults { no_buffers: 500, ..Faults::default() }, 4096);
+        let config = SimulatedConfig { lanes: 1, slots_per_lane: 4, buffers: 4, buffer_bytes: 8 };
+        let mut sockets = Sockets::new(Simulated::new(&network, &config), SocketsConfig::default());
+        sockets.listen(listener());
+        sockets.turn(Duration::ZERO, &mut Vec::new()).unwrap();
+        let peer = network.connect(0).unwrap();
+        let mut events = Vec::new();
+        for _ in 0..200 {
+            peer.write(&[7; 64]);
+            sockets.turn(Duration::ZERO, &mut events).unwrap();
+            events.retain(|event| !matches!(event, Event::Received(..)));
+        }
+        assert!(sockets.statistics().buffers_exhausted > 10, "the test wants a socket that starves");
+        assert_eq!(sockets.streaming.len(), 1);
+    }
 }

@@ -51,11 +51,14 @@ pub(super) struct Record {
     pub(super) wants_bytes: bool,
     /// True exactly when the owner has been told of the end.
     pub(super) has_ended: bool,
+    /// True exactly when the socket is on the list of those with a multishot receive.
+    pub(super) is_streaming: bool,
     /// True exactly when the socket is on the list of those to be flushed.
     pub(super) is_dirty: bool,
     /// True exactly when a poll for room is in the kernel.
     pub(super) is_blocked: bool,
-    /// True exactly when not all that was queued went out in one turn, and the queue has not been empty since.
+    /// True exactly when the owner is to be told of an empty queue: not all of it went out in one turn, or the socket
+    /// was paused meanwhile.
     pub(super) was_behind: bool,
     /// True exactly when the descriptor's close has been asked for.
     pub(super) is_close_pushed: bool,
@@ -76,6 +79,7 @@ impl Record {
             is_open: false,
             wants_bytes: true,
             has_ended: false,
+            is_streaming: false,
             is_dirty: false,
             is_blocked: false,
             was_behind: false,
@@ -147,6 +151,12 @@ impl Table {
         record.is_open = true;
         self.open_sockets += 1;
         Socket::new(descriptor, record.generation)
+    }
+
+    /// The socket that is open in `descriptor`.
+    pub(super) fn socket_at(&self, descriptor: Descriptor) -> Option<Socket> {
+        let record = self.lanes[descriptor.lane()].get(descriptor.slot() as usize)?;
+        record.is_open.then(|| Socket::new(descriptor, record.generation))
     }
 
     /// The record of a socket that is open, however late the caller comes.

@@ -23,11 +23,8 @@ const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewr
 const BUFFERS: &str = "remove it: connections own no buffers here; see the section engine";
 const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
-const PROXY: &str =
-    "remove it: Holdfast does not ask a backend; put what it decides into tokens, or use the server API";
-const NAMESPACE_PROXY: &str =
-    "remove it and let the backend issue subscription tokens, or publish through the server API";
-const RPC: &str = "remove it: RPC calls are answered with error 108";
+const NAMED: &str = "remove it: one backend is asked for each kind of event, the one named default";
+const STREAM: &str = "remove it: publish through the server API to the channel, whoever is subscribed";
 const ONE_NODE: &str = "remove it: this is one node, with everything in its memory";
 const JWKS: &str = "remove it: the endpoint is always checked";
 const BOUNDARY: &str = "remove it: the signs in channel names are fixed ($ : # ,)";
@@ -69,40 +66,41 @@ pub(super) const MISSING: &[Missing] = &[
         "remove it and allow what you need: client.allow_anonymous_connect_without_token, and allow_…_for_client and …_for_anonymous of a namespace"),
     missing("client.subscribe_to_user_personal_channel", Off, "remove it and name the channel in the connection token (`channels`)"),
     missing("client.connect_code_to_unidirectional_disconnect", Off, UNIDIRECTIONAL),
-    missing("client.proxy.connect", Off, PROXY),
-    missing("client.proxy.refresh", Off, PROXY),
 
     missing("channel.private_prefix", Only("$"), BOUNDARY),
     missing("channel.namespace_boundary", Only(":"), BOUNDARY),
     missing("channel.user_boundary", Only("#"), BOUNDARY),
     missing("channel.user_separator", Only(","), BOUNDARY),
-    missing("channel.proxy", Always, NAMESPACE_PROXY),
+    missing("channel.proxy.subscribe_stream", Always, STREAM),
+    missing("channel.proxy.map_publish", Always, CHANNEL_TYPE),
+    missing("channel.proxy.map_remove", Always, CHANNEL_TYPE),
+    missing("channel.proxy.shared_poll_refresh", Always, CHANNEL_TYPE),
     missing("channel.publication_data_format", EMPTY, "remove it: data that does not fit a client's format is refused anyway"),
     missing("channel.without_namespace.publication_data_format", EMPTY, "remove it: data that does not fit a client's format is refused anyway"),
     missing("channel.without_namespace.auto_cache_recover", EMPTY, "remove it and let clients ask for recovery when they subscribe"),
     missing("channel.without_namespace.map_clients_presence_channel_prefix", EMPTY, CHANNEL_TYPE),
     missing("channel.without_namespace.map_users_presence_channel_prefix", EMPTY, CHANNEL_TYPE),
-    missing("channel.without_namespace.subscribe_proxy_enabled", EMPTY, NAMESPACE_PROXY),
-    missing("channel.without_namespace.subscribe_proxy_name", Always, NAMESPACE_PROXY),
-    missing("channel.without_namespace.publish_proxy_enabled", EMPTY, NAMESPACE_PROXY),
-    missing("channel.without_namespace.publish_proxy_name", Always, NAMESPACE_PROXY),
-    missing("channel.without_namespace.sub_refresh_proxy_enabled", EMPTY, NAMESPACE_PROXY),
-    missing("channel.without_namespace.sub_refresh_proxy_name", Always, NAMESPACE_PROXY),
-    missing("channel.without_namespace.subscribe_stream_proxy_enabled", EMPTY, NAMESPACE_PROXY),
-    missing("channel.without_namespace.subscribe_stream_proxy_name", Always, NAMESPACE_PROXY),
-    missing("channel.without_namespace.subscribe_stream_proxy_bidirectional", EMPTY, NAMESPACE_PROXY),
+    missing("channel.without_namespace.subscribe_proxy_name", at("default"), NAMED),
+    missing("channel.without_namespace.publish_proxy_name", at("default"), NAMED),
+    missing("channel.without_namespace.sub_refresh_proxy_name", at("default"), NAMED),
+    missing("channel.without_namespace.subscribe_stream_proxy_enabled", EMPTY, STREAM),
+    missing("channel.without_namespace.subscribe_stream_proxy_name", Always, STREAM),
+    missing("channel.without_namespace.subscribe_stream_proxy_bidirectional", EMPTY, STREAM),
     missing("channel.without_namespace.subscription_type", at("stream"), CHANNEL_TYPE),
     // Without a `subscription_type` these two are not looked at.
     missing("channel.without_namespace.map", Always, CHANNEL_TYPE),
     missing("channel.without_namespace.shared_poll", Always, CHANNEL_TYPE),
 
-    missing("rpc.proxy", Always, RPC),
-    missing("rpc.without_namespace.proxy_enabled", EMPTY, RPC),
-    missing("rpc.without_namespace.proxy_name", Always, RPC),
-    missing("rpc.namespaces", EMPTY, RPC),
-    missing("rpc.ping", Off, RPC),
-    missing("rpc.namespace_boundary", at(":"), RPC),
-    missing("proxies", Always, PROXY),
+    // The options of every proxy stand here.
+    missing("rpc.proxy.grpc_metadata", EMPTY, "remove it: backends are asked over HTTP"),
+    missing("rpc.proxy.grpc", Always, "remove it: backends are asked over HTTP"),
+    missing("rpc.proxy.http.tls", Off, "remove it: authorities are those of the system; SSL_CERT_FILE names others"),
+    missing("rpc.proxy.http.status_to_code_transforms", EMPTY,
+        "remove it and let the backend answer 200 with an error or a disconnect in the body"),
+    missing("rpc.without_namespace.proxy_name", at("default"), NAMED),
+    missing("rpc.ping", Off, "remove it and let the backend answer this method"),
+    missing("rpc.namespace_boundary", Only(":"), BOUNDARY),
+    missing("proxies", Always, NAMED),
     missing("consumers", EMPTY, "remove it and publish through the server API"),
 
     missing("http_api.handler_prefix", at("/api"), PATHS),

@@ -18,7 +18,8 @@ use serde_json::Value;
 
 /// An option, or a whole section, of Centrifugo v6 that Holdfast does not have.
 struct Missing {
-    /// Its full path; what is beneath it is included. Options of namespaces stand at `channel.without_namespace`.
+    /// Its full path; what is beneath it is included. Options of namespaces stand at `channel.without_namespace` and
+    /// `rpc.without_namespace`, those of proxies at `rpc.proxy`.
     path: &'static str,
     dormant: Dormant,
     /// What to do about it, as a clause.
@@ -51,7 +52,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn judge(path: &str, value: &Value) -> Verdict {
-    let path = in_any_namespace(path);
+    let path = in_any_proxy(&in_any_namespace(path));
     let Some(missing) = MISSING.iter().find(|missing| missing.path == path) else {
         let beneath =
             |missing: &Missing| missing.path.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
@@ -68,8 +69,26 @@ pub(super) fn judge(path: &str, value: &Value) -> Verdict {
 
 /// `channel.namespaces[3].map` is the option `channel.without_namespace.map` of another namespace.
 fn in_any_namespace(path: &str) -> String {
-    let option = path.strip_prefix("channel.namespaces[").and_then(|rest| rest.split_once("]."));
-    option.map_or_else(|| path.to_owned(), |(_, option)| format!("channel.without_namespace.{option}"))
+    for section in ["channel", "rpc"] {
+        let rest = path.strip_prefix(section).and_then(|rest| rest.strip_prefix(".namespaces["));
+        if let Some((_, option)) = rest.and_then(|rest| rest.split_once("].")) {
+            return format!("{section}.without_namespace.{option}");
+        }
+    }
+    path.to_owned()
+}
+
+/// `client.proxy.connect.grpc` is the option `rpc.proxy.grpc` of another proxy.
+fn in_any_proxy(path: &str) -> String {
+    const PROXIES: [&str; 5] = [
+        "client.proxy.connect.",
+        "client.proxy.refresh.",
+        "channel.proxy.subscribe.",
+        "channel.proxy.publish.",
+        "channel.proxy.sub_refresh.",
+    ];
+    let option = PROXIES.iter().find_map(|proxy| path.strip_prefix(proxy));
+    option.map_or_else(|| path.to_owned(), |option| format!("rpc.proxy.{option}"))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::hub::{
     history::{Page, Position},
-    message::{Answer, Publish, Question, ToHome},
+    message::{Answer, Publish, Question, ToHome, Version},
     publication::{Data, Info, Stored, Tags},
 };
 
@@ -170,6 +170,7 @@ async fn send(api: &Api, channel: &str, request: &request::Publish, data: Data) 
             skip_history: request.skip_history,
             delta: request.delta,
             idempotency_key: request.idempotency_key.as_str().into(),
+            version: Version { number: request.version, epoch: request.version_epoch.as_str().into() },
             answer_to: Some(answer_to),
         }))
     };

@@ -19,24 +19,13 @@ use super::{
 use crate::shard::{ApiCall, SubscribeWish, Whom, Wish};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
-    let options = known(api, &request.channel)?.options;
-    let overrides = request.overrides;
-    for (name, wanted, is_so) in [
-        ("presence", overrides.presence, options.presence),
-        ("join_leave", overrides.join_leave, options.join_leave),
-    ] {
-        if wanted.is_some_and(|wanted| wanted != is_so) {
-            let why =
-                format_args!("override.{name} is not supported: it is the namespace's option that counts");
-            return Err(ApiError::bad_request(why));
-        }
-    }
+    known(api, &request.channel)?;
     let wish = Wish::Subscribe(SubscribeWish {
         chan_info: request::bytes("b64info", &request.b64info, request.info.as_deref())?,
         data: request::bytes("b64data", &request.b64data, request.data.as_deref())?,
         expires_at_s: seconds(request.expire_at),
         since: request.recover_since.map(|since| (since.offset, since.epoch.into())),
-        overrides,
+        overrides: request.overrides,
         channel: request.channel.into(),
     });
     tell(api, whom(request.user, &request.client, &request.session)?, wish).await

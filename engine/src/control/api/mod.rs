@@ -9,6 +9,7 @@
 mod answer;
 mod channel;
 mod clients;
+mod counts;
 mod key;
 mod node;
 mod reach;
@@ -31,12 +32,12 @@ use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub(super) use self::node::Node;
 use self::{
     answer::{ApiError, Outcome, Said, raw, respond},
     key::Keys,
     reach::Reach,
 };
+pub(super) use self::{counts::ApiCounts, node::Node};
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
@@ -57,6 +58,7 @@ pub(super) struct Api {
     keys: Keys,
     error_mode: ApiErrorMode,
     node: Node,
+    counts: Arc<ApiCounts>,
 }
 
 impl Api {
@@ -67,7 +69,12 @@ impl Api {
             keys: Keys::new(&config.http_api),
             error_mode: config.http_api.error_mode,
             node,
+            counts: Arc::default(),
         }
+    }
+
+    pub(super) fn counts(&self) -> Arc<ApiCounts> {
+        Arc::clone(&self.counts)
     }
 }
 
@@ -84,6 +91,12 @@ macro_rules! methods {
             const ALL: &[(&str, Self)] = &[$(($name, Self::$method),)*];
 
             async fn run(self, api: &Api, params: &[u8]) -> Outcome {
+                let outcome = self.run_uncounted(api, params).await;
+                api.counts.ended(self, outcome.is_err());
+                outcome
+            }
+
+            async fn run_uncounted(self, api: &Api, params: &[u8]) -> Outcome {
                 match self {
                     $(Self::$method => raw(&$run(api, request::read(params)?).await?),)*
                 }

@@ -26,6 +26,8 @@ pub(super) struct Publish {
     pub(super) skip_history: bool,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) idempotency_key: String,
+    pub(super) version: u64,
+    pub(super) version_epoch: String,
     pub(super) delta: bool,
 }
 

@@ -8,7 +8,6 @@ const RULES: Rules = Rules {
     history_ttl_ms: 1_000,
     history_meta_ttl_ms: 60_000,
     presence: false,
-    join_leave: false,
     delta: false,
     delta_publish: false,
 };
@@ -33,6 +32,7 @@ impl Channel {
             skip_history: false,
             delta: false,
             idempotency_key: key.into(),
+            version: Version::default(),
             answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
         };
         self.homes.handle(ToHome::Publish(Box::new(publish)), RULES, now, &mut self.posts);

@@ -34,6 +34,8 @@ pub(crate) enum Refused {
     Unsubscribe(UnsubscribeCode),
     /// The session ends.
     Disconnect(DisconnectCode),
+    /// Whether the token is genuine only a key can say that is not known here.
+    KeyUnknown(TokenUse),
 }
 
 impl From<ErrorCode> for Refused {
@@ -48,13 +50,22 @@ impl From<DisconnectCode> for Refused {
     }
 }
 
+impl From<Verdict> for Refused {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Error(code) => Self::Error(code),
+            Verdict::Disconnect(code) => Self::Disconnect(code),
+            Verdict::Unsubscribe(code) => Self::Unsubscribe(code),
+        }
+    }
+}
+
 /// What a refused token leads to.
 pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused {
     tracing::debug!(%error, ?carried_by, "a token is refused");
-    match error.verdict(carried_by) {
-        Verdict::Error(code) => Refused::Error(code),
-        Verdict::Disconnect(code) => Refused::Disconnect(code),
-        Verdict::Unsubscribe(code) => Refused::Unsubscribe(code),
+    match error {
+        TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
+        error => error.verdict(carried_by).into(),
     }
 }
 
@@ -89,7 +100,8 @@ impl<K: Kernel> Shard<K> {
             };
             self.counters.add(Metric::Commands, 1);
             read_bytes += 1;
-            if let Err(code) = self.command_came(key, format, &command) {
+            let handled = self.handle(key, &command);
+            if let Err(code) = self.conclude(key, &command, handled, false) {
                 return self.disconnect(key, code);
             }
             // What follows a connect that has to wait, waits too.
@@ -116,20 +128,15 @@ impl<K: Kernel> Shard<K> {
         self.flush_replies(key);
     }
 
-    fn command_came(
-        &mut self,
-        key: ClientKey,
-        format: Format,
-        command: &Command<'_>,
-    ) -> Result<(), DisconnectCode> {
+    pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
         let Command { id, request } = command;
         let id = *id;
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
-            return Err(DisconnectCode::BAD_REQUEST);
+            return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        let handled = match request {
+        match request {
             Request::Connect(connect) => self.connect(key, id, connect),
             Request::Subscribe(subscribe) => self.subscribe(key, id, subscribe),
             Request::Unsubscribe(unsubscribe) => self.unsubscribe(key, &unsubscribe.channel),
@@ -139,15 +146,38 @@ impl<K: Kernel> Shard<K> {
             Request::History(history) => self.ask_history(key, id, history),
             Request::Refresh(refresh) => self.refresh(key, &refresh.token),
             Request::SubRefresh(refresh) => self.sub_refresh(key, &refresh.channel, &refresh.token),
-            // Nobody listens to what is only sent: there is no backend for it.
+            // Nobody listens to what is only sent: Centrifugo has no event for it either.
             Request::Send(_) => Ok(None),
-            Request::Rpc(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Rpc(rpc) => self.rpc(key, id, rpc),
             Request::Ping(_) => Err(DisconnectCode::BAD_REQUEST.into()),
+        }
+    }
+
+    /// Says what came of a command. `is_late` is true exactly when it has waited already.
+    pub(super) fn conclude(
+        &mut self,
+        key: ClientKey,
+        command: &Command<'_>,
+        handled: Handled<'_>,
+        is_late: bool,
+    ) -> Result<(), DisconnectCode> {
+        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Ok(()) };
+        let (id, request) = (command.id, &command.request);
+        let handled = match handled {
+            Err(Refused::KeyUnknown(carried_by)) if is_late => Err(self.key_stays_unknown(carried_by)),
+            Err(Refused::KeyUnknown(carried_by)) => match self.wait_for_keys(key, carried_by, command) {
+                Ok(()) => return Ok(()),
+                Err(code) => Err(code.into()),
+            },
+            handled => handled,
         };
         match handled {
             Ok(Some(result)) => append_reply(format, &mut self.replies, &Reply { id, result: Ok(result) }),
             Ok(None) => {}
             Err(Refused::Error(code)) => {
+                if matches!(request, Request::Connect(_)) {
+                    self.connect_refused(key);
+                }
                 append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
             }
             Err(Refused::Unsubscribe(code)) => {
@@ -159,6 +189,7 @@ impl<K: Kernel> Shard<K> {
                 append_reply(format, &mut self.replies, &Reply { id, result });
             }
             Err(Refused::Disconnect(code)) => return Err(code),
+            Err(Refused::KeyUnknown(_)) => unreachable!("it was judged above"),
         }
         Ok(())
     }

@@ -1,44 +1,59 @@
 //! Connect: who a client is.
 //!
-//! In:  its first command.
+//! In:  its first command; what its token, or the application's backend, says of it.
 //! Out: the reply to it, when its server-side subscriptions are made; or the end of the session.
 
 use std::{borrow::Cow, sync::Arc};
 
+use bytes::Bytes;
 use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Map, Payload, ReplyResult,
-    command::ConnectRequest,
+    DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
+    command::{ConnectRequest, SubscribeRequest},
     reply::{ConnectResult, SubscribeResult},
 };
 use holdfast_ring::Kernel;
 
 use super::{
     Client, Stage, Sub,
-    command::{Handled, Refused, token_refused},
+    command::{Handled, token_refused},
+    event::About,
     id_text,
     subscribe::{Wanted, result},
 };
 use crate::{
+    backend::{Connected, Event},
     channel::Extras,
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
     },
     shard::Shard,
-    token::{ConnectClaims, SubscribeOptions, TokenUse},
+    token::{SubscribeOptions, TokenUse},
 };
 
 /// Bytes of commands that may wait for a connect.
 const PARKED_BYTES_MAX: usize = 256 * 1024;
 
-/// A connect that waits for its server-side subscriptions, and what has come after it.
+/// A connect that waits, and what has come after it.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     command: u32,
     waiting: usize,
+    /// Server-side subscriptions that are still to be asked for.
+    subs: Vec<ServerSide>,
     subscribed: Vec<Subscribed>,
+    /// What the client gets with the reply.
+    data: Option<Bytes>,
     frames: Vec<Box<[u8]>>,
     bytes: usize,
+}
+
+/// A subscription that the server makes when a client connects.
+#[derive(Debug)]
+struct ServerSide {
+    channel: String,
+    options: SubscribeOptions,
+    recover: Option<Recover>,
 }
 
 impl Client {
@@ -52,6 +67,12 @@ impl Client {
         parked.frames.push(frame.into());
         Ok(())
     }
+
+    /// What comes from now on waits until the connect is answered.
+    pub(super) fn begin_connecting(&mut self, command: u32) {
+        self.stage = Stage::Connecting;
+        self.parked.get_or_insert_default().command = command;
+    }
 }
 
 impl<K: Kernel> Shard<K> {
@@ -61,39 +82,155 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
-        let claims = self.identify(&request.token)?;
-        let user = claims.as_ref().map_or("", |claims| &claims.user);
-        self.admit(user)?;
-        let user = self.users.add(user, key);
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        client.user = user;
-        let mut subs = Vec::new();
-        if let Some(claims) = claims {
-            client.conn_info = claims.info.map(|info| Box::new(Data::checked(info)));
-            client.expires_at_s = claims.expire_at_s.unwrap_or(0);
-            subs = claims.subs;
-        }
-        client.stage = Stage::Connecting;
-        client.parked = Some(Box::new(Parked { command, ..Parked::default() }));
-        for (channel, options) in &subs {
-            let position = request.subs.get(channel);
-            let recover = position.filter(|position| position.recover).map(|position| Recover {
-                offset: position.offset,
-                epoch: position.epoch.as_ref().into(),
-                limit: self.rules.recovery_publications_max,
-                cache: false,
-            });
-            if self.subscribe_server_side(key, channel, options, recover, command).is_ok()
-                && let Some(parked) = self.clients.get(key).and_then(|client| client.parked.as_mut())
-            {
-                parked.waiting += 1;
+        self.keep_emulated_headers(key, request);
+        if !request.token.is_empty() {
+            let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
+            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Connect))?;
+            if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
+                return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
+            let who = Connected {
+                user: claims.user,
+                expires_at_s: claims.expire_at_s.unwrap_or(0),
+                info: claims.info,
+                data: None,
+                meta: claims.meta,
+                subs: claims.subs,
+            };
+            return self.identified(key, command, request, who);
         }
-        self.connect_if_complete(key);
+        if !self.rules.is_connect_proxied {
+            return self.connect_nobody(key, command, request);
+        }
+        let about = About {
+            name: &request.name,
+            version: &request.version,
+            channels: request.subs.0.iter().map(|(channel, _)| channel.as_ref().into()).collect(),
+            data: request.data.bytes(),
+            ..About::default()
+        };
+        // Of the command itself, the positions are needed.
+        let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
+        let handled =
+            self.ask_backend(key, Event::Connect, Some((command, Request::Connect(kept))), about)?;
+        if let Some(client) = self.clients.get(key) {
+            client.begin_connecting(command);
+        }
+        Ok(handled)
+    }
+
+    /// The backend has said who a client is. Where it says nothing, it is as if it had not been asked.
+    pub(super) fn connect_said(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &ConnectRequest<'_>,
+        said: Option<Connected>,
+    ) -> Handled<'static> {
+        match said {
+            Some(who) => self.identified(key, command, request, who),
+            None => self.connect_nobody(key, command, request),
+        }
+    }
+
+    /// A connect is answered with an error: what came after it is not looked at.
+    pub(super) fn connect_refused(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get(key) {
+            client.stage = Stage::Fresh;
+            client.parked = None;
+        }
+    }
+
+    fn connect_nobody(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &ConnectRequest<'_>,
+    ) -> Handled<'static> {
+        if !self.rules.allows_anonymous {
+            return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        let nobody = Connected {
+            user: String::new(),
+            expires_at_s: 0,
+            info: None,
+            data: None,
+            meta: None,
+            subs: Vec::new(),
+        };
+        self.identified(key, command, request, nobody)
+    }
+
+    /// It is known who the client is, and to what the server subscribes it.
+    fn identified(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &ConnectRequest<'_>,
+        who: Connected,
+    ) -> Handled<'static> {
+        if who.subs.len() > self.rules.client_channels_max {
+            return Err(DisconnectCode::CHANNEL_LIMIT.into());
+        }
+        if who.expires_at_s > 0 && who.expires_at_s < self.wall_s() {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        let mut subs = Vec::with_capacity(who.subs.len());
+        for (channel, options) in who.subs {
+            if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
+                tracing::debug!(%channel, %error, "a client is to be subscribed by the server to what is no channel");
+                return Err(error.code().into());
+            }
+            if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {
+                continue;
+            }
+            let position = request.subs.get(&channel).filter(|position| position.recover);
+            let recover = position.map(|position| self.recover_from(position));
+            subs.push(ServerSide { channel, options, recover });
+        }
+        let user = self.users.add(&who.user, key);
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        client.user = Arc::clone(&user);
+        client.conn_info = who.info.map(|info| Box::new(Data::checked(info)));
+        client.expires_at_s = who.expires_at_s;
+        if who.meta.is_some() {
+            client.kept().meta = who.meta;
+        }
+        client.begin_connecting(command);
+        if let Some(parked) = &mut client.parked {
+            parked.subs = subs;
+            parked.data = who.data;
+        }
+        if !self.ask_for_seat(key, &user) {
+            self.enter(key);
+        }
         Ok(None)
     }
 
-    /// A server-side subscription of a connecting client is made. False where the client is not connecting.
+    fn recover_from(&self, position: &SubscribeRequest<'_>) -> Recover {
+        Recover {
+            offset: position.offset,
+            epoch: position.epoch.as_ref().into(),
+            limit: self.rules.recovery_publications_max,
+            cache: false,
+        }
+    }
+
+    /// The client may stay: its server-side subscriptions are asked for.
+    pub(super) fn enter(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(parked) = &mut client.parked else { return };
+        let subs = std::mem::take(&mut parked.subs);
+        let command = parked.command;
+        // Counted before the first is asked for: none of the answers is the last one too early.
+        parked.waiting = subs.len();
+        for sub in subs {
+            self.subscribe_server_side(key, command, sub);
+        }
+        self.connect_if_complete(key);
+    }
+
+    /// A server-side subscription of a connecting client is made. Given back where the client is not connecting.
     pub(super) fn connecting_subscribed(
         &mut self,
         key: ClientKey,
@@ -111,36 +248,16 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// What a token says of the client; nothing of an anonymous one.
-    fn identify(&self, token: &str) -> Result<Option<ConnectClaims>, Refused> {
-        if token.is_empty() {
-            return if self.rules.allows_anonymous {
-                Ok(None)
-            } else {
-                Err(DisconnectCode::INVALID_TOKEN.into())
-            };
-        }
-        let claims = self.rules.connect_tokens.verify_connect(token, self.wall_s());
-        claims.map(Some).map_err(|error| token_refused(&error, TokenUse::Connect))
-    }
-
-    /// Whether one more connection of this user may be.
-    fn admit(&self, user: &str) -> Result<(), DisconnectCode> {
-        let max = self.rules.user_connections_max;
-        if max > 0 && !user.is_empty() && self.users.of(user).len() >= max {
-            return Err(DisconnectCode::CONNECTION_LIMIT);
-        }
-        Ok(())
-    }
-
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.wall_s();
         let (ping_s, node) = (self.rules.ping_s, Arc::clone(&self.rules.node));
+        let is_refresh_proxied = self.rules.is_refresh_proxied;
         let Some(client) = self.clients.get(key) else { return };
         let Some(parked) = client.parked.take_if(|parked| parked.waiting == 0) else { return };
         client.stage = Stage::Connected;
         let id = id_text(client.id);
-        let (expires, ttl) = expiry(client.expires_at_s, now_s);
+        let told_expiry = if is_refresh_proxied { 0 } else { client.expires_at_s };
+        let (expires, ttl) = expiry(told_expiry, now_s);
         let is_pinged = client.link.is_pinged();
         let session = client.link.session().and_then(|place| self.named.id(place));
         let session = session.map(|session| session.to_string());
@@ -161,7 +278,7 @@ impl<K: Kernel> Shard<K> {
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             expires,
             ttl,
-            data: Payload::default(),
+            data: Payload::new(parked.data.as_deref().unwrap_or_default()),
             subs: Map(subs),
             ping: if is_pinged { ping_s } else { 0 },
             pong: is_pinged,
@@ -176,29 +293,39 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn subscribe_server_side(
-        &mut self,
-        key: ClientKey,
-        channel: &str,
-        options: &SubscribeOptions,
-        recover: Option<Recover>,
-        command: u32,
-    ) -> Result<(), ErrorCode> {
+    fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
+        let ServerSide { channel, options, recover } = sub;
         let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
-        let resolved = self.rules.channels.resolve_trusted(channel).map_err(|error| error.code())?;
+        let Ok(resolved) = self.rules.channels.resolve_trusted(&channel) else { return };
         let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
         let extras = resolved.grant_with(&user, asked, &options.overrides);
         let wanted = Wanted {
             command,
             recover: recover.filter(|_| extras.recoverable),
             extras,
-            chan_info: options.info.clone(),
-            data: options.data.clone(),
+            overrides: options.overrides,
+            chan_info: options.info,
+            data: options.data,
             is_server_side: true,
             ..Wanted::default()
         };
-        self.ask_to_subscribe(key, channel, wanted);
-        Ok(())
+        self.ask_to_subscribe(key, &channel, wanted);
+    }
+
+    fn keep_emulated_headers(&mut self, key: ClientKey, request: &ConnectRequest<'_>) {
+        let allowed = &self.rules.emulated_headers;
+        let fields: Arc<[_]> = request
+            .headers
+            .0
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase().into_boxed_str(), Box::from(value.as_ref())))
+            .filter(|(name, _)| allowed.contains(name))
+            .collect();
+        if !fields.is_empty()
+            && let Some(client) = self.clients.get(key)
+        {
+            client.kept().emulated_headers = fields;
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl<K: Kernel> Shard<K> {
                         }
                     }
                 }
-                (None, Some(wishes)) if !wishes.join_leave => continue,
+                (None, wishes) if wishes.as_ref().is_none_or(|wishes| !wishes.join_leave) => continue,
                 _ => &delivery.frames,
             };
             self.send_frames(link, format, frames);

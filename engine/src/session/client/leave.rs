@@ -10,6 +10,7 @@ use holdfast_protocol::{
     websocket::CloseCode,
 };
 use holdfast_ring::Kernel;
+use rand::Rng as _;
 
 use super::{Link, Stage};
 use crate::{
@@ -63,7 +64,7 @@ impl<K: Kernel> Shard<K> {
         let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
         self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
         match link {
-            Link::Stream { socket, .. } => self.leave(socket, reason),
+            Link::Stream { socket, .. } => self.await_end(socket, reason),
             Link::Poll(session) => self.end_poll_client(session),
             Link::WebSocket { .. } => {}
         }
@@ -75,6 +76,7 @@ impl<K: Kernel> Shard<K> {
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
         }
+        self.give_up_seat(&client);
         for sub in client.subs {
             self.leave_channel(sub);
         }
@@ -104,7 +106,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
         self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody))
     }
 }

@@ -5,15 +5,20 @@
 //!
 //! What a command may do is decided here, on the client's core; what a channel holds is its home's to say. The files:
 //! [`command`] (which command goes where), `connect`, `subscribe`, `publish`, `ask` (presence and history), `refresh`
-//! (tokens that expire), `deliver` (publications to those with wishes of their own), `leave` (the end).
+//! (tokens that expire), `seat` (the limit of a user's connections), `event` (what the application's backend decides),
+//! `keys` (tokens whose key is not known yet), `pending` (what waits for the two), `deliver` (publications to those with wishes of their own), `leave` (the end).
 
 mod ask;
 mod command;
 mod connect;
 mod deliver;
+mod event;
+mod keys;
 mod leave;
+mod pending;
 mod publish;
 mod refresh;
+mod seat;
 mod subscribe;
 
 use std::sync::Arc;
@@ -27,12 +32,12 @@ use crate::{
     conn::deflate::Deflate,
     hub::{
         local::LocalKey,
-        message::ClientKey,
+        message::{ClientKey, Shows},
         publication::{Data, Info},
     },
 };
 
-pub(crate) use self::{connect::Parked, subscribe::Wanted};
+pub(crate) use self::{connect::Parked, keys::KeyWaits, pending::Kept, subscribe::Wanted};
 
 /// How a client's bytes reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +124,10 @@ pub(crate) struct Client {
     pub(crate) expires_at_s: u64,
     /// What waits while the client is connecting.
     pub(crate) parked: Option<Box<Parked>>,
+    /// What few clients have.
+    pub(crate) kept: Option<Box<Kept>>,
+    /// True exactly when it counts against the limit of its user's connections.
+    pub(crate) is_seated: bool,
 }
 
 /// A client's subscription.
@@ -129,8 +138,12 @@ pub(crate) struct Sub {
     pub(crate) is_server_side: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
+    /// True exactly when the backend, and not the client, is to refresh it.
+    pub(crate) is_refreshed_by_backend: bool,
     /// What it was granted beside the messages.
     pub(crate) extras: Extras,
+    /// Where others see it.
+    pub(crate) shows: Shows,
     /// How others see the client in this channel, where they do.
     pub(crate) info: Option<Arc<Info>>,
     /// What it wants otherwise than all others.
@@ -140,9 +153,9 @@ pub(crate) struct Sub {
 /// Where a subscription is among those of its channel on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The home has not answered yet; `command` asked, 0 for none. An answer to another one is about a subscription
+    /// The home has not answered yet; `command` asked, 0 for none. An answer with another ticket is about a subscription
     /// that has ended since: publications after the position in it may have gone past this core.
-    Awaited { command: u32 },
+    Awaited { ticket: u32, command: u32 },
     /// Its number.
     Taken(u32),
 }
@@ -211,6 +224,8 @@ impl Clients {
             subs: Vec::new(),
             expires_at_s: 0,
             parked: None,
+            kept: None,
+            is_seated: false,
         }));
         ClientKey { place, generation }
     }

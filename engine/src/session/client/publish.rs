@@ -1,18 +1,22 @@
 //! Publish: what a client says in a channel.
 //!
-//! In:  publish commands.
+//! In:  publish commands; what the application's backend says to them, where it is asked.
 //! Out: publications for the channel's home, whose answer is the reply.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_protocol::client::{ErrorCode, command::PublishRequest};
+use holdfast_protocol::client::{ErrorCode, Request, command::PublishRequest};
 use holdfast_ring::Kernel;
 
-use super::command::{Handled, Refused};
+use super::{
+    command::{Handled, Refused},
+    event::About,
+};
 use crate::{
+    backend::{Event, Published},
     hub::{
-        message::{AnswerTo, ClientKey, Publish, ToHome},
+        message::{AnswerTo, ClientKey, Publish, ToHome, Version},
         publication::Data,
     },
     shard::Shard,
@@ -31,19 +35,41 @@ impl<K: Kernel> Shard<K> {
         }
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        if resolved.options.is_publish_proxied {
+            let about = About { channel, data: request.data.bytes(), ..About::default() };
+            let kept = Request::Publish(request.clone());
+            return self.ask_backend(key, Event::Publish, Some((command, kept)), about);
+        }
         let local = self.locals.find(channel);
-        let sub_info = local.and_then(|local| client.sub(local)).map(|sub| sub.info.clone());
-        resolved.may_publish(&client.user, sub_info.is_some())?;
-        let info = sub_info.flatten().unwrap_or_else(|| Arc::new(client.info(None)));
+        let is_subscribed = local.is_some_and(|local| client.sub(local).is_some());
+        resolved.may_publish(&client.user, is_subscribed)?;
+        self.publish_said(key, command, request, Published::default())
+    }
+
+    /// A client may publish, as it is said.
+    pub(super) fn publish_said(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &PublishRequest<'_>,
+        said: Published,
+    ) -> Handled<'static> {
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let channel = &*request.channel;
+        let local = self.locals.find(channel);
+        let sub_info = local.and_then(|local| client.sub(local)).and_then(|sub| sub.info.clone());
+        let info = sub_info.unwrap_or_else(|| Arc::new(client.info(None)));
         let name = local.map_or_else(|| Arc::from(channel), |local| self.locals.name(local));
+        let tags = said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into()));
         let publish = Publish {
             channel: Arc::clone(&name),
-            data: Data::checked(Bytes::copy_from_slice(request.data.bytes())),
+            data: Data::checked(said.data.unwrap_or_else(|| Bytes::copy_from_slice(request.data.bytes()))),
             info: Some(info),
-            tags: Box::default(),
-            skip_history: false,
-            delta: false,
-            idempotency_key: Box::default(),
+            tags: tags.collect(),
+            skip_history: said.skip_history,
+            delta: said.delta,
+            idempotency_key: said.idempotency_key.into(),
+            version: Version { number: said.version, epoch: said.version_epoch.into() },
             answer_to: Some(AnswerTo::Client { core: self.index, client: key, command }),
         };
         self.post_home(&name, ToHome::Publish(Box::new(publish)));

@@ -1,7 +1,9 @@
 //! Refresh: tokens that expire, for connections and for subscriptions.
 //!
-//! In:  refresh and sub_refresh commands; the time.
+//! In:  refresh and sub_refresh commands; the time; what the application's backend says, where it decides.
 //! Out: a new expiry; the end of what has not been refreshed in its grace.
+//!
+//! Expiries are looked at with every ping.
 
 use std::borrow::Cow;
 
@@ -13,15 +15,25 @@ use holdfast_protocol::client::{
 use holdfast_ring::Kernel;
 
 use super::{
+    Sub,
     command::{Handled, token_refused},
     connect::expiry,
+    event::About,
     id_text,
 };
-use crate::{hub::message::ClientKey, shard::Shard, token::TokenUse};
+use crate::{
+    backend::{Event, Refreshed, Refusal},
+    hub::{message::ClientKey, publication::Data},
+    shard::Shard,
+    token::TokenUse,
+};
+
+/// How long what has expired goes on where the backend does not answer; then it is asked again. As Centrifugo does.
+const UNANSWERED_S: u64 = 60;
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn refresh(&mut self, key: ClientKey, token: &str) -> Handled<'static> {
-        if token.is_empty() {
+        if token.is_empty() || self.rules.is_refresh_proxied {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
@@ -33,6 +45,9 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         claims.check(&client.user).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         client.expires_at_s = claims.expire_at_s.unwrap_or(0);
+        if claims.meta.is_some() {
+            client.kept().meta = claims.meta;
+        }
         let (expires, ttl) = expiry(client.expires_at_s, now_s);
         let result = RefreshResult {
             client: Cow::Owned(id_text(client.id).into()),
@@ -59,6 +74,9 @@ impl<K: Kernel> Shard<K> {
             .check(channel, &client.user, &id_text(client.id))
             .map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
         let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
+        if sub.is_refreshed_by_backend {
+            return Err(DisconnectCode::BAD_REQUEST.into());
+        }
         sub.expires_at_s = claims.expire_at_s.unwrap_or(0);
         let (expires, ttl) = expiry(sub.expires_at_s, now_s);
         Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
@@ -84,21 +102,101 @@ impl<K: Kernel> Shard<K> {
         let (grace_s, sub_grace_s) = (self.rules.expired_close_delay_s, self.rules.expired_sub_close_delay_s);
         let is_over = |expires_at_s: u64, grace_s: u64| expires_at_s > 0 && expires_at_s + grace_s < now_s;
         let Some(client) = self.clients.get(key) else { return false };
-        if is_over(client.expires_at_s, grace_s) {
+        if self.rules.is_refresh_proxied {
+            if is_over(client.expires_at_s, 0) && !client.is_pending(|pending| pending.is_expiry_of("")) {
+                self.ask_to_go_on(key, "");
+            }
+        } else if is_over(client.expires_at_s, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
             return false;
         }
-        let expired = client.subs.iter().filter(|sub| is_over(sub.expires_at_s, sub_grace_s));
+        let Some(client) = self.clients.get(key) else { return false };
+        let is_expired = |sub: &&Sub| match sub.is_refreshed_by_backend {
+            true => is_over(sub.expires_at_s, 0),
+            false => is_over(sub.expires_at_s, sub_grace_s),
+        };
+        let expired = client.subs.iter().filter(is_expired);
         // The client cannot make such a subscription anew; with a new session the server can.
-        if expired.clone().any(|sub| sub.is_server_side) {
+        if expired.clone().any(|sub| sub.is_server_side && !sub.is_refreshed_by_backend) {
             self.disconnect(key, DisconnectCode::SUBSCRIPTION_EXPIRED);
             return false;
         }
-        let expired: Vec<_> = expired.map(|sub| sub.channel).collect();
-        for channel in expired {
+        let expired: Vec<_> = expired.map(|sub| (sub.channel, sub.is_refreshed_by_backend)).collect();
+        for (channel, is_refreshed_by_backend) in expired {
             let name = self.locals.name(channel);
-            self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
+            if !is_refreshed_by_backend {
+                self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
+            } else if self
+                .clients
+                .get(key)
+                .is_some_and(|client| !client.is_pending(|pending| pending.is_expiry_of(&name)))
+            {
+                self.ask_to_go_on(key, &name);
+            }
         }
         true
+    }
+
+    /// Asks the backend whether the session, or the subscription to a channel, goes on. It does until the answer is here.
+    fn ask_to_go_on(&mut self, key: ClientKey, channel: &str) {
+        let event = if channel.is_empty() { Event::Refresh } else { Event::SubRefresh };
+        let about = About { channel, ..About::default() };
+        if self.ask_backend(key, event, None, about).is_err() {
+            self.go_on_until(key, channel, self.wall_s() + UNANSWERED_S);
+        }
+    }
+
+    /// The backend has said whether an expired session goes on.
+    pub(super) fn refresh_said(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
+        let now_s = self.wall_s();
+        match said {
+            Err(Refusal::Failed) => self.go_on_until(key, "", now_s + UNANSWERED_S),
+            Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
+                self.go_on_until(key, "", said.expires_at_s);
+                let Some(client) = self.clients.get(key) else { return };
+                if let Some(info) = said.info {
+                    client.conn_info = Some(Box::new(Data::checked(info)));
+                }
+                if said.meta.is_some() {
+                    client.kept().meta = said.meta;
+                }
+            }
+            _ => self.disconnect(key, DisconnectCode::EXPIRED),
+        }
+    }
+
+    /// The backend has said whether an expired subscription goes on.
+    pub(super) fn sub_refresh_said(
+        &mut self,
+        key: ClientKey,
+        channel: &str,
+        said: Result<Option<Refreshed>, Refusal>,
+    ) {
+        let now_s = self.wall_s();
+        match said {
+            Err(Refusal::Failed) => self.go_on_until(key, channel, now_s + UNANSWERED_S),
+            Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
+                self.go_on_until(key, channel, said.expires_at_s);
+            }
+            _ => {
+                let Some(local) = self.locals.find(channel) else { return };
+                let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
+                if sub.is_server_side {
+                    self.disconnect(key, DisconnectCode::SUBSCRIPTION_EXPIRED);
+                } else {
+                    self.end_subscription_with(key, channel, UnsubscribeCode::EXPIRED);
+                }
+            }
+        }
+    }
+
+    fn go_on_until(&mut self, key: ClientKey, channel: &str, expires_at_s: u64) {
+        let local = self.locals.find(channel);
+        let Some(client) = self.clients.get(key) else { return };
+        if channel.is_empty() {
+            client.expires_at_s = expires_at_s;
+        } else if let Some(sub) = local.and_then(|local| client.sub(local)) {
+            sub.expires_at_s = expires_at_s;
+        }
     }
 }

@@ -10,7 +10,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Format, Payload, Push, PushBody, ReplyResult, UnsubscribeCode, append_push,
+    DisconnectCode, ErrorCode, Format, Payload, Push, PushBody, ReplyResult, Request, UnsubscribeCode,
+    append_push,
     command::SubscribeRequest,
     delta::FOSSIL,
     filter::Filter,
@@ -23,9 +24,11 @@ use super::{
     Client, Delta, Link, Place, Stage, Sub, Wishes,
     command::{Handled, Refused, done, token_refused},
     connect::expiry,
+    event::{About, decoded},
     id_text,
 };
 use crate::{
+    backend::{self, Event},
     channel::Extras,
     conn::deflate::Deflate,
     hub::{
@@ -44,6 +47,8 @@ pub(crate) struct Wanted {
     pub(crate) command: u32,
     pub(crate) recover: Option<Recover>,
     pub(crate) extras: Extras,
+    /// Options of the channel that are otherwise for it.
+    pub(crate) overrides: Overrides,
     /// What others see of the client in this channel.
     pub(crate) chan_info: Option<Bytes>,
     pub(crate) expires_at_s: u64,
@@ -62,31 +67,34 @@ impl<K: Kernel> Shard<K> {
         request: &SubscribeRequest<'_>,
     ) -> Handled<'static> {
         let now_s = self.wall_s();
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
         let channel = &*request.channel;
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| match error.disconnect() {
-            Some(code) => Refused::Disconnect(code),
-            None => Refused::Error(error.code()),
-        })?;
-        if self.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
+        if let Err(error) = self.rules.channels.resolve(channel) {
+            return Err(match error.disconnect() {
+                Some(code) => Refused::Disconnect(code),
+                None => Refused::Error(error.code()),
+            });
+        }
+        self.check_room(key, channel)?;
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
         }
-        if client.subs.len() >= self.rules.client_channels_max {
-            return Err(ErrorCode::LIMIT_EXCEEDED.into());
-        }
-        let mut wanted = Wanted { command, ..Wanted::default() };
-        let mut overrides = Overrides::default();
+        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
         let has_token = !request.token.is_empty();
+        if !has_token && resolved.is_subscribe_proxied() {
+            let about = About { channel, data: request.data.bytes(), ..About::default() };
+            let kept = SubscribeRequest { data: Payload::default(), ..request.clone() };
+            return self.ask_backend(key, Event::Subscribe, Some((command, Request::Subscribe(kept))), about);
+        }
+        let mut said = backend::Subscribed::default();
         if has_token {
             let tokens = &self.rules.subscribe_tokens;
             let claims = tokens
                 .verify_subscribe(&request.token, now_s)
                 .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
             let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
-            wanted.expires_at_s = claims.expire_at_s.unwrap_or(0);
-            wanted.chan_info = claims.options.info;
-            wanted.data = claims.options.data;
-            overrides = claims.options.overrides;
+            said.expires_at_s = claims.expire_at_s.unwrap_or(0);
+            said.options = claims.options;
         }
         resolved.may_subscribe(&client.user, has_token)?;
         let asked = Extras {
@@ -94,7 +102,58 @@ impl<K: Kernel> Shard<K> {
             recoverable: request.recoverable,
             join_leave: request.join_leave,
         };
-        wanted.extras = resolved.grant_with(&client.user, asked, &overrides);
+        self.subscribe_as(key, command, request, said, asked)
+    }
+
+    /// The backend lets a client subscribe. As with Centrifugo, it alone says what the client gets beside the messages.
+    pub(super) fn subscribe_said(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &SubscribeRequest<'_>,
+        said: backend::Subscribed,
+    ) -> Handled<'static> {
+        // Meanwhile others may have subscribed it.
+        self.check_room(key, &request.channel)?;
+        if said.expires_at_s > 0 && said.expires_at_s <= self.wall_s() {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        self.subscribe_as(key, command, request, said, Extras::default())
+    }
+
+    fn check_room(&mut self, key: ClientKey, channel: &str) -> Result<(), ErrorCode> {
+        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        if self.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
+            return Err(ErrorCode::ALREADY_SUBSCRIBED);
+        }
+        if client.subs.len() >= self.rules.client_channels_max {
+            return Err(ErrorCode::LIMIT_EXCEEDED);
+        }
+        Ok(())
+    }
+
+    /// A client may subscribe, on these conditions.
+    fn subscribe_as(
+        &mut self,
+        key: ClientKey,
+        command: u32,
+        request: &SubscribeRequest<'_>,
+        said: backend::Subscribed,
+        asked: Extras,
+    ) -> Handled<'static> {
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let channel = &*request.channel;
+        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let overrides = said.options.overrides;
+        let mut wanted = Wanted {
+            command,
+            extras: resolved.grant_with(&client.user, asked, &overrides),
+            overrides,
+            chan_info: said.options.info,
+            expires_at_s: said.expires_at_s,
+            data: said.options.data,
+            ..Wanted::default()
+        };
         if let Some(tree) = &request.tf {
             if !resolved.options.allow_tags_filter {
                 return Err(ErrorCode::PERMISSION_DENIED.into());
@@ -119,21 +178,24 @@ impl<K: Kernel> Shard<K> {
     /// Has a channel's home take a client in.
     pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: Wanted) {
         let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
-        let home_rules = self.rules.home_rules(&resolved);
+        let shows = resolved.shows(&wanted.overrides);
+        let is_refreshed_by_backend = resolved.options.is_sub_refresh_proxied;
+        let ticket = self.next_ticket();
         let Some(client) = self.clients.get(key) else { return };
         let name =
             self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
         let local = self.locals.wait(&name);
-        let shows_itself = home_rules.presence || home_rules.join_leave;
-        let info = shows_itself.then(|| Arc::new(client.info(wanted.chan_info)));
+        let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
         let wishes =
             Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
-        let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !home_rules.join_leave;
+        let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !wishes.join_leave;
         client.subs.push(Sub {
             channel: local,
-            place: Place::Awaited { command: wanted.command },
+            place: Place::Awaited { ticket, command: wanted.command },
             is_server_side: wanted.is_server_side,
             expires_at_s: wanted.expires_at_s,
+            is_refreshed_by_backend,
+            shows,
             info: info.clone(),
             wishes: (!is_plain).then(|| Box::new(wishes)),
             extras: wanted.extras,
@@ -142,10 +204,12 @@ impl<K: Kernel> Shard<K> {
             channel: Arc::clone(&name),
             core: self.index,
             client: key,
+            ticket,
             command: wanted.command,
             recover: wanted.recover,
             wants_position: wanted.extras.positioned || wanted.extras.recoverable,
             info,
+            shows,
             data: wanted.data,
         };
         self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
@@ -160,7 +224,7 @@ impl<K: Kernel> Shard<K> {
         self.fan_out_channel(local);
         let Some(client) = self.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
-        let awaited = Place::Awaited { command: subscribed.command };
+        let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
         let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited)
         else {
             return;
@@ -228,11 +292,19 @@ impl<K: Kernel> Shard<K> {
 
     /// Ends a subscription, if there is one. True exactly when there was.
     pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
+            let id = decoded(client.format, &pending.command).id;
+            self.reply(key, id, Err(ErrorCode::INTERNAL));
+            return true;
+        }
+        // What the backend is about to say is of the subscription that ends.
+        client.take_pending_if(|pending| pending.is_expiry_of(channel));
         let Some(local) = self.locals.find(channel) else { return false };
         let Some(client) = self.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
         let sub = client.subs.swap_remove(at);
-        if let Place::Awaited { command } = sub.place
+        if let Place::Awaited { command, .. } = sub.place
             && command != 0
         {
             // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
@@ -280,6 +352,7 @@ impl<K: Kernel> Shard<K> {
                 channel: Arc::clone(&name),
                 core: self.index,
                 info: sub.info,
+                shows: sub.shows,
                 was_last,
             };
             self.post_home(&name, message);
@@ -314,7 +387,8 @@ pub(super) fn result<'a>(
 ) -> SubscribeResult<'a> {
     let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
     let position = subscribed.position.as_ref().filter(|_| sub.extras.positioned || sub.extras.recoverable);
-    let (expires, ttl) = expiry(sub.expires_at_s, now_s);
+    let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
+    let (expires, ttl) = expiry(told_expiry, now_s);
     let missed = subscribed.recovered.as_deref().unwrap_or_default();
     let publications = if delta {
         let quoted = missed.iter().zip(texts);

@@ -6,15 +6,19 @@
 //!
 //! What a client is told in one turn goes out in one answer.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     client::{Command, DisconnectCode, Format, FromClient, decode_commands, poll::poll_answer},
     http::Refusal,
 };
 use holdfast_ring::Kernel;
+use rand::Rng as _;
 
 use super::Poll;
 use crate::{
+    backend::Header,
     clock::Tick,
     metrics::Metric,
     session::{ask::Asker, client::Link, named::SessionPlace},
@@ -26,7 +30,12 @@ const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.
-    pub(crate) fn open_poll(&mut self, asker: Asker, commands: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn open_poll(
+        &mut self,
+        asker: Asker,
+        told: Arc<[Header]>,
+        commands: &[u8],
+    ) -> Result<(), Refusal> {
         if commands.is_empty() {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
@@ -37,10 +46,11 @@ impl<K: Kernel> Shard<K> {
         {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        let place = self.named.open();
+        let place = self.named.open(self.ids.random());
         self.named.set_poll(place, Poll::default());
         let key = self.open_client(Link::Poll(place), Format::Json);
         self.named.set_client(place, Some(key));
+        self.keep_headers(key, told);
         self.poll_session(place, asker, 0, commands);
         Ok(())
     }

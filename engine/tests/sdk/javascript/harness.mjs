@@ -103,7 +103,7 @@ export const channelIn = (namespace) => `${namespace}:${randomBytes(6).toString(
 
 // Waits until `isSo`; fails with `what` where it does not come to pass.
 export async function eventually(what, isSo) {
-  for (const began = Date.now(); !isSo(); await sleep(5)) {
+  for (const began = Date.now(); !(await isSo()); await sleep(5)) {
     assert.ok(Date.now() - began < PATIENCE_MS, `this never came to pass: ${what}`);
   }
 }

@@ -5,22 +5,24 @@
 
 import net from 'node:net';
 import { after } from 'node:test';
-import { URL as DAEMON } from './harness.mjs';
 
 const open = [];
 after(() => open.forEach((network) => network.close()));
 
 export class Network {
   #server;
+  #far;
   #pairs = new Set();
   // What the SDK's side has received.
   receivedBytes = 0;
   #isCut = false;
   #isFrozen = false;
 
-  static async open() {
+  // A network to the server at this address.
+  static async open(url = process.env.SDK_URL) {
     const network = new Network();
-    const { hostname, port } = new URL(DAEMON);
+    network.#far = new URL(url);
+    const { hostname, port } = network.#far;
     network.#server = net.createServer((near) => network.#join(near, net.connect(Number(port), hostname)));
     await new Promise((resolve) => network.#server.listen(0, '127.0.0.1', resolve));
     open.push(network);
@@ -28,7 +30,7 @@ export class Network {
   }
 
   get url() {
-    const url = new URL(DAEMON);
+    const url = new URL(this.#far);
     url.port = this.#server.address().port;
     return url.href;
   }

@@ -1,0 +1,204 @@
+//! Backend: publishes through the server API, as an application's backend does, instead of by clients.
+//!
+//! In:  the plan's rate; the phase.
+//! Out: HTTP requests over one connection that is kept; its own tally at the end.
+//!
+//! One thread and one request at a time: what became due while the server answered goes out in the next request, up to
+//! `REQUEST_MESSAGES_MAX`. This is an open loop all the same, since latencies count from when a message was due. What is
+//! not sent when the run is over counts as withheld.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::shared::{Phase, Shared};
+use crate::clock::Clock;
+use crate::dialect::backend::{Addressees, Calls};
+use crate::message::{Mint, Stamp};
+use crate::plan::{Plan, PublishApi, Scenario};
+use crate::schedule::{Due, Schedule};
+use crate::tally::Tally;
+
+const REQUEST_MESSAGES_MAX: usize = 256;
+/// A request takes no more messages when it is this long: bodies of the servers that we know may have a MiB.
+const REQUEST_BYTES_MAX: usize = 256 << 10;
+/// What is read of an answer; one that is longer is not understood.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The longest sleep: how soon a change of phase is noticed.
+const SLEEP_NS_MAX: u64 = 10_000_000;
+
+/// Publishes until the run is over. `run` marks this run's messages.
+pub(crate) fn publish(plan: &Plan, api: &PublishApi, clock: Clock, shared: &Shared, run: u16) -> Tally {
+    super::sharpen_timers();
+    let mut backend = Backend::new(plan, api, clock, shared, run);
+    backend.work();
+    shared.publishing.fetch_sub(1, Ordering::Release);
+    backend.tally
+}
+
+struct Backend<'r> {
+    plan: &'r Plan,
+    api: &'r PublishApi,
+    clock: Clock,
+    shared: &'r Shared,
+    mint: Mint,
+    agent: ureq::Agent,
+    /// For each voice, to whom it speaks: in commands of their own where one cannot name all.
+    addressees: Vec<Vec<Addressees>>,
+    /// How many messages each voice has sent.
+    sent: Vec<u32>,
+    rate_per_s: f64,
+    burst: u32,
+    /// What is left of the burst that is due.
+    rest: Option<(Due, u32)>,
+    /// Voices in the request that is being made.
+    named: HashSet<u32>,
+    calls: Calls,
+    messages: usize,
+    /// When the last request was answered: what was due before could not go out sooner.
+    answered_ns: u64,
+    tally: Tally,
+}
+
+impl<'r> Backend<'r> {
+    fn new(plan: &'r Plan, api: &'r PublishApi, clock: Clock, shared: &'r Shared, run: u16) -> Self {
+        let Scenario::Broadcast { rate_per_s, burst, .. } = plan.scenario else {
+            unreachable!("the plan publishes through the API in broadcasts alone")
+        };
+        let name = |channel: u32| format!("{}:{channel}", plan.channel_prefix);
+        let voices = plan.voices();
+        let addressees = if api.every_channel {
+            vec![Addressees::several((0..plan.channels).map(name))]
+        } else {
+            (0..voices).map(|voice| vec![Addressees::one(&name(voice))]).collect()
+        };
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_nanos(plan.drain_timeout_ns.max(1))))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .build()
+            .into();
+        Self {
+            plan,
+            api,
+            clock,
+            shared,
+            mint: Mint::new(run, plan.size, plan.seed),
+            agent,
+            addressees,
+            sent: vec![0; voices as usize],
+            rate_per_s,
+            burst,
+            rest: None,
+            named: HashSet::new(),
+            calls: Calls::new(if api.every_channel { "broadcast" } else { "publish" }),
+            messages: 0,
+            answered_ns: 0,
+            tally: Tally::new(),
+        }
+    }
+
+    fn work(&mut self) {
+        let Some((mut schedule, end_ns)) = self.await_start() else { return };
+        while self.shared.phase() != Phase::Stop {
+            let now_ns = self.clock.now_ns();
+            self.gather(&mut schedule, now_ns, end_ns);
+            if self.messages > 0 {
+                self.send();
+                continue;
+            }
+            match schedule.peek() {
+                Some(due) if due.at_ns < end_ns => {
+                    self.clock.sleep_until(due.at_ns.min(now_ns + SLEEP_NS_MAX));
+                }
+                _ => return,
+            }
+        }
+        let mut unsent = u64::from(self.rest.take().map_or(0, |(_, left)| left));
+        while schedule.take_due(end_ns, end_ns).is_some() {
+            unsent += u64::from(self.burst);
+        }
+        self.tally.messages.withheld += unsent;
+    }
+
+    /// Waits until publishing begins; none when the run ends before.
+    fn await_start(&mut self) -> Option<(Schedule, u64)> {
+        loop {
+            match self.shared.phase() {
+                Phase::Ramp => self.clock.sleep_until(self.clock.now_ns() + SLEEP_NS_MAX),
+                Phase::Run { start_ns, end_ns } => {
+                    self.answered_ns = start_ns;
+                    let bursts_per_s = self.rate_per_s / f64::from(self.burst);
+                    return Some((Schedule::new(start_ns, bursts_per_s, self.plan.voices(), 0, 1), end_ns));
+                }
+                Phase::Stop => return None,
+            }
+        }
+    }
+
+    /// Puts what is due into a request, as far as it fits.
+    fn gather(&mut self, schedule: &mut Schedule, now_ns: u64, end_ns: u64) {
+        self.calls.clear();
+        self.named.clear();
+        self.messages = 0;
+        while self.messages < REQUEST_MESSAGES_MAX && self.calls.bytes() < REQUEST_BYTES_MAX {
+            let Some((due, left)) = self.rest.take().or_else(|| self.take_due(schedule, now_ns, end_ns))
+            else {
+                return;
+            };
+            self.rest = (left > 1).then_some((due, left - 1));
+            self.named.insert(due.member);
+            let voice = due.member as usize;
+            let stamp = Stamp { publisher: due.member, sequence: self.sent[voice], intended_ns: due.at_ns };
+            for addressees in &self.addressees[voice] {
+                self.calls.push(addressees, &self.mint, stamp);
+            }
+            self.messages += 1;
+            self.sent[voice] += 1;
+            // Before it is sent: who looks for what is missing must not find more than there is.
+            self.shared.published[voice].store(self.sent[voice], Ordering::Relaxed);
+        }
+    }
+
+    fn take_due(&mut self, schedule: &mut Schedule, now_ns: u64, end_ns: u64) -> Option<(Due, u32)> {
+        let due = schedule.take_due(now_ns, end_ns)?;
+        // Waiting for an answer is the server's time, not ours.
+        let possible_ns = due.at_ns.max(self.answered_ns);
+        self.tally.lateness.saturating_record(now_ns.saturating_sub(possible_ns));
+        Some((due, self.burst))
+    }
+
+    fn send(&mut self) {
+        let messages = self.messages as u64;
+        self.tally.messages.sent += messages;
+        self.shared.backend.show(&self.tally, 0);
+        // Messages of one voice are to stay in their order; several commands of one message need none.
+        let (path, body) = self.calls.request(self.named.len() == self.messages);
+        let answer = post(&self.agent, &format!("{}/{path}", self.api.url), &self.api.key, body);
+        self.answered_ns = self.clock.now_ns();
+        match answer.and_then(|answer| self.calls.refusals(&answer)) {
+            Ok(refusals) => {
+                self.tally.messages.refused += (refusals.len() as u64).min(messages);
+                refusals.into_iter().for_each(|refusal| self.tally.reason(refusal, 1));
+            }
+            Err(why) => {
+                self.tally.messages.refused += messages;
+                self.tally.reason(format!("the server API: {why}"), 1);
+            }
+        }
+    }
+}
+
+fn post(agent: &ureq::Agent, url: &str, key: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut request = agent.post(url).header("Content-Type", "application/json");
+    if !key.is_empty() {
+        request = request.header("X-API-Key", key);
+    }
+    let mut response = request.send(body).map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("answered {}", response.status()));
+    }
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    body.map_err(|error| error.to_string())
+}

@@ -1,0 +1,137 @@
+//! Desk: where the control thread takes the shards' asks.
+//!
+//! In:  asks, in the order of their queue.
+//! Out: calls, a bounded number of them at a time; answers in the shards' mailboxes.
+//!
+//! A mailbox that is full is tried again: its owner takes messages every turn. A shard that has stopped takes none any
+//! more; its answers are dropped after a while.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep},
+};
+
+use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys, proxy::Proxy};
+use crate::{
+    config::Config,
+    http_client::HttpClient,
+    peers::{Message, Shared},
+    token::{Endpoint, Verifier},
+};
+
+/// How long a mailbox may stay full.
+const FULL_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait before a full mailbox is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// The way back to the shards.
+#[derive(Clone, Debug)]
+pub(super) struct Mailboxes(Arc<Shared>);
+
+impl Mailboxes {
+    pub(super) async fn post_all(&self, answer: impl Fn() -> Answer) {
+        for core in 0..self.0.mailboxes.len() {
+            self.post(core, answer()).await;
+        }
+    }
+
+    async fn post(&self, core: usize, answer: Answer) {
+        let mailbox = &self.0.mailboxes[core];
+        let mut message = Message::Backend(answer);
+        let began = Instant::now();
+        while let Err(back) = mailbox.push(message) {
+            message = back;
+            mailbox.bell().ring();
+            if began.elapsed() > FULL_MAX {
+                tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
+                return;
+            }
+            sleep(RETRY_AFTER).await;
+        }
+        mailbox.bell().ring();
+    }
+}
+
+/// What calls are made with.
+#[derive(Debug)]
+struct Desk {
+    proxies: [Option<Proxy>; Event::ALL.len()],
+    http: HttpClient,
+    mailboxes: Mailboxes,
+    counts: Arc<Counts>,
+}
+
+/// Serves the queue until no shard can ask any more.
+pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue) {
+    let mailboxes = Mailboxes(shared);
+    let http = HttpClient::new();
+    let keepers: Vec<_> = key_endpoints(&config)
+        .into_iter()
+        .map(|endpoint| {
+            // A shard asks an endpoint again only after an answer.
+            let (sender, receiver) = mpsc::channel(mailboxes.0.mailboxes.len());
+            tokio::spawn(keys::keep(endpoint.clone(), receiver, http.clone(), mailboxes.clone()));
+            (endpoint, sender)
+        })
+        .collect();
+    let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
+    let calls = Arc::new(Semaphore::new(config.backend.calls_max as usize));
+    let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
+    let mut keys = queue.keys;
+    tokio::spawn(async move {
+        while let Some(ask) = keys.recv().await {
+            hand_over(&keepers, ask).await;
+        }
+    });
+    while let Some((back, call)) = queue.calls.recv().await {
+        let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
+        let desk = Arc::clone(&desk);
+        tokio::spawn(async move {
+            desk.answer(back, &call).await;
+            drop(place);
+        });
+    }
+}
+
+impl Desk {
+    async fn answer(&self, back: Back, call: &Call) {
+        let place = call.event as usize;
+        Counts::add(&self.counts.calls[place]);
+        Counts::add(&self.counts.calls_under_way);
+        let (said, has_failed) = match &self.proxies[place] {
+            Some(proxy) => proxy.call(&self.http, call).await,
+            None => unreachable!("invariant: an event that is asked about has an endpoint"),
+        };
+        self.counts.calls_under_way.fetch_sub(1, Ordering::Relaxed);
+        if has_failed {
+            Counts::add(&self.counts.failures[place]);
+        }
+        self.mailboxes.post(back.core, Answer::Said(back, Box::new(said))).await;
+    }
+}
+
+async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysAsk>)], ask: KeysAsk) {
+    if let Some((_, keeper)) = keepers.iter().find(|(endpoint, _)| *endpoint == ask.endpoint) {
+        // It has room for one ask of every shard.
+        let _ = keeper.send(ask).await;
+    }
+}
+
+/// The JWKS endpoints of all kinds of tokens, each once.
+fn key_endpoints(config: &Config) -> Vec<Endpoint> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for verifier in [Verifier::of_connections(&config.client), Verifier::of_subscriptions(&config.client)] {
+        if let Some(endpoint) = verifier.jwks_endpoint()
+            && !endpoints.contains(endpoint)
+        {
+            endpoints.push(endpoint.clone());
+        }
+    }
+    endpoints
+}

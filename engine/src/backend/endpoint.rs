@@ -1,0 +1,57 @@
+//! Endpoint: where the application's backend is asked.
+//!
+//! In:  the address as the operator wrote it.
+//! Out: an address that a request can be sent to; or what is wrong with it.
+
+use std::{fmt, str::FromStr};
+
+use hyper::Uri;
+
+/// An address of a backend: `http` or `https`, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+impl Endpoint {
+    pub(super) fn uri(&self) -> Uri {
+        self.0.clone()
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("grpc://") {
+            return Err("gRPC is not spoken here: name an HTTP endpoint of the backend".into());
+        }
+        let uri: Uri = text.parse().map_err(|error| format!("not an address: {error}"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                Err("credentials in the address are not supported: use http.static_headers".into())
+            }
+            (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
+            _ => Err("it begins with neither http:// nor https://".into()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_plain_address_of_http() {
+        for good in ["http://127.0.0.1:3000/centrifugo/connect", "https://app.test/events?a=b"] {
+            assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
+        }
+        for bad in ["", "/connect", "app.test", "grpc://app.test:1", "https://user:secret@app.test/"] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Proxy: how one kind of event is put to the application's backend.
+//!
+//! In:  an event.
+//! Out: a POST with a JSON body, and what came of it.
+//!
+//! A backend that cannot be reached, is late, answers another status than 200 or what cannot be read has failed: that is
+//! counted, and logged with the reason.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+
+use super::{Call, Endpoint, Event, Refusal, Said, answer::AnswerError};
+use crate::{
+    config::{Config, ProxyConfig},
+    http_client::{HttpClient, HttpError, Limits},
+};
+
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Fields that are about the client's connection, and would break the one to the backend.
+const OF_THE_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Where the events of one kind go.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    endpoint: Endpoint,
+    timeout: Duration,
+    static_headers: HeaderMap,
+    http_headers: Vec<HeaderName>,
+    emulated_headers: Vec<HeaderName>,
+    is_binary: bool,
+    with_meta: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    #[error("it answers {0}")]
+    Status(StatusCode),
+    #[error("its answer cannot be read: {0}")]
+    Answer(#[from] AnswerError),
+    #[error("the client's data are not JSON: set binary_encoding")]
+    Data(serde_json::Error),
+}
+
+impl Proxy {
+    /// The one for this kind of event, where there is one.
+    pub(super) fn of(config: &Config, event: Event) -> Option<Self> {
+        let channel = &config.channel.proxy;
+        let client = &config.client.proxy;
+        Self::new(match event {
+            Event::Connect => &client.connect.proxy,
+            Event::Refresh => &client.refresh.proxy,
+            Event::Rpc => &config.rpc.proxy,
+            Event::Subscribe => &channel.subscribe,
+            Event::Publish => &channel.publish,
+            Event::SubRefresh => &channel.sub_refresh,
+        })
+    }
+
+    fn new(config: &ProxyConfig) -> Option<Self> {
+        let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
+        let fields = config.http.static_headers.iter();
+        let fields = fields.filter_map(|(name, value)| field(name, value.expose()));
+        Some(Self {
+            endpoint: config.endpoint.clone()?,
+            timeout: Duration::from_millis(config.timeout_ms),
+            static_headers: fields.collect(),
+            http_headers: names(&config.http_headers),
+            emulated_headers: names(&config.emulated_headers),
+            is_binary: config.has_binary_encoding,
+            with_meta: config.includes_meta,
+        })
+    }
+
+    /// Puts an event to the backend. True beside the answer exactly when the backend has failed.
+    pub(super) async fn call(&self, http: &HttpClient, call: &Call) -> (Said, bool) {
+        match self.exchange(http, call).await {
+            Ok(said) => (said, false),
+            Err(error) => {
+                tracing::warn!(event = call.event.name(), endpoint = %self.endpoint, %error, "the backend has failed");
+                (Said::refused(call.event, Refusal::Failed), true)
+            }
+        }
+    }
+
+    async fn exchange(&self, http: &HttpClient, call: &Call) -> Result<Said, CallError> {
+        let body = call.body(self.is_binary, self.with_meta).map_err(CallError::Data)?;
+        let mut request = Request::new(Bytes::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.uri();
+        *request.headers_mut() = self.headers(call);
+        let limits = Limits { timeout: self.timeout, body_bytes_max: ANSWER_BYTES_MAX };
+        let answer = http.send(request, limits).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(CallError::Status(answer.status()));
+        }
+        Ok(Said::read(call.event, answer.body())?)
+    }
+
+    /// The configured fields, then those of the client that may go along: the later ones win.
+    fn headers(&self, call: &Call) -> HeaderMap {
+        let mut headers = self.static_headers.clone();
+        for (allowed, fields) in
+            [(&self.emulated_headers, &call.emulated_headers), (&self.http_headers, &call.headers)]
+        {
+            for (name, value) in fields.iter().filter_map(|(name, value)| field(name, value)) {
+                if allowed.contains(&name) && !OF_THE_CONNECTION.contains(&name) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
+    }
+}
+
+fn field(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, value.parse().ok()?))
+}

@@ -1,0 +1,254 @@
+//! Proxy options: which events are put to the application's backend, and how it is reached.
+//!
+//! In:  nothing.
+//! Out: `client.proxy`, `channel.proxy` and `rpc`, and the conditions between them and the namespaces.
+//!
+//! Names and meanings are those of Centrifugo v6. Only HTTP backends are asked; options of gRPC are refused by name.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Secret,
+    channel::{ChannelConfig, NamespaceOptions, is_namespace_name},
+    definition::{Field, Section, Spec, join, section},
+    kinds::{boolean, duration, integer, list_of, map_of, parsed, section, tables, text},
+    options::ClientConfig,
+    problem::Problems,
+};
+use crate::backend::Endpoint;
+
+section! {
+    /// How the application's backend is asked about one kind of event: by POST with a JSON body.
+    pub struct ProxyConfig {
+        /// Address that is asked. Redirects are not followed. Empty: there is none.
+        "endpoint" => pub endpoint: Option<Endpoint>
+            = parsed("address", "an address that begins with https:// or http://", "").optional();
+        /// How long an answer may take, from the first step of the connection to its last byte.
+        "timeout" => pub timeout_ms: u64 = duration("1s", "10ms", "5m");
+        /// Names of header fields of the client's handshake that go to the backend too.
+        "http_headers" => pub http_headers: Vec<String> = list_of(header_name());
+        /// Names of fields in `headers` of the client's connect command that go to the backend as header fields. The
+        /// client can write anything there. Where the handshake has a field of that name, and it may go too, that one
+        /// goes.
+        "emulated_headers" => pub emulated_headers: Vec<String> = list_of(header_name());
+        /// True exactly when payloads go to the backend in base64, as `b64data`; else they must be JSON.
+        "binary_encoding" => pub has_binary_encoding: bool = boolean(false);
+        /// True exactly when the connection's `meta`, of its token or of the connect event, goes along.
+        "include_connection_meta" => pub includes_meta: bool = boolean(false);
+        /// What is said in HTTP.
+        "http" => pub http: ProxyHttpConfig = section();
+    }
+
+    /// What is said in HTTP.
+    pub struct ProxyHttpConfig {
+        /// Header fields that every request carries. A field of the client's with the same name takes its place.
+        "static_headers" => pub static_headers: BTreeMap<String, Secret>
+            = map_of(parsed("text", "text", "")).secret();
+    }
+
+    /// Events of connections.
+    pub struct ClientProxyConfig {
+        /// Clients that connect without a token: who they are.
+        "connect" => pub connect: SwitchedProxyConfig = section();
+        /// Connections that expire: whether they go on. Clients then send no refresh command.
+        "refresh" => pub refresh: SwitchedProxyConfig = section();
+    }
+
+    /// Events of channels, for the namespaces that ask for it.
+    pub struct ChannelProxyConfig {
+        /// Clients that subscribe without a token, where `subscribe_proxy_enabled` is set.
+        "subscribe" => pub subscribe: ProxyConfig = section();
+        /// Clients that publish, where `publish_proxy_enabled` is set.
+        "publish" => pub publish: ProxyConfig = section();
+        /// Subscriptions that expire, where `sub_refresh_proxy_enabled` is set.
+        "sub_refresh" => pub sub_refresh: ProxyConfig = section();
+    }
+
+    /// RPC: calls of clients that the application's backend answers. A method with a `:` belongs to the namespace before
+    /// it, which must be defined; every other method follows `rpc.without_namespace`.
+    pub struct RpcConfig {
+        /// The backend that answers.
+        "proxy" => pub proxy: ProxyConfig = section();
+        /// Methods without a namespace.
+        "without_namespace" => pub without_namespace: RpcOptions = section();
+        /// The namespaces: each a `name`, and options that hold for its methods.
+        "namespaces" => pub namespaces: Vec<RpcNamespace> = tables();
+    }
+
+    /// What holds for the methods of a namespace.
+    pub struct RpcOptions {
+        /// True exactly when the backend is asked; else a call is answered with error 108. Needs `rpc.proxy.endpoint`.
+        "proxy_enabled" => pub is_proxied: bool = boolean(false);
+    }
+
+    /// A namespace of methods.
+    pub struct RpcNamespace {
+        /// What the names of its methods begin with, before the `:`. Each namespace needs its own.
+        "name" => pub name: String = text("")
+            .also("at least two of A-Z, a-z, 0-9, `-`, `_`, `.`", |name: &String| is_namespace_name(name))
+            .required();
+        /// True exactly when the backend is asked; else a call is answered with error 108. Needs `rpc.proxy.endpoint`.
+        "proxy_enabled" => pub is_proxied: bool = boolean(false);
+    }
+
+    /// Calls to the application's backend, of all kinds together. Holdfast's own.
+    pub struct BackendConfig {
+        /// Calls that are under way at a time; the others wait.
+        /// Worst case: this × (a message of a client and 1 MiB of an answer).
+        "concurrency" => pub calls_max: u32 = integer(256, 1, 65_536);
+        /// Calls that may wait for that; where more come, the command is answered with error 100, which clients try
+        /// again.
+        /// Worst case: this × a message of a client.
+        "queue_size" => pub queued_max: u32 = integer(4096, 1, 1_048_576);
+    }
+
+    /// The switch of `client.proxy.connect` and `client.proxy.refresh`.
+    struct Switch {
+        /// True exactly when the backend is asked about these events. Needs `endpoint`.
+        "enabled" => enabled: bool = boolean(false);
+    }
+}
+
+/// A proxy with a switch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwitchedProxyConfig {
+    /// Whether the backend is asked.
+    pub enabled: bool,
+    /// How.
+    pub proxy: ProxyConfig,
+}
+
+impl Section for SwitchedProxyConfig {
+    const ABOUT: &'static str =
+        "How the application's backend is asked about one kind of event, and whether it is.";
+
+    fn fields() -> Vec<Field> {
+        Switch::fields().into_iter().chain(ProxyConfig::fields()).collect()
+    }
+
+    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
+        let switch = Switch::read_fields(table, path, problems);
+        let proxy = ProxyConfig::read_fields(table, path, problems);
+        Some(Self { enabled: switch?.enabled, proxy: proxy? })
+    }
+}
+
+/// RFC 9110 §5.1: a token. Fields that HTTP itself needs are not the operator's to set.
+fn header_name() -> Spec<String> {
+    text("").also("the name of a header field", |name: &String| {
+        hyper::header::HeaderName::try_from(name.as_str()).is_ok()
+    })
+}
+
+/// Conditions between proxies, and between them and the namespaces that use them.
+pub(super) fn check(
+    client: &ClientConfig,
+    channel: &ChannelConfig,
+    rpc: &RpcConfig,
+    problems: &mut Problems,
+) {
+    let mut names = BTreeSet::new();
+    for (i, namespace) in rpc.namespaces.iter().enumerate() {
+        if !names.insert(namespace.name.as_str()) {
+            let found = format!("found {:?} a second time", namespace.name);
+            problems.refuse(&format!("rpc.namespaces[{i}].name"), found, "a name for one namespace");
+        }
+    }
+    let spaces = || {
+        let without = [&channel.without_namespace];
+        without.into_iter().chain(channel.namespaces.iter().map(|namespace| &namespace.options))
+    };
+    let some = |is_so: fn(&NamespaceOptions) -> bool| spaces().any(is_so);
+    let calls =
+        rpc.without_namespace.is_proxied || rpc.namespaces.iter().any(|namespace| namespace.is_proxied);
+    for (path, proxy, is_used, by) in [
+        ("client.proxy.connect", &client.proxy.connect.proxy, client.proxy.connect.enabled, "it is enabled"),
+        ("client.proxy.refresh", &client.proxy.refresh.proxy, client.proxy.refresh.enabled, "it is enabled"),
+        ("rpc.proxy", &rpc.proxy, calls, "proxy_enabled is set"),
+        (
+            "channel.proxy.subscribe",
+            &channel.proxy.subscribe,
+            some(|options| options.is_subscribe_proxied),
+            "subscribe_proxy_enabled is set",
+        ),
+        (
+            "channel.proxy.publish",
+            &channel.proxy.publish,
+            some(|options| options.is_publish_proxied),
+            "publish_proxy_enabled is set",
+        ),
+        (
+            "channel.proxy.sub_refresh",
+            &channel.proxy.sub_refresh,
+            some(|options| options.is_sub_refresh_proxied),
+            "sub_refresh_proxy_enabled is set",
+        ),
+    ] {
+        if is_used && proxy.endpoint.is_none() {
+            problems.refuse(&join(path, "endpoint"), "is missing", format!("an address, since {by}"));
+        }
+        let headers = join(path, "http.static_headers");
+        for (name, value) in &proxy.http.static_headers {
+            let is_field = hyper::header::HeaderName::try_from(name.as_str()).is_ok()
+                && hyper::header::HeaderValue::try_from(value.expose()).is_ok();
+            if !is_field {
+                problems.refuse(&headers, format!("found {name:?}"), "names and values of header fields");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{from_file, refusal};
+
+    #[test]
+    fn who_asks_a_backend_names_an_endpoint() {
+        for (content, key) in [
+            ("[client.proxy.connect]\nenabled = true", "client.proxy.connect.endpoint"),
+            ("[client.proxy.refresh]\nenabled = true", "client.proxy.refresh.endpoint"),
+            ("[rpc.without_namespace]\nproxy_enabled = true", "rpc.proxy.endpoint"),
+            ("[[rpc.namespaces]]\nname = \"chat\"\nproxy_enabled = true", "rpc.proxy.endpoint"),
+            (
+                "[channel.without_namespace]\nsubscribe_proxy_enabled = true",
+                "channel.proxy.subscribe.endpoint",
+            ),
+            (
+                "[[channel.namespaces]]\nname = \"chat\"\npublish_proxy_enabled = true",
+                "channel.proxy.publish.endpoint",
+            ),
+            (
+                "[channel.without_namespace]\nsub_refresh_proxy_enabled = true",
+                "channel.proxy.sub_refresh.endpoint",
+            ),
+        ] {
+            let text = refusal("toml", content);
+            assert!(text.contains(&format!("  {key} ")) && text.contains("is missing"), "{content}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_and_no_secret_is_repeated() {
+        for (content, part) in [
+            ("endpoint = \"grpc://127.0.0.1:1\"", "gRPC is not spoken here"),
+            ("http_headers = [\"no name\"]", "the name of a header field"),
+            ("http.static_headers = { \"no name\" = \"hunter2\" }", "names and values of header fields"),
+            ("http.static_headers = { X-Key = \"hunter2\\n\" }", "names and values of header fields"),
+        ] {
+            let text = refusal("toml", &format!("[rpc.proxy]\n{content}"));
+            assert!(text.contains(part) && !text.contains("hunter2"), "{content}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_proxy_is_read_with_the_same_options() {
+        let options =
+            "endpoint = \"http://127.0.0.1:1/a\"\ntimeout = \"2s\"\nhttp.static_headers = { A = \"b\" }";
+        let enabled = format!("[client.proxy.connect]\nenabled = true\n{options}");
+        let config = from_file("toml", &format!("{enabled}\n[rpc.proxy]\n{options}")).unwrap();
+        assert!(config.client.proxy.connect.enabled && !config.client.proxy.refresh.enabled);
+        assert_eq!(config.client.proxy.connect.proxy, config.rpc.proxy);
+        assert_eq!(config.rpc.proxy.timeout_ms, 2_000);
+    }
+}

@@ -1,0 +1,120 @@
+//! Chat: the page at `/`, for trying the daemon out. Served exactly when `admin.enabled`.
+//!
+//! In:  requests for the files of `engine/admin`, which are part of the binary.
+//! Out: those files; in `/chat.json` where clients connect and whether the asking page may.
+//!
+//! The page is a client like any other: it knows no key, and nothing here does more than show a file.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{config::Config, origin::Origins};
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// Centrifuge's client, or nothing where the build had none (`build.rs`).
+const CENTRIFUGE: &str = include_str!(concat!(env!("OUT_DIR"), "/centrifuge.js"));
+
+const FILES: &[(&str, &str, &str)] = &[
+    ("/", HTML, include_str!("../../admin/index.html")),
+    ("/chat.css", CSS, include_str!("../../admin/chat.css")),
+    ("/chat.js", JAVASCRIPT, include_str!("../../admin/chat.js")),
+    ("/hints.js", JAVASCRIPT, include_str!("../../admin/hints.js")),
+    ("/room.js", JAVASCRIPT, include_str!("../../admin/room.js")),
+    ("/view.js", JAVASCRIPT, include_str!("../../admin/view.js")),
+    ("/centrifuge.js", JAVASCRIPT, CENTRIFUGE),
+    ("/icon.svg", SVG, include_str!("../../admin/icon.svg")),
+];
+
+/// Scripts and styles come from here alone, and nothing may frame the page. It connects to wherever its user says: the
+/// client port may be behind another name.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self' ws: wss: http: https:; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// What the page is told about the daemon.
+#[derive(Debug)]
+struct Facts {
+    clients: SocketAddr,
+    transports: Vec<&'static str>,
+    origins: Origins,
+    admits_anonymous: bool,
+}
+
+/// The page's routes. `clients` is where the daemon listens for them.
+pub(super) fn router(config: &Config, clients: SocketAddr) -> Router {
+    let served = [
+        (!config.websocket.disabled, "websocket"),
+        (config.http_stream.enabled, "http_stream"),
+        (config.sse.enabled, "sse"),
+    ];
+    let facts = Facts {
+        clients,
+        transports: served.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect(),
+        origins: Origins::new(&config.client.allowed_origins),
+        admits_anonymous: config.client.allow_anonymous_connect_without_token,
+    };
+    let files = FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(async move || file(kind, text)))
+    });
+    files.route("/chat.json", get(tell)).with_state(Arc::new(facts))
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    if text.is_empty() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // After an update of the daemon the page is to be the new one.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct Asking {
+    /// Of the page that asks: behind a proxy, only the browser knows it.
+    #[serde(default)]
+    origin: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Told<'f> {
+    /// None where clients may use any of the machine's addresses: then the one by which the page was reached will do.
+    host: Option<String>,
+    port: u16,
+    transports: &'f [&'static str],
+    admits_origin: bool,
+    admits_anonymous: bool,
+}
+
+async fn tell(State(facts): State<Arc<Facts>>, Query(asking): Query<Asking>) -> Response {
+    let ip = facts.clients.ip();
+    let host = (!ip.is_unspecified()).then(|| match ip.is_ipv6() {
+        true => format!("[{ip}]"),
+        false => ip.to_string(),
+    });
+    Json(Told {
+        host,
+        port: facts.clients.port(),
+        transports: &facts.transports,
+        admits_origin: facts.origins.admit(Some(asking.origin.as_bytes())),
+        admits_anonymous: facts.admits_anonymous,
+    })
+    .into_response()
+}

@@ -1,0 +1,205 @@
+//! Event: what is put to the application's backend, and what comes of it.
+//!
+//! In:  commands and expiries that the backend decides upon; its answers.
+//! Out: calls for the control thread; replies, in whatever order the answers come.
+//!
+//! An answer for a client that has gone, or for what it no longer waits for, is dropped.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{
+    client::{
+        ClientError, Command, ErrorCode, Format, FromClient, Payload, Reply, ReplyResult, Request,
+        append_command, append_reply, command::RpcRequest, decode_commands, reply::RpcResult,
+    },
+    http::RequestHead,
+};
+use holdfast_ring::Kernel;
+
+use super::{
+    Link,
+    command::{Handled, Refused},
+    id_text,
+    pending::{Awaits, Pending},
+};
+use crate::{
+    backend::{Back, Call, Event, Header, Refusal, Said},
+    hub::message::ClientKey,
+    session::wire::Wire,
+    shard::Shard,
+};
+
+/// What is special about one call.
+#[derive(Debug, Default)]
+pub(super) struct About<'a> {
+    pub(super) channel: &'a str,
+    pub(super) method: &'a str,
+    pub(super) token: &'a str,
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    pub(super) channels: Vec<Box<str>>,
+    pub(super) data: &'a [u8],
+}
+
+impl Link {
+    /// What backends call the transport.
+    const fn transport(self) -> &'static str {
+        match self {
+            Self::WebSocket { .. } => "websocket",
+            Self::Stream { wire: Wire::Sse, .. } => "sse",
+            Self::Stream { .. } => "http_stream",
+            Self::Poll(_) => "poll",
+        }
+    }
+}
+
+/// A command as it is kept until the answer is here.
+pub(super) fn encoded(format: Format, id: u32, request: Request<'_>) -> Box<[u8]> {
+    let mut bytes = BytesMut::new();
+    append_command(format, &mut bytes, &Command { id, request });
+    Vec::from(bytes).into_boxed_slice()
+}
+
+/// A command that was kept.
+pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
+    match decode_commands(format, command).next() {
+        Some(Ok(FromClient::Command(command))) => command,
+        _ => unreachable!("what was encoded here can be decoded"),
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// The fields of a request that backends are to be told.
+    pub(crate) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
+        let names = self.rules.http_headers.iter();
+        names.filter_map(|name| Some((name.clone(), head.header_str(name)?.into()))).collect()
+    }
+
+    /// Keeps them for a client.
+    pub(crate) fn keep_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
+        if !told.is_empty()
+            && let Some(client) = self.clients.get(key)
+        {
+            client.kept().headers = told;
+        }
+    }
+
+    pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
+        self.rules.rpc.may_call(&request.method)?;
+        let about = About { method: &request.method, data: request.data.bytes(), ..About::default() };
+        // Its number is all that the reply needs.
+        let kept = Request::Rpc(RpcRequest { data: Payload::default(), method: Cow::Borrowed("") });
+        self.ask_backend(key, Event::Rpc, Some((command, kept)), about)
+    }
+
+    /// Puts an event to the backend. `command` is what waits for the answer.
+    pub(super) fn ask_backend(
+        &mut self,
+        key: ClientKey,
+        event: Event,
+        command: Option<(u32, Request<'_>)>,
+        about: About<'_>,
+    ) -> Handled<'static> {
+        let ticket = self.next_ticket();
+        let core = self.index;
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let format = client.format;
+        client.wait(Pending {
+            ticket,
+            awaits: Awaits::Backend,
+            command: command.map_or_else(Box::default, |(id, request)| encoded(format, id, request)),
+            channel: match event {
+                Event::Subscribe | Event::SubRefresh => about.channel.into(),
+                _ => Box::default(),
+            },
+        })?;
+        let kept = client.kept.as_deref();
+        let call = Call {
+            event,
+            client: id_text(client.id),
+            transport: client.link.transport(),
+            format,
+            user: Arc::clone(&client.user),
+            channel: about.channel.into(),
+            method: about.method.into(),
+            token: about.token.into(),
+            name: about.name.into(),
+            version: about.version.into(),
+            channels: about.channels,
+            data: Bytes::copy_from_slice(about.data),
+            meta: kept.and_then(|kept| kept.meta.clone()),
+            headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
+            emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
+        };
+        if self.peers.asker().call(Back { core, client: key, ticket }, Box::new(call)) {
+            return Ok(None);
+        }
+        client.take_pending(ticket);
+        Err(ErrorCode::INTERNAL.into())
+    }
+
+    /// The backend has answered.
+    pub(crate) fn backend_said(&mut self, back: Back, said: Said) {
+        let key = back.client;
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        let Some(pending) = client.take_pending(back.ticket) else { return };
+        match said {
+            Said::Refresh(said) => return self.refresh_said(key, said),
+            Said::SubRefresh(said) => return self.sub_refresh_said(key, &pending.channel, said),
+            _ => {}
+        }
+        let command = decoded(format, &pending.command);
+        let handled = match (&command.request, said) {
+            (Request::Connect(request), Said::Connect(said)) => {
+                said.map(|said| self.connect_said(key, command.id, request, said))
+            }
+            (Request::Subscribe(request), Said::Subscribe(said)) => {
+                said.map(|said| self.subscribe_said(key, command.id, request, said))
+            }
+            (Request::Publish(request), Said::Publish(said)) => {
+                said.map(|said| self.publish_said(key, command.id, request, said))
+            }
+            (Request::Rpc(_), Said::Rpc(Ok(data))) => {
+                let result = RpcResult { data: Payload::new(&data) };
+                self.reply(key, command.id, Ok(ReplyResult::Rpc(result)));
+                return;
+            }
+            (Request::Rpc(_), Said::Rpc(Err(refusal))) => Err(refusal),
+            _ => unreachable!("an answer is to the event that asked"),
+        };
+        match handled {
+            Ok(handled) => self.conclude_late(key, &command, handled),
+            Err(refusal) => self.refuse_as_said(key, &command, refusal),
+        }
+    }
+
+    /// A command is done that has waited.
+    pub(super) fn conclude_late(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
+        match self.conclude(key, command, handled, true) {
+            Ok(()) => self.flush_replies(key),
+            Err(code) => self.disconnect(key, code),
+        }
+    }
+
+    /// The application's own words.
+    fn refuse_as_said(&mut self, key: ClientKey, command: &Command<'_>, refusal: Refusal) {
+        match refusal {
+            Refusal::Failed => {
+                self.conclude_late(key, command, Err(Refused::Error(ErrorCode::INTERNAL)));
+            }
+            Refusal::Disconnect { code, reason } => self.disconnect_with(key, code, &reason),
+            Refusal::Error { code, message, temporary } => {
+                if matches!(command.request, Request::Connect(_)) {
+                    self.connect_refused(key);
+                }
+                let Some(client) = self.clients.get(key) else { return };
+                let format = client.format;
+                let error = ClientError { code, message: Cow::Owned(message.into()), temporary };
+                append_reply(format, &mut self.replies, &Reply { id: command.id, result: Err(error) });
+                self.flush_replies(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Audit: what must hold of a shard between two turns.
+//!
+//! In:  a shard, in a simulation.
+//! Out: a panic that names what does not hold.
+
+use holdfast_ring::Kernel;
+
+use super::Shard;
+use crate::{conn::Session, session::client::Place};
+
+/// A socket's queue may pass its limit by what one turn brings.
+const TURN_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+impl<K: Kernel> Shard<K> {
+    /// Checks that all books agree and every queue is within its bound.
+    pub(crate) fn audit(&mut self) {
+        assert!(self.out.is_empty() && self.replies.is_empty(), "a turn leaves nothing unsent");
+        assert!(self.long_queues.is_empty() && !self.is_fanning_out, "a fan-out is done when it is done");
+        let mut sockets = Vec::new();
+        let mut from = (0, 0);
+        while let Some((socket, next)) = self.conns.next_from(from) {
+            sockets.push(socket);
+            from = next;
+        }
+        if self.events.is_empty() {
+            assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
+        }
+        let (mut sessions, mut places, mut members, mut clients) = (0, 0, 0, 0);
+        for &socket in &sockets {
+            let queued_bytes = self.sockets.queued_bytes(socket);
+            let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
+            assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
+            let conn = self.conns.get(socket).expect("it was found");
+            places += u64::from(conn.has_place);
+            sessions += u64::from(conn.session != Session::None);
+            match conn.session {
+                Session::Broadcast { place } => {
+                    members += 1;
+                    assert_eq!(self.hub.member(place as usize), Some(socket), "a member has its place");
+                }
+                Session::Client { key } => {
+                    clients += 1;
+                    assert!(self.clients.get(key).is_some(), "a client's connection has a client");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(self.places_taken, places, "places are counted");
+        assert_eq!(self.sessions, sessions, "sessions are counted");
+        assert_eq!(self.hub.members(), members, "members are counted");
+        assert_eq!(self.clients.len(), clients, "every client has a connection");
+        let taken = |place: Place| matches!(place, Place::Taken(_));
+        let subscribed = self.clients.iter().flat_map(|(_, client)| &client.subs);
+        let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
+        assert_eq!(self.locals.subscribers(), subscribed, "subscribers are counted");
+    }
+
+    /// What is left of a shard that has stopped: nothing.
+    pub(crate) fn audit_stopped(&mut self) {
+        self.audit();
+        assert_eq!(self.sockets.open_sockets(), 0, "all sockets are closed");
+        assert_eq!((self.clients.len(), self.users.len()), (0, 0), "all clients are forgotten");
+        assert_eq!(self.locals.channels().count(), 0, "all channels are left");
+        assert_eq!(self.places_taken, 0, "all places are free");
+    }
+
+    /// Messages that other shards have not taken.
+    pub(crate) fn outbox_messages(&self) -> usize {
+        self.peers.outbox_messages()
+    }
+
+    /// Events that wait for the next turn; those with bytes hold a buffer each.
+    pub(crate) fn waiting_events(&self) -> usize {
+        self.events.len()
+    }
+}

@@ -1,0 +1,114 @@
+//! Actor: what clients of all kinds have in common.
+//!
+//! In:  chances to act.
+//! Out: bytes on their wires, and judgment of what they hear.
+
+use holdfast_ring::simulated::{Network, StreamEnd};
+use rand::{Rng, rngs::SmallRng};
+
+use super::{
+    ledger::{Hearing, Ledger},
+    wire::{Heard, Wire},
+};
+
+/// Connections that may wait to be accepted: as few as a listener's backlog is smaller than the reserve of places.
+const BACKLOG_MAX: usize = 8;
+
+/// What an actor acts with.
+pub(super) struct Scene<'s> {
+    pub(super) network: &'s Network,
+    pub(super) hosts: usize,
+    pub(super) random: &'s mut SmallRng,
+    pub(super) ledger: &'s mut Ledger,
+    /// True exactly when things come to their end: nobody begins anything, and all read.
+    pub(super) is_ending: bool,
+}
+
+/// A client.
+pub(super) trait Actor {
+    /// Does something, and hears what has come.
+    fn act(&mut self, scene: &mut Scene<'_>);
+
+    /// Everything has come to rest: what was to come must have come.
+    fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
+
+    /// What it has heard in channels without history, if it lives.
+    fn hearings(&self) -> Vec<(&str, &Hearing)> {
+        Vec::new()
+    }
+}
+
+impl Scene<'_> {
+    /// A connection to some shard, if one takes it now.
+    pub(super) fn connect(&mut self, path: &str) -> Option<Wire> {
+        let to = self.random.random_range(0..self.hosts);
+        if self.network.backlog(to) >= BACKLOG_MAX {
+            return None;
+        }
+        self.network.connect(to).map(|peer| Wire::open(peer, path))
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
+        self.random.random_bool(probability)
+    }
+}
+
+/// What a client knows of its connection's end, for the judgment whether it was right.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    /// True exactly when the client did something that may end it.
+    pub(super) is_our_doing: bool,
+    close_code: Option<u16>,
+    was_told: bool,
+    pub(super) is_over: bool,
+}
+
+impl Fate {
+    /// True exactly when all that was begun on the connection is to be brought to its end.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_our_doing && !self.was_told && !self.is_over
+    }
+
+    /// Judges something that was heard.
+    pub(super) fn hear(&mut self, heard: &Heard, wire: &Wire, ledger: &mut Ledger) {
+        match heard {
+            Heard::Refused(status) => {
+                let is_explained = match status {
+                    // No room.
+                    503 => true,
+                    408 => ledger.has_jumped,
+                    _ => false,
+                };
+                assert!(is_explained || self.is_our_doing, "a good request is refused with {status}");
+                self.was_told = true;
+            }
+            Heard::Closed(code) => {
+                assert!(!self.was_told, "a close frame comes once");
+                self.was_told = true;
+                self.close_code = *code;
+                let is_explained = match code {
+                    Some(1001 | 3001) => ledger.is_stopping,
+                    // Slow.
+                    Some(3008) => true,
+                    // No pong in time; stale.
+                    Some(1008 | 3012 | 3502) => ledger.has_jumped,
+                    _ => false,
+                };
+                assert!(is_explained || self.is_our_doing || wire.peer.was_cut(), "closed with {code:?}");
+            }
+            Heard::Ended(end) => {
+                self.is_over = true;
+                let is_explained = self.was_told
+                    || self.is_our_doing
+                    || wire.peer.was_cut()
+                    || ledger.is_stopping
+                    || ledger.has_jumped;
+                if !is_explained {
+                    ledger.unexplained += 1;
+                }
+                let _: &StreamEnd = end;
+            }
+            Heard::Open | Heard::Message(..) => assert!(!self.was_told, "nothing follows a close frame"),
+        }
+    }
+}

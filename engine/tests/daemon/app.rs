@@ -1,0 +1,113 @@
+//! App: an application's backend, with real sockets, that answers as a test wants it.
+//!
+//! In:  answers, by the path of the request.
+//! Out: what it was asked.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::support::eventually;
+
+/// What it was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+/// How it answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) after: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Script {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    replies: Arc<Mutex<HashMap<String, Reply>>>,
+}
+
+/// A running backend.
+#[derive(Debug)]
+pub(crate) struct App {
+    script: Script,
+    address: SocketAddr,
+    _end: oneshot::Sender<()>,
+}
+
+impl App {
+    pub(crate) fn start() -> Self {
+        let script = Script::default();
+        let router = Router::new().fallback(answer).with_state(script.clone());
+        let (opened, opens) = mpsc::channel();
+        let (end, ends) = oneshot::channel::<()>();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime can be made").block_on(async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+                opened.send(listener.local_addr().expect("it is bound")).expect("the test waits");
+                tokio::select! {
+                    served = async { axum::serve(listener, router).await } => served.expect("it serves"),
+                    _ = ends => {}
+                }
+            });
+        });
+        Self { script, address: opens.recv().expect("it listens"), _end: end }
+    }
+
+    /// Its address with this path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// From now on a path is answered with this JSON.
+    pub(crate) fn answer(&self, path: &str, body: &Value) {
+        self.answer_with(path, Reply { status: 200, body: body.to_string(), after: Duration::ZERO });
+    }
+
+    pub(crate) fn answer_with(&self, path: &str, reply: Reply) {
+        self.script.replies.lock().expect("no test has failed").insert(path.to_owned(), reply);
+    }
+
+    /// Everything that a path was asked.
+    pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
+        let asked = self.script.asked.lock().expect("no test has failed");
+        asked.iter().filter(|asked| asked.path == path).cloned().collect()
+    }
+
+    /// Waits until a path was asked so often.
+    pub(crate) fn await_asked(&self, path: &str, count: usize) {
+        eventually(&format!("{path} is asked {count} times"), || self.asked(path).len() >= count);
+    }
+}
+
+async fn answer(State(script): State<Script>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let body = to_bytes(Body::new(body), usize::MAX).await.unwrap_or_default();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let asked = Asked { path: path.clone(), headers: head.headers, body };
+    script.asked.lock().expect("no test has failed").push(asked);
+    let reply = script.replies.lock().expect("no test has failed").get(&path).cloned();
+    let Some(Reply { status, body, after }) = reply else { return StatusCode::NOT_FOUND.into_response() };
+    tokio::time::sleep(after).await;
+    (StatusCode::from_u16(status).expect("a status"), body).into_response()
+}
