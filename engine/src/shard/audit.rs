@@ -36,7 +36,8 @@ impl<K: Kernel> Shard<K> {
             match conn.session {
                 Session::Broadcast { place } => {
                     members += 1;
-                    assert_eq!(self.hub.member(place as usize), Some(socket), "a member has its place");
+                    let member = self.hub.member(place as usize).map(|(member, _)| member);
+                    assert_eq!(member, Some(socket), "a member has its place");
                 }
                 Session::Client { key } => {
                     clients += 1;

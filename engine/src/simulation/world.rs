@@ -326,6 +326,7 @@ fn settings(random: &mut SmallRng) -> Settings {
         idempotency_ms: 60_000,
         head: HeadLimits::default(),
         decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
+        deflate: None,
     }
 }
 
