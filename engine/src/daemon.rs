@@ -23,7 +23,7 @@ use crate::{
     backend,
     config::Config,
     conn::deflate::DeflateRules,
-    control,
+    control, limits,
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned, pulse::Heart},
     tls,
@@ -41,7 +41,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
     let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
-    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker));
+    let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
+    let tables = limits::Tables::new(bells.len(), published_max);
+    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {

@@ -2,7 +2,7 @@
 //!
 //! The road of a byte: the ring crate → [`shard`] → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
 //! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
-//! `metrics`, `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
+//! `limits` (floods), `metrics`, `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
 //! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod control;
 mod fanout;
 mod hub;
 mod intake;
+mod limits;
 mod metrics;
 mod origin;
 mod peers;

@@ -26,6 +26,7 @@ use crate::{
         broadcast::Frames,
         message::{FromHome, ToHome},
     },
+    limits::{Notice, Tables},
     metrics::{Metric, Published},
     seats::{Seated, ToSeats},
     session::ask::{Answer, Asked},
@@ -47,6 +48,8 @@ pub(crate) enum Message {
     Answer { socket: Socket, answer: Answer },
     /// Certificates for connections that come from now on.
     Certificates(Arc<ServerConfig>),
+    /// About an address that misbehaves.
+    Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// Stop accepting, say goodbye to all, and be gone by then.
@@ -68,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Message>>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
+    /// What addresses and users have open and do, as each core knows it.
+    pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
@@ -83,10 +88,12 @@ impl Shared {
         mailbox_messages_max: usize,
         channel_secret: u128,
         asker: Asker,
+        limit_tables: Tables,
     ) -> Self {
         Self {
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            limit_tables,
             channel_secret,
             memory_short: AtomicBool::new(false),
             asker,
@@ -149,6 +156,11 @@ impl Peers {
 
     pub(crate) fn published(&self, own: usize) -> &Published {
         &self.shared.metrics[own]
+    }
+
+    /// What addresses and users have open and do, as each core knows it.
+    pub(crate) fn limit_tables(&self) -> &Tables {
+        &self.shared.limit_tables
     }
 
     /// Places of the connection limit that are taken on all shards: the others' as they last published them.

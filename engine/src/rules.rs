@@ -11,6 +11,7 @@ use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig},
     hub::home,
+    limits,
     origin::Origins,
     token::Verifier,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Rules {
     /// The same of connect commands.
     pub(crate) emulated_headers: Vec<Box<str>>,
     pub(crate) origins: Origins,
+    /// Against floods; `None` where nothing is limited.
+    pub(crate) limits: Option<limits::Rules>,
     pub(crate) requests: RequestRules,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
     pub(crate) no_websocket: bool,
@@ -95,6 +98,7 @@ impl Rules {
             http_headers: header_names(config, |proxy| &proxy.http_headers),
             emulated_headers: header_names(config, |proxy| &proxy.emulated_headers),
             origins: Origins::new(&client.allowed_origins),
+            limits: limits::Rules::new(config),
             requests: RequestRules::new(config),
             no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,

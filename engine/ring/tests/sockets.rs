@@ -383,6 +383,27 @@ fn a_connection_knows_its_peers_address() {
 }
 
 #[test]
+fn what_came_while_an_address_was_asked_for_is_not_slept_over() {
+    let mut pair = Pair::new(&small(), &small());
+    pair.connect();
+    let mut first = None;
+    pair.run(|_, _, event| {
+        if let Some((At::Server, Event::Accepted(socket))) = event {
+            first = Some(socket);
+        }
+        first.is_some()
+    });
+    let server = &mut pair.server;
+    while !server.turn().is_empty() {}
+    let _second = std::net::TcpStream::connect(pair.address).unwrap();
+    server.sockets.peer_address(first.unwrap()).unwrap();
+    let began = std::time::Instant::now();
+    server.sockets.turn(Duration::from_secs(10), &mut server.events).unwrap();
+    assert!(matches!(server.events[..], [Event::Accepted(_)]), "{:?}", server.events);
+    assert!(began.elapsed() < Duration::from_secs(5), "it slept for {:?}", began.elapsed());
+}
+
+#[test]
 fn listening_ends_and_open_connections_stay() {
     let mut pair = Pair::new(&small(), &small());
     let ours = pair.connect();

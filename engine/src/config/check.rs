@@ -8,6 +8,7 @@
 use super::Config;
 use super::channel;
 use super::cores::CoreSet;
+use super::limits;
 use super::options::Options;
 use super::problem::Problems;
 use super::proxy;
@@ -22,6 +23,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let Options {
         http_server,
         client,
+        limits,
         websocket,
         sse,
         http_stream,
@@ -71,6 +73,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
 
     channel::check(&channel, problems);
     proxy::check(&client, &channel, &rpc, problems);
+    limits::check(&limits, problems);
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
     let config = Config {
@@ -78,8 +81,11 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         control_listen,
         tls: http_server.tls,
         control_tls: http_server.internal_tls,
+        proxy_protocol: http_server.proxy_protocol,
+        forwarded: http_server.forwarded,
         cores: cores.ok()?,
         client,
+        limits,
         websocket,
         sse,
         http_stream,

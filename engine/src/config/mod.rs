@@ -13,6 +13,8 @@ mod control;
 mod cores;
 pub mod definition;
 pub mod kinds;
+mod limits;
+mod network;
 mod options;
 mod problem;
 mod proxy;
@@ -29,6 +31,11 @@ pub mod units;
 pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode};
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
 pub use cores::{CoreSet, CpuList, usable_cpus};
+pub use limits::{
+    FlowLimits, ForwardedConfig, HostLimits, LimitsConfig, PenaltyLimits, ProxyProtocolConfig, SubnetLimits,
+};
+pub use network::Network;
+pub(crate) use network::ipv6_network;
 pub use options::{
     ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, WebsocketConfig,
 };
@@ -63,10 +70,16 @@ pub struct Config {
     pub tls: TlsConfig,
     /// TLS for the control plane.
     pub control_tls: TlsConfig,
+    /// Proxies that begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocolConfig,
+    /// Proxies that name the client in a field.
+    pub forwarded: ForwardedConfig,
     /// The CPUs of the shards: `engine.cores` or `engine.shards`.
     pub cores: CoreSet,
     /// What a connection may cost, and how long it may stay silent.
     pub client: ClientConfig,
+    /// What one address, network, connection or user may do.
+    pub limits: LimitsConfig,
     /// The WebSocket transport.
     pub websocket: WebsocketConfig,
     /// Server-sent events.

@@ -13,6 +13,7 @@ use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
 use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
+use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
@@ -26,6 +27,8 @@ section! {
         "http_server" => pub(super) http_server: HttpServerOptions = section();
         /// What a client's connection may cost, and how long it may stay silent.
         "client" => pub(super) client: ClientConfig = section();
+        /// What one address, network, connection or user may do.
+        "limits" => pub(super) limits: LimitsConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
         /// Server-sent events, for clients without WebSocket.
@@ -72,6 +75,10 @@ section! {
         "tls" => pub(super) tls: TlsConfig = section();
         /// TLS for the control plane.
         "internal_tls" => pub(super) internal_tls: TlsConfig = section();
+        /// Proxies that begin with a PROXY header.
+        "proxy_protocol" => pub(super) proxy_protocol: ProxyProtocolConfig = section();
+        /// Proxies that name the client in a field of each request.
+        "forwarded" => pub(super) forwarded: ForwardedConfig = section();
     }
 
     /// What a client's connection may cost, and how long it may stay silent.
@@ -114,6 +121,9 @@ section! {
         /// are made for at least 100,000 connections, and as many are held as descriptors allow.
         /// Worst case: 4.7 KB of memory a connection (4.4 KB of it the kernel's) when idle: 470 MB at 100,000.
         "connection_limit" => pub connection_limit: u32 = integer(0, 0, 16_000_000);
+        /// Connections that the daemon takes in a second; the next ones are answered 429. As many may come at once, after
+        /// a quiet time. 0 sets no limit. Limits for each address are in the section `limits`.
+        "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
         /// else waits for it. Must hold at least one message of the greatest size.
         /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Bytes came.
+    /// Bytes came, as the peer meant them.
     pub(crate) fn received(&mut self, socket: Socket, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let Some(conn) = self.conns.get(socket) else { return };

@@ -58,8 +58,9 @@ impl Secure {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// Bytes came, encrypted or not.
+    /// Bytes came, encrypted or not. A PROXY header stands before either.
     pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) {
+        let Some(bytes) = self.pass_limits(socket, bytes) else { return };
         let Some(secure) = &mut self.secure else { return self.received(socket, bytes) };
         let Some(conn) = self.conns.get(socket) else { return };
         if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {

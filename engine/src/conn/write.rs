@@ -164,6 +164,7 @@ impl<K: Kernel> Shard<K> {
                 self.deflating.closed(socket);
             }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
+            self.guest_left(socket, reason);
             self.counters.add(Metric::Closed(reason), 1);
         }
     }

@@ -37,8 +37,9 @@ impl<K: Kernel> Shard<K> {
         self.places_taken += 1;
         self.schedule(socket, deadline);
         if !self.has_capacity() {
-            self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
+            return self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
+        self.meet(socket);
     }
 
     pub(crate) fn accept_failed(&mut self, error: Errno) {
@@ -102,7 +103,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
-        if let Err(refusal) = self.answer(socket, head) {
+        if let Err(turned_away) = self.admit_request(socket, head) {
+            self.turn_away(socket, turned_away);
+        } else if let Err(refusal) = self.answer(socket, head) {
             self.refuse(socket, refusal);
         }
     }
@@ -136,16 +139,18 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends a refusal and gives the peer a moment to read it.
     pub(crate) fn refuse(&mut self, socket: Socket, refusal: Refusal) {
-        let coming = self.conns.get(socket).and_then(|conn| conn.coming.take());
-        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
-        self.refuse_to(&cors, socket, refusal);
+        self.refuse_as(socket, refusal, reason_of(refusal));
     }
 
-    fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal) {
-        let reason = match refusal {
-            Refusal::Unavailable { .. } => RefusalReason::Capacity,
-            _ => RefusalReason::Request,
-        };
+    /// The same, for a reason that the refusal does not tell.
+    pub(crate) fn refuse_as(&mut self, socket: Socket, refusal: Refusal, reason: RefusalReason) {
+        let coming = self.conns.get(socket).and_then(|conn| conn.coming.take());
+        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
+        self.refuse_to(&cors, socket, refusal, reason);
+    }
+
+    fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
+        self.refused_for(socket, refusal, reason);
         self.counters.add(Metric::Refused(reason), 1);
         let mut out = BytesMut::new();
         refusal.write_with(&cors.fields(), &mut out);
@@ -177,6 +182,14 @@ impl<K: Kernel> Shard<K> {
         if let Some(Conn { close_reason, .. }) = self.conns.get(socket) {
             *close_reason = Some(CloseReason::HandshakeTimeout);
         }
+    }
+}
+
+/// What a refusal is counted as.
+fn reason_of(refusal: Refusal) -> RefusalReason {
+    match refusal {
+        Refusal::Unavailable { .. } => RefusalReason::Capacity,
+        _ => RefusalReason::Request,
     }
 }
 

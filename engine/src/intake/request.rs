@@ -14,7 +14,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::cors::Cors;
+use super::{cors::Cors, reason_of};
 use crate::{
     backend::Header,
     conn::{Coming, Phase},
@@ -76,7 +76,7 @@ impl<K: Kernel> Shard<K> {
         head.check_host()?;
         let cors = Cors::admitted(head, &self.rules.origins)?;
         if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
-            self.refuse_to(&cors, socket, refusal);
+            self.refuse_to(&cors, socket, refusal, reason_of(refusal));
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! In:  nothing.
 //! Out: [`CATALOG`], from which `/metrics` is rendered. A number that is not here is not published.
 
+use crate::limits::{Excess, Offence};
+
 /// Upper bounds of the buckets for a turn's working time, in microseconds; one more bucket holds what is longer.
 pub(crate) const TURN_BUCKETS_US: [u64; 12] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
@@ -35,10 +37,14 @@ pub(crate) enum CloseReason {
     Disconnected,
     /// TLS could not be agreed upon, or was broken.
     TlsFailed,
+    /// Its token was refused.
+    InvalidToken,
+    /// It went on sending more than its limit.
+    Flood,
 }
 
 impl CloseReason {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::ByPeer, "by_peer"),
         (Self::PeerGone, "peer_gone"),
         (Self::Broken, "broken"),
@@ -51,6 +57,8 @@ impl CloseReason {
         (Self::Shutdown, "shutdown"),
         (Self::Disconnected, "disconnected"),
         (Self::TlsFailed, "tls_failed"),
+        (Self::InvalidToken, "invalid_token"),
+        (Self::Flood, "flood"),
     ];
 }
 
@@ -62,6 +70,43 @@ pub(crate) enum RefusalReason {
     Request,
     /// Too many connections, or too little memory; 503.
     Capacity,
+    /// The lists of addresses exclude it; 403.
+    Denied,
+    /// Its address is refused because it misbehaves; 429, as are those below.
+    Penalty,
+    /// Its address has as many connections as it may.
+    AddressConnections,
+    /// Its address opens connections too fast.
+    AddressRate,
+    /// Its address has as many handshakes under way as it may.
+    AddressHandshakes,
+    /// Its network has as many connections as it may.
+    SubnetConnections,
+    /// Its network opens connections too fast.
+    SubnetRate,
+    /// Its network has as many handshakes under way as it may.
+    SubnetHandshakes,
+    /// All clients together open connections too fast.
+    DaemonRate,
+    /// It did not begin with the PROXY header that it had to begin with; closed without an answer.
+    ProxyHeader,
+}
+
+impl RefusalReason {
+    const ALL: [(Self, &'static str); 12] = [
+        (Self::Request, "request"),
+        (Self::Capacity, "capacity"),
+        (Self::Denied, "denied"),
+        (Self::Penalty, "penalty"),
+        (Self::AddressConnections, "address_connections"),
+        (Self::AddressRate, "address_rate"),
+        (Self::AddressHandshakes, "address_handshakes"),
+        (Self::SubnetConnections, "subnet_connections"),
+        (Self::SubnetRate, "subnet_rate"),
+        (Self::SubnetHandshakes, "subnet_handshakes"),
+        (Self::DaemonRate, "daemon_rate"),
+        (Self::ProxyHeader, "proxy_header"),
+    ];
 }
 
 /// A number that a shard counts.
@@ -149,6 +194,18 @@ pub(crate) enum Metric {
     DeflatePlainBytes,
     /// The same, after that.
     DeflateBytes,
+    /// Commands that were refused because there were too many, or too many bytes.
+    Throttled(Excess),
+    /// What clients did that they should not.
+    Offences(Offence),
+    /// Addresses that began to be refused for that.
+    Penalties,
+    /// Addresses, networks and users whose numbers this core keeps.
+    LimitsTracked,
+    /// Addresses with points whose home this core is.
+    PenaltiesTracked,
+    /// Addresses that this core refuses.
+    PenaltiesRefused,
 }
 
 /// How a number behaves.
@@ -175,15 +232,23 @@ pub(crate) struct Family {
     pub(crate) metrics: &'static [(Metric, &'static str)],
 }
 
-const CLOSES: [(Metric, &str); CloseReason::ALL.len()] = {
-    let mut closes = [(Metric::Connections, ""); CloseReason::ALL.len()];
-    let mut at = 0;
-    while at < closes.len() {
-        closes[at] = (Metric::Closed(CloseReason::ALL[at].0), CloseReason::ALL[at].1);
-        at += 1;
-    }
-    closes
-};
+/// The numbers of a family that has one for each value of an enum, with the values' names.
+macro_rules! each_of {
+    ($values:ident, $metric:expr) => {{
+        let mut metrics = [(Metric::Connections, ""); $values::ALL.len()];
+        let mut at = 0;
+        while at < metrics.len() {
+            metrics[at] = ($metric($values::ALL[at].0), $values::ALL[at].1);
+            at += 1;
+        }
+        metrics
+    }};
+}
+
+const CLOSES: [(Metric, &str); CloseReason::ALL.len()] = each_of!(CloseReason, Metric::Closed);
+const REFUSED_FOR: [(Metric, &str); RefusalReason::ALL.len()] = each_of!(RefusalReason, Metric::Refused);
+const THROTTLES: [(Metric, &str); Excess::ALL.len()] = each_of!(Excess, Metric::Throttled);
+const OFFENCES: [(Metric, &str); Offence::ALL.len()] = each_of!(Offence, Metric::Offences);
 
 const fn gauge(name: &'static str, metrics: &'static [(Metric, &'static str)], help: &'static str) -> Family {
     Family { name, help, kind: Kind::Gauge, label: "", metrics }
@@ -216,13 +281,10 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("handshakes", &[(Metric::Handshakes, "")], "Handshakes completed."),
     Family {
         name: "refusals",
-        help: "Requests refused, by whether the request or the lack of capacity was the reason.",
+        help: "Connections and requests refused, by reason.",
         kind: Kind::Counter,
         label: "reason",
-        metrics: &[
-            (Metric::Refused(RefusalReason::Request), "request"),
-            (Metric::Refused(RefusalReason::Capacity), "capacity"),
-        ],
+        metrics: &REFUSED_FOR,
     },
     Family {
         name: "closes",
@@ -299,6 +361,40 @@ pub(crate) const CATALOG: &[Family] = &[
     gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
     gauge("channels", &[(Metric::Channels, "")], "Channels whose home is this core."),
     gauge("history_bytes", &[(Metric::HistoryBytes, "")], "Memory of kept publications."),
+    Family {
+        name: "throttled_commands",
+        help: "Commands refused because there were too many, or too many bytes, by the limit.",
+        kind: Kind::Counter,
+        label: "limit",
+        metrics: &THROTTLES,
+    },
+    Family {
+        name: "offences",
+        help: "What clients did that gave points to their address.",
+        kind: Kind::Counter,
+        label: "offence",
+        metrics: &OFFENCES,
+    },
+    counter(
+        "penalties",
+        &[(Metric::Penalties, "")],
+        "Times that an address began to be refused for its offences.",
+    ),
+    gauge(
+        "penalties_tracked",
+        &[(Metric::PenaltiesTracked, "")],
+        "Addresses with points whose home is this core.",
+    ),
+    gauge(
+        "penalties_refused",
+        &[(Metric::PenaltiesRefused, "")],
+        "Addresses that are refused for their offences; every core knows all of them.",
+    ),
+    gauge(
+        "limits_tracked",
+        &[(Metric::LimitsTracked, "")],
+        "Addresses, networks and users whose numbers this core keeps.",
+    ),
     counter(
         "executor_tasks_microseconds",
         &[(Metric::ExecutorTasksUs, "")],
@@ -306,7 +402,7 @@ pub(crate) const CATALOG: &[Family] = &[
     ),
 ];
 
-const REFUSALS: usize = 2;
+const REFUSALS: usize = RefusalReason::ALL.len();
 const TURN_BUCKETS: usize = TURN_BUCKETS_US.len() + 1;
 
 // The places of the numbers. Plain constants, because the length of an array of all depends on the last one, and that
@@ -315,7 +411,10 @@ const REFUSED: usize = 6;
 const CLOSED: usize = REFUSED + REFUSALS;
 const PLAIN: usize = CLOSED + CloseReason::ALL.len();
 const BUCKET: usize = PLAIN + 19;
-const LAST: usize = BUCKET + TURN_BUCKETS + 12;
+const THROTTLED: usize = BUCKET + TURN_BUCKETS + 12;
+const OFFENDED: usize = THROTTLED + Excess::ALL.len();
+const LIMITS: usize = OFFENDED + Offence::ALL.len();
+const LAST: usize = LIMITS + 4;
 
 impl Metric {
     /// How many there are.
@@ -371,6 +470,12 @@ impl Metric {
             Self::PollSessions => BUCKET + TURN_BUCKETS + 9,
             Self::TlsHandshakes => BUCKET + TURN_BUCKETS + 10,
             Self::TlsFailures => BUCKET + TURN_BUCKETS + 11,
+            Self::Throttled(excess) => THROTTLED + excess as usize,
+            Self::Offences(offence) => OFFENDED + offence as usize,
+            Self::Penalties => LIMITS,
+            Self::LimitsTracked => LIMITS + 1,
+            Self::PenaltiesTracked => LIMITS + 2,
+            Self::PenaltiesRefused => LIMITS + 3,
             Self::HistoryBytes => LAST,
         }
     }

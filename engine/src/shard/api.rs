@@ -6,7 +6,7 @@
 //! A client that is still connecting is not there yet, but for a disconnect. Where neither user nor connection is
 //! found nothing happens: they may be on another core.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
@@ -17,6 +17,7 @@ use super::Shard;
 use crate::{
     channel::Extras,
     hub::message::{ClientKey, Recover},
+    limits::Penalty,
     session::client::{Client, Stage, Wanted},
     token::Overrides,
 };
@@ -28,6 +29,10 @@ pub(crate) enum ApiCall {
     Clients { whom: Arc<Whom>, wish: Arc<Wish>, done: oneshot::Sender<Result<(), ErrorCode>> },
     /// Which channels have subscribers on this core, and how many.
     Channels(oneshot::Sender<Vec<(Arc<str>, usize)>>),
+    /// The addresses with points whose home this core is.
+    Penalties(oneshot::Sender<Vec<Penalty>>),
+    /// Points are to be forgotten: of one address, or of all.
+    ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<()> },
     /// What this core has.
     Info(oneshot::Sender<NodePart>),
 }
@@ -99,6 +104,11 @@ impl<K: Kernel> Shard<K> {
             ApiCall::Channels(answer) => {
                 let channels = self.locals.channels().filter(|(_, subscribers)| *subscribers > 0);
                 drop(answer.send(channels.map(|(name, count)| (Arc::clone(name), count)).collect()));
+            }
+            ApiCall::Penalties(answer) => drop(answer.send(self.penalties())),
+            ApiCall::ClearPenalties { address, done } => {
+                self.clear_penalties(address);
+                let _ = done.send(());
             }
             ApiCall::Info(answer) => drop(answer.send(NodePart {
                 clients: self.clients.len(),

@@ -36,8 +36,11 @@ impl<K: Kernel> Shard<K> {
             match conn.session {
                 Session::Broadcast { place } => {
                     members += 1;
-                    let member = self.hub.member(place as usize).map(|(member, _)| member);
-                    assert_eq!(member, Some(socket), "a member has its place");
+                    assert_eq!(
+                        self.hub.member(place as usize).map(|(member, _)| member),
+                        Some(socket),
+                        "a member has its place"
+                    );
                 }
                 Session::Client { key } => {
                     clients += 1;

@@ -34,7 +34,7 @@ use crate::{
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How often the loop lets glommio's other tasks run.
-const YIELD_EVERY: Duration = Duration::from_millis(10);
+const YIELD_EVERY: Duration = Duration::from_millis(100);
 
 /// What a shard is made of.
 #[derive(Clone, Debug)]

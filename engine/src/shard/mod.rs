@@ -46,6 +46,7 @@ use crate::{
         home::{Homes, Posts},
         local::Locals,
     },
+    limits::Limits,
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
@@ -122,6 +123,8 @@ pub(crate) struct Shard<K: Kernel> {
     /// Users whose connections are counted on this core.
     pub(crate) seats: Seats,
     pub(crate) key_waits: KeyWaits,
+    /// Who is limited; `None` where nobody is.
+    pub(crate) limits: Option<Box<Limits>>,
     pub(crate) rules: Rules,
     pub(crate) peers: Peers,
     pub(crate) counters: Counters,
@@ -182,8 +185,8 @@ impl<K: Kernel> Shard<K> {
         began_wall: Duration,
         seed: [u8; 32],
     ) -> Self {
-        let deflating = Deflating::new(settings.deflate);
         let mut ids = StdRng::from_seed(seed);
+        let deflating = Deflating::new(settings.deflate);
         let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
@@ -203,6 +206,7 @@ impl<K: Kernel> Shard<K> {
             seats: Seats::default(),
             key_waits: KeyWaits::default(),
             tickets: 0,
+            limits: rules.limits.clone().map(|rules| Box::new(Limits::new(rules, index))),
             rules,
             peers,
             counters: Counters::new(),
@@ -311,6 +315,7 @@ impl<K: Kernel> Shard<K> {
                 Message::FromHome(message) => self.for_clients(message),
                 Message::ToSession(asked) => self.at_session(*asked),
                 Message::Answer { socket, answer } => self.answer_request(socket, answer),
+                Message::Limits(notice) => self.noticed(notice),
                 Message::Api(call) => self.api_call(call),
                 Message::Certificates(config) => {
                     if let Some(secure) = &mut self.secure {
@@ -338,6 +343,7 @@ impl<K: Kernel> Shard<K> {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
             self.homes.expire(self.now);
+            self.tend_limits();
         }
     }
 

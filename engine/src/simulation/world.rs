@@ -124,8 +124,13 @@ impl World {
         let kernels: Vec<_> = (0..count).map(|_| Simulated::new(&network, &kernel)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let mailbox_messages_max = random.random_range(1..64);
-        let shared =
-            Arc::new(Shared::new(bells, mailbox_messages_max, random.random(), crate::backend::queue(1).0));
+        let shared = Arc::new(Shared::new(
+            bells,
+            mailbox_messages_max,
+            random.random(),
+            crate::backend::queue(1).0,
+            crate::limits::Tables::new(count, 0),
+        ));
         let config = config();
         let settings = settings(&mut random);
         let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {

@@ -77,7 +77,7 @@ fn a_full_table_loses_no_connection_that_it_accepted() {
 fn several_small_rings_hold_more_than_one_descriptor_table() {
     const NOFILE: u32 = 256;
     const PEERS: usize = 600;
-    let launch = Launch { shards: 1, nofile: Some(NOFILE) };
+    let launch = Launch { shards: 1, nofile: Some(NOFILE), ..Launch::default() };
     let daemon = Daemon::launch("[client]\nconnection_limit = 700", launch);
     let mut peers: Vec<Peer> = (0..PEERS).map(|_| Peer::open(&daemon, "/broadcast")).collect();
     peers[0].send(&text("to all tables"));

@@ -12,6 +12,7 @@ mod client;
 mod http;
 mod peer;
 
+mod addresses;
 mod api;
 mod backend;
 mod broadcast;
@@ -19,6 +20,7 @@ mod chat;
 mod compression;
 mod control;
 mod echo;
+mod floods;
 mod frames;
 mod handshake;
 mod heartbeat;

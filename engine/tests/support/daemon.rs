@@ -35,6 +35,8 @@ pub(crate) struct Launch {
     pub(crate) shards: usize,
     /// RLIMIT_NOFILE, where it is not to be this process's own.
     pub(crate) nofile: Option<u32>,
+    /// Where clients connect, where it is not to be 127.0.0.1.
+    pub(crate) listen: Option<&'static str>,
 }
 
 impl Daemon {
@@ -56,7 +58,8 @@ impl Daemon {
             shards => shards,
         };
         let mut command = command(launch.nofile);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--config"]);
+        command.args(["serve", "--listen", launch.listen.unwrap_or("127.0.0.1:0")]);
+        command.args(["--control", "127.0.0.1:0", "--config"]);
         command.arg(&files.config).args(["--shards", &shards.to_string()]);
         if !config.contains("[shutdown]") {
             // Most tests end with clients that do not answer the close frame.

@@ -6,11 +6,13 @@
 //! After a refusal no connection is kept alive: what follows it could be the rest of what was refused.
 
 mod body;
+mod forwarded;
 mod head;
 mod refusal;
 mod response;
 
 pub use body::Body;
+pub use forwarded::{ForwardedField, client_address};
 pub use head::{HEADERS_CEILING, HeadLimits, RequestHead, Version};
 pub use refusal::Refusal;
 pub(crate) use response::write_header;

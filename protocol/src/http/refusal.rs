@@ -108,6 +108,9 @@ pub enum Refusal {
     /// The operator's list of origins lacks this one.
     #[error("this origin is not allowed; ask the operator to add it to the allowed origins")]
     OriginForbidden,
+    /// The operator's lists of addresses exclude this one.
+    #[error("connections from this address are not allowed; ask the operator")]
+    AddressForbidden,
     /// Nothing is served at this path.
     #[error("nothing is served at this path; check the path of the URL")]
     NotFound,
@@ -154,7 +157,7 @@ impl Refusal {
             | Self::ChunkMalformed
             | Self::BodyMalformed(_) => Status::BadRequest,
             Self::TransferEncodingUnknown => Status::NotImplemented,
-            Self::OriginForbidden => Status::Forbidden,
+            Self::OriginForbidden | Self::AddressForbidden => Status::Forbidden,
             Self::NotFound | Self::SessionUnknown => Status::NotFound,
             Self::MethodNotGet | Self::MethodNotPost | Self::MethodNotGetOrPost => Status::MethodNotAllowed,
             Self::HeadTimeout => Status::RequestTimeout,

@@ -197,7 +197,7 @@ impl Lane {
         self.statistics.submitted += self.ring.submission().len() as u64;
         self.statistics.enters += 1;
         let entered = match wait {
-            Some(wait) if self.ring.completion().is_empty() => {
+            Some(wait) if self.stash.is_empty() && self.ring.completion().is_empty() => {
                 let timeout = types::Timespec::from(wait);
                 self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timeout))
             }

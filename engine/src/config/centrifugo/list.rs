@@ -58,7 +58,6 @@ pub(super) const MISSING: &[Missing] = &[
     missing("client.concurrency", EMPTY, "remove it: commands never wait for each other's I/O"),
     missing("client.channel_position_check_delay", at("40s"), "remove it: positions are checked with every publication"),
     missing("client.channel_position_max_time_lag", EMPTY, "remove it: positions are checked with every publication"),
-    missing("client.connection_rate_limit", EMPTY, "remove it and limit the rate in front; engine.listen_backlog takes up bursts"),
     missing("client.connect_include_server_time", EMPTY, "remove it"),
     missing("client.insecure_skip_token_signature_verify", EMPTY, "remove it: every token is verified"),
     missing("client.user_id_http_header", EMPTY, "remove it and name the user in a connection token"),

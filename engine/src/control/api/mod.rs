@@ -4,7 +4,7 @@
 //! Out: `{"result":…}` or `{"error":{code, message}}`; work for the shards in between.
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
-//! `channel`, `clients` and `node` (the methods), `reach` (the way to the shards and back), `answer` (what is said).
+//! `channel`, `clients`, `node` and `penalties` (the methods), `reach` (the way to the shards and back), `answer` (what is said).
 
 mod answer;
 mod channel;
@@ -12,6 +12,7 @@ mod clients;
 mod counts;
 mod key;
 mod node;
+mod penalties;
 mod reach;
 mod request;
 #[cfg(test)]
@@ -119,6 +120,8 @@ methods! {
     "channels" => Channels node::channels,
     "info" => Info node::info,
     "rpc" => Rpc node::rpc,
+    "penalties" => Penalties penalties::list,
+    "penalties_clear" => PenaltiesClear penalties::clear,
 }
 
 impl Method {

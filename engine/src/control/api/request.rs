@@ -117,6 +117,17 @@ pub(super) struct Channels {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+pub(super) struct Penalties {}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PenaltiesClear {
+    pub(super) address: String,
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Rpc {
     pub(super) method: String,
 }

@@ -20,6 +20,7 @@ use crate::{
         message::ClientKey,
         publication::{Frames, kind},
     },
+    limits::Charged,
     metrics::Metric,
     shard::Shard,
     token::{TokenError, TokenUse, Verdict},
@@ -86,6 +87,7 @@ impl<K: Kernel> Shard<K> {
         if frame.is_empty() {
             return self.disconnect(key, DisconnectCode::BAD_REQUEST);
         }
+        self.charge_frame(key, frame.len());
         let mut read_bytes = 0;
         for message in decode_commands(format, frame) {
             let command = match message {
@@ -135,6 +137,9 @@ impl<K: Kernel> Shard<K> {
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
             return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        if self.charge_command(key)? == Charged::TooMany {
+            return if id == 0 { Ok(None) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
         }
         match request {
             Request::Connect(connect) => self.connect(key, id, connect),

@@ -32,6 +32,8 @@ impl<K: Kernel> Shard<K> {
             DisconnectCode::SHUTDOWN => CloseReason::Shutdown,
             DisconnectCode::STALE => CloseReason::HandshakeTimeout,
             DisconnectCode::BAD_REQUEST => CloseReason::ProtocolError,
+            DisconnectCode::INVALID_TOKEN => CloseReason::InvalidToken,
+            DisconnectCode::TOO_MANY_REQUESTS => CloseReason::Flood,
             _ => CloseReason::Disconnected,
         };
         self.counters.add(Metric::Disconnects, 1);
@@ -57,7 +59,7 @@ impl<K: Kernel> Shard<K> {
             Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
             // Before the last words: they may make a long queue too long, and that must not end it once more.
             Link::Stream { socket, .. } => self.leave_session(socket),
-            Link::Poll(_) => {}
+            Link::Poll(session) => self.poll_offended(session, reason),
         }
         let code = u32::from(u16::from(code));
         let is_final = (3500..4000).contains(&code) || (4500..5000).contains(&code);

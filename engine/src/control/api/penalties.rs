@@ -1,0 +1,71 @@
+//! Penalties: the methods about addresses that misbehave. Holdfast's own.
+//!
+//! In:  what every shard knows of them.
+//! Out: one list, the worst first; or their pardon.
+
+use serde::Serialize;
+
+use super::{
+    Api,
+    answer::{ApiError, Empty},
+    request,
+};
+use crate::{config::Network, limits, shard::ApiCall};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Penalties {
+    penalties: Vec<Penalty>,
+}
+
+#[derive(Debug, Serialize)]
+struct Penalty {
+    /// An address, or a /64.
+    address: String,
+    /// Whole ones, rounded.
+    points: u64,
+    refusals: u32,
+    /// In seconds.
+    refused_for: u64,
+}
+
+impl From<limits::Penalty> for Penalty {
+    fn from(penalty: limits::Penalty) -> Self {
+        let suffix = if penalty.address.is_ipv6() { "/64" } else { "" };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "points are few and never negative"
+        )]
+        let points = penalty.points.round() as u64;
+        Self {
+            address: format!("{}{suffix}", penalty.address),
+            points,
+            refusals: penalty.refusals,
+            refused_for: penalty.refused_for_ms.div_ceil(1_000),
+        }
+    }
+}
+
+pub(super) async fn list(api: &Api, _: request::Penalties) -> Result<Penalties, ApiError> {
+    let parts = api.reach.ask_all(ApiCall::Penalties).await?;
+    let mut penalties: Vec<Penalty> = parts.into_iter().flatten().map(Penalty::from).collect();
+    penalties.sort_unstable_by(|a, b| b.points.cmp(&a.points).then_with(|| a.address.cmp(&b.address)));
+    Ok(Penalties { penalties })
+}
+
+pub(super) async fn clear(api: &Api, request: request::PenaltiesClear) -> Result<Empty, ApiError> {
+    let address = match (request.address.as_str(), request.all) {
+        ("", true) => None,
+        ("", false) => {
+            return Err(ApiError::bad_request("address is missing; for all of them set all to true"));
+        }
+        (_, true) => return Err(ApiError::bad_request("address and all exclude each other")),
+        (text, false) => {
+            let network: Network =
+                text.parse().map_err(|why| ApiError::bad_request(format_args!("address: {why}")))?;
+            Some(network.bounds().0)
+        }
+    };
+    api.reach.ask_all(|done| ApiCall::ClearPenalties { address, done }).await?;
+    Ok(Empty {})
+}

@@ -1,0 +1,370 @@
+//! Arrival: whether a connection may come, from accept to its request.
+//!
+//! In:  sockets; PROXY headers and request heads; the numbers of their addresses.
+//! Out: connections that count in these numbers, or one refusal.
+//!
+//! ```text
+//! accepted ──> trusted to send a PROXY header? ── header ──┐
+//!                  └── no ─────────────────────────────────┴─> trusted to name clients? ── every request ──┐
+//!                                                                   └── no ────────────────────────────────┴─> admit
+//! ```
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use holdfast_protocol::{
+    http::{Refusal, RequestHead, client_address},
+    proxy::{Source, parse_header},
+    websocket::CloseCode,
+};
+use holdfast_ring::{Kernel, Socket};
+
+use super::{
+    Limits,
+    decayed::{Moment, RATE_FADE_MS, Rate},
+    flow,
+    guests::{Guest, Stage},
+    ledger::{Key, Kind, Tables},
+    offence::offence_of,
+    rules::{Host, penalized},
+};
+use crate::{
+    conn::{Phase, Session},
+    metrics::{CloseReason, Metric, RefusalReason},
+    shard::Shard,
+};
+
+/// What we ask of clients whose address has as much as it may.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Refused connections that may stay for a moment to read why, on each core, and at most an eighth of its table. In a
+/// flood the others are closed at once.
+const LINGERING_MAX: usize = 1_024;
+
+/// A refusal, and what it is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    refusal: Refusal,
+    reason: RefusalReason,
+}
+
+const DENIED: TurnedAway = TurnedAway { refusal: Refusal::AddressForbidden, reason: RefusalReason::Denied };
+
+fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
+    TurnedAway { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A connection was accepted and there is room for it.
+    #[inline]
+    pub(crate) fn meet(&mut self, socket: Socket) {
+        if self.limits.is_some() {
+            self.meet_guest(socket);
+        }
+    }
+
+    fn meet_guest(&mut self, socket: Socket) {
+        let Some(limits) = &mut self.limits else { return };
+        let guest = limits.guests.insert(socket);
+        if !limits.rules.needs_addresses {
+            if let Err(turned) = self.let_in(socket, None) {
+                self.turn_away(socket, turned);
+            }
+            return;
+        }
+        let Ok(address) = self.sockets.peer_address(socket) else {
+            // It is gone already.
+            return self.drop_now(socket, CloseReason::Broken);
+        };
+        let address = address.ip().to_canonical();
+        if limits.rules.proxy_protocol.contains(address) {
+            guest.stage = Stage::AwaitsHeader;
+            guest.proxy = Some(Box::new(address));
+            return;
+        }
+        self.learn_address(socket, address);
+    }
+
+    /// The address that a connection comes from is known, as far as no request says otherwise.
+    fn learn_address(&mut self, socket: Socket, address: IpAddr) {
+        let Some(limits) = &mut self.limits else { return };
+        if limits.rules.forwarded.contains(address) {
+            if let Some(guest) = limits.guests.get(socket) {
+                guest.stage = Stage::AwaitsRequest;
+                guest.proxy = Some(Box::new(address));
+            }
+            return;
+        }
+        if let Err(turned) = self.let_in(socket, Some(address)) {
+            self.turn_away(socket, turned);
+        }
+    }
+
+    /// Bytes came from outside: a PROXY header is taken off, and what a WebSocket brings is counted. `None` where nothing
+    /// is left, or the connection has been closed.
+    #[inline]
+    pub(crate) fn pass_limits<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+        if self.limits.is_none() { Some(bytes) } else { self.pass_guest(socket, bytes) }
+    }
+
+    fn pass_guest<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return Some(bytes) };
+        let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
+        if guest.stage == Stage::AwaitsHeader {
+            let used = self.read_proxy_header(socket, bytes)?;
+            return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
+        }
+        let Some(rate) = limits.rules.connection.bytes else { return Some(bytes) };
+        let Some(conn) = self.conns.get(socket).filter(|conn| conn.phase == Phase::Open) else {
+            return Some(bytes);
+        };
+        guest.received.add(flow::amount(bytes.len()), now, RATE_FADE_MS);
+        if guest.received.level(now, RATE_FADE_MS) <= flow::hard_limit(rate, limits.rules.message_bytes_max) {
+            return Some(bytes);
+        }
+        match conn.session {
+            Session::Client { key } => self.send_away_for_flood(key),
+            _ => self.close(socket, CloseCode::Policy, "too many bytes", CloseReason::Flood),
+        }
+        None
+    }
+
+    /// Returns how many bytes the header took; `None` where more are needed, or it is none.
+    fn read_proxy_header(&mut self, socket: Socket, bytes: &[u8]) -> Option<usize> {
+        let guest = self.limits.as_mut()?.guests.get(socket)?;
+        let mut before = guest.header.take();
+        let came_before = before.as_ref().map_or(0, |before| before.len());
+        let parsed = match &mut before {
+            None => parse_header(bytes),
+            Some(before) => {
+                before.extend_from_slice(bytes);
+                parse_header(before)
+            }
+        };
+        match parsed {
+            Ok(None) => {
+                guest.header = Some(before.unwrap_or_else(|| Box::new(BytesMut::from(bytes))));
+                None
+            }
+            Ok(Some((source, length))) => {
+                let proxy = guest.proxy.take();
+                guest.stage = Stage::Free;
+                if let Source::Client(address) = source {
+                    self.learn_address(socket, address.ip().to_canonical());
+                } else if let Some(proxy) = proxy {
+                    self.learn_own_address(socket, *proxy);
+                }
+                let is_there = self.conns.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
+                is_there.then_some(length - came_before)
+            }
+            Err(error) => {
+                tracing::debug!(%error, proxy = ?guest.proxy, "a PROXY header is refused");
+                self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
+                self.give_up_place(socket);
+                self.drop_now(socket, CloseReason::Refused);
+                None
+            }
+        }
+    }
+
+    /// A proxy that speaks for itself: what it names in its requests still counts, but it has no limits of its own.
+    fn learn_own_address(&mut self, socket: Socket, address: IpAddr) {
+        if self.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
+            self.learn_address(socket, address);
+        }
+    }
+
+    /// The head of a request has come.
+    #[inline]
+    pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
+        if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
+    }
+
+    fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
+        let Some(limits) = &mut self.limits else { return Ok(()) };
+        let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
+        if let Some(proxy) = &guest.proxy {
+            let trusted = &limits.rules.forwarded;
+            let client = client_address(head, limits.rules.forwarded_field, **proxy, |address| {
+                trusted.contains(address)
+            });
+            if guest.address != Some(client) {
+                limits.release(self.peers.limit_tables(), socket);
+                // Of a trusted proxy that names nobody nothing is asked.
+                if !limits.rules.forwarded.contains(client) {
+                    self.let_in(socket, Some(client))?;
+                }
+            }
+        }
+        self.end_handshake(socket);
+        Ok(())
+    }
+
+    /// Asks all lists and limits, and counts the connection.
+    fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return Ok(()) };
+        limits.admit(self.peers.limit_tables(), socket, address, now)
+    }
+
+    fn end_handshake(&mut self, socket: Socket) {
+        let Some(limits) = &mut self.limits else { return };
+        let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
+            return;
+        };
+        guest.stage = Stage::Open;
+        if let Some(address) = guest.address {
+            let tables = self.peers.limit_tables();
+            for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
+                limits
+                    .ledger
+                    .change(tables, key, |entry| entry.handshakes = entry.handshakes.saturating_sub(1));
+            }
+        }
+    }
+
+    /// Refuses a connection. Who cannot be told in a flood is only closed.
+    pub(crate) fn turn_away(&mut self, socket: Socket, TurnedAway { refusal, reason }: TurnedAway) {
+        if let Some(limits) = &mut self.limits {
+            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                self.counters.add(Metric::Refused(reason), 1);
+                self.give_up_place(socket);
+                return self.drop_now(socket, CloseReason::Refused);
+            }
+            if let Some(guest) = limits.guests.get(socket) {
+                guest.is_lingering = true;
+                limits.lingering += 1;
+            }
+        }
+        self.refuse_as(socket, refusal, reason);
+    }
+
+    /// A connection is gone.
+    #[inline]
+    pub(crate) fn guest_left(&mut self, socket: Socket, reason: CloseReason) {
+        if self.limits.is_some() {
+            self.forget_guest(socket, reason);
+        }
+    }
+
+    fn forget_guest(&mut self, socket: Socket, reason: CloseReason) {
+        if let Some(offence) = offence_of(reason) {
+            self.offended(socket, offence);
+        }
+        let Some(limits) = &mut self.limits else { return };
+        limits.release(self.peers.limit_tables(), socket);
+        if let Some(Guest { is_lingering: true, .. }) = limits.guests.remove(socket) {
+            limits.lingering -= 1;
+        }
+    }
+}
+
+impl Limits {
+    fn admit(
+        &mut self,
+        tables: &Tables,
+        socket: Socket,
+        address: Option<IpAddr>,
+        now: Moment,
+    ) -> Result<(), TurnedAway> {
+        let rules = &self.rules;
+        let is_exempt = address.is_some_and(|address| rules.exempt.contains(address));
+        if let Some(address) = address {
+            if rules.deny.contains(address) || !(rules.allow.is_empty() || rules.allow.contains(address)) {
+                return Err(DENIED);
+            }
+            if !is_exempt && let Some(for_ms) = self.refused.for_ms(penalized(address), now) {
+                let for_s = u32::try_from(for_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+                return Err(too_many(for_s, RefusalReason::Penalty));
+            }
+        }
+        if is_exempt {
+            return Ok(());
+        }
+        self.admit_to_daemon(tables, now)?;
+        let counted = address.map_or([None; 2], |address| self.counted(tables, address));
+        for (key, host, reasons) in counted.into_iter().flatten() {
+            self.check(tables, key, host, reasons, now)?;
+        }
+        // Only now: who is refused counts nowhere.
+        for (key, ..) in counted.into_iter().flatten() {
+            self.ledger.change(tables, key, |entry| {
+                entry.open += 1;
+                entry.handshakes += 1;
+                entry.first.add(1.0, now, RATE_FADE_MS);
+            });
+        }
+        if self.rules.daemon.is_some() {
+            self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
+                // As if it had a connection: a flood from very many addresses must not wash it out.
+                entry.open = 1;
+                entry.first.add(1.0, now, RATE_FADE_MS);
+            });
+        }
+        if let Some(guest) = self.guests.get(socket) {
+            guest.address = address;
+            guest.stage = Stage::Handshake;
+        }
+        Ok(())
+    }
+
+    fn admit_to_daemon(&self, tables: &Tables, now: Moment) -> Result<(), TurnedAway> {
+        let Some(rate) = self.rules.daemon else { return Ok(()) };
+        let level = self.ledger.sum(tables, tables.key(Kind::Daemon, ()), now).first;
+        admit_at(rate, level, RefusalReason::DaemonRate)
+    }
+
+    fn check(
+        &self,
+        tables: &Tables,
+        key: Key,
+        host: Host,
+        [connections, rate, handshakes]: [RefusalReason; 3],
+        now: Moment,
+    ) -> Result<(), TurnedAway> {
+        let sum = self.ledger.sum(tables, key, now);
+        let is_full = |max: u64, taken: u64| max > 0 && taken >= max;
+        if is_full(host.connections_max, sum.open) {
+            return Err(too_many(RETRY_AFTER_S, connections));
+        }
+        if is_full(host.handshakes_max, sum.handshakes) {
+            return Err(too_many(RETRY_AFTER_S, handshakes));
+        }
+        host.rate.map_or(Ok(()), |limit| admit_at(limit, sum.first, rate))
+    }
+
+    /// What an address counts in: its own numbers and its network's, as far as there are limits to them.
+    fn counted(&self, tables: &Tables, address: IpAddr) -> [Option<(Key, Host, [RefusalReason; 3])>; 2] {
+        use RefusalReason as R;
+        let rules = &self.rules;
+        let own = rules.address.is_limited().then(|| {
+            let reasons = [R::AddressConnections, R::AddressRate, R::AddressHandshakes];
+            (tables.key(Kind::Address, address), rules.address, reasons)
+        });
+        let subnet = rules.subnet_of(address).map(|subnet| {
+            let reasons = [R::SubnetConnections, R::SubnetRate, R::SubnetHandshakes];
+            (tables.key(Kind::Subnet, subnet), rules.subnet, reasons)
+        });
+        [own, subnet]
+    }
+
+    /// A connection counts no more.
+    fn release(&mut self, tables: &Tables, socket: Socket) {
+        let Some(guest) = self.guests.get(socket) else { return };
+        let stage = std::mem::replace(&mut guest.stage, Stage::Free);
+        let Some(address) = guest.address.take() else { return };
+        for (key, ..) in self.counted(tables, address).into_iter().flatten() {
+            self.ledger.change(tables, key, |entry| {
+                entry.open = entry.open.saturating_sub(1);
+                if stage == Stage::Handshake {
+                    entry.handshakes = entry.handshakes.saturating_sub(1);
+                }
+            });
+        }
+    }
+}
+
+fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), TurnedAway> {
+    if rate.admits(level) { Ok(()) } else { Err(too_many(rate.wait_s(level), reason)) }
+}

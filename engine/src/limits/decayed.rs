@@ -1,0 +1,156 @@
+//! Decayed: a sum that fades.
+//!
+//! In:  amounts, with the time at which they came.
+//! Out: what is left of them: each one e times less after every fade time.
+//!
+//! Such a sum is linear: the sums of several cores, added, are the sum of what came to all of them, whichever core it
+//! came to. That is why it stands here where a token bucket would be usual; what it lets through is the same.
+
+use crate::clock::TICK_MS;
+
+/// A point in time on all cores' common clock, in ticks. It wraps after 6.8 years; what is further ahead than half of
+/// that is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment(pub(super) u32);
+
+impl Moment {
+    /// The moment so many milliseconds after 1970.
+    pub(super) fn at_wall_ms(ms: i64) -> Self {
+        let ticks = u64::try_from(ms).unwrap_or(0) / TICK_MS;
+        Self(u32::try_from(ticks & u64::from(u32::MAX)).expect("it is masked"))
+    }
+
+    /// The moment that is `ms` later.
+    pub(super) fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.wrapping_add(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX / 2)))
+    }
+
+    /// Milliseconds from `earlier`; 0 where that is later.
+    pub(super) fn ms_since(self, earlier: Self) -> u64 {
+        let ticks = self.0.wrapping_sub(earlier.0);
+        if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) * TICK_MS }
+    }
+}
+
+/// A sum that fades.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Decayed {
+    level: f32,
+    at: Moment,
+}
+
+impl Decayed {
+    /// What is left at `now`, where an amount falls to 1/e in `fade_ms`.
+    pub(super) fn level(self, now: Moment, fade_ms: f32) -> f32 {
+        match now.ms_since(self.at) {
+            0 => self.level,
+            #[expect(clippy::cast_precision_loss, reason = "an exponent needs no more digits")]
+            ms => self.level * (-(ms as f32) / fade_ms).exp(),
+        }
+    }
+
+    pub(super) fn add(&mut self, amount: f32, now: Moment, fade_ms: f32) {
+        self.level = self.level(now, fade_ms) + amount;
+        self.at = now;
+    }
+
+    /// Both numbers in one word.
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.level.to_bits()) << 32 | u64::from(self.at.0)
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Self {
+        let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("it is masked");
+        Self { level: f32::from_bits(low(bits >> 32)), at: Moment(low(bits)) }
+    }
+}
+
+/// The fade time of everything that is limited in a second.
+pub(super) const RATE_FADE_MS: f32 = 1_000.0;
+
+/// A limit in a second. After a quiet time that much may come at once; in any time t, that much × (1 s + t).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    /// Up to this level one more is let through.
+    level_max: f32,
+}
+
+impl Rate {
+    /// `None` for 0, which sets no limit.
+    pub(super) fn new(per_s: u32) -> Option<Self> {
+        // One every 1/r s holds the level, just before each, at l where (l + 1)·e^(-1/r) = l.
+        let level_max = 1.0 / (1.0 / f64::from(per_s)).exp_m1();
+        #[expect(clippy::cast_possible_truncation, reason = "a level needs no more digits")]
+        (per_s > 0).then_some(Self { level_max: level_max as f32 })
+    }
+
+    pub(super) fn admits(self, level: f32) -> bool {
+        // Times are known to a tick.
+        level <= self.level_max * 1.01
+    }
+
+    /// Seconds until one more is let through where nothing else comes, at least 1.
+    pub(super) fn wait_s(self, level: f32) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 3,600")]
+        let wait_s = (level / self.level_max).ln().ceil().clamp(1.0, 3_600.0) as u32;
+        wait_s
+    }
+
+    pub(super) fn level_max(self) -> f32 {
+        self.level_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many get through in `seconds`, when `tries` come in every tick.
+    fn admitted(per_s: u32, tries: u32, seconds: u32) -> u32 {
+        let rate = Rate::new(per_s).unwrap();
+        let (mut level, mut admitted) = (Decayed::default(), 0);
+        for tick in 0..seconds * 20 {
+            let now = Moment(u32::MAX - 30).after_ms(u64::from(tick) * TICK_MS);
+            for _ in 0..tries {
+                if rate.admits(level.level(now, RATE_FADE_MS)) {
+                    level.add(1.0, now, RATE_FADE_MS);
+                    admitted += 1;
+                }
+            }
+        }
+        admitted
+    }
+
+    #[test]
+    fn a_burst_of_a_seconds_worth_gets_through_and_then_the_rate() {
+        for per_s in [1, 2, 5, 10, 100, 1_000] {
+            assert_eq!(admitted(per_s, 10 * per_s, 1).min(per_s), per_s, "{per_s}: the burst");
+            let most = per_s * 31;
+            let got = admitted(per_s, 10 * per_s, 30);
+            assert!(got <= most + most / 20 && got >= per_s * 28, "{per_s}: {got} in 30 s");
+        }
+    }
+
+    #[test]
+    fn sums_of_several_cores_are_the_sum_of_all() {
+        let (mut all, mut parts) = (Decayed::default(), [Decayed::default(); 3]);
+        for event in 0..100_u32 {
+            let now = Moment(event * 3);
+            all.add(2.0, now, 700.0);
+            parts[(event % 3) as usize].add(2.0, now, 700.0);
+        }
+        let now = Moment(310);
+        let sum: f32 = parts.iter().map(|part| part.level(now, 700.0)).sum();
+        assert!((sum - all.level(now, 700.0)).abs() < 0.001, "{sum}");
+    }
+
+    #[test]
+    fn a_word_holds_both_numbers() {
+        let mut decayed = Decayed::default();
+        decayed.add(12.5, Moment(u32::MAX), 1_000.0);
+        assert_eq!(Decayed::from_bits(decayed.to_bits()), decayed);
+        assert_eq!(Decayed::from_bits(0), Decayed::default());
+        assert_eq!(Moment(5).ms_since(Moment(u32::MAX)), 6 * TICK_MS, "over the wrap");
+        assert_eq!(Moment(5).ms_since(Moment(6)), 0, "from the future");
+    }
+}

@@ -1,0 +1,188 @@
+//! Flow: what clients send, held to its limits.
+//!
+//! In:  frames of commands, by client; the numbers of their users.
+//! Out: commands to be done; others to be answered with error 111; the end of those who go on.
+
+use holdfast_protocol::client::DisconnectCode;
+use holdfast_ring::Kernel;
+
+use super::{
+    Limits,
+    decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
+    ledger::{Kind, Tables},
+};
+use crate::{hub::message::ClientKey, metrics::Metric, shard::Shard};
+
+/// The fade time of refused commands.
+const REFUSED_FADE_MS: f32 = 5_000.0;
+
+/// So many commands may be refused, faded, before the client is sent away; more where more are allowed in a second.
+const REFUSED_MIN: f32 = 10.0;
+
+/// Which limit was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Excess {
+    ConnectionCommands,
+    ConnectionBytes,
+    UserCommands,
+    UserBytes,
+}
+
+impl Excess {
+    /// All of them, with what the metrics call them.
+    pub(crate) const ALL: [(Self, &'static str); 4] = [
+        (Self::ConnectionCommands, "connection_commands"),
+        (Self::ConnectionBytes, "connection_bytes"),
+        (Self::UserCommands, "user_commands"),
+        (Self::UserBytes, "user_bytes"),
+    ];
+}
+
+/// What is to become of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charged {
+    /// It is done.
+    Done,
+    /// It is answered with error 111.
+    TooMany,
+}
+
+/// What a client has sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    generation: u32,
+    commands: Decayed,
+    bytes: Decayed,
+    /// Commands that were refused.
+    refused: Decayed,
+    /// What the bytes of the frame in hand are over.
+    excess: Option<Excess>,
+}
+
+/// What each client of a shard has sent. Memory: 32 bytes for each place of the table of clients that was ever used.
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    clients: Vec<Budget>,
+}
+
+impl Budgets {
+    fn of(&mut self, key: ClientKey) -> &mut Budget {
+        let place = key.place as usize;
+        if self.clients.len() <= place {
+            self.clients.resize(place + 1, Budget::default());
+        }
+        let budget = &mut self.clients[place];
+        if budget.generation != key.generation {
+            *budget = Budget { generation: key.generation, ..Budget::default() };
+        }
+        budget
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A frame of commands has come.
+    #[inline]
+    pub(crate) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
+        if self.limits.is_some() {
+            let now = self.moment();
+            let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else { return };
+            limits.charge_frame(self.peers.limit_tables(), key, &client.user, bytes, now);
+        }
+    }
+
+    /// A command has come. The error is for the client that goes on and on.
+    #[inline]
+    pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
+        if self.limits.is_none() { Ok(Charged::Done) } else { self.charge_limited(key) }
+    }
+
+    fn charge_limited(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
+        let now = self.moment();
+        let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else {
+            return Ok(Charged::Done);
+        };
+        let Err(excess) = limits.charge_command(self.peers.limit_tables(), key, &client.user, now) else {
+            return Ok(Charged::Done);
+        };
+        self.counters.add(Metric::Throttled(excess), 1);
+        if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
+    }
+
+    /// Ends the session of a client that sends far too much.
+    pub(super) fn send_away_for_flood(&mut self, key: ClientKey) {
+        self.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS);
+    }
+}
+
+impl Limits {
+    fn charge_frame(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
+        let bytes = amount(bytes);
+        let budget = self.budgets.of(key);
+        budget.excess = None;
+        if let Some(rate) = self.rules.connection.bytes {
+            budget.excess =
+                excess(rate, budget.bytes.level(now, RATE_FADE_MS), Excess::ConnectionBytes).err();
+            budget.bytes.add(bytes, now, RATE_FADE_MS);
+        }
+        if let Some(rate) = self.rules.user.bytes
+            && !user.is_empty()
+        {
+            let key = tables.key(Kind::User, user);
+            let over = excess(rate, self.ledger.sum(tables, key, now).second, Excess::UserBytes).err();
+            budget.excess = budget.excess.or(over);
+            self.ledger.change(tables, key, |entry| entry.second.add(bytes, now, RATE_FADE_MS));
+        }
+    }
+
+    fn charge_command(
+        &mut self,
+        tables: &Tables,
+        key: ClientKey,
+        user: &str,
+        now: Moment,
+    ) -> Result<(), Excess> {
+        let budget = self.budgets.of(key);
+        if let Some(over) = budget.excess {
+            return Err(over);
+        }
+        if let Some(rate) = self.rules.connection.commands {
+            excess(rate, budget.commands.level(now, RATE_FADE_MS), Excess::ConnectionCommands)?;
+        }
+        if let Some(rate) = self.rules.user.commands
+            && !user.is_empty()
+        {
+            let key = tables.key(Kind::User, user);
+            excess(rate, self.ledger.sum(tables, key, now).first, Excess::UserCommands)?;
+            self.ledger.change(tables, key, |entry| entry.first.add(1.0, now, RATE_FADE_MS));
+        }
+        budget.commands.add(1.0, now, RATE_FADE_MS);
+        Ok(())
+    }
+
+    /// Counts a refused command. True exactly when there are too many of them.
+    fn goes_on(&mut self, key: ClientKey, now: Moment) -> bool {
+        let allowed = self.rules.connection.commands.or(self.rules.user.commands);
+        let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
+        let budget = self.budgets.of(key);
+        budget.refused.add(1.0, now, REFUSED_FADE_MS);
+        budget.refused.level(now, REFUSED_FADE_MS) > max
+    }
+}
+
+fn excess(rate: Rate, level: f32, what: Excess) -> Result<(), Excess> {
+    if rate.admits(level) { Ok(()) } else { Err(what) }
+}
+
+/// Bytes as an amount.
+pub(super) fn amount(bytes: usize) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "what is lost is less than a ten-millionth")]
+    let amount = bytes as f32;
+    amount
+}
+
+/// The level of received bytes at which no error 111 is sent any more: twice what may come at once, and two messages.
+/// Pings and fragments count too.
+pub(super) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
+    2.0 * (rate.level_max() + amount(message_bytes_max as usize))
+}

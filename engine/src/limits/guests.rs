@@ -1,0 +1,92 @@
+//! Guests: what is known of each connection's other end.
+//!
+//! In:  sockets that come and go.
+//! Out: their addresses, and what they count in.
+//!
+//! Only where something is limited. Memory: 64 bytes for each place of the table of connections that was ever used.
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use holdfast_ring::Socket;
+
+use super::decayed::Decayed;
+
+/// What is to happen with a connection's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It counts nowhere: addresses are not looked at, or not this one.
+    Free,
+    /// A PROXY header is to come first.
+    AwaitsHeader,
+    /// A trusted proxy's; the next request says whose it is.
+    AwaitsRequest,
+    /// It counts among the handshakes of its address.
+    Handshake,
+    /// Its request has come; it counts among the connections of its address.
+    Open,
+}
+
+/// A connection's other end.
+#[derive(Debug)]
+pub(super) struct Guest {
+    generation: u32,
+    pub(super) stage: Stage,
+    /// The client's, as far as it is known.
+    pub(super) address: Option<IpAddr>,
+    /// The trusted proxy's that names the client in every request.
+    pub(super) proxy: Option<Box<IpAddr>>,
+    /// The part of a PROXY header that has come.
+    pub(super) header: Option<Box<BytesMut>>,
+    /// Bytes that have come over a WebSocket.
+    pub(super) received: Decayed,
+    /// True exactly when it has been refused, and is only read to its end.
+    pub(super) is_lingering: bool,
+}
+
+/// The other ends of all connections of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    lanes: Vec<Vec<Option<Guest>>>,
+}
+
+impl Guests {
+    pub(super) fn insert(&mut self, socket: Socket) -> &mut Guest {
+        if self.lanes.len() <= socket.lane() {
+            self.lanes.resize_with(socket.lane() + 1, Vec::new);
+        }
+        let lane = &mut self.lanes[socket.lane()];
+        if lane.len() <= socket.slot() {
+            lane.resize_with(socket.slot() + 1, || None);
+        }
+        lane[socket.slot()].insert(Guest {
+            generation: socket.generation(),
+            stage: Stage::Free,
+            address: None,
+            proxy: None,
+            header: None,
+            received: Decayed::default(),
+            is_lingering: false,
+        })
+    }
+
+    pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Guest> {
+        let guest = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
+        (guest.generation == socket.generation()).then_some(guest)
+    }
+
+    pub(super) fn remove(&mut self, socket: Socket) -> Option<Guest> {
+        self.get(socket)?;
+        self.lanes[socket.lane()][socket.slot()].take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_small() {
+        assert!(size_of::<Option<Guest>>() <= 64, "{} bytes", size_of::<Option<Guest>>());
+    }
+}

@@ -1,0 +1,123 @@
+//! Offence: from what a client did to what all cores do about its address.
+//!
+//! In:  closed connections, refused requests; notices of other cores; the operator's calls.
+//! Out: notices to an address's home core, and from there to all.
+//!
+//! Where messages wait because a core does not keep up, offences are not told: a flood is what it was before.
+
+use std::net::IpAddr;
+
+use holdfast_protocol::http::Refusal;
+use holdfast_ring::{Kernel, Socket};
+
+use super::{
+    decayed::Moment,
+    ledger::Kind,
+    penalties::{Offence, Penalty},
+    rules::penalized,
+};
+use crate::{
+    metrics::{CloseReason, Metric, RefusalReason},
+    peers::Message,
+    session::named::SessionPlace,
+    shard::Shard,
+};
+
+/// What one core tells another about an address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Notice {
+    /// Something for its home to count.
+    Offence { address: IpAddr, offence: Offence },
+    /// It is to be refused.
+    Refuse { address: IpAddr, until: Moment },
+    /// It, or every one, is to be refused no longer.
+    Clear { address: Option<IpAddr> },
+}
+
+/// What a connection's end says of its client.
+pub(super) fn offence_of(reason: CloseReason) -> Option<Offence> {
+    match reason {
+        CloseReason::ProtocolError | CloseReason::MessageTooBig => Some(Offence::Protocol),
+        CloseReason::HandshakeTimeout => Some(Offence::Timeout),
+        CloseReason::InvalidToken => Some(Offence::Token),
+        CloseReason::Flood => Some(Offence::Flood),
+        _ => None,
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A request was refused.
+    #[inline]
+    pub(crate) fn refused_for(&mut self, socket: Socket, refusal: Refusal, reason: RefusalReason) {
+        // After a restart every client of a stream or a poll asks for a session that is gone; who is late is an offender
+        // when its connection ends.
+        let is_offence = !matches!(refusal, Refusal::SessionUnknown | Refusal::HeadTimeout);
+        if self.limits.is_some() && reason == RefusalReason::Request && is_offence {
+            self.offended(socket, Offence::Request);
+        }
+    }
+
+    /// A client did what it should not.
+    pub(crate) fn offended(&mut self, socket: Socket, offence: Offence) {
+        let Some(limits) = &mut self.limits else { return };
+        let Some(address) = limits.guests.get(socket).and_then(|guest| guest.address) else { return };
+        if limits.offenders.is_none() {
+            return;
+        }
+        self.counters.add(Metric::Offences(offence), 1);
+        let address = penalized(address);
+        let home = self.peers.limit_tables().key(Kind::Address, address).core_of(self.peers.count());
+        let notice = Notice::Offence { address, offence };
+        if home == self.index {
+            self.noticed(notice);
+        } else if !self.peers.is_congested() {
+            self.peers.post(home, Message::Limits(notice));
+        }
+    }
+
+    /// A session of polls has ended: it has no connection of its own, but the request that waits has one.
+    pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
+        let asker = self.named.poll(place).and_then(|poll| poll.waiting);
+        if let Some(offence) = offence_of(reason)
+            && let Some(asker) = asker.filter(|asker| asker.core == self.index)
+        {
+            self.offended(asker.socket, offence);
+        }
+    }
+
+    /// Something about an address.
+    pub(crate) fn noticed(&mut self, notice: Notice) {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return };
+        match notice {
+            Notice::Offence { address, offence } => {
+                let Some(offenders) = &mut limits.offenders else { return };
+                if let Some(until) = offenders.add(address, offence, now) {
+                    limits.refused.add(address, until);
+                    self.counters.add(Metric::Penalties, 1);
+                    self.peers.post_all(self.index, || Message::Limits(Notice::Refuse { address, until }));
+                }
+            }
+            Notice::Refuse { address, until } => limits.refused.add(address, until),
+            Notice::Clear { address } => limits.refused.clear(address),
+        }
+    }
+
+    /// The addresses with points whose home this is.
+    pub(crate) fn penalties(&self) -> Vec<Penalty> {
+        let offenders = self.limits.as_ref().and_then(|limits| limits.offenders.as_ref());
+        offenders.map(|offenders| offenders.list(self.moment())).unwrap_or_default()
+    }
+
+    /// Forgets the points of an address, or of all, and refuses it no longer.
+    pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) {
+        let address = address.map(|address| penalized(address.to_canonical()));
+        let Some(limits) = &mut self.limits else { return };
+        limits.refused.clear(address);
+        let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
+        if cleared > 0 {
+            // Behind whatever this core has told them of it before.
+            self.peers.post_all(self.index, || Message::Limits(Notice::Clear { address }));
+        }
+    }
+}

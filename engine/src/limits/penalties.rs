@@ -1,0 +1,285 @@
+//! Penalties: addresses that misbehave are refused for a while.
+//!
+//! In:  offences of clients of any core; time; the operator's pardon.
+//! Out: which addresses are refused, until when; a list for the operator.
+//!
+//! ```text
+//! offence ──> its address's home core: points, which fade ── too many ──> refused, on all cores
+//!                                        ^                                   │ twice as long each time
+//!                                        └── quiet for as long as the last ──┘
+//! ```
+//!
+//! The home core of an address, by its hash, is the only one that counts its points. What is refused every core knows,
+//! so a connection is refused without asking anybody.
+//! Memory: for each core `tracked_max` addresses with points, and as many that are refused, of about 75 bytes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use super::{
+    decayed::{Decayed, Moment},
+    rules::Penalty as Rules,
+};
+
+/// What a client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Offence {
+    /// It broke the protocol after the handshake, or sent too large a message.
+    Protocol,
+    /// It asked for something that does not exist, or in a wrong way.
+    Request,
+    /// Its request, or its connect, did not come in time.
+    Timeout,
+    /// Its token was refused.
+    Token,
+    /// It was sent away because it sent too much.
+    Flood,
+}
+
+impl Offence {
+    /// All of them, with what the metrics call them.
+    pub(crate) const ALL: [(Self, &'static str); 5] = [
+        (Self::Protocol, "protocol"),
+        (Self::Request, "request"),
+        (Self::Timeout, "timeout"),
+        (Self::Token, "token"),
+        (Self::Flood, "flood"),
+    ];
+
+    const fn points(self) -> f32 {
+        match self {
+            Self::Request | Self::Timeout => 5.0,
+            Self::Protocol | Self::Token => 10.0,
+            Self::Flood => 20.0,
+        }
+    }
+}
+
+/// An address with points, as the operator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Penalty {
+    pub(crate) address: IpAddr,
+    pub(crate) points: f32,
+    /// How often it was refused since it was last quiet for long enough.
+    pub(crate) refusals: u32,
+    /// How much longer it is refused; 0 where it is not.
+    pub(crate) refused_for_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Offender {
+    points: Decayed,
+    refusals: u32,
+    /// When it is no longer refused, and when that is forgotten.
+    refused_until: Moment,
+    remembered_until: Moment,
+}
+
+/// The addresses with points whose home this core is.
+#[derive(Debug)]
+pub(super) struct Offenders {
+    rules: Rules,
+    offenders: HashMap<IpAddr, Offender>,
+    /// The oldest first.
+    order: VecDeque<IpAddr>,
+}
+
+impl Offenders {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, offenders: HashMap::new(), order: VecDeque::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.offenders.len()
+    }
+
+    /// Counts an offence. Returns until when the address is to be refused, if that begins now.
+    pub(super) fn add(&mut self, address: IpAddr, offence: Offence, now: Moment) -> Option<Moment> {
+        if !self.offenders.contains_key(&address) {
+            self.make_room();
+            self.order.push_back(address);
+        }
+        let (fade_ms, threshold) = (self.rules.fade_ms, self.rules.threshold);
+        let offender = self.offenders.entry(address).or_insert(Offender {
+            points: Decayed::default(),
+            refusals: 0,
+            refused_until: now,
+            remembered_until: now,
+        });
+        offender.points.add(offence.points(), now, fade_ms);
+        if offender.points.level(now, fade_ms) < threshold || offender.is_refused(now) {
+            return None;
+        }
+        let first_ms = self.rules.refuse_for_ms;
+        let for_ms = first_ms.checked_shl(offender.refusals).filter(|ms| ms >> offender.refusals == first_ms);
+        let for_ms = for_ms.unwrap_or(u64::MAX).min(self.rules.refuse_for_max_ms);
+        offender.refusals = (offender.refusals + 1).min(60);
+        offender.refused_until = now.after_ms(for_ms);
+        offender.remembered_until = now.after_ms(2 * for_ms);
+        Some(offender.refused_until)
+    }
+
+    /// Forgets one address, or all. Returns how many that were.
+    pub(super) fn clear(&mut self, address: Option<IpAddr>) -> usize {
+        let before = self.offenders.len();
+        match address {
+            None => self.offenders.clear(),
+            Some(address) => drop(self.offenders.remove(&address)),
+        }
+        self.order.retain(|address| self.offenders.contains_key(address));
+        before - self.offenders.len()
+    }
+
+    /// Forgets who has been quiet for long.
+    pub(super) fn tend(&mut self, now: Moment) {
+        let fade_ms = self.rules.fade_ms;
+        let before = self.offenders.len();
+        self.offenders.retain(|_, offender| {
+            offender.remembered_until.ms_since(now) > 0 || offender.points.level(now, fade_ms) >= 1.0
+        });
+        if self.offenders.len() < before {
+            self.order.retain(|address| self.offenders.contains_key(address));
+        }
+    }
+
+    pub(super) fn list(&self, now: Moment) -> Vec<Penalty> {
+        let list = self.offenders.iter().map(|(address, offender)| Penalty {
+            address: *address,
+            points: offender.points.level(now, self.rules.fade_ms),
+            refusals: offender.refusals,
+            refused_for_ms: offender.refused_until.ms_since(now),
+        });
+        list.collect()
+    }
+
+    fn make_room(&mut self) {
+        if self.offenders.len() >= self.rules.tracked_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.offenders.remove(&oldest);
+        }
+    }
+}
+
+impl Offender {
+    fn is_refused(&self, now: Moment) -> bool {
+        self.refused_until.ms_since(now) > 0
+    }
+}
+
+/// The addresses that are refused, as every core knows them.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    until: HashMap<IpAddr, Moment>,
+    max: usize,
+}
+
+impl Refused {
+    pub(super) fn new(max: usize) -> Self {
+        Self { until: HashMap::new(), max }
+    }
+
+    pub(super) fn add(&mut self, address: IpAddr, until: Moment) {
+        if self.until.len() < self.max || self.until.contains_key(&address) {
+            self.until.insert(address, until);
+        }
+    }
+
+    pub(super) fn clear(&mut self, address: Option<IpAddr>) {
+        match address {
+            None => self.until.clear(),
+            Some(address) => drop(self.until.remove(&address)),
+        }
+    }
+
+    /// How much longer an address is refused, where it is.
+    pub(super) fn for_ms(&self, address: IpAddr, now: Moment) -> Option<u64> {
+        let for_ms = self.until.get(&address)?.ms_since(now);
+        (for_ms > 0).then_some(for_ms)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    pub(super) fn tend(&mut self, now: Moment) {
+        self.until.retain(|_, until| until.ms_since(now) > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        threshold: 100.0,
+        fade_ms: 60_000.0,
+        refuse_for_ms: 30_000,
+        refuse_for_max_ms: 100_000,
+        tracked_max: 4,
+    };
+
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    /// Offends until the address is refused; returns for how long.
+    fn refused_for_ms(offenders: &mut Offenders, now: Moment) -> u64 {
+        let until = (0..20).find_map(|_| offenders.add(address(1), Offence::Token, now));
+        until.expect("200 points are enough").ms_since(now)
+    }
+
+    #[test]
+    fn a_refusal_doubles_up_to_its_longest_and_is_forgotten_in_a_quiet_time() {
+        let mut offenders = Offenders::new(RULES);
+        let mut now = Moment(0);
+        for expected in [30_000, 60_000, 100_000, 100_000] {
+            let for_ms = refused_for_ms(&mut offenders, now);
+            assert_eq!(for_ms, expected);
+            assert_eq!(offenders.add(address(1), Offence::Flood, now), None, "it is refused already");
+            now = now.after_ms(for_ms);
+            offenders.tend(now);
+        }
+        assert_eq!(offenders.list(now)[0].refusals, 4);
+        now = now.after_ms(1_000_000);
+        offenders.tend(now);
+        assert_eq!((offenders.len(), offenders.order.len()), (0, 0));
+        assert_eq!(refused_for_ms(&mut offenders, now), 30_000);
+    }
+
+    #[test]
+    fn points_fade() {
+        let mut offenders = Offenders::new(RULES);
+        let mut now = Moment(0);
+        for _ in 0..50 {
+            assert_eq!(offenders.add(address(1), Offence::Token, now), None, "10 points in 10 s are few");
+            now = now.after_ms(10_000);
+        }
+        assert!(offenders.list(now)[0].points < 60.0);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_clearing_forgets() {
+        let mut offenders = Offenders::new(RULES);
+        for last in 0..100 {
+            offenders.add(address(last), Offence::Protocol, Moment(0));
+        }
+        let mut kept: Vec<_> = offenders.list(Moment(0)).into_iter().map(|penalty| penalty.address).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [96, 97, 98, 99].map(address));
+        assert_eq!((offenders.clear(Some(address(97))), offenders.clear(None)), (1, 3));
+        let mut refused = Refused::new(1);
+        refused.add(address(1), Moment(10));
+        refused.add(address(2), Moment(10));
+        assert_eq!(refused.for_ms(address(1), Moment(4)), Some(300));
+        assert_eq!(
+            (refused.for_ms(address(2), Moment(4)), refused.for_ms(address(1), Moment(10))),
+            (None, None)
+        );
+        refused.tend(Moment(10));
+        assert_eq!(refused.len(), 0);
+    }
+}

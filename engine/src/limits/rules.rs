@@ -1,0 +1,206 @@
+//! Rules: what the configuration says against floods, ready for a shard.
+//!
+//! In:  the checked configuration.
+//! Out: limits, and sets of networks; nothing where all is off.
+
+use std::net::IpAddr;
+
+use holdfast_protocol::http::ForwardedField;
+
+use super::{decayed::Rate, networks::Networks};
+use crate::config::{Config, FlowLimits, HostLimits, SubnetLimits, ipv6_network};
+
+/// The rules of a shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(super) proxy_protocol: Networks,
+    pub(super) forwarded: Networks,
+    pub(super) forwarded_field: ForwardedField,
+    pub(super) allow: Networks,
+    pub(super) deny: Networks,
+    pub(super) exempt: Networks,
+    /// True exactly when something above or below needs addresses.
+    pub(super) needs_addresses: bool,
+    pub(super) daemon: Option<Rate>,
+    pub(super) address: Host,
+    pub(super) subnet: Host,
+    pub(super) ipv6_bits: u8,
+    /// 0: IPv4 addresses are not counted together.
+    pub(super) ipv4_bits: u8,
+    pub(super) connection: Flow,
+    pub(super) user: Flow,
+    pub(super) penalty: Option<Penalty>,
+    pub(super) tracked_max: usize,
+    /// The longest message: a connection may always send one.
+    pub(super) message_bytes_max: u32,
+}
+
+/// What an address may do. 0 sets no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Host {
+    pub(super) connections_max: u64,
+    pub(super) handshakes_max: u64,
+    pub(super) rate: Option<Rate>,
+}
+
+/// What may be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Flow {
+    pub(super) commands: Option<Rate>,
+    pub(super) bytes: Option<Rate>,
+}
+
+/// When an address is refused, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Penalty {
+    pub(super) threshold: f32,
+    pub(super) fade_ms: f32,
+    pub(super) refuse_for_ms: u64,
+    pub(super) refuse_for_max_ms: u64,
+    pub(super) tracked_max: usize,
+}
+
+impl Rules {
+    /// `None` where nothing is limited and no proxy trusted.
+    pub(crate) fn new(config: &Config) -> Option<Self> {
+        let limits = &config.limits;
+        let SubnetLimits { connections_max, connections_per_s, handshakes_max, ipv6_bits, ipv4_bits } =
+            limits.subnet;
+        let rules = Self {
+            proxy_protocol: Networks::new(&config.proxy_protocol.trusted),
+            forwarded: Networks::new(&config.forwarded.trusted),
+            forwarded_field: config.forwarded.field,
+            allow: Networks::new(&limits.allow),
+            deny: Networks::new(&limits.deny),
+            exempt: Networks::new(&limits.exempt),
+            needs_addresses: false,
+            daemon: Rate::new(config.client.connections_per_s),
+            address: Host::new(&limits.address),
+            subnet: Host::new(&HostLimits { connections_max, connections_per_s, handshakes_max }),
+            ipv6_bits,
+            ipv4_bits,
+            connection: Flow::new(&limits.connection),
+            user: Flow::new(&limits.user),
+            penalty: Penalty::new(config),
+            tracked_max: limits.tracked_max as usize,
+            message_bytes_max: config.websocket.message_size_limit_bytes,
+        };
+        let needs_addresses =
+            ![&rules.proxy_protocol, &rules.allow, &rules.deny].iter().all(|list| list.is_empty())
+                || rules.address.is_limited()
+                || rules.subnet.is_limited()
+                || rules.penalty.is_some();
+        let is_on = needs_addresses
+            || rules.daemon.is_some()
+            || rules.connection.is_limited()
+            || rules.user.is_limited();
+        is_on.then_some(Self { needs_addresses, ..rules })
+    }
+
+    /// True exactly when each connection's address is asked for.
+    pub(crate) fn needs_addresses(&self) -> bool {
+        self.needs_addresses
+    }
+
+    /// How many keys each core is to publish; none where no limit is for all cores.
+    pub(crate) fn published_max(&self) -> usize {
+        let is_shared = self.address.is_limited()
+            || self.subnet.is_limited()
+            || self.user.is_limited()
+            || self.daemon.is_some();
+        if is_shared { self.tracked_max } else { 0 }
+    }
+
+    /// The network that an address counts with, where it does.
+    pub(super) fn subnet_of(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            _ if !self.subnet.is_limited() => None,
+            IpAddr::V4(address) if self.ipv4_bits > 0 => {
+                let mask = u32::MAX.checked_shl(u32::from(32 - self.ipv4_bits)).unwrap_or(0);
+                Some(IpAddr::V4((address.to_bits() & mask).into()))
+            }
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(IpAddr::V6(ipv6_network(address, self.ipv6_bits))),
+        }
+    }
+}
+
+impl Host {
+    fn new(limits: &HostLimits) -> Self {
+        Self {
+            connections_max: limits.connections_max.into(),
+            handshakes_max: limits.handshakes_max.into(),
+            rate: Rate::new(limits.connections_per_s),
+        }
+    }
+
+    pub(super) fn is_limited(self) -> bool {
+        self.connections_max > 0 || self.handshakes_max > 0 || self.rate.is_some()
+    }
+}
+
+impl Flow {
+    fn new(limits: &FlowLimits) -> Self {
+        Self { commands: Rate::new(limits.commands_per_s), bytes: Rate::new(limits.bytes_per_s) }
+    }
+
+    pub(super) fn is_limited(self) -> bool {
+        self.commands.is_some() || self.bytes.is_some()
+    }
+}
+
+impl Penalty {
+    #[expect(clippy::cast_precision_loss, reason = "thresholds and times of a day are far below 2^24 s")]
+    fn new(config: &Config) -> Option<Self> {
+        let limits = &config.limits.penalty;
+        (limits.threshold > 0).then_some(Self {
+            threshold: limits.threshold as f32,
+            // e times less takes longer than half as much.
+            fade_ms: limits.half_life_ms as f32 / std::f32::consts::LN_2,
+            refuse_for_ms: limits.refuse_for_ms,
+            refuse_for_max_ms: limits.refuse_for_max_ms,
+            tracked_max: limits.tracked_max as usize,
+        })
+    }
+}
+
+/// What a penalty is for: an address, or the whole /64 of an IPv6 one, which nobody has less of.
+pub(super) fn penalized(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(ipv6_network(address, 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_limited_there_are_no_rules() {
+        let mut config = Config::default();
+        assert!(Rules::new(&config).is_none());
+        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(Rules::new(&config).is_none(), "nobody asks whose a request is");
+        config.limits.user.commands_per_s = 1;
+        assert!(!Rules::new(&config).unwrap().needs_addresses());
+        config.limits.penalty.threshold = 1;
+        assert!(Rules::new(&config).unwrap().needs_addresses());
+    }
+
+    #[test]
+    fn an_address_counts_with_its_network_and_is_punished_with_its_64() {
+        let mut config = Config::default();
+        config.limits.subnet.connections_max = 1;
+        let subnet = |config: &Config, address: &str| {
+            let network = Rules::new(config).unwrap().subnet_of(address.parse().unwrap());
+            network.map(|network| network.to_string())
+        };
+        assert_eq!(subnet(&config, "2001:db8:1:2:3::4").unwrap(), "2001:db8:1:2::");
+        assert_eq!(subnet(&config, "192.0.2.77"), None);
+        config.limits.subnet.ipv4_bits = 24;
+        assert_eq!(subnet(&config, "192.0.2.77").unwrap(), "192.0.2.0");
+        assert_eq!(penalized("192.0.2.77".parse().unwrap()).to_string(), "192.0.2.77");
+        assert_eq!(penalized("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+    }
+}
