@@ -134,8 +134,8 @@ impl<K: Kernel> Shard<K> {
         match deliveries {
             [only] if only.publication.is_some() => frame(only),
             many => {
-                let mut joined = BytesMut::new();
                 let publications = many.iter().filter(|delivery| delivery.publication.is_some());
+                let mut joined = BytesMut::new();
                 publications.for_each(|delivery| joined.extend_from_slice(&frame(delivery)));
                 joined.freeze()
             }

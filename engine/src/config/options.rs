@@ -157,7 +157,7 @@ section! {
         /// Worst case: this for each connection that is in the middle of a message.
         "message_size_limit" => pub message_size_limit_bytes: u32 = size("64KiB", "125B", "64MiB");
         /// True exactly when messages are compressed for clients that offer it (permessage-deflate, RFC 7692).
-        /// Worst case: 2.2 MB for each shard, and nothing for a connection, unless one of the context takeovers is on.
+        /// Worst case: 3 MB for each shard, and nothing for a connection, unless one of the context takeovers is on.
         "compression" => pub compression: bool = boolean(false);
         /// Shorter messages go out as they are. So do those that compression would not make shorter.
         "compression_min_size" => pub compression_min_size_bytes: u32 = size("0B", "0B", "64MiB");

@@ -4,7 +4,7 @@
 //! Out: an agreement; frames, compressed where that makes them shorter; the inflater.
 //!
 //! One inflater and one deflater for each size of window serve all connections of the shard, and are made when the first
-//! one needs them. Memory: 50 KB and eight times 270 KB at most; a connection without context takeover owns nothing; one
+//! one needs them. Memory: 50 KB and eight times 360 KB at most; a connection without context takeover owns nothing; one
 //! with it owns its windows, each up to 2^bits bytes, in a table here.
 //!
 //! A message that goes to many is compressed once for all who share a size of window. Whoever has a context of its own

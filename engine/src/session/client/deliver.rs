@@ -51,7 +51,7 @@ impl<K: Kernel> Shard<K> {
                         }
                     }
                 }
-                (None, Some(wishes)) if !wishes.join_leave => continue,
+                (None, wishes) if wishes.as_ref().is_none_or(|wishes| !wishes.join_leave) => continue,
                 _ => &delivery.frames,
             };
             if policy.may_leave_out()
