@@ -165,6 +165,8 @@ async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
     let watch = |kind| signal(kind).context("signals cannot be watched");
     let signals =
         Signals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
+    // It must not end the daemon, whoever asks for it and whether or not there are certificates to read again.
+    drop(watch(SignalKind::hangup())?);
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;

@@ -6,10 +6,12 @@
 //! No lock, and no cache line that two shards write to.
 
 mod catalog;
+mod reason;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use catalog::{CATALOG, CloseReason, Family, Kind, Metric, RefusalReason, TURN_BUCKETS_US};
+pub(crate) use catalog::{CATALOG, Family, Kind, Metric, TURN_BUCKETS_US};
+pub(crate) use reason::{CloseReason, RefusalReason};
 
 /// The numbers of one shard, as the shard itself holds them.
 #[derive(Debug)]
