@@ -15,6 +15,7 @@ mod peer;
 mod addresses;
 mod api;
 mod backend;
+mod bad_input;
 mod broadcast;
 mod chat;
 mod compression;
