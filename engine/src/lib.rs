@@ -1,6 +1,6 @@
 //! The daemon as a library: everything that `holdfast serve` does.
 //!
-//! The road of a byte: the ring crate → [`shard`] → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
+//! The road of a byte: the ring crate → `shard` → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
 //! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
 //! `limits` (floods), `metrics`, `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
 //! [`daemon`], which puts it all together.

@@ -4,7 +4,7 @@
 //! Out: commands; and for each reply and push of the frame what it means to a load tool ([`Heard`]).
 //!
 //! A message travels as a JSON string in both formats, so that a subscriber of either hears the same bytes. Most of
-//! what comes is publications: in JSON those are recognized by their text, without parsing the line ([`glance`]);
+//! what comes is publications: in JSON those are recognized by their text, without parsing the line (`glance`);
 //! whatever looks different is decoded in full. No I/O, no clock.
 
 use std::borrow::Cow;

@@ -91,7 +91,7 @@ pub fn can_serve(checks: &[Check]) -> bool {
 /// What `serve` makes sure of before it starts: kernel, io_uring, descriptors for the planned connections.
 ///
 /// # Errors
-/// The checks that failed, to be shown with [`line`].
+/// The checks that failed, to be shown with `line`.
 pub fn essentials(config: &Config) -> Result<(), Vec<Check>> {
     let checks = judge::judge_essentials(&Findings::gather_essentials(), &Plan::new(config, None, None));
     let failed: Vec<_> = checks.into_iter().filter(|check| check.status == Status::Fail).collect();

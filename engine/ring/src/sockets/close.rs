@@ -1,7 +1,7 @@
 //! Close: the way out.
 //!
 //! In:  the owner's wish.
-//! Out: [`Event::Closed`](super::Event::Closed), when the descriptor is free.
+//! Out: [`Event::Closed`], when the descriptor is free.
 //!
 //! A descriptor that is closed while an operation of its socket is still in the kernel would leave the connection
 //! alive behind our back. So what is in the kernel is ended first, and the close goes out when all of it has answered.
