@@ -69,6 +69,15 @@ impl Fate {
         !self.is_our_doing && !self.was_told && !self.is_over
     }
 
+    /// One step of a connection. Answers with what was heard, which is judged already.
+    pub(super) fn step(&mut self, wire: &mut Wire, scene: &mut Scene<'_>) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        wire.reads |= scene.is_ending;
+        wire.step(scene.random, &mut heard);
+        heard.iter().for_each(|heard| self.hear(heard, wire, scene.ledger));
+        heard
+    }
+
     /// Judges something that was heard.
     pub(super) fn hear(&mut self, heard: &Heard, wire: &Wire, ledger: &mut Ledger) {
         match heard {

@@ -63,11 +63,7 @@ impl Actor for Member {
             }
             return;
         };
-        let mut heard = Vec::new();
-        wire.reads |= scene.is_ending;
-        wire.step(scene.random, &mut heard);
-        for heard in heard {
-            self.fate.hear(&heard, wire, scene.ledger);
+        for heard in self.fate.step(wire, scene) {
             match heard {
                 Heard::Open => self.member_since = Some(scene.ledger.now()),
                 Heard::Message(_, payload) => {

@@ -260,10 +260,11 @@ impl Lane {
 
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: what entries point to (send bytes, connect addresses) is owned by `self.sends` and
-            // `self.addresses` until `release`, which runs only when no entry is queued. A connect's address is
-            // copied when the entry is taken. A send never outlives the call that takes it (see `send`). All other
-            // entries point to no memory: receives take a buffer of the registered ring.
+            // What entries point to (send bytes, connect addresses) is owned by `self.sends` and `self.addresses` until
+            // `release`, which runs only when no entry is queued. A connect's address is copied when the entry is taken. A
+            // send never outlives the call that takes it (see `send`).
+            // SAFETY: as above, whatever an entry points to lives until the kernel is done with it. All other entries
+            // point to no memory: receives take a buffer of the registered ring.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return;
             }
