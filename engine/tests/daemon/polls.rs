@@ -127,6 +127,7 @@ fn a_later_poll_releases_the_one_that_waits() {
     let daemon = start("");
     let mut waiting = Poller::open(&daemon, "ann");
     waiting.ask(&[]);
+    eventually("it waits", || daemon.metric("holdfast_requests_total", &[]) == 2);
     let mut speaking =
         Poller { http: Http::connect(&daemon), session: waiting.session.clone(), received: waiting.received };
     let replies = speaking.poll_until(2, &[subscribe(2, "room")]);
