@@ -27,7 +27,7 @@ use crate::{
     },
     limits::{Notice, Tables},
     metrics::{Metric, Published},
-    seats::{Seated, ToSeats},
+    seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
 };
@@ -57,8 +57,8 @@ pub(crate) enum Message {
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
     ToSeats(ToSeats),
-    /// Whether a client of the receiver may stay.
-    Seated(Seated),
+    /// Whether clients of the receiver may stay.
+    FromSeats(FromSeats),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.

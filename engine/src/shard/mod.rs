@@ -337,7 +337,7 @@ impl<K: Kernel> Shard<K> {
                 Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
                 Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
                 Message::ToSeats(message) => self.at_seats(message),
-                Message::Seated(seated) => self.seated(seated),
+                Message::FromSeats(message) => self.seats_said(message),
             }
         }
     }
