@@ -31,6 +31,7 @@ mod jwks;
 mod leaks;
 mod limits;
 mod polls;
+mod proxies;
 mod resets;
 mod slow_readers;
 mod stop;
