@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_user_gets_as_many_seats_as_it_may_and_one_more_when_one_is_free() {
         let (mut seats, ann, bob) = (Seats::default(), Arc::from("ann"), Arc::from("bob"));
-        let mut take = |seats: &mut Seats, user, place| seats.take(user, sitter(place), 2, RejectNewest);
+        let take = |seats: &mut Seats, user, place| seats.take(user, sitter(place), 2, RejectNewest);
         let first = granted(&take(&mut seats, &ann, 0));
         granted(&take(&mut seats, &ann, 1));
         assert_eq!(take(&mut seats, &ann, 2), Taken::Refused);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn the_oldest_that_is_still_there_goes_for_the_newest() {
         let (mut seats, ann) = (Seats::default(), Arc::from("ann"));
-        let mut take = |seats: &mut Seats, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
+        let take = |seats: &mut Seats, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
         let numbers: Vec<SeatNumber> = (0..3).map(|place| granted(&take(&mut seats, place))).collect();
         seats.free("ann", numbers[0]);
         granted(&take(&mut seats, 3));
