@@ -389,6 +389,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::RingSubmissions, sockets.kernel.submitted),
             (Metric::RingCompletions, sockets.kernel.completed),
             (Metric::RingOverflows, sockets.kernel.overflows),
+            (Metric::RingHeld, sockets.kernel.held),
             (Metric::DeflatePlainBytes, deflated.plain_bytes),
             (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {
