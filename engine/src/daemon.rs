@@ -122,7 +122,7 @@ fn start_shards(
     Ok((shards, bells, listen))
 }
 
-fn settings(config: &Config, plan: Plan) -> Settings {
+pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
     let slots = plan.slots() * config.cores.len() as u64;
     let queue_bytes_max = config.client.queue_max_size_bytes as usize;
     Settings {
