@@ -11,10 +11,12 @@
 #[expect(dead_code, reason = "shared with the other tests of the daemon, which need more of it")]
 mod support;
 
+mod api;
 mod base;
 mod chamber;
 
 mod disk;
+mod kill;
 
 use support::{client, peer};
 
