@@ -7,14 +7,14 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::{Daemon, PATIENCE};
+use super::{Daemon, PATIENCE};
 
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
@@ -114,6 +114,11 @@ impl Peer {
         let socket = Socket::from(socket.expect("127.0.0.0/8 is this machine's"));
         socket.connect(&daemon.address().into()).expect("the daemon listens");
         Self::over(socket.into())
+    }
+
+    /// Connects to an address, of whatever is there.
+    pub(crate) fn connect_to(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect_timeout(&address, PATIENCE).map(Self::over)
     }
 
     /// Connects with a receive buffer of about `bytes`, so that the kernel takes little on its behalf.
@@ -223,17 +228,36 @@ impl Peer {
         Some(frame)
     }
 
+    /// Reads the next frame; `None` where the stream has ended, be it in the middle of a frame.
+    pub(crate) fn frame_or_cut(&mut self) -> Option<Frame> {
+        let (frame, is_compressed) = self.frame_if_whole()?;
+        assert!(!is_compressed, "it came compressed: {frame:?}");
+        Some(frame)
+    }
+
     fn next_frame(&mut self) -> Option<(Frame, bool)> {
+        let frame = self.frame_if_whole();
+        assert!(frame.is_some() || self.unread.is_empty(), "the stream ended in a frame");
+        frame
+    }
+
+    fn frame_if_whole(&mut self) -> Option<(Frame, bool)> {
         loop {
             if let Some((frame, is_compressed, used)) = parse(&self.unread, self.may_compress) {
                 self.unread.advance(used);
                 return Some((frame, is_compressed));
             }
             if !self.read_more() {
-                assert!(self.unread.is_empty(), "the stream ended in a frame");
                 return None;
             }
         }
+    }
+
+    /// Takes exactly so many bytes from the kernel, for frames to be read later. None of them may end the stream.
+    pub(crate) fn take(&mut self, count: usize) {
+        let before = self.unread.len();
+        self.unread.resize(before + count, 0);
+        self.stream.read_exact(&mut self.unread[before..]).expect("so many bytes come");
     }
 
     /// Sends a message and expects it back.
