@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the fault tests, which need more of it")]
 mod support;
 
 mod app;
