@@ -60,7 +60,7 @@ for (const format of formats) {
         room.unsubscribe();
       }
       room.subscribe();
-      await room.ready(5_000);
+      await room.ready(60_000);
       await publish(format, client, channel, ['here']);
       await eventually('it is heard', () => room.publications.length === 1);
       assert.equal((await room.presenceStats()).numClients, 1);
