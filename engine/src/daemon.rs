@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 
 use crate::{
     backend,
+    cgroup::Cgroup,
     config::Config,
     conn::deflate::DeflateRules,
     control, limits,
@@ -132,7 +133,18 @@ fn start_shards(
     Ok((shards, bells, listen))
 }
 
+/// A budget as it is configured, or what the control group's limit leaves of it.
+fn fitting(name: &str, configured_bytes: u64, group: Option<Cgroup>) -> u64 {
+    let bytes = group.map_or(configured_bytes, |group| group.fit(configured_bytes));
+    if bytes != configured_bytes {
+        tracing::info!(bytes, configured_bytes, "{name} is a quarter of the control group's memory limit");
+    }
+    bytes
+}
+
 fn settings(config: &Config, plan: Plan) -> Settings {
+    let group = Cgroup::tightest();
+    let history_bytes_max = fitting("channel.history_budget", config.channel.history_budget_bytes, group);
     let slots = plan.slots() * config.cores.len() as u64;
     let queue_bytes_max = config.client.queue_max_size_bytes as usize;
     Settings {
@@ -147,9 +159,8 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
-        queue_budget_bytes: config.client.queue_budget_bytes,
-        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
-            / config.cores.len(),
+        queue_budget_bytes: fitting("client.queue_budget", config.client.queue_budget_bytes, group),
+        history_bytes_max: usize::try_from(history_bytes_max).unwrap_or(usize::MAX) / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,

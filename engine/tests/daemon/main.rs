@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the tests of faults, which need more of it")]
 mod support;
 
 mod app;

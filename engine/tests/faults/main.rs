@@ -14,9 +14,11 @@ mod support;
 mod api;
 mod base;
 mod chamber;
+mod group;
 
 mod disk;
 mod kill;
+mod memory;
 
 use support::{client, peer};
 
