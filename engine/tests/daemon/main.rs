@@ -25,7 +25,6 @@ mod handshake;
 mod heartbeat;
 mod identity;
 mod jwks;
-mod leaks;
 mod limits;
 mod polls;
 mod resets;

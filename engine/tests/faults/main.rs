@@ -16,6 +16,7 @@ mod base;
 mod chamber;
 mod group;
 
+mod churn;
 mod disk;
 mod kill;
 mod memory;
