@@ -20,6 +20,7 @@ mod churn;
 mod disk;
 mod kill;
 mod memory;
+mod stall;
 
 use support::{client, peer};
 
