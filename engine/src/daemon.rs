@@ -105,7 +105,10 @@ fn start_shards(
     node: &Arc<str>,
     tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
-    let settings = settings(config, plan);
+    let mut settings = settings(config, plan);
+    if let Some(group) = Cgroup::tightest() {
+        fit_budgets(&mut settings, config, group);
+    }
     let cpus = config.cores.shards();
     let mut listen = config.listen;
     let mut shards = Vec::new();
@@ -133,18 +136,25 @@ fn start_shards(
     Ok((shards, bells, listen))
 }
 
-/// A budget as it is configured, or what the control group's limit leaves of it.
-fn fitting(name: &str, configured_bytes: u64, group: Option<Cgroup>) -> u64 {
-    let bytes = group.map_or(configured_bytes, |group| group.fit(configured_bytes));
-    if bytes != configured_bytes {
-        tracing::info!(bytes, configured_bytes, "{name} is a quarter of the control group's memory limit");
-    }
-    bytes
+/// Makes budgets fit into the control group's memory limit.
+fn fit_budgets(settings: &mut Settings, config: &Config, group: Cgroup) {
+    let fit = |name: &str, configured_bytes| {
+        let bytes = group.fit(configured_bytes);
+        if bytes != configured_bytes {
+            tracing::info!(
+                bytes,
+                configured_bytes,
+                "{name} is a quarter of the control group's memory limit"
+            );
+        }
+        bytes
+    };
+    settings.queue_budget_bytes = fit("client.queue_budget", config.client.queue_budget_bytes);
+    let history_bytes = fit("channel.history_budget", config.channel.history_budget_bytes);
+    settings.history_bytes_max = usize::try_from(history_bytes).unwrap_or(usize::MAX) / config.cores.len();
 }
 
-fn settings(config: &Config, plan: Plan) -> Settings {
-    let group = Cgroup::tightest();
-    let history_bytes_max = fitting("channel.history_budget", config.channel.history_budget_bytes, group);
+pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
     let slots = plan.slots() * config.cores.len() as u64;
     let queue_bytes_max = config.client.queue_max_size_bytes as usize;
     Settings {
@@ -159,8 +169,9 @@ fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
-        queue_budget_bytes: fitting("client.queue_budget", config.client.queue_budget_bytes, group),
-        history_bytes_max: usize::try_from(history_bytes_max).unwrap_or(usize::MAX) / config.cores.len(),
+        queue_budget_bytes: config.client.queue_budget_bytes,
+        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
+            / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,

@@ -27,6 +27,7 @@ mod identity;
 mod jwks;
 mod limits;
 mod polls;
+mod proxies;
 mod resets;
 mod slow_readers;
 mod stop;

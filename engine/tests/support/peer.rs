@@ -129,7 +129,8 @@ impl Peer {
         Self::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// Over a connection to the daemon, or to who is in front of it.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP has it");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
