@@ -158,7 +158,7 @@ fn who_is_cut_off_for_long_is_closed_and_recovers_every_publication_when_it_come
         Err(why) => return skip("a network that is parted", &why),
     };
     wire.daemon_side.enter(|| {
-        let daemon = start("ping_interval = '3s'\npong_timeout = '2900ms'");
+        let daemon = start("ping_interval = '6s'\npong_timeout = '5900ms'");
         let mut publisher = Publisher::connect(daemon.control());
         let mut publish =
             |from: u64, count: u64| publisher.publish_all("news", (from + 1..=from + count).map(numbered));

@@ -15,6 +15,7 @@ use std::{
     net::Ipv4Addr,
     os::fd::AsFd,
     panic::resume_unwind,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -86,6 +87,10 @@ impl Wire {
     /// Why this machine does not allow it.
     pub(crate) fn make(quality: Quality, seed: u64) -> Result<Self, String> {
         println!("seed {seed}");
+        // Otherwise it would be made, and that not in a namespace.
+        if !Path::new("/dev/net/tun").exists() {
+            return Err("there is no /dev/net/tun".to_owned());
+        }
         let (daemon_side, clients_side) = (Side::make()?, Side::make()?);
         let ends = [daemon_side.plug(DAEMON)?, clients_side.plug(CLIENTS)?].map(Arc::new);
         let state = Arc::new(State {
