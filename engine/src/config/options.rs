@@ -141,7 +141,7 @@ section! {
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
-        /// count for each.
+        /// count for each. In a control group with a memory limit it is a quarter of that limit at most.
         /// Worst case: this, and what one turn brings for them.
         "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
@@ -220,8 +220,9 @@ section! {
         /// `net.core.somaxconn`.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
         "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
-        /// User memory of the daemon above which new connections are answered 503; those that exist are kept.
-        /// 0 sets no limit.
+        /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
+        /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
+        /// limit on, the memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
     }
 
