@@ -228,9 +228,12 @@ section! {
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.
     pub struct ShutdownConfig {
+        /// How long clients are served and accepted as ever while `/health/ready` fails already, so that a load balancer
+        /// sees that and sends no more of them. It ends with a second signal. What follows begins after it.
+        "delay" => pub delay_ms: u64 = duration("0s", "0s", "10m");
         /// How long the whole stop may take, from the first client that is sent away (codes 3001 and 1001) to the last
         /// one that has gone; what is left then is cut.
-        /// The service manager must wait longer than this before it kills (TimeoutStopSec).
+        /// The service manager must wait longer than `delay` and this together before it kills (TimeoutStopSec).
         "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "24h");
         /// How many clients a second are sent away, over all cores, so that those who take them are not overrun.
         /// 0 sets no pace. Clients leave faster where they could not all be told in time otherwise: before `timeout`
