@@ -336,6 +336,7 @@ fn settings(random: &mut SmallRng) -> Settings {
         deflate: None,
         queue_pieces_max: 10_000,
         queue_budget_bytes: 64 << 20,
+        receive_budget_bytes: 64 << 20,
     }
 }
 
