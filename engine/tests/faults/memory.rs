@@ -13,7 +13,7 @@ use crate::{
     group::Group,
     peer::{BINARY, FIN, Frame, Peer, frame, request},
     skip,
-    support::{Daemon, Launch, eventually},
+    support::{Daemon, Launch},
 };
 
 const LIMIT_BYTES: u64 = 96 << 20;
@@ -108,9 +108,9 @@ fn where_more_comes_in_part_than_the_group_may_have_those_who_sent_most_go_and_t
     let message: Vec<u8> = (0..=255).cycle().take(MESSAGE_BYTES).collect();
     let mut sent = frame(FIN | BINARY, &message);
     let rest = sent.split_off(MESSAGE_BYTES - 100);
-    let mut neighbor = Peer::open(&daemon, "/echo");
-    let mut fill = || {
+    let fill = || {
         let before = daemon.closes("receive_budget");
+        let mut neighbor = Peer::open(&daemon, "/echo");
         let mut peers = Vec::new();
         while peers.len() < CONNECTIONS {
             // Refused while memory is short.
@@ -122,7 +122,6 @@ fn where_more_comes_in_part_than_the_group_may_have_those_who_sent_most_go_and_t
             }
             neighbor.expect_echo("who sends little");
         }
-        assert!(daemon.closes("receive_budget") > before);
         let mut served = 0;
         for peer in &mut peers {
             peer.send_if_heard(&rest);
@@ -138,11 +137,13 @@ fn where_more_comes_in_part_than_the_group_may_have_those_who_sent_most_go_and_t
         }
         println!("{served} of {CONNECTIONS} connections were served");
         assert!(served > 0);
+        drop((peers, neighbor));
+        daemon.await_empty();
+        assert!(daemon.closes("receive_budget") > before);
     };
     fill();
     let base = Base::of(&daemon);
     fill();
-    drop(neighbor);
     base.expect_back(&daemon);
     expect_unharmed(daemon, &group);
 }
