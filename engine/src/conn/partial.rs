@@ -19,11 +19,12 @@ use crate::{intake::RETRY_AFTER_S, metrics::CloseReason, shard::Shard};
 const LEFT_PERCENT: u64 = 90;
 
 impl Conn {
-    /// Memory for what has come in part.
-    pub(crate) fn partial_bytes(&self) -> u32 {
+    /// Memory for what has come in part, in KiB, rounded up. 64 MiB and more are the same: they go first in any case.
+    pub(crate) fn partial_kib(&self) -> u16 {
         let coming = self.coming.as_ref().map_or(0, |coming| coming.buffered_bytes());
         let record = self.tls.as_ref().map_or(0, |tls| tls.buffered_bytes());
-        u32::try_from(self.decoder.buffered_bytes() + coming + record).unwrap_or(u32::MAX)
+        let bytes = self.decoder.buffered_bytes() + coming + record;
+        u16::try_from(bytes.div_ceil(1024)).unwrap_or(u16::MAX)
     }
 }
 
@@ -31,29 +32,29 @@ impl<K: Kernel> Shard<K> {
     /// Something came for a connection, or was taken from it.
     pub(crate) fn count_partial(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
-        let bytes = conn.partial_bytes();
-        let before = std::mem::replace(&mut conn.counted_partial_bytes, bytes);
-        self.partial_bytes = self.partial_bytes - u64::from(before) + u64::from(bytes);
+        let now = conn.partial_kib();
+        let before = std::mem::replace(&mut conn.counted_partial_kib, now);
+        self.partial_kib = self.partial_kib - u64::from(before) + u64::from(now);
     }
 
     /// Where there is too much, those for whom most is kept are sent away.
     pub(crate) fn hold_partial_to_budget(&mut self) {
-        let budget = self.settings.receive_budget_bytes / self.peers.count() as u64;
-        if budget == 0 || self.partial_bytes <= budget {
+        let budget_kib = self.settings.receive_budget_bytes / 1024 / self.peers.count() as u64;
+        if self.settings.receive_budget_bytes == 0 || self.partial_kib <= budget_kib {
             return;
         }
         let mut worst = Vec::new();
         let mut from = (0, 0);
         while let Some((socket, next)) = self.conns.next_from(from) {
             from = next;
-            let bytes = self.conns.get(socket).map_or(0, |conn| conn.counted_partial_bytes);
-            if bytes > 0 {
-                worst.push((Reverse(bytes), socket));
+            let kib = self.conns.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+            if kib > 0 {
+                worst.push((Reverse(kib), socket));
             }
         }
-        worst.sort_unstable_by_key(|&(bytes, _)| bytes);
+        worst.sort_unstable_by_key(|&(kib, _)| kib);
         for (_, socket) in worst {
-            if self.partial_bytes <= budget / 100 * LEFT_PERCENT {
+            if self.partial_kib <= budget_kib * LEFT_PERCENT / 100 {
                 break;
             }
             self.end_partial(socket);

@@ -175,7 +175,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
-            self.partial_bytes -= u64::from(conn.counted_partial_bytes);
+            self.partial_kib -= u64::from(conn.counted_partial_kib);
             if conn.deflate != Deflate::Off {
                 self.deflating.closed(socket);
             }

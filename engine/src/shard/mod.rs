@@ -159,8 +159,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
-    /// What connections have sent in part.
-    pub(crate) partial_bytes: u64,
+    /// What connections have sent in part, in KiB.
+    pub(crate) partial_kib: u64,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// How many asks were given a number.
@@ -236,7 +236,7 @@ impl<K: Kernel> Shard<K> {
             is_fanning_out: false,
             long_queues: Vec::new(),
             slow: SlowReaders::default(),
-            partial_bytes: 0,
+            partial_kib: 0,
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -377,7 +377,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
-            (Metric::PartialBytes, self.partial_bytes),
+            (Metric::PartialBytes, self.partial_kib * 1024),
             (Metric::SlowReaders, self.slow_readers().0),
             (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),
