@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Shards that listen; they leave off one by one, the last one first.
     listening: AtomicUsize,
+    /// Shards that have not been emptied by a stop.
+    populated: AtomicUsize,
 }
 
 impl Shared {
@@ -92,6 +94,7 @@ impl Shared {
     ) -> Self {
         Self {
             listening: AtomicUsize::new(bells.len()),
+            populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
@@ -187,6 +190,16 @@ impl Peers {
         self.shared.listening.fetch_min(own, Ordering::AcqRel);
         let next = own.checked_sub(1)?;
         Some(Arc::clone(self.shared.mailboxes[next].bell()))
+    }
+
+    /// A shard that stops has nobody left. It says so once.
+    pub(crate) fn shard_emptied(&self) {
+        self.shared.populated.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// True exactly when some shard has somebody left.
+    pub(crate) fn is_anyone_left(&self) -> bool {
+        self.shared.populated.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn is_memory_short(&self) -> bool {

@@ -7,6 +7,8 @@
 //! times the size of a message, allocated at once.
 
 use std::sync::Arc;
+#[cfg(feature = "simulation")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -17,13 +19,21 @@ use crate::doorbell::Doorbell;
 pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     bell: Arc<Doorbell>,
+    /// Messages until it answers as if it were full.
+    #[cfg(feature = "simulation")]
+    room: AtomicUsize,
 }
 
 impl<T> Mailbox<T> {
     /// A mailbox of `capacity` messages for the thread that sleeps behind `bell`.
     #[must_use]
     pub fn new(capacity: usize, bell: Arc<Doorbell>) -> Self {
-        Self { queue: ArrayQueue::new(capacity), bell }
+        Self {
+            queue: ArrayQueue::new(capacity),
+            bell,
+            #[cfg(feature = "simulation")]
+            room: AtomicUsize::new(usize::MAX),
+        }
     }
 
     /// Leaves a message. The owner is not woken by this: ring [`Mailbox::bell`], or push
@@ -32,7 +42,18 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// Gives the message back when the mailbox is full.
     pub fn push(&self, message: T) -> Result<(), T> {
+        #[cfg(feature = "simulation")]
+        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1)).is_err() {
+            return Err(message);
+        }
         self.queue.push(message)
+    }
+
+    /// Has it answer as if it were full after so many more messages: a sender that is slow between two mailboxes, or
+    /// that others are always ahead of, finds one so.
+    #[cfg(feature = "simulation")]
+    pub fn narrow(&self, messages: usize) {
+        self.room.store(messages, Ordering::Relaxed);
     }
 
     /// Takes the oldest message. Only the owner calls this.

@@ -3,21 +3,30 @@
 //! In:  seeds.
 //! Out: nothing, or a panic that names what does not hold, with the seed and the last steps.
 //!
-//! One or two shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
+//! One to four shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
 //! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files: `world` (the course of a
-//! simulation), `wire` (a client's end of a connection), `actor` with `echo`, `member`, `client`, `caller` and `nuisance` (who
-//! connects, and what each one checks), `ledger` (what all of them know together). What a shard must keep between two
-//! turns is in `shard/audit`.
+//! simulation), `terms` (how its daemon is configured), `house` (its shards). A client's end of a connection: `line` (bytes,
+//! under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`) or `http` and `post` (requests). Who connects, and what
+//! each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`. What all of them know together:
+//! `ledger` and `order`. What a shard must keep between two turns is in `shard/audit`.
 //!
 //! `make sim SEED=…` runs one seed again.
 
 mod actor;
 mod caller;
 mod client;
+mod deflate;
 mod echo;
+mod house;
+mod http;
 mod ledger;
+mod line;
 mod member;
 mod nuisance;
+mod order;
+mod post;
+mod secrets;
+mod terms;
 mod wire;
 mod world;
 
