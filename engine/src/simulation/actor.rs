@@ -3,6 +3,8 @@
 //! In:  chances to act.
 //! Out: bytes on their lines, and judgment of what they hear.
 
+use std::time::Duration;
+
 use holdfast_ring::simulated::{Network, Peer, StreamEnd};
 use rand::{Rng, rngs::SmallRng};
 
@@ -35,6 +37,9 @@ pub(super) trait Actor {
     /// Everything has come to rest: what was to come must have come.
     fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
 
+    /// What a steady one has asked was asked no longer ago than this.
+    fn check_prompt(&self, _now: Duration, _longest: Duration) {}
+
     /// What it has heard in channels without history, if it lives.
     fn hearings(&self) -> Vec<(&str, &Hearing)> {
         Vec::new()
@@ -44,7 +49,7 @@ pub(super) trait Actor {
 impl Scene<'_> {
     /// A connection to some shard, if one takes it now.
     pub(super) fn line(&mut self) -> Option<Line> {
-        let to = self.random.random_range(0..self.terms.shards);
+        let to = self.random.random_range(0..self.terms.hosts);
         if self.network.backlog(to) >= BACKLOG_MAX {
             return None;
         }

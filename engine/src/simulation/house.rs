@@ -17,7 +17,7 @@ use rand::{Rng, rngs::SmallRng};
 use super::terms::Terms;
 use crate::{
     conn::secure::Secure,
-    metrics::{CloseReason, Metric},
+    metrics::Metric,
     peers::{Message, Peers, Shared},
     rules::Rules,
     shard::{Next, Shard, StopOrder},
@@ -150,8 +150,8 @@ impl House {
         mailbox.push(Message::Stop(order)).is_ok()
     }
 
-    /// How many connections were closed for this reason.
-    pub(super) fn closed(&self, reason: CloseReason) -> u64 {
-        self.shared.metrics.iter().map(|published| published.get(Metric::Closed(reason))).sum()
+    /// A number of all shards together.
+    pub(super) fn count(&self, metric: Metric) -> u64 {
+        self.shared.metrics.iter().map(|published| published.get(metric)).sum()
     }
 }

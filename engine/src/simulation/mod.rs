@@ -52,6 +52,11 @@ fn who_publishes_waits_for_a_core_that_does_not_keep_up() {
 }
 
 #[test]
+fn a_shard_that_has_nobody_left_serves_the_others_until_they_have_gone() {
+    (0..20).for_each(world::drain);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..5 {
         assert_eq!(world::run(seed), world::run(seed), "seed {seed}");

@@ -88,7 +88,10 @@ impl Post {
         let peer = &self.http.line.peer;
         // Who is refused before it asked may learn of the end alone, when it is slow.
         let is_late_refusal = self.is_fresh && scene.network.trace().now() - self.since > LINGER;
+        // Under TLS, nothing can be said to who has only just come: there may be no room.
+        let is_mute_refusal = self.is_fresh && scene.terms.secrets.is_some();
         let is_explained = self.is_our_doing
+            || is_mute_refusal
             || peer.was_cut()
             || is_late_refusal
             || scene.ledger.has_jumped

@@ -31,6 +31,8 @@ pub(super) const HISTORY_SIZE: u64 = 50;
 /// What the shards are made with.
 pub(super) struct Terms {
     pub(super) shards: usize,
+    /// Of these, the first ones, to which clients connect.
+    pub(super) hosts: usize,
     pub(super) config: Config,
     pub(super) settings: Settings,
     /// Certificates and tokens; `None` where clients connect without TLS.
@@ -44,8 +46,10 @@ impl Terms {
             compress(&mut config, random);
         }
         let settings = settings(&config, random);
+        let shards = random.random_range(1..=4);
         Self {
-            shards: random.random_range(1..=4),
+            shards,
+            hosts: shards,
             config,
             settings,
             secrets: random.random_bool(0.1).then(Secrets::new),

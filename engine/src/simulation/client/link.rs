@@ -29,7 +29,7 @@ pub(super) enum News {
 
 /// A way to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(in crate::simulation) enum Transport {
     WebSocket(Format),
     Sse,
     Stream(Format),

@@ -11,7 +11,7 @@ mod poll;
 mod session;
 mod stream;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use bytes::BytesMut;
 use holdfast_protocol::client::{
@@ -20,8 +20,9 @@ use holdfast_protocol::client::{
 };
 use rand::{Rng, seq::IteratorRandom};
 
+pub(super) use self::link::Transport;
 use self::{
-    link::{Link, News, Transport},
+    link::{Link, News},
     session::{Asked, Position, Session},
 };
 use super::{
@@ -41,12 +42,25 @@ pub(super) struct Client {
     positions: BTreeMap<&'static str, Position>,
     /// True exactly when it only listens, and nothing happens to it.
     is_witness: bool,
+    /// How it connects, where that is not left to chance.
+    transport: Option<Transport>,
+    /// True exactly when it neither stalls nor breaks off.
+    is_steady: bool,
 }
 
 impl Client {
     /// A client that hears all channels from their beginning, so that all else can be held against them.
     pub(super) fn witness() -> Self {
-        Self { is_witness: true, ..Self::default() }
+        Self { is_witness: true, ..Self::over(Transport::WebSocket(Format::Json)) }
+    }
+
+    pub(super) fn over(transport: Transport) -> Self {
+        Self { transport: Some(transport), ..Self::default() }
+    }
+
+    /// The same, reading and speaking as long as it may.
+    pub(super) fn steady(self) -> Self {
+        Self { is_steady: true, ..self }
     }
 
     /// True exactly when it hears all channels.
@@ -55,8 +69,7 @@ impl Client {
     }
 
     fn arrive(&mut self, scene: &mut Scene<'_>) {
-        let witnessed = Transport::WebSocket(Format::Json);
-        let transport = if self.is_witness { witnessed } else { Transport::any(scene.random) };
+        let transport = self.transport.unwrap_or_else(|| Transport::any(scene.random));
         let format = transport.format();
         self.session = Session { publisher: scene.ledger.new_publisher(), ..Session::default() };
         let mut frame = BytesMut::new();
@@ -115,13 +128,14 @@ impl Client {
                     self.append_publish(format, &mut frame, scene);
                 }
             }
-            250..260 => link.stall(),
-            260..268 => self.session.fate.is_our_doing |= link.break_off(scene),
+            250..260 if !self.is_steady => link.stall(),
+            260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
             _ => {}
         }
         if !frame.is_empty()
             && let Some(link) = &mut self.link
         {
+            self.session.sent(scene.network.trace().now());
             link.send(&frame, scene);
         }
     }
@@ -182,6 +196,12 @@ impl Actor for Client {
         }
     }
 
+    fn check_prompt(&self, now: Duration, longest: Duration) {
+        if let Some((asked, at)) = self.session.oldest().filter(|_| self.is_steady && self.lives()) {
+            assert!(now - at <= longest, "{}: {asked:?} is not answered", self.name());
+        }
+    }
+
     fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]) {
         if !self.lives() {
             return;
@@ -191,9 +211,11 @@ impl Actor for Client {
             assert!(!ledger.are_all_in, "{name} is answered");
             return;
         }
-        if let Some(link) = &self.link
-            && ledger.are_all_in
-        {
+        if !ledger.are_all_in && !matches!(self.link, Some(Link::WebSocket { .. })) {
+            // Its next request may wait to be let in.
+            return;
+        }
+        if let Some(link) = &self.link {
             link.check_complete();
         }
         let unanswered: Vec<_> =

@@ -3,7 +3,10 @@
 //! In:  commands; replies.
 //! Out: what a reply is to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use holdfast_protocol::client::{Command, Format, Request, append_command};
@@ -43,6 +46,8 @@ pub(super) struct Session {
     pub(super) asked: BTreeMap<u32, Asked>,
     /// Of these, those that may never be answered.
     pub(super) lost: BTreeSet<u32>,
+    /// When the last command was asked that has a given number or a lower one.
+    pub(super) asked_at: BTreeMap<u32, Duration>,
     pub(super) last_id: u32,
     pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
     /// What it calls itself in its messages.
@@ -60,6 +65,18 @@ impl Session {
         self.last_id += 1;
         append_command(format, frame, &Command { id: self.last_id, request });
         self.asked.insert(self.last_id, asked);
+    }
+
+    /// A frame of commands, up to the last one, is sent.
+    pub(super) fn sent(&mut self, now: Duration) {
+        self.asked_at.insert(self.last_id, now);
+    }
+
+    /// The oldest command that is not answered, and when it was asked.
+    pub(super) fn oldest(&self) -> Option<(&Asked, Duration)> {
+        let (id, asked) = self.asked.first_key_value()?;
+        let (_, at) = self.asked_at.range(id..).next()?;
+        Some((asked, *at))
     }
 
     /// True exactly when it is subscribed to a channel, or may be soon.
