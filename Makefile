@@ -47,8 +47,7 @@ check: ## Format, lints, documentation, dependency rules
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --release -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
-	else echo "cargo-deny is not installed: cargo install cargo-deny --locked"; fi
+	@tools/check-dependencies
 
 bench: build ## Measure what README states, on this machine
 	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/measure

@@ -7,6 +7,7 @@
 //! plane opens last, so that who finds it healthy finds the clients' port open.
 
 use std::{
+    io::{Write, stdout},
     net::SocketAddr,
     sync::{Arc, mpsc},
     time::Duration,
@@ -63,7 +64,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
-    println!("ready listen={listen} control={} shards={}", control.address(), threads.len());
+    announce(listen, control.address(), threads.len());
 
     let mut outcome = Ok(());
     for thread in threads {
@@ -79,6 +80,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     control.stop();
     outcome
+}
+
+/// Clients are served whether or not anybody can read of it.
+fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
+    let mut out = stdout();
+    let line = format!("ready listen={listen} control={control} shards={shards}\n");
+    if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "standard output does not take the line that says that clients can connect");
+    }
 }
 
 /// Variables of Centrifugo that were set and mean nothing here.
@@ -122,7 +132,7 @@ fn start_shards(
     Ok((shards, bells, listen))
 }
 
-fn settings(config: &Config, plan: Plan) -> Settings {
+pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
     let slots = plan.slots() * config.cores.len() as u64;
     let queue_bytes_max = config.client.queue_max_size_bytes as usize;
     Settings {

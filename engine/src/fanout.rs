@@ -14,7 +14,7 @@ use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
-    conn::{Session, deflate::Deflate},
+    conn::deflate::Deflate,
     hub::{
         local::{LocalKey, Takes},
         message::Delivery,
@@ -51,23 +51,6 @@ impl<K: Kernel> Shard<K> {
             self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
         }
         self.peers.push_out(|bell| self.sockets.wake(bell));
-        if !self.held_publishers.is_empty() && !self.peers.is_congested() {
-            for publisher in std::mem::take(&mut self.held_publishers) {
-                // Who is paused for its long queue goes on when that is empty.
-                if self.conns.get(publisher).is_some_and(|conn| !conn.is_paused) {
-                    self.sockets.resume_receive(publisher);
-                }
-            }
-        }
-    }
-
-    /// The other cores do not keep up: whoever causes messages to them now waits until they do.
-    pub(crate) fn hold_publisher(&mut self, socket: Socket) {
-        let session = self.conns.get(socket).map(|conn| conn.session);
-        if let Some(Session::Broadcast { .. } | Session::Client { .. }) = session {
-            self.sockets.pause_receive(socket);
-            self.held_publishers.push(socket);
-        }
     }
 
     /// Hands a channel's turn out to its subscribers on this core.

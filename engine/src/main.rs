@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Command::Token(command) => tokens(&command),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("holdfast: {error:#}");
+        log::last_words(&format!("holdfast: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -43,12 +43,13 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
         let lines = failed.iter().map(|check| doctor::line(check, false)).collect::<String>();
         anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
     }
-    log::start(&config.log);
+    log::start(&config.log)?;
     // Tables are made for all connections that there can be and touched as they come: a huge page would make 2 MiB of
     // each resident at once. docs/decisions/0008-no-huge-pages.md has the figures.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    daemon::run(&config)?;
-    Ok(ExitCode::SUCCESS)
+    let ended = daemon::run(&config);
+    log::flush();
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {

@@ -4,8 +4,8 @@
 //! Out: lock-free, bounded queues, each with one reader.
 //!
 //! A full mailbox is no error: what does not fit waits in the outbox, in order, and whoever causes more is made to
-//! wait. Worst case: `mailbox_messages_max` messages a shard, each of at most a turn's joined frames, and an outbox of
-//! what one turn's receive buffers hold.
+//! wait (`shard/back_pressure`). Worst case: `mailbox_messages_max` messages a shard, each of at most a turn's joined
+//! frames; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ use crate::{
     },
     limits::{Notice, Tables},
     metrics::{Metric, Published},
-    seats::{Seated, ToSeats},
+    seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
 };
@@ -57,8 +57,8 @@ pub(crate) enum Message {
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
     ToSeats(ToSeats),
-    /// Whether a client of the receiver may stay.
-    Seated(Seated),
+    /// Whether clients of the receiver may stay.
+    FromSeats(FromSeats),
 }
 
 /// What all threads of the daemon share: queues, published numbers, and one flag.
@@ -81,6 +81,9 @@ pub(crate) struct Shared {
     listening: AtomicUsize,
     /// Shards that have not been emptied by a stop.
     populated: AtomicUsize,
+    /// Shards with messages that another one's mailbox did not take.
+    congested: AtomicUsize,
+    mailbox_messages_max: usize,
 }
 
 impl Shared {
@@ -96,6 +99,8 @@ impl Shared {
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
+            congested: AtomicUsize::new(0),
+            mailbox_messages_max,
             metrics: bells.iter().map(|_| Published::new()).collect(),
             mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
             limit_tables,
@@ -112,6 +117,11 @@ impl Shared {
         hasher.write_u128(self.channel_secret);
         channel.hash(&mut hasher);
         usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
+    }
+
+    /// True exactly when some shard has messages that another one's mailbox did not take.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.congested.load(Ordering::Relaxed) > 0
     }
 
     /// Tells all shards to stop.
@@ -229,9 +239,8 @@ impl Peers {
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
     pub(crate) fn push_out(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
-        self.is_congested = false;
         if self.outbox_messages == 0 {
-            return;
+            return self.set_congested(false);
         }
         for (outbox, mailbox) in self.outboxes.iter_mut().zip(&self.shared.mailboxes) {
             let before = outbox.len();
@@ -246,13 +255,31 @@ impl Peers {
                 wake(mailbox.bell());
             }
         }
-        self.is_congested = self.outbox_messages > 0;
+        self.set_congested(self.outbox_messages > 0);
         self.full_turns += u64::from(self.is_congested);
+    }
+
+    fn set_congested(&mut self, is_congested: bool) {
+        match (std::mem::replace(&mut self.is_congested, is_congested), is_congested) {
+            (false, true) => _ = self.shared.congested.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.shared.congested.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
     }
 
     /// True exactly when something could not be handed over at the end of the last turn.
     pub(crate) fn is_congested(&self) -> bool {
         self.is_congested
+    }
+
+    /// True exactly when that is so on this shard or on another one.
+    pub(crate) fn is_any_congested(&self) -> bool {
+        self.shared.is_congested()
+    }
+
+    /// True exactly when as much waits for other shards as a mailbox holds: nobody may cause more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outbox_messages >= self.shared.mailbox_messages_max
     }
 
     pub(crate) fn outbox_messages(&self) -> usize {
@@ -261,5 +288,12 @@ impl Peers {
 
     pub(crate) fn full_turns(&self) -> u64 {
         self.full_turns
+    }
+}
+
+/// A shard that is gone keeps nobody waiting.
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.set_congested(false);
     }
 }

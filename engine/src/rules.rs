@@ -9,7 +9,7 @@ use holdfast_protocol::client::ErrorCode;
 
 use crate::{
     channel::{Channels, Resolved},
-    config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig},
+    config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
     hub::home,
     limits,
     origin::Origins,
@@ -43,6 +43,7 @@ pub(crate) struct Rules {
     pub(crate) no_websocket: bool,
     /// 0 for no limit.
     pub(crate) user_connections_max: usize,
+    pub(crate) user_connection_policy: UserConnectionPolicy,
     pub(crate) client_channels_max: usize,
     pub(crate) recovery_publications_max: usize,
     pub(crate) history_publications_max: usize,
@@ -103,6 +104,7 @@ impl Rules {
             requests: RequestRules::new(config),
             no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,
+            user_connection_policy: client.user_connection_policy,
             client_channels_max: client.channel_limit as usize,
             recovery_publications_max: client.recovery_publications_max as usize,
             history_publications_max: client.history_publications_max as usize,

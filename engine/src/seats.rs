@@ -1,73 +1,193 @@
 //! Seats: how many connections a user has, over all cores.
 //!
 //! In:  clients that connect as a user and go, from this core and the others.
-//! Out: whether one more may stay.
+//! Out: whether one more may stay, and who has to go for it.
 //!
 //! A user's connections are counted at one core, by a hash of its name, so that no core shares a counter with another.
-//! Only there where `client.user_connection_limit` is set. Memory: 60 bytes and the name for each connected user.
+//! Only there where `client.user_connection_limit` is set. Memory: 60 bytes and the name for each connected user, and
+//! 64 bytes for each of its connections at worst.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    num::NonZeroU64,
+    sync::Arc,
+};
 
-use crate::hub::message::ClientKey;
+use crate::{config::UserConnectionPolicy, hub::message::ClientKey};
+
+/// The number of a seat; later ones are greater.
+pub(crate) type SeatNumber = NonZeroU64;
 
 /// To the core at which a user's connections are counted.
 #[derive(Debug)]
 pub(crate) enum ToSeats {
     /// A client wants to connect.
-    Take { user: Arc<str>, core: usize, client: ClientKey },
+    Take { user: Arc<str>, sitter: Sitter },
     /// A client that was let in has gone.
-    Free { user: Arc<str> },
+    Free { user: Arc<str>, seat: SeatNumber },
 }
 
-/// The answer to [`ToSeats::Take`].
+/// From there.
 #[derive(Debug)]
-pub(crate) struct Seated {
-    pub(crate) user: Arc<str>,
+pub(crate) enum FromSeats {
+    /// The answer to [`ToSeats::Take`]: its seat, or none where the user has as many connections as it may.
+    Seated { user: Arc<str>, client: ClientKey, seat: Option<SeatNumber> },
+    /// A client's seat has been given to a newer one.
+    Unseated { client: ClientKey },
+}
+
+/// A client of some core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sitter {
+    pub(crate) core: usize,
     pub(crate) client: ClientKey,
-    /// False where the user has as many connections as it may.
-    pub(crate) is_granted: bool,
+}
+
+/// What became of a wish for a seat.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Granted(SeatNumber),
+    /// Granted, and this one has to go for it.
+    Instead(SeatNumber, Sitter),
+    Refused,
 }
 
 /// The users that are counted here.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
-    taken: HashMap<Arc<str>, usize>,
+    users: HashMap<Arc<str>, Row>,
+    last: u64,
+}
+
+/// The seats of one user, the oldest first. Those that were given back stay in their places until the oldest seats are
+/// given back too or most of the row is such gaps: so giving back any seat costs the same, on average.
+#[derive(Debug, Default)]
+struct Row {
+    seats: VecDeque<(SeatNumber, Option<Sitter>)>,
+    taken: usize,
 }
 
 impl Seats {
-    /// Takes a seat, if fewer than `max` are taken.
-    pub(crate) fn take(&mut self, user: &Arc<str>, max: usize) -> bool {
-        if let Some(taken) = self.taken.get_mut(user) {
-            let is_granted = *taken < max;
-            *taken += usize::from(is_granted);
-            return is_granted;
+    /// Takes a seat where fewer than `max` are taken, or the policy finds one.
+    pub(crate) fn take(
+        &mut self,
+        user: &Arc<str>,
+        sitter: Sitter,
+        max: usize,
+        policy: UserConnectionPolicy,
+    ) -> Taken {
+        if !self.users.contains_key(user) {
+            self.users.insert(Arc::clone(user), Row::default());
         }
-        self.taken.insert(Arc::clone(user), 1);
-        true
+        let row = self.users.get_mut(user).expect("it is there now");
+        let unseated = match policy {
+            _ if row.taken < max => None,
+            UserConnectionPolicy::RejectNewest => return Taken::Refused,
+            UserConnectionPolicy::DisconnectOldest => row.pop_oldest(),
+        };
+        self.last += 1;
+        let seat = SeatNumber::new(self.last).expect("it was just made greater");
+        row.seats.push_back((seat, Some(sitter)));
+        row.taken += 1;
+        unseated.map_or(Taken::Granted(seat), |sitter| Taken::Instead(seat, sitter))
     }
 
-    /// Gives a seat back that was taken.
-    pub(crate) fn free(&mut self, user: &str) {
-        let Some(taken) = self.taken.get_mut(user) else { return };
-        *taken -= 1;
-        if *taken == 0 {
-            self.taken.remove(user);
+    /// Gives a seat back, if nobody else was given it.
+    pub(crate) fn free(&mut self, user: &str, seat: SeatNumber) {
+        let Some(row) = self.users.get_mut(user) else { return };
+        row.free(seat);
+        if row.taken == 0 {
+            self.users.remove(user);
+        }
+    }
+}
+
+impl Row {
+    fn pop_oldest(&mut self) -> Option<Sitter> {
+        let (_, sitter) = self.seats.pop_front()?;
+        self.taken -= 1;
+        self.close_gaps();
+        sitter
+    }
+
+    fn free(&mut self, seat: SeatNumber) {
+        let Ok(place) = self.seats.binary_search_by_key(&seat, |&(number, _)| number) else { return };
+        if self.seats[place].1.take().is_some() {
+            self.taken -= 1;
+            self.close_gaps();
+        }
+    }
+
+    /// Afterwards the front is taken, and at least half of the places are.
+    fn close_gaps(&mut self) {
+        while self.seats.front().is_some_and(|(_, sitter)| sitter.is_none()) {
+            self.seats.pop_front();
+        }
+        if self.seats.len() > 2 * self.taken {
+            self.seats.retain(|(_, sitter)| sitter.is_some());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use UserConnectionPolicy::{DisconnectOldest, RejectNewest};
+
     use super::*;
+
+    fn sitter(place: u32) -> Sitter {
+        Sitter { core: place as usize % 3, client: ClientKey { place, generation: 0 } }
+    }
+
+    fn granted(taken: &Taken) -> SeatNumber {
+        match *taken {
+            Taken::Granted(seat) | Taken::Instead(seat, _) => seat,
+            Taken::Refused => panic!("it was refused"),
+        }
+    }
 
     #[test]
     fn a_user_gets_as_many_seats_as_it_may_and_one_more_when_one_is_free() {
         let (mut seats, ann, bob) = (Seats::default(), Arc::from("ann"), Arc::from("bob"));
-        assert!(seats.take(&ann, 2) && seats.take(&ann, 2) && !seats.take(&ann, 2));
-        assert!(seats.take(&bob, 2), "another user has seats of its own");
-        seats.free("ann");
-        assert!(seats.take(&ann, 2) && !seats.take(&ann, 2));
-        seats.free("bob");
-        assert_eq!(seats.taken.len(), 1, "who has none is forgotten");
+        let take = |seats: &mut Seats, user, place| seats.take(user, sitter(place), 2, RejectNewest);
+        let first = granted(&take(&mut seats, &ann, 0));
+        granted(&take(&mut seats, &ann, 1));
+        assert_eq!(take(&mut seats, &ann, 2), Taken::Refused);
+        let others = granted(&take(&mut seats, &bob, 3));
+        seats.free("ann", first);
+        seats.free("ann", first);
+        granted(&take(&mut seats, &ann, 2));
+        assert_eq!(take(&mut seats, &ann, 4), Taken::Refused, "a seat is given back once");
+        seats.free("bob", others);
+        assert_eq!(seats.users.len(), 1, "who has none is forgotten");
+    }
+
+    #[test]
+    fn the_oldest_that_is_still_there_goes_for_the_newest() {
+        let (mut seats, ann) = (Seats::default(), Arc::from("ann"));
+        let take = |seats: &mut Seats, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
+        let numbers: Vec<SeatNumber> = (0..3).map(|place| granted(&take(&mut seats, place))).collect();
+        seats.free("ann", numbers[0]);
+        granted(&take(&mut seats, 3));
+        assert!(matches!(take(&mut seats, 4), Taken::Instead(_, unseated) if unseated == sitter(1)));
+        seats.free("ann", numbers[1]);
+        assert!(
+            matches!(take(&mut seats, 5), Taken::Instead(_, unseated) if unseated == sitter(2)),
+            "who was sent away gives nothing back"
+        );
+    }
+
+    #[test]
+    fn gaps_are_bounded_whatever_the_order_in_which_seats_are_given_back() {
+        let (mut seats, ann) = (Seats::default(), Arc::from("ann"));
+        let mut numbers: Vec<SeatNumber> =
+            (0..1_000).map(|place| granted(&seats.take(&ann, sitter(place), 1_000, RejectNewest))).collect();
+        numbers.sort_by_key(|number| number.get() * 7919 % 1_009);
+        for number in numbers {
+            let row = &seats.users["ann"];
+            assert!(row.seats.len() <= 2 * row.taken);
+            seats.free("ann", number);
+        }
+        assert!(seats.users.is_empty());
     }
 }

@@ -152,7 +152,7 @@ pub enum Op {
     CancelReceive(Socket, Armed),
     /// End the socket's [`Op::PollWritable`].
     CancelWritable(Socket),
-    /// Write bytes. See [`Completion::SendShort`]; at most one a socket in a turn.
+    /// Write bytes. See [`Completion::SendShort`]; at most one a socket in a turn, and none while one is held.
     Send(Socket, Bytes),
     /// Close the descriptor. Nothing else of this socket may be in the kernel.
     Close(Socket),
@@ -207,7 +207,7 @@ pub enum Completion<B> {
     /// [`Op::PollWritable`] is over: there is room, or it was cancelled.
     Writable(Socket),
     /// A send did not take all of its bytes. Sends never wait in the kernel: whatever a send did is done when the turn
-    /// that submitted it returns, a send that took all says nothing, and one that did not says so in that turn.
+    /// that handed it over returns, a send that took all says nothing, and one that did not says so in that turn.
     SendShort {
         /// To whom.
         socket: Socket,
@@ -215,6 +215,21 @@ pub enum Completion<B> {
         rest: Bytes,
         /// Why, where it was not for want of room.
         error: Option<Errno>,
+    },
+    /// The turn could not hand over a send, for want of the kernel's memory: a later turn will. Comes in the turn that was
+    /// to do it. Until [`Completion::SendTaken`] the send counts as being in the kernel.
+    SendHeld {
+        /// Whose it is.
+        socket: Socket,
+        /// Its bytes.
+        len: usize,
+    },
+    /// A send that was held has been handed over. Where it did not take all, [`Completion::SendShort`] came before.
+    SendTaken {
+        /// Whose it was.
+        socket: Socket,
+        /// All of its bytes.
+        len: usize,
     },
     /// The descriptor is free.
     Closed(Socket),
@@ -266,7 +281,8 @@ pub trait Kernel {
     fn push(&mut self, op: Op);
 
     /// Hands the queued operations over, runs what is due, and appends what is complete. With a `wait`, sleeps until
-    /// something is complete, but no longer than that.
+    /// something is complete, but no longer than that. What the kernel has no memory for stays queued, in order and first,
+    /// and goes with the next turn; of sends, which the caller takes for done when a turn returns, this is reported.
     ///
     /// # Errors
     /// Only where the ring itself is broken; no socket's fate shows here.
@@ -302,4 +318,6 @@ pub struct KernelStatistics {
     pub completed: u64,
     /// Times that the completion queue overflowed (the kernel keeps what does not fit).
     pub overflows: u64,
+    /// Operations that a turn could not hand over, counted again in each turn.
+    pub held: u64,
 }

@@ -105,9 +105,15 @@ section! {
         /// Channels that one client may be subscribed to; the next subscription is answered with error 106.
         /// Worst case: connections × this × 100 bytes.
         "channel_limit" => pub channel_limit: u32 = integer(128, 1, 65_536);
-        /// Connections that one user may have; the next one is closed with 3504. Anonymous clients are not counted
-        /// together. 0 sets no limit.
+        /// Connections that one user may have, over all cores; where there is one more, `user_connection_policy` says
+        /// which one is closed with 3504. Anonymous clients are not counted together. 0 sets no limit.
+        /// Worst case: 64 bytes a connection, and 60 bytes and its name a user.
         "user_connection_limit" => pub user_connection_limit: u32 = integer(0, 0, 1_000_000);
+        /// Which connection goes when a user has one too many: the one that has just come (`reject_newest`), or the one
+        /// that has been there for the longest time (`disconnect_oldest`). Neither comes back by itself: SDKs take 3504
+        /// as final.
+        "user_connection_policy" => pub user_connection_policy: UserConnectionPolicy
+            = choice("reject_newest", UserConnectionPolicy::NAMES);
         /// Publications that one history request returns at most; a request for more is cut down to it.
         /// Worst case: this × `websocket.message_size_limit` for each answer, held by `client.queue_max_size`.
         "history_max_publication_limit" => pub history_publications_max: u32 = integer(300, 1, 65_536);
@@ -240,6 +246,20 @@ section! {
         /// `text` for people, `json` for machines: one object a line.
         "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);
     }
+}
+
+/// Which connection goes when a user has one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserConnectionPolicy {
+    /// The one that wants to come.
+    RejectNewest,
+    /// The one that came first.
+    DisconnectOldest,
+}
+
+impl UserConnectionPolicy {
+    const NAMES: &[(&str, Self)] =
+        &[("reject_newest", Self::RejectNewest), ("disconnect_oldest", Self::DisconnectOldest)];
 }
 
 /// How important an event must be to be logged.

@@ -65,9 +65,7 @@ impl<K: Kernel> Shard<K> {
             }
         }
         self.write_out(socket);
-        if self.peers.is_congested() {
-            self.hold_publisher(socket);
-        }
+        self.hold_reader(socket);
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.

@@ -26,6 +26,7 @@ use prometheus_client::{
 use super::{State, api::ApiCounts, memory};
 use crate::{
     backend::Event,
+    log,
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
 };
@@ -56,6 +57,9 @@ impl Collector for Shards {
             encode_family(&mut encoder, family, shards())?;
         }
         encode_turns(&mut encoder, shards())?;
+        let lost = ConstCounter::new(log::lines_lost());
+        let help = "Log lines that standard error did not take.";
+        lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
         let resident = ConstGauge::new(memory::resident_bytes().unwrap_or(0));
         resident.encode(encoder.encode_descriptor(
             "resident_memory",

@@ -21,6 +21,20 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StaysFull;
 
+/// Waits until shards keep up with each other: what the server API has them tell each other waits here, as what clients
+/// do waits on their connections.
+pub(super) async fn calm(shared: &Shared) -> Result<(), StaysFull> {
+    let began = Instant::now();
+    while shared.is_congested() {
+        if began.elapsed() > FULL_MAX {
+            tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
+            return Err(StaysFull);
+        }
+        sleep(RETRY_AFTER).await;
+    }
+    Ok(())
+}
+
 pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), StaysFull> {
     let mailbox = &shared.mailboxes[shard];
     let began = Instant::now();

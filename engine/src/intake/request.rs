@@ -155,22 +155,36 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A request is complete.
-    fn requested(&mut self, socket: Socket, mut request: Request) -> Result<(), Refusal> {
+    fn requested(&mut self, socket: Socket, request: Request) -> Result<(), Refusal> {
         self.counters.add(Metric::Requests, 1);
-        let body = request.body.take_bytes();
-        let (target, told) = (request.target, Arc::clone(&request.told));
-        if let Target::Stream(wire) = target {
-            self.open_stream(socket, wire, &request.cors, told, &body);
-            return Ok(());
-        }
         let Some(conn) = self.conns.get(socket) else { return Ok(()) };
+        let wait_ms = if request.target == Target::Poll { self.rules.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         conn.coming = Some(Box::new(Coming::Request(request)));
-        let wait_ms = if target == Target::Poll { self.rules.requests.poll_wait_ms } else { 0 };
         self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
+        if self.hold_request(socket) { Ok(()) } else { self.act_on_request(socket) }
+    }
+
+    /// A request that was held may go on, if its connection still waits.
+    pub(crate) fn take_up_request(&mut self, socket: Socket) {
+        if let Err(refusal) = self.act_on_request(socket) {
+            self.refuse(socket, refusal);
+        }
+    }
+
+    fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
+        let Some(conn) = self.conns.get(socket) else { return Ok(()) };
+        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
+        let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
         match target {
+            Target::Stream(wire) => {
+                let cors = request.cors.clone();
+                conn.coming = None;
+                self.open_stream(socket, wire, &cors, told, &body);
+                Ok(())
+            }
             Target::Emulation(format) => self.emulation_came(socket, format, &body),
-            _ => self.poll_came(socket, told, &body),
+            Target::Poll => self.poll_came(socket, told, &body),
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) enum Metric {
     RingCompletions,
     /// Overflows of a completion queue.
     RingOverflows,
+    /// Operations that the kernel had no memory for in their turn.
+    RingHeld,
     /// Turns by their working time; the bucket's number.
     TurnBucket(u8),
     /// Working time of all turns, in microseconds.
@@ -255,6 +257,11 @@ pub(crate) const CATALOG: &[Family] = &[
     counter("ring_submissions", &[(Metric::RingSubmissions, "")], "Operations handed to the rings."),
     counter("ring_completions", &[(Metric::RingCompletions, "")], "Completions taken from the rings."),
     counter("ring_overflows", &[(Metric::RingOverflows, "")], "Overflows of a completion queue."),
+    counter(
+        "ring_held",
+        &[(Metric::RingHeld, "")],
+        "Operations held over a turn: the kernel had no memory for them.",
+    ),
     counter("tls_handshakes", &[(Metric::TlsHandshakes, "")], "TLS handshakes completed."),
     counter(
         "tls_failures",
@@ -354,7 +361,7 @@ const THROTTLED: usize = BUCKET + TURN_BUCKETS + 12;
 const OFFENDED: usize = THROTTLED + Excess::ALL.len();
 const LIMITS: usize = OFFENDED + Offence::ALL.len();
 const SLOW: usize = LIMITS + 4;
-const LAST: usize = SLOW + 8;
+const LAST: usize = SLOW + 9;
 
 impl Metric {
     /// How many there are.
@@ -424,6 +431,7 @@ impl Metric {
             Self::OldestLeftOut => SLOW + 5,
             Self::OutdatedLeftOut => SLOW + 6,
             Self::ClientsLeft => SLOW + 7,
+            Self::RingHeld => SLOW + 8,
             Self::HistoryBytes => LAST,
         }
     }

@@ -10,6 +10,7 @@
 mod api;
 #[cfg(test)]
 mod audit;
+mod back_pressure;
 mod executor;
 mod handover;
 mod homes;
@@ -27,6 +28,7 @@ use rand::{
     rngs::{SmallRng, StdRng},
 };
 
+use self::back_pressure::{HELD_SLEEP_MAX, Held};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
     api::{ApiCall, SubscribeWish, Whom, Wish},
@@ -164,8 +166,8 @@ pub(crate) struct Shard<K: Kernel> {
     posts: Posts,
     /// When the clock began, since 1970.
     began_wall: Duration,
-    /// Publishers whose receive is paused because another core does not keep up.
-    pub(crate) held_publishers: Vec<Socket>,
+    /// Who waits because another core does not keep up.
+    held: Held,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
@@ -234,7 +236,7 @@ impl<K: Kernel> Shard<K> {
             inbox: VecDeque::new(),
             posts: Vec::new(),
             began_wall,
-            held_publishers: Vec::new(),
+            held: Held::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),
@@ -252,6 +254,7 @@ impl<K: Kernel> Shard<K> {
         self.take_turn(wait)?;
         let began = elapsed();
         self.now = self.now.max(tick_at(began));
+        self.release_held();
         self.handle_events();
         self.take_messages();
         self.look_at_due();
@@ -276,7 +279,8 @@ impl<K: Kernel> Shard<K> {
         let latest = Tick(self.now.0 + ticks_max);
         let sockets = self.wheel.next_due(ticks_max).unwrap_or(latest);
         let polls = self.poll_wheel.next_due(ticks_max).unwrap_or(latest);
-        until(sockets.min(polls), elapsed)
+        let wait = until(sockets.min(polls), elapsed);
+        if self.held.is_empty() { wait } else { wait.min(HELD_SLEEP_MAX) }
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
@@ -296,6 +300,7 @@ impl<K: Kernel> Shard<K> {
     /// Handles what has happened, up to the point where so much was published that it had better go out first.
     fn handle_events(&mut self) {
         while self.has_room_to_publish()
+            && !self.peers.is_full()
             && let Some(event) = self.events.pop_front()
         {
             match event {
@@ -337,7 +342,7 @@ impl<K: Kernel> Shard<K> {
                 Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
                 Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
                 Message::ToSeats(message) => self.at_seats(message),
-                Message::Seated(seated) => self.seated(seated),
+                Message::FromSeats(message) => self.seats_said(message),
             }
         }
     }
@@ -389,6 +394,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::RingSubmissions, sockets.kernel.submitted),
             (Metric::RingCompletions, sockets.kernel.completed),
             (Metric::RingOverflows, sockets.kernel.overflows),
+            (Metric::RingHeld, sockets.kernel.held),
             (Metric::DeflatePlainBytes, deflated.plain_bytes),
             (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {

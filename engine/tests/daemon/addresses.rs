@@ -53,11 +53,11 @@ fn where_some_are_allowed_others_are_not() {
 
 #[test]
 fn an_ipv6_client_has_an_address_too() {
-    let launch = Launch { listen: "[::1]:0".parse().ok(), ..Launch::default() };
-    let daemon = Daemon::launch("[limits]\ndeny = ['::1']", launch);
+    let launch = || Launch { listen: "[::1]:0".parse().ok(), ..Launch::default() };
+    let daemon = Daemon::launch("[limits]\ndeny = ['::1']", launch());
     assert_eq!(ask(Peer::connect(&daemon), b"", "").0, 403);
     daemon.stop();
-    let daemon = Daemon::launch("[limits.subnet]\nconnections = 2", launch);
+    let daemon = Daemon::launch("[limits.subnet]\nconnections = 2", launch());
     let kept = [(); 2].map(|()| Peer::open(&daemon, "/echo"));
     assert_eq!(ask(Peer::connect(&daemon), b"", "").0, 429);
     assert_eq!(refusals(&daemon, "subnet_connections"), 1);

@@ -3,6 +3,8 @@
 //! In:  connects with and without tokens, on all cores.
 //! Out: sessions, or the code that says why not.
 
+use std::collections::VecDeque;
+
 use serde_json::json;
 
 use crate::{
@@ -83,6 +85,26 @@ fn a_user_has_as_many_connections_as_it_may_over_all_cores() {
         client.next_or_close().map(|client| stay.push(client)).is_ok()
     });
     assert_eq!(close_code(&daemon, connect), 3504);
+    daemon.stop();
+}
+
+#[test]
+fn the_oldest_connection_of_a_user_goes_for_the_newest_where_the_policy_says_so() {
+    let daemon = daemon("user_connection_limit = 3\nuser_connection_policy = 'disconnect_oldest'");
+    let mut other = Client::connect(&daemon, "bob");
+    let connect = json!({ "token": token(&json!({ "sub": "ann" })) });
+    let mut clients: VecDeque<Client> = VecDeque::new();
+    for _ in 0..12 {
+        clients.push_back(Client::connect_with(&daemon, &connect).0);
+        if clients.len() > 3 {
+            let oldest = clients.pop_front().expect("there are four");
+            assert_eq!(oldest.next_or_close().err(), Some(3504));
+        }
+    }
+    for client in clients.iter_mut().chain([&mut other]) {
+        client.subscribe("room");
+    }
+    eventually("only these are left", || daemon.metric("holdfast_clients", &[]) == 4);
     daemon.stop();
 }
 

@@ -1,16 +1,13 @@
 //! The daemon from outside: real processes, real sockets.
 //!
-//! Each module is one promise to clients or operators. `peer` is a client that can misbehave; it has its own framing,
-//! so that a mistake in the protocol crate cannot cancel itself out.
+//! Each module is one promise to clients or operators.
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the fault tests, which need more of it")]
 mod support;
 
 mod app;
-mod client;
-mod http;
-mod peer;
 
 mod addresses;
 mod api;
@@ -31,8 +28,11 @@ mod jwks;
 mod leaks;
 mod limits;
 mod polls;
+mod proxies;
 mod resets;
 mod slow_readers;
 mod stop;
 mod streams;
 mod tls;
+
+use support::{client, http, peer};

@@ -29,7 +29,7 @@ pub(crate) struct Daemon {
 }
 
 /// What a daemon is started with, beside its configuration file.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(crate) struct Launch {
     /// 0: two, where there are two CPUs.
     pub(crate) shards: usize,
@@ -37,6 +37,10 @@ pub(crate) struct Launch {
     pub(crate) nofile: Option<u32>,
     /// Where clients connect, where that is not to be a free port of 127.0.0.1.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where its log goes, where that is not to be seen.
+    pub(crate) log: Option<Stdio>,
+    /// The control group that it is to be in: the path of its `cgroup.procs`.
+    pub(crate) group: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -57,7 +61,7 @@ impl Daemon {
             0 => thread::available_parallelism().map_or(1, usize::from).min(2),
             shards => shards,
         };
-        let mut command = command(launch.nofile);
+        let mut command = command(&launch);
         let listen = launch.listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
         command.args(["serve", "--listen", &listen, "--control", "127.0.0.1:0", "--config"]);
         command.arg(&files.config).args(["--shards", &shards.to_string()]);
@@ -66,7 +70,8 @@ impl Daemon {
             command.env("HOLDFAST_SHUTDOWN_TIMEOUT", "200ms");
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(File::create(&files.log).expect("the log can be made"));
+        let log = launch.log.unwrap_or_else(|| File::create(&files.log).expect("the log can be made").into());
+        command.stderr(log);
         let mut child = command.spawn().expect("the daemon can be started");
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -191,16 +196,17 @@ impl Drop for Daemon {
 }
 
 /// The daemon's command line up to its own arguments, without the environment's say in its configuration.
-fn command(nofile: Option<u32>) -> Command {
-    const DAEMON: &str = env!("CARGO_BIN_EXE_holdfast");
-    let mut command = match nofile {
-        None => Command::new(DAEMON),
-        Some(nofile) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &nofile.to_string(), DAEMON]);
-            shell
-        }
-    };
+pub(crate) fn command(launch: &Launch) -> Command {
+    // What a process can set for itself alone, and its children inherit.
+    let mut script = String::new();
+    if let Some(nofile) = launch.nofile {
+        script += &format!("ulimit -n {nofile} && ");
+    }
+    if let Some(group) = &launch.group {
+        script += &format!("echo $$ > '{}' && ", group.display());
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{script}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_holdfast")]);
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
         command.env_remove(name);
     }

@@ -27,7 +27,9 @@ pub struct Target {
 
 /// All of them. A new reader of a peer's bytes gets a file in `targets/` and a line here.
 pub const TARGETS: &[Target] = &[
+    Target { name: "proxy", run: targets::proxy::run, words: targets::proxy::WORDS },
     Target { name: "head", run: targets::head::run, words: targets::head::WORDS },
+    Target { name: "forwarded", run: targets::forwarded::run, words: targets::forwarded::WORDS },
     Target { name: "extensions", run: targets::extensions::run, words: targets::extensions::WORDS },
     Target { name: "body", run: targets::body::run, words: targets::body::WORDS },
     Target { name: "frame", run: targets::frame::run, words: targets::frame::WORDS },

@@ -8,7 +8,10 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use holdfast_fuzz::{TARGETS, Target, find, run};
+use holdfast_fuzz::{
+    TARGETS, Target, find,
+    run::{self, End},
+};
 
 /// Fuzzes everything that reads a peer's bytes.
 #[derive(Parser)]
@@ -54,7 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
             let targets = if target == "all" { TARGETS.to_vec() } else { vec![*named(&target)?] };
             let seed = seed.unwrap_or_else(rand::random);
             for target in targets {
-                match run::run(&target, seed, Duration::from_secs(seconds), &findings)? {
+                match run::run(&target, seed, End::Time(Duration::from_secs(seconds)), &findings)? {
                     Ok(done) => {
                         println!("{}: {} inputs, nothing found (seed {seed})", target.name, done.inputs);
                     }

@@ -1,6 +1,6 @@
-//! Running a target: over its corpus, then over changed inputs, until the time is over.
+//! Running a target: over its corpus, then over changed inputs, so many or for so long.
 //!
-//! In:  a target, a seed, a time.
+//! In:  a target, a seed, an end.
 //! Out: how many inputs it stood; or the input that it did not, kept in a file.
 //!
 //! The same seed and the same corpus make the same inputs in the same order.
@@ -15,11 +15,21 @@ use std::{
 
 use anyhow::Context as _;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Target, corpus, mutate::mutate};
 
-/// An input that takes longer than this is a finding too.
+/// An input that takes more of the CPU's time than this is a finding too.
 const SLOW: Duration = Duration::from_secs(2);
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy)]
+pub enum End {
+    /// After so many inputs that are not the corpus's.
+    Inputs(u64),
+    /// After so much time.
+    Time(Duration),
+}
 
 /// What a run did.
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +64,11 @@ pub fn read_inputs(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
 
 /// Feeds one input. `Err` says what was wrong with that.
 pub fn try_one(target: &Target, input: &[u8]) -> Result<(), String> {
-    let began = Instant::now();
+    let began = cpu_time();
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+    let taken = cpu_time() - began;
     match outcome {
-        Ok(()) if began.elapsed() > SLOW => Err(format!("it took {:?}", began.elapsed())),
+        Ok(()) if taken > SLOW => Err(format!("it took {taken:?}")),
         Ok(()) => Ok(()),
         Err(panic) => Err(panic
             .downcast_ref::<String>()
@@ -68,23 +79,19 @@ pub fn try_one(target: &Target, input: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Runs for `duration`, the corpus first. What is found is kept in `findings`.
+/// Runs to the `end`, the corpus first. What is found is kept in `findings`.
 ///
 /// # Errors
 /// The corpus cannot be read, or a finding not be written.
-pub fn run(
-    target: &Target,
-    seed: u64,
-    duration: Duration,
-    findings: &Path,
-) -> anyhow::Result<Result<Done, Finding>> {
-    let deadline = Instant::now() + duration;
+pub fn run(target: &Target, seed: u64, end: End, findings: &Path) -> anyhow::Result<Result<Done, Finding>> {
+    let began = Instant::now();
     let mut inputs: Vec<Vec<u8>> =
         read_inputs(&corpus(target))?.into_iter().map(|(_, bytes)| bytes).collect();
     inputs.extend(target.words.iter().map(|word| word.to_vec()));
     inputs.push(Vec::new());
     let mut random = SmallRng::seed_from_u64(seed);
     let mut done = Done { inputs: 0 };
+    let fixed_count = inputs.len() as u64;
     let mut fixed = inputs.clone().into_iter();
     loop {
         let input = fixed.next().unwrap_or_else(|| {
@@ -97,10 +104,20 @@ pub fn run(
             return Ok(Err(Finding { what, file: keep(target, &input, findings)? }));
         }
         done.inputs += 1;
-        if Instant::now() >= deadline {
+        let is_over = match end {
+            End::Inputs(count) => done.inputs >= fixed_count + count,
+            End::Time(duration) => began.elapsed() >= duration,
+        };
+        if is_over {
             return Ok(Ok(done));
         }
     }
+}
+
+/// What this thread has had of a CPU: other processes make no input slow.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("it counts from zero")
 }
 
 fn keep(target: &Target, input: &[u8], folder: &Path) -> anyhow::Result<PathBuf> {

@@ -31,6 +31,8 @@ pub struct Faults {
     pub no_address: u32,
     /// A connection that we open is refused.
     pub refused: u32,
+    /// A turn hands over only a part of what is queued, or nothing.
+    pub held: u32,
 }
 
 impl Faults {
@@ -50,6 +52,7 @@ impl Faults {
             overtaken: rate(1000),
             no_address: rate(500),
             refused: rate(300),
+            held: rate(300),
         }
     }
 

@@ -63,7 +63,9 @@ pub struct Simulated {
     slots_per_lane: u32,
     buffer_bytes: usize,
     pool: Pool,
-    queue: Vec<Op>,
+    queue: VecDeque<Op>,
+    /// Of these, so many were there in an earlier turn.
+    held: usize,
     /// True exactly when there is a listening socket.
     listener: Option<OwnedFd>,
     bell: Arc<Doorbell>,
@@ -112,11 +114,38 @@ impl Simulated {
             slots_per_lane: config.slots_per_lane,
             buffer_bytes: config.buffer_bytes,
             pool,
-            queue: Vec::new(),
+            queue: VecDeque::new(),
+            held: 0,
             listener: None,
             bell: Arc::new(Doorbell::new(None).expect("a file descriptor for a bell")),
             statistics: KernelStatistics::default(),
         }
+    }
+
+    /// Hands over what is queued, or a part of it. Returns what is done at once.
+    fn hand_over(&mut self) -> Stream {
+        let mut at_once = Stream::new();
+        let taken = self.network.state().how_many_are_taken(self.queue.len());
+        for number in 0..taken {
+            let op = self.queue.pop_front().expect("no more are taken than are queued");
+            let taken = match &op {
+                &Op::Send(socket, ref bytes) if number < self.held => {
+                    Some(Completion::SendTaken { socket, len: bytes.len() })
+                }
+                _ => None,
+            };
+            self.submit(op, &mut at_once);
+            at_once.extend(taken);
+        }
+        for op in self.queue.iter().skip(self.held.saturating_sub(taken)) {
+            if let &Op::Send(socket, ref bytes) = op {
+                at_once.push_back(Completion::SendHeld { socket, len: bytes.len() });
+            }
+        }
+        self.held = self.queue.len();
+        self.statistics.held += self.held as u64;
+        self.statistics.submitted += taken as u64;
+        at_once
     }
 
     /// Does what is done at once, and takes in what waits.
@@ -309,7 +338,7 @@ impl Kernel for Simulated {
     }
 
     fn push(&mut self, op: Op) {
-        self.queue.push(op);
+        self.queue.push_back(op);
     }
 
     fn turn(
@@ -319,11 +348,7 @@ impl Kernel for Simulated {
     ) -> io::Result<()> {
         let before = out.len();
         self.statistics.enters += 1;
-        self.statistics.submitted += self.queue.len() as u64;
-        let mut at_once = Stream::new();
-        for op in std::mem::take(&mut self.queue) {
-            self.submit(op, &mut at_once);
-        }
+        let at_once = self.hand_over();
         self.lanes.iter_mut().flat_map(|lane| &mut lane.places).for_each(Place::begin_turn);
         let (mut streams, accepts) = self.due();
         if self.bell.was_rung() || self.network.state().chance_of_spurious() {

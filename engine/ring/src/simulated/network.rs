@@ -168,6 +168,16 @@ impl State {
         chance(&mut self.random, thousandths)
     }
 
+    /// Of operations that are handed over.
+    pub(super) fn how_many_are_taken(&mut self, queued: usize) -> usize {
+        if queued == 0 || !self.chance(self.faults.held) {
+            return queued;
+        }
+        let taken = self.random.random_range(0..queued);
+        self.trace.note("held", taken as u64, (queued - taken) as u64);
+        taken
+    }
+
     pub(super) fn chance_of_spurious(&mut self) -> bool {
         self.chance(self.faults.spurious)
     }

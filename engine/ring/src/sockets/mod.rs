@@ -302,6 +302,8 @@ impl<K: Kernel> Sockets<K> {
             Completion::Readable(socket) => self.readable(socket),
             Completion::Writable(socket) => self.writable(socket),
             Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),
+            Completion::SendHeld { socket, len } => self.send_held(socket, len),
+            Completion::SendTaken { socket, len } => self.send_taken(socket, len),
             Completion::Closed(socket) => self.closed(socket, events),
             Completion::Woken => events.push(Event::Woken),
         }

@@ -55,7 +55,7 @@ pub(super) struct Record {
     pub(super) is_streaming: bool,
     /// True exactly when the socket is on the list of those to be flushed.
     pub(super) is_dirty: bool,
-    /// True exactly when a poll for room is in the kernel.
+    /// True exactly when a poll for room is in the kernel, or a send that the kernel has not taken yet.
     pub(super) is_blocked: bool,
     /// True exactly when the owner is to be told of an empty queue: not all of it went out in one turn, or the socket
     /// was paused meanwhile.

@@ -174,7 +174,7 @@ impl<K: Kernel> Sockets<K> {
                 if has_more_to_do {
                     self.flushing.push(socket);
                 }
-            } else if record.closing == Some(CloseWhen::Flushed) {
+            } else if record.closing == Some(CloseWhen::Flushed) || record.was_behind {
                 self.flushing.push(socket);
             }
         }
@@ -230,16 +230,42 @@ impl<K: Kernel> Sockets<K> {
         if record.closing == Some(CloseWhen::Now) {
             return;
         }
-        record.queued_bytes =
-            record.queued_bytes.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+        let rest_bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        record.queued_bytes = record.queued_bytes.saturating_add(rest_bytes);
         // It may wait long: a copy, so that it does not keep the buffer of a whole turn alive.
         let rest = if rest.len() <= COPIED_REST_BYTES_MAX { Bytes::copy_from_slice(&rest) } else { rest };
         record.queue.push_front(rest);
+        if record.is_blocked {
+            // It had been held, and the word that it was taken follows.
+            self.behind_bytes += u64::from(rest_bytes);
+        } else {
+            self.block(socket);
+            self.kernel.push(Op::PollWritable(socket));
+        }
+    }
+
+    /// The kernel has not taken this turn's send, nor may another one overtake it. Its bytes are queued, if not here.
+    pub(super) fn send_held(&mut self, socket: Socket, len: usize) {
+        let Some(record) = self.table.get(socket) else { return };
+        record.queued_bytes = record.queued_bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        self.block(socket);
+    }
+
+    pub(super) fn send_taken(&mut self, socket: Socket, len: usize) {
+        let Some(record) = self.table.get(socket) else { return };
+        // They are counted no more where the queue was dropped.
+        let counted = u32::try_from(len).unwrap_or(u32::MAX).min(record.queued_bytes);
+        record.queued_bytes -= counted;
+        self.behind_bytes -= u64::from(counted);
+        self.writable(socket);
+    }
+
+    fn block(&mut self, socket: Socket) {
+        let record = self.table.record(socket);
         record.is_blocked = true;
         record.was_behind = true;
         self.behind_sockets += 1;
         self.behind_bytes += u64::from(record.queued_bytes);
-        self.kernel.push(Op::PollWritable(socket));
     }
 
     pub(super) fn writable(&mut self, socket: Socket) {

@@ -3,9 +3,13 @@
 //! In:  submission entries; sends and connects with the memory they read.
 //! Out: completion entries.
 //!
+//! Where the kernel is short of memory it takes a part of what it is given, or nothing. The rest stays queued, in order and
+//! first, and goes with the next turn; whose send is among it is told so.
+//!
 //! What never happens here: an entry that points to memory which goes away before the kernel is done with it.
 
 use std::{
+    collections::VecDeque,
     io,
     mem::ManuallyDrop,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
@@ -14,14 +18,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
     buffers::{GROUP, Pool},
+    sends::{Fate, Sends},
     token::{Kind, Token},
 };
 use crate::kernel::{KernelStatistics, Socket};
+
+/// Calls in a row of which the kernel takes nothing, after which what is queued waits for the next turn.
+const STALLS_MAX: u32 = 3;
+
+/// How long a turn may sleep while operations are held.
+pub(crate) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
 
 /// One completion entry, copied out of the queue.
 #[derive(Clone, Copy)]
@@ -35,14 +46,21 @@ pub(crate) struct Lane {
     ring: IoUring,
     /// Dropped by hand, after the ring has forgotten its memory.
     pool: ManuallyDrop<Rc<Pool>>,
-    /// The bytes of every send pushed since the last turn. A send's token holds its index.
-    sends: Vec<(Socket, Bytes)>,
-    /// The addresses of every connect pushed since the last turn.
+    /// Entries that found no room in the submission queue; they follow those that are in it.
+    backlog: VecDeque<squeue::Entry>,
+    /// Entries that were pushed since the lane was made.
+    pushed: u64,
+    /// The bytes of every send that is not done.
+    sends: Sends,
+    /// The addresses of every connect that may be queued.
     #[expect(clippy::vec_box, reason = "an address stays where it is while the list grows")]
     addresses: Vec<Box<SockAddr>>,
-    /// Completions that were taken while looking for another one.
+    /// Completions that were taken to make room for others, or while looking for another one.
     stash: Vec<Entry>,
     statistics: KernelStatistics,
+    /// How much less the kernel takes than it is given.
+    #[cfg(test)]
+    pub(super) shortage: super::shortage::Shortage,
 }
 
 impl Lane {
@@ -51,10 +69,14 @@ impl Lane {
         Ok(Self {
             ring,
             pool,
-            sends: Vec::new(),
+            backlog: VecDeque::new(),
+            pushed: 0,
+            sends: Sends::default(),
             addresses: Vec::new(),
             stash: Vec::new(),
             statistics: KernelStatistics::default(),
+            #[cfg(test)]
+            shortage: super::shortage::Shortage::default(),
         })
     }
 
@@ -76,9 +98,14 @@ impl Lane {
     pub(crate) fn is_due(&mut self) -> bool {
         let has_work = {
             let queue = self.ring.submission();
-            !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+            queue.taskrun() || queue.cq_overflow()
         };
-        has_work || !self.stash.is_empty() || !self.ring.completion().is_empty()
+        has_work || self.is_holding() || !self.stash.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// True exactly when the kernel has not taken all that was pushed.
+    pub(crate) fn is_holding(&mut self) -> bool {
+        !self.backlog.is_empty() || self.queued() > 0
     }
 
     /// True exactly when the kernel has work for this lane that only entering it does (`IORING_SQ_TASKRUN`).
@@ -141,25 +168,20 @@ impl Lane {
     /// request; `MSG_WAITALL` beside it makes a partial write an error with its count, which `SKIP_SUCCESS` alone
     /// would hide.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
-        if self.ring.submission().is_full() {
-            self.submit();
-        }
-        let index = u32::try_from(self.sends.len()).expect("far fewer sends in a turn than 2^24");
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(fixed(socket), bytes.as_ptr(), len)
+        let start = bytes.as_ptr();
+        // `Bytes` keeps its memory in place while it lives, and this one lives until the turn that hands it over is done.
+        let number = self.sends.push(socket, bytes, self.pushed);
+        let entry = opcode::Send::new(fixed(socket), start, len)
             .flags(libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Token::indexed(Kind::Send, index).0);
-        // `Bytes` keeps its memory in place while it lives, and this one lives until the turn that submits it is over.
-        self.sends.push((socket, bytes));
-        self.push(&entry);
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(&entry.user_data(Token::indexed(Kind::Send, number).0));
     }
 
     /// The send that a token of [`Kind::Send`] speaks of: to whom, and the bytes that it was to write.
     pub(crate) fn sent(&self, token: Token) -> (Socket, Bytes) {
-        let (socket, bytes) = &self.sends[token.slot() as usize];
-        (*socket, bytes.clone())
+        self.sends.get(token.slot())
     }
 
     pub(crate) fn close(&mut self, socket: Socket) {
@@ -192,21 +214,161 @@ impl Lane {
     }
 
     /// Hands everything over, and sleeps up to `wait` where there is nothing to take. Returns when the kernel has
-    /// done all that a send will ever do.
+    /// done all that a send will ever do, but for those that [`Lane::end_turn`] reports as held.
+    ///
+    /// io_uring_enter(2): EAGAIN says that there is no memory for a request, EBUSY that there is no room for completions;
+    /// where that happens in the middle, the call returns a count that is too small, and does not sleep. Either is cured
+    /// by taking completions, so that is done, and what is left is given again, a few times. How much was taken is read
+    /// off the queue's head, whatever the call returned.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        self.statistics.submitted += self.ring.submission().len() as u64;
-        self.statistics.enters += 1;
-        let entered = match wait {
-            Some(wait) if self.stash.is_empty() && self.ring.completion().is_empty() => {
-                let timeout = types::Timespec::from(wait);
-                self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timeout))
+        let mut stalls = 0;
+        loop {
+            self.refill();
+            let queued = self.queued();
+            let may_sleep = self.backlog.is_empty() && self.has_nothing_to_take();
+            self.call(queued, wait.filter(|_| may_sleep))?;
+            if !self.is_holding() {
+                return Ok(());
             }
-            _ => self.ring.submit(),
+            stalls = if self.queued() == queued { stalls + 1 } else { 0 };
+            if stalls == STALLS_MAX {
+                break;
+            }
+            self.stash_completions();
+            self.call(0, None)?;
+        }
+        self.statistics.held += self.queued() as u64 + self.backlog.len() as u64;
+        match wait {
+            // Nothing that was not handed over is waited for, but for a moment, and for what is in the kernel already.
+            Some(wait) if self.has_nothing_to_take() => self.call(0, Some(wait.min(HELD_SLEEP_MAX))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the result of the one completion with this token, if it is there, and keeps all others for
+    /// [`Lane::drain`].
+    pub(crate) fn take_answer(&mut self, token: Token) -> Option<i32> {
+        self.stash_completions();
+        self.stash.iter().rposition(|entry| entry.token == token).map(|at| self.stash.remove(at).result)
+    }
+
+    /// Takes all completions.
+    pub(crate) fn drain(&mut self, out: &mut Vec<Entry>) -> io::Result<()> {
+        out.append(&mut self.stash);
+        loop {
+            let before = self.statistics.completed;
+            self.take_completions(out);
+            let came = self.statistics.completed > before;
+            if !self.has_overflow() {
+                return Ok(());
+            }
+            // What did not fit is kept by the kernel; entering it moves that into the queue that was just emptied.
+            self.statistics.overflows += 1;
+            self.call(0, None)?;
+            if !came && self.ring.completion().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets go of the memory of what the kernel is done with, and tells which sends it has not taken. To be called when
+    /// the completions of a turn are all taken.
+    pub(crate) fn end_turn(&mut self, tell: impl FnMut(Socket, usize, Fate)) {
+        // What a send did may be among completions that overflowed: then it is not known to be done.
+        let left =
+            if self.has_overflow() { u64::MAX } else { self.queued() as u64 + self.backlog.len() as u64 };
+        self.sends.end_turn(self.pushed.saturating_sub(left), tell);
+        if left == 0 {
+            self.addresses.clear();
+        }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        self.pushed += 1;
+        if self.backlog.is_empty() && self.queue(entry) {
+            return;
+        }
+        // Full: the kernel takes all entries at once, or, while it has no memory for them, as soon as it can. An error is
+        // met again, and reported, by `enter`.
+        let queued = self.queued();
+        let _ = self.call(queued, None);
+        self.backlog.push_back(entry.clone());
+        self.refill();
+    }
+
+    /// Moves as much of the backlog as fits into the submission queue.
+    fn refill(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.queue(&entry) {
+                return self.backlog.push_front(entry);
+            }
+        }
+    }
+
+    /// Puts an entry into the submission queue. False where that is full.
+    fn queue(&mut self, entry: &squeue::Entry) -> bool {
+        // What entries point to (send bytes, connect addresses) is owned by `self.sends` and `self.addresses` until
+        // `end_turn` has found that the kernel took them. A connect's address is copied then. A send never outlives the
+        // call that takes it (see `send`).
+        // SAFETY: as above, whatever an entry points to lives until the kernel is done with it. All other entries point
+        // to no memory: receives take a buffer of the registered ring.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Entries in the submission queue.
+    fn queued(&mut self) -> u32 {
+        u32::try_from(self.ring.submission().len()).expect("at most 32,768 entries")
+    }
+
+    fn has_nothing_to_take(&mut self) -> bool {
+        self.stash.is_empty() && self.ring.completion().is_empty()
+    }
+
+    fn has_overflow(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
+    }
+
+    fn stash_completions(&mut self) {
+        let mut stash = std::mem::take(&mut self.stash);
+        self.take_completions(&mut stash);
+        self.stash = stash;
+    }
+
+    fn take_completions(&mut self, out: &mut Vec<Entry>) {
+        let before = out.len();
+        out.extend(self.ring.completion().map(|entry| Entry {
+            token: Token(entry.user_data()),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+        self.statistics.completed += (out.len() - before) as u64;
+    }
+
+    /// One system call: hands over the first `count` entries, runs what is pending, and sleeps up to `wait`. That the
+    /// kernel was short of something is no error: `queued` tells what it did not take.
+    fn call(&mut self, count: u32, wait: Option<Duration>) -> io::Result<()> {
+        #[cfg(test)]
+        let (count, wait) = self.shortage.of(count, wait);
+        let queued = self.queued();
+        let has_pending = self.has_task_work() || self.has_overflow();
+        self.statistics.enters += 1;
+        let submitter = self.ring.submitter();
+        let entered = if let Some(wait) = wait {
+            let timeout = types::Timespec::from(wait);
+            let arguments = types::SubmitArgs::new().timespec(&timeout);
+            let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+            // SAFETY: `arguments` is what EXT_ARG says that it is, and outlives the call; so does the time it points to.
+            unsafe { submitter.enter(count, 1, flags.bits(), Some(&arguments)) }
+        } else {
+            // Pending work is run only for who asks for events.
+            let flags = if count == 0 || has_pending { EnterFlags::GETEVENTS } else { EnterFlags::empty() };
+            // SAFETY: without an argument nothing of ours is touched but the rings.
+            unsafe { submitter.enter::<libc::sigset_t>(count, 0, flags.bits(), None) }
         };
+        self.statistics.submitted += u64::from(queued - self.queued());
         match entered {
             Ok(_) => Ok(()),
-            // ETIME: slept to the end. EINTR: a signal. EAGAIN and EBUSY: the kernel lacks memory or room for
-            // completions now; what was not taken stays queued for the next turn.
+            // ETIME: slept to the end. EINTR: a signal. EAGAIN, EBUSY: see `enter`.
             Err(error)
                 if matches!(
                     error.raw_os_error(),
@@ -217,67 +379,6 @@ impl Lane {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Takes the result of the one completion with this token, if it is there, and keeps all others for
-    /// [`Lane::drain`].
-    pub(crate) fn take_answer(&mut self, token: Token) -> Option<i32> {
-        let mut stash = std::mem::take(&mut self.stash);
-        self.drain(&mut stash);
-        let answer = stash.iter().rposition(|entry| entry.token == token).map(|at| stash.remove(at).result);
-        self.stash = stash;
-        answer
-    }
-
-    /// Takes all completions.
-    pub(crate) fn drain(&mut self, out: &mut Vec<Entry>) {
-        out.append(&mut self.stash);
-        loop {
-            let before = out.len();
-            out.extend(self.ring.completion().map(|entry| Entry {
-                token: Token(entry.user_data()),
-                result: entry.result(),
-                flags: entry.flags(),
-            }));
-            self.statistics.completed += (out.len() - before) as u64;
-            if !self.ring.submission().cq_overflow() {
-                return;
-            }
-            // What did not fit is kept by the kernel; entering it moves that into the queue that was just emptied.
-            self.statistics.overflows += 1;
-            self.submit();
-        }
-    }
-
-    /// Lets go of the memory of sends and connects. To be called when the completions of their turn are all taken.
-    pub(crate) fn release(&mut self) {
-        // Entries that the kernel did not take (it was out of memory) still point to that memory.
-        if self.ring.submission().is_empty() {
-            self.sends.clear();
-            self.addresses.clear();
-        }
-    }
-
-    fn push(&mut self, entry: &squeue::Entry) {
-        loop {
-            // What entries point to (send bytes, connect addresses) is owned by `self.sends` and `self.addresses` until
-            // `release`, which runs only when no entry is queued. A connect's address is copied when the entry is taken. A
-            // send never outlives the call that takes it (see `send`).
-            // SAFETY: as above, whatever an entry points to lives until the kernel is done with it. All other entries
-            // point to no memory: receives take a buffer of the registered ring.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return;
-            }
-            // Full: the kernel takes all entries at once, or, while it has no memory for them, as soon as it can.
-            self.submit();
-        }
-    }
-
-    fn submit(&mut self) {
-        // An error leaves the entries queued; `enter` meets and reports it.
-        self.statistics.enters += 1;
-        self.statistics.submitted += self.ring.submission().len() as u64;
-        let _ = self.ring.submit();
     }
 }
 

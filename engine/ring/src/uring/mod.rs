@@ -8,7 +8,10 @@
 
 mod buffers;
 mod lane;
+mod sends;
 mod setup;
+#[cfg(test)]
+mod shortage;
 mod token;
 
 use std::{
@@ -27,7 +30,8 @@ pub use self::{
     setup::{Features, KERNEL_FLOOR, Probe, SetupError, descriptors_max, probe},
 };
 use self::{
-    lane::{Entry, Lane},
+    lane::{Entry, HELD_SLEEP_MAX, Lane},
+    sends::Fate,
     token::{Kind, Token},
 };
 use crate::{
@@ -79,8 +83,8 @@ pub struct Uring {
     bell: Arc<Doorbell>,
     /// What the lanes after the first ring when they have something; `other_bells[n]` is lane `n + 1`'s.
     other_bells: Vec<Doorbell>,
-    /// Bells whose rings were sent a message that is not known to have arrived.
-    wakes: Vec<Arc<Doorbell>>,
+    /// The bells of all threads that were ever sent a message.
+    woken: Vec<Arc<Doorbell>>,
     entries: Vec<Entry>,
 }
 
@@ -99,7 +103,7 @@ impl Uring {
             listener: None,
             bell,
             other_bells: Vec::new(),
-            wakes: Vec::new(),
+            woken: Vec::new(),
             entries: Vec::new(),
         };
         uring.lanes[0].watch(uring.bell.eventfd(), Token::plain(Kind::Bell));
@@ -174,7 +178,7 @@ impl Uring {
             Kind::Rung => out.push(Completion::Woken),
             // Only a failure comes back: the other ring could not take the message, so wake it the other way.
             Kind::Wake => {
-                if let Some(bell) = self.wakes.get(entry.token.slot() as usize) {
+                if let Some(bell) = self.woken.get(entry.token.slot() as usize) {
                     bell.ring_now();
                 }
             }
@@ -183,12 +187,28 @@ impl Uring {
                     self.watch_lane(entry.token.slot() as usize);
                 }
             }
+            // Its answer came too late for who asked.
+            Kind::Install => {
+                if let Ok(fd) = result {
+                    // SAFETY: the kernel has made this descriptor for us; nobody else knows it.
+                    drop(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) });
+                }
+            }
             Kind::Ignored => {}
         }
     }
 
-    /// Enters the kernel for a lane, again and again while it has work that only entering does: Linux 6.13 and newer
-    /// run about twenty such pieces at a time, which would make small turns of a large load.
+    /// The place of a thread's bell among those that were sent a message: as many as there are threads.
+    fn place_of(&mut self, bell: Arc<Doorbell>) -> u32 {
+        let known = self.woken.iter().position(|known| Arc::ptr_eq(known, &bell));
+        let place = known.unwrap_or_else(|| {
+            self.woken.push(bell);
+            self.woken.len() - 1
+        });
+        u32::try_from(place).expect("fewer threads than 2^24")
+    }
+
+    /// Enters the kernel for a lane, and ends the lane's turn.
     fn enter(
         &mut self,
         lane: usize,
@@ -197,28 +217,34 @@ impl Uring {
     ) -> io::Result<()> {
         let before = out.len();
         self.lanes[lane].enter(wait)?;
-        loop {
-            let completed = self.lanes[lane].statistics().completed;
-            self.take_completions(lane, out);
-            // The flag may be stale: the kernel sets it after it has left the work, which may be done by then, and
-            // clears it only with the next work.
-            let is_stale = self.lanes[lane].statistics().completed == completed;
-            let is_enough = out.len() - before >= TURN_COMPLETIONS_MAX;
-            if is_stale || is_enough || !self.lanes[lane].has_task_work() {
-                return Ok(());
-            }
+        while self.take_completions(lane, out)?
+            && out.len() - before < TURN_COMPLETIONS_MAX
+            && self.lanes[lane].has_task_work()
+        {
+            // Linux 6.13 and newer run about twenty pieces of such work at a time, which would make small turns of a large
+            // load. The flag that tells of it may be stale, where nothing came: the kernel sets it after it has left the
+            // work, which may be done by then, and clears it only with the next work.
             self.lanes[lane].enter(None)?;
         }
+        self.lanes[lane].end_turn(|socket, len, fate| {
+            out.push(match fate {
+                Fate::Held => Completion::SendHeld { socket, len },
+                Fate::Taken => Completion::SendTaken { socket, len },
+            });
+        });
+        Ok(())
     }
 
-    fn take_completions(&mut self, lane: usize, out: &mut Vec<Completion<Buffer>>) {
+    /// Returns true exactly when there were some.
+    fn take_completions(&mut self, lane: usize, out: &mut Vec<Completion<Buffer>>) -> io::Result<bool> {
         let mut entries = std::mem::take(&mut self.entries);
-        self.lanes[lane].drain(&mut entries);
+        let drained = self.lanes[lane].drain(&mut entries);
+        let came = !entries.is_empty();
         for entry in entries.drain(..) {
             self.complete(lane, entry, out);
         }
         self.entries = entries;
-        self.lanes[lane].release();
+        drained.map(|()| came)
     }
 }
 
@@ -270,9 +296,8 @@ impl Kernel for Uring {
             Op::Close(socket) => self.lanes[socket.lane()].close(socket),
             Op::Wake(bell) => match bell.ring_fd() {
                 Some(ring) => {
-                    let index = u32::try_from(self.wakes.len()).expect("a wake for each thread in a turn");
-                    self.wakes.push(bell);
-                    self.lanes[0].message(ring, index);
+                    let place = self.place_of(Arc::clone(&bell));
+                    self.lanes[0].message(ring, place);
                 }
                 None => bell.ring_now(),
             },
@@ -289,10 +314,12 @@ impl Kernel for Uring {
                 found |= out.len() > before;
             }
         }
-        let wait = wait.filter(|&wait| !found && wait >= SLEEP_MIN);
+        let mut wait = wait.filter(|&wait| !found && wait >= SLEEP_MIN);
+        if self.lanes[1..].iter_mut().any(Lane::is_holding) {
+            wait = wait.map(|wait| wait.min(HELD_SLEEP_MAX));
+        }
         if wait.is_some() || self.lanes[0].is_due() {
             self.enter(0, wait, out)?;
-            self.wakes.clear();
         }
         if wait.is_some() {
             // The sleep may have ended because another lane has something: bring it now.
@@ -311,11 +338,12 @@ impl Kernel for Uring {
 
     fn peer_address(&mut self, of: Descriptor) -> io::Result<SocketAddr> {
         let lane = of.lane();
-        let token = Token::indexed(Kind::Ignored, of.slot());
+        let token = Token::indexed(Kind::Install, of.slot());
         self.lanes[lane].install(of.slot(), token);
         self.lanes[lane].enter(None)?;
-        // The answer is there already, behind whatever else has completed; that stays for the next turn.
-        let result = self.lanes[lane].take_answer(token).ok_or(io::ErrorKind::Unsupported)?;
+        // The answer is there already, behind whatever else has completed; that stays for the next turn. Unless the kernel
+        // had no memory to take the question.
+        let result = self.lanes[lane].take_answer(token).ok_or(io::ErrorKind::OutOfMemory)?;
         let fd = outcome(result).map_err(|error| match error.0 {
             libc::EINVAL => io::ErrorKind::Unsupported.into(),
             libc::EBADF => io::ErrorKind::NotConnected.into(),
@@ -337,6 +365,7 @@ impl Kernel for Uring {
                 submitted: sum.submitted + lane.submitted,
                 completed: sum.completed + lane.completed,
                 overflows: sum.overflows + lane.overflows,
+                held: sum.held + lane.held,
             }
         })
     }

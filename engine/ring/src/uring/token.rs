@@ -14,22 +14,24 @@ pub(crate) enum Kind {
     PollWritable,
     Receive,
     ReceiveMany,
-    /// Its slot is an index into the lane's sends in flight.
+    /// Its slot is the number of one of the lane's sends.
     Send,
     Close,
     /// The poll on this thread's eventfd.
     Bell,
     /// A message of another ring.
     Rung,
-    /// Our message to another ring; its slot is an index into the lane's wakes in flight.
+    /// Our message to another ring; its slot is the place of that thread's bell.
     Wake,
     /// The poll on another lane's eventfd; its slot is the lane.
     OtherLane,
+    /// A direct descriptor that becomes a file descriptor.
+    Install,
     /// An operation whose end means nothing, such as a cancellation.
     Ignored,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Accept,
     Kind::Connect,
     Kind::PollReadable,
@@ -42,6 +44,7 @@ const KINDS: [Kind; 13] = [
     Kind::Rung,
     Kind::Wake,
     Kind::OtherLane,
+    Kind::Install,
     Kind::Ignored,
 ];
 

@@ -9,7 +9,7 @@ use holdfast_protocol::client::ErrorCode;
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
-    control::post::post,
+    control::post::{calm, post},
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
     peers::{Message, Shared},
     shard::ApiCall,
@@ -38,6 +38,7 @@ impl Reach {
         channel: &str,
         message: impl FnOnce(AnswerTo) -> ToHome,
     ) -> Result<Pending, ErrorCode> {
+        calm(&self.shared).await.map_err(|_| ErrorCode::INTERNAL)?;
         let (sender, receiver) = oneshot::channel();
         let home = self.shared.home_of(channel);
         self.post(home, Message::ToHome(message(AnswerTo::Api(sender)))).await?;

@@ -35,6 +35,7 @@ use crate::{
         message::{ClientKey, Shows},
         publication::{Data, Info},
     },
+    seats::SeatNumber,
 };
 
 pub(crate) use self::{connect::Parked, keys::KeyWaits, pending::Kept, subscribe::Wanted};
@@ -126,8 +127,8 @@ pub(crate) struct Client {
     pub(crate) parked: Option<Box<Parked>>,
     /// What few clients have.
     pub(crate) kept: Option<Box<Kept>>,
-    /// True exactly when it counts against the limit of its user's connections.
-    pub(crate) is_seated: bool,
+    /// Where it counts against the limit of its user's connections.
+    pub(crate) seat: Option<SeatNumber>,
 }
 
 /// A client's subscription.
@@ -225,7 +226,7 @@ impl Clients {
             expires_at_s: 0,
             parked: None,
             kept: None,
-            is_seated: false,
+            seat: None,
         }));
         ClientKey { place, generation }
     }

@@ -12,7 +12,7 @@ use super::{Client, Stage};
 use crate::{
     hub::message::ClientKey,
     peers::Message,
-    seats::{Seated, ToSeats},
+    seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
     shard::Shard,
 };
 
@@ -21,7 +21,8 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
         let is_needed = self.rules.user_connections_max > 0 && !user.is_empty();
         if is_needed {
-            let take = ToSeats::Take { user: Arc::clone(user), core: self.index, client: key };
+            let sitter = Sitter { core: self.index, client: key };
+            let take = ToSeats::Take { user: Arc::clone(user), sitter };
             self.post(self.peers.home_of(user), Message::ToSeats(take));
         }
         is_needed
@@ -30,39 +31,56 @@ impl<K: Kernel> Shard<K> {
     /// A question to this core as a home of seats.
     pub(crate) fn at_seats(&mut self, message: ToSeats) {
         match message {
-            ToSeats::Take { user, core, client } => {
-                let is_granted = self.seats.take(&user, self.rules.user_connections_max);
-                self.post(core, Message::Seated(Seated { user, client, is_granted }));
+            ToSeats::Take { user, sitter } => {
+                let (max, policy) = (self.rules.user_connections_max, self.rules.user_connection_policy);
+                let seat = match self.seats.take(&user, sitter, max, policy) {
+                    Taken::Granted(seat) => Some(seat),
+                    Taken::Instead(seat, oldest) => {
+                        let unseated = FromSeats::Unseated { client: oldest.client };
+                        self.post(oldest.core, Message::FromSeats(unseated));
+                        Some(seat)
+                    }
+                    Taken::Refused => None,
+                };
+                let seated = FromSeats::Seated { user, client: sitter.client, seat };
+                self.post(sitter.core, Message::FromSeats(seated));
             }
-            ToSeats::Free { user } => self.seats.free(&user),
+            ToSeats::Free { user, seat } => self.seats.free(&user, seat),
+        }
+    }
+
+    /// What the home of a user's seats says.
+    pub(crate) fn seats_said(&mut self, message: FromSeats) {
+        match message {
+            FromSeats::Seated { user, client, seat } => self.seated(&user, client, seat),
+            FromSeats::Unseated { client } => self.disconnect(client, DisconnectCode::CONNECTION_LIMIT),
         }
     }
 
     /// Whether a client may stay.
-    pub(crate) fn seated(&mut self, seated: Seated) {
-        let Seated { user, client: key, is_granted } = seated;
-        match self.clients.get(key) {
-            Some(client) if client.stage == Stage::Connecting => {
-                client.is_seated = is_granted;
-                if is_granted {
-                    self.enter(key);
-                } else {
-                    self.disconnect(key, DisconnectCode::CONNECTION_LIMIT);
-                }
+    fn seated(&mut self, user: &Arc<str>, key: ClientKey, seat: Option<SeatNumber>) {
+        match (self.clients.get(key), seat) {
+            (Some(client), Some(_)) if client.stage == Stage::Connecting => {
+                client.seat = seat;
+                self.enter(key);
             }
-            _ if is_granted => self.free_seat(&user),
-            _ => {}
+            (Some(client), None) if client.stage == Stage::Connecting => {
+                self.disconnect(key, DisconnectCode::CONNECTION_LIMIT);
+            }
+            (_, Some(seat)) => self.free_seat(user, seat),
+            (_, None) => {}
         }
     }
 
     /// A client has gone.
     pub(super) fn give_up_seat(&mut self, client: &Client) {
-        if client.is_seated {
-            self.free_seat(&client.user);
+        if let Some(seat) = client.seat {
+            self.free_seat(&client.user, seat);
         }
     }
 
-    fn free_seat(&mut self, user: &Arc<str>) {
-        self.post(self.peers.home_of(user), Message::ToSeats(ToSeats::Free { user: Arc::clone(user) }));
+    fn free_seat(&mut self, user: &Arc<str>, seat: SeatNumber) {
+        let free = ToSeats::Free { user: Arc::clone(user), seat };
+        self.post(self.peers.home_of(user), Message::ToSeats(free));
     }
 }

@@ -25,7 +25,13 @@ pub const WORDS: &[&[u8]] = &[
 
 /// Reads a frame of JSON.
 pub fn run_json(data: &[u8]) {
-    run(Format::Json, data);
+    // Carriage returns between tokens are written as spaces, because they end a line in SSE.
+    let spaced: Vec<u8> = data.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }).collect();
+    run(Format::Json, &spaced);
+    if spaced != data {
+        decode_commands(Format::Json, data).for_each(drop);
+        decode_replies(Format::Json, data).for_each(drop);
+    }
 }
 
 /// Reads a frame of Protobuf.

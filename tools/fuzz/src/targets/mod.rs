@@ -9,9 +9,11 @@ pub mod deflate;
 pub mod delta;
 pub mod emulation;
 pub mod extensions;
+pub mod forwarded;
 pub mod frame;
 pub mod head;
 pub mod messages;
+pub mod proxy;
 
 /// Takes the first byte as a choice; 0 where there is none.
 fn choice(data: &[u8]) -> (u8, &[u8]) {

@@ -7,14 +7,14 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::{Daemon, PATIENCE};
+use super::{Daemon, PATIENCE};
 
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
@@ -116,6 +116,11 @@ impl Peer {
         Self::over(socket.into())
     }
 
+    /// Connects to an address, of whatever is there.
+    pub(crate) fn connect_to(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect_timeout(&address, PATIENCE).map(Self::over)
+    }
+
     /// Connects with a receive buffer of about `bytes`, so that the kernel takes little on its behalf.
     pub(crate) fn connect_with_receive_buffer(bytes: usize, daemon: &Daemon) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
@@ -124,7 +129,8 @@ impl Peer {
         Self::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// Over a connection to the daemon, or to who is in front of it.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP has it");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -222,17 +228,36 @@ impl Peer {
         Some(frame)
     }
 
+    /// Reads the next frame; `None` where the stream has ended, be it in the middle of a frame.
+    pub(crate) fn frame_or_cut(&mut self) -> Option<Frame> {
+        let (frame, is_compressed) = self.frame_if_whole()?;
+        assert!(!is_compressed, "it came compressed: {frame:?}");
+        Some(frame)
+    }
+
     fn next_frame(&mut self) -> Option<(Frame, bool)> {
+        let frame = self.frame_if_whole();
+        assert!(frame.is_some() || self.unread.is_empty(), "the stream ended in a frame");
+        frame
+    }
+
+    fn frame_if_whole(&mut self) -> Option<(Frame, bool)> {
         loop {
             if let Some((frame, is_compressed, used)) = parse(&self.unread, self.may_compress) {
                 self.unread.advance(used);
                 return Some((frame, is_compressed));
             }
             if !self.read_more() {
-                assert!(self.unread.is_empty(), "the stream ended in a frame");
                 return None;
             }
         }
+    }
+
+    /// Takes exactly so many bytes from the kernel, for frames to be read later. None of them may end the stream.
+    pub(crate) fn take(&mut self, count: usize) {
+        let before = self.unread.len();
+        self.unread.resize(before + count, 0);
+        self.stream.read_exact(&mut self.unread[before..]).expect("so many bytes come");
     }
 
     /// Sends a message and expects it back.

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Daemon, PATIENCE};
+use super::{Daemon, PATIENCE};
 
 /// A connection.
 #[derive(Debug)]

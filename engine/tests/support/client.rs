@@ -9,9 +9,9 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
+    Daemon,
     peer::{CLOSE, Frame, Peer, request, text},
-    support::Daemon,
 };
 
 /// What tokens are signed with, as `client.token.hmac_secret_key`.
@@ -152,9 +152,30 @@ impl Client {
             if opcode == CLOSE {
                 return Frame { opcode, payload }.close_code();
             }
-            let lines = serde_json::Deserializer::from_slice(&payload).into_iter::<Value>();
-            lines.for_each(|line| heard(&line.expect("a frame holds JSON")["push"]));
+            messages(&payload).for_each(|message| heard(&message["push"]));
         }
+    }
+
+    /// The next message, or the end of the stream; with its code where a close frame came.
+    pub(crate) fn next_or_end(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            match self.unread.pop_front() {
+                Some(message) if message == json!({}) => self.answer_ping(),
+                Some(message) => return Ok(message),
+                None => {
+                    let frame = self.peer.frame_or_cut().ok_or(None)?;
+                    if frame.opcode == CLOSE {
+                        return Err(Some(frame.close_code()));
+                    }
+                    self.unread.extend(messages(&frame.payload));
+                }
+            }
+        }
+    }
+
+    /// The connection below.
+    pub(crate) fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
     }
 
     fn answer_ping(&mut self) {
@@ -169,12 +190,17 @@ impl Client {
                 None => {
                     let Frame { opcode, payload } = self.peer.frame();
                     assert_ne!(opcode, CLOSE, "closed: {}", payload.escape_ascii());
-                    let lines = serde_json::Deserializer::from_slice(&payload).into_iter();
-                    self.unread.extend(lines.map(|line| line.expect("a frame holds JSON")));
+                    self.unread.extend(messages(&payload));
                 }
             }
         }
     }
+}
+
+/// The messages in a frame, one a line.
+fn messages(payload: &[u8]) -> impl Iterator<Item = Value> {
+    let lines = serde_json::Deserializer::from_slice(payload).into_iter();
+    lines.map(|line| line.expect("a frame holds JSON"))
 }
 
 /// A token with these claims.

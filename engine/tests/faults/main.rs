@@ -1,0 +1,33 @@
+//! Faults: what breaks around a daemon.
+//!
+//! In:  a real daemon under load, and something that goes wrong: a module each.
+//! Out: nothing lost that was acknowledged, unless those whom it concerns are told; no leak; memory back to its base.
+//!
+//! A fault that this machine does not allow is not tested, and it is said on standard error; where CI=true, that is a
+//! failure. Nothing of the machine itself is touched: what is mounted or wired is so in namespaces that end with the test.
+#![forbid(unsafe_code)]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the other tests of the daemon, which need more of it")]
+mod support;
+
+mod api;
+mod base;
+mod chamber;
+
+mod disk;
+mod kill;
+
+use support::{client, peer};
+
+use std::{
+    env,
+    io::{self, Write},
+};
+
+/// Says that a fault is not tested, and why.
+fn skip(what: &str, why: &str) {
+    assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{what}: {why}");
+    // Not `eprintln`: that is shown only where a test fails.
+    let _ = writeln!(io::stderr(), "SKIPPED: {what} is not tested: {why}");
+}
