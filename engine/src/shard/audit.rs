@@ -92,6 +92,12 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.places_taken, 0, "all places are free");
     }
 
+    /// Seats that are taken here, and clients of this shard that have one, here or on another.
+    pub(crate) fn seats(&self) -> (usize, usize) {
+        let seated = self.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
+        (self.seats.taken(), seated)
+    }
+
     /// Messages that other shards have not taken.
     pub(crate) fn outbox_messages(&self) -> usize {
         self.peers.outbox_messages()

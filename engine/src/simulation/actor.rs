@@ -37,6 +37,11 @@ pub(super) trait Actor {
     /// Everything has come to rest: what was to come must have come.
     fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
 
+    /// Whose connection it is, if it lives and users have names.
+    fn user(&self) -> Option<usize> {
+        None
+    }
+
     /// What a steady one has asked was asked no longer ago than this.
     fn check_prompt(&self, _now: Duration, _longest: Duration) {}
 
@@ -97,7 +102,7 @@ impl Fate {
 
     /// Judges something that was heard. A session without a connection of its own judges its end itself.
     pub(super) fn hear(&mut self, heard: &Heard, peer: Option<&Peer>, scene: &mut Scene<'_>) {
-        let Scene { ledger, network, .. } = scene;
+        let Scene { ledger, network, terms, .. } = scene;
         let was_cut = peer.is_none_or(Peer::was_cut);
         match heard {
             Heard::Refused(status) => {
@@ -117,6 +122,8 @@ impl Fate {
                     Some(1001 | 3001) => ledger.stop.is_some(),
                     // Slow.
                     Some(3008) => true,
+                    // One connection of its user too many.
+                    Some(3504) => terms.user_connections_max() > 0,
                     // No pong in time; stale.
                     Some(1008 | 3012 | 3502) => ledger.has_jumped,
                     _ => false,

@@ -84,9 +84,11 @@ impl House {
             network: network.clone(),
             shared,
             buffers,
-            // What one turn's receive buffers hold, at forty bytes a command, what waits in this core's mailbox, and the
-            // answers to both.
-            outbox_messages_max: 200 + 2 * buffers as usize * buffer_bytes / 40,
+            // What mailboxes hold, and what one turn's receive buffers hold, at forty bytes a command, with the answers to
+            // both.
+            outbox_messages_max: 200
+                + 2 * count * mailbox_messages_max
+                + 2 * buffers as usize * buffer_bytes / 40,
             reluctance: if random.random_bool(0.5) { random.random_range(0.0..0.8) } else { 0.0 },
             reluctant_turns: vec![vec![0; count]; count],
         }
@@ -141,6 +143,13 @@ impl House {
             *turns = if is_reluctant { *turns + 1 } else { 0 };
             mailbox.narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
         }
+    }
+
+    /// Nothing is under way: what is counted on one shard for clients of others is right.
+    pub(super) fn check_at_rest(&self) {
+        let seats = self.shards.iter().flatten().map(Shard::seats);
+        let (taken, seated) = seats.fold((0, 0), |sum, seats| (sum.0 + seats.0, sum.1 + seats.1));
+        assert_eq!(taken, seated, "whoever is counted has a seat");
     }
 
     /// Has a shard told to stop. False where its mailbox is full.

@@ -10,12 +10,14 @@ use holdfast_protocol::{
     websocket::{DecoderConfig, Role},
 };
 use rand::{Rng, rngs::SmallRng};
+use serde_json::json;
 
 use super::secrets::Secrets;
 use crate::{
-    config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy},
+    config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy, UserConnectionPolicy},
     conn::deflate::DeflateRules,
     shard::Settings,
+    token::issue::issue,
 };
 
 /// Channels of the namespace that keeps history.
@@ -28,6 +30,8 @@ pub(super) const LOSSY: [&str; 2] = ["oldest:a", "latest:a"];
 /// Publications that a channel with history keeps, and that one recovery gives.
 pub(super) const HISTORY_SIZE: u64 = 50;
 
+const TOKEN_SECRET: &str = "a secret for simulations, of some length";
+
 /// What the shards are made with.
 pub(super) struct Terms {
     pub(super) shards: usize,
@@ -35,8 +39,10 @@ pub(super) struct Terms {
     pub(super) hosts: usize,
     pub(super) config: Config,
     pub(super) settings: Settings,
-    /// Certificates and tokens; `None` where clients connect without TLS.
+    /// `None` where clients connect without TLS.
     pub(super) secrets: Option<Secrets>,
+    /// Tokens of users, who have a limit of connections. None where all are anonymous.
+    pub(super) tokens: Vec<String>,
 }
 
 impl Terms {
@@ -45,6 +51,7 @@ impl Terms {
         if random.random_bool(0.3) {
             compress(&mut config, random);
         }
+        let tokens = if random.random_bool(0.3) { limit_users(&mut config, random) } else { Vec::new() };
         let settings = settings(&config, random);
         let shards = random.random_range(1..=4);
         Self {
@@ -53,7 +60,13 @@ impl Terms {
             config,
             settings,
             secrets: random.random_bool(0.1).then(Secrets::new),
+            tokens,
         }
+    }
+
+    /// Connections that one user may have.
+    pub(super) fn user_connections_max(&self) -> usize {
+        self.config.client.user_connection_limit as usize
     }
 
     /// True exactly when messages may be compressed.
@@ -105,6 +118,17 @@ fn config(random: &mut SmallRng) -> Config {
         .map(|(name, options)| Namespace { name: name.into(), options })
         .into();
     config
+}
+
+/// Answers with the users' tokens.
+fn limit_users(config: &mut Config, random: &mut SmallRng) -> Vec<String> {
+    let client = &mut config.client;
+    client.user_connection_limit = random.random_range(1..4);
+    if random.random_bool(0.5) {
+        client.user_connection_policy = UserConnectionPolicy::DisconnectOldest;
+    }
+    client.token.hmac_secret_key = Some(TOKEN_SECRET.parse().expect("any text is one"));
+    ["ann", "bob", "cyd"].map(|user| issue(&json!({ "sub": user }), TOKEN_SECRET.as_bytes())).into()
 }
 
 fn compress(config: &mut Config, random: &mut SmallRng) {

@@ -82,8 +82,7 @@ pub(super) fn flood(seed: u64) {
         return;
     }
     world.bring_in_the_witness();
-    let client = || Client::over(Transport::WebSocket(Format::Json));
-    world.actors = (0..20).map(|_| Box::new(client()) as Box<dyn Actor>).collect();
+    world.actors = (0..20).map(|_| Box::new(Client::default()) as Box<dyn Actor>).collect();
     for _ in 0..1_000 {
         (0..world.actors.len()).for_each(|actor| world.act(Some(actor)));
         world.turn(0);
@@ -103,7 +102,7 @@ pub(super) fn drain(seed: u64) {
     world.terms.hosts = 1;
     world.bring_in_the_witness();
     let client = || Client::over(Transport::WebSocket(Format::Protobuf)).steady();
-    world.actors = (0..6).map(|_| Box::new(client()) as Box<dyn Actor>).collect();
+    world.actors = (0..2).map(|_| Box::new(client()) as Box<dyn Actor>).collect();
     for _ in 0..300 {
         world.act_all();
         world.turn_all();
@@ -252,6 +251,13 @@ impl World {
         let hearings: Vec<_> = everybody().flat_map(Actor::hearings).collect();
         everybody().for_each(|actor| actor.check_complete(&self.ledger, &hearings));
         self.ledger.check_acknowledged();
+        self.house.check_at_rest();
+        let users: Vec<_> = everybody().filter_map(Actor::user).collect();
+        for user in &users {
+            let connections = users.iter().filter(|other| *other == user).count();
+            let max = self.terms.user_connections_max();
+            assert!(connections <= max, "user {user} has {connections} connections, and may have {max}");
+        }
         if !self.ledger.has_lost_witness {
             self.ledger.orders.check();
         }

@@ -72,8 +72,13 @@ impl Client {
         let transport = self.transport.unwrap_or_else(|| Transport::any(scene.random));
         let format = transport.format();
         self.session = Session { publisher: scene.ledger.new_publisher(), ..Session::default() };
+        let tokens = scene.terms.tokens.iter().enumerate();
+        let user = if self.is_witness { None } else { tokens.choose(scene.random) };
+        self.session.user = user.map(|(user, _)| user);
+        let token = user.map(|(_, token)| token.as_str()).unwrap_or_default();
+        let request = ConnectRequest { token: token.into(), ..ConnectRequest::default() };
         let mut frame = BytesMut::new();
-        self.session.append(format, &mut frame, Request::Connect(ConnectRequest::default()), Asked::Connect);
+        self.session.append(format, &mut frame, Request::Connect(request), Asked::Connect);
         if self.is_witness {
             channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel));
         } else if scene.chance(0.5) {
@@ -236,6 +241,10 @@ impl Actor for Client {
                 ledger.orders.check_newest(channel, subscription.since);
             }
         }
+    }
+
+    fn user(&self) -> Option<usize> {
+        self.session.user.filter(|_| self.session.is_connected && self.lives())
     }
 
     fn hearings(&self) -> Vec<(&str, &Hearing)> {

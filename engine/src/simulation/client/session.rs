@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) asked_at: BTreeMap<u32, Duration>,
     pub(super) last_id: u32,
     pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
+    /// Whose it is, where users have names.
+    pub(super) user: Option<usize>,
     /// What it calls itself in its messages.
     pub(super) publisher: Publisher,
 }
