@@ -55,7 +55,11 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.places_taken, places, "places are counted");
         assert_eq!(self.sessions, sessions, "sessions are counted");
         assert_eq!(self.hub.members(), members, "members are counted");
-        assert_eq!(self.clients.len(), clients + self.audit_polls(), "every client has a connection, or polls");
+        assert_eq!(
+            self.clients.len(),
+            clients + self.audit_polls(),
+            "every client has a connection, or polls"
+        );
         let taken = |place: Place| matches!(place, Place::Taken(_));
         let subscribed = self.clients.iter().flat_map(|(_, client)| &client.subs);
         let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
@@ -70,7 +74,10 @@ impl<K: Kernel> Shard<K> {
         let mut clients = 0;
         for place in places {
             let poll = self.named.poll(place).expect("it was found");
-            assert!(poll.waiting.is_none() || !poll.has_replies(), "a poll does not wait while there is something");
+            assert!(
+                poll.waiting.is_none() || !poll.has_replies(),
+                "a poll does not wait while there is something"
+            );
             let queued_bytes = poll.queued_bytes();
             let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
@@ -96,6 +103,11 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn seats(&self) -> (usize, usize) {
         let seated = self.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
         (self.seats.taken(), seated)
+    }
+
+    /// Sessions of polls.
+    pub(crate) fn poll_sessions(&mut self) -> usize {
+        self.named.polls()
     }
 
     /// Messages that other shards have not taken.

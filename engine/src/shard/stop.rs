@@ -137,8 +137,11 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when nobody is left here, nor on any other shard; or when the deadline has passed, since one whose
     /// ring is broken cannot say so.
     pub(super) fn has_stopped(&mut self) -> bool {
-        let is_left = self.sockets.open_sockets() > 0 || self.sockets.is_listening();
-        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls.is_empty()) else {
+        // What has closed is not gone before that has been handled.
+        let is_left =
+            self.sockets.open_sockets() > 0 || self.sockets.is_listening() || !self.events.is_empty();
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls.is_empty())
+        else {
             return false;
         };
         if !std::mem::replace(&mut stopping.is_empty, true) {

@@ -42,6 +42,11 @@ pub(super) trait Actor {
         None
     }
 
+    /// True exactly when it has a session that lives from poll to poll.
+    fn polls(&self) -> bool {
+        false
+    }
+
     /// What a steady one has asked was asked no longer ago than this.
     fn check_prompt(&self, _now: Duration, _longest: Duration) {}
 
@@ -137,11 +142,8 @@ impl Fate {
                     .stop
                     .as_ref()
                     .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.deadline);
-                let is_explained = self.was_told
-                    || self.is_our_doing
-                    || was_cut
-                    || is_stopped
-                    || ledger.has_jumped;
+                let is_explained =
+                    self.was_told || self.is_our_doing || was_cut || is_stopped || ledger.has_jumped;
                 if !is_explained {
                     network.trace().note("an end without a word", peer.map_or(0, Peer::number), 0);
                     ledger.unexplained += 1;

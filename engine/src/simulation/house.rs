@@ -152,6 +152,11 @@ impl House {
         assert_eq!(taken, seated, "whoever is counted has a seat");
     }
 
+    /// Sessions of polls.
+    pub(super) fn polls(&mut self) -> usize {
+        self.shards.iter_mut().flatten().map(Shard::poll_sessions).sum()
+    }
+
     /// Has a shard told to stop. False where its mailbox is full.
     pub(super) fn order_stop(&self, shard: usize, order: StopOrder) -> bool {
         let mailbox = &self.shared.mailboxes[shard];

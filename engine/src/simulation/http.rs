@@ -103,8 +103,7 @@ impl Http {
         let head = String::from_utf8(incoming[..head_bytes].to_vec()).expect("a head is text").to_lowercase();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.expect("an answer has a status");
-        let field =
-            |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let length = match (status, field("content-length")) {
             (100 | 204, None) => 0,
             (200, None) => {

@@ -35,13 +35,7 @@ impl Orders {
         all.push(Some(message.to_owned()));
     }
 
-    pub(super) fn hear(
-        &mut self,
-        channel: &'static str,
-        listener: Listener,
-        message: &str,
-        left_out: usize,
-    ) {
+    pub(super) fn hear(&mut self, channel: &'static str, listener: Listener, message: &str, left_out: usize) {
         let heard = Heard { message: message.to_owned(), left_out };
         self.by_listener.entry((channel, listener)).or_default().push(heard);
     }
@@ -55,7 +49,10 @@ impl Orders {
             let mut place = None;
             for heard in heard {
                 let found = places.get(&*heard.message).copied();
-                assert!(found.is_some() || misses_some, "{heard:?} in {channel} was heard by {listener} alone");
+                assert!(
+                    found.is_some() || misses_some,
+                    "{heard:?} in {channel} was heard by {listener} alone"
+                );
                 let expected = place.map(|place| place + 1 + heard.left_out);
                 if let (Some(found), Some(expected)) = (found, expected) {
                     assert_eq!(found, expected, "what {listener} hears of {channel}, up to {heard:?}");

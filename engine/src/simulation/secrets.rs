@@ -41,10 +41,7 @@ static SECRETS: LazyLock<Secrets> = LazyLock::new(|| {
         .with_safe_default_protocol_versions()
         .expect("TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .expect("the key belongs to the certificate");
     server.send_tls13_tickets = 1;
     server.session_storage = Arc::new(NoServerSessionStorage {});

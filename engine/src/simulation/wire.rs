@@ -146,8 +146,9 @@ impl Wire {
         let text = String::from_utf8_lossy(&incoming[..head]);
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         if status != Some(101) {
-            let length =
-                text.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = text
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if incoming.len() >= head + 4 + length.unwrap_or(0) {
                 incoming.clear();
                 heard.push(Heard::Refused(status.expect("an answer has a status")));

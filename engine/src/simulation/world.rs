@@ -28,6 +28,9 @@ const ROUNDS_MAX: u32 = 20_000;
 /// Rounds without a step in which nothing is under way any more.
 const QUIET_ROUNDS: u32 = 60;
 
+/// The longest life of a session that is waited for.
+const OUTLIVED_MAX: Duration = Duration::from_secs(4);
+
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,7 @@ pub(super) fn run(seed: u64) -> (u64, u64) {
     if world.random.random_bool(0.7) {
         world.settle();
         world.check_complete();
+        world.outlive_polls();
     }
     // Else the stop comes under load.
     world.stop();
@@ -226,6 +230,7 @@ impl World {
         }
     }
 
+    /// A second and more passes.
     fn come_to_rest(&mut self) {
         // Accepting goes on a second after an error.
         self.pass(Duration::from_millis(1_100));
@@ -264,6 +269,22 @@ impl World {
         self.check_ends();
     }
 
+    /// Sessions whose clients have gone end, sooner or later; those whose clients poll go on.
+    fn outlive_polls(&mut self) {
+        let ttl = self.terms.poll_session_ttl();
+        if ttl > OUTLIVED_MAX {
+            return;
+        }
+        let until = self.network.trace().now() + ttl;
+        while self.network.trace().now() < until {
+            self.come_to_rest();
+        }
+        let living = self.actors.iter().filter(|actor| actor.polls()).count();
+        let sessions = self.house.polls();
+        assert!(sessions <= living, "{sessions} sessions are left, and {living} clients poll");
+        self.check_complete();
+    }
+
     /// Who is cut off without a word had it coming.
     fn check_ends(&self) {
         let slow = self.house.count(Metric::Closed(CloseReason::Slow));
@@ -272,7 +293,10 @@ impl World {
         let refused = self.house.count(Metric::Refused(RefusalReason::Capacity));
         let explained = slow + if has_words { 0 } else { refused };
         let unexplained = self.ledger.unexplained;
-        assert!(unexplained <= explained, "{unexplained} connections end without a word, and {explained} may");
+        assert!(
+            unexplained <= explained,
+            "{unexplained} connections end without a word, and {explained} may"
+        );
     }
 
     /// All are sent away, at once or at some pace, and nothing is left.

@@ -156,8 +156,8 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         match left_out {
-            0 => self.send_frames(link, format, &delivery.frames),
-            _ => self.send_frames(link, format, &with_gap(delivery, left_out)),
+            0 => self.send_frames_alone(link, format, &delivery.frames),
+            _ => self.send_frames_alone(link, format, &with_gap(delivery, left_out)),
         }
     }
 

@@ -166,7 +166,8 @@ impl Client {
     /// For messages.
     fn name(&self) -> String {
         let peer = self.link.as_ref().and_then(Link::peer);
-        let connection = peer.map_or_else(|| "a poll".to_owned(), |peer| format!("connection {}", peer.number()));
+        let connection =
+            peer.map_or_else(|| "a poll".to_owned(), |peer| format!("connection {}", peer.number()));
         format!("{connection}, publisher {}", self.session.publisher)
     }
 }
@@ -241,6 +242,10 @@ impl Actor for Client {
                 ledger.orders.check_newest(channel, subscription.since);
             }
         }
+    }
+
+    fn polls(&self) -> bool {
+        matches!(self.link, Some(Link::Poll(_)))
     }
 
     fn user(&self) -> Option<usize> {

@@ -41,7 +41,7 @@ pub(super) struct Poll {
     received: u64,
     /// Commands that are not known to have arrived.
     unsure: Vec<(u32, String)>,
-    /// True exactly when some of them have not been sent at all.
+    /// True exactly when some of them are not in any request that is under way.
     has_new: bool,
     askings: Vec<Asking>,
     /// When the last request was asked that has been answered.
@@ -113,16 +113,20 @@ impl Poll {
                 Some(Ok(answer)) => self.answered(asking, answer, scene, news),
                 // Whoever does not know its session cannot ask again.
                 Some(Err(_)) if self.session.is_empty() => self.end(news),
-                Some(Err(_)) => {}
+                Some(Err(_)) => self.has_new = true,
             }
             !asking.post.is_over()
         });
         self.askings = askings;
         let waiting = self.askings.iter().filter(|asking| asking.post.awaits()).count();
-        let wants_more = waiting == 0 || (self.has_new && waiting < REQUESTS_MAX && !self.session.is_empty());
+        let wants_more = waiting == 0 || (self.has_new && waiting < REQUESTS_MAX && self.can_say_more());
         if wants_more && !self.is_away && !self.is_over {
             self.ask(scene);
         }
+    }
+
+    fn can_say_more(&self) -> bool {
+        !self.session.is_empty() && !self.unsure.is_empty()
     }
 
     fn ask(&mut self, scene: &mut Scene<'_>) {
@@ -158,12 +162,16 @@ impl Poll {
             200 => {}
             404 => {
                 let age = scene.network.trace().now() - self.answered_at;
-                let is_explained = age + TICK >= scene.terms.poll_session_ttl() || scene.ledger.stop.is_some();
+                let is_explained =
+                    age + TICK >= scene.terms.poll_session_ttl() || scene.ledger.stop.is_some();
                 assert!(is_explained, "a session is known: it was asked for {age:?} ago");
                 return self.end(news);
             }
             // No room. Nothing has been done, or nobody knows: the same is asked again.
-            408 | 503 if !self.session.is_empty() && !scene.is_ending => return,
+            408 | 503 if !self.session.is_empty() && !scene.is_ending => {
+                self.has_new = true;
+                return;
+            }
             status => {
                 news.push(News::Heard(Heard::Refused(status)));
                 return self.end(news);
