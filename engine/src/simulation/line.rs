@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub(super) incoming: Vec<u8>,
     /// False while it stalls.
     pub(super) reads: bool,
+    /// True exactly when what comes makes no sense under TLS: garbage of our own was answered.
+    is_garbled: bool,
     /// FIN, when all has been written.
     finishes: bool,
     is_over: bool,
@@ -33,6 +35,7 @@ impl Line {
             outgoing: BytesMut::new(),
             incoming: Vec::new(),
             reads: true,
+            is_garbled: false,
             finishes: false,
             is_over: false,
         };
@@ -46,7 +49,8 @@ impl Line {
         match &mut self.tls {
             None => self.outgoing.extend_from_slice(bytes),
             Some(tls) if tls.progress() == Progress::Handshaking => self.early.extend_from_slice(bytes),
-            // The daemon may have said its last record.
+            // It may be over.
+            Some(_) if self.is_garbled => {}
             Some(tls) => drop(tls.encrypt(bytes, &mut self.outgoing)),
         }
     }
@@ -94,12 +98,12 @@ impl Line {
     fn decrypt(&mut self, at: usize) {
         let Some(tls) = &mut self.tls else { return };
         let mut cipher = self.incoming.split_off(at);
-        if cipher.is_empty() {
+        if cipher.is_empty() || self.is_garbled {
             return;
         }
         let mut plain = BytesMut::new();
-        // After garbage of our own there may be an alert.
         let progress = tls.receive(&mut cipher, &mut plain, &mut self.outgoing);
+        self.is_garbled = progress.is_err();
         self.incoming.extend_from_slice(&plain);
         if !matches!(progress, Ok(Progress::Handshaking)) && !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);

@@ -69,6 +69,23 @@ impl Terms {
         self.config.client.user_connection_limit as usize
     }
 
+    /// Has so many shards, all of which take connections.
+    pub(super) fn share_out(&mut self, shards: usize) {
+        self.shards = shards;
+        self.hosts = shards;
+    }
+
+    /// Has room for what waits for those who do not keep up, who are anonymous and use no TLS.
+    pub(super) fn leave_out(&mut self, compresses: bool) {
+        self.secrets = None;
+        self.tokens.clear();
+        self.config.client.user_connection_limit = 0;
+        self.config.websocket.compression = compresses;
+        self.settings.deflate = DeflateRules::new(&self.config.websocket);
+        self.settings.queue_bytes_max = 20_000;
+        self.settings.paused_queue_bytes = 5_000;
+    }
+
     /// True exactly when messages may be compressed.
     pub(super) fn compresses(&self) -> bool {
         self.settings.deflate.is_some()

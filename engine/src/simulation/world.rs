@@ -1,15 +1,17 @@
-//! World: shards, their clients, one clock; from the first connection to the last goodbye.
+//! World: shards, their clients, one clock.
+//!
+//! In:  a seed; what a course of events asks for (`course`).
+//! Out: steps, rests and stops; at rest, a look at what everybody has heard.
 
 use std::time::Duration;
 
-use holdfast_protocol::client::Format;
-use holdfast_ring::simulated::{Faults, Network, Watch};
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use holdfast_ring::simulated::Network;
+use rand::{Rng, rngs::SmallRng};
 
 use super::{
     actor::{Actor, Scene},
     caller::Caller,
-    client::{Client, Transport},
+    client::Client,
     echo::Echo,
     house::House,
     ledger::{Ledger, Stop},
@@ -34,14 +36,14 @@ const OUTLIVED_MAX: Duration = Duration::from_secs(4);
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
-struct World {
-    random: SmallRng,
-    network: Network,
-    terms: Terms,
-    house: House,
+pub(super) struct World {
+    pub(super) random: SmallRng,
+    pub(super) network: Network,
+    pub(super) terms: Terms,
+    pub(super) house: House,
     witness: Client,
-    actors: Vec<Box<dyn Actor>>,
-    ledger: Ledger,
+    pub(super) actors: Vec<Box<dyn Actor>>,
+    pub(super) ledger: Ledger,
     /// A shard that seldom gets its turn, so that the others have to wait for it.
     lazy: Option<usize>,
     /// True exactly when the clock may jump.
@@ -49,79 +51,11 @@ struct World {
     is_ending: bool,
 }
 
-/// One simulation: its hash, and how much was heard in it.
-pub(super) fn run(seed: u64) -> (u64, u64) {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let faults = Faults::any(&mut random);
-    let network = Network::new(random.random(), faults, random.random_range(64..8192));
-    let _watch = Watch::new(seed, network.trace());
-    let mut world = World::new(random, network);
-    world.bring_in_the_witness();
-    world.gather();
-    for _ in 0..world.random.random_range(300..2000) {
-        world.step();
-    }
-    world.network.set_faults(Faults {
-        late: faults.late,
-        short_read: faults.short_read,
-        ..Faults::default()
-    });
-    if world.random.random_bool(0.7) {
-        world.settle();
-        world.check_complete();
-        world.outlive_polls();
-    }
-    // Else the stop comes under load.
-    world.stop();
-    (world.network.trace().hash(), world.ledger.heard)
-}
-
-/// Clients of one core publish in channels whose home is another one, which gets no turn meanwhile.
-pub(super) fn flood(seed: u64) {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let network = Network::new(random.random(), Faults::default(), 4096);
-    let _watch = Watch::new(seed, network.trace());
-    let mut world = World::new(random, network);
-    if world.house.len() < 2 {
-        return;
-    }
-    world.bring_in_the_witness();
-    world.actors = (0..20).map(|_| Box::new(Client::default()) as Box<dyn Actor>).collect();
-    for _ in 0..1_000 {
-        (0..world.actors.len()).for_each(|actor| world.act(Some(actor)));
-        world.turn(0);
-        world.pass(Duration::from_micros(100));
-    }
-    world.settle();
-    world.check_complete();
-    world.stop();
-}
-
-/// Clients of one core leave at some pace, while nobody is left on the others, which are the homes of their channels.
-pub(super) fn drain(seed: u64) {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let network = Network::new(random.random(), Faults::default(), 4096);
-    let _watch = Watch::new(seed, network.trace());
-    let mut world = World::new(random, network);
-    world.terms.hosts = 1;
-    world.bring_in_the_witness();
-    let client = || Client::over(Transport::WebSocket(Format::Protobuf)).steady();
-    world.actors = (0..2).map(|_| Box::new(client()) as Box<dyn Actor>).collect();
-    for _ in 0..300 {
-        world.act_all();
-        world.turn_all();
-        world.pass(Duration::from_millis(1));
-    }
-    let (told, gone) = (Duration::from_secs(6), Duration::from_secs(8));
-    world.stop_by(StopOrder { told_within: told, gone_within: gone, successors: 0 }, |world| {
-        let now = world.network.trace().now();
-        world.actors.iter().for_each(|actor| actor.check_prompt(now, Duration::from_secs(2)));
-    });
-}
-
 impl World {
-    fn new(mut random: SmallRng, network: Network) -> Self {
-        let terms = Terms::new(&mut random);
+    /// With the terms of the seed, changed by `change`.
+    pub(super) fn new(mut random: SmallRng, network: Network, change: impl FnOnce(&mut Terms)) -> Self {
+        let mut terms = Terms::new(&mut random);
+        change(&mut terms);
         let house = House::new(&terms, &network, &mut random);
         Self {
             jumps: random.random_bool(0.2),
@@ -138,7 +72,7 @@ impl World {
     }
 
     /// Before anybody publishes, somebody listens who will miss nothing.
-    fn bring_in_the_witness(&mut self) {
+    pub(super) fn bring_in_the_witness(&mut self) {
         for _ in 0..ROUNDS_MAX {
             if self.witness.hears_all() {
                 return;
@@ -150,7 +84,7 @@ impl World {
         panic!("the witness does not get in");
     }
 
-    fn gather(&mut self) {
+    pub(super) fn gather(&mut self) {
         for _ in 0..self.random.random_range(1..14) {
             let actor: Box<dyn Actor> = match self.random.random_range(0..12) {
                 0..2 => Box::new(Echo::default()),
@@ -163,7 +97,7 @@ impl World {
         }
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         match self.random.random_range(0..100) {
             0..45 => {
                 let shard = self.random.random_range(0..self.house.len());
@@ -192,12 +126,12 @@ impl World {
         }
     }
 
-    fn pass(&self, time: Duration) {
+    pub(super) fn pass(&self, time: Duration) {
         self.network.trace().pass(time);
     }
 
     /// The witness acts, or another one.
-    fn act(&mut self, actor: Option<usize>) {
+    pub(super) fn act(&mut self, actor: Option<usize>) {
         let Self { random, network, terms, ledger, .. } = self;
         let mut scene = Scene { network, terms, random, ledger, is_ending: self.is_ending };
         match actor {
@@ -206,21 +140,21 @@ impl World {
         }
     }
 
-    fn turn(&mut self, shard: usize) {
+    pub(super) fn turn(&mut self, shard: usize) {
         self.house.turn(shard, &mut self.random);
     }
 
-    fn act_all(&mut self) {
+    pub(super) fn act_all(&mut self) {
         (0..self.actors.len()).for_each(|actor| self.act(Some(actor)));
         self.act(None);
     }
 
-    fn turn_all(&mut self) {
+    pub(super) fn turn_all(&mut self) {
         (0..self.house.len()).for_each(|shard| self.turn(shard));
     }
 
     /// Everybody reads, nobody begins anything, until nothing moves.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.is_ending = true;
         self.house.be_ready();
         self.come_to_rest();
@@ -251,7 +185,7 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    fn check_complete(&self) {
+    pub(super) fn check_complete(&self) {
         let everybody = || self.actors.iter().map(|actor| &**actor).chain([&self.witness as &dyn Actor]);
         let hearings: Vec<_> = everybody().flat_map(Actor::hearings).collect();
         everybody().for_each(|actor| actor.check_complete(&self.ledger, &hearings));
@@ -270,7 +204,7 @@ impl World {
     }
 
     /// Sessions whose clients have gone end, sooner or later; those whose clients poll go on.
-    fn outlive_polls(&mut self) {
+    pub(super) fn outlive_polls(&mut self) {
         let ttl = self.terms.poll_session_ttl();
         if ttl > OUTLIVED_MAX {
             return;
@@ -300,7 +234,7 @@ impl World {
     }
 
     /// All are sent away, at once or at some pace, and nothing is left.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let told_ms = if self.random.random_bool(0.5) { 0 } else { self.random.random_range(0..3_000) };
         let gone_ms = told_ms + self.random.random_range(500..3_000);
         let order = StopOrder {
@@ -316,7 +250,7 @@ impl World {
         });
     }
 
-    fn stop_by(&mut self, order: StopOrder, mut every_round: impl FnMut(&mut Self)) {
+    pub(super) fn stop_by(&mut self, order: StopOrder, mut every_round: impl FnMut(&mut Self)) {
         let trace = self.network.trace();
         trace.note("stop", 0, u64::try_from(order.gone_within.as_millis()).expect("soon"));
         self.ledger.stop = Some(Stop { deadline: trace.now() + order.gone_within });

@@ -42,6 +42,8 @@ pub(super) struct Client {
     positions: BTreeMap<&'static str, Position>,
     /// True exactly when it only listens, and nothing happens to it.
     is_witness: bool,
+    /// The channels in which it listens and speaks, where these are not all.
+    only: Option<&'static [&'static str]>,
     /// How it connects, where that is not left to chance.
     transport: Option<Transport>,
     /// True exactly when it neither stalls nor breaks off.
@@ -56,6 +58,11 @@ impl Client {
 
     pub(super) fn over(transport: Transport) -> Self {
         Self { transport: Some(transport), ..Self::default() }
+    }
+
+    /// The same, with no other channels than these.
+    pub(super) fn only_in(self, channels: &'static [&'static str]) -> Self {
+        Self { only: Some(channels), ..self }
     }
 
     /// The same, reading and speaking as long as it may.
@@ -83,7 +90,7 @@ impl Client {
             channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel));
         } else if scene.chance(0.5) {
             // What follows a connect in its frame is done after it.
-            let channel = any_channel(scene);
+            let channel = self.any_channel(scene);
             self.append_subscribe(format, &mut frame, channel);
         }
         self.link = Link::open(transport, &frame, scene);
@@ -115,13 +122,13 @@ impl Client {
         let mut frame = BytesMut::new();
         match scene.random.random_range(0..1000) {
             0..50 if is_ready => {
-                let channel = any_channel(scene);
+                let channel = self.any_channel(scene);
                 if !self.session.concerns(channel) {
                     self.append_subscribe(format, &mut frame, channel);
                 }
             }
             50..58 if is_ready => {
-                let channel = any_channel(scene);
+                let channel = self.any_channel(scene);
                 // Only where it is subscribed for certain, so that the answer is.
                 if self.session.subscriptions.contains_key(channel) && !self.session.awaits(channel) {
                     let request = Request::Unsubscribe(UnsubscribeRequest { channel: channel.into() });
@@ -145,9 +152,14 @@ impl Client {
         }
     }
 
+    fn any_channel(&self, scene: &mut Scene<'_>) -> &'static str {
+        let all = channels().filter(|channel| self.only.is_none_or(|only| only.contains(channel)));
+        all.choose(scene.random).expect("there are channels")
+    }
+
     fn append_publish(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
         let publisher = self.session.publisher;
-        let channel = any_channel(scene);
+        let channel = self.any_channel(scene);
         let number = scene.ledger.publish(channel, publisher);
         let padding = "y".repeat(scene.random.random_range(0..100));
         let message = format!("\"{publisher}:{number}:{padding}\"");
@@ -259,8 +271,4 @@ impl Actor for Client {
         let plain = self.session.certain().filter(|(channel, _)| !LOSSY.contains(channel));
         plain.map(|(channel, subscription)| (channel, &subscription.hearing)).collect()
     }
-}
-
-fn any_channel(scene: &mut Scene<'_>) -> &'static str {
-    channels().choose(scene.random).expect("there are channels")
 }
