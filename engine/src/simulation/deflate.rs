@@ -14,7 +14,7 @@ use rand::{Rng, rngs::SmallRng};
 /// The longest message that a client of these takes.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
-/// Compressors keep nothing between two messages, so all clients of a thread share them.
+/// Compressors keep nothing between two messages that a reader would notice, so all clients of a simulation share them.
 #[derive(Default)]
 struct Tools {
     inflater: Inflater,
@@ -24,6 +24,11 @@ struct Tools {
 
 thread_local! {
     static TOOLS: RefCell<Tools> = RefCell::default();
+}
+
+/// A simulation begins. How long a compressed message is depends a little on what its compressor has seen before.
+pub(super) fn begin() {
+    TOOLS.take();
 }
 
 pub(super) struct Deflating {

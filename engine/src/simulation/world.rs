@@ -12,6 +12,7 @@ use super::{
     actor::{Actor, Scene},
     caller::Caller,
     client::Client,
+    deflate,
     echo::Echo,
     house::House,
     ledger::{Ledger, Stop},
@@ -54,6 +55,7 @@ pub(super) struct World {
 impl World {
     /// With the terms of the seed, changed by `change`.
     pub(super) fn new(mut random: SmallRng, network: Network, change: impl FnOnce(&mut Terms)) -> Self {
+        deflate::begin();
         let mut terms = Terms::new(&mut random);
         change(&mut terms);
         let house = House::new(&terms, &network, &mut random);

@@ -152,6 +152,19 @@ fn who_does_not_speak_tls_is_told_by_an_alert() {
 }
 
 #[test]
+fn the_type_of_a_record_is_known_however_it_is_cut() {
+    let mut pair = Pair::new(&TLS13);
+    let (mut plain, mut out) = (BytesMut::new(), BytesMut::new());
+    let mut hello = std::mem::take(&mut pair.to_server);
+    let (begun, rest) = hello.split_at_mut(100);
+    assert_eq!(pair.server.next_record_type(begun), Some(22));
+    pair.server.receive(begun, &mut plain, &mut out).unwrap();
+    assert_eq!(pair.server.next_record_type(b"GET /"), Some(22), "it goes on");
+    pair.server.receive(rest, &mut plain, &mut out).unwrap();
+    assert_eq!(pair.server.next_record_type(b"GET /"), Some(b'G'));
+}
+
+#[test]
 fn a_changed_record_ends_the_connection() {
     for version in VERSIONS {
         let mut pair = Pair::new(version);
