@@ -4,11 +4,15 @@
 //! Out: nothing, or a panic that names what does not hold, with the seed and the last steps.
 //!
 //! One to four shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
-//! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files: `course` (what
-//! happens), `world` (how), `terms` (how its daemon is configured), `house` (its shards). A client's end of a connection: `line` (bytes,
-//! under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`) or `http` and `post` (requests). Who connects, and what
-//! each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`. What all of them know together:
-//! `ledger` and `order`. What a shard must keep between two turns is in `shard/audit`.
+//! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files:
+//!
+//! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards);
+//! - a client's end of a connection: `line` (bytes, under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`), or
+//!   `http` and `post` (requests);
+//! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`;
+//! - what all of them know together: `ledger` and `order`.
+//!
+//! What a shard must keep between two turns is in `shard/audit`.
 //!
 //! `make sim SEED=…` runs one seed again.
 

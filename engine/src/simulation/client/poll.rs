@@ -110,7 +110,7 @@ impl Poll {
         askings.retain_mut(|asking| {
             match asking.post.step(scene) {
                 None => {}
-                Some(Ok(answer)) => self.answered(asking, answer, scene, news),
+                Some(Ok(answer)) => self.answered(asking, &answer, scene, news),
                 // Whoever does not know its session cannot ask again.
                 Some(Err(_)) if self.session.is_empty() => self.end(news),
                 Some(Err(_)) => self.has_new = true,
@@ -157,7 +157,7 @@ impl Poll {
         self.has_new = false;
     }
 
-    fn answered(&mut self, asking: &Asking, answer: Answer, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    fn answered(&mut self, asking: &Asking, answer: &Answer, scene: &mut Scene<'_>, news: &mut Vec<News>) {
         match answer.status {
             200 => {}
             404 => {
