@@ -31,7 +31,7 @@ demo: build ## Hold 100,000 connections on this machine, broadcast to all of the
 run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve
 
-test: setup ## Run all tests (the SDK tests are skipped where node, python or Chromium is missing)
+test: setup ## Run all tests (those of SDKs are skipped where node, python or Chromium is missing, some of faults without root)
 	@tools/setup-sdk
 	@tools/setup-chat
 	cargo test --workspace

@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 
 use crate::{
     backend,
+    cgroup::Cgroup,
     config::Config,
     conn::deflate::DeflateRules,
     control, limits,
@@ -104,7 +105,10 @@ fn start_shards(
     node: &Arc<str>,
     tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
-    let settings = settings(config, plan);
+    let mut settings = settings(config, plan);
+    if let Some(group) = Cgroup::tightest() {
+        fit_budgets(&mut settings, config, group);
+    }
     let cpus = config.cores.shards();
     let mut listen = config.listen;
     let mut shards = Vec::new();
@@ -130,6 +134,24 @@ fn start_shards(
         bells.push(bell);
     }
     Ok((shards, bells, listen))
+}
+
+/// Makes budgets fit into the control group's memory limit.
+fn fit_budgets(settings: &mut Settings, config: &Config, group: Cgroup) {
+    let fit = |name: &str, configured_bytes| {
+        let bytes = group.fit(configured_bytes);
+        if bytes != configured_bytes {
+            tracing::info!(
+                bytes,
+                configured_bytes,
+                "{name} is a quarter of the control group's memory limit"
+            );
+        }
+        bytes
+    };
+    settings.queue_budget_bytes = fit("client.queue_budget", config.client.queue_budget_bytes);
+    let history_bytes = fit("channel.history_budget", config.channel.history_budget_bytes);
+    settings.history_bytes_max = usize::try_from(history_bytes).unwrap_or(usize::MAX) / config.cores.len();
 }
 
 pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {

@@ -16,6 +16,7 @@ pub mod http_client;
 pub mod log;
 pub mod token;
 
+mod cgroup;
 mod clock;
 mod conn;
 mod control;

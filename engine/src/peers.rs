@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
     pub(crate) asker: Asker,
-    /// True exactly when the daemon has begun to send its clients away; set by the control plane.
+    /// True exactly when the daemon has begun to leave; set by the control plane.
     pub(crate) draining: AtomicBool,
     /// Shards that listen; they leave off one by one, the last one first.
     listening: AtomicUsize,

@@ -27,7 +27,8 @@ section! {
         "history_meta_ttl" => pub history_meta_ttl_ms: u64 = duration("720h", "1s", "87600h");
         /// Memory for the histories of all channels, payloads included. When it is full, publications go out as
         /// always, and the oldest ones leave history before their time. Clients that would need them are told that
-        /// their position is lost. Holdfast's own.
+        /// their position is lost. In a control group with a memory limit it is a quarter of that limit at most.
+        /// Holdfast's own.
         /// Worst case: this.
         "history_budget" => pub history_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
         /// How long an idempotency key is remembered: a publication with the same key in the same channel is answered

@@ -141,7 +141,7 @@ section! {
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
-        /// count for each.
+        /// count for each. In a control group with a memory limit it is a quarter of that limit at most.
         /// Worst case: this, and what one turn brings for them.
         "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
@@ -220,16 +220,20 @@ section! {
         /// `net.core.somaxconn`.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
         "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
-        /// User memory of the daemon above which new connections are answered 503; those that exist are kept.
-        /// 0 sets no limit.
+        /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
+        /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
+        /// limit on, the memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
     }
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.
     pub struct ShutdownConfig {
+        /// How long clients are served and accepted as ever while `/health/ready` fails already, so that a load balancer
+        /// sees that and sends no more of them. It ends with a second signal. What follows begins after it.
+        "delay" => pub delay_ms: u64 = duration("0s", "0s", "10m");
         /// How long the whole stop may take, from the first client that is sent away (codes 3001 and 1001) to the last
         /// one that has gone; what is left then is cut.
-        /// The service manager must wait longer than this before it kills (TimeoutStopSec).
+        /// The service manager must wait longer than `delay` and this together before it kills (TimeoutStopSec).
         "timeout" => pub timeout_ms: u64 = duration("10s", "0s", "24h");
         /// How many clients a second are sent away, over all cores, so that those who take them are not overrun.
         /// 0 sets no pace. Clients leave faster where they could not all be told in time otherwise: before `timeout`

@@ -42,7 +42,7 @@ pub(crate) enum Phase {
     Head,
     /// The body of a request is coming. Deadline: that of its head.
     Body,
-    /// A request has come whole, and its answer is awaited.
+    /// A request has come whole, and its answer is awaited, even where the peer ends its side.
     Answering,
     /// An answer that goes on: messages go one way, and what comes is thrown away. Deadline: as in `Open`.
     Streaming,
@@ -108,6 +108,8 @@ pub(crate) struct Conn {
     pub(crate) close_reason: Option<CloseReason>,
     /// True exactly when it has carried a request before.
     pub(crate) is_reused: bool,
+    /// True exactly when the peer has ended its side while an answer was awaited.
+    pub(crate) has_ended: bool,
     /// What there is of a request.
     pub(crate) coming: Option<Box<Coming>>,
     /// How what it is sent is compressed.
@@ -154,6 +156,7 @@ impl Conns {
             has_place: true,
             close_reason: None,
             is_reused: false,
+            has_ended: false,
             coming: None,
             deflate: Deflate::Off,
             decoder: Decoder::default(),

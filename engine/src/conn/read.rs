@@ -97,11 +97,17 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn ended(&mut self, socket: Socket, how: Ended) {
         let Some(conn) = self.conns.get(socket) else { return };
         match (how, conn.phase) {
-            // Our last words may still be on their way: who says no more may yet listen.
+            // Our last words may still be on their way: who says no more may yet listen (RFC 9293 §3.6).
             (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {
                 self.leave(socket, CloseReason::PeerGone);
             }
-            (Ended::ByPeer, _) => self.drop_now(socket, CloseReason::PeerGone),
+            // So may who has asked something: the answer comes, as late as it would have come.
+            (Ended::ByPeer, Phase::Answering) => conn.has_ended = true,
+            // What was asked before may have its answer in the queue.
+            (Ended::ByPeer, Phase::Head | Phase::Body) => self.leave(socket, CloseReason::PeerGone),
+            // RFC 6455 §7.1.5: an end without a close frame is not a clean one. And of a stream's client this is all that we
+            // would see of its going; its presence ends with it.
+            (Ended::ByPeer, Phase::Open | Phase::Streaming) => self.drop_now(socket, CloseReason::PeerGone),
             (Ended::Failed(_), _) => self.drop_now(socket, CloseReason::Broken),
         }
     }

@@ -127,6 +127,9 @@ impl<K: Kernel> Shard<K> {
 
     /// Waits for the peer to end the stream, but not for long.
     pub(crate) fn linger(&mut self, socket: Socket, reason: CloseReason) {
+        if self.conns.get(socket).is_some_and(|conn| conn.has_ended) {
+            return self.leave(socket, reason);
+        }
         let deadline = self.now.after_ms(LINGER_MS.min(self.settings.close_ms));
         self.say_tls_goodbye(socket);
         self.part(socket, Phase::Lingering, reason);

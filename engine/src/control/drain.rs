@@ -1,20 +1,25 @@
 //! Drain: the end of the daemon, as the control plane leads it.
 //!
 //! In:  SIGTERM, SIGINT, `POST /api/drain`.
-//! Out: an order for the shards, with a pace for all of them together; a line of progress a second.
+//! Out: readiness that fails at once; an order for the shards, after the configured delay, with a pace for all of them
+//! together; a line of progress a second.
 //!
-//! A second signal hurries: all clients are told at once. A third one cuts what is left.
+//! A signal in the delay ends it. The next one hurries: all clients are told at once. The one after that cuts what is left.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{signal::unix::Signal, time::Instant};
+use tokio::{
+    signal::unix::Signal,
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use super::successors;
 use crate::{
@@ -38,13 +43,19 @@ pub(super) struct Drain {
     close_ms: u64,
     clients: SocketAddr,
     begun: OnceLock<Begun>,
-    signals: AtomicU32,
+    /// Ends the delay.
+    sooner: Notify,
+    /// True exactly while clients are not sent away yet, though it has begun.
+    is_delayed: AtomicBool,
+    is_hurried: AtomicBool,
 }
 
+/// What was foreseen when it began.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     at: Instant,
-    order: StopOrder,
+    told_within: Duration,
+    gone_within: Duration,
 }
 
 /// How far it has come.
@@ -67,7 +78,9 @@ impl Drain {
             close_ms: config.client.close_timeout_ms,
             clients,
             begun: OnceLock::new(),
-            signals: AtomicU32::new(0),
+            sooner: Notify::new(),
+            is_delayed: AtomicBool::new(false),
+            is_hurried: AtomicBool::new(false),
         }
     }
 
@@ -77,41 +90,79 @@ impl Drain {
     }
 
     /// Begins, if it has not begun.
-    pub(super) fn begin(&self, cause: &'static str) -> Progress {
+    pub(super) fn begin(self: &Arc<Self>, cause: &'static str) -> Progress {
         let begun = self.begun.get_or_init(|| {
-            let clients = self.clients();
-            let (told_ms, gone_ms) = (pace(&self.shutdown, self.close_ms, clients), self.shutdown.timeout_ms);
-            let own = self.shared.mailboxes.len();
-            let others = successors::listeners(self.clients).saturating_sub(own);
-            let order = StopOrder {
-                told_within: Duration::from_millis(told_ms),
-                gone_within: Duration::from_millis(gone_ms),
-                successors: u32::try_from(others).unwrap_or(0),
-            };
-            tracing::info!(cause, clients, told_ms, gone_ms, others, "draining: clients are sent away");
+            let delay = Duration::from_millis(self.shutdown.delay_ms);
+            let order = self.order();
             self.shared.draining.store(true, Ordering::Relaxed);
-            self.shared.stop(order);
-            tokio::spawn(tell_progress(Arc::clone(&self.shared)));
-            Begun { at: Instant::now(), order }
+            if delay.is_zero() {
+                self.send_away(cause);
+            } else {
+                tracing::info!(cause, delay_ms = self.shutdown.delay_ms, "draining: not ready, but serving");
+                self.is_delayed.store(true, Ordering::Relaxed);
+                tokio::spawn(Arc::clone(self).send_away_after(delay, cause));
+            }
+            Begun {
+                at: Instant::now(),
+                told_within: delay + order.told_within,
+                gone_within: delay + order.gone_within,
+            }
         });
         let passed = begun.at.elapsed();
         Progress {
             clients: self.clients(),
-            told_within: begun.order.told_within.saturating_sub(passed),
-            gone_within: begun.order.gone_within.saturating_sub(passed),
+            told_within: begun.told_within.saturating_sub(passed),
+            gone_within: begun.gone_within.saturating_sub(passed),
         }
     }
 
     /// The daemon is told to end; each time, it is to be quicker.
-    pub(super) fn signaled(&self, name: &'static str) {
-        let before = self.signals.fetch_add(1, Ordering::Relaxed);
-        if before == 0 && !self.is_under_way() {
+    pub(super) fn signaled(self: &Arc<Self>, name: &'static str) {
+        if !self.is_under_way() {
             self.begin(name);
             return;
         }
-        let within = if before <= 1 { HURRIED } else { Duration::ZERO };
+        if self.is_delayed.load(Ordering::Relaxed) {
+            return self.sooner.notify_one();
+        }
+        let was_hurried = self.is_hurried.swap(true, Ordering::Relaxed);
+        let within = if was_hurried { Duration::ZERO } else { HURRIED };
         tracing::info!(cause = name, gone_ms = within.as_millis(), "draining: hurried");
         self.shared.stop(StopOrder::at_once(within));
+    }
+
+    async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
+        // Over in time, or sooner.
+        let _ = timeout(delay, self.sooner.notified()).await;
+        self.send_away(cause);
+        self.is_delayed.store(false, Ordering::Relaxed);
+    }
+
+    fn send_away(&self, cause: &'static str) {
+        let order = self.order();
+        let StopOrder { told_within, gone_within, successors } = order;
+        let (told_ms, gone_ms) = (told_within.as_millis(), gone_within.as_millis());
+        tracing::info!(
+            cause,
+            clients = self.clients(),
+            told_ms,
+            gone_ms,
+            successors,
+            "draining: clients are sent away"
+        );
+        self.shared.stop(order);
+        tokio::spawn(tell_progress(Arc::clone(&self.shared)));
+    }
+
+    /// What shards are told to do, as things stand.
+    fn order(&self) -> StopOrder {
+        let own = self.shared.mailboxes.len();
+        let successors = successors::listeners(self.clients).saturating_sub(own);
+        StopOrder {
+            told_within: Duration::from_millis(pace(&self.shutdown, self.close_ms, self.clients())),
+            gone_within: Duration::from_millis(self.shutdown.timeout_ms),
+            successors: u32::try_from(successors).unwrap_or(0),
+        }
     }
 
     fn clients(&self) -> u64 {
@@ -166,6 +217,7 @@ mod tests {
     #[test]
     fn the_pace_is_kept_unless_the_deadline_or_the_least_time_say_otherwise() {
         let with = |timeout_ms, clients_per_second, drain_ms| ShutdownConfig {
+            delay_ms: 0,
             timeout_ms,
             clients_per_second,
             drain_ms,

@@ -1,7 +1,7 @@
 //! Health: whether the daemon answers, and whether it takes clients.
 //!
 //! In:  `GET /health`, `/health/live`, `/health/ready`.
-//! Out: 200 and `{}`; 503 for readiness while clients are sent away.
+//! Out: 200 and `{}`; 503 for readiness from the moment on in which the daemon is to leave.
 
 use axum::{
     extract::State as Extract,

@@ -1,30 +1,83 @@
-//! Memory: whether there is enough for more connections.
+//! Memory: whether there is enough for more connections, and giving back what is free.
 //!
-//! In:  this process's resident memory, once a second.
+//! In:  this process's resident memory and its control group's, once a second; ten times a second when much is used.
 //! Out: one flag, which shards look at before they keep a new connection.
 
 use std::{
+    hint::black_box,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use crate::peers::Shared;
+use crate::{cgroup::Cgroup, peers::Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Watches until the runtime ends.
+/// How often where more than half of what there may be is used.
+const LOOK_EVERY_WHEN_CLOSE: Duration = Duration::from_millis(100);
+
+/// The part of a control group's limit that may be used before memory counts as short, in percent. What is left is for
+/// those who are there, the kernel's buffers for them among it: over the limit the kernel kills.
+const GROUP_PERCENT: u64 = 90;
+
+/// Larger than anything that the allocator puts on a page with others.
+const OWN_PAGE_BYTES: usize = 1 << 20;
+
+/// Watches until the runtime ends. `limit_bytes` is of resident memory; 0 for none.
 pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
     let mut was_short = false;
     loop {
-        let resident_bytes = resident_bytes().unwrap_or(0);
-        let is_short = resident_bytes >= limit_bytes;
+        have_free_memory_given_back();
+        let used = Used::now(limit_bytes);
+        let is_short = used.is_short();
         shared.memory_short.store(is_short, Ordering::Relaxed);
         if is_short != was_short {
-            tracing::warn!(resident_bytes, limit_bytes, refusing = is_short, "engine.memory_limit");
+            tracing::warn!(
+                resident_bytes = used.resident_bytes,
+                memory_limit_bytes = limit_bytes,
+                group_bytes = used.group.map(|group| group.used_bytes),
+                group_limit_bytes = used.group.map(|group| group.limit_bytes),
+                "memory is {}",
+                if is_short { "short: new connections are refused" } else { "no longer short" }
+            );
         }
         was_short = is_short;
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(if used.is_close() { LOOK_EVERY_WHEN_CLOSE } else { LOOK_EVERY }).await;
     }
+}
+
+/// What is used, and how much there may be.
+struct Used {
+    resident_bytes: u64,
+    limit_bytes: u64,
+    group: Option<Cgroup>,
+}
+
+impl Used {
+    fn now(limit_bytes: u64) -> Self {
+        Self { resident_bytes: resident_bytes().unwrap_or(0), limit_bytes, group: Cgroup::tightest() }
+    }
+
+    fn is_short(&self) -> bool {
+        self.is_at(100, GROUP_PERCENT)
+    }
+
+    fn is_close(&self) -> bool {
+        self.is_at(50, GROUP_PERCENT / 2)
+    }
+
+    /// True exactly when one of them has come to its percentage.
+    fn is_at(&self, percent: u64, group_percent: u64) -> bool {
+        let is_at = |used: u64, limit: u64, percent| used / percent >= limit / 100;
+        (self.limit_bytes > 0 && is_at(self.resident_bytes, self.limit_bytes, percent))
+            || self.group.is_some_and(|group| is_at(group.used_bytes, group.limit_bytes, group_percent))
+    }
+}
+
+/// The allocator (mimalloc) gives free pages back to the kernel a second after they became free, but looks at them only
+/// when a thread frees a whole page. After a burst, when all have fallen quiet, nobody does; so it is done here.
+fn have_free_memory_given_back() {
+    drop(black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }
 
 /// `VmRSS` of /proc/self/status (proc_pid_status(5)), which is in kB.
@@ -33,4 +86,26 @@ pub(super) fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_short_at_the_limit_or_at_nine_tenths_of_the_groups() {
+        const MIB: u64 = 1 << 20;
+        let used = |resident, limit, group: Option<(u64, u64)>| Used {
+            resident_bytes: resident * MIB,
+            limit_bytes: limit * MIB,
+            group: group.map(|(used, limit)| Cgroup { limit_bytes: limit * MIB, used_bytes: used * MIB }),
+        };
+        assert!(!used(1000, 0, None).is_close());
+        assert!(!used(99, 100, None).is_short() && used(99, 100, None).is_close());
+        assert!(used(100, 100, None).is_short());
+        assert!(!used(1000, 0, Some((89, 100))).is_short());
+        assert!(used(0, 0, Some((90, 100))).is_short());
+        assert!(used(10, 20, Some((45, 100))).is_close());
+        assert!(!used(9, 20, Some((44, 100))).is_close());
+    }
 }

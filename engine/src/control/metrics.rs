@@ -26,6 +26,7 @@ use prometheus_client::{
 use super::{State, api::ApiCounts, memory};
 use crate::{
     backend::Event,
+    cgroup::Cgroup,
     log,
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
@@ -60,14 +61,26 @@ impl Collector for Shards {
         let lost = ConstCounter::new(log::lines_lost());
         let help = "Log lines that standard error did not take.";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
-        let resident = ConstGauge::new(memory::resident_bytes().unwrap_or(0));
-        resident.encode(encoder.encode_descriptor(
-            "resident_memory",
-            "Resident memory of the process.",
-            Some(&Unit::Bytes),
-            MetricType::Gauge,
-        )?)
+        encode_memory(&mut encoder, &self.0)
     }
+}
+
+fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {
+    let bytes = Some(&Unit::Bytes);
+    let is_short = u64::from(shared.memory_short.load(Ordering::Relaxed));
+    let resident = memory::resident_bytes().unwrap_or(0);
+    let mut gauge = |name, help, unit, value: u64| {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+    };
+    gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
+    gauge("resident_memory", "Resident memory of the process.", bytes, resident)?;
+    if let Some(group) = Cgroup::tightest() {
+        let help = "Memory in use in the control group, without that of files.";
+        gauge("control_group_memory", help, bytes, group.used_bytes)?;
+        let help = "The memory limit of the control group.";
+        gauge("control_group_memory_limit", help, bytes, group.limit_bytes)?;
+    }
+    Ok(())
 }
 
 fn encode_family<'s>(

@@ -100,9 +100,7 @@ pub(crate) fn start(
             let _ = opened.send(Ok(address));
             tokio::spawn(drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt));
             tokio::spawn(backend);
-            if memory_limit_bytes > 0 {
-                tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
-            }
+            tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
             if let Some(first) = client_config {
                 tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }

@@ -6,10 +6,11 @@
 //! Nothing is changed on the machine, and nothing is judged.
 
 use super::Profile;
+pub use crate::cgroup::Cgroup;
 use holdfast_ring::SetupError;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -54,15 +55,6 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// The tightest memory limit of the control groups that this process is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cgroup {
-    /// The limit, in bytes.
-    pub limit_bytes: u64,
-    /// Memory in use that cannot be reclaimed easily, in bytes.
-    pub used_bytes: u64,
-}
-
 impl Findings {
     /// Looks at this machine, with the running values of `profile`'s keys.
     pub fn gather(profile: Profile) -> Self {
@@ -83,7 +75,7 @@ impl Findings {
             nofile: limit(&limits, "Max open files"),
             memlock: limit(&limits, "Max locked memory"),
             memory_available_bytes: memory.and_then(first_number).map(|kib| kib * 1024),
-            cgroup: cgroup(),
+            cgroup: Cgroup::tightest(),
             sysctls: BTreeMap::new(),
         }
     }
@@ -114,50 +106,6 @@ fn limit(limits: &str, name: &str) -> Limit {
         number => number.parse().unwrap_or(0),
     });
     Limit { soft: values.next().unwrap_or(0), hard: values.next().unwrap_or(0) }
-}
-
-/// The tightest limit on the way from this process's group to the root, in either version of cgroups(7).
-fn cgroup() -> Option<Cgroup> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut tightest: Option<Cgroup> = None;
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-        let path = Path::new(path.trim_start_matches('/'));
-        let (root, names) = match controllers {
-            "" => ("/sys/fs/cgroup", ["memory.max", "memory.current", "inactive_file"]),
-            _ if controllers.split(',').any(|name| name == "memory") => (
-                "/sys/fs/cgroup/memory",
-                ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"],
-            ),
-            _ => continue,
-        };
-        for group in path.ancestors() {
-            let found = limited(&Path::new(root).join(group), names);
-            if found.is_some_and(|found| tightest.is_none_or(|least| found.free_bytes() < least.free_bytes()))
-            {
-                tightest = found;
-            }
-        }
-    }
-    tightest
-}
-
-impl Cgroup {
-    /// What the group may still take, in bytes.
-    pub const fn free_bytes(self) -> u64 {
-        self.limit_bytes.saturating_sub(self.used_bytes)
-    }
-}
-
-fn limited(group: &Path, [limit, usage, reclaimable]: [&str; 3]) -> Option<Cgroup> {
-    let read = |name: &str| fs::read_to_string(PathBuf::from(group).join(name)).ok();
-    // "max" in version 2, a number near i64::MAX in version 1: no limit.
-    let limit_bytes = read(limit)?.trim().parse::<u64>().ok().filter(|limit| *limit < 1 << 60)?;
-    let usage = read(usage).as_deref().and_then(first_number).unwrap_or(0);
-    let stat = read("memory.stat").unwrap_or_default();
-    let cache = stat.lines().find_map(|line| line.strip_prefix(reclaimable)).and_then(first_number);
-    Some(Cgroup { limit_bytes, used_bytes: usage.saturating_sub(cache.unwrap_or(0)) })
 }
 
 fn first_number(text: &str) -> Option<u64> {

@@ -3,7 +3,8 @@
 //! In:  a head for one of the transports beside WebSocket; then its body, cut anywhere.
 //! Out: the body, handed to its session; one answer; and the connection ready for the next request.
 //!
-//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head.
+//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head. A client
+//! that ends its side after its requests still has its answers, and then the end.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use holdfast_protocol::{
     client::Format,
     http::{Body, Refusal, RequestHead, Response, Status, Version},
 };
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::{Ended, Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
@@ -202,6 +203,7 @@ impl<K: Kernel> Shard<K> {
     /// Answers the request that a connection waits with, if it still does.
     pub(crate) fn answer_request(&mut self, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
         let Some(conn) = self.conns.get(socket) else { return };
+        let has_ended = conn.has_ended;
         if conn.phase != Phase::Answering {
             return;
         }
@@ -211,7 +213,8 @@ impl<K: Kernel> Shard<K> {
         };
         let Some(coming) = conn.coming.take() else { return };
         let Coming::Request(mut request) = *coming else { return };
-        let keeps_alive = request.keeps_alive && self.stopping.is_none();
+        let is_last = has_ended && request.later.is_empty();
+        let keeps_alive = request.keeps_alive && self.stopping.is_none() && !is_last;
         let mut fields = request.cors.fields();
         fields.push(("Cache-Control", "no-store"));
         if body.is_some() {
@@ -227,6 +230,9 @@ impl<K: Kernel> Shard<K> {
         self.next_request(socket, keeps_alive);
         if !request.later.is_empty() {
             self.received(socket, &mut request.later);
+            if has_ended {
+                self.ended(socket, Ended::ByPeer);
+            }
         }
     }
 

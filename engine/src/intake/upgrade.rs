@@ -20,7 +20,7 @@ impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        let deflate = self.agree(socket, head, &mut upgrade)?;
+        let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
         self.compress(socket, deflate);
@@ -35,7 +35,7 @@ impl<K: Kernel> Shard<K> {
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        let deflate = self.agree(socket, head, &mut upgrade)?;
+        let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
         self.hub.join(socket, deflate);
@@ -69,7 +69,7 @@ impl<K: Kernel> Shard<K> {
             _ => Format::Json,
         };
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
-        let deflate = self.agree(socket, head, &mut upgrade)?;
+        let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let key = self.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
         let told = self.told_headers(head);
@@ -82,15 +82,10 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Agrees to permessage-deflate, if it is offered and switched on.
-    fn agree(
-        &mut self,
-        socket: Socket,
-        head: &RequestHead<'_>,
-        upgrade: &mut Upgrade<'_>,
-    ) -> Result<Deflate, Refusal> {
-        let Some(preferences) = self.deflating.preferences() else { return Ok(Deflate::Off) };
-        let agreement = upgrade.agree_to_deflate(head, preferences)?;
-        Ok(self.deflating.opened(socket, agreement))
+    fn agree(&mut self, socket: Socket, upgrade: &mut Upgrade<'_, '_>) -> Deflate {
+        let Some(preferences) = self.deflating.preferences() else { return Deflate::Off };
+        let agreement = upgrade.agree_to_deflate(preferences);
+        self.deflating.opened(socket, agreement)
     }
 
     fn compress(&mut self, socket: Socket, deflate: Deflate) {

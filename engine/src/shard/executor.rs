@@ -1,4 +1,4 @@
-//! Executor: the glommio executor that a shard runs in. The only file that knows glommio.
+//! Executor: the glommio executor that a shard runs in. The only file that knows glommio, but for a test of `pulse`.
 //!
 //! In:  a CPU, and what the shard is made of.
 //! Out: a thread pinned to that CPU, which ends when the shard has stopped.

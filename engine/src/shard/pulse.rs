@@ -46,12 +46,124 @@ impl Heart {
     /// # Errors
     /// No thread can be started.
     pub(crate) fn start(pulses: Vec<Pulse>) -> std::io::Result<Self> {
+        Self::beating(pulses, EVERY)
+    }
+
+    fn beating(pulses: Vec<Pulse>, every: Duration) -> std::io::Result<Self> {
         let (end, ends) = mpsc::channel();
         thread::Builder::new().name("pulse".to_owned()).spawn(move || {
-            while ends.recv_timeout(EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+            while ends.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
                 pulses.iter().filter_map(|pulse| pulse.0.get()).for_each(Waker::wake_by_ref);
             }
         })?;
         Ok(Self { _end: end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        task::Wake,
+        time::Instant,
+    };
+
+    use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    const BEAT: Duration = Duration::from_millis(1);
+
+    /// So short that it is over, every now and then, before the first task has run; and long enough that this is rare.
+    const SLICE: Duration = Duration::from_micros(60);
+
+    /// How long a task that may always run stands still only where its executor sleeps.
+    const STILL: Duration = Duration::from_millis(300);
+
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl Count {
+        fn get(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn add_one(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn wait_for(&self, count: u64) {
+            let deadline = Instant::now() + PATIENCE;
+            while self.get() < count {
+                assert!(Instant::now() < deadline, "no beat wakes it");
+                thread::sleep(BEAT);
+            }
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.add_one();
+        }
+    }
+
+    #[test]
+    fn every_beat_wakes_all_who_are_known_and_none_comes_after_the_end() {
+        let pulses = [Pulse::default(), Pulse::default(), Pulse::default()];
+        let counts = [(); 2].map(|()| Arc::new(Count::default()));
+        for (pulse, count) in pulses.iter().zip(&counts) {
+            let waker = Waker::from(Arc::clone(count));
+            let mut work = Box::pin(pulse.with_every_beat(|| {}));
+            assert!(work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let heart = Heart::beating(pulses.to_vec(), BEAT).expect("a thread can be started");
+        counts.iter().for_each(|count| count.wait_for(3));
+        drop(heart);
+        // A beat may be under way.
+        thread::sleep(10 * BEAT);
+        let before = counts[0].get();
+        thread::sleep(20 * BEAT);
+        assert_eq!(counts[0].get(), before);
+    }
+
+    #[test]
+    fn an_executor_that_has_gone_to_sleep_with_a_task_that_could_run_is_woken_by_the_next_beat() {
+        let (pulse, turns) = (Pulse::default(), Arc::new(Count::default()));
+        let (beats, counted) = (pulse.clone(), Arc::clone(&turns));
+        let (end, ends) = mpsc::channel::<()>();
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(64 * 1024)
+            .spawn(move || async move {
+                let keeper = glommio::spawn_local(async move { beats.with_every_beat(|| {}).await });
+                // The heart knows it after its first turn.
+                glommio::executor().yield_now().await;
+                let latency = Latency::Matters(SLICE);
+                let queue = glommio::executor().create_task_queue(Shares::Static(1), latency, "turns");
+                let turning = async move {
+                    while ends.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                        counted.add_one();
+                        glommio::executor().yield_now().await;
+                    }
+                };
+                glommio::spawn_local_into(turning, queue).expect("the queue is there").await;
+                keeper.cancel().await;
+            })
+            .expect("a thread can be started");
+
+        // Mostly within a second. Where glommio does not do it, there is nothing to be woken from.
+        let deadline = Instant::now() + PATIENCE;
+        let stands_still = || {
+            let before = turns.get();
+            thread::sleep(STILL);
+            turns.get() == before
+        };
+        while !stands_still() && Instant::now() < deadline {}
+        println!("still after {} turns", turns.get());
+        let _heart = Heart::beating(vec![pulse], BEAT).expect("a thread can be started");
+        turns.wait_for(turns.get() + 100);
+        drop(end);
+        executor.join().expect("it ends");
     }
 }

@@ -96,13 +96,17 @@ fn every_offer_gets_the_answer_that_it_deserves() {
 }
 
 #[test]
-fn a_malformed_offer_is_answered_400() {
-    let daemon = Daemon::start(ON);
-    let mut peer = Peer::connect(&daemon);
-    let request = request("/echo");
-    let head = request.strip_suffix("\r\n").unwrap();
-    peer.send(format!("{head}Sec-WebSocket-Extensions: permessage-deflate; =\r\n\r\n").as_bytes());
-    assert!(peer.response().0.starts_with("HTTP/1.1 400 "));
+fn a_malformed_offer_is_answered_400_whether_or_not_compression_is_on() {
+    for config in [ON, ""] {
+        let daemon = Daemon::start(config);
+        for path in ["/echo", "/broadcast", "/connection/websocket"] {
+            let mut peer = Peer::connect(&daemon);
+            let request = request(path);
+            let head = request.strip_suffix("\r\n").unwrap();
+            peer.send(format!("{head}Sec-WebSocket-Extensions: permessage-deflate; =\r\n\r\n").as_bytes());
+            assert!(peer.response().0.starts_with("HTTP/1.1 400 "), "{path}, {config:?}");
+        }
+    }
 }
 
 #[test]

@@ -116,6 +116,46 @@ fn a_second_signal_hurries_and_a_third_one_cuts() {
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
+#[test]
+fn in_the_delay_a_daemon_is_not_ready_but_serves_and_a_signal_ends_the_delay() {
+    let daemon = start("delay = '10m'\ndrain_time = '10m'\ntimeout = '1h'");
+    let mut before = Peer::open(&daemon, "/echo");
+    daemon.signal(Signal::TERM);
+    eventually("it is not ready", || status(&daemon, "/health/ready") == "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(status(&daemon, "/health/live"), "HTTP/1.1 200 OK");
+    let mut after = Peer::open(&daemon, "/echo");
+    before.expect_echo("who was there is served");
+    after.expect_echo("who came later too");
+    assert_eq!(daemon.metric("holdfast_draining", &[]), 0);
+    let progress = drain(&daemon);
+    let told_within_ms = progress["result"]["told_within_ms"].as_u64().expect("a number");
+    assert!((600_001..=1_200_000).contains(&told_within_ms), "the delay is told of: {progress}");
+
+    // The delay is over, but nobody is hurried.
+    daemon.signal(Signal::TERM);
+    let address = daemon.address();
+    eventually("nobody is accepted", || TcpStream::connect(address).is_err());
+    assert!(daemon.metric("holdfast_draining", &[]) > 0);
+    before.expect_echo("there is time");
+    daemon.signal(Signal::TERM);
+    assert_eq!(before.frame().close_code(), 1001);
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn the_delay_ends_by_itself_and_is_no_part_of_the_timeout() {
+    let daemon = start("delay = '2s'\ntimeout = '1s'");
+    let mut peer = Peer::open(&daemon, "/echo");
+    let began = Instant::now();
+    assert!(drain(&daemon)["result"]["gone_within_ms"].as_u64() > Some(2_000));
+    peer.expect_echo("there is time");
+    assert_eq!(peer.frame().close_code(), 1001);
+    assert!(began.elapsed() > Duration::from_millis(1_900), "after {:?}", began.elapsed());
+    peer.send_if_heard(&close(1001));
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
 /// What came of connecting again and again.
 #[derive(Debug, Default)]
 struct Tally {

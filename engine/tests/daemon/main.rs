@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "shared with the fault tests, which need more of it")]
+#[expect(dead_code, reason = "shared with the tests of faults, which need more of it")]
 mod support;
 
 mod app;
@@ -25,7 +25,6 @@ mod handshake;
 mod heartbeat;
 mod identity;
 mod jwks;
-mod leaks;
 mod limits;
 mod polls;
 mod proxies;

@@ -221,3 +221,45 @@ fn requests_that_come_before_their_turn_wait_for_it() {
     }
     daemon.stop();
 }
+
+#[test]
+fn who_ends_its_side_after_a_poll_still_hears_what_comes_and_then_the_end() {
+    let daemon = start("");
+    let mut poller = Poller::open(&daemon, "ann");
+    let mut other = Client::connect(&daemon, "bob");
+    other.subscribe("room");
+    poller.poll_until(2, &[subscribe(2, "room")]);
+    let requests = daemon.metric("holdfast_requests_total", &[]);
+    poller.ask(&[]);
+    poller.http.finish();
+    eventually("it waits", || daemon.metric("holdfast_requests_total", &[]) > requests);
+    other.command("publish", &json!({ "channel": "room", "data": 7 }));
+    let answer = poller.http.answer();
+    assert_eq!(answer.field("Connection"), Some("close"));
+    assert_eq!(answer.json()["replies"][0]["push"]["pub"]["data"], 7);
+    poller.http.expect_end();
+    daemon.stop();
+}
+
+#[test]
+fn who_ends_its_side_after_several_requests_has_an_answer_to_each() {
+    let daemon = start("wait = '1s'");
+    let mut poller = Poller::open(&daemon, "ann");
+    for _ in 0..3 {
+        poller.ask(&[]);
+    }
+    poller.http.finish();
+    for is_last in [false, false, true] {
+        let answer = poller.http.answer();
+        assert_eq!((answer.status, answer.field("Connection")), (200, is_last.then_some("close")));
+    }
+    poller.http.expect_end();
+    poller.http = Http::connect(&daemon);
+    poller.ask(&[]);
+    // A part of another request has no answer.
+    poller.http.send(b"POST /connection/poll HTTP/1.1\r\n");
+    poller.http.finish();
+    assert_eq!(poller.http.answer().status, 200);
+    poller.http.expect_end();
+    daemon.stop();
+}

@@ -103,6 +103,23 @@ fn who_streams_and_who_has_a_websocket_hear_each_other() {
 }
 
 #[test]
+fn who_ends_its_side_after_a_request_has_its_answer_from_whichever_core_the_session_is_on() {
+    let daemon = start("");
+    let streamed = Streamed::open(&daemon, STREAM, "ann");
+    // The kernel spreads these over the cores.
+    for id in 2..42 {
+        let mut http = Http::connect(&daemon);
+        let data = json!({ "id": id, "rpc": {} }).to_string();
+        let body = json!({ "node": streamed.node, "session": streamed.session, "data": data });
+        http.post("/emulation", "", &body.to_string());
+        http.finish();
+        assert_eq!(http.answer().status, 204);
+        http.expect_end();
+    }
+    daemon.stop();
+}
+
+#[test]
 fn first_commands_may_stand_in_the_query_of_an_event_source() {
     let daemon = start("");
     let mut http = Http::connect(&daemon);

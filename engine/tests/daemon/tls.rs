@@ -247,6 +247,37 @@ fn only_who_has_a_certificate_of_the_authority_is_let_in_where_one_is_asked_for(
 }
 
 #[test]
+fn who_ends_its_side_of_tls_after_a_request_still_has_the_answer() {
+    let authority = Authority::new();
+    authority.renew();
+    let section = authority.section("tls");
+    let client = "[client]\nallow_anonymous_connect_without_token = true\n";
+    let daemon = Daemon::start(&format!("{client}[poll]\nenabled = true\nwait = '1s'\n{section}"));
+    for version in [&TLS12, &TLS13] {
+        let ask = |body: &str| {
+            let mut stream = connect(daemon.address(), &authority.client(version, None));
+            let length = body.len();
+            let head = "POST /connection/poll HTTP/1.1\r\nHost: edge.test\r\n";
+            stream
+                .write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes())
+                .expect("it goes out");
+            stream.conn.send_close_notify();
+            stream.flush().expect("it goes out");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("the answer is complete");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            let (_, body) = answer.split_once("\r\n\r\n").expect("a head ends");
+            serde_json::from_str::<serde_json::Value>(body).expect("an answer is JSON")
+        };
+        let opened = ask(r#"{"commands":[{"id":1,"connect":{}}]}"#);
+        let (session, received) = (&opened["session"], &opened["sequence"]);
+        let waited = ask(&format!(r#"{{"session":{session},"received":{received}}}"#));
+        assert_eq!(waited["replies"], serde_json::json!([]));
+    }
+    daemon.stop();
+}
+
+#[test]
 fn the_control_port_may_speak_tls_too() {
     let authority = Authority::new();
     let first = authority.renew();

@@ -44,8 +44,12 @@ impl Chamber {
 
     /// A path as it is inside.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
-        let inside = path.strip_prefix("/").expect("it is absolute");
-        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(inside)
+        self.own("root").join(path.strip_prefix("/").expect("it is absolute"))
+    }
+
+    /// What proc(5) has of the process that holds it.
+    pub(crate) fn own(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.holder.id())).join(name)
     }
 }
 

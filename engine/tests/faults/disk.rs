@@ -4,13 +4,19 @@
 //! Out: clients that notice nothing, lines that are counted, an orderly end with the right exit code.
 
 use std::{
+    env,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
+use holdfast::{
+    config::{LogConfig, LogFormat, LogLevel},
+    log,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -20,7 +26,7 @@ use crate::{
     client::{Client, SECRET},
     peer::{CLOSE, Peer, text},
     skip,
-    support::{Daemon, Launch, command, eventually},
+    support::{Daemon, Launch, eventually},
 };
 
 /// Refused tokens are logged at `debug`: a line for each.
@@ -132,7 +138,7 @@ fn a_full_disk_for_the_log_harms_nobody_and_what_was_lost_is_told_when_there_is_
 
 #[test]
 fn standard_error_that_takes_nothing_harms_nobody() {
-    let daemon = start(File::options().write(true).open("/dev/full").expect("Linux has it").into());
+    let daemon = start(full().into());
     log_until_lines_are_lost(&daemon);
     daemon.stop();
 }
@@ -157,16 +163,11 @@ fn who_cannot_say_why_still_ends_with_the_right_code() {
     for log in
         [Stdio::from(stuck), File::options().write(true).open("/dev/full").expect("Linux has it").into()]
     {
-        let mut serve = command(&Launch::default());
+        let mut serve = Launch::default().command();
         serve.args(["serve", "--shards", "1", "--listen", "127.0.0.1:0"]);
         serve.args(["--control", &taken.control().to_string()]).stdout(Stdio::null()).stderr(log);
-        let mut child = serve.spawn().expect("it can be started");
-        let mut status = None;
-        eventually("it ends", || {
-            status = child.try_wait().expect("it is our child");
-            status.is_some()
-        });
-        assert_eq!(status.and_then(|status| status.code()), Some(1));
+        let ended = await_end(serve.spawn().expect("it can be started"));
+        assert_eq!(ended.code(), Some(1));
     }
     drop(reader);
     taken.stop();
@@ -177,10 +178,10 @@ fn clients_are_served_where_nobody_can_be_told_that_they_are() {
     // Addresses of this test's own, since nothing can be read of them.
     let (listen, control) = ("127.77.0.1:8000", "127.77.0.1:9000");
     let control: SocketAddr = control.parse().expect("it is one");
-    let full = File::options().write(true).open("/dev/full").expect("Linux has it");
-    let mut child = command(&Launch::default())
+    let mut child = Launch::default()
+        .command()
         .args(["serve", "--shards", "1", "--listen", listen, "--control", &control.to_string()])
-        .stdout(full)
+        .stdout(full())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it can be started");
@@ -196,6 +197,45 @@ fn clients_are_served_where_nobody_can_be_told_that_they_are() {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     drop(peer);
     assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+}
+
+/// What a panic does is seen in a process of its own: this test again, which then has one.
+#[test]
+fn a_panic_is_logged_like_all_else_and_waits_for_nobody() {
+    const HERE: &str = "HOLDFAST_TEST_PANIC";
+    if env::var_os(HERE).is_some() {
+        log::start(&LogConfig { level: LogLevel::Info, format: LogFormat::Text })
+            .expect("a thread can be had");
+        return assert!(thread::spawn(|| panic!("on purpose")).join().is_err());
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("panic-{}.log", std::process::id()));
+    let (reader, mut stuck) = io::pipe().expect("a descriptor is free");
+    fill(&mut stuck);
+    for log in [File::create(&path).expect("it can be made").into(), Stdio::from(stuck), full().into()] {
+        let mut again = Command::new(env::current_exe().expect("it is known"));
+        again.args(["--exact", "--nocapture", "disk::a_panic_is_logged_like_all_else_and_waits_for_nobody"]);
+        let again = again.env(HERE, "1").stdout(Stdio::null()).stderr(log).spawn();
+        assert!(await_end(again.expect("it can be started")).success());
+    }
+    drop(reader);
+    let text = fs::read_to_string(&path).expect("lines are text");
+    fs::remove_file(path).expect("it is ours");
+    assert!(text.contains("ERROR panicked at ") && text.contains("on purpose"), "{text}");
+}
+
+/// Waits for a process's end.
+fn await_end(mut child: Child) -> ExitStatus {
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().expect("it is our child");
+        status.is_some()
+    });
+    status.expect("it has ended")
+}
+
+/// Where each write fails, as on a full disk.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("Linux has it")
 }
 
 /// Fills a pipe to its brim.

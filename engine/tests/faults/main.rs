@@ -14,9 +14,15 @@ mod support;
 mod api;
 mod base;
 mod chamber;
+mod group;
+mod wire;
 
+mod churn;
 mod disk;
 mod kill;
+mod memory;
+mod network;
+mod stall;
 
 use support::{client, peer};
 

@@ -43,6 +43,26 @@ pub(crate) struct Launch {
     pub(crate) group: Option<PathBuf>,
 }
 
+impl Launch {
+    /// The daemon's command line up to its own arguments, without the environment's say in its configuration.
+    pub(crate) fn command(&self) -> Command {
+        // What a process can set for itself alone, and its children inherit.
+        let mut script = String::new();
+        if let Some(nofile) = self.nofile {
+            script += &format!("ulimit -n {nofile} && ");
+        }
+        if let Some(group) = &self.group {
+            script += &format!("echo $$ > '{}' && ", group.display());
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_holdfast")]);
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
 impl Daemon {
     /// Starts a daemon with two shards, where there are two CPUs.
     pub(crate) fn start(config: &str) -> Self {
@@ -61,7 +81,7 @@ impl Daemon {
             0 => thread::available_parallelism().map_or(1, usize::from).min(2),
             shards => shards,
         };
-        let mut command = command(&launch);
+        let mut command = launch.command();
         let listen = launch.listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
         command.args(["serve", "--listen", &listen, "--control", "127.0.0.1:0", "--config"]);
         command.arg(&files.config).args(["--shards", &shards.to_string()]);
@@ -193,24 +213,6 @@ impl Drop for Daemon {
             assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
         }
     }
-}
-
-/// The daemon's command line up to its own arguments, without the environment's say in its configuration.
-pub(crate) fn command(launch: &Launch) -> Command {
-    // What a process can set for itself alone, and its children inherit.
-    let mut script = String::new();
-    if let Some(nofile) = launch.nofile {
-        script += &format!("ulimit -n {nofile} && ");
-    }
-    if let Some(group) = &launch.group {
-        script += &format!("echo $$ > '{}' && ", group.display());
-    }
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("{script}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_holdfast")]);
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// The addresses in `ready listen=ADDR control=ADDR shards=N`.

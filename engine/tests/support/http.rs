@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
 };
 
 use serde_json::Value;
@@ -44,6 +44,11 @@ impl Http {
         let text =
             format!("POST {path} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
         self.send(text.as_bytes());
+    }
+
+    /// Ends our side (FIN), and still reads.
+    pub(crate) fn finish(&mut self) {
+        self.stream.get_mut().shutdown(Shutdown::Write).expect("the connection is open");
     }
 
     /// Sends a request without a body.

@@ -20,7 +20,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    daemon::{Daemon, Launch, command},
+    daemon::{Daemon, Launch},
     metrics::Metrics,
 };
 

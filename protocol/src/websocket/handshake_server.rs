@@ -8,23 +8,28 @@
 use bytes::{Bytes, BytesMut};
 
 use super::deflate::{self, Agreement, Preferences};
-use super::{extension, key};
+use super::{
+    extension::{self, Extension},
+    key,
+};
 use crate::http::{Refusal, RequestHead, Response, Status, Version};
 
 /// A handshake that may be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upgrade<'s> {
+pub struct Upgrade<'h, 's> {
     accept: String,
     subprotocol: Option<&'s str>,
+    /// What the client offers.
+    extensions: Vec<Extension<'h>>,
     deflate: Option<Agreement>,
 }
 
 /// Checks the request in the order of RFC 6455 §4.2.1 and chooses the first subprotocol of the client's list
 /// that is also in `supported_subprotocols`; none in common is no fault (§4.2.2 item 5).
-pub fn upgrade<'s>(
-    head: &RequestHead<'_>,
+pub fn upgrade<'h, 's>(
+    head: &RequestHead<'h>,
     supported_subprotocols: &[&'s str],
-) -> Result<Upgrade<'s>, Refusal> {
+) -> Result<Upgrade<'h, 's>, Refusal> {
     check_request_line(head)?;
     head.check_host()?;
     if !head.header_has_token("Upgrade", "websocket") {
@@ -36,25 +41,22 @@ pub fn upgrade<'s>(
     let key = check_key(head)?;
     check_version(head)?;
     check_no_body(head)?;
+    // §9.1: what does not fit the grammar fails the connection, whether or not we would agree to any of it.
+    let extensions = extension::parse(head.headers("Sec-WebSocket-Extensions"))?;
     let subprotocol = choose_subprotocol(head, supported_subprotocols);
-    Ok(Upgrade { accept: key::accept(key), subprotocol, deflate: None })
+    Ok(Upgrade { accept: key::accept(key), subprotocol, extensions, deflate: None })
 }
 
-impl<'s> Upgrade<'s> {
+impl<'s> Upgrade<'_, 's> {
     /// The subprotocol that both sides speak from here on.
     pub const fn subprotocol(&self) -> Option<&'s str> {
         self.subprotocol
     }
 
     /// Agrees to the first offer of permessage-deflate that can be met, if there is one (RFC 7692 §5.1).
-    pub fn agree_to_deflate(
-        &mut self,
-        head: &RequestHead<'_>,
-        preferences: &Preferences,
-    ) -> Result<Option<Agreement>, Refusal> {
-        let offers = extension::parse(head.headers("Sec-WebSocket-Extensions"))?;
-        self.deflate = deflate::accept(&offers, preferences);
-        Ok(self.deflate)
+    pub fn agree_to_deflate(&mut self, preferences: &Preferences) -> Option<Agreement> {
+        self.deflate = deflate::accept(&self.extensions, preferences);
+        self.deflate
     }
 
     /// Appends the 101 response to `out`; frames may follow at once.

@@ -175,8 +175,8 @@ fn request(extensions: &str) -> String {
 fn upgrade(extensions: &str) -> Result<String, Refusal> {
     let request = request(extensions);
     let (head, _) = RequestHead::parse(request.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
-    let mut upgrade = handshake_server::upgrade(&head, &[]).unwrap();
-    upgrade.agree_to_deflate(&head, &Preferences::default())?;
+    let mut upgrade = handshake_server::upgrade(&head, &[])?;
+    upgrade.agree_to_deflate(&Preferences::default());
     Ok(String::from_utf8(upgrade.response().to_vec()).unwrap())
 }
 

@@ -139,6 +139,22 @@ fn a_body_is_refused_with_413() {
 }
 
 #[test]
+fn extensions_that_do_not_fit_their_grammar_are_refused_with_400_even_if_none_is_agreed_to() {
+    for value in
+        ["permessage-deflate; =", "x;", ";", "x y", "x; a=\"", "x; a=\"b c\"", "caf\u{e9}", "x; a=b=c"]
+    {
+        let refusal = refusal_with_also(&format!("Sec-WebSocket-Extensions: {value}"));
+        assert_eq!((refusal, refusal.status().code()), (Refusal::ExtensionsMalformed, 400), "{value}");
+    }
+    for value in ["", "x", "x; a=\"b\", y", "permessage-deflate; client_max_window_bits=99"] {
+        let extensions = format!("Sec-WebSocket-Extensions: {value}");
+        let headers = [&HEADERS[..], &[&extensions]].concat();
+        let answer = answer(&request(REQUEST_LINE, &headers), &[]).unwrap();
+        assert!(!answer.contains("Extensions"), "{value}: {answer}");
+    }
+}
+
+#[test]
 fn a_malformed_content_length_is_refused_with_400_and_a_zero_is_not() {
     assert_eq!(refusal_with("Content-Length: five"), Refusal::ContentLengthMalformed);
     assert_eq!(refusal_with("Content-Length: -1"), Refusal::ContentLengthMalformed);

@@ -13,7 +13,7 @@ import puppeteer from 'puppeteer-core';
 import { findBrowser } from './find.mjs';
 
 const BINARY = required('SDK_HOLDFAST');
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-browser-'));
 
 function required(name) {

@@ -2,25 +2,29 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { api, config, eventually, newPage, startDaemon } from './harness.mjs';
 import { Network } from './network.mjs';
 
 const SDK = readFileSync(createRequire(import.meta.url).resolve('centrifuge').replace(/build\/.*$/, 'dist/centrifuge.js'));
-const POLL_CLIENT = readFileSync(process.env.SDK_POLL_CLIENT);
+const POLL_CLIENT = dirname(process.env.SDK_POLL_CLIENT);
 const CONFIG = config('transports.toml');
 const HTML = `<!doctype html><title>elsewhere</title><link rel="icon" href="data:,"><script src="/sdk.js"></script>
-<script type="module">import { PollClient } from '/poll.js'; globalThis.PollClient = PollClient;</script>`;
+<script type="module">import { PollClient } from '/poll/poll-client.js'; globalThis.PollClient = PollClient;</script>`;
 const upTo = (count, first = 1) => Array.from({ length: count - first + 1 }, (_, i) => i + first);
 
 let daemon;
 let elsewhere;
 before(async () => {
   daemon = await startDaemon(CONFIG);
-  const files = { '/sdk.js': ['text/javascript', SDK], '/poll.js': ['text/javascript', POLL_CLIENT] };
+  const files = { '/sdk.js': ['text/javascript', SDK] };
+  for (const name of readdirSync(POLL_CLIENT).filter((name) => name.endsWith('.js'))) {
+    files[`/poll/${name}`] = ['text/javascript', readFileSync(join(POLL_CLIENT, name))];
+  }
   elsewhere = createServer(({ url }, response) => {
     const [kind, body] = files[url] ?? ['text/html', HTML];
     response.writeHead(200, { 'Content-Type': kind });

@@ -92,7 +92,7 @@ for (const format of formats) {
       const client = await known();
       const open = newSubscription(format, client, 'asked:open');
       open.subscribe();
-      await open.ready(10_000);
+      await open.ready(60_000);
       assert.deepEqual(format.read(entries(open, 'subscribed')[0].data), { topic: 'all' });
       const closed = newSubscription(format, client, 'asked:closed');
       closed.subscribe();

@@ -60,7 +60,7 @@ for (const format of formats) {
         room.unsubscribe();
       }
       room.subscribe();
-      await room.ready(5_000);
+      await room.ready(60_000);
       await publish(format, client, channel, ['here']);
       await eventually('it is heard', () => room.publications.length === 1);
       assert.equal((await room.presenceStats()).numClients, 1);
@@ -191,7 +191,7 @@ for (const format of formats) {
     it('a subscription whose token is not refreshed ends, and the SDK subscribes again', async () => {
       const channel = channelIn('closed');
       const client = await connected(format, { token: signed({ sub: 'ada' }) });
-      const tokens = [signed({ sub: 'ada', channel, exp: nowSeconds() + 1 })];
+      const tokens = [signed({ sub: 'ada', channel, exp: nowSeconds() + 3 })];
       const getToken = async () => tokens.pop() ?? sleep(3_500).then(() => signed({ sub: 'ada', channel }));
       const room = await subscribed(format, client, channel, { getToken });
       await eventually('it has ended', () => entries(room, 'subscribing').length === 2);

@@ -58,7 +58,7 @@ for (const format of formats) {
       let asked = 0;
       const getToken = async () => {
         asked += 1;
-        return signed({ sub: '42', exp: nowSeconds() + 2 });
+        return signed({ sub: '42', exp: nowSeconds() + 3 });
       };
       const client = await connected(format, { getToken });
       await eventually('the token was refreshed twice', () => asked >= 3);
@@ -67,7 +67,7 @@ for (const format of formats) {
     });
 
     it('a client that does not refresh is told to come back with a new token', async () => {
-      const tokens = [signed({ sub: '42', exp: nowSeconds() + 1 })];
+      const tokens = [signed({ sub: '42', exp: nowSeconds() + 3 })];
       const client = newClient(format, {
         // The first token is refreshed too late, as by an application that hangs.
         getToken: async () => tokens.pop() ?? sleep(3_000).then(() => signed({ sub: '42' })),
@@ -80,14 +80,14 @@ for (const format of formats) {
 
     it('a refresh with the token of somebody else ends the connection for good', async () => {
       const users = ['somebody-else', '42'];
-      const client = await connected(format, { getToken: async () => signed({ sub: users.pop(), exp: nowSeconds() + 1 }) });
+      const client = await connected(format, { getToken: async () => signed({ sub: users.pop(), exp: nowSeconds() + 3 }) });
       await eventually('it is told', () => client.state === 'disconnected');
       assert.equal(entries(client, 'disconnected')[0].code, 3500);
     });
 
     it('pings keep a connection that has nothing to say', async () => {
-      const client = await connected(format, { maxServerPingDelay: 1_000 });
-      await sleep(7_000);
+      const client = await connected(format, { maxServerPingDelay: 5_000 });
+      await sleep(9_000);
       assert.equal(client.state, 'connected');
       assert.equal(entries(client, 'connecting').length, 1);
     });

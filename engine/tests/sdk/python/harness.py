@@ -19,7 +19,7 @@ from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
 
 URL = os.environ["SDK_URL"]
 SECRET = b"for-tests-only"
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Diary:
