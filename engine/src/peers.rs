@@ -143,6 +143,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Peers {
     shared: Arc<Shared>,
+    own: usize,
     outboxes: Vec<VecDeque<Message>>,
     outbox_messages: usize,
     is_congested: bool,
@@ -150,9 +151,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// The view of shard `own`.
+    pub(crate) fn new(shared: Arc<Shared>, own: usize) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
+        Self { shared, own, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
     }
 
     /// The number of shards, this one among them.
@@ -295,5 +297,6 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         self.set_congested(false);
+        self.shared.mailboxes[self.own].abandon();
     }
 }

@@ -72,7 +72,7 @@ impl House {
             let mut sockets = Sockets::new(kernel, sockets_config.clone());
             sockets.listen(listener());
             let rules = Rules::new(&terms.config, "node".into());
-            let peers = Peers::new(Arc::clone(&shared));
+            let peers = Peers::new(Arc::clone(&shared), index);
             let began_wall = Duration::from_secs(1_700_000_000);
             let settings = terms.settings.clone();
             let mut shard = Shard::new(index, settings, rules, sockets, peers, began_wall, random.random());

@@ -91,6 +91,11 @@ impl Terms {
         self.settings.deflate.is_some()
     }
 
+    /// How long a poll waits.
+    pub(super) fn poll_wait(&self) -> Duration {
+        Duration::from_millis(self.config.poll.wait_ms)
+    }
+
     /// How long a session of polls lives between two of them.
     pub(super) fn poll_session_ttl(&self) -> Duration {
         Duration::from_millis(self.config.poll.session_ttl_ms)
@@ -109,8 +114,8 @@ fn config(random: &mut SmallRng) -> Config {
     config.sse.enabled = true;
     config.http_stream.enabled = true;
     config.poll.enabled = true;
-    config.poll.wait_ms = random.random_range(1_000..25_000);
-    config.poll.session_ttl_ms = random.random_range(1_000..30_000);
+    config.poll.wait_ms = random.random_range(1_000..10_000);
+    config.poll.session_ttl_ms = random.random_range(1_000..15_000);
     let plain = NamespaceOptions {
         allow_subscribe_for_client: true,
         allow_subscribe_for_anonymous: true,

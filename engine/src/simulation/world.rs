@@ -32,7 +32,7 @@ const ROUNDS_MAX: u32 = 20_000;
 const QUIET_ROUNDS: u32 = 60;
 
 /// The longest life of a session that is waited for.
-const OUTLIVED_MAX: Duration = Duration::from_secs(4);
+const OUTLIVED_MAX: Duration = Duration::from_secs(7);
 
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
@@ -207,11 +207,12 @@ impl World {
 
     /// Sessions whose clients have gone end, sooner or later; those whose clients poll go on.
     pub(super) fn outlive_polls(&mut self) {
-        let ttl = self.terms.poll_session_ttl();
-        if ttl > OUTLIVED_MAX {
+        // A poll waits to its end, whether or not its connection lives.
+        let longest = self.terms.poll_wait() + self.terms.poll_session_ttl();
+        if longest > OUTLIVED_MAX {
             return;
         }
-        let until = self.network.trace().now() + ttl;
+        let until = self.network.trace().now() + longest;
         while self.network.trace().now() < until {
             self.come_to_rest();
         }
