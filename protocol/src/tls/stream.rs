@@ -140,11 +140,10 @@ impl<S: Side> TlsStream<S> {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |space| data.encode(space))?,
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::WriteTraffic(_)) => {
-                    // Told first when the handshake is done, whatever has come with its last message.
-                    is_done = self.progress != Progress::Handshaking && discard == 0;
                     if self.progress == Progress::Handshaking {
                         self.progress = Progress::Open;
                     }
+                    is_done = true;
                 }
                 Ok(ConnectionState::PeerClosed) => self.progress = Progress::PeerClosed,
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => is_done = true,
