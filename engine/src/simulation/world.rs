@@ -159,11 +159,20 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.is_ending = true;
         self.house.be_ready();
-        self.come_to_rest();
-        if self.terms.secrets.is_some() {
-            // Under TLS, a refusal is but an end, a second later.
+        // Under TLS, a refusal is but an end, a second later; and then others are let in, or refused.
+        loop {
+            let refused = self.refused();
             self.come_to_rest();
+            if self.terms.secrets.is_none() || self.refused() == refused {
+                return;
+            }
         }
+    }
+
+    /// Connections that were refused.
+    fn refused(&self) -> u64 {
+        let reasons = [RefusalReason::Capacity, RefusalReason::Request];
+        reasons.into_iter().map(|reason| self.house.count(Metric::Refused(reason))).sum()
     }
 
     /// A second and more passes.
