@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a budget of the configuration may be of a group's limit: the largest two, and as much for all else.
+/// What part of a group's limit a budget of the configuration may be: there are three, and as much is left for all else.
 const BUDGETS: u64 = 4;
 
 /// The tightest memory limit of the control groups that this process is in.

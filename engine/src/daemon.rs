@@ -150,6 +150,7 @@ fn fit_budgets(settings: &mut Settings, config: &Config, group: Cgroup) {
         bytes
     };
     settings.queue_budget_bytes = fit("client.queue_budget", config.client.queue_budget_bytes);
+    settings.receive_budget_bytes = fit("client.receive_budget", config.client.receive_budget_bytes);
     let history_bytes = fit("channel.history_budget", config.channel.history_budget_bytes);
     settings.history_bytes_max = usize::try_from(history_bytes).unwrap_or(usize::MAX) / config.cores.len();
 }
@@ -170,6 +171,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
         queue_budget_bytes: config.client.queue_budget_bytes,
+        receive_budget_bytes: config.client.receive_budget_bytes,
         history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
             / config.cores.len(),
         idempotency_ms: config.channel.idempotency_ttl_ms,

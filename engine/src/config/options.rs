@@ -144,6 +144,11 @@ section! {
         /// count for each. In a control group with a memory limit it is a quarter of that limit at most.
         /// Worst case: this, and what one turn brings for them.
         "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
+        /// Memory for what has come in part of messages, requests and TLS records, rounded up to KiB for each connection,
+        /// over all cores, each of which has its part; where it is more, those who have sent most are sent away, with close code 1013 or 503. 0 sets no limit.
+        /// In a control group with a memory limit it is a quarter of that limit at most.
+        /// Worst case: this, and what one turn brings: `engine.receive_buffers` on each core.
+        "receive_budget" => pub receive_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");

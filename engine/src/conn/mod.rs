@@ -9,6 +9,7 @@
 
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
+mod partial;
 mod read;
 pub(crate) mod secure;
 mod write;
@@ -102,6 +103,8 @@ pub(crate) struct Conn {
     pub(crate) is_paused: bool,
     /// While it is paused: how many bytes waited for it when its heartbeat was last looked at.
     pub(crate) queued_bytes_before: u32,
+    /// What was counted of it as come in part, in KiB: two bytes have room here.
+    pub(crate) counted_partial_kib: u16,
     /// True exactly when it counts against the limit of connections.
     pub(crate) has_place: bool,
     /// Why it will have been closed.
@@ -153,6 +156,7 @@ impl Conns {
             heard_since_ping: false,
             is_paused: false,
             queued_bytes_before: u32::MAX,
+            counted_partial_kib: 0,
             has_place: true,
             close_reason: None,
             is_reused: false,

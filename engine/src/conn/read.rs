@@ -16,7 +16,12 @@ use crate::{
 
 impl<K: Kernel> Shard<K> {
     /// Bytes came, as the peer meant them.
-    pub(crate) fn received(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) {
+        self.read_all(socket, bytes);
+        self.count_partial(socket);
+    }
+
+    fn read_all(&mut self, socket: Socket, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let Some(conn) = self.conns.get(socket) else { return };
             conn.heard_since_ping = true;

@@ -167,6 +167,7 @@ impl<K: Kernel> Shard<K> {
             conn.coming = None;
             conn.decoder = Default::default();
         }
+        self.count_partial(socket);
     }
 
     /// The socket is gone.
@@ -174,6 +175,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
+            self.partial_kib -= u64::from(conn.counted_partial_kib);
             if conn.deflate != Deflate::Off {
                 self.deflating.closed(socket);
             }

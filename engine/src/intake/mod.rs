@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What we ask of clients that come while there is no room.
-const RETRY_AFTER_S: u32 = 5;
+pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
     pub(crate) fn accepted(&mut self, socket: Socket) {

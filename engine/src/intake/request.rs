@@ -171,6 +171,7 @@ impl<K: Kernel> Shard<K> {
         if let Err(refusal) = self.act_on_request(socket) {
             self.refuse(socket, refusal);
         }
+        self.count_partial(socket);
     }
 
     fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
@@ -250,6 +251,14 @@ impl<K: Kernel> Shard<K> {
 }
 
 impl Coming {
+    /// Memory for it, but for a head's fields that are kept.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        match self {
+            Self::Head(head) => head.capacity(),
+            Self::Request(request) => request.body.buffered_bytes() + request.later.capacity(),
+        }
+    }
+
     /// What the page that asked must be told even where it is refused.
     pub(super) fn cors(&self) -> Option<&Cors> {
         match self {

@@ -111,6 +111,8 @@ pub(crate) enum Metric {
     PenaltiesRefused,
     /// 1 while clients are sent away.
     Draining,
+    /// What clients have sent in part.
+    PartialBytes,
     /// Sockets that the kernel takes no more for.
     SlowReaders,
     /// Bytes that wait for them.
@@ -319,6 +321,7 @@ pub(crate) const CATALOG: &[Family] = &[
         &[(Metric::LimitsTracked, "")],
         "Addresses, networks and users whose numbers this core keeps.",
     ),
+    gauge("partial_bytes", &[(Metric::PartialBytes, "")], "Memory for what clients have sent in part."),
     gauge("slow_readers", &[(Metric::SlowReaders, "")], "Sockets that the kernel takes no more for."),
     gauge("slow_reader_bytes", &[(Metric::SlowReaderBytes, "")], "Bytes that wait for them."),
     Family {
@@ -361,7 +364,7 @@ const THROTTLED: usize = BUCKET + TURN_BUCKETS + 12;
 const OFFENDED: usize = THROTTLED + Excess::ALL.len();
 const LIMITS: usize = OFFENDED + Offence::ALL.len();
 const SLOW: usize = LIMITS + 4;
-const LAST: usize = SLOW + 9;
+const LAST: usize = SLOW + 10;
 
 impl Metric {
     /// How many there are.
@@ -432,6 +435,7 @@ impl Metric {
             Self::OutdatedLeftOut => SLOW + 6,
             Self::ClientsLeft => SLOW + 7,
             Self::RingHeld => SLOW + 8,
+            Self::PartialBytes => SLOW + 9,
             Self::HistoryBytes => LAST,
         }
     }

@@ -35,10 +35,12 @@ pub(crate) enum CloseReason {
     InvalidToken,
     /// It went on sending more than its limit.
     Flood,
+    /// Of all who had sent something in part, it had sent most, and it was too much.
+    ReceiveBudget,
 }
 
 impl CloseReason {
-    pub(super) const ALL: [(Self, &'static str); 14] = [
+    pub(super) const ALL: [(Self, &'static str); 15] = [
         (Self::ByPeer, "by_peer"),
         (Self::PeerGone, "peer_gone"),
         (Self::Broken, "broken"),
@@ -53,6 +55,7 @@ impl CloseReason {
         (Self::TlsFailed, "tls_failed"),
         (Self::InvalidToken, "invalid_token"),
         (Self::Flood, "flood"),
+        (Self::ReceiveBudget, "receive_budget"),
     ];
 }
 

@@ -28,13 +28,14 @@ impl<K: Kernel> Shard<K> {
         if self.events.is_empty() {
             assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         }
-        let (mut sessions, mut places, mut members, mut clients) = (0, 0, 0, 0);
+        let (mut sessions, mut places, mut members, mut clients, mut partial_kib) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
             let queued_bytes = self.sockets.queued_bytes(socket);
             let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
             let conn = self.conns.get(socket).expect("it was found");
             places += u64::from(conn.has_place);
+            partial_kib += u64::from(conn.partial_kib());
             sessions += u64::from(conn.session != Session::None);
             match conn.session {
                 Session::Broadcast { place } => {
@@ -52,6 +53,7 @@ impl<K: Kernel> Shard<K> {
                 _ => {}
             }
         }
+        assert_eq!(self.partial_kib, partial_kib, "what came in part is counted");
         assert_eq!(self.places_taken, places, "places are counted");
         assert_eq!(self.sessions, sessions, "sessions are counted");
         assert_eq!(self.hub.members(), members, "members are counted");

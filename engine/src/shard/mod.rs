@@ -96,6 +96,8 @@ pub(crate) struct Settings {
     pub(crate) queue_pieces_max: usize,
     /// Of all slow readers of the whole daemon; 0 for no limit.
     pub(crate) queue_budget_bytes: u64,
+    /// Of what has come in part from all clients of the whole daemon; 0 for no limit.
+    pub(crate) receive_budget_bytes: u64,
     /// Memory of the histories of this shard.
     pub(crate) history_bytes_max: usize,
     /// How long an idempotency key is remembered.
@@ -157,6 +159,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
+    /// What connections have sent in part, in KiB.
+    pub(crate) partial_kib: u64,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// How many asks were given a number.
@@ -232,6 +236,7 @@ impl<K: Kernel> Shard<K> {
             is_fanning_out: false,
             long_queues: Vec::new(),
             slow: SlowReaders::default(),
+            partial_kib: 0,
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -261,6 +266,7 @@ impl<K: Kernel> Shard<K> {
         self.advance_stop();
         self.fan_out();
         self.hold_to_budget();
+        self.hold_partial_to_budget();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
@@ -371,6 +377,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
+            (Metric::PartialBytes, self.partial_kib * 1024),
             (Metric::SlowReaders, self.slow_readers().0),
             (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),

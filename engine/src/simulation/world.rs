@@ -286,3 +286,49 @@ impl World {
         panic!("the shards do not stop");
     }
 }
+<<<<<<< HEAD
+=======
+
+fn settings(random: &mut SmallRng) -> Settings {
+    let queue_bytes_max = random.random_range(4_000..200_000);
+    Settings {
+        handshake_ms: 10_000,
+        ping_interval_ms: 25_000,
+        pong_ms: 8_000,
+        close_ms: 3_000,
+        connections_max: 1_000,
+        paused_queue_bytes: queue_bytes_max / 4,
+        queue_bytes_max,
+        history_bytes_max: 64 << 20,
+        idempotency_ms: 60_000,
+        head: HeadLimits::default(),
+        decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
+        deflate: None,
+        queue_pieces_max: 10_000,
+        queue_budget_bytes: 64 << 20,
+        receive_budget_bytes: 64 << 20,
+    }
+}
+
+/// Anybody may do anything; channels of `hist` keep a history.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.client.allow_anonymous_connect_without_token = true;
+    let plain = NamespaceOptions {
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_client: true,
+        allow_publish_for_anonymous: true,
+        ..config.channel.without_namespace.clone()
+    };
+    let history = NamespaceOptions {
+        history_publications_max: u32::try_from(HISTORY_SIZE).expect("a small number"),
+        history_ttl_ms: 3_600_000,
+        allow_recovery: true,
+        ..plain.clone()
+    };
+    config.channel.without_namespace = plain;
+    config.channel.namespaces = vec![Namespace { name: "hist".into(), options: history }];
+    config
+}
+>>>>>>> main

@@ -146,6 +146,16 @@ fn a_compressed_message_in_fragments_is_one_message() {
 }
 
 #[test]
+fn wrong_text_in_the_first_fragment_is_refused_before_the_last_one_comes() {
+    let daemon = Daemon::start(ON);
+    for offer in ["permessage-deflate", NO_TAKEOVER] {
+        let (mut peer, _) = open(&daemon, "/echo", offer);
+        peer.send(&frame(RSV1 | TEXT, &deflate(b"so far so good, but \xff")));
+        assert_eq!(peer.frame().close_code(), 1007, "{offer}");
+    }
+}
+
+#[test]
 fn messages_below_the_minimum_go_out_plain() {
     let daemon = Daemon::start(&format!("{ON}compression_min_size = 50\n"));
     let (mut peer, _) = open(&daemon, "/echo", "permessage-deflate");

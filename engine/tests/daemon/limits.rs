@@ -4,7 +4,8 @@
 //! Out: 503 with Retry-After for those that come; those that are there stay.
 
 use crate::{
-    peer::{Frame, Peer, close, request, text},
+    http::Http,
+    peer::{BINARY, FIN, Frame, Peer, close, frame, request, text},
     support::{Daemon, Launch, eventually},
 };
 
@@ -94,5 +95,46 @@ fn over_the_memory_limit_new_connections_are_told_to_come_back() {
     let daemon = Daemon::start("[engine]\nmemory_limit = '1MiB'");
     eventually("the limit is noticed", || come(&daemon, "/echo").is_none());
     assert!(come(&daemon, "/echo").is_none());
+    daemon.stop();
+}
+
+#[test]
+fn where_too_much_has_come_in_part_those_who_sent_most_are_told_to_come_back() {
+    const LONG: usize = 60_000;
+    const SHORT: usize = 2_000;
+    let daemon = Daemon::start_on_one_core("[client]\nreceive_budget = '512KiB'\n[poll]\nenabled = true");
+    let partial = || daemon.metric("holdfast_partial_bytes", &[]);
+    let message = frame(FIN | BINARY, &[7; LONG]);
+    let mut modest = Peer::open(&daemon, "/echo");
+    modest.send(&message[..SHORT]);
+    let mut request = Http::connect(&daemon);
+    request.send(b"POST /connection/poll HTTP/1.1\r\nHost: h\r\nContent-Length: 4000\r\n\r\n");
+    request.send(&[b' '; SHORT]);
+    eventually("both have come", || partial() >= 2 * SHORT as u64);
+    let mut greedy: Vec<Peer> = (0..10).map(|_| Peer::open(&daemon, "/echo")).collect();
+    for peer in &mut greedy {
+        peer.send_if_heard(&message[..LONG]);
+    }
+    eventually("some have gone", || daemon.closes("receive_budget") > 0);
+    let mut stayed = 0;
+    for peer in &mut greedy {
+        peer.send_if_heard(&message[LONG..]);
+        match peer.frame() {
+            Frame { opcode: BINARY, payload } => {
+                assert_eq!(payload, [7; LONG]);
+                stayed += 1;
+            }
+            close => assert_eq!(close.close_code(), 1013),
+        }
+    }
+    assert_eq!(stayed + daemon.closes("receive_budget"), 10);
+    assert!(stayed > 0);
+    modest.send(&message[SHORT..]);
+    assert_eq!(modest.frame(), Frame::binary(&[7; LONG]), "who has sent little stays");
+    request.send(&[b' '; SHORT]);
+    assert_eq!(request.answer().status, 400, "a body of spaces is no poll");
+    drop((greedy, modest, request));
+    daemon.await_empty();
+    assert_eq!(partial(), 0);
     daemon.stop();
 }

@@ -111,6 +111,11 @@ impl Body {
         self.bytes.is_empty() && self.line.is_empty()
     }
 
+    /// Memory for what has come.
+    pub fn buffered_bytes(&self) -> usize {
+        self.bytes.capacity() + self.line.capacity()
+    }
+
     /// Takes the whole of it out.
     pub fn take_bytes(&mut self) -> Bytes {
         self.bytes.split().freeze()

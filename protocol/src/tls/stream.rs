@@ -71,6 +71,11 @@ impl<S: Side> TlsStream<S> {
         self.part.first().or(bytes.first()).copied()
     }
 
+    /// Memory for what has come in part.
+    pub fn buffered_bytes(&self) -> usize {
+        self.part.capacity()
+    }
+
     /// Takes bytes that were received; appends what they say to `plain`, and what must be sent now to `out`. Where it
     /// fails, `out` has the alert that tells the peer.
     ///

@@ -79,15 +79,16 @@ pub(super) struct OpenMessage {
     kind: MessageKind,
     compressed: bool,
     payload: BytesMut,
-    /// Of a text, how much is known to be UTF-8: all but an unfinished last character.
-    utf8_bytes: usize,
+    /// Of a text, how much is known to be UTF-8: all but an unfinished last character. Of a compressed message, how much
+    /// was looked at.
+    checked_bytes: usize,
 }
 
 impl OpenMessage {
     /// `first` is the header of the first frame.
     pub(super) fn new(first: &FrameHeader) -> Self {
         let kind = if first.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
-        Self { kind, compressed: first.compressed, payload: BytesMut::new(), utf8_bytes: 0 }
+        Self { kind, compressed: first.compressed, payload: BytesMut::new(), checked_bytes: 0 }
     }
 
     pub(super) fn is_compressed(&self) -> bool {
@@ -101,8 +102,17 @@ impl OpenMessage {
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), FrameError> {
         self.payload.extend_from_slice(piece);
         if self.kind == MessageKind::Text && !self.compressed {
-            self.utf8_bytes =
-                utf8::check_further(&self.payload, self.utf8_bytes).ok_or(FrameError::TextNotUtf8)?;
+            self.checked_bytes =
+                utf8::check_further(&self.payload, self.checked_bytes).ok_or(FrameError::TextNotUtf8)?;
+        }
+        Ok(())
+    }
+
+    /// A frame has ended, and another one is to come.
+    pub(super) fn end_frame(&mut self, inflation: Option<&mut Inflation<'_>>) -> Result<(), FrameError> {
+        if self.compressed && !self.payload.is_empty() && self.payload.len() >= 2 * self.checked_bytes {
+            self.checked_bytes = self.payload.len();
+            inflation::look_at(self.kind, &self.payload, inflation)?;
         }
         Ok(())
     }
@@ -111,7 +121,7 @@ impl OpenMessage {
         if self.compressed {
             return inflation::message(self.kind, &self.payload, inflation);
         }
-        if self.kind == MessageKind::Text && self.utf8_bytes != self.payload.len() {
+        if self.kind == MessageKind::Text && self.checked_bytes != self.payload.len() {
             return Err(FrameError::TextNotUtf8);
         }
         Ok(Message { kind: self.kind, payload: Payload::Assembled(self.payload) })

@@ -222,7 +222,12 @@ impl Decoder {
             return whole_message(&frame, inflation, piece).map(|message| Some(Event::Message(message)));
         }
         let open = &mut self.hold().message;
-        open.get_or_insert_with(|| OpenMessage::new(&frame)).push(piece)?;
+        let message = open.get_or_insert_with(|| OpenMessage::new(&frame));
+        message.push(piece)?;
+        if !is_last && frame.payload_bytes == 0 {
+            message.end_frame(inflation)?;
+            return Ok(None);
+        }
         match open.take_if(|_| is_last) {
             Some(message) => Ok(Some(Event::Message(message.finish(inflation)?))),
             None => Ok(None),

@@ -51,6 +51,25 @@ fn text_is_checked_after_inflating() {
 }
 
 #[test]
+fn what_is_wrong_is_found_at_the_end_of_a_frame_that_doubles_the_message() {
+    let (good, bad) = (deflated(b"ab"), deflated(b"much longer, and then \xff"));
+    // The sync flush that a sender leaves out at the end of a message, and only there.
+    let go_on = [&good[..], &[0x00, 0x00, 0xff, 0xff]].concat();
+    for (stream, expected) in [
+        (frame(0x41, &bad), FrameError::TextNotUtf8),
+        ([frame(0x41, &go_on), frame(0x00, &bad)].concat(), FrameError::TextNotUtf8),
+        ([frame(0x41, &[]), frame(0x00, &bad)].concat(), FrameError::TextNotUtf8),
+        (frame(0x42, &[0x07]), FrameError::DeflateInvalid),
+    ] {
+        assert_eq!(fault(&stream), expected, "{stream:x?}");
+    }
+    // What is only begun may yet become something.
+    for begun in [&deflated(b"a\xe6\xbc")[..], &[0xf2, 0x48, 0xcd], &[0xf2]] {
+        assert_eq!(messages(&frame(0x41, begun)), []);
+    }
+}
+
+#[test]
 fn what_is_not_deflate_is_refused_with_1007() {
     let wrong: [&[u8]; 8] = [
         // A block type that is reserved.

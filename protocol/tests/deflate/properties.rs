@@ -44,6 +44,43 @@ proptest! {
     }
 
     #[test]
+    fn fragments_of_any_length_make_the_message(
+        words in vec("[a-zé漢]{1,9}", 0..3000),
+        takeover in any::<bool>(),
+        fragment_bytes in vec(0_usize..2000, 1..8),
+        piece_bytes in 1_usize..3000,
+    ) {
+        let text = words.join(" ");
+        let deflated = Deflater::new(6, WindowBits::MAX).deflate(text.as_bytes(), None).to_vec();
+        let mut stream = Vec::new();
+        // Some may be empty, but not all.
+        let (mut rest, mut lengths) = (&deflated[..], fragment_bytes.into_iter().chain([700]).cycle());
+        // RFC 7692 §6.1: the bit stands on the first frame alone.
+        let mut first = 0x41;
+        loop {
+            let (fragment, later) = rest.split_at(lengths.next().expect("it goes round").min(rest.len()));
+            rest = later;
+            stream.push(if rest.is_empty() { first | 0x80 } else { first });
+            match u8::try_from(fragment.len()) {
+                Ok(len @ ..126) => stream.push(len),
+                _ => {
+                    stream.push(126);
+                    stream.extend(u16::try_from(fragment.len()).expect("they are short").to_be_bytes());
+                }
+            }
+            stream.extend(fragment);
+            first = 0x00;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let mut window = takeover.then(|| Window::new(WindowBits::MAX));
+        let read = read(stream.chunks(piece_bytes), window.as_mut());
+        prop_assert_eq!(read.end, Ok(()));
+        prop_assert_eq!(read.messages, [(MessageKind::Text, text.into_bytes())]);
+    }
+
+    #[test]
     fn nothing_refers_back_further_than_the_window(
         payload in payload(),
         bits in window_bits(),

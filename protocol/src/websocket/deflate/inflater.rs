@@ -53,23 +53,8 @@ impl Inflater {
         bytes_max: usize,
     ) -> Result<BytesMut, InflateError> {
         let past = window.as_ref().map_or(&[][..], |window| window.bytes());
-        self.restart(past, &[]);
-        let mut output = Output::new(deflated.len(), bytes_max);
-        let mut streams = 1;
-        let mut rest = deflated;
-        while !rest.is_empty() {
-            if self.feed(&mut rest, &mut output)? {
-                if rest.is_empty() {
-                    return finish(output, window);
-                }
-                streams += 1;
-                if streams > STREAMS_MAX {
-                    return Err(InflateError::Invalid);
-                }
-                self.restart(past, output.filled());
-            }
-        }
-        if !deflated.is_empty() {
+        let (mut output, has_ended) = self.inflate_all(deflated, past, bytes_max)?;
+        if !deflated.is_empty() && !has_ended {
             let ended_in_tail = self.feed(&mut &TAIL[..], &mut output)?;
             let before_end = output.len;
             let ended = !ended_in_tail && self.feed(&mut &END[..], &mut output)?;
@@ -78,6 +63,44 @@ impl Inflater {
             }
         }
         finish(output, window)
+    }
+
+    /// What the beginning of a compressed payload makes, as far as that is known; the end of it may be missing.
+    pub fn inflate_beginning(
+        &mut self,
+        deflated: &[u8],
+        window: Option<&Window>,
+        bytes_max: usize,
+    ) -> Result<BytesMut, InflateError> {
+        let past = window.map_or(&[][..], Window::bytes);
+        let (output, _) = self.inflate_all(deflated, past, bytes_max)?;
+        finish(output, None)
+    }
+
+    /// Inflates all of `deflated`. True exactly when a stream ends where it does.
+    fn inflate_all(
+        &mut self,
+        deflated: &[u8],
+        past: &[u8],
+        bytes_max: usize,
+    ) -> Result<(Output, bool), InflateError> {
+        self.restart(past, &[]);
+        let mut output = Output::new(deflated.len(), bytes_max);
+        let mut streams = 1;
+        let mut rest = deflated;
+        while !rest.is_empty() {
+            if self.feed(&mut rest, &mut output)? {
+                if rest.is_empty() {
+                    return Ok((output, true));
+                }
+                streams += 1;
+                if streams > STREAMS_MAX {
+                    return Err(InflateError::Invalid);
+                }
+                self.restart(past, output.filled());
+            }
+        }
+        Ok((output, false))
     }
 
     /// Inflates `input` until it is used up or its stream has ended, which is what true says.
