@@ -141,7 +141,7 @@ impl Fate {
                 let is_stopped = ledger
                     .stop
                     .as_ref()
-                    .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.deadline);
+                    .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.cuts_from);
                 let is_explained =
                     self.was_told || self.is_our_doing || was_cut || is_stopped || ledger.has_jumped;
                 if !is_explained {

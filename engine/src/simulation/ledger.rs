@@ -42,8 +42,9 @@ struct Published {
 /// All are being sent away.
 #[derive(Debug)]
 pub(super) struct Stop {
-    /// Who is still there then may be cut.
-    pub(super) deadline: Duration,
+    /// Who is still there then may be cut: at the deadline, or where what waits takes long to go out, as soon as last
+    /// words that are behind it may be late.
+    pub(super) cuts_from: Duration,
 }
 
 #[derive(Debug, Default)]

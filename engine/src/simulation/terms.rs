@@ -180,5 +180,6 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
         deflate: DeflateRules::new(&config.websocket),
         queue_pieces_max: 10_000,
         queue_budget_bytes: 64 << 20,
+        receive_budget_bytes: 64 << 20,
     }
 }

@@ -34,6 +34,12 @@ const QUIET_ROUNDS: u32 = 60;
 /// The longest life of a session that is waited for.
 const OUTLIVED_MAX: Duration = Duration::from_secs(7);
 
+/// The longest that passes between two rounds of a stop.
+const STOP_ROUND_MAX: Duration = Duration::from_millis(20);
+
+/// How long the daemon waits for its last words to go out, at least (`conn/write.rs`).
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
@@ -265,7 +271,11 @@ impl World {
     pub(super) fn stop_by(&mut self, order: StopOrder, mut every_round: impl FnMut(&mut Self)) {
         let trace = self.network.trace();
         trace.note("stop", 0, u64::try_from(order.gone_within.as_millis()).expect("soon"));
-        self.ledger.stop = Some(Stop { deadline: trace.now() + order.gone_within });
+        // A turn of each side for every pipe that is full.
+        let flush = STOP_ROUND_MAX
+            * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
+        let patience = if flush > LINGER { LINGER } else { order.gone_within };
+        self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience });
         let mut stop_left: Vec<usize> = (0..self.house.len()).collect();
         let mut deadline = trace.now();
         for _ in 0..ROUNDS_MAX {
@@ -280,55 +290,9 @@ impl World {
                 return self.check_ends();
             }
             assert!(trace.now() < deadline, "the deadline is kept");
-            let time = Duration::from_micros(self.random.random_range(100..20_000));
+            let time = self.random.random_range(Duration::ZERO..STOP_ROUND_MAX);
             self.pass(time);
         }
         panic!("the shards do not stop");
     }
 }
-<<<<<<< HEAD
-=======
-
-fn settings(random: &mut SmallRng) -> Settings {
-    let queue_bytes_max = random.random_range(4_000..200_000);
-    Settings {
-        handshake_ms: 10_000,
-        ping_interval_ms: 25_000,
-        pong_ms: 8_000,
-        close_ms: 3_000,
-        connections_max: 1_000,
-        paused_queue_bytes: queue_bytes_max / 4,
-        queue_bytes_max,
-        history_bytes_max: 64 << 20,
-        idempotency_ms: 60_000,
-        head: HeadLimits::default(),
-        decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
-        deflate: None,
-        queue_pieces_max: 10_000,
-        queue_budget_bytes: 64 << 20,
-        receive_budget_bytes: 64 << 20,
-    }
-}
-
-/// Anybody may do anything; channels of `hist` keep a history.
-fn config() -> Config {
-    let mut config = Config::default();
-    config.client.allow_anonymous_connect_without_token = true;
-    let plain = NamespaceOptions {
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_anonymous: true,
-        ..config.channel.without_namespace.clone()
-    };
-    let history = NamespaceOptions {
-        history_publications_max: u32::try_from(HISTORY_SIZE).expect("a small number"),
-        history_ttl_ms: 3_600_000,
-        allow_recovery: true,
-        ..plain.clone()
-    };
-    config.channel.without_namespace = plain;
-    config.channel.namespaces = vec![Namespace { name: "hist".into(), options: history }];
-    config
-}
->>>>>>> main

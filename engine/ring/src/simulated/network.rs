@@ -108,6 +108,12 @@ impl Network {
         self.0.borrow().trace.clone()
     }
 
+    /// What each direction of a connection holds.
+    #[must_use]
+    pub fn pipe_bytes(&self) -> usize {
+        self.0.borrow().pipe_bytes
+    }
+
     /// Other faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.borrow_mut().faults = faults;
