@@ -65,7 +65,9 @@ impl<K: Kernel> Shard<K> {
         let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
             match subscriber.takes {
-                Takes::Shared(_, socket) if turn.policy.may_leave_out() && self.is_slow(socket) => {
+                Takes::Shared(_, socket) | Takes::Deflated(_, _, socket)
+                    if turn.policy.may_leave_out() && self.is_slow(socket) =>
+                {
                     self.hold(subscriber.client, socket, turn.policy, &turn.deliveries);
                 }
                 Takes::Shared(wire, socket) => {

@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Shards that listen; they leave off one by one, the last one first.
     listening: AtomicUsize,
+    /// Shards that have not been emptied by a stop.
+    populated: AtomicUsize,
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
     mailbox_messages_max: usize,
@@ -95,6 +97,7 @@ impl Shared {
     ) -> Self {
         Self {
             listening: AtomicUsize::new(bells.len()),
+            populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
             congested: AtomicUsize::new(0),
             mailbox_messages_max,
@@ -140,6 +143,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Peers {
     shared: Arc<Shared>,
+    own: usize,
     outboxes: Vec<VecDeque<Message>>,
     outbox_messages: usize,
     is_congested: bool,
@@ -147,9 +151,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// The view of shard `own`.
+    pub(crate) fn new(shared: Arc<Shared>, own: usize) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
+        Self { shared, own, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
     }
 
     /// The number of shards, this one among them.
@@ -197,6 +202,16 @@ impl Peers {
         self.shared.listening.fetch_min(own, Ordering::AcqRel);
         let next = own.checked_sub(1)?;
         Some(Arc::clone(self.shared.mailboxes[next].bell()))
+    }
+
+    /// A shard that stops has nobody left. It says so once.
+    pub(crate) fn shard_emptied(&self) {
+        self.shared.populated.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// True exactly when some shard has somebody left.
+    pub(crate) fn is_anyone_left(&self) -> bool {
+        self.shared.populated.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn is_memory_short(&self) -> bool {
@@ -282,5 +297,6 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         self.set_congested(false);
+        self.shared.mailboxes[self.own].abandon();
     }
 }

@@ -100,6 +100,12 @@ impl Seats {
             self.users.remove(user);
         }
     }
+
+    /// How many seats are taken, for tests.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
+        self.users.values().map(|row| row.taken).sum()
+    }
 }
 
 impl Row {

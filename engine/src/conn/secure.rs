@@ -68,11 +68,12 @@ impl<K: Kernel> Shard<K> {
         }
         let Some(tls) = &mut conn.tls else { return };
         let was_open = tls.progress() != Progress::Handshaking;
+        let record_type = tls.next_record_type(bytes);
         let mut plain = std::mem::take(&mut secure.plain);
         let progress = tls.receive(bytes, &mut plain, &mut secure.cipher);
         let cipher = secure.take_cipher();
         // A record of the handshake begins with 22, a request with a letter: who sent one understands no alert.
-        if progress.is_err() && !was_open && bytes.first().is_some_and(u8::is_ascii_uppercase) {
+        if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
             self.counters.add(Metric::TlsFailures, 1);
             return self.refuse(socket, Refusal::PlainOnTlsPort);

@@ -6,9 +6,12 @@
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::{conn::Session, session::client::Place};
+use crate::{
+    conn::Session,
+    session::client::{Link, Place},
+};
 
-/// A socket's queue may pass its limit by what one turn brings.
+/// A queue may pass its limit by what one turn brings.
 const TURN_QUEUE_BYTES_MAX: usize = 1 << 20;
 
 impl<K: Kernel> Shard<K> {
@@ -54,11 +57,39 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.places_taken, places, "places are counted");
         assert_eq!(self.sessions, sessions, "sessions are counted");
         assert_eq!(self.hub.members(), members, "members are counted");
-        assert_eq!(self.clients.len(), clients, "every client has a connection");
+        assert_eq!(
+            self.clients.len(),
+            clients + self.audit_polls(),
+            "every client has a connection, or polls"
+        );
         let taken = |place: Place| matches!(place, Place::Taken(_));
         let subscribed = self.clients.iter().flat_map(|(_, client)| &client.subs);
         let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
         assert_eq!(self.locals.subscribers(), subscribed, "subscribers are counted");
+    }
+
+    /// Checks the sessions of polls. Answers with how many of them have a client.
+    fn audit_polls(&mut self) -> usize {
+        assert!(self.touched_polls.is_empty(), "a turn leaves no poll without its answer");
+        let places = self.named.poll_places();
+        assert_eq!(self.named.polls(), places.len(), "sessions of polls are counted");
+        let mut clients = 0;
+        for place in places {
+            let poll = self.named.poll(place).expect("it was found");
+            assert!(
+                poll.waiting.is_none() || !poll.has_replies(),
+                "a poll does not wait while there is something"
+            );
+            let queued_bytes = poll.queued_bytes();
+            let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
+            assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
+            if let Some(key) = self.named.client(place) {
+                clients += 1;
+                let link = self.clients.get(key).map(|client| client.link);
+                assert_eq!(link, Some(Link::Poll(place)), "a session of polls has its client");
+            }
+        }
+        clients
     }
 
     /// What is left of a shard that has stopped: nothing.
@@ -68,6 +99,17 @@ impl<K: Kernel> Shard<K> {
         assert_eq!((self.clients.len(), self.users.len()), (0, 0), "all clients are forgotten");
         assert_eq!(self.locals.channels().count(), 0, "all channels are left");
         assert_eq!(self.places_taken, 0, "all places are free");
+    }
+
+    /// Seats that are taken here, and clients of this shard that have one, here or on another.
+    pub(crate) fn seats(&self) -> (usize, usize) {
+        let seated = self.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
+        (self.seats.taken(), seated)
+    }
+
+    /// Sessions of polls.
+    pub(crate) fn poll_sessions(&mut self) -> usize {
+        self.named.polls()
     }
 
     /// Messages that other shards have not taken.

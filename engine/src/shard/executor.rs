@@ -124,7 +124,7 @@ async fn run(
         seed.settings,
         Rules::new(&seed.config, seed.node),
         sockets,
-        Peers::new(shared),
+        Peers::new(shared, index),
         clock.began_wall(),
         rand::random(),
     );

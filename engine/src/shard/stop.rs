@@ -8,7 +8,10 @@
 //! ```text
 //! order ─> listening goes over (`handover`), polls are told, then connections, some in every tick
 //!       ─> all have been told ─> all have gone, or the deadline has come and the rest is cut
+//!       ─> no shard has anybody left
 //! ```
+//!
+//! A shard that has nobody left stays until none has: it is the home of channels, and has sessions, of others' clients.
 //!
 //! How many leave in a tick is reckoned from who is left and the time that is left, times a random factor: the pace
 //! keeps itself, and what comes back elsewhere does not come back in step.
@@ -75,6 +78,8 @@ pub(crate) struct Stopping {
     /// True exactly when the deadline has passed and the walk that cuts the rest is not over.
     is_cutting: bool,
     has_cut: bool,
+    /// True exactly when nobody is left on this shard.
+    is_empty: bool,
 }
 
 impl Stopping {
@@ -120,6 +125,7 @@ impl<K: Kernel> Shard<K> {
             from: (0, 0),
             is_cutting: false,
             has_cut: false,
+            is_empty: false,
         });
     }
 
@@ -128,8 +134,20 @@ impl<K: Kernel> Shard<K> {
         self.stopping.as_ref().is_some_and(|stopping| stopping.due > 0 || stopping.is_cutting)
     }
 
-    pub(super) fn has_stopped(&self) -> bool {
-        self.stopping.is_some() && self.sockets.open_sockets() == 0 && !self.sockets.is_listening()
+    /// True exactly when nobody is left here, nor on any other shard; or when the deadline has passed, since one whose
+    /// ring is broken cannot say so.
+    pub(super) fn has_stopped(&mut self) -> bool {
+        // What has closed is not gone before that has been handled.
+        let is_left =
+            self.sockets.open_sockets() > 0 || self.sockets.is_listening() || !self.events.is_empty();
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls.is_empty())
+        else {
+            return false;
+        };
+        if !std::mem::replace(&mut stopping.is_empty, true) {
+            self.peers.shard_emptied();
+        }
+        !self.peers.is_anyone_left() || self.now >= stopping.deadline
     }
 
     /// Clients that are still to be sent away; 0 while nobody is.
@@ -158,16 +176,9 @@ impl<K: Kernel> Shard<K> {
 
     /// Says goodbye to as many as are due.
     fn tell(&mut self, stopping: &mut Stopping) {
-        let mut goodbyes = stopping.due.min(GOODBYES_A_TURN);
+        let goodbyes = stopping.due.min(GOODBYES_A_TURN);
         stopping.due -= goodbyes;
-        while goodbyes > 0
-            && let Some(place) = stopping.polls.pop()
-        {
-            goodbyes -= 1;
-            if let Some(key) = self.named.client(place) {
-                self.disconnect(key, DisconnectCode::SHUTDOWN);
-            }
-        }
+        let mut goodbyes = self.tell_polls(stopping, goodbyes);
         for _ in 0..LOOKS_A_TURN {
             if goodbyes == 0 {
                 return;
@@ -181,6 +192,19 @@ impl<K: Kernel> Shard<K> {
             goodbyes -= usize::from(self.say_goodbye(socket));
         }
         stopping.due += goodbyes;
+    }
+
+    /// Says goodbye to so many sessions of polls. Answers with how many goodbyes are left over.
+    fn tell_polls(&mut self, stopping: &mut Stopping, mut goodbyes: usize) -> usize {
+        while goodbyes > 0
+            && let Some(place) = stopping.polls.pop()
+        {
+            goodbyes -= 1;
+            if let Some(key) = self.named.client(place) {
+                self.disconnect(key, DisconnectCode::SHUTDOWN);
+            }
+        }
+        goodbyes
     }
 
     /// True exactly when there was somebody to say it to.
@@ -216,7 +240,7 @@ impl<K: Kernel> Shard<K> {
     /// The deadline has come.
     fn cut(&mut self, stopping: &mut Stopping) {
         stopping.due = 0;
-        for _ in 0..GOODBYES_A_TURN {
+        for _ in 0..self.tell_polls(stopping, GOODBYES_A_TURN) {
             let Some((socket, next)) = self.conns.next_from(stopping.from) else {
                 stopping.is_cutting = false;
                 return;
@@ -245,6 +269,7 @@ mod tests {
             from: (0, 0),
             is_cutting: false,
             has_cut: false,
+            is_empty: false,
         }
     }
 

@@ -1,13 +1,18 @@
 //! Actor: what clients of all kinds have in common.
 //!
 //! In:  chances to act.
-//! Out: bytes on their wires, and judgment of what they hear.
+//! Out: bytes on their lines, and judgment of what they hear.
 
-use holdfast_ring::simulated::{Network, StreamEnd};
+use std::time::Duration;
+
+use holdfast_ring::simulated::{Network, Peer, StreamEnd};
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
+    deflate::any_offer,
     ledger::{Hearing, Ledger},
+    line::Line,
+    terms::Terms,
     wire::{Heard, Wire},
 };
 
@@ -17,7 +22,7 @@ const BACKLOG_MAX: usize = 8;
 /// What an actor acts with.
 pub(super) struct Scene<'s> {
     pub(super) network: &'s Network,
-    pub(super) hosts: usize,
+    pub(super) terms: &'s Terms,
     pub(super) random: &'s mut SmallRng,
     pub(super) ledger: &'s mut Ledger,
     /// True exactly when things come to their end: nobody begins anything, and all read.
@@ -32,6 +37,19 @@ pub(super) trait Actor {
     /// Everything has come to rest: what was to come must have come.
     fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
 
+    /// Whose connection it is, if it lives and users have names.
+    fn user(&self) -> Option<usize> {
+        None
+    }
+
+    /// True exactly when it has a session that lives from poll to poll.
+    fn polls(&self) -> bool {
+        false
+    }
+
+    /// What a steady one has asked was asked no longer ago than this.
+    fn check_prompt(&self, _now: Duration, _longest: Duration) {}
+
     /// What it has heard in channels without history, if it lives.
     fn hearings(&self) -> Vec<(&str, &Hearing)> {
         Vec::new()
@@ -40,12 +58,21 @@ pub(super) trait Actor {
 
 impl Scene<'_> {
     /// A connection to some shard, if one takes it now.
-    pub(super) fn connect(&mut self, path: &str) -> Option<Wire> {
-        let to = self.random.random_range(0..self.hosts);
+    pub(super) fn line(&mut self) -> Option<Line> {
+        let to = self.random.random_range(0..self.terms.hosts);
         if self.network.backlog(to) >= BACKLOG_MAX {
             return None;
         }
-        self.network.connect(to).map(|peer| Wire::open(peer, path))
+        let peer = self.network.connect(to)?;
+        let tls = self.terms.secrets.as_ref().map(|secrets| secrets.connect());
+        Some(Line::new(peer, tls))
+    }
+
+    /// The same for WebSocket.
+    pub(super) fn connect(&mut self, path: &str) -> Option<Wire> {
+        let line = self.line()?;
+        let offer = if self.terms.compresses() { any_offer(self.random) } else { None };
+        Some(Wire::open(line, path, offer))
     }
 
     pub(super) fn chance(&mut self, probability: f64) -> bool {
@@ -58,7 +85,7 @@ impl Scene<'_> {
 pub(super) struct Fate {
     /// True exactly when the client did something that may end it.
     pub(super) is_our_doing: bool,
-    close_code: Option<u16>,
+    is_open: bool,
     was_told: bool,
     pub(super) is_over: bool,
 }
@@ -72,14 +99,16 @@ impl Fate {
     /// One step of a connection. Answers with what was heard, which is judged already.
     pub(super) fn step(&mut self, wire: &mut Wire, scene: &mut Scene<'_>) -> Vec<Heard> {
         let mut heard = Vec::new();
-        wire.reads |= scene.is_ending;
+        wire.line.reads |= scene.is_ending;
         wire.step(scene.random, &mut heard);
-        heard.iter().for_each(|heard| self.hear(heard, wire, scene.ledger));
+        heard.iter().for_each(|heard| self.hear(heard, Some(&wire.line.peer), scene));
         heard
     }
 
-    /// Judges something that was heard.
-    pub(super) fn hear(&mut self, heard: &Heard, wire: &Wire, ledger: &mut Ledger) {
+    /// Judges something that was heard. A session without a connection of its own judges its end itself.
+    pub(super) fn hear(&mut self, heard: &Heard, peer: Option<&Peer>, scene: &mut Scene<'_>) {
+        let Scene { ledger, network, terms, .. } = scene;
+        let was_cut = peer.is_none_or(Peer::was_cut);
         match heard {
             Heard::Refused(status) => {
                 let is_explained = match status {
@@ -92,32 +121,40 @@ impl Fate {
                 self.was_told = true;
             }
             Heard::Closed(code) => {
-                assert!(!self.was_told, "a close frame comes once");
+                assert!(!self.was_told, "last words come once");
                 self.was_told = true;
-                self.close_code = *code;
                 let is_explained = match code {
-                    Some(1001 | 3001) => ledger.is_stopping,
+                    Some(1001 | 3001) => ledger.stop.is_some(),
                     // Slow.
                     Some(3008) => true,
+                    // One connection of its user too many.
+                    Some(3504) => terms.user_connections_max() > 0,
                     // No pong in time; stale.
                     Some(1008 | 3012 | 3502) => ledger.has_jumped,
                     _ => false,
                 };
-                assert!(is_explained || self.is_our_doing || wire.peer.was_cut(), "closed with {code:?}");
+                assert!(is_explained || self.is_our_doing || was_cut, "closed with {code:?}");
             }
             Heard::Ended(end) => {
                 self.is_over = true;
-                let is_explained = self.was_told
-                    || self.is_our_doing
-                    || wire.peer.was_cut()
-                    || ledger.is_stopping
-                    || ledger.has_jumped;
+                // Who has no session yet is not sent away with words; who has, is told before the deadline.
+                let is_stopped = ledger
+                    .stop
+                    .as_ref()
+                    .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.cuts_from);
+                let is_explained =
+                    self.was_told || self.is_our_doing || was_cut || is_stopped || ledger.has_jumped;
                 if !is_explained {
+                    network.trace().note("an end without a word", peer.map_or(0, Peer::number), 0);
                     ledger.unexplained += 1;
                 }
                 let _: &StreamEnd = end;
             }
-            Heard::Open | Heard::Message(..) => assert!(!self.was_told, "nothing follows a close frame"),
+            Heard::Open => {
+                assert!(!self.was_told, "nothing follows last words");
+                self.is_open = true;
+            }
+            Heard::Message(..) => assert!(!self.was_told, "nothing follows last words"),
         }
     }
 }

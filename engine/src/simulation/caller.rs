@@ -33,7 +33,7 @@ impl Actor for Caller {
                 if let Some(wire) = &mut self.wire
                     && path == "/nowhere"
                 {
-                    wire.finish();
+                    wire.line.finish();
                 }
             }
             return;
@@ -44,7 +44,7 @@ impl Actor for Caller {
             match heard {
                 Heard::Open => {
                     wire.close(scene.random);
-                    wire.finish();
+                    wire.line.finish();
                 }
                 Heard::Refused(status) => {
                     assert!(matches!(status, 404 | 408 | 503), "refused with {status}");
@@ -53,7 +53,7 @@ impl Actor for Caller {
                 Heard::Closed(code) => {
                     let is_ours = code == Some(1000);
                     assert!(
-                        is_ours || scene.ledger.is_stopping || scene.ledger.has_jumped,
+                        is_ours || scene.ledger.stop.is_some() || scene.ledger.has_jumped,
                         "answered {code:?}"
                     );
                     self.has_answer = true;
@@ -61,8 +61,8 @@ impl Actor for Caller {
                 Heard::Message(..) => panic!("nothing was sent"),
                 Heard::Ended(_) => {
                     let is_late = scene.network.trace().now() - self.since > LINGER;
-                    let is_explained = wire.peer.was_cut() || scene.ledger.is_stopping || is_late;
-                    let number = wire.peer.number();
+                    let is_explained = wire.line.peer.was_cut() || scene.ledger.stop.is_some() || is_late;
+                    let number = wire.line.peer.number();
                     assert!(self.has_answer || is_explained, "connection {number} ends without its answer");
                     self.wire = None;
                     return;
@@ -70,9 +70,9 @@ impl Actor for Caller {
             }
         }
         if scene.random.random_bool(0.01) {
-            wire.reads = !wire.reads;
+            wire.line.reads = !wire.line.reads;
         }
-        wire.reads |= scene.is_ending;
+        wire.line.reads |= scene.is_ending;
     }
 
     fn check_complete(&self, _: &Ledger, _: &[(&str, &Hearing)]) {}

@@ -38,18 +38,18 @@ impl Echo {
                 wire.send(kind, &payload, scene.random);
                 self.expected.push_back((kind, payload));
             }
-            300..320 => wire.reads = !wire.reads,
+            300..320 => wire.line.reads = !wire.line.reads,
             320..325 if self.is_open => {
                 self.fate.is_our_doing = true;
                 wire.close(scene.random);
             }
             325..327 => {
                 self.fate.is_our_doing = true;
-                wire.peer.reset();
+                wire.line.peer.reset();
             }
             327..329 => {
                 self.fate.is_our_doing = true;
-                wire.finish();
+                wire.line.finish();
             }
             _ => {}
         }
@@ -85,15 +85,15 @@ impl Actor for Echo {
     fn check_complete(&self, ledger: &Ledger, _: &[(&str, &Hearing)]) {
         if let Some(wire) = &self.wire
             && self.fate.is_sound()
-            && !wire.peer.is_broken()
+            && !wire.line.peer.is_broken()
             && !wire.has_sent_close()
         {
             if !self.is_open {
-                assert!(!ledger.are_all_in, "connection {} is answered", wire.peer.number());
+                assert!(!ledger.are_all_in, "connection {} is answered", wire.line.peer.number());
                 return;
             }
-            assert!(wire.is_flushed(), "all of connection {} is read", wire.peer.number());
-            assert!(self.expected.is_empty(), "all of connection {} is echoed", wire.peer.number());
+            assert!(wire.is_flushed(), "all of connection {} is read", wire.line.peer.number());
+            assert!(self.expected.is_empty(), "all of connection {} is echoed", wire.line.peer.number());
         }
     }
 }

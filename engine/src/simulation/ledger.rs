@@ -3,9 +3,14 @@
 //! In:  what was published, acknowledged and heard.
 //! Out: a panic, where a message is missing, comes twice or out of order without a word.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-/// A number of a publisher: of one connection, never of two.
+use super::order::Orders;
+
+/// A number of a publisher: of one session or connection, never of two.
 pub(super) type Publisher = u64;
 
 /// What one listener has heard in a channel without history: from each publisher the first and the last number.
@@ -34,20 +39,30 @@ struct Published {
     count: u64,
 }
 
+/// All are being sent away.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// Who is still there then may be cut: at the deadline, or where what waits takes long to go out, as soon as last
+    /// words that are behind it may be late.
+    pub(super) cuts_from: Duration,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     steps: u64,
+    publishers: Publisher,
     published: BTreeMap<(String, Publisher), Published>,
     /// Acknowledged publications in channels with history.
     acknowledged: BTreeSet<(String, String)>,
     /// Publications of channels with history, by channel, epoch and offset.
     history: BTreeMap<(String, String, u64), String>,
+    /// What was heard in channels without history, by whom.
+    pub(super) orders: Orders,
     /// True exactly when not all of the histories is known: who was to hear them from their beginning was cut off.
     pub(super) has_lost_witness: bool,
     /// Connections that ended without a word and without a reason that the client knows of.
     pub(super) unexplained: u64,
-    /// True exactly when all are being sent away.
-    pub(super) is_stopping: bool,
+    pub(super) stop: Option<Stop>,
     /// True exactly when nobody waits for a free descriptor any more.
     pub(super) are_all_in: bool,
     /// True exactly when the clock has jumped: timeouts need no other reason.
@@ -63,7 +78,13 @@ impl Ledger {
         self.steps
     }
 
-    /// The number of a publisher's next message in a channel without history.
+    /// A publisher that nobody was before.
+    pub(super) fn new_publisher(&mut self) -> Publisher {
+        self.publishers += 1;
+        self.publishers
+    }
+
+    /// The number of a publisher's next message in a channel.
     pub(super) fn publish(&mut self, channel: &str, publisher: Publisher) -> u64 {
         let began = self.now();
         let entry = self.published.entry((channel.to_owned(), publisher));

@@ -26,31 +26,31 @@ impl Member {
         let Some(wire) = &mut self.wire else { return };
         match scene.random.random_range(0..1000) {
             0..150 if self.member_since.is_some() && !wire.has_sent_close() && wire.is_flushed() => {
-                let publisher = wire.peer.number();
+                let publisher = wire.line.peer.number();
                 let number = scene.ledger.publish(CHANNEL, publisher);
                 let padding = "x".repeat(scene.random.random_range(0..300));
                 let message = format!("{publisher}:{number}:{padding}");
                 wire.send(MessageKind::Text, message.as_bytes(), scene.random);
             }
-            150..160 => wire.reads = !wire.reads,
+            150..160 => wire.line.reads = !wire.line.reads,
             160..163 if self.member_since.is_some() => {
                 self.fate.is_our_doing = true;
                 wire.close(scene.random);
             }
             163..165 => {
                 self.fate.is_our_doing = true;
-                wire.peer.reset();
+                wire.line.peer.reset();
             }
             165..167 => {
                 self.fate.is_our_doing = true;
-                wire.peer.close();
+                wire.line.peer.close();
             }
             _ => {}
         }
     }
 
     fn lives(&self) -> bool {
-        let is_sound = |wire: &Wire| !wire.peer.is_broken() && !wire.has_sent_close();
+        let is_sound = |wire: &Wire| !wire.line.peer.is_broken() && !wire.has_sent_close();
         self.wire.as_ref().is_some_and(is_sound) && self.fate.is_sound()
     }
 }
@@ -93,12 +93,12 @@ impl Actor for Member {
             assert!(!ledger.are_all_in, "a member is answered");
             return;
         };
-        assert!(wire.is_flushed(), "all of connection {} is read", wire.peer.number());
+        assert!(wire.is_flushed(), "all of connection {} is read", wire.line.peer.number());
         let others: Vec<_> =
             hearings.iter().filter(|(of, _)| *of == CHANNEL).map(|(_, hearing)| *hearing).collect();
         ledger.check_hearing(CHANNEL, &self.hearing, since, &others);
         // It hears itself.
-        let own = wire.peer.number();
+        let own = wire.line.peer.number();
         let count = ledger.count(CHANNEL, own);
         assert_eq!(self.hearing.last(own), count.checked_sub(1), "a member hears all of its own");
     }

@@ -3,21 +3,35 @@
 //! In:  seeds.
 //! Out: nothing, or a panic that names what does not hold, with the seed and the last steps.
 //!
-//! One or two shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
-//! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files: `world` (the course of a
-//! simulation), `wire` (a client's end of a connection), `actor` with `echo`, `member`, `client`, `caller` and `nuisance` (who
-//! connects, and what each one checks), `ledger` (what all of them know together). What a shard must keep between two
-//! turns is in `shard/audit`.
+//! One to four shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
+//! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files:
+//!
+//! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards);
+//! - a client's end of a connection: `line` (bytes, under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`), or
+//!   `http` and `post` (requests);
+//! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`;
+//! - what all of them know together: `ledger` and `order`.
+//!
+//! What a shard must keep between two turns is in `shard/audit`.
 //!
 //! `make sim SEED=…` runs one seed again.
 
 mod actor;
 mod caller;
 mod client;
+mod course;
+mod deflate;
 mod echo;
+mod house;
+mod http;
 mod ledger;
+mod line;
 mod member;
 mod nuisance;
+mod order;
+mod post;
+mod secrets;
+mod terms;
 mod wire;
 mod world;
 
@@ -32,20 +46,33 @@ const SEEDS: u64 = 2_000;
 fn no_message_is_lost_or_repeated_whatever_the_kernel_does() {
     let heard = AtomicU64::new(0);
     with_seeds(SEEDS, |seed| {
-        heard.fetch_add(world::run(seed).1, Ordering::Relaxed);
+        heard.fetch_add(course::run(seed).1, Ordering::Relaxed);
     });
     println!("{} messages were heard", heard.into_inner());
 }
 
 #[test]
 fn who_publishes_waits_for_a_core_that_does_not_keep_up() {
-    (0..20).for_each(world::flood);
+    (0..20).for_each(course::flood);
+}
+
+#[test]
+fn a_shard_that_has_nobody_left_serves_the_others_until_they_have_gone() {
+    (0..20).for_each(course::drain);
+}
+
+#[test]
+fn who_stalls_is_told_how_much_was_left_out_and_stays_compressed_or_not() {
+    for compresses in [false, true] {
+        let left_out: u64 = (0..10).map(|seed| course::stall(seed, compresses)).sum();
+        assert!(left_out > 0, "something is left out, compressed: {compresses}");
+    }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in 0..5 {
-        assert_eq!(world::run(seed), world::run(seed), "seed {seed}");
+    for seed in 0..60 {
+        assert_eq!(course::run(seed), course::run(seed), "seed {seed}");
     }
-    assert_ne!(world::run(1).0, world::run(2).0);
+    assert_ne!(course::run(1).0, course::run(2).0);
 }

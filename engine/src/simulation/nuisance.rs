@@ -1,5 +1,6 @@
 //! Nuisances: peers that send garbage, say half a request, or go at the worst moment. They must harm nobody else.
 
+use holdfast_protocol::websocket::MessageKind;
 use rand::{Rng, RngCore};
 
 use super::{
@@ -15,21 +16,35 @@ pub(super) struct Nuisance {
 
 impl Nuisance {
     fn arrive(scene: &mut Scene<'_>) -> Option<Wire> {
-        let paths = ["/echo", "/broadcast", "/connection/websocket", "/nowhere"];
+        let paths = ["/echo", "/broadcast", "/connection/websocket", "/connection/poll", "/nowhere"];
         let path = paths[scene.random.random_range(0..paths.len())];
-        let mut wire = scene.connect(path)?;
         let mut garbage = vec![0; scene.random.random_range(0..300)];
         scene.random.fill_bytes(&mut garbage);
-        match scene.random.random_range(0..6) {
+        let first_words = scene.random.random_range(0..6);
+        match first_words {
+            0 => return Self::saying(&garbage, scene),
+            1 => return Self::saying(b"GET /echo HTTP/1.1\r\nHost: ", scene),
+            _ => {}
+        }
+        let mut wire = scene.connect(path)?;
+        match first_words {
             // Right after the request, before its answer.
-            0 => wire.send_bytes(&garbage),
-            1 => wire = Wire::with_request(wire.peer, &garbage),
-            2 => wire = Wire::with_request(wire.peer, b"GET /echo HTTP/1.1\r\nHost: "),
-            3 => wire.send(holdfast_protocol::websocket::MessageKind::Text, b"{}\nnonsense", scene.random),
+            2 => wire.send_bytes(&garbage),
+            3 => wire.send(MessageKind::Text, b"{}\nnonsense", scene.random),
             4 => wire.close(scene.random),
             _ => {}
         }
         Some(wire)
+    }
+
+    /// A connection that begins with these bytes, under TLS or not.
+    fn saying(bytes: &[u8], scene: &mut Scene<'_>) -> Option<Wire> {
+        let mut line = scene.line()?;
+        match scene.chance(0.5) {
+            true => line.send(bytes),
+            false => line.send_raw(bytes),
+        }
+        Some(Wire::mute(line))
     }
 }
 
@@ -42,19 +57,20 @@ impl Actor for Nuisance {
             return;
         };
         let mut heard = Vec::new();
-        wire.reads |= scene.is_ending;
+        wire.line.reads |= scene.is_ending;
         wire.step(scene.random, &mut heard);
         if heard.iter().any(|heard| matches!(heard, Heard::Ended(_))) {
             self.wire = None;
             return;
         }
         match scene.random.random_range(0..100) {
-            0 | 1 => wire.peer.reset(),
-            2 => wire.peer.close(),
-            3 => wire.finish(),
-            4 => wire.reads = false,
+            0 | 1 => wire.line.peer.reset(),
+            2 => wire.line.peer.close(),
+            3 => wire.line.finish(),
+            4 => wire.line.reads = false,
             5..8 => wire.send_bytes(b"\x00\xff\x81"),
-            _ if scene.is_ending => wire.peer.close(),
+            8 => wire.line.send_raw(b"\x17\x03\x03\x00\x05hello"),
+            _ if scene.is_ending => wire.line.peer.close(),
             _ => {}
         }
     }

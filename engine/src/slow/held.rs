@@ -74,6 +74,13 @@ impl Held {
         Ok(left_out)
     }
 
+    /// A subscription has ended: what waits of its channel is no longer wanted.
+    pub(super) fn leave(&mut self, channel: &str) {
+        let Some(at) = self.channels.iter().position(|waiting| *waiting.name == *channel) else { return };
+        let waiting = self.channels.remove(at).expect("it was found").waiting;
+        self.bytes -= waiting.iter().map(|delivery| delivery.frames.len()).sum::<usize>();
+    }
+
     /// Takes the next publication, with how many of its channel were left out before it.
     pub(super) fn pop(&mut self) -> Option<(Arc<Delivery>, u32)> {
         let mut channel = self.channels.pop_front()?;
@@ -152,6 +159,20 @@ mod tests {
             held.push(delivery(channel, text), Policy::KeepLatest);
         }
         assert_eq!(rest(&mut held), [row("a", "4", 2), row("b", "2", 0)]);
+    }
+
+    #[test]
+    fn what_waits_ends_with_its_subscription() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut held = held();
+        for (channel, text) in [(&a, "1"), (&b, "2"), (&a, "3")] {
+            held.push(delivery(channel, text), Policy::DropOldest { kept: 1 });
+        }
+        held.leave("a");
+        held.leave("c");
+        held.push(delivery(&a, "4"), Policy::KeepLatest);
+        assert_eq!(rest(&mut held), [row("b", "2", 0), row("a", "4", 0)], "a new one begins without a gap");
+        assert_eq!(held.bytes(), 0);
     }
 
     #[test]

@@ -89,6 +89,17 @@ impl SlowReaders {
             self.bytes -= held.bytes();
         }
     }
+
+    /// One of its subscriptions has ended. A later one to the same channel is not to be told of what was before it.
+    pub(crate) fn forget_channel(&mut self, socket: Socket, channel: &str) {
+        let Some(held) = self.held.get_mut(&socket) else { return };
+        let before = held.bytes();
+        held.leave(channel);
+        self.bytes -= before - held.bytes();
+        if held.is_empty() {
+            self.held.remove(&socket);
+        }
+    }
 }
 
 impl<K: Kernel> Shard<K> {
@@ -156,8 +167,8 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         match left_out {
-            0 => self.send_frames(link, format, &delivery.frames),
-            _ => self.send_frames(link, format, &with_gap(delivery, left_out)),
+            0 => self.send_frames_alone(link, format, &delivery.frames),
+            _ => self.send_frames_alone(link, format, &with_gap(delivery, left_out)),
         }
     }
 

@@ -12,7 +12,7 @@
 mod claims;
 mod command;
 mod error;
-mod issue;
+pub(crate) mod issue;
 pub mod jwks;
 mod key;
 mod key_set;

@@ -65,6 +65,12 @@ impl<S: Side> TlsStream<S> {
         self.progress
     }
 
+    /// The first byte of the record that is next to be read, where `bytes` come now: its type (RFC 8446 §5.1), if the peer
+    /// speaks TLS.
+    pub fn next_record_type(&self, bytes: &[u8]) -> Option<u8> {
+        self.part.first().or(bytes.first()).copied()
+    }
+
     /// Memory for what has come in part.
     pub fn buffered_bytes(&self) -> usize {
         self.part.capacity()

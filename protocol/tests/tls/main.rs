@@ -102,6 +102,26 @@ fn both_ends_agree_and_understand_each_other_however_the_bytes_are_cut() {
 }
 
 #[test]
+fn what_comes_along_with_the_end_of_the_handshake_is_read_at_once() {
+    for version in VERSIONS {
+        let mut pair = Pair::new(version);
+        let (mut at_server, mut at_client) = (BytesMut::new(), BytesMut::new());
+        while pair.client.progress() == Progress::Handshaking {
+            let to_server = std::mem::take(&mut pair.to_server);
+            deliver(&mut pair.server, to_server, usize::MAX, &mut at_server, &mut pair.to_client);
+            let to_client = std::mem::take(&mut pair.to_client);
+            deliver(&mut pair.client, to_client, usize::MAX, &mut at_client, &mut pair.to_server);
+        }
+        // In TLS 1.3 the client's last message of the handshake is still on its way.
+        pair.client.encrypt(b"a request", &mut pair.to_server).unwrap();
+        pair.client.encrypt(b", in two records", &mut pair.to_server).unwrap();
+        let to_server = std::mem::take(&mut pair.to_server);
+        deliver(&mut pair.server, to_server, usize::MAX, &mut at_server, &mut pair.to_client);
+        assert_eq!(&at_server[..], b"a request, in two records");
+    }
+}
+
+#[test]
 fn an_end_that_says_goodbye_is_heard() {
     for version in VERSIONS {
         let mut pair = Pair::new(version);
@@ -129,6 +149,19 @@ fn who_does_not_speak_tls_is_told_by_an_alert() {
     let refused = pair.server.receive(&mut request, &mut BytesMut::new(), &mut out);
     assert!(matches!(refused, Err(TlsError::Peer(_))), "{refused:?}");
     assert_eq!(out.first(), Some(&21), "a record of alerts");
+}
+
+#[test]
+fn the_type_of_a_record_is_known_however_it_is_cut() {
+    let mut pair = Pair::new(&TLS13);
+    let (mut plain, mut out) = (BytesMut::new(), BytesMut::new());
+    let mut hello = std::mem::take(&mut pair.to_server);
+    let (begun, rest) = hello.split_at_mut(100);
+    assert_eq!(pair.server.next_record_type(begun), Some(22));
+    pair.server.receive(begun, &mut plain, &mut out).unwrap();
+    assert_eq!(pair.server.next_record_type(b"GET /"), Some(22), "it goes on");
+    pair.server.receive(rest, &mut plain, &mut out).unwrap();
+    assert_eq!(pair.server.next_record_type(b"GET /"), Some(b'G'));
 }
 
 #[test]

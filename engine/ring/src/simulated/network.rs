@@ -65,7 +65,7 @@ pub(super) struct Connection {
     is_broken: bool,
     /// True exactly when the peer reads no more.
     peer_is_gone: bool,
-    /// True exactly when it breaks only by a hand of its ends.
+    /// True exactly when it breaks only by a hand of its ends, and holds whatever is written to the peer.
     is_safe: bool,
     /// True exactly when the network broke it.
     was_cut: bool,
@@ -106,6 +106,12 @@ impl Network {
     #[must_use]
     pub fn trace(&self) -> Trace {
         self.0.borrow().trace.clone()
+    }
+
+    /// What each direction of a connection holds.
+    #[must_use]
+    pub fn pipe_bytes(&self) -> usize {
+        self.0.borrow().pipe_bytes
     }
 
     /// Other faults from now on.
@@ -268,8 +274,9 @@ impl State {
 
     /// Takes bytes of the kernel's; as many as go in, or the error.
     pub(super) fn send(&mut self, connection: usize, bytes: &[u8]) -> Result<usize, Errno> {
-        let is_shortened = self.chance(self.faults.short_write);
-        let room_max = self.pipe_bytes;
+        let is_safe = self.connections[connection].is_safe;
+        let is_shortened = !is_safe && self.chance(self.faults.short_write);
+        let room_max = if is_safe { usize::MAX } else { self.pipe_bytes };
         let (sent, is_in_vain) = {
             let Self { connections, random, .. } = self;
             let connection = &mut connections[connection];
@@ -295,7 +302,7 @@ impl State {
 
     pub(super) fn has_room(&self, connection: usize) -> bool {
         let connection = &self.connections[connection];
-        connection.is_broken || connection.outward.room(self.pipe_bytes) > 0
+        connection.is_broken || connection.is_safe || connection.outward.room(self.pipe_bytes) > 0
     }
 
     /// The kernel lets go of its end. Bytes that it has not read make that a reset (RFC 1122 §4.2.2.13).
@@ -370,7 +377,7 @@ impl Peer {
         address(self.connection)
     }
 
-    /// Keeps the network from breaking this connection.
+    /// Keeps the network from breaking this connection, and lets it hold whatever the kernel's end writes.
     pub fn keep_safe(&self) {
         self.network.state().connection(self.connection).is_safe = true;
     }

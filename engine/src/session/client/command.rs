@@ -6,16 +6,16 @@
 //! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
 //! more. Commands of one frame are handled in their order.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::{
     ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
     UnsubscribeCode, append_reply, decode_commands, reply::Done,
 };
-use holdfast_ring::Kernel;
+use holdfast_ring::{Kernel, Socket};
 
 use super::{Link, Stage};
 use crate::{
-    conn::deflate::Deflate,
+    conn::deflate::{Deflate, Deflating},
     hub::{
         message::ClientKey,
         publication::{Frames, kind},
@@ -243,11 +243,26 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends a message that others get too. `frames` live until the end of the channel's turn.
     pub(crate) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
+        self.send_frames_by(link, format, frames, Deflating::shared_frames);
+    }
+
+    /// The same where nobody else gets it now: `frames` may be gone at once.
+    pub(crate) fn send_frames_alone(&mut self, link: Link, format: Format, frames: &Frames) {
+        self.send_frames_by(link, format, frames, Deflating::frames);
+    }
+
+    fn send_frames_by(
+        &mut self,
+        link: Link,
+        format: Format,
+        frames: &Frames,
+        deflate_frames: fn(&mut Deflating, Socket, Deflate, &Bytes) -> Bytes,
+    ) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.frame(frames),
-                    deflate => self.deflating.shared_frames(socket, deflate, frames.websocket(format)),
+                    deflate => deflate_frames(&mut self.deflating, socket, deflate, frames.websocket(format)),
                 };
                 self.send(socket, bytes);
             }

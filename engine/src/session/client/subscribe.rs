@@ -305,6 +305,9 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
         let sub = client.subs.swap_remove(at);
+        if let Some((_, socket)) = client.link.connection(client.format) {
+            self.slow.forget_channel(socket, channel);
+        }
         if let Place::Awaited { command, .. } = sub.place
             && command != 0
         {

@@ -126,7 +126,8 @@ impl<K: Kernel> Shard<K> {
     /// Answers those who wait and have something; ends those who have had too much for too long.
     pub(crate) fn flush_polls(&mut self) {
         let queue_bytes_max = self.settings.queue_bytes_max;
-        for place in std::mem::take(&mut self.touched_polls) {
+        // Last words, and polls that came in with the one that is answered, touch some anew.
+        while let Some(place) = self.touched_polls.pop() {
             let Some(poll) = self.named.poll(place) else { continue };
             poll.is_touched = false;
             if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {

@@ -63,7 +63,7 @@ impl House {
             sockets.listen(listener());
             let rules = Rules::new(&config, "node".into());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
-            let peers = Peers::new(Arc::clone(&shared));
+            let peers = Peers::new(Arc::clone(&shared), index);
             Shard::new(index, settings, rules, sockets, peers, Duration::ZERO, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }

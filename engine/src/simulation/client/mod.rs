@@ -1,0 +1,274 @@
+//! Centrifuge clients, over every transport: they subscribe, publish, leave, break off and come back to recover.
+//!
+//! In channels with history they hear every publication, in its order, or are told that they lost their place. In
+//! channels without, those of each publisher while they are subscribed; where not all of them are sent to those who do not
+//! keep up, they are told how many are missing. The files: `session` (what was asked), `hear` (what comes), `link` (the
+//! transports) with `stream` and `poll`.
+
+mod hear;
+mod link;
+mod poll;
+mod session;
+mod stream;
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use bytes::BytesMut;
+use holdfast_protocol::client::{
+    Format, Payload, Request,
+    command::{ConnectRequest, PublishRequest, SubscribeRequest, UnsubscribeRequest},
+};
+use rand::{Rng, seq::IteratorRandom};
+
+pub(super) use self::link::Transport;
+use self::{
+    link::{Link, News},
+    session::{Asked, Position, Session},
+};
+use super::{
+    actor::{Actor, Scene},
+    ledger::{Hearing, Ledger},
+    terms::{LOSSY, PLAIN, WITH_HISTORY, channels},
+};
+
+/// Commands that may wait for their answers.
+const OPEN_COMMANDS_MAX: usize = 200;
+
+#[derive(Default)]
+pub(super) struct Client {
+    link: Option<Link>,
+    session: Session,
+    /// Where it stands in channels with history; outlives sessions.
+    positions: BTreeMap<&'static str, Position>,
+    /// True exactly when it only listens, and nothing happens to it.
+    is_witness: bool,
+    /// The channels in which it listens and speaks, where these are not all.
+    only: Option<&'static [&'static str]>,
+    /// How it connects, where that is not left to chance.
+    transport: Option<Transport>,
+    /// True exactly when it neither stalls nor breaks off.
+    is_steady: bool,
+}
+
+impl Client {
+    /// A client that hears all channels from their beginning, so that all else can be held against them.
+    pub(super) fn witness() -> Self {
+        Self { is_witness: true, ..Self::over(Transport::WebSocket(Format::Json)) }
+    }
+
+    pub(super) fn over(transport: Transport) -> Self {
+        Self { transport: Some(transport), ..Self::default() }
+    }
+
+    /// The same, with no other channels than these.
+    pub(super) fn only_in(self, channels: &'static [&'static str]) -> Self {
+        Self { only: Some(channels), ..self }
+    }
+
+    /// The same, reading and speaking as long as it may.
+    pub(super) fn steady(self) -> Self {
+        Self { is_steady: true, ..self }
+    }
+
+    /// True exactly when it hears all channels.
+    pub(super) fn hears_all(&self) -> bool {
+        channels().all(|channel| self.session.subscriptions.contains_key(channel))
+    }
+
+    fn arrive(&mut self, scene: &mut Scene<'_>) {
+        let transport = self.transport.unwrap_or_else(|| Transport::any(scene.random));
+        let format = transport.format();
+        self.session = Session { publisher: scene.ledger.new_publisher(), ..Session::default() };
+        let tokens = scene.terms.tokens.iter().enumerate();
+        let user = if self.is_witness { None } else { tokens.choose(scene.random) };
+        self.session.user = user.map(|(user, _)| user);
+        let token = user.map(|(_, token)| token.as_str()).unwrap_or_default();
+        let request = ConnectRequest { token: token.into(), ..ConnectRequest::default() };
+        let mut frame = BytesMut::new();
+        self.session.append(format, &mut frame, Request::Connect(request), Asked::Connect);
+        if self.is_witness {
+            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel));
+        } else if scene.chance(0.5) {
+            // What follows a connect in its frame is done after it.
+            let channel = self.any_channel(scene);
+            self.append_subscribe(format, &mut frame, channel);
+        }
+        self.link = Link::open(transport, &frame, scene);
+        if let Some(link) = &self.link
+            && self.is_witness
+        {
+            link.keep_safe();
+        }
+    }
+
+    fn append_subscribe(&mut self, format: Format, frame: &mut BytesMut, channel: &'static str) {
+        let since = self.positions.get(channel).cloned();
+        let request = SubscribeRequest {
+            channel: Cow::Borrowed(channel),
+            recover: since.is_some(),
+            epoch: Cow::Owned(since.as_ref().map(|since| since.epoch.clone()).unwrap_or_default()),
+            offset: since.as_ref().map_or(0, |since| since.offset),
+            recoverable: WITH_HISTORY.contains(&channel),
+            ..SubscribeRequest::default()
+        };
+        self.session.append(format, frame, Request::Subscribe(request), Asked::Subscribe { channel, since });
+    }
+
+    fn do_something(&mut self, scene: &mut Scene<'_>) {
+        let Some(link) = &mut self.link else { return };
+        let format = link.format();
+        let is_ready =
+            self.session.is_connected && link.can_send() && self.session.asked.len() < OPEN_COMMANDS_MAX;
+        let mut frame = BytesMut::new();
+        match scene.random.random_range(0..1000) {
+            0..50 if is_ready => {
+                let channel = self.any_channel(scene);
+                if !self.session.concerns(channel) {
+                    self.append_subscribe(format, &mut frame, channel);
+                }
+            }
+            50..58 if is_ready => {
+                let channel = self.any_channel(scene);
+                // Only where it is subscribed for certain, so that the answer is.
+                if self.session.subscriptions.contains_key(channel) && !self.session.awaits(channel) {
+                    let request = Request::Unsubscribe(UnsubscribeRequest { channel: channel.into() });
+                    self.session.append(format, &mut frame, request, Asked::Unsubscribe(channel));
+                }
+            }
+            58..250 if is_ready => {
+                for _ in 0..scene.random.random_range(1..4) {
+                    self.append_publish(format, &mut frame, scene);
+                }
+            }
+            250..260 if !self.is_steady => link.stall(),
+            260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
+            _ => {}
+        }
+        if !frame.is_empty()
+            && let Some(link) = &mut self.link
+        {
+            self.session.sent(scene.network.trace().now());
+            link.send(&frame, scene);
+        }
+    }
+
+    fn any_channel(&self, scene: &mut Scene<'_>) -> &'static str {
+        let all = channels().filter(|channel| self.only.is_none_or(|only| only.contains(channel)));
+        all.choose(scene.random).expect("there are channels")
+    }
+
+    fn append_publish(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+        let publisher = self.session.publisher;
+        let channel = self.any_channel(scene);
+        let number = scene.ledger.publish(channel, publisher);
+        let padding = "y".repeat(scene.random.random_range(0..100));
+        let message = format!("\"{publisher}:{number}:{padding}\"");
+        let now = scene.ledger.now();
+        scene.ledger.orders.write(channel, &message, now);
+        let data = Payload::new(message.as_bytes());
+        let request = PublishRequest { channel: Cow::Borrowed(channel), data };
+        let asked = Asked::Publish { channel, message: message.clone() };
+        self.session.append(format, frame, Request::Publish(request), asked);
+    }
+
+    fn lives(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::lives) && self.session.fate.is_sound()
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        let peer = self.link.as_ref().and_then(Link::peer);
+        let connection =
+            peer.map_or_else(|| "a poll".to_owned(), |peer| format!("connection {}", peer.number()));
+        format!("{connection}, publisher {}", self.session.publisher)
+    }
+}
+
+impl Actor for Client {
+    fn act(&mut self, scene: &mut Scene<'_>) {
+        let Some(link) = &mut self.link else {
+            if !scene.is_ending {
+                self.arrive(scene);
+            }
+            return;
+        };
+        let mut news = Vec::new();
+        link.step(scene, &mut news);
+        for news in news {
+            match news {
+                News::Lost(commands) => {
+                    self.session.lost.extend(commands.into_iter().flatten());
+                    // What it has lost must not stand between what it says before and after.
+                    self.session.publisher = scene.ledger.new_publisher();
+                }
+                News::Heard(heard) => self.hear(&heard, scene),
+            }
+        }
+        if self.session.fate.is_over {
+            if self.is_witness && scene.ledger.stop.is_none() {
+                scene.ledger.has_lost_witness = true;
+            }
+            self.link = None;
+        } else if !scene.is_ending && !self.is_witness {
+            self.do_something(scene);
+        }
+    }
+
+    fn check_prompt(&self, now: Duration, longest: Duration) {
+        if let Some((asked, at)) = self.session.oldest().filter(|_| self.is_steady && self.lives()) {
+            assert!(now - at <= longest, "{}: {asked:?} is not answered", self.name());
+        }
+    }
+
+    fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]) {
+        if !self.lives() {
+            return;
+        }
+        let name = self.name();
+        if !self.session.is_connected {
+            assert!(!ledger.are_all_in, "{name} is answered");
+            return;
+        }
+        if !ledger.are_all_in && !matches!(self.link, Some(Link::WebSocket { .. })) {
+            // Its next request may wait to be let in.
+            return;
+        }
+        if let Some(link) = &self.link {
+            link.check_complete();
+        }
+        let unanswered: Vec<_> =
+            self.session.asked.iter().filter(|(id, _)| !self.session.lost.contains(id)).collect();
+        assert!(unanswered.is_empty(), "{name}: every command is answered: {unanswered:?}");
+        for (channel, subscription) in self.session.certain() {
+            if let Some(position) = self.positions.get(channel) {
+                let newest = ledger.newest(channel, &position.epoch);
+                assert!(position.offset >= newest, "{name}: nothing of {channel} is missing");
+                continue;
+            }
+            if PLAIN.contains(&channel) {
+                let others: Vec<_> =
+                    hearings.iter().filter(|(of, _)| *of == channel).map(|(_, hearing)| *hearing).collect();
+                ledger.check_hearing(channel, &subscription.hearing, subscription.since, &others);
+            }
+            if !self.is_witness && !ledger.has_lost_witness {
+                ledger.orders.check_newest(channel, subscription.since);
+            }
+        }
+    }
+
+    fn polls(&self) -> bool {
+        matches!(self.link, Some(Link::Poll(_)))
+    }
+
+    fn user(&self) -> Option<usize> {
+        self.session.user.filter(|_| self.session.is_connected && self.lives())
+    }
+
+    fn hearings(&self) -> Vec<(&str, &Hearing)> {
+        if !self.lives() {
+            return Vec::new();
+        }
+        let plain = self.session.certain().filter(|(channel, _)| !LOSSY.contains(channel));
+        plain.map(|(channel, subscription)| (channel, &subscription.hearing)).collect()
+    }
+}

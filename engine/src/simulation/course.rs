@@ -1,0 +1,133 @@
+//! Course: what happens in a simulation, from the first connection to the last goodbye.
+//!
+//! In:  seeds.
+//! Out: a panic, where something does not hold.
+
+use std::time::Duration;
+
+use holdfast_protocol::client::Format;
+use holdfast_ring::simulated::{Faults, Network, Watch};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use super::{
+    actor::Actor,
+    client::{Client, Transport},
+    terms::{LOSSY, Terms},
+    world::World,
+};
+use crate::{
+    metrics::{CloseReason, Metric},
+    shard::StopOrder,
+};
+
+/// Anything, at random: its hash, and how much was heard in it.
+pub(super) fn run(seed: u64) -> (u64, u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let faults = Faults::any(&mut random);
+    let network = Network::new(random.random(), faults, random.random_range(64..8192));
+    let _watch = Watch::new(seed, network.trace());
+    let mut world = World::new(random, network, |_| {});
+    world.bring_in_the_witness();
+    world.gather();
+    for _ in 0..world.random.random_range(300..2000) {
+        world.step();
+    }
+    world.network.set_faults(Faults {
+        late: faults.late,
+        short_read: faults.short_read,
+        ..Faults::default()
+    });
+    if world.random.random_bool(0.7) {
+        world.settle();
+        world.check_complete();
+        world.outlive_polls();
+    }
+    // Else the stop comes under load.
+    world.stop();
+    (world.network.trace().hash(), world.ledger.heard)
+}
+
+/// A world without faults, in which the witness listens.
+fn with_world(seed: u64, change: impl FnOnce(&mut Terms), happen: impl FnOnce(&mut World)) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let network = Network::new(random.random(), Faults::default(), 4096);
+    let _watch = Watch::new(seed, network.trace());
+    let mut world = World::new(random, network, change);
+    world.bring_in_the_witness();
+    happen(&mut world);
+}
+
+fn some(count: usize, client: impl Fn() -> Client) -> Vec<Box<dyn Actor>> {
+    (0..count).map(|_| Box::new(client()) as Box<dyn Actor>).collect()
+}
+
+/// Clients publish in channels whose home gets no turn meanwhile.
+pub(super) fn flood(seed: u64) {
+    let several = |terms: &mut Terms| terms.share_out(2 + usize::from(seed.is_multiple_of(2)));
+    with_world(seed, several, |world| {
+        world.actors = some(20, Client::default);
+        for _ in 0..1_000 {
+            world.act_all();
+            world.turn(0);
+            world.pass(Duration::from_micros(100));
+        }
+        world.settle();
+        world.check_complete();
+        world.stop();
+    });
+}
+
+/// Clients of one core leave at some pace, while nobody is left on the other, which is the home of half of their
+/// channels.
+pub(super) fn drain(seed: u64) {
+    let one_of_two = |terms: &mut Terms| {
+        terms.share_out(2);
+        terms.hosts = 1;
+    };
+    let over = |transport| move || Client::over(transport);
+    let speakers = || over(Transport::WebSocket(Format::Protobuf))().steady();
+    for (steady, polling) in [(2, 0), (0, 3)] {
+        with_world(seed, one_of_two, |world| {
+            world.actors = some(steady, speakers);
+            world.actors.extend(some(polling, over(Transport::Poll)));
+            for _ in 0..300 {
+                world.act_all();
+                world.turn_all();
+                world.pass(Duration::from_millis(1));
+            }
+            let (told, gone) = (Duration::from_secs(6), Duration::from_secs(8));
+            world.stop_by(StopOrder { told_within: told, gone_within: gone, successors: 0 }, |world| {
+                let now = world.network.trace().now();
+                world.actors.iter().for_each(|actor| actor.check_prompt(now, Duration::from_secs(2)));
+            });
+        });
+    }
+}
+
+/// Readers stall in channels that may leave something out, with compression and without. Answers with how much was left
+/// out.
+pub(super) fn stall(seed: u64, compresses: bool) -> u64 {
+    let mut left_out = 0;
+    with_world(
+        seed,
+        |terms| terms.leave_out(compresses),
+        |world| {
+            world.actors = some(8, || Client::over(Transport::WebSocket(Format::Json)).only_in(&LOSSY));
+            for _ in 0..1_500 {
+                world.act_all();
+                world.turn_all();
+                world.pass(Duration::from_micros(100));
+            }
+            world.settle();
+            world.check_complete();
+            assert_eq!(
+                world.house.count(Metric::Closed(CloseReason::Slow)),
+                0,
+                "nobody is sent away as slow"
+            );
+            left_out = world.house.count(Metric::OldestLeftOut) + world.house.count(Metric::OutdatedLeftOut);
+            world.stop();
+        },
+    );
+    left_out
+}

@@ -1,0 +1,171 @@
+//! House: the shards of one simulation, each on a simulated kernel.
+//!
+//! In:  turns, in any order.
+//! Out: the same, with all books checked after each; orders to stop; what is left of a shard that has gone.
+//!
+//! What one shard has for another waits, by chance, though it might go: it then comes after what others have said since,
+//! but never out of the order in which it was said.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_ring::{
+    Kernel as _, Sockets, SocketsConfig,
+    simulated::{Network, Simulated, SimulatedConfig, listener},
+};
+use rand::{Rng, rngs::SmallRng};
+
+use super::terms::Terms;
+use crate::{
+    conn::secure::Secure,
+    metrics::Metric,
+    peers::{Message, Peers, Shared},
+    rules::Rules,
+    shard::{Next, Shard, StopOrder},
+};
+
+/// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in
+/// the one in which it takes effect.
+const ACCEPT_RESERVE: u32 = 16;
+
+/// How long a message may wait though it might go, in turns of its sender: what makes it wait longer is a full mailbox.
+const RELUCTANT_TURNS_MAX: u32 = 3;
+
+pub(super) struct House {
+    network: Network,
+    shared: Arc<Shared>,
+    /// `None` when it is gone.
+    shards: Vec<Option<Shard<Simulated>>>,
+    buffers: u32,
+    outbox_messages_max: usize,
+    /// How often a mailbox takes only a part of what a shard has for it.
+    reluctance: f64,
+    /// For each shard and each mailbox: turns in a row in which that was so.
+    reluctant_turns: Vec<Vec<u32>>,
+}
+
+impl House {
+    pub(super) fn new(terms: &Terms, network: &Network, random: &mut SmallRng) -> Self {
+        let count = terms.shards;
+        let buffers = random.random_range(2..24);
+        let buffer_bytes = random.random_range(16..2048);
+        let kernel = SimulatedConfig {
+            lanes: random.random_range(1..=2),
+            slots_per_lane: random.random_range(10..40),
+            buffers,
+            buffer_bytes,
+        };
+        let sockets_config = SocketsConfig {
+            joined_bytes_max: random.random_range(64..8192),
+            turn_writes_max: random.random_range(1..40),
+            accept_reserve: ACCEPT_RESERVE,
+        };
+        let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
+        let mailbox_messages_max = random.random_range(1..64);
+        let shared = Arc::new(Shared::new(
+            kernels.iter().map(Simulated::doorbell).collect(),
+            mailbox_messages_max,
+            random.random(),
+            crate::backend::queue(1).0,
+            crate::limits::Tables::new(count, 0),
+        ));
+        let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
+            let mut sockets = Sockets::new(kernel, sockets_config.clone());
+            sockets.listen(listener());
+            let rules = Rules::new(&terms.config, "node".into());
+            let peers = Peers::new(Arc::clone(&shared), index);
+            let began_wall = Duration::from_secs(1_700_000_000);
+            let settings = terms.settings.clone();
+            let mut shard = Shard::new(index, settings, rules, sockets, peers, began_wall, random.random());
+            shard.secure = terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
+            Some(shard)
+        });
+        Self {
+            shards: shards.collect(),
+            network: network.clone(),
+            shared,
+            buffers,
+            // What mailboxes hold, and what one turn's receive buffers hold, at forty bytes a command, with the answers to
+            // both.
+            outbox_messages_max: 200
+                + 2 * count * mailbox_messages_max
+                + 2 * buffers as usize * buffer_bytes / 40,
+            reluctance: if random.random_bool(0.5) { random.random_range(0.0..0.8) } else { 0.0 },
+            reluctant_turns: vec![vec![0; count]; count],
+        }
+    }
+
+    /// Shards, those that have gone among them.
+    pub(super) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.shards.iter().all(Option::is_none)
+    }
+
+    /// All take what others have for them at once.
+    pub(super) fn be_ready(&mut self) {
+        self.reluctance = 0.0;
+    }
+
+    /// One turn of a shard, and a look at its books.
+    pub(super) fn turn(&mut self, index: usize, random: &mut SmallRng) {
+        self.narrow_mailboxes(index, random);
+        let Some(shard) = &mut self.shards[index] else { return };
+        let trace = self.network.trace();
+        let next = shard.turn(|| {
+            trace.pass(Duration::from_micros(7));
+            trace.now()
+        });
+        let next = next.expect("a simulated ring does not break");
+        shard.audit();
+        let waiting = u32::try_from(shard.waiting_events()).expect("few events");
+        let free = self.network.buffers_free(index);
+        assert!(free + waiting >= self.buffers, "buffers are free or in an event: {free}, {waiting}");
+        let outbox_messages = shard.outbox_messages();
+        assert!(
+            outbox_messages <= self.outbox_messages_max,
+            "{outbox_messages} messages wait for other shards"
+        );
+        trace.note("turn", index as u64, u64::from(waiting));
+        if next == Next::Gone {
+            shard.audit_stopped();
+            assert_eq!(self.network.descriptors_held(index), 0, "all descriptors are free");
+            assert_eq!(free, self.buffers, "all buffers are free");
+            self.shards[index] = None;
+        }
+    }
+
+    /// Decides how much each mailbox takes of what shard `from` has for it in its next turn.
+    fn narrow_mailboxes(&mut self, from: usize, random: &mut SmallRng) {
+        for (mailbox, turns) in self.shared.mailboxes.iter().zip(&mut self.reluctant_turns[from]) {
+            let is_reluctant = *turns < RELUCTANT_TURNS_MAX && random.random_bool(self.reluctance);
+            *turns = if is_reluctant { *turns + 1 } else { 0 };
+            mailbox.narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
+        }
+    }
+
+    /// Nothing is under way: what is counted on one shard for clients of others is right.
+    pub(super) fn check_at_rest(&self) {
+        let seats = self.shards.iter().flatten().map(Shard::seats);
+        let (taken, seated) = seats.fold((0, 0), |sum, seats| (sum.0 + seats.0, sum.1 + seats.1));
+        assert_eq!(taken, seated, "whoever is counted has a seat");
+    }
+
+    /// Sessions of polls.
+    pub(super) fn polls(&mut self) -> usize {
+        self.shards.iter_mut().flatten().map(Shard::poll_sessions).sum()
+    }
+
+    /// Has a shard told to stop. False where its mailbox is full.
+    pub(super) fn order_stop(&self, shard: usize, order: StopOrder) -> bool {
+        let mailbox = &self.shared.mailboxes[shard];
+        mailbox.narrow(usize::MAX);
+        mailbox.push(Message::Stop(order)).is_ok()
+    }
+
+    /// A number of all shards together.
+    pub(super) fn count(&self, metric: Metric) -> u64 {
+        self.shared.metrics.iter().map(|published| published.get(metric)).sum()
+    }
+}

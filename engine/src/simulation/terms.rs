@@ -1,0 +1,185 @@
+//! Terms: how the daemon of one simulation is configured, as its clients know it.
+//!
+//! In:  chance.
+//! Out: settings and configuration of the shards.
+
+use std::time::Duration;
+
+use holdfast_protocol::{
+    http::HeadLimits,
+    websocket::{DecoderConfig, Role},
+};
+use rand::{Rng, rngs::SmallRng};
+use serde_json::json;
+
+use super::secrets::Secrets;
+use crate::{
+    config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy, UserConnectionPolicy},
+    conn::deflate::DeflateRules,
+    shard::Settings,
+    token::issue::issue,
+};
+
+/// Channels of the namespace that keeps history.
+pub(super) const WITH_HISTORY: [&str; 3] = ["hist:a", "hist:b", "hist:c"];
+/// Channels without, where every publication waits for every subscriber.
+pub(super) const PLAIN: [&str; 2] = ["plain", "other"];
+/// Channels in which those who do not keep up are not sent everything.
+pub(super) const LOSSY: [&str; 2] = ["oldest:a", "latest:a"];
+
+/// Publications that a channel with history keeps, and that one recovery gives.
+pub(super) const HISTORY_SIZE: u64 = 50;
+
+const TOKEN_SECRET: &str = "a secret for simulations, of some length";
+
+/// What the shards are made with.
+pub(super) struct Terms {
+    pub(super) shards: usize,
+    /// Of these, the first ones, to which clients connect.
+    pub(super) hosts: usize,
+    pub(super) config: Config,
+    pub(super) settings: Settings,
+    /// `None` where clients connect without TLS.
+    pub(super) secrets: Option<Secrets>,
+    /// Tokens of users, who have a limit of connections. None where all are anonymous.
+    pub(super) tokens: Vec<String>,
+}
+
+impl Terms {
+    pub(super) fn new(random: &mut SmallRng) -> Self {
+        let mut config = config(random);
+        if random.random_bool(0.3) {
+            compress(&mut config, random);
+        }
+        let tokens = if random.random_bool(0.3) { limit_users(&mut config, random) } else { Vec::new() };
+        let settings = settings(&config, random);
+        let shards = random.random_range(1..=4);
+        Self {
+            shards,
+            hosts: shards,
+            config,
+            settings,
+            secrets: random.random_bool(0.1).then(Secrets::new),
+            tokens,
+        }
+    }
+
+    /// Connections that one user may have.
+    pub(super) fn user_connections_max(&self) -> usize {
+        self.config.client.user_connection_limit as usize
+    }
+
+    /// Has so many shards, all of which take connections.
+    pub(super) fn share_out(&mut self, shards: usize) {
+        self.shards = shards;
+        self.hosts = shards;
+    }
+
+    /// Has room for what waits for those who do not keep up, who are anonymous and use no TLS.
+    pub(super) fn leave_out(&mut self, compresses: bool) {
+        self.secrets = None;
+        self.tokens.clear();
+        self.config.client.user_connection_limit = 0;
+        self.config.websocket.compression = compresses;
+        self.settings.deflate = DeflateRules::new(&self.config.websocket);
+        self.settings.queue_bytes_max = 20_000;
+        self.settings.paused_queue_bytes = 5_000;
+    }
+
+    /// True exactly when messages may be compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.settings.deflate.is_some()
+    }
+
+    /// How long a poll waits.
+    pub(super) fn poll_wait(&self) -> Duration {
+        Duration::from_millis(self.config.poll.wait_ms)
+    }
+
+    /// How long a session of polls lives between two of them.
+    pub(super) fn poll_session_ttl(&self) -> Duration {
+        Duration::from_millis(self.config.poll.session_ttl_ms)
+    }
+}
+
+/// Every channel.
+pub(super) fn channels() -> impl Iterator<Item = &'static str> {
+    WITH_HISTORY.into_iter().chain(PLAIN).chain(LOSSY)
+}
+
+/// Anybody may do anything; channels of `hist` keep a history.
+fn config(random: &mut SmallRng) -> Config {
+    let mut config = Config::default();
+    config.client.allow_anonymous_connect_without_token = true;
+    config.sse.enabled = true;
+    config.http_stream.enabled = true;
+    config.poll.enabled = true;
+    config.poll.wait_ms = random.random_range(1_000..10_000);
+    config.poll.session_ttl_ms = random.random_range(1_000..15_000);
+    let plain = NamespaceOptions {
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_client: true,
+        allow_publish_for_anonymous: true,
+        ..config.channel.without_namespace.clone()
+    };
+    let history = NamespaceOptions {
+        history_publications_max: u32::try_from(HISTORY_SIZE).expect("a small number"),
+        history_ttl_ms: 3_600_000,
+        allow_recovery: true,
+        ..plain.clone()
+    };
+    let oldest = NamespaceOptions {
+        slow_readers: SlowReaderPolicy::DropOldest,
+        slow_reader_queue: random.random_range(1..8),
+        ..plain.clone()
+    };
+    let latest = NamespaceOptions { slow_readers: SlowReaderPolicy::KeepLatest, ..plain.clone() };
+    config.channel.without_namespace = plain;
+    config.channel.namespaces = [("hist", history), ("oldest", oldest), ("latest", latest)]
+        .map(|(name, options)| Namespace { name: name.into(), options })
+        .into();
+    config
+}
+
+/// Answers with the users' tokens.
+fn limit_users(config: &mut Config, random: &mut SmallRng) -> Vec<String> {
+    let client = &mut config.client;
+    client.user_connection_limit = random.random_range(1..4);
+    if random.random_bool(0.5) {
+        client.user_connection_policy = UserConnectionPolicy::DisconnectOldest;
+    }
+    client.token.hmac_secret_key = Some(TOKEN_SECRET.parse().expect("any text is one"));
+    ["ann", "bob", "cyd"].map(|user| issue(&json!({ "sub": user }), TOKEN_SECRET.as_bytes())).into()
+}
+
+fn compress(config: &mut Config, random: &mut SmallRng) {
+    let websocket = &mut config.websocket;
+    websocket.compression = true;
+    websocket.compression_min_size_bytes = random.random_range(0..100);
+    websocket.compression_server_context_takeover = random.random_bool(0.5);
+    websocket.compression_client_context_takeover = random.random_bool(0.5);
+    websocket.compression_server_max_window_bits = random.random_range(9..=15);
+    websocket.compression_client_max_window_bits = random.random_range(9..=15);
+}
+
+fn settings(config: &Config, random: &mut SmallRng) -> Settings {
+    let queue_bytes_max = random.random_range(4_000..200_000);
+    Settings {
+        handshake_ms: 10_000,
+        ping_interval_ms: 25_000,
+        pong_ms: 8_000,
+        close_ms: 3_000,
+        connections_max: 1_000,
+        paused_queue_bytes: queue_bytes_max / 4,
+        queue_bytes_max,
+        history_bytes_max: 64 << 20,
+        idempotency_ms: 60_000,
+        head: HeadLimits::default(),
+        decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
+        deflate: DeflateRules::new(&config.websocket),
+        queue_pieces_max: 10_000,
+        queue_budget_bytes: 64 << 20,
+        receive_budget_bytes: 64 << 20,
+    }
+}
