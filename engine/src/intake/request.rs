@@ -246,6 +246,7 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return };
         conn.phase = Phase::Head;
         conn.is_reused = true;
+        self.count_partial(socket);
         self.schedule(socket, deadline);
     }
 }
