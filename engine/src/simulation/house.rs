@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_ring::{
-    Kernel as _, Sockets, SocketsConfig,
+    Kernel as _, Mailbox, Sockets, SocketsConfig,
     simulated::{Network, Simulated, SimulatedConfig, listener},
 };
 use rand::{Rng, rngs::SmallRng};
@@ -143,6 +143,13 @@ impl House {
             *turns = if is_reluctant { *turns + 1 } else { 0 };
             mailbox.narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
         }
+    }
+
+    /// True exactly when no message is on its way between shards.
+    pub(super) fn is_idle(&self) -> bool {
+        let mut shards = self.shards.iter().flatten();
+        shards.all(|shard| shard.outbox_messages() == 0)
+            && self.shared.mailboxes.iter().all(Mailbox::is_empty)
     }
 
     /// Nothing is under way: what is counted on one shard for clients of others is right.

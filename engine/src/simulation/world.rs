@@ -193,7 +193,8 @@ impl World {
             self.turn_all();
             self.pass(Duration::from_micros(10));
             let turns = self.house.len() as u64;
-            quiet = if trace.steps() == before + turns { quiet + 1 } else { 0 };
+            let is_quiet = trace.steps() == before + turns && self.house.is_idle();
+            quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet == QUIET_ROUNDS {
                 self.ledger.are_all_in = (0..self.house.len()).all(|host| self.network.backlog(host) == 0);
                 return;
