@@ -229,7 +229,6 @@ impl<K: Kernel> Shard<K> {
         Response { status, headers: &fields, body: body.as_deref().unwrap_or_default() }.write(&mut out);
         self.transmit(socket, out.freeze());
         self.next_request(socket, keeps_alive);
-        self.count_partial(socket);
         if !request.later.is_empty() {
             self.received(socket, &mut request.later);
             if has_ended {
