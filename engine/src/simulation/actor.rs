@@ -154,7 +154,13 @@ impl Fate {
                 assert!(!self.was_told, "nothing follows last words");
                 self.is_open = true;
             }
-            Heard::Message(..) => assert!(!self.was_told, "nothing follows last words"),
+            Heard::Message(_, message) => {
+                assert!(
+                    !self.was_told,
+                    "nothing follows last words, but {:?}",
+                    String::from_utf8_lossy(message)
+                );
+            }
         }
     }
 }

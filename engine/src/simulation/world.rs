@@ -275,7 +275,7 @@ impl World {
         // A turn of each side for every pipe that is full.
         let flush = STOP_ROUND_MAX
             * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
-        let patience = if flush > LINGER { LINGER } else { order.gone_within };
+        let patience = if flush > LINGER { LINGER.min(order.gone_within) } else { order.gone_within };
         self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience });
         let mut stop_left: Vec<usize> = (0..self.house.len()).collect();
         let mut deadline = trace.now();

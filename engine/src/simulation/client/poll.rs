@@ -110,6 +110,7 @@ impl Poll {
         askings.retain_mut(|asking| {
             match asking.post.step(scene) {
                 None => {}
+                Some(_) if self.is_over => {}
                 Some(Ok(answer)) => self.answered(asking, &answer, scene, news),
                 // Whoever does not know its session cannot ask again.
                 Some(Err(_)) if self.session.is_empty() => self.end(news),
