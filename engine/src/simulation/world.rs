@@ -40,6 +40,9 @@ const STOP_ROUND_MAX: Duration = Duration::from_millis(20);
 /// How long the daemon waits for its last words to go out, at least (`conn/write.rs`).
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a shard takes for now may be so much ago.
+const TICK: Duration = Duration::from_millis(crate::clock::TICK_MS);
+
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
@@ -276,7 +279,7 @@ impl World {
         let flush = STOP_ROUND_MAX
             * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
         let patience = if flush > LINGER { LINGER.min(order.gone_within) } else { order.gone_within };
-        self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience });
+        self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience - TICK });
         let mut stop_left: Vec<usize> = (0..self.house.len()).collect();
         let mut deadline = trace.now();
         for _ in 0..ROUNDS_MAX {
