@@ -192,7 +192,7 @@ for (const format of formats) {
       const channel = channelIn('closed');
       const client = await connected(format, { token: signed({ sub: 'ada' }) });
       const tokens = [signed({ sub: 'ada', channel, exp: nowSeconds() + 3 })];
-      const getToken = async () => tokens.pop() ?? sleep(3_500).then(() => signed({ sub: 'ada', channel }));
+      const getToken = async () => tokens.pop() ?? sleep(8_000).then(() => signed({ sub: 'ada', channel }));
       const room = await subscribed(format, client, channel, { getToken });
       await eventually('it has ended', () => entries(room, 'subscribing').length === 2);
       assert.equal(entries(room, 'subscribing')[1].code, 2501);

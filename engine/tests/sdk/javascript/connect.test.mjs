@@ -70,7 +70,7 @@ for (const format of formats) {
       const tokens = [signed({ sub: '42', exp: nowSeconds() + 3 })];
       const client = newClient(format, {
         // The first token is refreshed too late, as by an application that hangs.
-        getToken: async () => tokens.pop() ?? sleep(3_000).then(() => signed({ sub: '42' })),
+        getToken: async () => tokens.pop() ?? sleep(8_000).then(() => signed({ sub: '42' })),
       });
       client.connect();
       await eventually('it is told that it has expired', () => entries(client, 'connecting').length === 2);
