@@ -16,12 +16,14 @@ use std::{
     env,
     fs::{self, File},
     io::{self, Write},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use support::Daemon;
 
 const CONFIG: &str = include_str!("daemon.toml");
@@ -155,7 +157,8 @@ impl Workshop {
         let output = File::create(&log).expect("the log can be made");
         let errors = output.try_clone().expect("a file can be shared");
         let mut command = Command::new(program);
-        command.args(arguments).envs(variables.iter().copied()).current_dir(&self.path);
+        // A group of its own: daemons that the scripts start end with them, whatever happens.
+        command.args(arguments).envs(variables.iter().copied()).current_dir(&self.path).process_group(0);
         let mut child = command.stdout(output).stderr(errors).spawn().map_err(|error| {
             format!("{} cannot be started ({error}): run tools/setup-sdk", program.display())
         })?;
@@ -165,7 +168,7 @@ impl Workshop {
                 break Some(status);
             }
             if began.elapsed() > PATIENCE {
-                let _ = child.kill();
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
                 let _ = child.wait();
                 break None;
             }
