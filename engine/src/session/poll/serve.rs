@@ -20,13 +20,11 @@ use super::Poll;
 use crate::{
     backend::Header,
     clock::Tick,
+    intake::RETRY_AFTER_S,
     metrics::Metric,
     session::{ask::Asker, client::Link, named::SessionPlace},
     shard::Shard,
 };
-
-/// What we ask of clients that come while there is no room.
-const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.

@@ -1,7 +1,8 @@
 // Harness: what every test of the JavaScript SDK needs.
 //
-// In:  the daemon's address, binary and configuration, from the environment (engine/tests/sdk sets it).
-// Out: clients in both formats, tokens, channels of one's own, and waiting for what must come to pass.
+// In:  the daemon's addresses, binary and configuration, from the environment (engine/tests/sdk sets it).
+// Out: clients in both formats, tokens, channels of one's own, calls of the server API, and waiting for what must come to
+// pass.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -12,6 +13,7 @@ import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
 
 export const URL = required('SDK_URL');
+const API = required('SDK_API');
 const BINARY = required('SDK_HOLDFAST');
 const CONFIG = required('SDK_CONFIG');
 const SECRET = 'for-tests-only';
@@ -22,6 +24,15 @@ function required(name) {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set: run these tests with cargo test --test sdk`);
   return value;
+}
+
+// Calls the server API; answers with the result.
+export async function api(method, params) {
+  const headers = { 'Content-Type': 'application/json', 'X-API-Key': SECRET };
+  const answer = await fetch(`${API}/${method}`, { method: 'POST', headers, body: JSON.stringify(params) });
+  const { result, error } = await answer.json();
+  assert.equal(error, undefined, `${method}: ${JSON.stringify(error)}`);
+  return result;
 }
 
 const json = {

@@ -4,7 +4,9 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, describe, it } from 'node:test';
-import { URL as DAEMON, channelIn, eventually, failsWith, nowSeconds, sideBySide, signed, sleep } from './harness.mjs';
+import {
+  URL as DAEMON, api, channelIn, eventually, failsWith, nowSeconds, sideBySide, signed, sleep,
+} from './harness.mjs';
 import { Network } from './network.mjs';
 
 const { PollClient, fetchPost, wxPost } = await import(process.env.SDK_POLL_CLIENT);
@@ -50,14 +52,6 @@ function keepDiary(emitter, events) {
 
 const entries = (holder, event) => holder.diary.filter((entry) => entry.event === event);
 const values = (subscription) => entries(subscription, 'publication').map(({ data }) => data);
-
-async function api(method, params) {
-  const headers = { 'Content-Type': 'application/json', 'X-API-Key': 'for-tests-only' };
-  const answer = await fetch(`${process.env.SDK_API}/${method}`, { method: 'POST', headers, body: JSON.stringify(params) });
-  const { result, error } = await answer.json();
-  assert.equal(error, undefined, `${method}: ${JSON.stringify(error)}`);
-  return result;
-}
 
 // A way to POST that sometimes loses a request, and sometimes, when the server has done its work, the answer.
 function lossyPost(seed) {

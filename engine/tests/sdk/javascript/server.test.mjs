@@ -3,19 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  channelIn, connected, entries, eventually, formats, newClient, nowSeconds, offsets, sideBySide, signed, sleep, subscribed,
-  values,
+  api, channelIn, connected, entries, eventually, formats, newClient, nowSeconds, offsets, sideBySide, signed, sleep,
+  subscribed, values,
 } from './harness.mjs';
 import { Network } from './network.mjs';
-
-// Calls the server API; answers with the result.
-async function api(method, params) {
-  const headers = { 'Content-Type': 'application/json', 'X-API-Key': 'for-tests-only' };
-  const answer = await fetch(`${process.env.SDK_API}/${method}`, { method: 'POST', headers, body: JSON.stringify(params) });
-  const { result, error } = await answer.json();
-  assert.equal(error, undefined, `${method}: ${JSON.stringify(error)}`);
-  return result;
-}
 
 const publish = (channel, value, more = {}) => api('publish', { channel, data: value, ...more });
 

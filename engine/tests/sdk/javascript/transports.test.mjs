@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EventSource } from 'eventsource';
 import {
-  URL as DAEMON, channelIn, connected, entries, eventually, formats, newClient, offsets, sideBySide, signed, sleep,
+  URL as DAEMON, api, channelIn, connected, entries, eventually, formats, newClient, offsets, sideBySide, signed, sleep,
   subscribed, values,
 } from './harness.mjs';
 import { Network } from './network.mjs';
@@ -22,14 +22,6 @@ function over(transport, url = DAEMON) {
 }
 
 const join = ({ endpoints, options }, format, more = {}) => connected(format, { ...options, ...more }, endpoints);
-
-async function api(method, params) {
-  const headers = { 'Content-Type': 'application/json', 'X-API-Key': 'for-tests-only' };
-  const answer = await fetch(`${process.env.SDK_API}/${method}`, { method: 'POST', headers, body: JSON.stringify(params) });
-  const { result, error } = await answer.json();
-  assert.equal(error, undefined, `${method}: ${JSON.stringify(error)}`);
-  return result;
-}
 
 for (const [transport, format] of [['http_stream', json], ['http_stream', protobuf], ['sse', json]]) {
   describe(`${transport} in ${format.name}`, sideBySide, () => {
