@@ -14,6 +14,7 @@ use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{Phase, Session, deflate::Deflate};
 use crate::{
+    memory::Budget,
     metrics::{CloseReason, Metric},
     shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
 };
@@ -175,7 +176,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
-            self.partial_kib -= u64::from(conn.counted_partial_kib);
+            self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
             if conn.deflate != Deflate::Off {
                 self.deflating.closed(socket);
             }

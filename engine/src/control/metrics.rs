@@ -28,6 +28,7 @@ use crate::{
     backend::Event,
     cgroup::Cgroup,
     log,
+    memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
 };
@@ -73,6 +74,15 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::R
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     };
     gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
+    let help = "How many bytes may count against a budget, over all cores; 0 where there is no limit.";
+    let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
+    for (budget, name) in Budget::ALL {
+        let limit = Some(shared.budgets.get(budget)).filter(|&limit| limit != BudgetLimits::NONE);
+        ConstGauge::new(limit.unwrap_or(0)).encode(limits.encode_family(&[("budget", name)])?)?;
+    }
+    let mut gauge = |name, help, unit, value: u64| {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+    };
     gauge("resident_memory", "Resident memory of the process.", bytes, resident)?;
     if let Some(group) = Cgroup::tightest() {
         let help = "Memory in use in the control group, without that of files.";

@@ -50,6 +50,7 @@ use crate::{
         local::Locals,
     },
     limits::Limits,
+    memory::{Budget, BudgetLimits, Ledger},
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
@@ -94,12 +95,8 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes_max: usize,
     /// The same for the number of pieces.
     pub(crate) queue_pieces_max: usize,
-    /// Of all slow readers of the whole daemon; 0 for no limit.
-    pub(crate) queue_budget_bytes: u64,
-    /// Of what has come in part from all clients of the whole daemon; 0 for no limit.
-    pub(crate) receive_budget_bytes: u64,
-    /// Memory of the histories of this shard.
-    pub(crate) history_bytes_max: usize,
+    /// How much memory the whole daemon may keep, by kind.
+    pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
     pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
@@ -159,8 +156,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
-    /// What connections have sent in part, in KiB.
-    pub(crate) partial_kib: u64,
+    /// What this shard keeps, by kind.
+    pub(crate) ledger: Ledger,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// How many asks were given a number.
@@ -201,7 +198,9 @@ impl<K: Kernel> Shard<K> {
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
-        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
+        let ledger = Ledger::new(settings.budgets, peers.count());
+        let history_bytes_max = usize::try_from(ledger.part(Budget::History)).unwrap_or(usize::MAX);
+        let homes = Homes::new(history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -236,7 +235,7 @@ impl<K: Kernel> Shard<K> {
             is_fanning_out: false,
             long_queues: Vec::new(),
             slow: SlowReaders::default(),
-            partial_kib: 0,
+            ledger,
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -259,6 +258,8 @@ impl<K: Kernel> Shard<K> {
         self.take_turn(wait)?;
         let began = elapsed();
         self.now = self.now.max(tick_at(began));
+        let peers = &self.peers;
+        self.ledger.begin_turn(peers.is_memory_short(), |budget| peers.memory_elsewhere(budget));
         self.release_held();
         self.handle_events();
         self.take_messages();
@@ -377,7 +378,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
-            (Metric::PartialBytes, self.partial_kib * 1024),
+            (Metric::PartialBytes, self.ledger.bytes(Budget::Receive)),
             (Metric::SlowReaders, self.slow_readers().0),
             (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),
@@ -406,6 +407,9 @@ impl<K: Kernel> Shard<K> {
             (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {
             self.counters.set(metric, value);
+        }
+        for (budget, _) in Budget::ALL {
+            self.counters.set(Metric::Memory(budget), self.ledger.bytes(budget));
         }
         self.counters.publish(self.peers.published(self.index));
     }
