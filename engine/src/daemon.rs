@@ -177,6 +177,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
+        quantum_ns: shard::QUANTUM_NS,
         lane_buffers: plan.uring(config).receive_buffers as usize,
         budgets: BudgetLimits::of(config),
         idempotency_ms: config.channel.idempotency_ttl_ms,

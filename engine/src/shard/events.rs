@@ -16,13 +16,13 @@ use super::{
     Shard,
     backlog::{Commands, Item, Received},
     cost,
-    flows::{Class, FlowKey, QUANTUM_NS},
+    flows::{Class, FlowKey},
 };
 use crate::{
     conn::{Phase, Session},
     hub::message::ClientKey,
     metrics::Metric,
-    session::client::{Link, Stage},
+    session::client::{KeysCame, Link, Stage},
 };
 
 /// Bytes of commands that may wait for a client that sends them by requests.
@@ -71,7 +71,7 @@ impl<K: Kernel> Shard<K> {
             self.look_at_clock(elapsed);
         }
         // However much has just come, who waits gets on.
-        let left_ns = until.saturating_sub(self.meter.total_ns()).max(QUANTUM_NS);
+        let left_ns = until.saturating_sub(self.meter.total_ns()).max(self.settings.quantum_ns);
         self.serve_flows(Class::Sessions, left_ns, elapsed);
     }
 
@@ -114,7 +114,7 @@ impl<K: Kernel> Shard<K> {
     fn handle_or_defer(&mut self, socket: Socket, item: Item<K::Buffer>, until: u64) {
         let key = FlowKey::Socket(socket);
         if self.backlog.is_empty() && self.meter.total_ns() < until && !self.is_full() {
-            self.meter.allow(QUANTUM_NS);
+            self.meter.allow(self.settings.quantum_ns);
             self.handle_item(key, item);
             self.meter.allow_all();
             if !self.backlog.is_empty() {
@@ -145,6 +145,7 @@ impl<K: Kernel> Shard<K> {
             (FlowKey::Client(client), Item::Commands(commands)) => {
                 self.handle_commands(key, client, commands);
             }
+            (_, Item::Retry(client, came)) => self.retry(client, came),
             (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
                 unreachable!("a client has no connection of its own")
             }
@@ -239,14 +240,24 @@ impl<K: Kernel> Shard<K> {
         else {
             return;
         };
-        let Some(link) = self.clients.get(client).map(|client| client.link) else { return };
-        let key = match link {
-            Link::WebSocket { socket, .. } => FlowKey::Socket(socket),
-            Link::Stream { .. } | Link::Poll(_) => FlowKey::Client(client),
-        };
+        let key = self.flow_of(client);
         let later = frames.rev().map(|frame| Commands::rest(&frame, false));
         for commands in later.chain([Commands::rest(&frame[at..], true)]) {
             self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
+        }
+    }
+
+    /// Keys have come for a command that waits for them.
+    pub(crate) fn retry_later(&mut self, client: ClientKey, came: KeysCame) {
+        let key = self.flow_of(client);
+        self.backlog.push_back(key, Class::Arrivals, Item::Retry(client, came));
+    }
+
+    /// In which order what a client sends is handled.
+    fn flow_of(&mut self, client: ClientKey) -> FlowKey {
+        match self.clients.get(client).map(|client| client.link) {
+            Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
+            Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
         }
     }
 

@@ -18,6 +18,8 @@ mod backlog;
 pub(crate) mod cost;
 mod events;
 mod executor;
+#[cfg(test)]
+mod fairness;
 mod flows;
 mod handover;
 mod homes;
@@ -46,6 +48,7 @@ pub(crate) use self::{
     backlog::Commands,
     events::Left,
     executor::{Seed, Spawned, spawn},
+    flows::QUANTUM_NS,
     stop::{StopOrder, Stopping},
 };
 use self::{
@@ -65,6 +68,7 @@ use crate::{
         heartbeat::Pings,
         secure::Secure,
     },
+    fanout::Gathered,
     hub::{
         broadcast::Broadcast,
         home::{Homes, Posts},
@@ -112,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) queue_pieces_max: usize,
     /// Receive buffers of each lane.
     pub(crate) lane_buffers: usize,
+    /// What one connection may use of a turn at a time.
+    pub(crate) quantum_ns: u64,
     /// How much memory the whole daemon may keep, by kind.
     pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
@@ -177,6 +183,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) ledger: Ledger,
     /// What this turn has cost.
     pub(crate) meter: Meter,
+    /// What is published and has not gone out.
+    pub(crate) gathered: Gathered,
     /// What is left of a message in hand whose connection has used up its part.
     pub(crate) cut: Option<Commands>,
     /// How many asks were given a number.
@@ -225,7 +233,7 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
-        let (lanes, lane_buffers) = (sockets.lanes(), settings.lane_buffers);
+        let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
         let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
         let history_bytes_max = usize::try_from(ledger.part(Budget::History)).unwrap_or(usize::MAX);
         let homes = Homes::new(history_bytes_max, settings.idempotency_ms, ids.random());
@@ -265,11 +273,12 @@ impl<K: Kernel> Shard<K> {
             slow: SlowReaders::default(),
             ledger,
             meter: Meter::new(),
+            gathered: Gathered::default(),
             cut: None,
             schedule: Schedule::default(),
             senders: Senders::new(peers_count),
             inbox: Inbox::new(mailbox_limits),
-            backlog: Backlog::new(lanes, lane_buffers),
+            backlog,
             waiting_bytes: 0,
             posts: Vec::new(),
             began_wall,
@@ -341,6 +350,7 @@ impl<K: Kernel> Shard<K> {
         if !self.backlog.is_empty()
             || !self.inbox.is_empty()
             || self.has_due()
+            || self.is_gathering()
             || self.peers.is_congested()
             || self.is_stop_under_way()
         {

@@ -169,6 +169,7 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
     Settings {
         // As the shards' kernels have.
         lane_buffers: 0,
+        quantum_ns: 0,
         handshake_ms: 10_000,
         ping_interval_ms: 25_000,
         pong_ms: 8_000,
