@@ -33,5 +33,6 @@ mod slow_readers;
 mod stop;
 mod streams;
 mod tls;
+mod turns;
 
 use support::{client, http, peer};
