@@ -47,6 +47,17 @@ pub enum HttpError {
     Failed(String),
 }
 
+impl HttpError {
+    /// What kind of failure it is.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::TooLong(_) => "too long",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// Makes calls. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct HttpClient {

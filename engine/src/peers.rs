@@ -30,6 +30,7 @@ use crate::{
     seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
+    supervise::Beats,
 };
 
 /// What one thread says to a shard.
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
+    /// What each shard and the threads beside them tell of themselves.
+    pub(crate) beats: Arc<Beats>,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
@@ -96,6 +99,7 @@ impl Shared {
         limit_tables: Tables,
     ) -> Self {
         Self {
+            beats: Arc::new(Beats::new(bells.len())),
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
@@ -124,18 +128,12 @@ impl Shared {
         self.congested.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells all shards to stop.
-    pub(crate) fn stop(&self, order: StopOrder) {
-        for mailbox in &self.mailboxes {
-            // A full mailbox empties: its owner takes messages every turn.
-            let mut message = Message::Stop(order);
-            while let Err(back) = mailbox.push(message) {
-                message = back;
-                mailbox.bell().ring();
-                std::thread::yield_now();
-            }
-            mailbox.bell().ring();
-        }
+    /// Tells a shard to stop. False where its mailbox is full: it is to be told again.
+    pub(crate) fn stop(&self, shard: usize, order: StopOrder) -> bool {
+        let mailbox = &self.mailboxes[shard];
+        let is_told = mailbox.push(Message::Stop(order)).is_ok();
+        mailbox.bell().ring();
+        is_told
     }
 }
 

@@ -19,7 +19,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::post::post;
 use crate::{
     config::TlsConfig,
+    log::refusal,
     peers::{Message, Shared},
+    supervise,
     tls::reload,
 };
 
@@ -51,14 +53,14 @@ pub(super) async fn serve(
     };
     let (renewed, config) = watch::channel(secure);
     let listener = SecureListener::new(listener, config)?;
-    tokio::spawn(reload(options, CONTROL_TLS, renewed));
+    supervise::task("certificates", reload(options, CONTROL_TLS, renewed));
     axum::serve(listener, router).with_graceful_shutdown(leaves).await
 }
 
 /// Hands the shards new certificates when there are some.
 pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
     let (renewed, mut configs) = watch::channel(first);
-    tokio::spawn(reload(options, CLIENT_TLS, renewed));
+    supervise::task("certificates", reload(options, CLIENT_TLS, renewed));
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
         for shard in 0..shared.mailboxes.len() {
@@ -70,7 +72,7 @@ pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, 
 
 async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
     if let Err(error) = reload::run(options, section, renewed).await {
-        tracing::error!(%error, section, "certificates will not be read again");
+        supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
 }
 
@@ -86,7 +88,7 @@ impl SecureListener {
     pub(super) fn new(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, agreed) = mpsc::channel(HANDSHAKES_MAX);
-        tokio::spawn(accept(listener, config, sender));
+        supervise::task("accept", accept(listener, config, sender));
         Ok(Self { address, agreed })
     }
 }
@@ -129,11 +131,11 @@ async fn accept(
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
         let agreed = agreed.clone();
-        tokio::spawn(async move {
+        supervise::task("handshake", async move {
             match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => drop(agreed.send((stream, peer)).await),
-                Ok(Err(error)) => tracing::debug!(%error, "TLS on the control port failed"),
-                Err(_) => tracing::debug!("TLS on the control port took too long"),
+                Ok(Err(error)) => refusal!("failed", %peer, %error, "no TLS on the control port"),
+                Err(_) => refusal!("timeout", %peer, "no TLS on the control port"),
             }
             drop(place);
         });

@@ -44,6 +44,7 @@ use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
     peers::Shared,
+    supervise,
 };
 
 /// The description of all this, which is also part of the documentation.
@@ -203,7 +204,7 @@ async fn replies(api: &Arc<Api>, batch: Batch) -> Vec<BTreeMap<String, Said>> {
     }
     let running = batch.commands.into_iter().map(|command| {
         let api = Arc::clone(api);
-        tokio::spawn(async move { reply(&api, command).await })
+        supervise::task("API", async move { reply(&api, command).await })
     });
     for task in running.collect::<Vec<_>>() {
         replies.push(task.await.unwrap_or_else(|_| failed(ErrorCode::INTERNAL.into())));

@@ -19,7 +19,7 @@ use super::{
     answer::{ApiError, Empty},
     request,
 };
-use crate::shard::ApiCall;
+use crate::{control::drain::APART, shard::ApiCall};
 
 /// What this node calls itself.
 #[derive(Debug)]
@@ -113,6 +113,11 @@ pub(super) struct Drained {
     /// In milliseconds, from now.
     told_within_ms: u64,
     gone_within_ms: u64,
+    /// Sockets of another daemon that listens for clients on the same port.
+    successors: u32,
+    /// What that means, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 /// Begins to send all clients away; asked again, says how far that has come.
@@ -123,6 +128,8 @@ pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiEr
         clients: progress.clients,
         told_within_ms: ms(progress.told_within),
         gone_within_ms: ms(progress.gone_within),
+        successors: progress.others,
+        note: (progress.others > 0).then_some(APART),
     })
 }
 
