@@ -128,12 +128,18 @@ impl Shared {
         self.congested.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells a shard to stop. False where its mailbox is full: it is to be told again.
-    pub(crate) fn stop(&self, shard: usize, order: StopOrder) -> bool {
-        let mailbox = &self.mailboxes[shard];
-        let is_told = mailbox.push(Message::Stop(order)).is_ok();
-        mailbox.bell().ring();
-        is_told
+    /// Tells all shards to stop.
+    pub(crate) fn stop(&self, order: StopOrder) {
+        for mailbox in &self.mailboxes {
+            // A full mailbox empties: its owner takes messages every turn.
+            let mut message = Message::Stop(order);
+            while let Err(back) = mailbox.push(message) {
+                message = back;
+                mailbox.bell().ring();
+                std::thread::yield_now();
+            }
+            mailbox.bell().ring();
+        }
     }
 }
 

@@ -254,7 +254,8 @@ section! {
 
     /// What the daemon says about itself, on standard error.
     pub struct LogConfig {
-        /// The least important event that is logged. A peer's mistakes are `debug`, so that no peer can fill a disk.
+        /// The least important event that is logged. Most mistakes of peers are `debug`; what peers
+        /// cause at the other levels is limited (`log.repeat_limit`), so that none can fill a disk.
         "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
         /// `text` for people, `json` for machines: one object a line.
         "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);

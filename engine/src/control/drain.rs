@@ -39,9 +39,6 @@ pub(super) const APART: &str = "until one of them has ended, what is published t
 /// How long clients may take to go that a second signal has sent away.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// When a shard is told again whose mailbox was full.
-const AGAIN_AFTER: Duration = Duration::from_millis(1);
-
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -173,19 +170,10 @@ impl Drain {
         endless("progress", tell_progress(Arc::clone(&self.shared)));
     }
 
-    /// Tells all shards, and again those whose mailbox is full: a shard that stands still keeps no other one waiting.
+    /// Tells all shards. Who has not ended in time is not waited for.
     fn stop(&self, order: StopOrder) {
         self.shared.beats.end_within(order.gone_within);
-        for shard in 0..self.shared.mailboxes.len() {
-            if !self.shared.stop(shard, order) {
-                let shared = Arc::clone(&self.shared);
-                supervise::task("drain", async move {
-                    while !shared.stop(shard, order) {
-                        sleep(AGAIN_AFTER).await;
-                    }
-                });
-            }
-        }
+        self.shared.stop(order);
     }
 
     /// What shards are told to do, as things stand.

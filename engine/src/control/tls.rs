@@ -19,7 +19,6 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::post::post;
 use crate::{
     config::TlsConfig,
-    log::refusal,
     peers::{Message, Shared},
     supervise,
     tls::reload,
@@ -88,7 +87,7 @@ impl SecureListener {
     pub(super) fn new(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, agreed) = mpsc::channel(HANDSHAKES_MAX);
-        supervise::task("accept", accept(listener, config, sender));
+        tokio::spawn(accept(listener, config, sender));
         Ok(Self { address, agreed })
     }
 }
@@ -131,11 +130,11 @@ async fn accept(
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
         let agreed = agreed.clone();
-        supervise::task("handshake", async move {
+        tokio::spawn(async move {
             match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => drop(agreed.send((stream, peer)).await),
-                Ok(Err(error)) => refusal!("failed", %peer, %error, "no TLS on the control port"),
-                Err(_) => refusal!("timeout", %peer, "no TLS on the control port"),
+                Ok(Err(error)) => tracing::debug!(%error, "TLS on the control port failed"),
+                Err(_) => tracing::debug!("TLS on the control port took too long"),
             }
             drop(place);
         });

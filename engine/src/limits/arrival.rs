@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     conn::{Phase, Session},
+    log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     shard::Shard,
 };
@@ -159,7 +160,7 @@ impl<K: Kernel> Shard<K> {
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
-                tracing::debug!(%error, proxy = ?guest.proxy, "a PROXY header is refused");
+                refusal!("proxy_header", %error, proxy = ?guest.proxy, "a PROXY header is refused");
                 self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);

@@ -149,8 +149,10 @@ fn end_for(part: &str, state: State, cause: &str) -> ! {
     // Slow, where somebody has asked for it: after what has to be said.
     log::backtrace().into_iter().for_each(|backtrace| log::say(&backtrace));
     // What fails because of the first failure has its line, and waits for the end.
-    while !is_first {
-        thread::park();
+    if !is_first {
+        loop {
+            thread::park();
+        }
     }
     log::flush_within(LAST_LINES_MAX);
     process::exit(FAILED.into())

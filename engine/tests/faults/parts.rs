@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
 };
 
 use rustix::process::Signal;
@@ -101,8 +102,10 @@ fn clients(daemon: &Daemon) -> Vec<Peer> {
 
 /// The process ends, and nobody is left hanging.
 fn expect_end(mut daemon: Daemon, fault: &Fault, clients: Vec<Peer>) {
+    let began = Instant::now();
     fault.begin();
     let (code, log) = daemon.end();
+    println!("{} {} {}: ended after {:?}", fault.part, fault.state, fault.how, began.elapsed());
     assert_eq!(code, Some(70), "{fault:?}: {log}");
     fault.expect_told(&log);
     for mut client in clients {
@@ -146,7 +149,7 @@ fn whichever_part_fails_while_it_serves_the_process_ends_and_its_clients_know() 
 
 #[test]
 fn a_failure_that_nobody_reads_of_ends_the_process_too() {
-    for part in ["shard-0", "log"] {
+    for part in ["shard-0", "memory"] {
         let fault = Fault::new(part, "serving", "panic");
         let (_reader, mut stuck) = io::pipe().expect("a descriptor is free");
         fill(&mut stuck);
@@ -154,6 +157,19 @@ fn a_failure_that_nobody_reads_of_ends_the_process_too() {
         fault.begin();
         assert_eq!(daemon.end().0, Some(70), "{fault:?}");
     }
+}
+
+#[test]
+fn where_nothing_is_to_be_logged_a_failure_is_told_all_the_same() {
+    let fault = Fault::new("memory", "serving", "error");
+    let mut daemon = Daemon::launch("[log]\nlevel = 'none'", fault.launch());
+    fault.begin();
+    let (code, log) = daemon.end();
+    assert_eq!(code, Some(70), "{log}");
+    assert!(
+        log.starts_with("holdfast: memory (serving) has failed: it ends, though nobody told it to\n"),
+        "{log}"
+    );
 }
 
 #[test]
