@@ -15,8 +15,9 @@ use super::{
 /// How often to look while the daemon stops.
 const LOOK_EVERY_AT_STOP: Duration = Duration::from_millis(100);
 
-/// How long after its deadline a stop may take: less than a second, with the last lines and a look that comes late.
-const GRACE: Duration = Duration::from_millis(750);
+/// How long after its deadline a stop may take. Together with a look that comes late and the last lines it is less than a
+/// second, unless a part has failed and nobody reads the log.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Looks after all parts.
 #[derive(Debug)]

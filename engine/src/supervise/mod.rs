@@ -44,6 +44,9 @@ pub const FAILED: u8 = 70;
 /// How long the last lines may take: most of the second in which the process ends.
 const LAST_LINES_MAX: Duration = Duration::from_millis(500);
 
+/// The same where it ends as it was asked to, later than it should.
+const LAST_LINES_AS_ASKED_MAX: Duration = Duration::from_millis(200);
+
 /// When the process ends though not all has been said: a backtrace may take long.
 const END_AFTER: Duration = Duration::from_millis(800);
 
@@ -120,7 +123,7 @@ pub(crate) fn fail_for(part: Part, cause: &str) -> ! {
 
 /// Ends the process, which was asked to end, though not all of it has come to rest.
 pub(crate) fn end_as_asked() -> ! {
-    log::flush();
+    log::flush_within(LAST_LINES_AS_ASKED_MAX);
     process::exit(0)
 }
 
