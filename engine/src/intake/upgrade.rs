@@ -10,6 +10,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
+use super::cors::admitted_origin;
 use crate::{
     conn::{Phase, Session, deflate::Deflate},
     session::client::Link,
@@ -20,6 +21,7 @@ impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
@@ -35,6 +37,7 @@ impl<K: Kernel> Shard<K> {
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
@@ -57,9 +60,7 @@ impl<K: Kernel> Shard<K> {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
-        if !self.rules.origins.admit(head.header("Origin")) {
-            return Err(Refusal::OriginForbidden);
-        }
+        admitted_origin(head, &self.rules.origins)?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };

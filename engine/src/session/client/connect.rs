@@ -6,10 +6,13 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
-    command::{ConnectRequest, SubscribeRequest},
-    reply::{ConnectResult, SubscribeResult},
+use holdfast_protocol::{
+    client::{
+        DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
+        command::{ConnectRequest, SubscribeRequest},
+        reply::{ConnectResult, SubscribeResult},
+    },
+    http::list_separator,
 };
 use holdfast_ring::Kernel;
 
@@ -21,7 +24,7 @@ use super::{
     subscribe::{Wanted, result},
 };
 use crate::{
-    backend::{Connected, Event},
+    backend::{Connected, Event, Header},
     channel::Extras,
     hub::{
         message::{ClientKey, Recover, Subscribed},
@@ -314,17 +317,20 @@ impl<K: Kernel> Shard<K> {
 
     fn keep_emulated_headers(&mut self, key: ClientKey, request: &ConnectRequest<'_>) {
         let allowed = &self.rules.emulated_headers;
-        let fields: Arc<[_]> = request
-            .headers
-            .0
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase().into_boxed_str(), Box::from(value.as_ref())))
-            .filter(|(name, _)| allowed.contains(name))
-            .collect();
+        let mut fields: Vec<Header> = Vec::new();
+        for (name, value) in &request.headers.0 {
+            let name = name.to_ascii_lowercase().into_boxed_str();
+            let value = value.as_bytes();
+            match fields.iter_mut().find(|(before, _)| *before == name) {
+                Some((_, before)) => *before = [before, list_separator(&name), value].concat().into(),
+                None if allowed.contains(&name) => fields.push((name, value.into())),
+                None => {}
+            }
+        }
         if !fields.is_empty()
             && let Some(client) = self.clients.get(key)
         {
-            client.kept().emulated_headers = fields;
+            client.kept().emulated_headers = fields.into();
         }
     }
 }
