@@ -36,7 +36,7 @@ use crate::{
 /// # Errors
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    warn_of_ignored(config);
+    warn(config);
     let plan = Plan::new(config, descriptors_max());
     let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
@@ -65,6 +65,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
+    if echo || broadcast {
+        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+    }
     announce(listen, control.address(), threads.len());
 
     let mut outcome = Ok(());
@@ -92,10 +96,13 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
     }
 }
 
-/// Variables of Centrifugo that were set and mean nothing here.
-fn warn_of_ignored(config: &Config) {
+/// Variables of Centrifugo that were set and mean nothing here; and what is hardly meant.
+fn warn(config: &Config) {
     for ignored in &config.ignored_variables {
         tracing::warn!("{ignored}");
+    }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -50,8 +50,9 @@ pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
 pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
-pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 
+use crate::origin;
 use definition::Section;
 use options::Options;
 use serde_json::{Value, json};
@@ -83,6 +84,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The WebSocket transport.
     pub websocket: WebsocketConfig,
+    /// `/echo`.
+    pub echo: OpenPathConfig,
+    /// `/broadcast`.
+    pub broadcast: OpenPathConfig,
     /// Server-sent events.
     pub sse: SseConfig,
     /// HTTP streaming.
@@ -124,6 +129,39 @@ impl Config {
         flags: &Flags,
     ) -> Result<Self, Problems> {
         Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
+    }
+
+    /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
+    pub fn serves(&self, path: &OpenPathConfig) -> bool {
+        path.enabled.unwrap_or_else(|| !self.says_who_may_what())
+    }
+
+    /// True exactly when something is configured of who connects, and of what for.
+    fn says_who_may_what(&self) -> bool {
+        let Self { client, channel, rpc, .. } = self;
+        client.token.has_key()
+            || client.subscription_token.token.has_key()
+            || client.allow_anonymous_connect_without_token
+            || client.proxy.connect.enabled
+            || client.proxy.refresh.enabled
+            || !channel.namespaces.is_empty()
+            || channel.without_namespace != NamespaceOptions::default()
+            || !rpc.namespaces.is_empty()
+            || rpc.without_namespace.is_proxied
+    }
+
+    /// What is allowed and hardly meant, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let patterns = self.client.allowed_origins.iter();
+        let open_ended = patterns.filter(|pattern| origin::is_open_ended(pattern));
+        open_ended
+            .map(|pattern| {
+                format!(
+                    "client.allowed_origins: {pattern:?} also matches pages of hosts that anybody can register; end its \
+                     host with a name of yours, as in \"https://*.example.com\""
+                )
+            })
+            .collect()
     }
 
     /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
@@ -176,7 +214,8 @@ impl Loaded {
     /// What is in force, one option a line, and where each value came from.
     pub fn in_force(&self) -> String {
         let ignored = self.config.ignored_variables.iter().map(|variable| format!("# {variable}\n"));
-        ignored.chain([reference::in_force(&self.tree, &self.origins)]).collect()
+        let warnings = self.config.warnings().into_iter().map(|warning| format!("# warning: {warning}\n"));
+        ignored.chain(warnings).chain([reference::in_force(&self.tree, &self.origins)]).collect()
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        if !self.rules.open_paths.echo {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
@@ -36,6 +39,9 @@ impl<K: Kernel> Shard<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
+        if !self.rules.open_paths.broadcast {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);

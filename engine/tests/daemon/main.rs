@@ -26,6 +26,7 @@ mod heartbeat;
 mod identity;
 mod jwks;
 mod limits;
+mod open_paths;
 mod polls;
 mod proxies;
 mod resets;
