@@ -18,7 +18,7 @@ use holdfast_ring::Kernel;
 
 use super::{
     Client, Stage, Sub,
-    command::{Handled, token_refused},
+    command::Handled,
     event::About,
     id_text,
     subscribe::{Wanted, result},
@@ -88,7 +88,7 @@ impl<K: Kernel> Shard<K> {
         self.keep_emulated_headers(key, request);
         if !request.token.is_empty() {
             let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
-            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Connect))?;
+            let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
             if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
