@@ -9,6 +9,7 @@
 mod api;
 mod chat;
 mod drain;
+mod framing;
 mod health;
 mod memory;
 mod metrics;
@@ -25,7 +26,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{Router, routing::get};
+use axum::{Router, middleware::from_fn, routing::get};
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
@@ -149,7 +150,7 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     let parts = [api.map(api::router), page];
-    parts.into_iter().flatten().fold(router, Router::merge)
+    parts.into_iter().flatten().fold(router, Router::merge).layer(from_fn(framing::check))
 }
 
 /// What ends the daemon.

@@ -31,6 +31,7 @@ mod polls;
 mod proxies;
 mod resets;
 mod slow_readers;
+mod smuggling;
 mod stop;
 mod streams;
 mod tls;
