@@ -67,6 +67,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
+    if echo || broadcast {
+        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+    }
     announce(listen, control.address(), threads.len());
 
     let mut outcome = Ok(());

@@ -39,6 +39,7 @@ pub(crate) struct Rules {
     /// Against floods; `None` where nothing is limited.
     pub(crate) limits: Option<limits::Rules>,
     pub(crate) requests: RequestRules,
+    pub(crate) open_paths: OpenPaths,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
     pub(crate) no_websocket: bool,
     /// 0 for no limit.
@@ -53,6 +54,13 @@ pub(crate) struct Rules {
     pub(crate) node: Arc<str>,
     /// The name of the anonymous user.
     pub(crate) nobody: Arc<str>,
+}
+
+/// Which of the paths are served that ask for no token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenPaths {
+    pub(crate) echo: bool,
+    pub(crate) broadcast: bool,
 }
 
 /// The rules of the transports beside WebSocket: which are served, and how long a body may be.
@@ -102,6 +110,10 @@ impl Rules {
             origins: Origins::new(&client.allowed_origins),
             limits: limits::Rules::new(config),
             requests: RequestRules::new(config),
+            open_paths: OpenPaths {
+                echo: config.serves(&config.echo),
+                broadcast: config.serves(&config.broadcast),
+            },
             no_websocket: config.websocket.disabled,
             user_connections_max: client.user_connection_limit as usize,
             user_connection_policy: client.user_connection_policy,

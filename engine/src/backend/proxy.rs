@@ -77,7 +77,7 @@ impl Proxy {
     fn new(config: &ProxyConfig) -> Option<Self> {
         let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         let fields = config.http.static_headers.iter();
-        let fields = fields.filter_map(|(name, value)| field(name, value.expose()));
+        let fields = fields.filter_map(|(name, value)| field(name, value.expose().as_bytes()));
         Some(Self {
             endpoint: config.endpoint.clone()?,
             timeout: Duration::from_millis(config.timeout_ms),
@@ -131,6 +131,6 @@ impl Proxy {
     }
 }
 
-fn field(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
-    Some((name.parse().ok()?, value.parse().ok()?))
+fn field(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, HeaderValue::from_bytes(value).ok()?))
 }

@@ -51,7 +51,7 @@ pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
 pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
-pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 pub use warning::Warning;
 
 use definition::Section;
@@ -87,6 +87,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The WebSocket transport.
     pub websocket: WebsocketConfig,
+    /// `/echo`.
+    pub echo: OpenPathConfig,
+    /// `/broadcast`.
+    pub broadcast: OpenPathConfig,
     /// Server-sent events.
     pub sse: SseConfig,
     /// HTTP streaming.
@@ -128,6 +132,25 @@ impl Config {
         flags: &Flags,
     ) -> Result<Self, Problems> {
         Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
+    }
+
+    /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
+    pub fn serves(&self, path: &OpenPathConfig) -> bool {
+        path.enabled.unwrap_or_else(|| !self.says_who_may_what())
+    }
+
+    /// True exactly when something is configured of who connects, and of what for.
+    fn says_who_may_what(&self) -> bool {
+        let Self { client, channel, rpc, .. } = self;
+        client.token.has_key()
+            || client.subscription_token.token.has_key()
+            || client.allow_anonymous_connect_without_token
+            || client.proxy.connect.enabled
+            || client.proxy.refresh.enabled
+            || !channel.namespaces.is_empty()
+            || channel.without_namespace != NamespaceOptions::default()
+            || !rpc.namespaces.is_empty()
+            || rpc.without_namespace.is_proxied
     }
 
     /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.

@@ -17,7 +17,7 @@ use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
-use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
 section! {
@@ -31,6 +31,10 @@ section! {
         "limits" => pub(super) limits: LimitsConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// `/echo`, where every message comes back.
+        "echo" => pub(super) echo: OpenPathConfig = section();
+        /// `/broadcast`, where every message goes to all.
+        "broadcast" => pub(super) broadcast: OpenPathConfig = section();
         /// Server-sent events, for clients without WebSocket.
         "sse" => pub(super) sse: SseConfig = section();
         /// HTTP streaming, for clients without WebSocket.
@@ -96,7 +100,8 @@ section! {
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
         /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
-        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. Requests without `Origin`
+        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. A pattern that also matches hosts
+        /// which anybody can register, such as `https://app.*`, is warned of at the start. Requests without `Origin`
         /// do not come from a web page and are not checked. Empty: no web page may connect.
         "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
         /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.

@@ -111,6 +111,17 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
 }
 
 #[test]
+fn what_is_hardly_meant_is_shown_first() {
+    let file =
+        TempFile::new("toml", "[client]\nallowed_origins = [\"https://app.*\", \"https://*.a.example\"]");
+    let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
+    let shown = loaded.in_force();
+    let warnings: Vec<_> = shown.lines().take_while(|line| line.starts_with("# warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("client.allowed_origins: \"https://app.*\""), "{warnings:?}");
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_path_its_file_and_the_nearest_name() {
     let text = refusal("toml", "[client]\nping_intervall = \"5s\"");
     assert!(text.contains("client.ping_intervall (file "), "{text}");

@@ -6,6 +6,7 @@
 //! A new warning is one function here, named in `collect`. No secret is ever repeated.
 
 use super::Config;
+use crate::origin;
 use std::fmt;
 
 /// One finding.
@@ -36,6 +37,7 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
     all.extend(keys_without_tls(config));
     all.extend(open_api(config));
+    all.extend(open_ended_origins(config));
     all
 }
 
@@ -61,6 +63,19 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
         Warning::new(&variable.name, "is ignored", advice)
     });
     ignored.collect()
+}
+
+/// Patterns that pages of anybody's hosts match too.
+fn open_ended_origins(config: &Config) -> Vec<Warning> {
+    let patterns = config.client.allowed_origins.iter().filter(|pattern| origin::is_open_ended(pattern));
+    let warning = |pattern: &String| {
+        Warning::new(
+            "client.allowed_origins",
+            format!("{pattern:?} also matches pages of hosts that anybody can register"),
+            "end its host with a name of yours, as in \"https://*.example.com\"",
+        )
+    };
+    patterns.map(warning).collect()
 }
 
 /// Keys for tokens that come without encryption: whoever is on the way can put their own in place.
