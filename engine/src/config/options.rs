@@ -221,10 +221,11 @@ section! {
         /// nothing is lost.
         /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
-        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
-        /// `net.core.somaxconn`.
-        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
-        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
+        /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
+        /// default of 4096.
+        "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
         /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
         /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
         /// limit on, the memory of files not counted.
