@@ -35,6 +35,7 @@ impl fmt::Display for Warning {
 pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
     all.extend(keys_without_tls(config));
+    all.extend(unexpanded_secrets(config));
     all
 }
 
@@ -48,6 +49,18 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
         Warning::new(&variable.name, "is ignored", advice)
     });
     ignored.collect()
+}
+
+/// Secrets in which a variable was probably meant to be put in place.
+fn unexpanded_secrets(config: &Config) -> Vec<Warning> {
+    let warning = |path: &String| {
+        Warning::new(
+            path,
+            "the secret holds ${…}, and that text is the secret",
+            "only ${HOLDFAST_VAR_…} and ${CENTRIFUGO_VAR_…} are taken from the environment",
+        )
+    };
+    config.unexpanded_secrets.iter().map(warning).collect()
 }
 
 /// Keys for tokens that come without encryption: whoever is on the way can put their own in place.
