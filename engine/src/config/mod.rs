@@ -39,8 +39,8 @@ pub use limits::{
 pub use network::Network;
 pub(crate) use network::ipv6_network;
 pub use options::{
-    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, UserConnectionPolicy,
-    WebsocketConfig,
+    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, PersonalChannelConfig, ShutdownConfig,
+    UserConnectionPolicy, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::{

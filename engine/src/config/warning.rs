@@ -36,6 +36,7 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
     all.extend(keys_without_tls(config));
     all.extend(unexpanded_secrets(config));
+    all.extend(open_doors(config));
     all
 }
 
@@ -49,6 +50,25 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
         Warning::new(&variable.name, "is ignored", advice)
     });
     ignored.collect()
+}
+
+/// Switches for development, which must never be on where anybody else can connect.
+fn open_doors(config: &Config) -> Vec<Warning> {
+    let switches = [
+        (
+            config.client.is_insecure,
+            "client.insecure",
+            "INSECURE: every client may do everything without a token",
+        ),
+        (
+            config.client.skips_token_signatures,
+            "client.insecure_skip_token_signature_verify",
+            "INSECURE: signatures of tokens are not checked, so that everybody can make tokens",
+        ),
+        (config.http_api.insecure, "http_api.insecure", "INSECURE: the server API needs no key"),
+    ];
+    let on = switches.into_iter().filter(|(is_on, ..)| *is_on);
+    on.map(|(_, key, found)| Warning::new(key, found, "switch it off outside of development")).collect()
 }
 
 /// Secrets in which a variable was probably meant to be put in place.
