@@ -70,6 +70,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
     pub control_listen: SocketAddr,
+    /// How many connections to it there may be: `http_server.internal_connection_limit`.
+    pub control_connections_max: u32,
     /// TLS for clients.
     pub tls: TlsConfig,
     /// TLS for the control plane.

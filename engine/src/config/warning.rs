@@ -37,7 +37,20 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     all.extend(keys_without_tls(config));
     all.extend(unexpanded_secrets(config));
     all.extend(open_doors(config));
+    all.extend(open_api(config));
     all
+}
+
+/// An API without a key on an address that others reach.
+fn open_api(config: &Config) -> Option<Warning> {
+    let is_open = config.http_api.insecure && !config.http_api.disabled;
+    (is_open && !config.control_listen.ip().is_loopback()).then(|| {
+        Warning::new(
+            "http_api.insecure",
+            format!("whoever reaches {} can publish and disconnect without a key", config.control_listen),
+            "set http_api.key, or an http_server.internal_address that only this machine reaches",
+        )
+    })
 }
 
 /// Variables of Centrifugo that were set and mean nothing here.
@@ -65,7 +78,6 @@ fn open_doors(config: &Config) -> Vec<Warning> {
             "client.insecure_skip_token_signature_verify",
             "INSECURE: signatures of tokens are not checked, so that everybody can make tokens",
         ),
-        (config.http_api.insecure, "http_api.insecure", "INSECURE: the server API needs no key"),
     ];
     let on = switches.into_iter().filter(|(is_on, ..)| *is_on);
     on.map(|(_, key, found)| Warning::new(key, found, "switch it off outside of development")).collect()
@@ -119,6 +131,16 @@ mod tests {
     #[test]
     fn the_defaults_give_no_warning() {
         assert_eq!(keys(""), [""; 0]);
+    }
+
+    #[test]
+    fn an_api_without_a_key_is_warned_of_where_others_reach_it() {
+        let with = |address: &str, key: &str| {
+            format!("[http_server]\ninternal_address = \"{address}\"\n[http_api]\n{key}")
+        };
+        assert_eq!(keys(&with("10.0.0.1", "insecure = true")), ["http_api.insecure"]);
+        assert_eq!(keys(&with("127.0.0.1", "insecure = true")), [""; 0]);
+        assert_eq!(keys(&with("10.0.0.1", "key = \"k\"")), [""; 0]);
     }
 
     #[test]
