@@ -12,6 +12,7 @@ mod check;
 mod control;
 mod cores;
 pub mod definition;
+mod expand;
 pub mod kinds;
 mod limits;
 mod network;
@@ -38,8 +39,8 @@ pub use limits::{
 pub use network::Network;
 pub(crate) use network::ipv6_network;
 pub use options::{
-    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, UserConnectionPolicy,
-    WebsocketConfig,
+    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, PersonalChannelConfig, ShutdownConfig,
+    UserConnectionPolicy, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::{
@@ -119,6 +120,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Variables of Centrifugo that were set and not read; worth one warning each.
     pub ignored_variables: Vec<IgnoredVariable>,
+    /// Secrets that still hold what looks like a variable of the environment; worth one warning each.
+    pub unexpanded_secrets: Vec<String>,
 }
 
 impl Config {
@@ -194,12 +197,14 @@ impl Loaded {
         flags: &Flags,
         usable_cpus: &[usize],
     ) -> Result<Self, Problems> {
-        let Sources { tree, mut problems, ignored_variables } = Sources::read(file, environment, flags);
+        let Sources { tree, mut problems, ignored_variables, unexpanded_secrets } =
+            Sources::read(file, environment, flags);
         let options = Options::read(&tree, "", &mut problems);
         let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
         match config {
             Some(config) if problems.is_empty() => {
-                Ok(Self { config: Config { ignored_variables, ..config }, tree, origins: problems })
+                let config = Config { ignored_variables, unexpanded_secrets, ..config };
+                Ok(Self { config, tree, origins: problems })
             }
             _ => Err(problems),
         }

@@ -108,6 +108,15 @@ section! {
         "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
         /// True exactly when a token whose `sub` is empty is refused.
         "disallow_anonymous_connection_tokens" => pub disallow_anonymous_connection_tokens: bool = boolean(false);
+        /// For development: true exactly when everybody may connect without a token, and every client may subscribe to,
+        /// publish in, and read history and presence of every channel of a configured namespace, private ones too. Where
+        /// a namespace keeps no history or no presence, there is none to read. Said loudly at every start.
+        "insecure" => pub is_insecure: bool = boolean(false);
+        /// For development: true exactly when nobody looks at the signatures of tokens. Everything else of a token is
+        /// checked. Said loudly at every start.
+        "insecure_skip_token_signature_verify" => pub skips_token_signatures: bool = boolean(false);
+        /// A channel of each user's own, to which the server subscribes its connections.
+        "subscribe_to_user_personal_channel" => pub personal_channel: PersonalChannelConfig = section();
         /// How long a client whose token has expired may take to refresh it, before it is closed with 3005.
         "expired_close_delay" => pub expired_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
@@ -231,14 +240,27 @@ section! {
         /// nothing is lost.
         /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
-        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
-        /// `net.core.somaxconn`.
-        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
-        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
+        /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
+        /// default of 4096.
+        "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
         /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
         /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
         /// limit on, the memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+    }
+
+    /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
+    /// Anonymous clients have none.
+    pub struct PersonalChannelConfig {
+        /// True exactly when the server subscribes every connection of a user to the user's channel.
+        "enabled" => pub enabled: bool = boolean(false);
+        /// The namespace of these channels, which must be configured. Empty: `channel.without_namespace`.
+        "personal_channel_namespace" => pub namespace: String = text("");
+        /// True exactly when a user has one connection at a time: a new one closes the one before with 3504, as with
+        /// `client.user_connection_limit` 1 and `client.user_connection_policy` `disconnect_oldest`.
+        "single_connection" => pub is_single_connection: bool = boolean(false);
     }
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.

@@ -11,10 +11,10 @@ use std::{env, fs, process};
 
 const CPUS: &[usize] = &[0, 1, 2, 3];
 
-struct TempFile(PathBuf);
+pub(super) struct TempFile(pub(super) PathBuf);
 
 impl TempFile {
-    fn new(extension: &str, content: &str) -> Self {
+    pub(super) fn new(extension: &str, content: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("holdfast-config-{}-{n}.{extension}", process::id()));

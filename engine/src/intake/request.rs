@@ -101,7 +101,9 @@ impl<K: Kernel> Shard<K> {
                 Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
                 let connect = form_urlencoded::parse(query).find(|(key, _)| key == "cf_connect");
-                let commands = connect.map(|(_, commands)| commands.into_owned()).unwrap_or_default();
+                let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
+                    return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
+                };
                 let told = self.told_headers(head);
                 self.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes());
                 return Ok(());

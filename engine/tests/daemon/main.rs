@@ -17,6 +17,7 @@ mod broadcast;
 mod chat;
 mod compression;
 mod control;
+mod development;
 mod drain;
 mod echo;
 mod floods;

@@ -120,6 +120,9 @@ pub enum Refusal {
     /// The body is not what this path asks for.
     #[error("the body cannot be understood here: {0}")]
     BodyMalformed(&'static str),
+    /// The query is not what this path asks for.
+    #[error("the query cannot be understood here: {0}")]
+    QueryMalformed(&'static str),
     /// There is no such session, or it has ended, or it is somebody else's.
     #[error("no such session; connect anew")]
     SessionUnknown,
@@ -193,7 +196,8 @@ impl Refusal {
             | Self::LengthAmbiguous
             | Self::TransferEncodingMalformed
             | Self::ChunkMalformed
-            | Self::BodyMalformed(_) => Status::BadRequest,
+            | Self::BodyMalformed(_)
+            | Self::QueryMalformed(_) => Status::BadRequest,
             Self::TransferEncodingUnknown => Status::NotImplemented,
             Self::OriginForbidden | Self::AddressForbidden => Status::Forbidden,
             Self::NotFound | Self::SessionUnknown => Status::NotFound,

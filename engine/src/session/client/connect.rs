@@ -172,6 +172,10 @@ impl<K: Kernel> Shard<K> {
         request: &ConnectRequest<'_>,
         who: Connected,
     ) -> Handled<'static> {
+        let mut who = who;
+        if let Some(channel) = self.rules.personal_channel(&who.user) {
+            who.subs.push((channel, SubscribeOptions::default()));
+        }
         if who.subs.len() > self.rules.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
