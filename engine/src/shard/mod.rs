@@ -46,7 +46,7 @@ use crate::{
     },
     hub::{
         broadcast::Broadcast,
-        home::{Homes, Posts},
+        home::{OwnedChannels, Posts},
         local::Locals,
     },
     limits::Limits,
@@ -116,7 +116,7 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
-    pub(crate) homes: Homes,
+    pub(crate) homes: OwnedChannels,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
@@ -199,8 +199,7 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
-        let history_bytes_max = usize::try_from(ledger.part(Budget::History)).unwrap_or(usize::MAX);
-        let homes = Homes::new(history_bytes_max, settings.idempotency_ms, ids.random());
+        let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -279,6 +278,7 @@ impl<K: Kernel> Shard<K> {
             || !self.inbox.is_empty()
             || self.peers.is_congested()
             || self.is_stop_under_way()
+            || self.homes.is_due(self.now)
         {
             return Duration::ZERO;
         }
@@ -362,10 +362,10 @@ impl<K: Kernel> Shard<K> {
         }
         self.due = due;
         self.look_at_due_polls();
+        self.homes.tend(self.now, &mut self.ledger);
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
-            self.homes.expire(self.now);
             self.tend_limits();
         }
     }
@@ -389,7 +389,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),
-            (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
+            (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
