@@ -8,7 +8,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::publication::Info;
-use crate::memory::map_bytes;
+use crate::memory::{map_bytes, shrink};
 
 /// The clients of one channel, by their ids.
 #[derive(Debug, Default)]
@@ -29,9 +29,7 @@ impl Presence {
         if let Some(info) = self.clients.remove(client) {
             self.infos_bytes -= entry_bytes(&info);
         }
-        if self.clients.capacity() > 4 * self.clients.len().max(4) {
-            self.clients.shrink_to(2 * self.clients.len());
-        }
+        shrink(&mut self.clients);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -21,7 +21,7 @@ use super::{
 use crate::hub::{
     history::{Page, Position},
     message::{Answer, Publish, Question, ToHome, Version},
-    publication::{Data, Info, Stored, Tags},
+    publication::{Data, Info, Stored, Tags, tags},
 };
 
 /// Where a publication was kept; without content where it was not.
@@ -34,8 +34,9 @@ pub(super) struct Published {
 }
 
 pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Published, ApiError> {
+    request.check()?;
     let data = Data::checked(data(&request)?);
-    let pending = send(api, &request.channel, &request, data).await?;
+    let pending = send(api, &request.channel, &request, data, tags_of(&request)).await?;
     published(pending).await
 }
 
@@ -56,10 +57,12 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
+    request.check()?;
     let data = Data::checked(data(&request)?);
+    let tags = tags_of(&request);
     let mut under_way = Vec::with_capacity(request.channels.len());
     for channel in &request.channels {
-        under_way.push(send(api, channel, &request, data.clone()).await);
+        under_way.push(send(api, channel, &request, data.clone(), Arc::clone(&tags)).await);
     }
     let mut responses = Vec::with_capacity(under_way.len());
     for sent in under_way {
@@ -157,10 +160,18 @@ async fn ask(api: &Api, channel: &str, question: Question) -> Result<Answer, Api
     Ok(api.reach.ask_home(channel, message).await?)
 }
 
-async fn send(api: &Api, channel: &str, request: &request::Publish, data: Data) -> Result<Pending, ApiError> {
+fn tags_of(request: &request::Publish) -> Tags {
+    tags(request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())))
+}
+
+async fn send(
+    api: &Api,
+    channel: &str,
+    request: &request::Publish,
+    data: Data,
+    tags: Tags,
+) -> Result<Pending, ApiError> {
     known(api, channel)?;
-    let tags: Tags =
-        request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let message = |answer_to| {
         ToHome::Publish(Box::new(Publish {
             channel: channel.into(),
