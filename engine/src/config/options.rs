@@ -132,12 +132,12 @@ section! {
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
         /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
-        /// wait for are shared and count once in memory.
+        /// Worst case: connections × this, when all clients stop reading at once; messages of more than 4 KiB that several
+        /// clients wait for are shared and count once in memory. See also `client.queue_budget`.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
-        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        /// Worst case: nothing beside `client.queue_max_size`: short messages that wait share their memory.
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for

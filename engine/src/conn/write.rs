@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
-        self.sockets.queued_pieces(socket) > self.settings.queue_pieces_max
+        self.sockets.queued_messages(socket) > self.settings.queue_pieces_max
     }
 
     #[cold]
