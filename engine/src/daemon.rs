@@ -141,19 +141,14 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     let configured = BudgetLimits::of(config);
     let room = Room::new(config, group);
     let budgets = memory::fit(configured, room);
+    if room.bytes != BudgetLimits::NONE {
+        let (limit_bytes, together_bytes) = (room.limit_bytes, room.bytes);
+        tracing::info!(limit_bytes, together_bytes, "all budgets together fit into the memory limit");
+    }
     for (budget, _) in Budget::ALL {
-        let (bytes, configured_bytes) = (budgets.get(budget), configured.get(budget));
-        if bytes != configured_bytes {
-            let limit_bytes = room.limit_bytes;
-            // No limit is configured as 0.
-            let configured_bytes = if configured_bytes == BudgetLimits::NONE { 0 } else { configured_bytes };
-            tracing::info!(
-                bytes,
-                configured_bytes,
-                limit_bytes,
-                "{} fits into the memory limit",
-                budget.option()
-            );
+        let (most_bytes, assured_bytes) = (budgets.most(budget), budgets.assured(budget));
+        if most_bytes != configured.most(budget) || assured_bytes != most_bytes {
+            tracing::info!(most_bytes, assured_bytes, "{} fits into the memory limit", budget.option());
         }
     }
     budgets

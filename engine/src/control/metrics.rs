@@ -74,11 +74,12 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::R
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     };
     gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
-    let help = "How many bytes may count against a budget, over all cores; 0 where there is no limit.";
+    let help = "How many bytes may count against a budget, over all cores, and against all; 0 where there is no limit.";
     let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
-    for (budget, name) in Budget::ALL {
-        let limit = Some(shared.budgets.get(budget)).filter(|&limit| limit != BudgetLimits::NONE);
-        ConstGauge::new(limit.unwrap_or(0)).encode(limits.encode_family(&[("budget", name)])?)?;
+    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
+    for (name, limit) in each.into_iter().chain([("all", shared.budgets.total())]) {
+        let limit = if limit == BudgetLimits::NONE { 0 } else { limit };
+        ConstGauge::new(limit).encode(limits.encode_family(&[("budget", name)])?)?;
     }
     let mut gauge = |name, help, unit, value: u64| {
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
