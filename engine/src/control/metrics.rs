@@ -23,11 +23,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{State, api::ApiCounts, memory};
+use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
     backend::Event,
     cgroup::Cgroup,
     log,
+    memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
     supervise::Beats,
@@ -39,6 +40,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
     registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
+    registry.register_collector(Box::new(Connections(state.counts)));
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
     }
@@ -85,6 +87,16 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::R
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     };
     gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
+    let help = "How many bytes may count against a budget, over all cores, and against all; 0 where there is no limit.";
+    let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
+    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
+    for (name, limit) in each.into_iter().chain([("all", shared.budgets.total())]) {
+        let limit = if limit == BudgetLimits::NONE { 0 } else { limit };
+        ConstGauge::new(limit).encode(limits.encode_family(&[("budget", name)])?)?;
+    }
+    let mut gauge = |name, help, unit, value: u64| {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+    };
     gauge("resident_memory", "Resident memory of the process.", bytes, resident)?;
     if let Some(group) = Cgroup::tightest() {
         let help = "Memory in use in the control group, without that of files.";
@@ -149,6 +161,28 @@ fn encode_turns<'s>(
             .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
     }
     Ok(())
+}
+
+/// Connections to the control port.
+#[derive(Debug)]
+struct Connections(Arc<Counts>);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections to the control port.";
+        let connections = ConstGauge::new(self.0.connections());
+        connections.encode(encoder.encode_descriptor(
+            "control_connections",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Connections to the control port that were accepted.";
+        let accepts = ConstCounter::new(self.0.accepts());
+        accepts.encode(encoder.encode_descriptor("control_accepts", help, None, MetricType::Counter)?)?;
+        let help = "Connections that the control port closed by itself.";
+        encode_counters(&mut encoder, "control_closes", help, "reason", self.0.closes())
+    }
 }
 
 /// Calls of the server API.

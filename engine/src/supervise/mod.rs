@@ -64,6 +64,9 @@ thread_local! {
 tokio::task_local! {
     /// The task that runs.
     static TASK: &'static str;
+
+    /// There where a request to the control port is answered, whose panic is caught.
+    static REQUEST: ();
 }
 
 /// A thread or a task.
@@ -89,9 +92,30 @@ impl fmt::Display for Part {
     }
 }
 
-/// From here on a panic ends the process, whichever thread or task it is in and whoever would catch it.
+/// From here on a panic ends the process, whichever thread or task it is in and whoever would catch it; but for one in an
+/// answer to a request, which costs that request alone.
 pub fn end_at_panics() {
-    panic::set_hook(Box::new(|panic| fail(&panicked(panic))));
+    panic::set_hook(Box::new(|panic| {
+        let cause = panicked(panic);
+        if REQUEST.try_with(|()| ()).is_err() {
+            fail(&cause);
+        }
+        tracing::error!(cause, "a request to the control port has failed");
+    }));
+}
+
+/// Answers one request to the control port. The caller catches its panics.
+pub(crate) async fn request<T>(answer: impl Future<Output = T>) -> T {
+    let answer = async {
+        let _ = strike(Part::Named("request"));
+        answer.await
+    };
+    REQUEST.scope((), answer).await
+}
+
+/// Does a part of that on another thread. The caller looks whether it has panicked.
+pub(crate) fn request_work<T>(work: impl FnOnce() -> T) -> T {
+    REQUEST.sync_scope((), work)
 }
 
 /// This process is that daemon.

@@ -160,6 +160,21 @@ fn a_failure_that_nobody_reads_of_ends_the_process_too() {
 }
 
 #[test]
+fn a_request_to_the_control_port_that_panics_costs_that_request_alone() {
+    let fault = Fault::new("request", "serving", "panic");
+    let daemon = Daemon::launch("", fault.launch());
+    let mut client = Peer::open(&daemon, "/echo");
+    fault.begin();
+    assert!(daemon.ask("/health").0.starts_with("HTTP/1.1 500 "));
+    fault.end();
+    assert!(daemon.ask("/health").0.starts_with("HTTP/1.1 200 "));
+    client.expect_echo("nobody else has noticed");
+    assert!(daemon.log().contains("a request to the control port has failed"), "{}", daemon.log());
+    drop(client);
+    daemon.stop();
+}
+
+#[test]
 fn where_nothing_is_to_be_logged_a_failure_is_told_all_the_same() {
     let fault = Fault::new("memory", "serving", "error");
     let mut daemon = Daemon::launch("[log]\nlevel = 'none'", fault.launch());
