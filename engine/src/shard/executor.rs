@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     config::Config,
     conn::secure::Secure,
+    limits,
     metrics::Metric,
     peers::{Peers, Shared},
     rules::Rules,
@@ -163,7 +164,9 @@ fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAdd
     let (socket, address) = listener(seed.listen, seed.listen_backlog)
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", seed.listen))?;
     let accept_reserve = seed.listen_backlog + 64;
-    let mut sockets = Sockets::new(uring, SocketsConfig { accept_reserve, ..SocketsConfig::default() });
+    let peer_addresses = limits::Rules::new(&seed.config).is_some_and(|rules| rules.needs_addresses());
+    let config = SocketsConfig { accept_reserve, peer_addresses, ..SocketsConfig::default() };
+    let mut sockets = Sockets::new(uring, config);
     sockets.listen(socket);
     Ok((sockets, bell, address))
 }
