@@ -50,9 +50,9 @@ impl<K: Kernel> Shard<K> {
                 }
                 Event::Ended(socket, how) => self.handle_or_defer(socket, Item::Ended(how), until),
                 // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
-                Event::Accepted(socket) => {
+                Event::Accepted(socket, from) => {
                     self.meter.add(cost::ACCEPT_NS);
-                    self.accepted(socket);
+                    self.accepted(socket, from.map(|from| from.ip()));
                 }
                 Event::AcceptFailed(error) => self.accept_failed(error),
                 Event::Drained(socket) => {

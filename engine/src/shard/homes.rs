@@ -41,7 +41,7 @@ impl<K: Kernel> Shard<K> {
             self.meter.add_bytes(publish.data.bytes.len(), cost::PATCH_KILOBYTE_NS);
         }
         let mut posts = std::mem::take(&mut self.posts);
-        self.homes.handle(message, rules, self.now, &mut posts);
+        self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
             // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
             // inbox longer.

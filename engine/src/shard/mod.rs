@@ -44,7 +44,7 @@ use rand::{
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
-    api::{ApiCall, SubscribeWish, Whom, Wish},
+    api::{ApiCall, ApiPage, SubscribeWish, Whom, Wish},
     backlog::Commands,
     events::Left,
     executor::{Seed, Spawned, spawn},
@@ -71,7 +71,7 @@ use crate::{
     fanout::Gathered,
     hub::{
         broadcast::Broadcast,
-        home::{Homes, Posts},
+        home::{OwnedChannels, Posts},
         local::Locals,
     },
     limits::Limits,
@@ -139,7 +139,7 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
-    pub(crate) homes: Homes,
+    pub(crate) homes: OwnedChannels,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
@@ -233,10 +233,9 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
+        let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
         let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
         let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
-        let history_bytes_max = usize::try_from(ledger.part(Budget::History)).unwrap_or(usize::MAX);
-        let homes = Homes::new(history_bytes_max, settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -353,6 +352,7 @@ impl<K: Kernel> Shard<K> {
             || self.is_gathering()
             || self.peers.is_congested()
             || self.is_stop_under_way()
+            || self.homes.is_due(self.now)
         {
             return Duration::ZERO;
         }
@@ -407,7 +407,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),
-            (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
+            (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::MailboxMessages, self.peers.mailboxes().len() as u64),

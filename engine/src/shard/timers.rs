@@ -50,10 +50,10 @@ impl<K: Kernel> Shard<K> {
 
     /// Housekeeping.
     pub(super) fn keep_house(&mut self) {
+        self.homes.tend(self.now, &mut self.ledger);
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
-            self.homes.expire(self.now);
             self.tend_limits();
         }
     }
