@@ -25,10 +25,10 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     conn::deflate::DeflateRules,
-    control, limits,
+    control, doctor, limits,
     memory::{self, Budget, BudgetLimits, Room},
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, pulse::Heart},
+    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     tls,
 };
 
@@ -37,7 +37,9 @@ use crate::{
 /// # Errors
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    warn_of_ignored(config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let plan = Plan::new(config, descriptors_max());
     let budgets = fit_budgets(config, Cgroup::tightest());
     let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
@@ -67,6 +69,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
+    if echo || broadcast {
+        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+    }
     announce(listen, control.address(), threads.len());
 
     let mut outcome = Ok(());
@@ -94,13 +100,6 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
     }
 }
 
-/// Variables of Centrifugo that were set and mean nothing here.
-fn warn_of_ignored(config: &Config) {
-    for ignored in &config.ignored_variables {
-        tracing::warn!("{ignored}");
-    }
-}
-
 fn start_shards(
     config: &Config,
     plan: Plan,
@@ -109,6 +108,8 @@ fn start_shards(
     tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = Settings { budgets, ..settings(config, plan) };
+    let somaxconn = doctor::sysctl("net.core.somaxconn").and_then(|value| value.parse().ok());
+    let somaxconn = somaxconn.unwrap_or(SOMAXCONN_DEFAULT);
     let cpus = config.cores.shards();
     let mut listen = config.listen;
     let mut shards = Vec::new();
@@ -118,7 +119,7 @@ fn start_shards(
             index,
             cpu,
             listen,
-            listen_backlog: config.engine.listen_backlog,
+            listen_backlog: plan.listen_backlog(config, somaxconn),
             uring: plan.uring(config),
             settings: settings.clone(),
             config: config.clone(),
