@@ -28,6 +28,7 @@ fn a_ready_daemon_is_healthy() {
 const OF_NO_CORE: [&str; 7] = [
     "holdfast_api_",
     "holdfast_backend_",
+    "holdfast_beat_age_seconds",
     "holdfast_control_",
     "holdfast_log_lines_lost",
     "holdfast_memory_limit_bytes",
