@@ -25,7 +25,7 @@ fn a_ready_daemon_is_healthy() {
 }
 
 /// How the names of families begin that the control thread counts.
-const OF_NO_CORE: [&str; 7] = [
+const OF_NO_CORE: [&str; 8] = [
     "holdfast_api_",
     "holdfast_backend_",
     "holdfast_beat_age_seconds",

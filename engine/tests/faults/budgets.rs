@@ -190,7 +190,9 @@ fn answers_of_many_times_the_memory_are_cut_and_said_to_be() {
                         let refused = answer["error"]["code"].as_u64();
                         let replies = answer["replies"].as_array().map_or(&[][..], Vec::as_slice);
                         let errors = replies.iter().filter_map(|reply| reply["error"]["code"].as_u64());
-                        assert!(refused == Some(111) || errors.clone().all(|code| [106, 111].contains(&code)));
+                        assert!(
+                            refused == Some(111) || errors.clone().all(|code| [106, 111].contains(&code))
+                        );
                         assert!(refused.is_some() || errors.count() > 250);
                     }
                 });
@@ -226,7 +228,8 @@ fn bodies_that_never_end_hold_no_more_than_their_budget() {
         let mut still_held = 0;
         for stream in &mut held {
             stream.set_nonblocking(true).expect("it can be");
-            let is_waiting = stream.read(&mut [0; 16]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            let is_waiting =
+                stream.read(&mut [0; 16]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
             still_held += u32::from(is_waiting);
         }
         println!("{still_held} bodies are held, {refused} were refused at once");

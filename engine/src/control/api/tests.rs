@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
+use crate::peers::MailboxLimits;
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
@@ -18,7 +19,8 @@ fn room(budget_bytes: u64) -> Arc<Room> {
     let asker = crate::backend::queue(1).0;
     let tables = crate::limits::Tables::new(1, 0);
     let budgets = crate::memory::BudgetLimits::all(budget_bytes);
-    let shared = Shared::new(Vec::new(), 1, 7, asker, tables, budgets);
+    let limits = MailboxLimits { messages_max: 1, bytes_max: 1 << 20 };
+    let shared = Shared::new(Vec::new(), limits, 7, asker, tables, budgets);
     Arc::new(Room::new(&Config::default().http_api, Arc::new(shared)))
 }
 
