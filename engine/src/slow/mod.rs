@@ -108,7 +108,10 @@ impl SlowReaders {
 impl<K: Kernel> Shard<K> {
     /// True exactly when what may wait for this reader is to wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
-        self.sockets.is_behind(socket) || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
+        // A long queue counts before the kernel was asked to take it: a turn's writes are bounded.
+        self.sockets.is_behind(socket)
+            || self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes
+            || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
     }
 
     /// Has publications wait until the reader has room.
