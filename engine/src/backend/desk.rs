@@ -16,12 +16,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys, proxy::Proxy};
+use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys::Keeper, proxy::Proxy};
 use crate::{
     config::Config,
     http_client::HttpClient,
     peers::{Message, Shared},
-    token::{Endpoint, Verifier},
+    token::{Endpoint, jwks::Schedule},
 };
 
 /// How long a mailbox may stay full.
@@ -35,13 +35,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 pub(super) struct Mailboxes(Arc<Shared>);
 
 impl Mailboxes {
-    pub(super) async fn post_all(&self, answer: impl Fn() -> Answer) {
-        for core in 0..self.0.mailboxes.len() {
-            self.post(core, answer()).await;
+    pub(super) fn count(&self) -> usize {
+        self.0.mailboxes.len()
+    }
+
+    pub(super) async fn post_all(&self, answer: impl Fn(usize) -> Answer) {
+        for core in 0..self.count() {
+            self.post(core, answer(core)).await;
         }
     }
 
-    async fn post(&self, core: usize, answer: Answer) {
+    pub(super) async fn post(&self, core: usize, answer: Answer) {
         let mailbox = &self.0.mailboxes[core];
         let mut message = Message::Backend(answer);
         let began = Instant::now();
@@ -73,10 +77,11 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let http = HttpClient::new();
     let keepers: Vec<_> = key_endpoints(&config)
         .into_iter()
-        .map(|endpoint| {
+        .map(|(endpoint, schedule)| {
             // A shard asks an endpoint again only after an answer.
-            let (sender, receiver) = mpsc::channel(mailboxes.0.mailboxes.len());
-            tokio::spawn(keys::keep(endpoint.clone(), receiver, http.clone(), mailboxes.clone()));
+            let (sender, receiver) = mpsc::channel(mailboxes.count());
+            let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), mailboxes.clone());
+            tokio::spawn(keeper.run(receiver));
             (endpoint, sender)
         })
         .collect();
@@ -123,14 +128,17 @@ async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysAsk>)], ask: KeysAsk) 
     }
 }
 
-/// The JWKS endpoints of all kinds of tokens, each once.
-fn key_endpoints(config: &Config) -> Vec<Endpoint> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for verifier in [Verifier::of_connections(&config.client), Verifier::of_subscriptions(&config.client)] {
-        if let Some(endpoint) = verifier.jwks_endpoint()
-            && !endpoints.contains(endpoint)
-        {
-            endpoints.push(endpoint.clone());
+/// The JWKS endpoints of all kinds of tokens, each once. Where two sections name the same one, it is asked as often as the
+/// stricter one says.
+fn key_endpoints(config: &Config) -> Vec<(Endpoint, Schedule)> {
+    let mut endpoints: Vec<(Endpoint, Schedule)> = Vec::new();
+    let own = Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token);
+    for token in [Some(&config.client.token), own].into_iter().flatten() {
+        let Some(endpoint) = &token.jwks_public_endpoint else { continue };
+        let schedule = Schedule::new(token.jwks_refresh_interval_ms, token.jwks_age_limit_ms);
+        match endpoints.iter_mut().find(|(other, _)| other == endpoint) {
+            Some((_, other)) => *other = other.stricter(schedule),
+            None => endpoints.push((endpoint.clone(), schedule)),
         }
     }
     endpoints

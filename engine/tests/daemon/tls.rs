@@ -307,7 +307,7 @@ fn what_cannot_be_used_is_named_at_the_start() {
     let authority = Authority::new();
     authority.renew();
     let cases = [
-        ("cert_pem = 'nowhere'", "http_server.tls.cert_pem: cannot read \"nowhere\""),
+        ("cert_pem = 'nowhere.pem'", "http_server.tls.cert_pem: cannot read \"nowhere.pem\""),
         ("key_pem = ''", "http_server.tls.key_pem: it is not set"),
         ("client_ca_pem = '-----BEGIN nothing'", "http_server.tls.client_ca_pem"),
     ];

@@ -1,9 +1,11 @@
 //! Keys: tokens that name a key which is not known here yet.
 //!
-//! In:  commands with such tokens; what the JWKS endpoint says.
-//! Out: an ask for the control thread; the same commands once more, and then their refusal.
+//! In:  commands with such tokens; what is said of the JWKS endpoint.
+//! Out: asks for the control thread; the same commands once more, and then their refusal.
 //!
-//! Until keys have come for the first time, nobody can say whether a token is genuine: clients are told to try again.
+//! A token is refused for good only where the endpoint was asked after the token had come, and its answer lacks the key.
+//! Until then nobody can say whether the token is genuine: its client waits, and where that would take longer than it has
+//! patience for, or the endpoint fails, it is told to try again.
 
 use holdfast_protocol::client::{Command, ErrorCode, Request};
 use holdfast_ring::Kernel;
@@ -15,18 +17,31 @@ use super::{
     pending::{Awaits, Pending},
 };
 use crate::{
-    backend::{Fetched, KeysAsk},
+    backend::{KeyNews, KeysAre, KeysAsk},
     hub::message::ClientKey,
     shard::Shard,
-    token::{Endpoint, TokenError, TokenUse, Verifier},
+    token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
+
+/// How long a client may wait for the next fetch: SDKs give a command up after 5 seconds.
+const WAIT_MS_MAX: u64 = 4_000;
 
 /// Who waits for keys on this core.
 #[derive(Debug, Default)]
 pub(crate) struct KeyWaits {
-    /// Endpoints that are being asked.
-    asked: Vec<Endpoint>,
-    clients: Vec<ClientKey>,
+    /// Endpoints that are asked, each with the number of the last token that was told.
+    asked: Vec<(Endpoint, u64)>,
+    waiting: Vec<Waiting>,
+    /// How many tokens have waited so far.
+    count: u64,
+}
+
+/// One command that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    client: ClientKey,
+    ticket: u32,
+    number: u64,
 }
 
 impl Awaits {
@@ -58,12 +73,9 @@ impl<K: Kernel> Shard<K> {
         let Some(endpoint) = self.verifier(awaits).jwks_endpoint().cloned() else {
             unreachable!("keys are unknown only where they come from an endpoint")
         };
-        if !self.key_waits.asked.contains(&endpoint) {
-            if !self.peers.asker().keys(KeysAsk { endpoint: endpoint.clone() }) {
-                return Err(ErrorCode::INTERNAL);
-            }
-            self.key_waits.asked.push(endpoint);
-        }
+        self.key_waits.count += 1;
+        let number = self.key_waits.count;
+        self.ask_for_keys(&endpoint, number)?;
         let Some(client) = self.clients.get(key) else { return Ok(()) };
         let channel = match &command.request {
             Request::Subscribe(subscribe) => subscribe.channel.as_ref().into(),
@@ -74,7 +86,20 @@ impl<K: Kernel> Shard<K> {
         if let Request::Connect(_) = command.request {
             client.begin_connecting(command.id);
         }
-        self.key_waits.clients.push(key);
+        self.key_waits.waiting.push(Waiting { client: key, ticket, number });
+        Ok(())
+    }
+
+    /// One ask of an endpoint is under way at a time: the next one tells of all who came in between.
+    fn ask_for_keys(&mut self, endpoint: &Endpoint, number: u64) -> Result<(), ErrorCode> {
+        if self.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
+            return Ok(());
+        }
+        let ask = KeysAsk { endpoint: endpoint.clone(), core: self.index, number };
+        if !self.peers.asker().keys(ask) {
+            return Err(ErrorCode::INTERNAL);
+        }
+        self.key_waits.asked.push((endpoint.clone(), number));
         Ok(())
     }
 
@@ -87,42 +112,99 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// An endpoint was asked.
-    pub(crate) fn keys_fetched(&mut self, fetched: &Fetched) {
+    /// There is something to say of an endpoint.
+    pub(crate) fn keys_told(&mut self, news: &KeyNews) {
+        let keys = match &news.what {
+            KeysAre::Fetched { keys, .. } => Some(keys.clone()),
+            KeysAre::TooOld => Some(KeySet::default()),
+            KeysAre::Failed { .. } | KeysAre::FetchedIn { .. } => None,
+        };
         let mut is_meant = |awaits: Awaits| {
             let verifier = self.verifier(awaits);
-            let is_its = verifier.jwks_endpoint() == Some(&fetched.endpoint);
-            if is_its && let Some(keys) = &fetched.keys {
+            let is_its = verifier.jwks_endpoint() == Some(&news.endpoint);
+            if is_its && let Some(keys) = &keys {
                 *verifier = verifier.with_keys(keys.clone());
             }
             is_its
         };
         let for_connects = is_meant(Awaits::ConnectKeys);
         let for_subscribes = is_meant(Awaits::SubscribeKeys);
-        let is_meant = |pending: &Pending| match pending.awaits {
-            Awaits::ConnectKeys => for_connects,
-            Awaits::SubscribeKeys => for_subscribes,
-            Awaits::Backend => false,
-        };
-        self.key_waits.asked.retain(|endpoint| *endpoint != fetched.endpoint);
-        for key in std::mem::take(&mut self.key_waits.clients) {
-            let Some(client) = self.clients.get(key) else { continue };
+        let told = self.answered_ask(news);
+        if matches!(news.what, KeysAre::FetchedIn { ms } if ms <= WAIT_MS_MAX) {
+            return self.tell_of_others(&news.endpoint, told);
+        }
+        for waiting in std::mem::take(&mut self.key_waits.waiting) {
+            let Some(client) = self.clients.get(waiting.client) else { continue };
             let format = client.format;
-            match client.take_pending_if(is_meant) {
-                Some(pending) => self.try_again(key, &decoded(format, &pending.command)),
-                None if client.is_pending(|pending| pending.awaits != Awaits::Backend) => {
-                    self.key_waits.clients.push(key);
-                }
-                None => {}
+            let is_meant = match client.awaits(waiting.ticket) {
+                Some(Awaits::ConnectKeys) => for_connects,
+                Some(Awaits::SubscribeKeys) => for_subscribes,
+                Some(Awaits::Backend) | None => continue,
+            };
+            let goes_on = match news.what {
+                KeysAre::Fetched { .. } | KeysAre::FetchedIn { .. } => false,
+                KeysAre::Failed { asked } => asked < waiting.number,
+                KeysAre::TooOld => true,
+            };
+            if goes_on || !is_meant {
+                self.key_waits.waiting.push(waiting);
+                continue;
             }
+            let Some(pending) = client.take_pending(waiting.ticket) else { continue };
+            let command = decoded(format, &pending.command);
+            match news.what {
+                KeysAre::Fetched { asked, .. } => {
+                    self.try_again(waiting.client, &command, waiting.number <= asked);
+                }
+                _ => self.conclude_late(waiting.client, &command, Err(ErrorCode::INTERNAL.into())),
+            }
+        }
+        self.tell_of_others(&news.endpoint, told);
+    }
+
+    /// Forgets an ask that the news answers. Returns the last token that its endpoint's keeper knows of.
+    fn answered_ask(&mut self, news: &KeyNews) -> u64 {
+        let mut told = match news.what {
+            KeysAre::Fetched { asked, .. } | KeysAre::Failed { asked } => asked,
+            KeysAre::FetchedIn { .. } => 0,
+            KeysAre::TooOld => return self.key_waits.count,
+        };
+        self.key_waits.asked.retain(|(endpoint, number)| {
+            if *endpoint != news.endpoint {
+                return true;
+            }
+            let is_answer = matches!(news.what, KeysAre::FetchedIn { .. }) || *number <= told;
+            told = told.max(*number);
+            // One that came during the fetch is answered by itself.
+            !is_answer
+        });
+        told
+    }
+
+    /// Asks for those who have come since the last ask.
+    fn tell_of_others(&mut self, endpoint: &Endpoint, told: u64) {
+        if let Some(last) = self.key_waits.waiting.last().map(|waiting| waiting.number)
+            && last > told
+        {
+            // Where it cannot be asked now, who waits is answered with the next news.
+            let _ = self.ask_for_keys(endpoint, last);
         }
     }
 
-    fn try_again(&mut self, key: ClientKey, command: &Command<'_>) {
+    /// `is_answered`: whether the endpoint was asked after the token had come.
+    fn try_again(&mut self, key: ClientKey, command: &Command<'_>, is_answered: bool) {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
-        let handled = self.handle(key, command);
+        let handled = match self.handle(key, command) {
+            Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
+                match self.wait_for_keys(key, carried_by, command) {
+                    Ok(()) => return,
+                    Err(code) => Err(code.into()),
+                }
+            }
+            handled => handled,
+        };
         self.conclude_late(key, command, handled);
     }
 }
