@@ -25,6 +25,7 @@ mod hub;
 mod intake;
 mod limits;
 mod masked;
+mod memory;
 mod metrics;
 mod origin;
 mod peers;

@@ -17,7 +17,7 @@ use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
-use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
 section! {
@@ -31,6 +31,10 @@ section! {
         "limits" => pub(super) limits: LimitsConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// `/echo`, where every message comes back.
+        "echo" => pub(super) echo: OpenPathConfig = section();
+        /// `/broadcast`, where every message goes to all.
+        "broadcast" => pub(super) broadcast: OpenPathConfig = section();
         /// Server-sent events, for clients without WebSocket.
         "sse" => pub(super) sse: SseConfig = section();
         /// HTTP streaming, for clients without WebSocket.
@@ -96,13 +100,23 @@ section! {
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
         /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
-        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. Requests without `Origin`
+        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. A pattern that also matches hosts
+        /// which anybody can register, such as `https://app.*`, is warned of at the start. Requests without `Origin`
         /// do not come from a web page and are not checked. Empty: no web page may connect.
         "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
         /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.
         "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
         /// True exactly when a token whose `sub` is empty is refused.
         "disallow_anonymous_connection_tokens" => pub disallow_anonymous_connection_tokens: bool = boolean(false);
+        /// For development: true exactly when everybody may connect without a token, and every client may subscribe to,
+        /// publish in, and read history and presence of every channel of a configured namespace, private ones too. Where
+        /// a namespace keeps no history or no presence, there is none to read. Said loudly at every start.
+        "insecure" => pub is_insecure: bool = boolean(false);
+        /// For development: true exactly when nobody looks at the signatures of tokens. Everything else of a token is
+        /// checked. Said loudly at every start.
+        "insecure_skip_token_signature_verify" => pub skips_token_signatures: bool = boolean(false);
+        /// A channel of each user's own, to which the server subscribes its connections.
+        "subscribe_to_user_personal_channel" => pub personal_channel: PersonalChannelConfig = section();
         /// How long a client whose token has expired may take to refresh it, before it is closed with 3005.
         "expired_close_delay" => pub expired_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
@@ -137,23 +151,32 @@ section! {
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
         /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
-        /// wait for are shared and count once in memory.
+        /// Worst case: connections × this, when all clients stop reading at once; messages of more than 4 KiB that several
+        /// clients wait for are shared and count once in memory. See also `client.queue_budget`.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
-        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        /// Worst case: nothing beside `client.queue_max_size`: short messages that wait share their memory.
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
-        /// count for each. In a control group with a memory limit it is a quarter of that limit at most.
+        /// count for each. Less where memory is limited: see [memory](memory.md).
         /// Worst case: this, and what one turn brings for them.
         "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// Memory for what has come in part of messages, requests and TLS records, rounded up to KiB for each connection,
         /// over all cores, each of which has its part; where it is more, those who have sent most are sent away, with close code 1013 or 503. 0 sets no limit.
-        /// In a control group with a memory limit it is a quarter of that limit at most.
+        /// Less where memory is limited: see [memory](memory.md).
         /// Worst case: this, and what one turn brings: `engine.receive_buffers` on each core.
         "receive_budget" => pub receive_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
+        /// Memory for commands that wait, over all cores: frames that came before their client may be served, commands that
+        /// wait for keys or the backend, messages from core to core. Where it is more, those who have most waiting go first.
+        /// Less where memory is limited: see [memory](memory.md).
+        /// Worst case: this, and what one turn brings.
+        "command_budget" => pub command_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
+        /// Memory for the records of clients over all cores: subscriptions, sessions of polls, users and quotas. Where it
+        /// is full, a new session or subscription is refused. Less where memory is limited: see [memory](memory.md).
+        /// Worst case: this: a million clients with one subscription each, or 740 bytes a client.
+        "session_budget" => pub session_budget_bytes: u64 = size("768MiB", "1MiB", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
@@ -226,14 +249,28 @@ section! {
         /// nothing is lost.
         /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
-        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
-        /// `net.core.somaxconn`.
-        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
-        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
-        /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
-        /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
-        /// limit on, the memory of files not counted.
+        /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
+        /// default of 4096.
+        "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
+        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start, scaled
+        /// down in proportion; where it is used all the same, new connections are answered 503 and half of every budget
+        /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
+        /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+    }
+
+    /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
+    /// Anonymous clients have none.
+    pub struct PersonalChannelConfig {
+        /// True exactly when the server subscribes every connection of a user to the user's channel.
+        "enabled" => pub enabled: bool = boolean(false);
+        /// The namespace of these channels, which must be configured. Empty: `channel.without_namespace`.
+        "personal_channel_namespace" => pub namespace: String = text("");
+        /// True exactly when a user has one connection at a time: a new one closes the one before with 3504, as with
+        /// `client.user_connection_limit` 1 and `client.user_connection_policy` `disconnect_oldest`.
+        "single_connection" => pub is_single_connection: bool = boolean(false);
     }
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.

@@ -16,6 +16,7 @@ use super::secrets::Secrets;
 use crate::{
     config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy, UserConnectionPolicy},
     conn::deflate::DeflateRules,
+    memory::BudgetLimits,
     shard::Settings,
     token::issue::issue,
 };
@@ -111,6 +112,8 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 fn config(random: &mut SmallRng) -> Config {
     let mut config = Config::default();
     config.client.allow_anonymous_connect_without_token = true;
+    config.echo.enabled = Some(true);
+    config.broadcast.enabled = Some(true);
     config.sse.enabled = true;
     config.http_stream.enabled = true;
     config.poll.enabled = true;
@@ -173,13 +176,11 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
         connections_max: 1_000,
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
-        history_bytes_max: 64 << 20,
         idempotency_ms: 60_000,
         head: HeadLimits::default(),
         decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
         deflate: DeflateRules::new(&config.websocket),
         queue_pieces_max: 10_000,
-        queue_budget_bytes: 64 << 20,
-        receive_budget_bytes: 64 << 20,
+        budgets: BudgetLimits::all(128 << 20),
     }
 }
