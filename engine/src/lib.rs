@@ -20,6 +20,7 @@ mod cgroup;
 mod clock;
 mod conn;
 mod control;
+mod descriptors;
 mod fanout;
 mod hub;
 mod intake;

@@ -19,6 +19,7 @@ use tokio::{
 use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys::Keeper, proxy::Proxy};
 use crate::{
     config::Config,
+    descriptors,
     http_client::HttpClient,
     peers::{Message, Shared},
     token::{Endpoint, jwks::Schedule},
@@ -86,7 +87,8 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
         })
         .collect();
     let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
-    let calls = Arc::new(Semaphore::new(config.backend.calls_max as usize));
+    let calls_max = descriptors::within_limit("backend.concurrency", config.backend.calls_max);
+    let calls = Arc::new(Semaphore::new(calls_max));
     let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
     let mut keys = queue.keys;
     tokio::spawn(async move {

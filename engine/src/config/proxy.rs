@@ -94,7 +94,7 @@ section! {
 
     /// Calls to the application's backend, of all kinds together. Holdfast's own.
     pub struct BackendConfig {
-        /// Calls that are under way at a time; the others wait.
+        /// Calls that are under way at a time; the others wait. It is at most a quarter of RLIMIT_NOFILE.
         /// Worst case: this × (a message of a client and `answer_size_limit`).
         "concurrency" => pub calls_max: u32 = integer(256, 1, 65_536);
         /// Calls that may wait for that; where more come, the command is answered with error 100, which clients try

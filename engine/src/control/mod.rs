@@ -32,7 +32,6 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, middleware::from_fn, routing::get};
-use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
@@ -46,9 +45,9 @@ use self::{
     connection::Serving,
     counts::Counts,
     drain::Drain,
-    places::{Places, places_within},
+    places::Places,
 };
-use crate::{backend, config::Config, peers::Shared, tls::server_config};
+use crate::{backend, config::Config, descriptors, peers::Shared, tls::server_config};
 
 /// How long answers that are under way may take when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -91,13 +90,8 @@ pub(crate) fn start(
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
-    let places = places_within(config.control_connections_max, descriptors_max());
-    if places < config.control_connections_max as usize {
-        tracing::info!(
-            places,
-            "http_server.internal_connection_limit is a quarter of the descriptors that this process may have"
-        );
-    }
+    let places =
+        descriptors::within_limit("http_server.internal_connection_limit", config.control_connections_max);
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {

@@ -135,28 +135,20 @@ impl<K: Kernel> Shard<K> {
         }
         for waiting in std::mem::take(&mut self.key_waits.waiting) {
             let Some(client) = self.clients.get(waiting.client) else { continue };
-            let format = client.format;
             let is_meant = match client.awaits(waiting.ticket) {
                 Some(Awaits::ConnectKeys) => for_connects,
                 Some(Awaits::SubscribeKeys) => for_subscribes,
                 Some(Awaits::Backend) | None => continue,
             };
-            let goes_on = match news.what {
-                KeysAre::Fetched { .. } | KeysAre::FetchedIn { .. } => false,
-                KeysAre::Failed { asked } => asked < waiting.number,
-                KeysAre::TooOld => true,
+            let is_answered = match news.what {
+                KeysAre::Fetched { asked, .. } => Some(Ok(waiting.number <= asked)),
+                KeysAre::Failed { asked } if waiting.number <= asked => Some(Err(ErrorCode::INTERNAL)),
+                KeysAre::FetchedIn { .. } => Some(Err(ErrorCode::INTERNAL)),
+                KeysAre::Failed { .. } | KeysAre::TooOld => None,
             };
-            if goes_on || !is_meant {
-                self.key_waits.waiting.push(waiting);
-                continue;
-            }
-            let Some(pending) = client.take_pending(waiting.ticket) else { continue };
-            let command = decoded(format, &pending.command);
-            match news.what {
-                KeysAre::Fetched { asked, .. } => {
-                    self.try_again(waiting.client, &command, waiting.number <= asked);
-                }
-                _ => self.conclude_late(waiting.client, &command, Err(ErrorCode::INTERNAL.into())),
+            match is_answered.filter(|_| is_meant) {
+                Some(is_answered) => self.go_on(waiting, is_answered),
+                None => self.key_waits.waiting.push(waiting),
             }
         }
         self.tell_of_others(&news.endpoint, told);
@@ -188,6 +180,18 @@ impl<K: Kernel> Shard<K> {
         {
             // Where it cannot be asked now, who waits is answered with the next news.
             let _ = self.ask_for_keys(endpoint, last);
+        }
+    }
+
+    /// One command waits no longer. `is_answered` is as for [`Self::try_again`], or the error where nothing is known.
+    fn go_on(&mut self, waiting: Waiting, is_answered: Result<bool, ErrorCode>) {
+        let Some(client) = self.clients.get(waiting.client) else { return };
+        let format = client.format;
+        let Some(pending) = client.take_pending(waiting.ticket) else { return };
+        let command = decoded(format, &pending.command);
+        match is_answered {
+            Ok(is_answered) => self.try_again(waiting.client, &command, is_answered),
+            Err(code) => self.conclude_late(waiting.client, &command, Err(code.into())),
         }
     }
 
