@@ -31,6 +31,7 @@ use crate::{
     seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
+    supervise::Beats,
 };
 
 /// What one thread says to a shard.
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
+    /// What each shard and the threads beside them tell of themselves.
+    pub(crate) beats: Arc<Beats>,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
@@ -100,6 +103,7 @@ impl Shared {
         budgets: BudgetLimits,
     ) -> Self {
         Self {
+            beats: Arc::new(Beats::new(bells.len())),
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),

@@ -22,6 +22,7 @@ use crate::{
     descriptors,
     http_client::HttpClient,
     peers::{Message, Shared},
+    supervise::{endless, task},
     token::{Endpoint, jwks::Schedule},
 };
 
@@ -82,7 +83,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
             // A shard asks an endpoint again only after an answer.
             let (sender, receiver) = mpsc::channel(mailboxes.count());
             let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), mailboxes.clone());
-            tokio::spawn(keeper.run(receiver));
+            endless("keys", keeper.run(receiver));
             (endpoint, sender)
         })
         .collect();
@@ -91,7 +92,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let calls = Arc::new(Semaphore::new(calls_max));
     let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
     let mut keys = queue.keys;
-    tokio::spawn(async move {
+    endless("keys", async move {
         while let Some(ask) = keys.recv().await {
             hand_over(&keepers, ask).await;
         }
@@ -99,7 +100,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     while let Some((back, call)) = queue.calls.recv().await {
         let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
         let desk = Arc::clone(&desk);
-        tokio::spawn(async move {
+        task("backend", async move {
             desk.answer(back, &call).await;
             drop(place);
         });

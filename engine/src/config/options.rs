@@ -259,6 +259,10 @@ section! {
         /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
         /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+        /// How long a shard or the control thread may take over one turn before it counts as stalled: `/health/ready` is
+        /// then 503, and the service manager's watchdog is not fed. Shards turn four times a second at least. Time in
+        /// which the whole process did not run does not count.
+        "stall_timeout" => pub stall_timeout_ms: u64 = duration("5s", "1s", "10m");
     }
 
     /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
@@ -292,10 +296,18 @@ section! {
 
     /// What the daemon says about itself, on standard error.
     pub struct LogConfig {
-        /// The least important event that is logged. A peer's mistakes are `debug`, so that no peer can fill a disk.
+        /// The least important event that is logged. Most mistakes of peers are `debug`; what peers
+        /// cause at the other levels is limited (`log.repeat_limit`), so that none can fill a disk.
         "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
         /// `text` for people, `json` for machines: one object a line.
         "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);
+        /// How many lines of one kind (the same event for the same reason) are logged in `log.repeat_interval`; of more it
+        /// is said how many they were, once. So no peer can fill a disk, whatever it causes. 0 sets no limit. At `debug`
+        /// and `trace` each line of these levels is logged, by design: as many as peers cause.
+        /// Worst case: about a hundred kinds × this × 16 KiB in each interval.
+        "repeat_limit" => pub repeat_limit: u32 = integer(10, 0, 1_000_000);
+        /// See `log.repeat_limit`.
+        "repeat_interval" => pub repeat_interval_ms: u64 = duration("10s", "1s", "1h");
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
+    supervise::Beats,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -63,8 +64,19 @@ impl Collector for Shards {
         let lost = ConstCounter::new(log::lines_lost());
         let help = "Log lines that standard error did not take.";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
+        encode_beats(&mut encoder, &self.0.beats)?;
         encode_memory(&mut encoder, &self.0)
     }
+}
+
+fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Result {
+    let help = "For how long a thread has not come round: a shard to its next turn, the control thread to its next task.";
+    let mut encoder = encoder.encode_descriptor("beat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for part in beats.parts() {
+        let age = ConstGauge::new(beats.still(part).as_secs_f64());
+        age.encode(encoder.encode_family(&[("thread", part.to_string())])?)?;
+    }
+    Ok(())
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {

@@ -311,7 +311,7 @@ impl<K: Kernel> Shard<K> {
             && let Some(event) = self.events.pop_front()
         {
             match event {
-                Event::Accepted(socket) => self.accepted(socket),
+                Event::Accepted(socket, from) => self.accepted(socket, from.map(|from| from.ip())),
                 Event::AcceptFailed(error) => self.accept_failed(error),
                 Event::Received(socket, mut bytes) => self.bytes_came(socket, &mut bytes),
                 Event::Drained(socket) => self.drained(socket),

@@ -58,6 +58,8 @@ impl House {
             joined_bytes_max: random.random_range(64..8192),
             turn_writes_max: random.random_range(1..40),
             accept_reserve: ACCEPT_RESERVE,
+            peer_addresses: crate::limits::Rules::new(&terms.config)
+                .is_some_and(|rules| rules.needs_addresses()),
         };
         let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
         let mailbox_messages_max = random.random_range(1..64);

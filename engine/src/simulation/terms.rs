@@ -112,6 +112,10 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 fn config(random: &mut SmallRng) -> Config {
     let mut config = Config::default();
     config.client.allow_anonymous_connect_without_token = true;
+    if random.random_bool(0.3) {
+        // All of the simulated network; so addresses are asked for.
+        config.limits.allow = vec!["10.0.0.0/8".parse().expect("it is a network")];
+    }
     config.echo.enabled = Some(true);
     config.broadcast.enabled = Some(true);
     config.sse.enabled = true;

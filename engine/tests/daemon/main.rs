@@ -27,6 +27,7 @@ mod heartbeat;
 mod identity;
 mod jwks;
 mod limits;
+mod log;
 mod open_paths;
 mod polls;
 mod proxies;

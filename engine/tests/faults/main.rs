@@ -22,7 +22,11 @@ mod disk;
 mod kill;
 mod memory;
 mod network;
+#[cfg(debug_assertions)]
+mod parts;
 mod stall;
+#[cfg(debug_assertions)]
+mod still;
 
 use support::{client, peer};
 

@@ -20,7 +20,7 @@ use super::{
     request,
     share::SMALL,
 };
-use crate::shard::ApiCall;
+use crate::{control::drain::APART, shard::ApiCall};
 
 /// The longest pattern that is read where it stands.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
@@ -145,6 +145,11 @@ pub(super) struct Drained {
     /// In milliseconds, from now.
     told_within_ms: u64,
     gone_within_ms: u64,
+    /// Sockets of another daemon that listens for clients on the same port.
+    successors: u32,
+    /// What that means, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 impl Weight for Drained {}
@@ -157,6 +162,8 @@ pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiEr
         clients: progress.clients,
         told_within_ms: ms(progress.told_within),
         gone_within_ms: ms(progress.gone_within),
+        successors: progress.others,
+        note: (progress.others > 0).then_some(APART),
     })
 }
 
