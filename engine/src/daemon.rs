@@ -28,7 +28,7 @@ use crate::{
     conn::deflate::DeflateRules,
     control, doctor, limits,
     memory::{self, Budget, BudgetLimits, Room},
-    peers::Shared,
+    peers::{MailboxLimits, Shared},
     shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     supervise::{self, Guard, Manager, Part},
     tls,
@@ -48,10 +48,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
-    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let mailbox_limits = MailboxLimits {
+        messages_max: config.engine.mailbox_messages_max as usize,
+        bytes_max: config.engine.mailbox_bytes_max,
+    };
     let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
     let tables = limits::Tables::new(bells.len(), published_max);
-    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables, budgets));
+    let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), asker, tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
@@ -173,6 +176,8 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
+        quantum_ns: shard::QUANTUM_NS,
+        lane_buffers: plan.uring(config).receive_buffers as usize,
         budgets: BudgetLimits::of(config),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {

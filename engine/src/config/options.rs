@@ -245,10 +245,16 @@ section! {
         /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32
             = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
-        /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;
-        /// nothing is lost.
-        /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
+        /// Messages that may wait for one core: shared out among the other cores, so that none fills another one's part;
+        /// as many of its own clients; and as many of the server API. When it is full, who causes them waits; nothing is
+        /// lost.
+        /// Worst case: see `engine.mailbox_bytes_max`; and two times this × shards entries of 96 bytes, allocated at once
+        /// (1.5 MiB on two cores).
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
+        /// The same in bytes, payloads that several messages share counted with each.
+        /// Worst case: this × shards, three times: of other cores, of its own clients, of the server API. What waits counts
+        /// against `client.command_budget`.
+        "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
         /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
         /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's

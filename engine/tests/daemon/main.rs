@@ -37,5 +37,6 @@ mod smuggling;
 mod stop;
 mod streams;
 mod tls;
+mod turns;
 
 use support::{client, http, peer};

@@ -86,6 +86,8 @@ pub struct SocketsConfig {
     /// Writes of one turn. What is more waits for the next one, so that a message to very many does not hold up who
     /// else has something to say; each write takes the kernel about 4 µs.
     pub turn_writes_max: usize,
+    /// Bytes of one turn's writes, and at most one write more: the kernel copies two to four of them a nanosecond.
+    pub turn_bytes_max: usize,
     /// Descriptors of each lane that a multishot accept leaves free, because it can bring as many connections in one
     /// turn as the listener's backlog holds. The last ones are accepted one by one, so none is accepted and lost.
     pub accept_reserve: u32,
@@ -98,7 +100,8 @@ impl Default for SocketsConfig {
     fn default() -> Self {
         Self {
             joined_bytes_max: 64 * 1024,
-            turn_writes_max: 4096,
+            turn_writes_max: 1024,
+            turn_bytes_max: 8 * 1024 * 1024,
             accept_reserve: 4096 + 64,
             peer_addresses: false,
         }
@@ -132,6 +135,8 @@ pub struct Sockets<K: Kernel> {
     acceptor: Acceptor,
     /// Sockets with something to send.
     dirty: VecDeque<Socket>,
+    /// How many sockets were ever taken from there.
+    flushed: u64,
     /// Sockets whose write of this turn is to be looked at after it.
     flushing: Vec<Socket>,
     /// Sockets whose receive found no buffer.
@@ -159,6 +164,7 @@ impl<K: Kernel> Sockets<K> {
             table,
             acceptor,
             dirty: VecDeque::new(),
+            flushed: 0,
             flushing: Vec::new(),
             starved: Vec::new(),
             streaming: Vec::new(),

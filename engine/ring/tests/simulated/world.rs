@@ -63,6 +63,7 @@ pub(crate) fn run(seed: u64) -> u64 {
     let sockets_config = SocketsConfig {
         joined_bytes_max: random.random_range(1..2000),
         turn_writes_max: random.random_range(1..20),
+        turn_bytes_max: 1 << random.random_range(4..16),
         accept_reserve: ACCEPT_RESERVE,
         peer_addresses: random.random_bool(0.5),
     };

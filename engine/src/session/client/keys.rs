@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backend::{KeyNews, KeysAre, KeysAsk},
     hub::message::ClientKey,
-    shard::Shard,
+    shard::{Shard, cost},
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
 
@@ -42,6 +42,23 @@ struct Waiting {
     client: ClientKey,
     ticket: u32,
     number: u64,
+}
+
+/// What is known by now for one command that has waited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeysCame {
+    ticket: u32,
+    known: Known,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The endpoint's keys, asked for after the token had come.
+    Answer,
+    /// Its keys, asked for before that.
+    Older,
+    /// Nothing new.
+    Nothing,
 }
 
 impl Awaits {
@@ -140,14 +157,17 @@ impl<K: Kernel> Shard<K> {
                 Some(Awaits::SubscribeKeys) => for_subscribes,
                 Some(Awaits::Backend) | None => continue,
             };
-            let is_answered = match news.what {
-                KeysAre::Fetched { asked, .. } => Some(Ok(waiting.number <= asked)),
-                KeysAre::Failed { asked } if waiting.number <= asked => Some(Err(ErrorCode::INTERNAL)),
-                KeysAre::FetchedIn { .. } => Some(Err(ErrorCode::INTERNAL)),
+            let known = match news.what {
+                KeysAre::Fetched { asked, .. } if waiting.number <= asked => Some(Known::Answer),
+                KeysAre::Fetched { .. } => Some(Known::Older),
+                KeysAre::Failed { asked } if waiting.number <= asked => Some(Known::Nothing),
+                KeysAre::FetchedIn { .. } => Some(Known::Nothing),
                 KeysAre::Failed { .. } | KeysAre::TooOld => None,
             };
-            match is_answered.filter(|_| is_meant) {
-                Some(is_answered) => self.go_on(waiting, is_answered),
+            match known.filter(|_| is_meant) {
+                // As many may wait as there are clients, and each has a signature to be checked: they have their parts of
+                // the turns.
+                Some(known) => self.retry_later(waiting.client, KeysCame { ticket: waiting.ticket, known }),
                 None => self.key_waits.waiting.push(waiting),
             }
         }
@@ -183,15 +203,16 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// One command waits no longer. `is_answered` is as for [`Self::try_again`], or the error where nothing is known.
-    fn go_on(&mut self, waiting: Waiting, is_answered: Result<bool, ErrorCode>) {
-        let Some(client) = self.clients.get(waiting.client) else { return };
+    /// The client has its part of a turn: one command that has waited goes on.
+    pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
+        let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
-        let Some(pending) = client.take_pending(waiting.ticket) else { return };
+        let Some(pending) = client.take_pending(came.ticket) else { return };
         let command = decoded(format, &pending.command);
-        match is_answered {
-            Ok(is_answered) => self.try_again(waiting.client, &command, is_answered),
-            Err(code) => self.conclude_late(waiting.client, &command, Err(code.into())),
+        self.meter.add(cost::of_command(&command.request, pending.command.len()));
+        match came.known {
+            Known::Nothing => self.conclude_late(key, &command, Err(ErrorCode::INTERNAL.into())),
+            known => self.try_again(key, &command, known == Known::Answer),
         }
     }
 
