@@ -260,8 +260,8 @@ section! {
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
         /// default of 4096.
         "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
-        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start, scaled
-        /// down in proportion; where it is used all the same, new connections are answered 503 and half of every budget
+        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start; where
+        /// it is used all the same, new connections are answered 503 and half of every budget
         /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
         /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
