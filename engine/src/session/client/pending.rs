@@ -70,6 +70,12 @@ impl Client {
         Ok(())
     }
 
+    /// For what something waits.
+    pub(super) fn awaits(&self, ticket: u32) -> Option<Awaits> {
+        let mut all = self.kept.as_ref()?.pending.iter();
+        all.find(|pending| pending.ticket == ticket).map(|pending| pending.awaits)
+    }
+
     /// What has waited for this answer.
     pub(super) fn take_pending(&mut self, ticket: u32) -> Option<Pending> {
         self.take_pending_if(|pending| pending.ticket == ticket)
