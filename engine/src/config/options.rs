@@ -114,12 +114,19 @@ section! {
         /// as final.
         "user_connection_policy" => pub user_connection_policy: UserConnectionPolicy
             = choice("reject_newest", UserConnectionPolicy::NAMES);
+        /// The longest reply to one command: a page of history ends there, a recovery that would be longer is answered as
+        /// one whose position is lost, presence with error 106. All that is recovered with a connect has this limit
+        /// together. A single publication always passes. Long replies are sent one at a time, each when the client has read
+        /// what it had been sent before. Holdfast's own.
+        /// Worst case: twice this for each client that has asked for one and does not read it, held by
+        /// `client.queue_budget`; and twice this once a shard while it is written.
+        "reply_max_size" => pub reply_max_size_bytes: u32 = size("8MiB", "4KiB", "256MiB");
         /// Publications that one history request returns at most; a request for more is cut down to it.
-        /// Worst case: this × `websocket.message_size_limit` for each answer, held by `client.queue_max_size`.
+        /// Worst case: see `client.reply_max_size`.
         "history_max_publication_limit" => pub history_publications_max: u32 = integer(300, 1, 65_536);
         /// Publications that a client may get back when it comes back; if it missed more it is told that its
         /// position is lost.
-        /// Worst case: as for `client.history_max_publication_limit`.
+        /// Worst case: see `client.reply_max_size`.
         "recovery_max_publication_limit" => pub recovery_publications_max: u32 = integer(300, 1, 65_536);
         /// How long to wait for the peer's close frame after ours, before the socket is closed all the same.
         "close_timeout" => pub close_timeout_ms: u64 = duration("5s", "100ms", "10m");

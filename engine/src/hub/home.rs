@@ -9,19 +9,19 @@
 use std::{
     borrow::Cow,
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use holdfast_protocol::client::{ErrorCode, Payload, delta};
 
 use super::{
-    history::{Epoch, History, Position},
+    history::{Epoch, History, Part, Position},
     message::{
         Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
         Subscribe, Subscribed, ToHome, Version,
     },
-    presence::Presence,
+    presence::{Members, Presence},
     publication::{Frames, Info, Stored},
 };
 use crate::clock::Tick;
@@ -63,6 +63,23 @@ pub(crate) struct Homes {
     idempotency_ms: u64,
     expiring: BinaryHeap<Reverse<(Tick, Arc<str>)>>,
     epochs: u64,
+    unseen: Unseen,
+}
+
+/// Clients whose subscription has come back to them unanswered, by channel and id: nobody was told that they came, so
+/// nobody is told that they go. As many as a client's reads that wait (`session/client/reads`).
+#[derive(Debug, Default)]
+struct Unseen(HashSet<(Arc<str>, Box<str>)>);
+
+impl Unseen {
+    fn insert(&mut self, key: (Arc<str>, Box<str>)) {
+        self.0.insert(key);
+    }
+
+    /// True exactly when it was one of them.
+    fn forget(&mut self, channel: &Arc<str>, info: &Info) -> bool {
+        !self.0.is_empty() && self.0.remove(&(Arc::clone(channel), info.client.clone()))
+    }
 }
 
 #[derive(Debug)]
@@ -125,6 +142,7 @@ impl Homes {
             idempotency_ms,
             expiring: BinaryHeap::new(),
             epochs: seed,
+            unseen: Unseen::default(),
         }
     }
 
@@ -151,8 +169,16 @@ impl Homes {
             }
             ToHome::Publish(publish) => self.publish(*publish, rules, now, posts),
             ToHome::Ask { channel, question, answer_to } => {
-                let outcome = self.answer(&channel, question, rules, now);
-                answer(answer_to, outcome, posts);
+                match (self.answer(&channel, &question, rules, now), answer_to) {
+                    (Given::Now(outcome), to) => answer(to, outcome, posts),
+                    (Given::TooLongNow, AnswerTo::Client { core, client, command, is_read }) => {
+                        let answer_to = AnswerTo::Client { core, client, command, is_read };
+                        let question = Box::new(ToHome::Ask { channel, question, answer_to });
+                        posts.push((core, FromHome::TooLongNow { client, question }));
+                    }
+                    // Its calls ask for answers of any length.
+                    (Given::TooLongNow, AnswerTo::Api(_)) => {}
+                }
             }
         }
     }
@@ -192,8 +218,19 @@ impl Homes {
     }
 
     fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Subscribe { channel, core, client, ticket, command, recover, wants_position, info, shows, data } =
-            subscribe;
+        let Subscribe {
+            channel,
+            core,
+            client,
+            ticket,
+            command,
+            is_read,
+            recover,
+            wants_position,
+            info,
+            shows,
+            data,
+        } = subscribe;
         self.open(&channel);
         let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
         if wants_history {
@@ -204,22 +241,43 @@ impl Homes {
             home.cores.push(core);
         }
         let history = home.history.as_ref().filter(|_| wants_history);
-        let was_recovering = recover.is_some();
-        let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
-        let position = history.map(History::position);
-        let channel_name = Arc::clone(&channel);
+        let recovered = recover.as_ref().map(|recover| Recovered::from(history, recover));
+        if let Some(Recovered::TooLongNow) = recovered {
+            // It comes again, and is not seen before.
+            if let Some(info) = info.as_ref().filter(|_| shows.is_seen()) {
+                self.unseen.insert((Arc::clone(&channel), info.client.clone()));
+            }
+            let question = Box::new(Subscribe {
+                channel,
+                core,
+                client,
+                ticket,
+                command,
+                is_read,
+                recover,
+                wants_position,
+                info,
+                shows,
+                data,
+            });
+            let question = Box::new(ToHome::Subscribe(question));
+            posts.push((core, FromHome::TooLongNow { client, question }));
+            return;
+        }
         let subscribed = Subscribed {
-            channel: channel_name,
+            channel: Arc::clone(&channel),
             client,
             ticket,
             command,
-            position,
-            was_recovering,
-            recovered,
+            is_read,
+            position: history.map(History::position),
+            was_recovering: recover.is_some(),
+            recovered: recovered.and_then(Recovered::publications),
             data,
         };
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
         let Some(info) = info else { return };
+        self.unseen.forget(&channel, &info);
         if shows.join_leave {
             let frames = Frames::of_join(&channel, &info);
             home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
@@ -242,7 +300,7 @@ impl Homes {
         if was_last {
             home.cores.retain(|&other| other != core);
         }
-        if let Some(info) = info {
+        if let Some(info) = info.filter(|info| !self.unseen.forget(channel, info)) {
             home.presence.remove(&info.client);
             if shows.join_leave {
                 let frames = Frames::of_leave(channel, info);
@@ -317,12 +375,21 @@ impl Homes {
         version.is_covered_by(&home.version).then(|| history.position())
     }
 
-    fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {
-        match question {
-            Question::Presence | Question::PresenceStats if !rules.presence => Err(ErrorCode::NOT_AVAILABLE),
-            Question::Presence => Ok(Answer::Presence(
-                self.channels.get(channel).map(|home| home.presence.all()).unwrap_or_default(),
-            )),
+    fn answer(&mut self, channel: &Arc<str>, question: &Question, rules: Rules, now: Tick) -> Given {
+        Given::Now(match question {
+            Question::Presence(_) | Question::PresenceStats if !rules.presence => {
+                Err(ErrorCode::NOT_AVAILABLE)
+            }
+            Question::Presence(bytes) => {
+                let Some(home) = self.channels.get(channel) else {
+                    return Given::Now(Ok(Answer::Presence(Members::default())));
+                };
+                match home.presence.answer_bytes() {
+                    len if len > bytes.max => Err(ErrorCode::LIMIT_EXCEEDED),
+                    len if len > bytes.now_max => return Given::TooLongNow,
+                    _ => Ok(Answer::Presence(home.presence.all())),
+                }
+            }
             Question::PresenceStats => {
                 let (clients, users) =
                     self.channels.get(channel).map(|home| home.presence.counts()).unwrap_or_default();
@@ -334,8 +401,13 @@ impl Homes {
             Question::History(page) => {
                 self.open(channel);
                 let history = self.history(channel, rules, now);
-                let publications = history.page(&page).ok_or(ErrorCode::UNRECOVERABLE_POSITION)?;
-                Ok(Answer::History { publications, position: history.position() })
+                match history.page(page) {
+                    Some(part) if part.bytes > page.bytes.now_max => return Given::TooLongNow,
+                    Some(Part { publications, .. }) => {
+                        Ok(Answer::History { publications, position: history.position() })
+                    }
+                    None => Err(ErrorCode::UNRECOVERABLE_POSITION),
+                }
             }
             Question::RemoveHistory => {
                 if let Some(history) = self.channels.get_mut(channel).and_then(|home| home.history.as_mut()) {
@@ -344,7 +416,7 @@ impl Homes {
                 }
                 Ok(Answer::Done)
             }
-        }
+        })
     }
 
     fn open(&mut self, channel: &Arc<str>) {
@@ -423,13 +495,45 @@ impl Home {
     }
 }
 
-fn recovered(history: &History, recover: &Recover) -> Option<Vec<Arc<Stored>>> {
-    if recover.cache {
-        let position = history.position();
-        let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
-        return Some(history.newest().filter(|_| !is_current).cloned().into_iter().collect());
+/// What comes of a question.
+enum Given {
+    Now(Outcome),
+    /// Its answer is too long to be given beside others.
+    TooLongNow,
+}
+
+/// What comes of a wish to recover.
+enum Recovered {
+    /// Nobody can tell what was missed, or it is more than may be told.
+    Lost,
+    These(Vec<Arc<Stored>>),
+    /// It is too long to be told beside others.
+    TooLongNow,
+}
+
+impl Recovered {
+    fn from(history: Option<&History>, recover: &Recover) -> Self {
+        let Some(history) = history else { return Self::Lost };
+        let part = if recover.cache {
+            let position = history.position();
+            let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
+            Some(Part::of(history.newest().filter(|_| !is_current).into_iter(), recover.bytes.max))
+        } else {
+            history.recover(recover.offset, &recover.epoch, recover.limit, recover.bytes.max)
+        };
+        match part {
+            None => Self::Lost,
+            Some(part) if part.bytes > recover.bytes.now_max => Self::TooLongNow,
+            Some(part) => Self::These(part.publications),
+        }
     }
-    history.recover(recover.offset, &recover.epoch, recover.limit)
+
+    fn publications(self) -> Option<Vec<Arc<Stored>>> {
+        match self {
+            Self::These(publications) => Some(publications),
+            Self::Lost | Self::TooLongNow => None,
+        }
+    }
 }
 
 /// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
@@ -455,8 +559,8 @@ fn for_delta(channel: &str, stored: &Stored, previous: Option<&Stored>) -> ForDe
 
 fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
     match to {
-        AnswerTo::Client { core, client, command } => {
-            posts.push((core, FromHome::Answered { client, command, outcome }));
+        AnswerTo::Client { core, client, command, is_read } => {
+            posts.push((core, FromHome::Answered { client, command, is_read, outcome }));
         }
         // Who asked may have gone.
         AnswerTo::Api(sender) => drop(sender.send(outcome)),

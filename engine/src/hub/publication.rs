@@ -44,6 +44,11 @@ pub(crate) struct Info {
 }
 
 impl Info {
+    /// Bytes of all that it says.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.user.len() + self.client.len() + self.conn_info.bytes.len() + self.chan_info.bytes.len()
+    }
+
     pub(crate) fn client_info(&self) -> ClientInfo<'_> {
         ClientInfo {
             user: Cow::Borrowed(&self.user),
@@ -73,6 +78,14 @@ impl Stored {
         const OWN: usize = 160;
         let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
         OWN + self.data.bytes.len() + tags
+    }
+
+    /// How long it is in an answer, about.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        const NAMES: usize = 64;
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
+        let info = self.info.as_ref().map_or(0, |info| NAMES + info.text_bytes());
+        NAMES + self.data.bytes.len() + tags + info
     }
 
     pub(crate) fn publication(&self) -> Publication<'_> {

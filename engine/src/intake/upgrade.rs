@@ -60,6 +60,7 @@ impl<K: Kernel> Shard<K> {
         if !self.rules.origins.admit(head.header("Origin")) {
             return Err(Refusal::OriginForbidden);
         }
+        self.check_room_for_session()?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };

@@ -208,6 +208,29 @@ impl<K: Kernel> Shard<K> {
         limits.admit(self.peers.limit_tables(), socket, address, now)
     }
 
+    /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
+    /// opens it. Answers with the address that it counts with until [`Shard::session_left`].
+    pub(crate) fn admit_session(&mut self, socket: Socket) -> Result<Option<IpAddr>, TurnedAway> {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return Ok(None) };
+        let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
+        // Who is exempt has no address here.
+        let address = guest.address;
+        let tables = self.peers.limit_tables();
+        limits.admit_to_daemon(tables, now)?;
+        limits.count_in(tables, address, Counts::Session, now)?;
+        Ok(address)
+    }
+
+    /// Such a session has ended.
+    pub(crate) fn session_left(&mut self, address: Option<IpAddr>) {
+        let (Some(limits), Some(address)) = (&mut self.limits, address) else { return };
+        let tables = self.peers.limit_tables();
+        for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
+            limits.ledger.change(tables, key, |entry| entry.open = entry.open.saturating_sub(1));
+        }
+    }
+
     fn end_handshake(&mut self, socket: Socket) {
         let Some(limits) = &mut self.limits else { return };
         let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
@@ -283,6 +306,22 @@ impl Limits {
             return Ok(());
         }
         self.admit_to_daemon(tables, now)?;
+        self.count_in(tables, address, Counts::Connection, now)?;
+        if let Some(guest) = self.guests.get(socket) {
+            guest.address = address;
+            guest.stage = Stage::Handshake;
+        }
+        Ok(())
+    }
+
+    /// Asks an address's limits, and counts one more in its numbers and in those of the daemon.
+    fn count_in(
+        &mut self,
+        tables: &Tables,
+        address: Option<IpAddr>,
+        what: Counts,
+        now: Moment,
+    ) -> Result<(), TurnedAway> {
         let counted = address.map_or([None; 2], |address| self.counted(tables, address));
         for (key, host, reasons) in counted.into_iter().flatten() {
             self.check(tables, key, host, reasons, now)?;
@@ -291,7 +330,7 @@ impl Limits {
         for (key, ..) in counted.into_iter().flatten() {
             self.ledger.change(tables, key, |entry| {
                 entry.open += 1;
-                entry.handshakes += 1;
+                entry.handshakes += u32::from(what == Counts::Connection);
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
         }
@@ -301,10 +340,6 @@ impl Limits {
                 entry.open = 1;
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
-        }
-        if let Some(guest) = self.guests.get(socket) {
-            guest.address = address;
-            guest.stage = Stage::Handshake;
         }
         Ok(())
     }
@@ -363,6 +398,15 @@ impl Limits {
             });
         }
     }
+}
+
+/// What counts in the numbers of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// A connection, whose handshake has begun.
+    Connection,
+    /// A session without one.
+    Session,
 }
 
 fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), TurnedAway> {

@@ -73,10 +73,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         for socket in std::mem::take(&mut self.held.readers) {
-            // Who is paused for its long queue goes on when that is empty.
-            if self.conns.get(socket).is_some_and(|conn| !conn.is_paused) {
-                self.sockets.resume_receive(socket);
-            }
+            self.read_on(socket);
         }
         while !self.peers.is_full()
             && let Some(socket) = self.held.requests.pop_front()

@@ -40,9 +40,11 @@ use crate::{
     clock::{Tick, tick_at, until},
     conn::{
         Conns,
+        backlog::Backlogs,
         deflate::{DeflateRules, Deflating},
         heartbeat::Pings,
         secure::Secure,
+        write::LongQueue,
     },
     hub::{
         broadcast::Broadcast,
@@ -95,6 +97,10 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes_max: usize,
     /// The same for the number of pieces.
     pub(crate) queue_pieces_max: usize,
+    /// The longest reply to one command that reads: history, recovery, presence.
+    pub(crate) reply_bytes_max: usize,
+    /// Of commands of one client that has to wait with them.
+    pub(crate) parked_bytes_max: usize,
     /// How much memory the whole daemon may keep, by kind.
     pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
@@ -153,7 +159,9 @@ pub(crate) struct Shard<K: Kernel> {
     /// True exactly while the subscribers of a channel are walked.
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
-    pub(crate) long_queues: Vec<(Socket, usize)>,
+    pub(crate) long_queues: Vec<LongQueue>,
+    /// What of all that waits for a connection counts, where much does.
+    pub(crate) backlogs: Backlogs,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
@@ -234,6 +242,7 @@ impl<K: Kernel> Shard<K> {
             deflating,
             is_fanning_out: false,
             long_queues: Vec::new(),
+            backlogs: Backlogs::default(),
             slow: SlowReaders::default(),
             ledger,
             delivered_bytes: 0,
@@ -268,6 +277,7 @@ impl<K: Kernel> Shard<K> {
         self.fan_out();
         self.hold_to_budget();
         self.hold_partial_to_budget();
+        self.hold_clients_to_budget();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })

@@ -92,6 +92,12 @@ impl<'a, M> Messages<'a, M> {
         Self { format, rest: Some(frame), line: 0, message: PhantomData }
     }
 
+    /// The bytes of the frame that nobody has looked at yet; none after a fault. They are a frame themselves, unless
+    /// they are empty.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default()
+    }
+
     fn step<F: ReadMessage<'a>>(
         &mut self,
         check: impl FnOnce(F) -> Result<M, DecodeError>,

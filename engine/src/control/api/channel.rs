@@ -20,7 +20,7 @@ use super::{
 };
 use crate::hub::{
     history::{Page, Position},
-    message::{Answer, Publish, Question, ToHome, Version},
+    message::{Answer, AnswerBytes, Publish, Question, ToHome, Version},
     publication::{Data, Info, Stored, Tags},
 };
 
@@ -78,7 +78,8 @@ pub(super) struct Presence {
 }
 
 pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<Presence, ApiError> {
-    let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence).await? else {
+    let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence(AnswerBytes::ANY)).await?
+    else {
         unreachable!("a home answers what it is asked")
     };
     Ok(Presence { presence: infos.iter().map(|info| (info.client.clone(), client_info(info))).collect() })
@@ -125,6 +126,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
         limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
         since: request.since.map(|since| (since.offset, since.epoch.into())),
         reverse: request.reverse,
+        bytes: AnswerBytes::ANY,
     };
     let Answer::History { publications, position } =
         ask(api, &request.channel, Question::History(page)).await?

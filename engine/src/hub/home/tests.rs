@@ -1,7 +1,11 @@
 //! The home alone: publications, questions and the passing of time, without any core around it.
 
 use super::*;
-use crate::hub::{history::Page, message::ClientKey, publication::Data};
+use crate::hub::{
+    history::Page,
+    message::{AnswerBytes, ClientKey},
+    publication::Data,
+};
 
 const RULES: Rules = Rules {
     history_size: 10,
@@ -33,7 +37,7 @@ impl Channel {
             delta: false,
             idempotency_key: key.into(),
             version: Version::default(),
-            answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
+            answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false }),
         };
         self.homes.handle(ToHome::Publish(Box::new(publish)), RULES, now, &mut self.posts);
         match self.posts.pop() {
@@ -43,8 +47,9 @@ impl Channel {
     }
 
     fn history(&mut self, now: Tick) -> (usize, Position) {
-        let question = Question::History(Page { limit: 100, since: None, reverse: false });
-        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+        let question =
+            Question::History(Page { limit: 100, since: None, reverse: false, bytes: AnswerBytes::ANY });
+        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
         let ask = ToHome::Ask { channel: "c".into(), question, answer_to };
         self.homes.handle(ask, RULES, now, &mut self.posts);
         match self.posts.pop() {

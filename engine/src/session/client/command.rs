@@ -4,7 +4,7 @@
 //! Out: calls of the other files; replies, those to one frame in one frame.
 //!
 //! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
-//! more. Commands of one frame are handled in their order.
+//! more. Commands of one frame are handled in their order; where one has to wait, so do those after it (`waiting`).
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::{
@@ -13,9 +13,12 @@ use holdfast_protocol::client::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Link, Stage};
+use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
-    conn::deflate::{Deflate, Deflating},
+    conn::{
+        backlog::Cause,
+        deflate::{Deflate, Deflating},
+    },
     hub::{
         message::ClientKey,
         publication::{Frames, kind},
@@ -74,60 +77,47 @@ pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
 impl<K: Kernel> Shard<K> {
-    /// A message of a client: one or more commands.
-    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) {
-        let Some(client) = self.clients.get(key) else { return };
-        let format = client.format;
-        if client.stage == Stage::Connecting {
-            if let Err(code) = client.park(frame) {
-                self.disconnect(key, code);
-            }
-            return;
+    /// Handles the commands of a frame. Returns how many bytes at its end have to wait, from the first command that may not
+    /// be handled now on; 0 where the session has ended, or all has been handled.
+    pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> usize {
+        let Some(format) = self.clients.get(key).map(|client| client.format) else { return 0 };
+        if !frame.is_rest {
+            self.charge_frame(key, frame.bytes.len());
         }
-        if frame.is_empty() {
-            return self.disconnect(key, DisconnectCode::BAD_REQUEST);
-        }
-        self.charge_frame(key, frame.len());
-        let mut read_bytes = 0;
-        for message in decode_commands(format, frame) {
-            let command = match message {
-                Ok(FromClient::Pong) => {
-                    if !self.client_pong(key) {
-                        return self.disconnect(key, DisconnectCode::BAD_REQUEST);
-                    }
-                    continue;
+        let mut messages = decode_commands(format, frame.bytes);
+        loop {
+            let unread = messages.rest().len();
+            let command = match messages.next() {
+                None => break,
+                Some(Ok(FromClient::Command(command))) => command,
+                Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
+                Some(Ok(FromClient::Pong)) => {
+                    self.disconnect(key, DisconnectCode::BAD_REQUEST);
+                    return 0;
                 }
-                Ok(FromClient::Command(command)) => command,
-                Err(fault) => return self.disconnect(key, fault.disconnect()),
+                Some(Err(fault)) => {
+                    self.disconnect(key, fault.disconnect());
+                    return 0;
+                }
             };
+            if is_read(&command.request) && !self.may_read(key) {
+                self.flush_replies(key);
+                return unread;
+            }
             self.counters.add(Metric::Commands, 1);
-            read_bytes += 1;
             let handled = self.handle(key, &command);
             if let Err(code) = self.conclude(key, &command, handled, false) {
-                return self.disconnect(key, code);
+                self.disconnect(key, code);
+                return 0;
             }
             // What follows a connect that has to wait, waits too.
             if self.clients.get(key).is_none_or(|client| client.stage == Stage::Connecting) {
-                break;
-            }
-        }
-        let rest = decode_commands(format, frame).skip(read_bytes);
-        let waits = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
-        if waits {
-            let mut parked = BytesMut::new();
-            for message in rest.flatten() {
-                if let FromClient::Command(command) = message {
-                    holdfast_protocol::client::append_command(format, &mut parked, &command);
-                }
-            }
-            if let Some(client) = self.clients.get(key)
-                && !parked.is_empty()
-                && let Err(code) = client.park(&parked)
-            {
-                return self.disconnect(key, code);
+                self.flush_replies(key);
+                return messages.rest().len();
             }
         }
         self.flush_replies(key);
+        0
     }
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
@@ -207,8 +197,27 @@ impl<K: Kernel> Shard<K> {
         let replies = self.replies.split();
         if let Some(client) = self.clients.get(key) {
             let (link, format) = (client.link, client.format);
-            self.send_message(link, format, &replies);
+            self.send_message(link, format, &replies, Cause::Reply);
         }
+    }
+
+    /// Sends one reply by itself that may be long: it counts as what a turn brings for others, and as so much work of the
+    /// client.
+    pub(super) fn reply_to_read(
+        &mut self,
+        key: ClientKey,
+        id: u32,
+        result: Result<ReplyResult<'_>, ErrorCode>,
+    ) {
+        self.flush_replies(key);
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        let result = result.map_err(ClientError::from);
+        append_reply(format, &mut self.replies, &Reply { id, result });
+        let len = self.replies.len();
+        self.delivered_bytes += len;
+        self.charge_reply(key, len);
+        self.flush_replies(key);
     }
 
     /// Sends one reply by itself.
@@ -222,7 +231,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Sends protocol messages as one message of the client's transport.
-    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8]) {
+    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8], cause: Cause) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 self.counters.add(Metric::MessagesOut, 1);
@@ -234,9 +243,9 @@ impl<K: Kernel> Shard<K> {
                         frame.freeze()
                     }
                 };
-                self.send(socket, bytes);
+                self.send_for(socket, bytes, cause);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, message),
+            (None, Link::Poll(session)) => self.tell_poll(session, message, cause),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }
@@ -266,7 +275,7 @@ impl<K: Kernel> Shard<K> {
                 };
                 self.send(socket, bytes);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format)),
+            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format), Cause::Push),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }

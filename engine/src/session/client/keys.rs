@@ -70,8 +70,8 @@ impl<K: Kernel> Shard<K> {
             _ => Box::default(),
         };
         let bytes = encoded(client.format, command.id, command.request.clone());
-        client.wait(Pending { ticket, awaits, command: bytes, channel })?;
-        if let Request::Connect(_) = command.request {
+        self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
+        if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.begin_connecting(command.id);
         }
         self.key_waits.clients.push(key);
@@ -108,11 +108,12 @@ impl<K: Kernel> Shard<K> {
         for key in std::mem::take(&mut self.key_waits.clients) {
             let Some(client) = self.clients.get(key) else { continue };
             let format = client.format;
-            match client.take_pending_if(is_meant) {
+            let pending = client.take_pending_if(is_meant);
+            let still_waits = client.is_pending(|pending| pending.awaits != Awaits::Backend);
+            self.account(key);
+            match pending {
                 Some(pending) => self.try_again(key, &decoded(format, &pending.command)),
-                None if client.is_pending(|pending| pending.awaits != Awaits::Backend) => {
-                    self.key_waits.clients.push(key);
-                }
+                None if still_waits => self.key_waits.clients.push(key),
                 None => {}
             }
         }
