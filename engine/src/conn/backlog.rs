@@ -170,8 +170,8 @@ mod tests {
             assert!(queue.push(10));
         }
         // The reply has gone out; now all that waits counts.
-        queue.bytes = 900;
-        assert!(queue.push(50) && queue.push(60), "up to the limit");
+        queue.bytes = 700;
+        assert!(queue.push(240) && queue.push(80), "up to the limit");
         assert!(!queue.push(10));
     }
 
