@@ -12,6 +12,7 @@
 use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use super::publication::Info;
+use crate::memory::map_bytes;
 
 /// Everybody in a channel at one time.
 pub(crate) type Members = Arc<[Arc<Info>]>;
@@ -29,12 +30,14 @@ pub(crate) struct Presence {
     answer_bytes: usize,
     /// The list that was asked for last, if nobody has come or gone since.
     listed: OnceCell<Members>,
+    infos_bytes: usize,
 }
 
 impl Presence {
     pub(crate) fn add(&mut self, info: Arc<Info>) {
         self.listed.take();
-        self.answer_bytes += entry_bytes(&info);
+        self.answer_bytes += answer_bytes(&info);
+        self.infos_bytes += entry_bytes(&info);
         match self.users.get_mut(&info.user) {
             Some(clients) => *clients += 1,
             None => _ = self.users.insert(Arc::clone(&info.user), 1),
@@ -48,9 +51,9 @@ impl Presence {
         let Some(info) = self.clients.remove(client) else { return };
         self.listed.take();
         self.forget(&info);
-        if self.clients.is_empty() {
-            self.clients.shrink_to_fit();
-            self.users.shrink_to_fit();
+        if self.clients.capacity() > 4 * self.clients.len().max(4) {
+            self.clients.shrink_to(2 * self.clients.len());
+            self.users.shrink_to(2 * self.users.len());
         }
     }
 
@@ -61,6 +64,12 @@ impl Presence {
     /// How long an answer with all of them is, about.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.answer_bytes
+    }
+
+    /// Memory of all entries, also what connections share with them, and of a list of all.
+    pub(crate) fn bytes(&self) -> usize {
+        let list = self.clients.len() * size_of::<Arc<Info>>();
+        map_bytes(&self.clients) + map_bytes(&self.users) + self.infos_bytes + list
     }
 
     pub(crate) fn all(&self) -> Members {
@@ -74,7 +83,8 @@ impl Presence {
 
     /// One of the entries is no more.
     fn forget(&mut self, info: &Info) {
-        self.answer_bytes -= entry_bytes(info);
+        self.answer_bytes -= answer_bytes(info);
+        self.infos_bytes -= entry_bytes(info);
         if let Some(clients) = self.users.get_mut(&info.user) {
             *clients -= 1;
             if *clients == 0 {
@@ -84,8 +94,12 @@ impl Presence {
     }
 }
 
-fn entry_bytes(info: &Info) -> usize {
+fn answer_bytes(info: &Info) -> usize {
     ENTRY_BYTES + info.client.len() + info.text_bytes()
+}
+
+fn entry_bytes(info: &Info) -> usize {
+    info.client.len() + info.cost_bytes()
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ impl Data {
         Self { bytes, form }
     }
 
+    /// Memory beside the value itself: the bytes, and what counts their owners.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        const OWNERS: usize = 32;
+        if self.bytes.is_empty() { 0 } else { OWNERS + self.bytes.len() }
+    }
+
     pub(crate) fn payload(&self) -> Payload<'_> {
         Payload::with_form(&self.bytes, self.form)
     }
@@ -47,6 +53,13 @@ impl Info {
     /// Bytes of all that it says.
     pub(crate) fn text_bytes(&self) -> usize {
         self.user.len() + self.client.len() + self.conn_info.bytes.len() + self.chan_info.bytes.len()
+    }
+
+    /// Memory that it takes where it is shared; also what others hold of it.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        const OWNERS: usize = 16;
+        let texts = self.user.len() + OWNERS + self.client.len();
+        OWNERS + size_of::<Self>() + texts + self.conn_info.shared_bytes() + self.chan_info.shared_bytes()
     }
 
     pub(crate) fn client_info(&self) -> ClientInfo<'_> {
@@ -70,14 +83,19 @@ pub(crate) struct Stored {
     pub(crate) tags: Tags,
     /// Its place in the history, from 1; 0 where there is none.
     pub(crate) offset: u64,
+    /// Its place among all publications of its home core: how old it is beside those of other channels.
+    pub(crate) sequence: u64,
 }
 
 impl Stored {
-    /// Memory that keeping it costs, about.
+    /// Memory that keeping it costs, also what it shares with others.
     pub(crate) fn cost_bytes(&self) -> usize {
-        const OWN: usize = 160;
-        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
-        OWN + self.data.bytes.len() + tags
+        const OWNERS: usize = 16;
+        let tag =
+            |(key, value): &(Box<str>, Box<str>)| size_of::<(Box<str>, Box<str>)>() + key.len() + value.len();
+        let tags: usize = self.tags.iter().map(tag).sum();
+        let info = self.info.as_ref().map_or(0, |info| info.cost_bytes());
+        OWNERS + size_of::<Self>() + self.data.shared_bytes() + tags + info
     }
 
     /// How long it is in an answer, about.

@@ -48,7 +48,7 @@ use crate::{
     },
     hub::{
         broadcast::Broadcast,
-        home::{Homes, Posts},
+        home::{OwnedChannels, Posts},
         local::Locals,
     },
     limits::Limits,
@@ -122,7 +122,7 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
-    pub(crate) homes: Homes,
+    pub(crate) homes: OwnedChannels,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
@@ -207,8 +207,7 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
-        let history_bytes_max = usize::try_from(ledger.part(Budget::History)).unwrap_or(usize::MAX);
-        let homes = Homes::new(history_bytes_max, settings.idempotency_ms, ids.random());
+        let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -289,6 +288,7 @@ impl<K: Kernel> Shard<K> {
             || !self.inbox.is_empty()
             || self.peers.is_congested()
             || self.is_stop_under_way()
+            || self.homes.is_due(self.now)
         {
             return Duration::ZERO;
         }
@@ -372,10 +372,10 @@ impl<K: Kernel> Shard<K> {
         }
         self.due = due;
         self.look_at_due_polls();
+        self.homes.tend(self.now, &mut self.ledger);
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
-            self.homes.expire(self.now);
             self.tend_limits();
         }
     }
@@ -399,7 +399,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),
-            (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
+            (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
