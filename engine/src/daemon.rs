@@ -27,7 +27,7 @@ use crate::{
     conn::deflate::DeflateRules,
     control, limits,
     memory::{self, Budget, BudgetLimits, Room},
-    peers::Shared,
+    peers::{MailboxLimits, Shared},
     shard::{self, Plan, Seed, Settings, Spawned, StopOrder, pulse::Heart},
     tls,
 };
@@ -44,10 +44,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
-    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let mailbox_limits = MailboxLimits {
+        messages_max: config.engine.mailbox_messages_max as usize,
+        bytes_max: config.engine.mailbox_bytes_max,
+    };
     let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
     let tables = limits::Tables::new(bells.len(), published_max);
-    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables, budgets));
+    let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), asker, tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
@@ -184,6 +187,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         queue_pieces_max: config.client.queue_max_messages as usize,
         reply_bytes_max: config.client.reply_max_size_bytes as usize,
         parked_bytes_max: parked_bytes_max(config),
+        lane_buffers: plan.uring(config).receive_buffers as usize,
         budgets: BudgetLimits::of(config),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {

@@ -31,7 +31,6 @@ impl<K: Kernel> Shard<K> {
         for channel in self.locals.take_touched() {
             self.fan_out_channel(channel);
         }
-        self.delivered_bytes = 0;
         self.flush_polls();
         if let Some(frames) = self.hub.take_local() {
             let mut place = 0;

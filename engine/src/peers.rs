@@ -4,8 +4,11 @@
 //! Out: lock-free, bounded queues, each with one reader.
 //!
 //! A full mailbox is no error: what does not fit waits in the outbox, in order, and whoever causes more is made to
-//! wait (`shard/back_pressure`). Worst case: `mailbox_messages_max` messages a shard, each of at most a turn's joined
-//! frames; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
+//! wait (`shard/back_pressure`). Worst case: `engine.mailbox_messages_max` messages of `engine.mailbox_bytes_max` together a
+//! shard; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
+
+mod cost;
+mod mailboxes;
 
 use std::{
     collections::VecDeque,
@@ -16,9 +19,10 @@ use std::{
     },
 };
 
-use holdfast_ring::{Doorbell, Mailbox, Socket};
+use holdfast_ring::{Doorbell, Socket};
 use rustls::ServerConfig;
 
+pub(crate) use self::mailboxes::{MailboxLimits, Mailboxes, Parcel};
 use crate::{
     backend::{self, Asker},
     hub::{
@@ -52,8 +56,6 @@ pub(crate) enum Message {
     Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
-    /// Stop accepting, say goodbye to all, and be gone.
-    Stop(StopOrder),
     /// The control thread has an answer.
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
@@ -65,7 +67,7 @@ pub(crate) enum Message {
 /// What all threads of the daemon share: queues, published numbers, and one flag.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) mailboxes: Vec<Mailbox<Message>>,
+    pub(crate) mailboxes: Vec<Mailboxes>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
     /// What addresses and users have open and do, as each core knows it.
@@ -84,7 +86,7 @@ pub(crate) struct Shared {
     populated: AtomicUsize,
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
-    mailbox_messages_max: usize,
+    mailbox_limits: MailboxLimits,
     /// How much memory there may be of each kind.
     pub(crate) budgets: BudgetLimits,
 }
@@ -93,7 +95,7 @@ impl Shared {
     /// `channel_secret` is to be random: see [`Shared::home_of`].
     pub(crate) fn new(
         bells: Vec<Arc<Doorbell>>,
-        mailbox_messages_max: usize,
+        mailbox_limits: MailboxLimits,
         channel_secret: u128,
         asker: Asker,
         limit_tables: Tables,
@@ -104,9 +106,12 @@ impl Shared {
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
             congested: AtomicUsize::new(0),
-            mailbox_messages_max,
+            mailbox_limits,
             metrics: bells.iter().map(|_| Published::new()).collect(),
-            mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            mailboxes: {
+                let shards = bells.len();
+                bells.into_iter().map(|bell| Mailboxes::new(shards, mailbox_limits, bell)).collect()
+            },
             limit_tables,
             channel_secret,
             memory_short: AtomicBool::new(false),
@@ -129,18 +134,9 @@ impl Shared {
         self.congested.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells all shards to stop.
+    /// Tells all shards to stop. Waits for none of them.
     pub(crate) fn stop(&self, order: StopOrder) {
-        for mailbox in &self.mailboxes {
-            // A full mailbox empties: its owner takes messages every turn.
-            let mut message = Message::Stop(order);
-            while let Err(back) = mailbox.push(message) {
-                message = back;
-                mailbox.bell().ring();
-                std::thread::yield_now();
-            }
-            mailbox.bell().ring();
-        }
+        self.mailboxes.iter().for_each(|mailboxes| mailboxes.push_order(order));
     }
 }
 
@@ -149,8 +145,11 @@ impl Shared {
 pub(crate) struct Peers {
     shared: Arc<Shared>,
     own: usize,
-    outboxes: Vec<VecDeque<Message>>,
+    outboxes: Vec<VecDeque<Parcel>>,
     outbox_messages: usize,
+    outbox_bytes: u64,
+    /// For each shard: true exactly when it may not have taken all that it was sent from here.
+    is_under_way: Vec<bool>,
     is_congested: bool,
     full_turns: u64,
 }
@@ -159,7 +158,16 @@ impl Peers {
     /// The view of shard `own`.
     pub(crate) fn new(shared: Arc<Shared>, own: usize) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, own, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
+        Self {
+            is_under_way: vec![false; shared.mailboxes.len()],
+            shared,
+            own,
+            outboxes,
+            outbox_messages: 0,
+            outbox_bytes: 0,
+            is_congested: false,
+            full_turns: 0,
+        }
     }
 
     /// The number of shards, this one among them.
@@ -172,8 +180,9 @@ impl Peers {
         self.shared.home_of(channel)
     }
 
-    pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {
-        &self.shared.mailboxes[own]
+    /// What this shard is sent.
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.shared.mailboxes[self.own]
     }
 
     pub(crate) fn published(&self, own: usize) -> &Published {
@@ -230,18 +239,17 @@ impl Peers {
 
     /// Leaves a message for every other shard.
     pub(crate) fn post_all(&mut self, own: usize, message: impl Fn() -> Message) {
-        for (shard, outbox) in self.outboxes.iter_mut().enumerate() {
-            if shard != own {
-                outbox.push_back(message());
-                self.outbox_messages += 1;
-            }
+        for shard in (0..self.count()).filter(|&shard| shard != own) {
+            self.post(shard, message());
         }
     }
 
     /// Leaves a message for one other shard.
     pub(crate) fn post(&mut self, shard: usize, message: Message) {
-        self.outboxes[shard].push_back(message);
+        let parcel = Parcel::from(message);
         self.outbox_messages += 1;
+        self.outbox_bytes += u64::from(parcel.bytes);
+        self.outboxes[shard].push_back(parcel);
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
@@ -249,17 +257,21 @@ impl Peers {
         if self.outbox_messages == 0 {
             return self.set_congested(false);
         }
-        for (outbox, mailbox) in self.outboxes.iter_mut().zip(&self.shared.mailboxes) {
+        let targets = self.outboxes.iter_mut().zip(&mut self.is_under_way).zip(&self.shared.mailboxes);
+        for ((outbox, is_under_way), mailboxes) in targets {
             let before = outbox.len();
-            while let Some(message) = outbox.pop_front() {
-                if let Err(back) = mailbox.push(message) {
+            while let Some(parcel) = outbox.pop_front() {
+                let bytes = u64::from(parcel.bytes);
+                if let Err(back) = mailboxes.inlet(self.own).push(parcel) {
                     outbox.push_front(back);
                     break;
                 }
+                self.outbox_bytes -= bytes;
             }
             self.outbox_messages -= before - outbox.len();
             if before > 0 {
-                wake(mailbox.bell());
+                *is_under_way = true;
+                wake(mailboxes.bell());
             }
         }
         self.set_congested(self.outbox_messages > 0);
@@ -286,7 +298,26 @@ impl Peers {
 
     /// True exactly when as much waits for other shards as a mailbox holds: nobody may cause more.
     pub(crate) fn is_full(&self) -> bool {
-        self.outbox_messages >= self.shared.mailbox_messages_max
+        let MailboxLimits { messages_max, bytes_max } = self.limits();
+        self.outbox_messages >= messages_max || self.outbox_bytes >= bytes_max
+    }
+
+    /// What one shard's mailbox holds.
+    pub(crate) fn limits(&self) -> MailboxLimits {
+        self.shared.mailbox_limits
+    }
+
+    /// Bytes that wait in the outboxes, and in others' mailboxes as far as they are from here.
+    pub(crate) fn waiting_bytes(&mut self) -> u64 {
+        let mut bytes = self.outbox_bytes;
+        for (is_under_way, mailboxes) in self.is_under_way.iter_mut().zip(&self.shared.mailboxes) {
+            if *is_under_way {
+                let waiting = mailboxes.inlet(self.own).bytes();
+                *is_under_way = waiting > 0;
+                bytes += waiting;
+            }
+        }
+        bytes
     }
 
     pub(crate) fn outbox_messages(&self) -> usize {

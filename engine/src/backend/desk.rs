@@ -45,16 +45,14 @@ impl Mailboxes {
         let mailbox = &self.0.mailboxes[core];
         let mut message = Message::Backend(answer);
         let began = Instant::now();
-        while let Err(back) = mailbox.push(message) {
+        while let Err(back) = mailbox.push_control(message) {
             message = back;
-            mailbox.bell().ring();
             if began.elapsed() > FULL_MAX {
                 tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
                 return;
             }
             sleep(RETRY_AFTER).await;
         }
-        mailbox.bell().ring();
     }
 }
 

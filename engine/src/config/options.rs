@@ -103,7 +103,7 @@ section! {
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
         "expired_sub_close_delay" => pub expired_sub_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// Channels that one client may be subscribed to; the next subscription is answered with error 106.
-        /// Worst case: connections × this × 100 bytes.
+        /// Worst case: connections × this × 200 bytes, and 16 KiB for each filter; held by `client.session_budget`.
         "channel_limit" => pub channel_limit: u32 = integer(128, 1, 65_536);
         /// Connections that one user may have, over all cores; where there is one more, `user_connection_policy` says
         /// which one is closed with 3504. Anonymous clients are not counted together. 0 sets no limit.
@@ -130,17 +130,20 @@ section! {
         "recovery_max_publication_limit" => pub recovery_publications_max: u32 = integer(300, 1, 65_536);
         /// How long to wait for the peer's close frame after ours, before the socket is closed all the same.
         "close_timeout" => pub close_timeout_ms: u64 = duration("5s", "100ms", "10m");
-        /// How many connections the daemon holds; the next ones are answered 503. 0 sets no limit of its own: tables
+        /// How many connections the daemon holds, sessions of polls among them; the next ones are answered 503. 0 sets no limit of its own: tables
         /// are made for at least 100,000 connections, and as many are held as descriptors allow.
         /// Worst case: 4.7 KB of memory a connection (4.4 KB of it the kernel's) when idle: 470 MB at 100,000.
         "connection_limit" => pub connection_limit: u32 = integer(0, 0, 16_000_000);
         /// Connections that the daemon takes in a second; the next ones are answered 429. As many may come at once, after
         /// a quiet time. 0 sets no limit. Limits for each address are in the section `limits`.
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
-        /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
-        /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
-        /// wait for are shared and count once in memory.
+        /// How many bytes may wait before a message that others send to a client; a reader so slow that more wait is closed,
+        /// and no one else waits for it. It says how far behind a client may be, not how long a message may be: a single
+        /// one passes, and behind a message longer than a quarter of this, or a reply, the count begins again. Must hold at
+        /// least one message of the greatest size.
+        /// Worst case: connections × twice this, the longest message and `client.reply_max_size`, when all clients stop
+        /// reading at once; held by `client.queue_budget`. Payloads that several clients wait for are shared and count once
+        /// in memory.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
@@ -162,7 +165,8 @@ section! {
         /// Worst case: this, and what one turn brings.
         "command_budget" => pub command_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
         /// Memory for the records of clients over all cores: subscriptions, sessions of polls, users and quotas. Where it
-        /// is full, a new session or subscription is refused. Less where memory is limited: see [memory](memory.md).
+        /// is full, a new session is answered 503, a new subscription and a connect with server-side subscriptions with
+        /// error 111. Less where memory is limited: see [memory](memory.md).
         /// Worst case: this: a million clients with one subscription each, or 740 bytes a client.
         "session_budget" => pub session_budget_bytes: u64 = size("768MiB", "1MiB", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
@@ -233,10 +237,16 @@ section! {
         /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32
             = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
-        /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;
-        /// nothing is lost.
-        /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
+        /// Messages that may wait for one core: shared out among the other cores, so that none fills another one's part;
+        /// as many of its own clients; and as many of the server API. When it is full, who causes them waits; nothing is
+        /// lost.
+        /// Worst case: see `engine.mailbox_bytes_max`; and two times this × shards entries of 96 bytes, allocated at once
+        /// (1.5 MiB on two cores).
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
+        /// The same in bytes, payloads that several messages share counted with each.
+        /// Worst case: this × shards, three times: of other cores, of its own clients, of the server API. What waits counts
+        /// against `client.command_budget`.
+        "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
         /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
         /// `net.core.somaxconn`.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.

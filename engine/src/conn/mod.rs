@@ -7,9 +7,9 @@
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
 //! the message limit in it, and the send queue's limit.
 
-pub(crate) mod backlog;
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
+pub(crate) mod lag;
 mod partial;
 mod read;
 pub(crate) mod secure;

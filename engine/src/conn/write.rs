@@ -3,7 +3,7 @@
 //! In:  answers and messages, encoded one after the other into the shard's outgoing bytes.
 //! Out: one piece on the socket's queue for all that one piece of input led to.
 //!
-//! A slow reader costs at most what its backlog allows; then it is closed, and no one else waits for it.
+//! A slow reader costs at most what its lag allows; then it is closed, and no one else waits for it.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
@@ -14,13 +14,13 @@ use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{
     Phase, Session,
-    backlog::{Cause, QueueLimits},
     deflate::Deflate,
+    lag::{Cause, QueueLimits},
 };
 use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
+    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
 };
 
 /// How long what we said last may take to arrive before the connection is closed.
@@ -40,6 +40,9 @@ pub(crate) struct LongQueue {
 impl<K: Kernel> Shard<K> {
     pub(crate) fn write_message(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
         self.counters.add(Metric::MessagesOut, 1);
+        if deflate != Deflate::Off {
+            self.meter.add_bytes(message.payload.len(), cost::DEFLATE_KILOBYTE_NS);
+        }
         self.deflating.append(socket, deflate, message.kind, &message.payload, &mut self.out);
     }
 
@@ -101,7 +104,7 @@ impl<K: Kernel> Shard<K> {
         let (session, is_paused) = (conn.session, conn.is_paused);
         let limits = self.queue_limits();
         let mut is_too_long = || {
-            !self.backlogs.admit(socket, before, len, cause, limits)
+            !self.lags.admit(socket, before, len, cause, limits)
                 || (cause == Cause::Push && self.has_too_many_pieces(socket))
         };
         match session {
@@ -135,29 +138,17 @@ impl<K: Kernel> Shard<K> {
 
     /// A long queue has gone out.
     pub(crate) fn drained(&mut self, socket: Socket) {
-        self.backlogs.forget(socket);
+        self.lags.forget(socket);
         self.feed(socket);
         let Some(conn) = self.conns.get(socket) else { return };
         let session = conn.session;
         if std::mem::take(&mut conn.is_paused) {
-            self.read_on(socket);
+            self.read_again(socket);
         }
         match session {
             Session::Client { key } => self.go_on(key),
             Session::None => self.act_on_held_request(socket),
             Session::Echo | Session::Broadcast { .. } => {}
-        }
-    }
-
-    /// Reads from a connection again, if there is no other reason not to.
-    pub(crate) fn read_on(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
-        let waits = match conn.session {
-            Session::Client { key } => self.clients.get(key).is_some_and(|client| client.is_unread()),
-            _ => false,
-        };
-        if !conn.is_paused && !waits {
-            self.sockets.resume_receive(socket);
         }
     }
 
@@ -246,7 +237,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.sessions -= 1;
         self.slow.forget(socket);
-        self.backlogs.forget(socket);
+        self.lags.forget(socket);
         match session {
             Session::Broadcast { place } => {
                 if let Some(moved) = self.hub.leave(place)

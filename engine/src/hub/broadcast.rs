@@ -94,11 +94,6 @@ impl Broadcast {
         self.local.messages += frames.messages;
     }
 
-    /// Bytes that wait for this core's members.
-    pub(crate) fn local_bytes(&self) -> usize {
-        self.local.bytes.len()
-    }
-
     /// Takes what this turn brought for this core's members.
     pub(crate) fn take_local(&mut self) -> Option<Frames> {
         self.local.take()

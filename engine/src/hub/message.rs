@@ -117,21 +117,7 @@ impl ToHome {
             bytes.now_max = bytes.max;
         }
     }
-
-    /// Memory that a question takes, about.
-    pub(crate) fn question_bytes(&self) -> usize {
-        let own = match self {
-            Self::Subscribe(subscribe) => {
-                size_of::<Subscribe>() + subscribe.data.as_ref().map_or(0, Bytes::len)
-            }
-            _ => 0,
-        };
-        size_of::<Self>() + own + self.channel().len() + EPOCH_BYTES
-    }
 }
-
-/// What the epoch takes that a question names, about.
-const EPOCH_BYTES: usize = 64;
 
 /// What can be asked of a channel.
 #[derive(Debug)]

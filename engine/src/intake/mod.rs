@@ -22,7 +22,7 @@ use crate::{
     conn::{Coming, Conn, Phase, Session, secure::Secure},
     metrics::{CloseReason, Metric, RefusalReason},
     session::wire::Wire,
-    shard::Shard,
+    shard::{Shard, cost},
 };
 
 /// What we ask of clients that come while there is no room.
@@ -68,6 +68,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
     pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
+        self.meter.add(cost::REQUEST_NS);
         let Some(conn) = self.conns.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Nearly always the whole head comes at once, and is read where it lies.

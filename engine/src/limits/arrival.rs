@@ -108,26 +108,39 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn pass_guest<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        let now = self.moment();
         let Some(limits) = &mut self.limits else { return Some(bytes) };
         let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
         if guest.stage == Stage::AwaitsHeader {
             let used = self.read_proxy_header(socket, bytes)?;
             return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
         }
-        let Some(rate) = limits.rules.connection.bytes else { return Some(bytes) };
+        self.count_received(socket, bytes.len()).then_some(bytes)
+    }
+
+    /// Bytes came over a WebSocket, or out of its compressed messages. False where it has been closed because there were too
+    /// many.
+    #[inline]
+    pub(crate) fn count_received(&mut self, socket: Socket, bytes: usize) -> bool {
+        self.limits.is_none() || bytes == 0 || self.count_guest(socket, bytes)
+    }
+
+    fn count_guest(&mut self, socket: Socket, bytes: usize) -> bool {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return true };
+        let Some(rate) = limits.rules.connection.bytes else { return true };
+        let Some(guest) = limits.guests.get(socket) else { return true };
         let Some(conn) = self.conns.get(socket).filter(|conn| conn.phase == Phase::Open) else {
-            return Some(bytes);
+            return true;
         };
-        guest.received.add(flow::amount(bytes.len()), now, RATE_FADE_MS);
+        guest.received.add(flow::amount(bytes), now, RATE_FADE_MS);
         if guest.received.level(now, RATE_FADE_MS) <= flow::hard_limit(rate, limits.rules.message_bytes_max) {
-            return Some(bytes);
+            return true;
         }
         match conn.session {
             Session::Client { key } => self.send_away_for_flood(key),
             _ => self.close(socket, CloseCode::Policy, "too many bytes", CloseReason::Flood),
         }
-        None
+        false
     }
 
     /// Returns how many bytes the header took; `None` where more are needed, or it is none.

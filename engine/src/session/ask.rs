@@ -97,7 +97,7 @@ impl<K: Kernel> Shard<K> {
         match (what, self.named.client(place)) {
             (What::Commands(commands), Some(key)) if self.named.poll(place).is_none() => {
                 let answer = if self.has_room_for_commands(key, commands.len()) {
-                    self.commands_came(key, &commands);
+                    self.frame_came(key, &commands);
                     Ok(None)
                 } else {
                     Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })

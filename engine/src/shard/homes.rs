@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_ring::Kernel;
 
-use super::Shard;
+use super::{Shard, cost};
 use crate::{
     hub::message::{FromHome, ToHome},
     peers::Message,
@@ -23,7 +23,7 @@ impl<K: Kernel> Shard<K> {
     /// Sends something to a core, which may be this one.
     pub(crate) fn post(&mut self, core: usize, message: Message) {
         if core == self.index {
-            self.inbox.push_back(message);
+            self.inbox.push(message);
         } else {
             self.peers.post(core, message);
         }
@@ -35,6 +35,11 @@ impl<K: Kernel> Shard<K> {
             Ok(resolved) => self.rules.home_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
+        if rules.delta
+            && let ToHome::Publish(publish) = &message
+        {
+            self.meter.add_bytes(publish.data.bytes.len(), cost::PATCH_KILOBYTE_NS);
+        }
         let mut posts = std::mem::take(&mut self.posts);
         self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
@@ -47,7 +52,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn for_clients(&mut self, message: FromHome) {
         match message {
             FromHome::Deliver(delivery) => {
-                self.delivered_bytes += delivery.frames.len();
+                self.meter.publish(delivery.frames.len());
                 self.locals.deliver(Arc::clone(&delivery));
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),

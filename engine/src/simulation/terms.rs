@@ -167,6 +167,8 @@ fn compress(config: &mut Config, random: &mut SmallRng) {
 fn settings(config: &Config, random: &mut SmallRng) -> Settings {
     let queue_bytes_max = random.random_range(4_000..200_000);
     Settings {
+        // As the shards' kernels have.
+        lane_buffers: 0,
         handshake_ms: 10_000,
         ping_interval_ms: 25_000,
         pong_ms: 8_000,

@@ -28,10 +28,12 @@ mod jwks;
 mod limits;
 mod polls;
 mod proxies;
+mod reads;
 mod resets;
 mod slow_readers;
 mod stop;
 mod streams;
 mod tls;
+mod waiting;
 
 use support::{client, http, peer};

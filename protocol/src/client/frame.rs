@@ -92,8 +92,7 @@ impl<'a, M> Messages<'a, M> {
         Self { format, rest: Some(frame), line: 0, message: PhantomData }
     }
 
-    /// The bytes of the frame that nobody has looked at yet; none after a fault. They are a frame themselves, unless
-    /// they are empty.
+    /// What has not been read yet: a frame of its own, unless it is empty.
     pub fn rest(&self) -> &'a [u8] {
         self.rest.unwrap_or_default()
     }

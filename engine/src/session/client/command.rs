@@ -16,8 +16,8 @@ use holdfast_ring::{Kernel, Socket};
 use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
     conn::{
-        backlog::Cause,
         deflate::{Deflate, Deflating},
+        lag::Cause,
     },
     hub::{
         message::ClientKey,
@@ -25,7 +25,7 @@ use crate::{
     },
     limits::Charged,
     metrics::Metric,
-    shard::Shard,
+    shard::{Shard, cost},
     token::{TokenError, TokenUse, Verdict},
 };
 
@@ -73,51 +73,67 @@ pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused
     }
 }
 
+/// What is left of a frame, in bytes at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// The client has used up its part of the turn.
+    Interrupted(usize),
+    /// The client has to wait before it may be handled.
+    Waits(usize),
+}
+
 /// What a command's handler leaves to be said: a result, or nothing, because an answer will come from elsewhere.
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
 impl<K: Kernel> Shard<K> {
-    /// Handles the commands of a frame. Returns how many bytes at its end have to wait, from the first command that may not
-    /// be handled now on; 0 where the session has ended, or all has been handled.
-    pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> usize {
-        let Some(format) = self.clients.get(key).map(|client| client.format) else { return 0 };
+    /// Handles the commands of a frame, up to one that may not be handled now.
+    pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Left {
+        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Left::Nothing };
         if !frame.is_rest {
             self.charge_frame(key, frame.bytes.len());
         }
         let mut messages = decode_commands(format, frame.bytes);
-        loop {
-            let unread = messages.rest().len();
+        let left = loop {
+            let unread_bytes = messages.rest().len();
             let command = match messages.next() {
-                None => break,
+                None => break Left::Nothing,
                 Some(Ok(FromClient::Command(command))) => command,
                 Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
                 Some(Ok(FromClient::Pong)) => {
                     self.disconnect(key, DisconnectCode::BAD_REQUEST);
-                    return 0;
+                    return Left::Nothing;
                 }
                 Some(Err(fault)) => {
                     self.disconnect(key, fault.disconnect());
-                    return 0;
+                    return Left::Nothing;
                 }
             };
             if is_read(&command.request) && !self.may_read(key) {
-                self.flush_replies(key);
-                return unread;
+                break Left::Waits(unread_bytes);
             }
+            let left_bytes = messages.rest().len();
             self.counters.add(Metric::Commands, 1);
+            self.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
             let handled = self.handle(key, &command);
             if let Err(code) = self.conclude(key, &command, handled, false) {
                 self.disconnect(key, code);
-                return 0;
+                return Left::Nothing;
+            }
+            let Some(client) = self.clients.get(key) else { return Left::Nothing };
+            if left_bytes == 0 {
+                break Left::Nothing;
             }
             // What follows a connect that has to wait, waits too.
-            if self.clients.get(key).is_none_or(|client| client.stage == Stage::Connecting) {
-                self.flush_replies(key);
-                return messages.rest().len();
+            if client.stage == Stage::Connecting {
+                break Left::Waits(left_bytes);
             }
-        }
+            if self.meter.is_over() {
+                break Left::Interrupted(left_bytes);
+            }
+        };
         self.flush_replies(key);
-        0
+        left
     }
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
@@ -201,8 +217,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Sends one reply by itself that may be long: it counts as what a turn brings for others, and as so much work of the
-    /// client.
+    /// Sends one reply by itself that may be long: it counts as so much work of the turn, and of the client.
     pub(super) fn reply_to_read(
         &mut self,
         key: ClientKey,
@@ -215,7 +230,7 @@ impl<K: Kernel> Shard<K> {
         let result = result.map_err(ClientError::from);
         append_reply(format, &mut self.replies, &Reply { id, result });
         let len = self.replies.len();
-        self.delivered_bytes += len;
+        self.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
         self.charge_reply(key, len);
         self.flush_replies(key);
     }
@@ -238,6 +253,7 @@ impl<K: Kernel> Shard<K> {
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.encoded(message),
                     deflate => {
+                        self.meter.add_bytes(message.len(), cost::DEFLATE_KILOBYTE_NS);
                         let mut frame = BytesMut::with_capacity(message.len() + 10);
                         self.deflating.append(socket, deflate, kind(format), message, &mut frame);
                         frame.freeze()

@@ -81,6 +81,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(key) else { return };
         self.close_account(&client);
+        self.forget_backlog(key);
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
         }

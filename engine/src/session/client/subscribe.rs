@@ -30,14 +30,14 @@ use super::{
 use crate::{
     backend::{self, Event},
     channel::Extras,
-    conn::{backlog::Cause, deflate::Deflate},
+    conn::{deflate::Deflate, lag::Cause},
     hub::{
         local::{Subscriber, Takes},
         message::{ClientKey, Recover, Subscribe, Subscribed, ToHome},
         publication::{Data, Info},
     },
     memory::Budget,
-    shard::Shard,
+    shard::{Shard, cost},
     token::{Overrides, TokenUse},
 };
 
@@ -321,7 +321,7 @@ impl<K: Kernel> Shard<K> {
             append_push(format, &mut message, &push);
         }
         // One message, as it would be one reply: a long one passes.
-        self.delivered_bytes += message.len();
+        self.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
         self.send_message(link, format, &message, Cause::Push);
     }
 

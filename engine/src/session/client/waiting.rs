@@ -21,6 +21,7 @@ use holdfast_ring::Kernel;
 
 use super::{
     Client, Link, Stage,
+    command::Left,
     parked::{Parked, ParkedFrames, TooMuch},
 };
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) struct Waiting {
     is_over: bool,
     /// True exactly when its connection is not read from for that.
     is_unread: bool,
+    /// True exactly when the frames are to be handled in the client's next part of a turn.
+    is_scheduled: bool,
     /// Reads whose answers are too long to be given beside others, each with the memory that it takes.
     pub(super) deferred: VecDeque<ToHome>,
 }
@@ -51,8 +54,9 @@ impl Waiting {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let deferred: usize = self.deferred.iter().map(ToHome::question_bytes).sum();
-        size_of::<Self>() + self.frames.capacity() + deferred
+        let deferred: usize = self.deferred.iter().map(ToHome::cost_bytes).sum();
+        let places = self.deferred.capacity() * size_of::<ToHome>();
+        size_of::<Self>() + self.frames.capacity() + places + deferred
     }
 }
 
@@ -72,27 +76,40 @@ impl Client {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// A message of a client: one or more commands.
-    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) {
-        let Some(client) = self.clients.get(key) else { return };
-        let mut parked = Parked { bytes: frame, is_rest: false };
+    /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
+    /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
+    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        self.take_frame(key, Parked { bytes: frame, is_rest: false })
+    }
+
+    /// The rest of a message.
+    pub(crate) fn commands_go_on(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        self.take_frame(key, Parked { bytes: frame, is_rest: true })
+    }
+
+    fn take_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Option<usize> {
+        let client = self.clients.get(key)?;
+        let mut waits = frame;
         if client.stage != Stage::Connecting && !client.has_waiting_frames() {
-            let left = self.handle_frame(key, parked);
-            if left == 0 {
-                return;
+            let count = frame.bytes.len();
+            match self.handle_frame(key, frame) {
+                Left::Nothing => return None,
+                Left::Interrupted(left) => return Some(count - left),
+                Left::Waits(left) => waits = Parked { bytes: &frame.bytes[count - left..], is_rest: true },
             }
-            parked = Parked { bytes: &frame[frame.len() - left..], is_rest: true };
         }
-        if self.park(key, parked).is_err() {
+        if self.park(key, waits).is_err() {
             self.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS);
         }
+        None
     }
 
     /// True exactly when a client's session has room for so many bytes of commands.
     pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
         let taken = client.waiting.as_ref().map_or(0, |waiting| waiting.frames.capacity());
-        !client.has_waiting_frames() || taken + bytes <= self.parked_bytes_max(key)
+        let has_room = !client.has_waiting_frames() || taken + bytes <= self.parked_bytes_max(key);
+        has_room && self.has_room_in_backlog(key, bytes)
     }
 
     fn parked_bytes_max(&mut self, key: ClientKey) -> usize {
@@ -125,45 +142,65 @@ impl<K: Kernel> Shard<K> {
         Ok(())
     }
 
-    /// Something that a client may have waited for has come.
+    /// Something that a client may have waited for has come. Its commands go on in its part of a turn.
     pub(crate) fn go_on(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        if client.waiting.is_none() || client.stage == Stage::Connecting {
+        let Some(waiting) = &mut client.waiting else { return };
+        if client.stage == Stage::Connecting || waiting.is_scheduled {
             return;
+        }
+        if !waiting.frames.is_empty() {
+            waiting.is_scheduled = true;
+            return self.schedule_parked(key);
         }
         self.ask_deferred(key);
-        self.handle_parked(key);
-        self.account(key);
-        let Some(client) = self.clients.get(key) else { return };
-        let (link, format) = (client.link, client.format);
-        if client.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty()) {
-            return;
-        }
-        let was_unread = client.is_unread();
-        client.waiting = None;
-        self.account(key);
-        if was_unread && let Some((_, socket)) = link.connection(format) {
-            self.read_on(socket);
-        }
+        self.forget_waiting(key);
     }
 
-    /// Handles frames that wait, up to the next one that has to.
-    fn handle_parked(&mut self, key: ClientKey) {
+    /// Handles frames that wait, up to the next one that has to, or until the client has used up its part of the turn.
+    pub(crate) fn handle_parked(&mut self, key: ClientKey) {
+        self.ask_deferred(key);
         let Some(client) = self.clients.get(key) else { return };
         let Some(waiting) = &mut client.waiting else { return };
+        waiting.is_scheduled = false;
+        if client.stage == Stage::Connecting {
+            return;
+        }
         let mut frames = std::mem::take(&mut waiting.frames);
+        let mut is_interrupted = false;
         while let Some(parked) = frames.pop() {
-            let left = self.handle_frame(key, parked);
-            if left > 0 {
-                frames.put_back(left);
-                break;
+            match self.handle_frame(key, parked) {
+                Left::Nothing if self.meter.is_over() && !frames.is_empty() => is_interrupted = true,
+                Left::Nothing => continue,
+                Left::Interrupted(left) => {
+                    frames.put_back(left);
+                    is_interrupted = true;
+                }
+                Left::Waits(left) => frames.put_back(left),
             }
+            break;
         }
         if let Some(client) = self.clients.get(key)
             && !frames.is_empty()
         {
             client.waiting().frames = frames;
         }
+        if is_interrupted {
+            self.go_on(key);
+        }
+        self.forget_waiting(key);
+    }
+
+    /// Where nothing waits any more, the client is read from again.
+    fn forget_waiting(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get(key)
+            && let Some(waiting) = client.waiting.take_if(|waiting| waiting.is_empty())
+            && let Some((_, socket)) = client.link.connection(client.format)
+            && waiting.is_unread
+        {
+            self.read_again(socket);
+        }
+        self.account(key);
     }
 
     /// Where too much waits in all, those for whom most does are sent away.

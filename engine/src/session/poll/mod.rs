@@ -5,7 +5,7 @@
 //!
 //! Replies are numbered from 1 and kept until the client names a number as received, so that an answer that was lost on
 //! its way is repeated. No I/O, no clock. Memory: 250 bytes, and the replies, as much as may wait for a connection
-//! ([`Backlog`]), with [`REPLY_BYTES`] for each.
+//! ([`Lag`]), with [`REPLY_BYTES`] for each.
 
 mod serve;
 
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::ask::Asker;
 use crate::{
     clock::Tick,
-    conn::backlog::{Backlog, Cause, QueueLimits},
+    conn::lag::{Cause, Lag, QueueLimits},
 };
 
 /// What a reply takes beside its bytes: its place in the queue, which may be half empty, and its allocation.
@@ -27,7 +27,7 @@ const REPLY_BYTES: usize = 96;
 pub(crate) struct Poll {
     replies: VecDeque<Bytes>,
     queued_bytes: usize,
-    backlog: Backlog,
+    lag: Lag,
     /// True exactly when more waits than may.
     is_too_long: bool,
     /// The client's address, where the session counts among the connections of it.
@@ -60,7 +60,7 @@ impl Poll {
 
     /// Adds replies, one a line.
     pub(crate) fn push(&mut self, message: &[u8], cause: Cause, limits: QueueLimits, replies_max: usize) {
-        let is_within = self.backlog.admit(self.queued_bytes, message.len(), cause, limits);
+        let is_within = self.lag.admit(self.queued_bytes, message.len(), cause, limits);
         let message = Bytes::copy_from_slice(message);
         for line in message.split(|&byte| byte == b'\n') {
             self.queued_bytes += line.len();
@@ -81,7 +81,7 @@ impl Poll {
         }
         if self.replies.is_empty() {
             self.replies.shrink_to(REPLIES_MIN);
-            self.backlog = Backlog::default();
+            self.lag = Lag::default();
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Backlog: what of all that waits for a client counts against the limit of its queue.
+//! Lag: what of all that waits for a client counts against the limit of its queue.
 //!
 //! In:  what is queued for it, message by message.
 //! Out: whether that is still within the limit.
@@ -35,9 +35,9 @@ pub(crate) struct QueueLimits {
 
 /// Bytes behind the newest long message or reply that still waits; `None` where there is none, and all of them count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Backlog(Option<usize>);
+pub(crate) struct Lag(Option<usize>);
 
-impl Backlog {
+impl Lag {
     /// A message was queued behind `before` bytes. True exactly when that was within the limit.
     pub(crate) fn admit(&mut self, before: usize, len: usize, cause: Cause, limits: QueueLimits) -> bool {
         // Where little waits, messages may have come that nobody counted.
@@ -60,14 +60,14 @@ impl Backlog {
     }
 }
 
-/// The backlogs of a shard's connections: of those only for which much waits. 24 bytes each.
+/// The lags of a shard's connections: of those only for which much waits. 24 bytes each.
 #[derive(Debug, Default)]
-pub(crate) struct Backlogs {
-    of: HashMap<Socket, Backlog>,
+pub(crate) struct Lags {
+    of: HashMap<Socket, Lag>,
 }
 
-impl Backlogs {
-    /// [`Backlog::admit`] for a connection.
+impl Lags {
+    /// [`Lag::admit`] for a connection.
     pub(crate) fn admit(
         &mut self,
         socket: Socket,
@@ -76,12 +76,12 @@ impl Backlogs {
         cause: Cause,
         limits: QueueLimits,
     ) -> bool {
-        let mut backlog = self.of.get(&socket).copied().unwrap_or_default();
-        let is_within = backlog.admit(before, len, cause, limits);
-        if backlog == Backlog::default() {
+        let mut lag = self.of.get(&socket).copied().unwrap_or_default();
+        let is_within = lag.admit(before, len, cause, limits);
+        if lag == Lag::default() {
             self.of.remove(&socket);
         } else {
-            self.of.insert(socket, backlog);
+            self.of.insert(socket, lag);
         }
         is_within
     }
@@ -103,7 +103,7 @@ mod tests {
     /// A queue that nobody reads from until it is told so.
     #[derive(Default)]
     struct Queue {
-        backlog: Backlog,
+        lag: Lag,
         bytes: usize,
     }
 
@@ -111,7 +111,7 @@ mod tests {
         fn queue(&mut self, len: usize, cause: Cause) -> bool {
             let before = self.bytes;
             self.bytes += len;
-            self.backlog.admit(before, len, cause, LIMITS)
+            self.lag.admit(before, len, cause, LIMITS)
         }
 
         fn push(&mut self, len: usize) -> bool {
