@@ -162,12 +162,12 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     budgets
 }
 
-/// A message, and all that may have been received of one connection by the time that it is not read from any more.
+/// Two messages, and all that may be received of one connection in the turn in which that is stopped and in the next one.
 fn parked_bytes_max(config: &Config) -> usize {
     let engine = &config.engine;
     let (websocket, inflated) = (&config.websocket, config.websocket.decompressed_message_size_limit_bytes);
     let message_bytes_max = websocket.message_size_limit_bytes.max(inflated) as usize;
-    2 * message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize
+    2 * (message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize)
 }
 
 pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {

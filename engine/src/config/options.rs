@@ -138,10 +138,10 @@ section! {
         /// a quiet time. 0 sets no limit. Limits for each address are in the section `limits`.
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait before a message that others send to a client; a reader so slow that more wait is closed,
-        /// and no one else waits for it. It says how far behind a client may be, not how long a message may be: a single
-        /// one passes, and behind a message longer than a quarter of this, or a reply, the count begins again. Must hold at
-        /// least one message of the greatest size.
-        /// Worst case: connections × twice this, the longest message and `client.reply_max_size`, when all clients stop
+        /// and no one else waits for it. It says how far behind a client may be, not how long a message may be: of what
+        /// waits, neither the longest message counts nor the replies that the client asked for. Must hold at least one
+        /// message of the greatest size.
+        /// Worst case: connections × this, twice the longest message and `client.reply_max_size`, when all clients stop
         /// reading at once; held by `client.queue_budget`. Payloads that several clients wait for are shared and count once
         /// in memory.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");

@@ -94,7 +94,10 @@ impl<K: Kernel> Shard<K> {
 
     /// What a queue may hold, in bytes.
     pub(crate) fn queue_limits(&self) -> QueueLimits {
-        QueueLimits { bytes_max: self.settings.queue_bytes_max, long_bytes: self.settings.paused_queue_bytes }
+        QueueLimits {
+            bytes_max: self.settings.queue_bytes_max,
+            uncounted_bytes: self.settings.paused_queue_bytes,
+        }
     }
 
     #[cold]

@@ -114,7 +114,7 @@ impl ToHome {
             _ => None,
         };
         if let Some(bytes) = bytes {
-            bytes.now_max = bytes.max;
+            bytes.now_max = usize::MAX;
         }
     }
 }

@@ -222,16 +222,17 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
-    /// opens it. Answers with the address that it counts with until [`Shard::session_left`].
+    /// opens it. With the first request of a connection it is not a new one beside that. Answers with the address that it
+    /// counts with until [`Shard::session_left`].
     pub(crate) fn admit_session(&mut self, socket: Socket) -> Result<Option<IpAddr>, TurnedAway> {
         let now = self.moment();
+        let is_reused = self.conns.get(socket).is_some_and(|conn| conn.is_reused);
+        let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
         let Some(limits) = &mut self.limits else { return Ok(None) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
         // Who is exempt has no address here.
         let address = guest.address;
-        let tables = self.peers.limit_tables();
-        limits.admit_to_daemon(tables, now)?;
-        limits.count_in(tables, address, Counts::Session, now)?;
+        limits.count_in(self.peers.limit_tables(), address, what, now)?;
         Ok(address)
     }
 
@@ -318,7 +319,6 @@ impl Limits {
         if is_exempt {
             return Ok(());
         }
-        self.admit_to_daemon(tables, now)?;
         self.count_in(tables, address, Counts::Connection, now)?;
         if let Some(guest) = self.guests.get(socket) {
             guest.address = address;
@@ -335,8 +335,13 @@ impl Limits {
         what: Counts,
         now: Moment,
     ) -> Result<(), TurnedAway> {
+        let is_new = what != Counts::SessionOfConnection;
+        if is_new {
+            self.admit_to_daemon(tables, now)?;
+        }
         let counted = address.map_or([None; 2], |address| self.counted(tables, address));
         for (key, host, reasons) in counted.into_iter().flatten() {
+            let host = if is_new { host } else { Host { rate: None, ..host } };
             self.check(tables, key, host, reasons, now)?;
         }
         // Only now: who is refused counts nowhere.
@@ -344,10 +349,12 @@ impl Limits {
             self.ledger.change(tables, key, |entry| {
                 entry.open += 1;
                 entry.handshakes += u32::from(what == Counts::Connection);
-                entry.first.add(1.0, now, RATE_FADE_MS);
+                if is_new {
+                    entry.first.add(1.0, now, RATE_FADE_MS);
+                }
             });
         }
-        if self.rules.daemon.is_some() {
+        if is_new && self.rules.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
                 // As if it had a connection: a flood from very many addresses must not wash it out.
                 entry.open = 1;
@@ -420,6 +427,8 @@ enum Counts {
     Connection,
     /// A session without one.
     Session,
+    /// The same, where the connection was new for it.
+    SessionOfConnection,
 }
 
 fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), TurnedAway> {

@@ -57,7 +57,7 @@ impl Poller {
     }
 
     /// Polls until a reply with this number has come; answers with all that came.
-    fn poll_until(&mut self, id: u32, commands: &[Value]) -> Vec<Value> {
+    pub(super) fn poll_until(&mut self, id: u32, commands: &[Value]) -> Vec<Value> {
         let mut replies = self.poll(commands);
         while !replies.iter().any(|reply| reply["id"] == id) {
             replies.extend(self.poll(&[]));
@@ -408,8 +408,10 @@ fn who_does_not_read_its_answers_has_no_more_of_them_made() {
     eventually("it waits", || queued_bytes(&daemon) > 900_000);
     let before = daemon.user_memory_bytes();
     let body = json!({ "session": poller.session, "received": poller.received }).to_string();
-    let request =
-        format!("POST /connection/poll HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request = format!(
+        "POST /connection/poll HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     // Each of these has the same 900 KB for its answer, and nobody reads one.
     let mut peers: Vec<Http> = (0..8).map(|_| Http::connect(&daemon)).collect();
     for http in &mut peers {

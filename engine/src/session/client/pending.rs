@@ -106,7 +106,7 @@ impl<K: Kernel> Shard<K> {
     /// A client waits for one more answer.
     pub(super) fn wait_with(&mut self, key: ClientKey, pending: Pending) -> Result<(), ErrorCode> {
         let Some(client) = self.clients.get(key) else { return Ok(()) };
-        if !self.ledger.has_room(Budget::Commands) {
+        if !self.ledger.has_room_for(Budget::Commands, pending.cost_bytes() as u64) {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
         client.wait(pending)?;

@@ -91,8 +91,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The same for one that is asked alone, or whose answer is a part of another one.
     pub(crate) fn answer_bytes_alone(&self) -> AnswerBytes {
-        let max = self.settings.reply_bytes_max;
-        AnswerBytes { now_max: max, max }
+        AnswerBytes { now_max: usize::MAX, max: self.settings.reply_bytes_max }
     }
 
     /// A client reads something.

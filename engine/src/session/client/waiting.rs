@@ -11,8 +11,9 @@
 //! handled ── connect is asked about, or a read may not be asked ──> waiting ── nothing is in the way ──> handled
 //! ```
 //!
-//! Worst case a client: [`Settings::parked_bytes_max`](crate::shard::Settings) once it is connected, a message and 256
-//! KiB before. It counts against `client.command_budget`; where that is full, those go for whom most waits.
+//! Worst case a client: two messages, and what may be received in the two turns that it takes to stop receiving
+//! ([`Settings::parked_bytes_max`](crate::shard::Settings)); compressed ones may be more, and then the client is sent away.
+//! It counts against `client.command_budget`; where that is full, those go for whom most waits.
 
 use std::collections::VecDeque;
 
@@ -30,9 +31,6 @@ use crate::{
     metrics::CloseReason,
     shard::Shard,
 };
-
-/// Bytes of frames that may wait for a connect, beside one message of the greatest size.
-const UNCONNECTED_BYTES_MAX: usize = 256 * 1024;
 
 /// What waits for a client.
 #[derive(Debug, Default)]
@@ -108,23 +106,13 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
         let taken = client.waiting.as_ref().map_or(0, |waiting| waiting.frames.capacity());
-        let has_room = !client.has_waiting_frames() || taken + bytes <= self.parked_bytes_max(key);
+        let has_room = !client.has_waiting_frames() || taken + bytes <= self.settings.parked_bytes_max;
         has_room && self.has_room_in_backlog(key, bytes)
-    }
-
-    fn parked_bytes_max(&mut self, key: ClientKey) -> usize {
-        let is_connected = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connected);
-        if is_connected {
-            self.settings.parked_bytes_max
-        } else {
-            (self.settings.decoder.message_bytes_max as usize + UNCONNECTED_BYTES_MAX)
-                .min(self.settings.parked_bytes_max)
-        }
     }
 
     /// Keeps a frame until its client goes on.
     fn park(&mut self, key: ClientKey, frame: Parked<'_>) -> Result<(), TooMuch> {
-        let bytes_max = self.parked_bytes_max(key);
+        let bytes_max = self.settings.parked_bytes_max;
         let Some(client) = self.clients.get(key) else { return Ok(()) };
         let link = client.link;
         let waiting = client.waiting();

@@ -144,7 +144,7 @@ impl SeenCommands {
 mod tests {
     use super::*;
 
-    const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, long_bytes: 25 };
+    const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, uncounted_bytes: 25 };
 
     fn push(poll: &mut Poll, message: &[u8]) {
         poll.push(message, Cause::Push, LIMITS, 8);
