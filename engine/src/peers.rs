@@ -15,7 +15,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -35,6 +35,7 @@ use crate::{
     seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
+    supervise::Beats,
 };
 
 /// What one thread says to a shard.
@@ -64,6 +65,15 @@ pub(crate) enum Message {
     FromSeats(FromSeats),
 }
 
+/// What calls of the server API keep. The control thread and those that work for it write it.
+#[derive(Debug, Default)]
+pub(crate) struct ApiMemory {
+    /// Bytes of bodies and answers.
+    pub(crate) bytes: AtomicU64,
+    /// Calls for which there was no room.
+    pub(crate) refused: AtomicU64,
+}
+
 /// What all threads of the daemon share: queues, published numbers, and one flag.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -74,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
+    /// What each shard and the threads beside them tell of themselves.
+    pub(crate) beats: Arc<Beats>,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
@@ -89,6 +101,7 @@ pub(crate) struct Shared {
     mailbox_limits: MailboxLimits,
     /// How much memory there may be of each kind.
     pub(crate) budgets: BudgetLimits,
+    pub(crate) api_memory: ApiMemory,
 }
 
 impl Shared {
@@ -102,6 +115,7 @@ impl Shared {
         budgets: BudgetLimits,
     ) -> Self {
         Self {
+            beats: Arc::new(Beats::new(bells.len())),
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
@@ -117,6 +131,7 @@ impl Shared {
             memory_short: AtomicBool::new(false),
             asker,
             budgets,
+            api_memory: ApiMemory::default(),
         }
     }
 
@@ -132,6 +147,14 @@ impl Shared {
     /// True exactly when some shard has messages that another one's mailbox did not take.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed) > 0
+    }
+
+    /// Bytes that count against budgets on all shards, as they last published them.
+    pub(crate) fn memory_of_shards(&self) -> u64 {
+        let of = |published: &Published| {
+            Budget::ALL.iter().map(|&(budget, _)| published.get(Metric::Memory(budget))).sum::<u64>()
+        };
+        self.metrics.iter().map(of).sum()
     }
 
     /// Tells all shards to stop. Waits for none of them.
@@ -200,10 +223,14 @@ impl Peers {
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
-    /// Bytes of a budget on all other shards, as they last published them.
+    /// Bytes of a budget on all other shards, as they last published them, and on the control thread.
     pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != self.own);
-        others.map(|(_, published)| published.get(Metric::Memory(budget))).sum()
+        let of_shards: u64 = others.map(|(_, published)| published.get(Metric::Memory(budget))).sum();
+        match budget {
+            Budget::Api => of_shards + self.shared.api_memory.bytes.load(Ordering::Relaxed),
+            _ => of_shards,
+        }
     }
 
     /// How many shards still listen.

@@ -89,7 +89,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
-        self.sockets.queued_pieces(socket) > self.settings.queue_pieces_max
+        self.sockets.queued_messages(socket) > self.settings.queue_pieces_max
     }
 
     /// What a queue may hold, in bytes.
@@ -223,7 +223,8 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.remove(socket) {
             self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
             if conn.deflate != Deflate::Off {
-                self.deflating.closed(socket);
+                let bytes = self.deflating.closed(socket);
+                self.ledger.release(Budget::Sessions, bytes);
             }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
             self.guest_left(socket, reason);

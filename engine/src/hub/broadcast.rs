@@ -94,6 +94,16 @@ impl Broadcast {
         self.local.messages += frames.messages;
     }
 
+    /// Bytes that wait for this core's members.
+    pub(crate) fn local_bytes(&self) -> usize {
+        self.local.bytes.len()
+    }
+
+    /// Members that something waits for.
+    pub(crate) fn receivers(&self) -> usize {
+        if self.local.messages == 0 { 0 } else { self.members.len() }
+    }
+
     /// Takes what this turn brought for this core's members.
     pub(crate) fn take_local(&mut self) -> Option<Frames> {
         self.local.take()

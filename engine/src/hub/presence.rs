@@ -12,7 +12,7 @@
 use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use super::publication::Info;
-use crate::memory::map_bytes;
+use crate::memory::{map_bytes, shrink};
 
 /// Everybody in a channel at one time.
 pub(crate) type Members = Arc<[Arc<Info>]>;
@@ -51,10 +51,8 @@ impl Presence {
         let Some(info) = self.clients.remove(client) else { return };
         self.listed.take();
         self.forget(&info);
-        if self.clients.capacity() > 4 * self.clients.len().max(4) {
-            self.clients.shrink_to(2 * self.clients.len());
-            self.users.shrink_to(2 * self.users.len());
-        }
+        shrink(&mut self.clients);
+        shrink(&mut self.users);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

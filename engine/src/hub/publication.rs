@@ -72,8 +72,13 @@ impl Info {
     }
 }
 
-/// Labels of a publication, which filters look at.
-pub(crate) type Tags = Box<[(Box<str>, Box<str>)]>;
+/// Labels of a publication, which filters look at. A broadcast has the same for all its channels.
+pub(crate) type Tags = Arc<[(Box<str>, Box<str>)]>;
+
+/// Tags by their names. Without any, nothing is allocated.
+pub(crate) fn tags(pairs: impl ExactSizeIterator<Item = (Box<str>, Box<str>)>) -> Tags {
+    if pairs.len() == 0 { Tags::default() } else { pairs.collect() }
+}
 
 /// A publication as it is kept.
 #[derive(Debug, Default)]
@@ -93,7 +98,7 @@ impl Stored {
         const OWNERS: usize = 16;
         let tag =
             |(key, value): &(Box<str>, Box<str>)| size_of::<(Box<str>, Box<str>)>() + key.len() + value.len();
-        let tags: usize = self.tags.iter().map(tag).sum();
+        let tags = if self.tags.is_empty() { 0 } else { OWNERS + self.tags.iter().map(tag).sum::<usize>() };
         let info = self.info.as_ref().map_or(0, |info| info.cost_bytes());
         OWNERS + size_of::<Self>() + self.data.shared_bytes() + tags + info
     }

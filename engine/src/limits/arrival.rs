@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     conn::{Phase, Session},
+    log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     shard::Shard,
 };
@@ -57,13 +58,13 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
 impl<K: Kernel> Shard<K> {
     /// A connection was accepted and there is room for it.
     #[inline]
-    pub(crate) fn meet(&mut self, socket: Socket) {
+    pub(crate) fn meet(&mut self, socket: Socket, from: Option<IpAddr>) {
         if self.limits.is_some() {
-            self.meet_guest(socket);
+            self.meet_guest(socket, from);
         }
     }
 
-    fn meet_guest(&mut self, socket: Socket) {
+    fn meet_guest(&mut self, socket: Socket, from: Option<IpAddr>) {
         let Some(limits) = &mut self.limits else { return };
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
@@ -72,11 +73,9 @@ impl<K: Kernel> Shard<K> {
             }
             return;
         }
-        let Ok(address) = self.sockets.peer_address(socket) else {
-            // It is gone already.
-            return self.drop_now(socket, CloseReason::Broken);
-        };
-        let address = address.ip().to_canonical();
+        // The kernel tells it with the connection. Of what has none nobody could say whether it may come.
+        let Some(address) = from else { return self.drop_now(socket, CloseReason::Broken) };
+        let address = address.to_canonical();
         if limits.rules.proxy_protocol.contains(address) {
             guest.stage = Stage::AwaitsHeader;
             guest.proxy = Some(Box::new(address));
@@ -172,7 +171,7 @@ impl<K: Kernel> Shard<K> {
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
-                tracing::debug!(%error, proxy = ?guest.proxy, "a PROXY header is refused");
+                refusal!("proxy_header", %error, proxy = ?guest.proxy, "a PROXY header is refused");
                 self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);

@@ -17,5 +17,5 @@ pub(crate) use self::{
     ledger::Ledger,
     plan::{Room, fit},
     shed::largest_first,
-    size::{arc_str_bytes, map_bytes},
+    size::{arc_str_bytes, map_bytes, shrink},
 };

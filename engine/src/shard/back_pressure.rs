@@ -22,10 +22,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use holdfast_ring::{Kernel, Socket};
 
-use super::{
-    Shard, cost,
-    flows::{FlowKey, QUANTUM_NS},
-};
+use super::{Shard, cost, flows::FlowKey};
 use crate::conn::Session;
 
 /// What requests that were held may cost in one turn, about, when they are taken up.
@@ -52,12 +49,12 @@ impl Held {
 impl<K: Kernel> Shard<K> {
     /// True exactly when who causes messages is to wait.
     fn must_hold(&self) -> bool {
-        self.peers.is_any_congested() || self.inbox.is_congested()
+        self.peers.is_any_congested() || self.inbox.is_congested() || self.has_gathered_enough()
     }
 
     /// True exactly when nobody may cause more messages: no bytes of connections are handled.
     pub(super) fn is_full(&self) -> bool {
-        self.peers.is_full() || self.inbox.is_full()
+        self.peers.is_full() || self.inbox.is_full() || self.has_gathered_enough()
     }
 
     /// Something came of an open connection: while cores do not keep up, nothing more does.
@@ -122,7 +119,7 @@ impl<K: Kernel> Shard<K> {
             && let Some(socket) = self.held.requests.pop_front()
         {
             self.meter.add(cost::REQUEST_NS);
-            self.meter.allow(QUANTUM_NS);
+            self.meter.allow(self.settings.quantum_ns);
             self.take_up_request(socket);
             self.meter.allow_all();
         }
@@ -130,4 +127,4 @@ impl<K: Kernel> Shard<K> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use holdfast_ring::{Ended, Socket};
 
 use super::flows::{Class, FlowKey, Flows};
+use crate::{hub::message::ClientKey, session::client::KeysCame};
 
 /// Pieces of one flow that may wait in receive buffers.
 const BUFFERS_A_FLOW: usize = 4;
@@ -32,6 +33,8 @@ pub(super) enum Item<B> {
     Parked,
     /// The stream has ended.
     Ended(Ended),
+    /// Keys have come that a command waits for.
+    Retry(ClientKey, KeysCame),
 }
 
 /// Bytes, of which `from` have been handled.
@@ -111,10 +114,10 @@ pub(super) struct Backlog<B> {
 }
 
 impl<B: DerefMut<Target = [u8]>> Backlog<B> {
-    /// For a shard whose lanes have so many receive buffers each.
-    pub(super) fn new(lanes: usize, lane_buffers: usize) -> Self {
+    /// For a shard whose lanes have so many receive buffers each; with this quantum for each flow.
+    pub(super) fn new(lanes: usize, lane_buffers: usize, quantum_ns: u64) -> Self {
         Self {
-            flows: Flows::default(),
+            flows: Flows::new(quantum_ns),
             buffers: vec![0; lanes],
             buffers_max: lane_buffers / 2,
             memory_bytes: 0,
@@ -192,7 +195,7 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
     pub(super) fn command_bytes(&self, key: FlowKey) -> usize {
         let commands = self.flows.items_of(key).map(|item| match item {
             Item::Commands(commands) => commands.frame.len(),
-            Item::Received(_) | Item::Parked | Item::Ended(_) => 0,
+            Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
         });
         commands.sum()
     }
@@ -236,7 +239,7 @@ fn memory_bytes<B>(item: &Item<B>) -> u64 {
     let heap = match item {
         Item::Received(Received { held: Held::Copy(bytes), .. }) => bytes.capacity(),
         Item::Commands(commands) => commands.memory_bytes,
-        Item::Received(_) | Item::Parked | Item::Ended(_) => 0,
+        Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
     };
     (size_of::<Item<B>>() + heap) as u64
 }
@@ -245,12 +248,12 @@ fn memory_bytes<B>(item: &Item<B>) -> u64 {
 mod tests {
     use holdfast_ring::Descriptor;
 
-    use super::*;
+    use super::{super::flows::QUANTUM_NS, *};
 
     const BUFFERS: usize = 16;
 
     fn backlog() -> Backlog<Vec<u8>> {
-        Backlog::new(1, BUFFERS)
+        Backlog::new(1, BUFFERS, QUANTUM_NS)
     }
 
     fn came(backlog: &mut Backlog<Vec<u8>>, slot: u32, text: &str) -> usize {

@@ -87,6 +87,22 @@ pub(crate) fn of_command(request: &Request<'_>, bytes: usize) -> u64 {
     own + bytes as u64 * PARSE_KILOBYTE_NS / 1000
 }
 
+/// What a home says.
+pub(super) fn of_answer(message: &FromHome) -> u64 {
+    match message {
+        FromHome::Deliver(_) => 500,
+        FromHome::Subscribed(subscribed) => {
+            3_000 + subscribed.recovered.as_ref().map_or(0, |missed| missed.len() as u64 * RECORD_NS)
+        }
+        FromHome::Answered { outcome, .. } => match outcome {
+            Ok(Answer::Presence(infos)) => 1_500 + infos.len() as u64 * RECORD_NS,
+            Ok(Answer::History { publications, .. }) => 1_500 + publications.len() as u64 * RECORD_NS,
+            _ => 1_500,
+        },
+        FromHome::TooLongNow { .. } => 1_500,
+    }
+}
+
 fn page(limit: Option<u64>) -> u64 {
     limit.unwrap_or(RECORDS_UNKNOWN).min(RECORDS_UNKNOWN) * RECORD_NS
 }
@@ -106,16 +122,7 @@ pub(super) fn of_message(message: &Message) -> u64 {
             Question::PresenceStats | Question::RemoveHistory => 2_000,
         },
         Message::ToHome(ToHome::Unsubscribe { .. }) => 1_500,
-        Message::FromHome(FromHome::Deliver(_)) => 500,
-        Message::FromHome(FromHome::Subscribed(subscribed)) => {
-            3_000 + subscribed.recovered.as_ref().map_or(0, |missed| missed.len() as u64 * RECORD_NS)
-        }
-        Message::FromHome(FromHome::Answered { outcome, .. }) => match outcome {
-            Ok(Answer::Presence(infos)) => 1_500 + infos.len() as u64 * RECORD_NS,
-            Ok(Answer::History { publications, .. }) => 1_500 + publications.len() as u64 * RECORD_NS,
-            _ => 1_500,
-        },
-        Message::FromHome(FromHome::TooLongNow { .. }) => 1_500,
+        Message::FromHome(message) => of_answer(message),
         Message::ToSession(_) | Message::Answer { .. } => REQUEST_NS,
         Message::Backend(_) => 5_000,
         Message::Api(_) | Message::Certificates(_) => 5_000,

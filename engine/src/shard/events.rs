@@ -16,13 +16,13 @@ use super::{
     Shard,
     backlog::{Commands, Item, Received},
     cost,
-    flows::{Class, FlowKey, QUANTUM_NS},
+    flows::{Class, FlowKey},
 };
 use crate::{
     conn::{Phase, Session},
     hub::message::ClientKey,
     metrics::Metric,
-    session::client::{Link, Stage},
+    session::client::{KeysCame, Link, Stage},
 };
 
 /// Bytes of commands that may wait for a client that sends them by requests.
@@ -50,9 +50,9 @@ impl<K: Kernel> Shard<K> {
                 }
                 Event::Ended(socket, how) => self.handle_or_defer(socket, Item::Ended(how), until),
                 // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
-                Event::Accepted(socket) => {
+                Event::Accepted(socket, from) => {
                     self.meter.add(cost::ACCEPT_NS);
-                    self.accepted(socket);
+                    self.accepted(socket, from.map(|from| from.ip()));
                 }
                 Event::AcceptFailed(error) => self.accept_failed(error),
                 Event::Drained(socket) => {
@@ -71,7 +71,7 @@ impl<K: Kernel> Shard<K> {
             self.look_at_clock(elapsed);
         }
         // However much has just come, who waits gets on.
-        let left_ns = until.saturating_sub(self.meter.total_ns()).max(QUANTUM_NS);
+        let left_ns = until.saturating_sub(self.meter.total_ns()).max(self.settings.quantum_ns);
         self.serve_flows(Class::Sessions, left_ns, elapsed);
     }
 
@@ -114,7 +114,7 @@ impl<K: Kernel> Shard<K> {
     fn handle_or_defer(&mut self, socket: Socket, item: Item<K::Buffer>, until: u64) {
         let key = FlowKey::Socket(socket);
         if self.backlog.is_empty() && self.meter.total_ns() < until && !self.is_full() {
-            self.meter.allow(QUANTUM_NS);
+            self.meter.allow(self.settings.quantum_ns);
             self.handle_item(key, item);
             self.meter.allow_all();
             if !self.backlog.is_empty() {
@@ -152,6 +152,7 @@ impl<K: Kernel> Shard<K> {
                 self.handle_commands(key, client, commands);
             }
             (FlowKey::Client(client), Item::Parked) => self.handle_parked(client),
+            (_, Item::Retry(client, came)) => self.retry(client, came),
             (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
                 unreachable!("a client has no connection of its own")
             }
@@ -240,11 +241,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Commands of a client that had to wait are handled in its next part of a turn, before all that it has sent since.
     pub(crate) fn schedule_parked(&mut self, client: ClientKey) {
-        let Some(link) = self.clients.get(client).map(|client| client.link) else { return };
-        let key = match link {
-            Link::WebSocket { socket, .. } => FlowKey::Socket(socket),
-            Link::Stream { .. } | Link::Poll(_) => FlowKey::Client(client),
-        };
+        let key = self.flow_of(client);
         self.backlog.push_front(key, Class::Sessions, 0, Item::Parked);
     }
 
@@ -252,6 +249,20 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn has_room_in_backlog(&self, client: ClientKey, bytes: usize) -> bool {
         let key = FlowKey::Client(client);
         !self.backlog.waits(key) || self.backlog.command_bytes(key) + bytes <= COMMAND_BYTES_MAX
+    }
+
+    /// Keys have come for a command that waits for them.
+    pub(crate) fn retry_later(&mut self, client: ClientKey, came: KeysCame) {
+        let key = self.flow_of(client);
+        self.backlog.push_back(key, Class::Arrivals, Item::Retry(client, came));
+    }
+
+    /// In which order what a client sends is handled.
+    fn flow_of(&mut self, client: ClientKey) -> FlowKey {
+        match self.clients.get(client).map(|client| client.link) {
+            Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
+            Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
+        }
     }
 
     /// Who has more than its part is not read from; who has nothing left is again.

@@ -18,7 +18,7 @@ use holdfast_ring::Socket;
 use crate::hub::message::ClientKey;
 
 /// What one of them may use at a time, in nanoseconds.
-pub(super) const QUANTUM_NS: u64 = 200_000;
+pub(crate) const QUANTUM_NS: u64 = 200_000;
 
 /// The largest debt, in quanta.
 const DEBT_QUANTA_MAX: i64 = 16;
@@ -44,6 +44,7 @@ pub(super) enum Class {
 /// Whoever waits. `I` is what waits.
 #[derive(Debug)]
 pub(super) struct Flows<I> {
+    quantum_ns: i64,
     flows: HashMap<FlowKey, Flow<I>>,
     rounds: [Round; 2],
 }
@@ -64,13 +65,13 @@ struct Round {
     old: VecDeque<FlowKey>,
 }
 
-impl<I> Default for Flows<I> {
-    fn default() -> Self {
-        Self { flows: HashMap::new(), rounds: [Round::default(), Round::default()] }
-    }
-}
-
 impl<I> Flows<I> {
+    /// With this quantum, mostly [`QUANTUM_NS`].
+    pub(super) fn new(quantum_ns: u64) -> Self {
+        let rounds = [Round::default(), Round::default()];
+        Self { quantum_ns: quantum_ns.cast_signed(), flows: HashMap::new(), rounds }
+    }
+
     /// True exactly when nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.flows.is_empty()
@@ -119,7 +120,7 @@ impl<I> Flows<I> {
             let key = round.fresh.pop_front().or_else(|| round.old.pop_front())?;
             let Some(flow) = self.flows.get_mut(&key) else { continue };
             if flow.credit_ns <= 0 {
-                flow.credit_ns += QUANTUM_NS.cast_signed();
+                flow.credit_ns += self.quantum_ns;
             }
             if flow.credit_ns <= 0 {
                 round.old.push_back(key);
@@ -135,7 +136,7 @@ impl<I> Flows<I> {
     /// The one that was next has used this much, and is of this class now.
     pub(super) fn served(&mut self, key: FlowKey, class: Class, used_ns: u64) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        flow.credit_ns = less(flow.credit_ns, used_ns);
+        flow.credit_ns = less(flow.credit_ns, used_ns, self.quantum_ns);
         self.rounds[class as usize].old.push_back(key);
     }
 
@@ -156,17 +157,18 @@ impl<I> Flows<I> {
     }
 
     fn flow(&mut self, key: FlowKey, class: Class, used_ns: u64) -> &mut Flow<I> {
+        let quantum_ns = self.quantum_ns;
         self.flows.entry(key).or_insert_with(|| {
             self.rounds[class as usize].fresh.push_back(key);
-            let credit_ns = less(QUANTUM_NS.cast_signed(), used_ns);
+            let credit_ns = less(quantum_ns, used_ns, quantum_ns);
             Flow { items: VecDeque::new(), credit_ns, is_paused: false }
         })
     }
 }
 
-fn less(credit_ns: i64, used_ns: u64) -> i64 {
+fn less(credit_ns: i64, used_ns: u64, quantum_ns: i64) -> i64 {
     let used_ns = i64::try_from(used_ns).unwrap_or(i64::MAX);
-    credit_ns.saturating_sub(used_ns).max(-DEBT_QUANTA_MAX * QUANTUM_NS.cast_signed())
+    credit_ns.saturating_sub(used_ns).max(-DEBT_QUANTA_MAX * quantum_ns)
 }
 
 #[cfg(test)]
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn those_who_flood_share_alike_whatever_their_pieces_cost() {
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(QUANTUM_NS);
         let costs = [1_000, QUANTUM_NS, 5 * QUANTUM_NS, 50_000];
         let mut used = [0; 4];
         for _ in 0..4_000 {
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn who_sends_little_waits_for_nobody_who_goes_on_and_on() {
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(QUANTUM_NS);
         for slot in 0..1_000 {
             (0..10).for_each(|_| flows.push_back(key(slot), Class::Sessions, QUANTUM_NS));
         }
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn nobody_comes_first_again_by_pausing() {
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(QUANTUM_NS);
         (0..2).for_each(|_| flows.push_back(key(1), Class::Sessions, 1_000));
         (0..20).for_each(|_| flows.push_back(key(2), Class::Sessions, QUANTUM_NS));
         assert_eq!(serve(&mut flows), Some((key(1), 2_000)));
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_was_begun_comes_before_what_came_later_and_a_debt_waits_its_rounds() {
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(QUANTUM_NS);
         flows.push_front(key(1), Class::Sessions, 3 * QUANTUM_NS, 7);
         flows.push_back(key(1), Class::Sessions, 8);
         flows.push_back(key(2), Class::Sessions, 1_000);
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn who_is_served_is_forgotten_and_who_is_gone_is_found_nowhere() {
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(QUANTUM_NS);
         flows.push_back(key(1), Class::Sessions, 1);
         flows.push_back(key(2), Class::Arrivals, 2);
         assert!(!flows.set_paused(key(1), true) && flows.is_paused(key(1)));

@@ -3,7 +3,7 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use holdfast_ring::Kernel;
 
@@ -43,7 +43,14 @@ impl<K: Kernel> Shard<K> {
         let mut posts = std::mem::take(&mut self.posts);
         self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
-            self.post(core, Message::FromHome(message));
+            // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
+            // inbox longer.
+            if core == self.index {
+                self.meter.add(cost::of_answer(&message));
+                self.for_clients(message);
+            } else {
+                self.peers.post(core, Message::FromHome(message));
+            }
         }
         self.posts = posts;
     }
@@ -52,8 +59,12 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn for_clients(&mut self, message: FromHome) {
         match message {
             FromHome::Deliver(delivery) => {
-                self.meter.publish(delivery.frames.len());
-                self.locals.deliver(Arc::clone(&delivery));
+                let bytes = delivery.frames.len();
+                let subscribers = self.locals.deliver(delivery);
+                if subscribers > 0 {
+                    self.meter.publish(bytes);
+                    self.gathered.add(bytes, subscribers);
+                }
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
             FromHome::Answered { client, command, is_read, outcome } => {

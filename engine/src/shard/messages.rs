@@ -67,20 +67,22 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when there are messages that may be taken.
     pub(super) fn has_messages(&self) -> bool {
-        !self.inbox.is_empty() || self.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty())
+        let any = || self.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty());
+        !self.has_gathered_enough() && (!self.inbox.is_empty() || any())
     }
 
     /// Takes messages of all senders in turns, until they have cost `part_ns` or there are none.
     pub(super) fn take_messages(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.meter.total_ns().saturating_add(part_ns);
         let mut idle = 0;
-        while idle < self.senders.len() && self.meter.total_ns() < until {
+        while idle < self.senders.len() && self.meter.total_ns() < until && !self.has_gathered_enough() {
             let (sender, part_ns) = self.senders.next();
             let began = self.meter.total_ns();
             let mut taken = 0;
             if let Some(part_ns) = part_ns {
                 let until = until.min(began.saturating_add(part_ns));
                 while (taken == 0 || self.meter.total_ns() < until)
+                    && !self.has_gathered_enough()
                     && let Some(message) = self.next_message_of(sender)
                 {
                     taken += 1;
@@ -117,7 +119,7 @@ impl<K: Kernel> Shard<K> {
     fn handle_message(&mut self, message: Message) {
         self.meter.add(cost::of_message(&message));
         // The commands in a message are cut where a connection's are.
-        self.meter.allow(super::flows::QUANTUM_NS);
+        self.meter.allow(self.settings.quantum_ns);
         match message {
             Message::Broadcast(frames) => {
                 self.meter.publish(frames.bytes.len());

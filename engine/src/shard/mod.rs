@@ -18,6 +18,8 @@ mod backlog;
 pub(crate) mod cost;
 mod events;
 mod executor;
+#[cfg(test)]
+mod fairness;
 mod flows;
 mod handover;
 mod homes;
@@ -42,10 +44,11 @@ use rand::{
 
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
-    api::{ApiCall, SubscribeWish, Whom, Wish},
+    api::{ApiCall, ApiPage, SubscribeWish, Whom, Wish},
     backlog::Commands,
     events::Left,
     executor::{Seed, Spawned, spawn},
+    flows::QUANTUM_NS,
     stop::{StopOrder, Stopping},
 };
 use self::{
@@ -67,6 +70,7 @@ use crate::{
         secure::Secure,
         write::LongQueue,
     },
+    fanout::Gathered,
     hub::{
         broadcast::Broadcast,
         home::{OwnedChannels, Posts},
@@ -118,6 +122,8 @@ pub(crate) struct Settings {
     pub(crate) parked_bytes_max: usize,
     /// Receive buffers of each lane.
     pub(crate) lane_buffers: usize,
+    /// What one connection may use of a turn at a time.
+    pub(crate) quantum_ns: u64,
     /// How much memory the whole daemon may keep, by kind.
     pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
@@ -185,6 +191,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) ledger: Ledger,
     /// What this turn has cost.
     pub(crate) meter: Meter,
+    /// What is published and has not gone out.
+    pub(crate) gathered: Gathered,
     /// What is left of a message in hand whose connection has used up its part.
     pub(crate) cut: Option<Commands>,
     /// How many asks were given a number.
@@ -233,9 +241,9 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
-        let (lanes, lane_buffers) = (sockets.lanes(), settings.lane_buffers);
-        let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
         let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
+        let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
+        let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
         Self {
             index,
             settings,
@@ -273,11 +281,12 @@ impl<K: Kernel> Shard<K> {
             slow: SlowReaders::default(),
             ledger,
             meter: Meter::new(),
+            gathered: Gathered::default(),
             cut: None,
             schedule: Schedule::default(),
             senders: Senders::new(peers_count),
             inbox: Inbox::new(mailbox_limits),
-            backlog: Backlog::new(lanes, lane_buffers),
+            backlog,
             waiting_bytes: 0,
             posts: Vec::new(),
             began_wall,
@@ -350,6 +359,7 @@ impl<K: Kernel> Shard<K> {
         if !self.backlog.is_empty()
             || !self.inbox.is_empty()
             || self.has_due()
+            || self.is_gathering()
             || self.peers.is_congested()
             || self.is_stop_under_way()
             || self.homes.is_due(self.now)

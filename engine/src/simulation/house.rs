@@ -57,10 +57,15 @@ impl House {
         let sockets_config = SocketsConfig {
             joined_bytes_max: random.random_range(64..8192),
             turn_writes_max: random.random_range(1..40),
+            turn_bytes_max: 1 << random.random_range(6..20),
             accept_reserve: ACCEPT_RESERVE,
+            peer_addresses: crate::limits::Rules::new(&terms.config)
+                .is_some_and(|rules| rules.needs_addresses()),
         };
         let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
         let mailbox_messages_max = random.random_range(1..64);
+        // With little for each, connections are interrupted often.
+        let quantum_ns = 1 << random.random_range(8..19);
         let mailbox_bytes_max = 1 << random.random_range(8..24);
         let shared = Arc::new(Shared::new(
             kernels.iter().map(Simulated::doorbell).collect(),
@@ -76,7 +81,7 @@ impl House {
             let rules = Rules::new(&terms.config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
             let began_wall = Duration::from_secs(1_700_000_000);
-            let settings = Settings { lane_buffers: buffers as usize, ..terms.settings.clone() };
+            let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
             let mut shard = Shard::new(index, settings, rules, sockets, peers, began_wall, random.random());
             shard.secure = terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
             Some(shard)
@@ -115,8 +120,10 @@ impl House {
         self.narrow_mailboxes(index, random);
         let Some(shard) = &mut self.shards[index] else { return };
         let trace = self.network.trace();
+        // Now and then work takes long, and is interrupted by that.
+        let look = Duration::from_micros(if random.random_bool(0.1) { 300 } else { 7 });
         let next = shard.turn(|| {
-            trace.pass(Duration::from_micros(7));
+            trace.pass(look);
             trace.now()
         });
         let next = next.expect("a simulated ring does not break");

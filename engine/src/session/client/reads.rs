@@ -113,6 +113,7 @@ impl<K: Kernel> Shard<K> {
         self.end_read(key);
         if let Some(client) = self.clients.get(key) {
             client.waiting().deferred.push_back(message);
+            self.account(key);
             self.go_on(key);
         }
     }

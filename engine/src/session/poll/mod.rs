@@ -27,6 +27,9 @@ const REPLY_BYTES: usize = 96;
 pub(crate) struct Poll {
     replies: VecDeque<Bytes>,
     queued_bytes: usize,
+    /// How many of the replies have been in an answer, and their bytes.
+    answered: usize,
+    answered_bytes: usize,
     lag: Lag,
     /// True exactly when more waits than may.
     is_too_long: bool,
@@ -60,13 +63,18 @@ impl Poll {
 
     /// Adds replies, one a line.
     pub(crate) fn push(&mut self, message: &[u8], cause: Cause, limits: QueueLimits, replies_max: usize) {
-        let is_within = self.lag.admit(self.queued_bytes, message.len(), cause, limits);
+        // Where a request waits, only what an earlier one was answered with is late.
+        let (replies, bytes) = match self.waiting {
+            Some(_) => (self.answered, self.answered_bytes),
+            None => (self.replies.len(), self.queued_bytes),
+        };
+        let is_within = self.lag.admit(bytes, message.len(), cause, limits);
         let message = Bytes::copy_from_slice(message);
         for line in message.split(|&byte| byte == b'\n') {
             self.queued_bytes += line.len();
             self.replies.push_back(message.slice_ref(line));
         }
-        self.is_too_long |= !is_within || (cause == Cause::Push && self.replies.len() > replies_max);
+        self.is_too_long |= !is_within || (cause == Cause::Push && replies >= replies_max);
     }
 
     /// Lets go of what the client has. One that names less than it did before is an old request that came late.
@@ -78,6 +86,8 @@ impl Poll {
             self.received += 1;
             let reply = self.replies.pop_front().expect("there are as many as the numbers say");
             self.queued_bytes -= reply.len();
+            self.answered = self.answered.saturating_sub(1);
+            self.answered_bytes = self.answered_bytes.saturating_sub(reply.len());
         }
         if self.replies.is_empty() {
             self.replies.shrink_to(REPLIES_MIN);
@@ -102,6 +112,11 @@ impl Poll {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// All that waits is in an answer now.
+    pub(crate) fn answer(&mut self) {
+        (self.answered, self.answered_bytes) = (self.replies.len(), self.queued_bytes);
     }
 
     /// Memory of all that waits.
@@ -142,6 +157,8 @@ impl SeenCommands {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_ring::{Descriptor, Socket};
+
     use super::*;
 
     const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, uncounted_bytes: 25 };
@@ -186,6 +203,28 @@ mod tests {
         push(&mut many, b"x");
         assert!(many.is_too_long);
         assert_eq!(many.cost_bytes(), 9 * (1 + REPLY_BYTES));
+    }
+
+    #[test]
+    fn who_waits_takes_whatever_a_turn_brings_but_not_what_it_never_acknowledges() {
+        let socket = Socket::new(Descriptor::new(0, 0), 0);
+        let waits = Some(Asker { core: 0, socket });
+        let mut poll = Poll { waiting: waits, ..Poll::default() };
+        for _ in 0..100 {
+            push(&mut poll, &[b'x'; 10]);
+        }
+        assert!(!poll.is_too_long);
+        poll.answer();
+        poll.acknowledge(100).unwrap();
+        for _ in 0..8 {
+            poll.waiting = waits;
+            push(&mut poll, b"x");
+            poll.answer();
+        }
+        assert!(!poll.is_too_long);
+        poll.waiting = waits;
+        push(&mut poll, b"x");
+        assert!(poll.is_too_long, "eight were not acknowledged");
     }
 
     #[test]

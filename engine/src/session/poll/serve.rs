@@ -227,6 +227,7 @@ impl<K: Kernel> Shard<K> {
     fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
         let id = self.named.id(place).ok_or(Refusal::SessionUnknown)?;
         let poll = self.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        poll.answer();
         let replies = poll.replies().count() as u64;
         let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
         self.counters.add(Metric::MessagesOut, replies);

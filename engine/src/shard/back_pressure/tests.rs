@@ -116,18 +116,18 @@ impl House {
 }
 
 /// A client that looks for words in what it hears.
-struct Client {
-    peer: Peer,
-    outgoing: BytesMut,
-    heard: Vec<u8>,
+pub(in super::super) struct Client {
+    pub(in super::super) peer: Peer,
+    pub(in super::super) outgoing: BytesMut,
+    pub(in super::super) heard: Vec<u8>,
 }
 
 impl Client {
-    fn new(peer: Peer) -> Self {
+    pub(in super::super) fn new(peer: Peer) -> Self {
         Self { peer, outgoing: BytesMut::new(), heard: Vec::new() }
     }
 
-    fn say(&mut self, command: &str) {
+    pub(in super::super) fn say(&mut self, command: &str) {
         encoder::encode_message(
             &mut self.outgoing,
             MessageKind::Text,
@@ -136,13 +136,13 @@ impl Client {
         );
     }
 
-    fn step(&mut self) {
+    pub(in super::super) fn step(&mut self) {
         let written = self.peer.write(&self.outgoing);
         let _ = self.outgoing.split_to(written);
         self.peer.read(usize::MAX, &mut self.heard);
     }
 
-    fn count(&self, text: &str) -> usize {
+    pub(in super::super) fn count(&self, text: &str) -> usize {
         self.heard.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
     }
 }

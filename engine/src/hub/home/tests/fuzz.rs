@@ -7,7 +7,7 @@ use allocation_counter::measure;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::*;
-use crate::hub::publication::Tags;
+use crate::hub::publication::{Tags, tags};
 
 /// Alive beside what the ledger says: epochs of names (64 KiB), and what the test itself holds.
 const FIXED_BYTES: i64 = 66 * 1024;
@@ -72,9 +72,10 @@ impl Fuzz {
                 } else {
                     String::new()
                 };
-                let tags: Tags = (0..self.random.random_range(0..3))
-                    .map(|at| (format!("tag-{at}").into(), self.text(20).into()))
-                    .collect();
+                let tags: Tags = tags(
+                    (0..self.random.random_range(0..3_usize))
+                        .map(|at| (format!("tag-{at}").into(), self.text(20).into())),
+                );
                 let info = self.random.random_bool(0.3).then(|| Arc::new(self.info()));
                 let version = Version { number: self.random.random_range(0..5), epoch: self.text(5).into() };
                 let skip_history = self.random.random_bool(0.1);

@@ -146,7 +146,7 @@ fn publish(channel: &str, key: &str) -> Publish {
         channel: channel.into(),
         data: Data::checked(Bytes::from_static(b"{}")),
         info: None,
-        tags: Box::default(),
+        tags: Arc::default(),
         skip_history: false,
         delta: false,
         idempotency_key: key.into(),
