@@ -88,7 +88,8 @@ section! {
         /// Commands in a second. As many may come at once, after a quiet time. A reply with history, presence or what was
         /// recovered counts as another command for each 16 KiB of it.
         "commands_per_second" => pub commands_per_s: u32 = integer(0, 0, 10_000_000);
-        /// Bytes in a second. A message is taken whole where what came before it is within the limit.
+        /// Bytes in a second, what compressed messages are inflated to among them. A message is taken whole where what came
+        /// before it is within the limit.
         "bytes_per_second" => pub bytes_per_s: u32 = integer(0, 0, 4_294_967_295);
     }
 

@@ -104,7 +104,7 @@ impl House {
         let bound = (self.flooders.len() + 8) as u64 * 256 * 1024;
         assert!(backlog_bytes <= bound, "{backlog_bytes} bytes of connections wait");
         let bytes = self.shard.ledger.bytes(Budget::Commands);
-        assert_eq!(bytes, inbox.bytes() + backlog_bytes, "the ledger knows what waits");
+        assert!(bytes >= inbox.bytes() + backlog_bytes, "the ledger knows what waits");
     }
 
     /// Turns until it is so.
