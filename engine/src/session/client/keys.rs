@@ -99,8 +99,8 @@ impl<K: Kernel> Shard<K> {
             _ => Box::default(),
         };
         let bytes = encoded(client.format, command.id, command.request.clone());
-        client.wait(Pending { ticket, awaits, command: bytes, channel })?;
-        if let Request::Connect(_) = command.request {
+        self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
+        if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.begin_connecting(command.id);
         }
         self.key_waits.waiting.push(Waiting { client: key, ticket, number });
@@ -207,7 +207,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
-        let Some(pending) = client.take_pending(came.ticket) else { return };
+        let Some(pending) = self.take_pending(key, came.ticket) else { return };
         let command = decoded(format, &pending.command);
         self.meter.add(cost::of_command(&command.request, pending.command.len()));
         match came.known {
