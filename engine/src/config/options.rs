@@ -267,7 +267,8 @@ section! {
         /// against `client.command_budget`.
         "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
         /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
-        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; above 4096 both are cut to a quarter of a ring's
+        /// table.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
         /// default of 4096.
         "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
