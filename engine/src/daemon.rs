@@ -23,6 +23,7 @@ use rustls::ServerConfig;
 use crate::{
     backend,
     cgroup::Cgroup,
+    clock::Clock,
     config::Config,
     conn::deflate::DeflateRules,
     control, limits,
@@ -110,6 +111,8 @@ fn start_shards(
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
     let settings = Settings { budgets, ..settings(config, plan) };
     let cpus = config.cores.shards();
+    // One for all shards: what they count for each other they count by it.
+    let clock = Clock::start();
     let mut listen = config.listen;
     let mut shards = Vec::new();
     let mut bells = Vec::new();
@@ -123,6 +126,7 @@ fn start_shards(
             settings: settings.clone(),
             config: config.clone(),
             tls: tls.cloned(),
+            clock,
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();

@@ -20,7 +20,7 @@ pub use crate::{
     doorbell::Doorbell,
     kernel::{
         Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX, LANES_MAX, Op,
-        ReceiveEnd, Socket,
+        ReceiveEnd, Seen, Socket,
     },
     mailbox::Mailbox,
     open::{listener, stream},

@@ -11,7 +11,7 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
-    conn::{Phase, Session, deflate::Deflate},
+    conn::{Phase, Session, deflate::Deflate, pace::Told},
     session::client::Link,
     shard::Shard,
 };
@@ -24,7 +24,7 @@ impl<K: Kernel> Shard<K> {
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket);
+        self.begin_heartbeat(socket, Told::NOTHING);
         Ok(())
     }
 
@@ -41,7 +41,7 @@ impl<K: Kernel> Shard<K> {
         self.hub.join(socket, deflate);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket);
+        self.begin_heartbeat(socket, Told::NOTHING);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use holdfast_ring::Kernel;
 
@@ -36,7 +36,7 @@ impl<K: Kernel> Shard<K> {
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
         let mut posts = std::mem::take(&mut self.posts);
-        self.homes.handle(message, rules, self.now, &mut posts);
+        self.homes.handle(message, rules, self.uptime, &mut posts);
         for (core, message) in posts.drain(..) {
             self.post(core, Message::FromHome(message));
         }
@@ -59,16 +59,5 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn next_ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
         self.tickets
-    }
-
-    /// The time, in milliseconds since 1970, to a tick.
-    pub(crate) fn wall_ms(&self) -> i64 {
-        let ticks = Duration::from_millis(u64::from(self.now.0) * crate::clock::TICK_MS);
-        i64::try_from((self.began_wall + ticks).as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// The time, in seconds since 1970.
-    pub(crate) fn wall_s(&self) -> u64 {
-        u64::try_from(self.wall_ms()).unwrap_or(0) / 1000
     }
 }

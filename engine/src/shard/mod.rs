@@ -14,6 +14,7 @@ mod back_pressure;
 mod executor;
 mod handover;
 mod homes;
+mod lateness;
 pub(crate) mod plan;
 pub(crate) mod pulse;
 mod stop;
@@ -29,6 +30,7 @@ use rand::{
 };
 
 use self::back_pressure::{HELD_SLEEP_MAX, Held};
+pub(crate) use self::lateness::Lateness;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
     api::{ApiCall, SubscribeWish, Whom, Wish},
@@ -37,11 +39,12 @@ pub(crate) use self::{
 };
 use crate::{
     backend::Answer,
-    clock::{Tick, tick_at, until},
+    clock::{TICK_MS, Tick, tick_at, until},
     conn::{
         Conns,
         deflate::{DeflateRules, Deflating},
         heartbeat::Pings,
+        pace::Pace,
         secure::Secure,
     },
     hub::{
@@ -76,6 +79,17 @@ const SLEEP_TICKS_MAX: u32 = 5;
 
 /// Published bytes after which a turn ends, so that they go out before more comes.
 const TURN_PUBLISHED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a turn may spend on connections for which something is due (`conn/heartbeat.rs`): some thousand pings, or a quarter
+/// of that of ends.
+const TURN_DUE_COST_MAX: usize = 4096;
+
+/// Sessions of polls that are looked at in one turn.
+const TURN_DUE_POLLS_MAX: usize = 1024;
+
+/// How long what has come by way of other connections is waited for, where a shard does not get to read all of its own
+/// (60 s).
+const READ_UP_TICKS_MAX: u32 = 1200;
 
 /// Ticks between two calls of [`Sockets::tick`] (1 s).
 const SOCKET_TICK_TICKS: u32 = 20;
@@ -138,8 +152,14 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) random: SmallRng,
     /// Where clients' ids and secrets come from: nobody can guess the next one.
     pub(crate) ids: StdRng,
-    /// The tick in which this turn began.
+    /// The tick in which this turn began, on the clock that never stands still: for what is kept or done for a time.
+    pub(crate) uptime: Tick,
+    /// The same on the clock that stands still while nobody reads: for what is awaited of clients.
     pub(crate) now: Tick,
+    pub(crate) lateness: Lateness,
+    pub(crate) pace: Pace,
+    /// Up to when all that came to this shard has been read and handled.
+    read_up_to: Tick,
     /// Connections that count against the limit: all but those that have been refused.
     pub(crate) places_taken: u64,
     /// Connections whose handshake is done.
@@ -165,14 +185,11 @@ pub(crate) struct Shard<K: Kernel> {
     /// Messages of this core to itself.
     inbox: VecDeque<Message>,
     posts: Posts,
-    /// When the clock began, since 1970.
-    began_wall: Duration,
     /// Who waits because another core does not keep up.
     held: Held,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
-    due: Vec<Socket>,
     next_socket_tick: Tick,
 }
 
@@ -186,14 +203,13 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// `began_wall` is when the clock began, since 1970. All that is random in the shard comes from `seed`.
+    /// All that is random in the shard comes from `seed`.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
         rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
-        began_wall: Duration,
         seed: [u8; 32],
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
@@ -225,7 +241,11 @@ impl<K: Kernel> Shard<K> {
             counters: Counters::new(),
             random: SmallRng::from_rng(&mut ids),
             ids,
+            uptime: Tick(0),
             now: Tick(0),
+            lateness: Lateness::default(),
+            pace: Pace::default(),
+            read_up_to: Tick(0),
             places_taken: 0,
             sessions: 0,
             out: BytesMut::with_capacity(OUT_BYTES),
@@ -239,25 +259,27 @@ impl<K: Kernel> Shard<K> {
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
-            began_wall,
             held: Held::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),
-            due: Vec::new(),
             next_socket_tick: Tick(0),
         }
     }
 
-    /// One turn. `elapsed` reads the time since the shard began.
+    /// One turn. `uptime` reads the time since the daemon began, `wall` the time of day, since 1970.
     ///
     /// # Errors
     /// Where the ring is broken: the shard cannot go on.
-    pub(crate) fn turn(&mut self, mut elapsed: impl FnMut() -> Duration) -> io::Result<Next> {
-        let wait = self.sleep_for(elapsed());
+    pub(crate) fn turn(
+        &mut self,
+        mut uptime: impl FnMut() -> Duration,
+        wall: impl FnOnce() -> Duration,
+    ) -> io::Result<Next> {
+        let wait = self.sleep_for(uptime());
         self.take_turn(wait)?;
-        let began = elapsed();
-        self.now = self.now.max(tick_at(began));
+        let began = uptime();
+        self.take_time(began, wait, wall());
         let peers = &self.peers;
         self.ledger.begin_turn(peers.is_memory_short(), |budget| peers.memory_elsewhere(budget));
         self.release_held();
@@ -268,22 +290,43 @@ impl<K: Kernel> Shard<K> {
         self.fan_out();
         self.hold_to_budget();
         self.hold_partial_to_budget();
-        let busy = elapsed().saturating_sub(began);
+        let busy = uptime().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
+    }
+
+    fn take_time(&mut self, began: Duration, wait: Duration, wall: Duration) {
+        let steps = self.lateness.wall_steps();
+        self.lateness.turn_began(began, wait, wall);
+        self.uptime = self.uptime.max(tick_at(began));
+        self.now = self.now.max(self.lateness.served(self.uptime));
+        self.weigh_rates(self.lateness.rate_weight());
+        if self.lateness.wall_steps() > steps && self.index == 0 {
+            tracing::warn!(
+                now_s = self.wall_s(),
+                "the time of day was set: what expires is measured by it from now on"
+            );
+        }
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub(crate) fn wall_s(&self) -> u64 {
+        self.lateness.wall_ms() / 1000
     }
 
     /// How long there will be nothing to do unless something comes.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
         if !self.events.is_empty()
             || !self.inbox.is_empty()
+            || self.wheel.ticks_behind(self.uptime) > 0
+            || self.poll_wheel.ticks_behind(self.uptime) > 0
             || self.peers.is_congested()
             || self.is_stop_under_way()
         {
             return Duration::ZERO;
         }
         let ticks_max = if self.stopping.is_some() { 1 } else { SLEEP_TICKS_MAX };
-        let latest = Tick(self.now.0 + ticks_max);
+        let latest = self.uptime.after(ticks_max);
         let sockets = self.wheel.next_due(ticks_max).unwrap_or(latest);
         let polls = self.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         let wait = until(sockets.min(polls), elapsed);
@@ -316,6 +359,7 @@ impl<K: Kernel> Shard<K> {
                 Event::Received(socket, mut bytes) => self.bytes_came(socket, &mut bytes),
                 Event::Drained(socket) => self.drained(socket),
                 Event::Ended(socket, how) => self.ended(socket, how),
+                Event::Looked(socket) => self.looked(socket),
                 Event::Closed(socket) => self.closed(socket),
                 Event::Connected(_) => unreachable!("a shard connects to nobody"),
                 // The mailbox is looked at in every turn.
@@ -354,20 +398,38 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// To be called when what came in this turn has been handled.
     fn look_at_due(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(self.now, &mut due);
-        for socket in due.drain(..) {
-            self.due(socket);
-        }
-        self.due = due;
-        self.look_at_due_polls();
-        if self.now >= self.next_socket_tick {
-            self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
+        self.note_what_is_read();
+        self.fire_due(TURN_DUE_COST_MAX);
+        self.fire_due_polls(TURN_DUE_POLLS_MAX);
+        if self.uptime >= self.next_socket_tick {
+            self.next_socket_tick = self.uptime.after(SOCKET_TICK_TICKS);
             self.sockets.tick();
-            self.homes.expire(self.now);
+            self.homes.expire(self.uptime);
             self.tend_limits();
+            let late_ms = u64::from(self.pace.second_passed()) * TICK_MS;
+            self.counters.set(Metric::LateMs, late_ms);
         }
+    }
+
+    /// Once a tick, at most.
+    fn note_what_is_read(&mut self) {
+        if self.read_up_to < self.uptime {
+            if self.events.is_empty() && self.sockets.is_read_up() {
+                self.read_up_to = self.uptime;
+                self.peers.tell_read_up_to(self.index, self.uptime);
+                self.lateness.caught_up();
+            }
+            self.pace.was_late(self.uptime.since(self.read_up_to));
+        }
+    }
+
+    /// True exactly when all shards have read what had come to them by then, and what they had for this one is here; or
+    /// when that takes too long.
+    pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
+        let is_read = self.peers.all_have_read_up_to() >= then && self.peers.mailbox(self.index).is_empty();
+        is_read || self.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 
     fn count(&mut self, busy: Duration) {
@@ -392,6 +454,9 @@ impl<K: Kernel> Shard<K> {
             (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
+            (Metric::LatenessGrantedMs, self.lateness.granted_ms()),
+            (Metric::WallSteps, self.lateness.wall_steps()),
+            (Metric::PingStretch, u64::from(self.pace.stretch())),
             (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
             (Metric::OutboxMessages, self.peers.outbox_messages() as u64),
             (Metric::MailboxFull, self.peers.full_turns()),

@@ -212,6 +212,8 @@ impl World {
                 && link.closing.is_none()
             {
                 assert_eq!(far.received.count, link.sent, "all that {socket:?} sent arrives");
+                let is_answered = link.looks == 0 || link.has_ended;
+                assert!(is_answered, "the looks for something of {socket:?} are answered");
                 assert!(!link.awaits_drained, "who paused {socket:?} is told of its empty queue");
                 if link.received.number().is_some() {
                     assert_eq!(link.received.count, far.written, "all that was sent to {socket:?} arrives");

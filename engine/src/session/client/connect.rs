@@ -23,6 +23,7 @@ use super::{
 use crate::{
     backend::{Connected, Event},
     channel::Extras,
+    conn::pace::{Told, told_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
@@ -250,7 +251,9 @@ impl<K: Kernel> Shard<K> {
 
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.wall_s();
-        let (ping_s, node) = (self.rules.ping_s, Arc::clone(&self.rules.node));
+        let node = Arc::clone(&self.rules.node);
+        let told = self.pace.tell();
+        let ping_s = told_s(self.settings.ping_interval_ms, told);
         let is_refresh_proxied = self.rules.is_refresh_proxied;
         let Some(client) = self.clients.get(key) else { return };
         let Some(parked) = client.parked.take_if(|parked| parked.waiting == 0) else { return };
@@ -287,7 +290,7 @@ impl<K: Kernel> Shard<K> {
             time: 0,
         };
         self.reply(key, parked.command, Ok(ReplyResult::Connect(result)));
-        self.begin_pings(key);
+        self.begin_pings(key, if is_pinged { told } else { Told::NOTHING });
         for frame in parked.frames {
             self.commands_came(key, &frame);
         }

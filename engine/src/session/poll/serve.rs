@@ -23,8 +23,18 @@ use crate::{
     intake::RETRY_AFTER_S,
     metrics::Metric,
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::Shard,
+    shard::{Lateness, Shard},
 };
+
+/// When it is asked again whether all shards have read what came (200 ms).
+const READ_AGAIN_TICKS: u32 = 4;
+
+impl Poll {
+    /// When the wheel is to look at it, by the uptime.
+    fn deadline_at(&self, lateness: &Lateness) -> Tick {
+        if self.waiting.is_some() { self.deadline } else { lateness.uptime_at(self.deadline) }
+    }
+}
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.
@@ -72,7 +82,7 @@ impl<K: Kernel> Shard<K> {
             self.answer_empty(place, before);
         }
         self.touch_poll(place);
-        self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_wait_ms));
+        self.set_poll_deadline(place, self.uptime.after_ms(self.rules.requests.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -153,29 +163,35 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    pub(crate) fn look_at_due_polls(&mut self) {
-        let mut due = Vec::new();
-        self.poll_wheel.advance(self.now, &mut due);
-        for place in due {
+    /// Looks at as many as this of the sessions for which something is due.
+    pub(crate) fn fire_due_polls(&mut self, max: usize) {
+        for _ in 0..max {
+            let Some(place) = self.poll_wheel.pop(self.uptime) else { return };
             self.poll_due(place);
         }
     }
 
     fn poll_due(&mut self, place: SessionPlace) {
-        let now = self.now;
         let Some(poll) = self.named.poll(place) else { return };
-        if now < poll.looked_at {
+        if self.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
             return;
         }
-        if now < poll.deadline {
-            poll.looked_at = self.poll_wheel.insert(place, poll.deadline);
+        let deadline_at = poll.deadline_at(&self.lateness);
+        if self.uptime < deadline_at {
+            poll.looked_at = self.poll_wheel.insert(place, deadline_at);
             return;
         }
         match poll.waiting.take() {
             Some(asker) => {
                 self.answer_empty(place, asker);
-                self.set_poll_deadline(place, now.after_ms(self.rules.requests.poll_session_ttl_ms));
+                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+            }
+            // The next poll may have come already, to any shard.
+            None if !self.has_all_read_up_to(deadline_at) => {
+                if let Some(poll) = self.named.poll(place) {
+                    poll.looked_at = self.poll_wheel.insert(place, self.uptime.after(READ_AGAIN_TICKS));
+                }
             }
             None => self.close_poll(place),
         }
@@ -203,12 +219,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
-        let now = self.now;
         let Some(poll) = self.named.poll(place) else { return };
         poll.deadline = deadline;
+        let at = poll.deadline_at(&self.lateness);
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        if !(now < poll.looked_at && poll.looked_at <= deadline) {
-            poll.looked_at = self.poll_wheel.insert(place, deadline);
+        if !(self.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
+            poll.looked_at = self.poll_wheel.insert(place, at);
         }
     }
 }
