@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::hub::message::ClientKey;
+use crate::{hub::message::ClientKey, memory::shrink};
 
 /// The users of a shard.
 #[derive(Debug, Default)]
@@ -35,16 +35,12 @@ impl Users {
         clients.retain(|&other| other != client);
         if clients.is_empty() {
             self.clients.remove(user);
+            shrink(&mut self.clients);
         }
     }
 
     pub(crate) fn of(&self, user: &str) -> &[ClientKey] {
         self.clients.get(user).map_or(&[], Vec::as_slice)
-    }
-
-    /// The names of all of them.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.clients.keys()
     }
 
     /// Users that are connected.

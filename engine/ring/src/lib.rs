@@ -19,8 +19,8 @@ mod uring;
 pub use crate::{
     doorbell::Doorbell,
     kernel::{
-        Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX, LANES_MAX, Op,
-        ReceiveEnd, Seen, Socket,
+        AcceptMode, Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX,
+        LANES_MAX, Op, ReceiveEnd, Seen, Socket,
     },
     mailbox::Mailbox,
     open::{listener, stream},

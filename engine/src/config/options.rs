@@ -17,7 +17,7 @@ use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
-use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
 section! {
@@ -31,6 +31,10 @@ section! {
         "limits" => pub(super) limits: LimitsConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// `/echo`, where every message comes back.
+        "echo" => pub(super) echo: OpenPathConfig = section();
+        /// `/broadcast`, where every message goes to all.
+        "broadcast" => pub(super) broadcast: OpenPathConfig = section();
         /// Server-sent events, for clients without WebSocket.
         "sse" => pub(super) sse: SseConfig = section();
         /// HTTP streaming, for clients without WebSocket.
@@ -71,6 +75,11 @@ section! {
             = parsed("address", "an IP address", "127.0.0.1").flag("--control");
         /// Port of the control plane; 0 lets the kernel pick a free one.
         "internal_port" => pub(super) internal_port: u16 = tcp_port(9000).flag("--control");
+        /// Connections to the control plane. Where one more comes, one that is between two requests is closed for it,
+        /// the one that has waited longest; where there is none, the new one is answered 503. It is at most a quarter
+        /// of RLIMIT_NOFILE: rings, log and calls to backends need descriptors too; clients do not.
+        /// Worst case: this × 16 KiB of a request's head, beside bodies and answers.
+        "internal_connection_limit" => pub(super) internal_connections_max: u32 = integer(512, 1, 65_536);
         /// TLS for clients.
         "tls" => pub(super) tls: TlsConfig = section();
         /// TLS for the control plane.
@@ -91,13 +100,23 @@ section! {
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
         /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
-        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. Requests without `Origin`
+        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. A pattern that also matches hosts
+        /// which anybody can register, such as `https://app.*`, is warned of at the start. Requests without `Origin`
         /// do not come from a web page and are not checked. Empty: no web page may connect.
         "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
         /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.
         "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
         /// True exactly when a token whose `sub` is empty is refused.
         "disallow_anonymous_connection_tokens" => pub disallow_anonymous_connection_tokens: bool = boolean(false);
+        /// For development: true exactly when everybody may connect without a token, and every client may subscribe to,
+        /// publish in, and read history and presence of every channel of a configured namespace, private ones too. Where
+        /// a namespace keeps no history or no presence, there is none to read. Said loudly at every start.
+        "insecure" => pub is_insecure: bool = boolean(false);
+        /// For development: true exactly when nobody looks at the signatures of tokens. Everything else of a token is
+        /// checked. Said loudly at every start.
+        "insecure_skip_token_signature_verify" => pub skips_token_signatures: bool = boolean(false);
+        /// A channel of each user's own, to which the server subscribes its connections.
+        "subscribe_to_user_personal_channel" => pub personal_channel: PersonalChannelConfig = section();
         /// How long a client whose token has expired may take to refresh it, before it is closed with 3005.
         "expired_close_delay" => pub expired_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
@@ -132,12 +151,12 @@ section! {
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
         /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
-        /// wait for are shared and count once in memory.
+        /// Worst case: connections × this, when all clients stop reading at once; messages of more than 4 KiB that several
+        /// clients wait for are shared and count once in memory. See also `client.queue_budget`.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
-        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        /// Worst case: nothing beside `client.queue_max_size`: short messages that wait share their memory.
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
@@ -226,19 +245,42 @@ section! {
         /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32
             = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
-        /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;
-        /// nothing is lost.
-        /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
+        /// Messages that may wait for one core: shared out among the other cores, so that none fills another one's part;
+        /// as many of its own clients; and as many of the server API. When it is full, who causes them waits; nothing is
+        /// lost.
+        /// Worst case: see `engine.mailbox_bytes_max`; and two times this × shards entries of 96 bytes, allocated at once
+        /// (1.5 MiB on two cores).
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
-        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
-        /// `net.core.somaxconn`.
-        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
-        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
-        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start, scaled
-        /// down in proportion; where it is used all the same, new connections are answered 503 and half of every budget
+        /// The same in bytes, payloads that several messages share counted with each.
+        /// Worst case: this × shards, three times: of other cores, of its own clients, of the server API. What waits counts
+        /// against `client.command_budget`.
+        "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
+        /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
+        /// default of 4096.
+        "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
+        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start; where
+        /// it is used all the same, new connections are answered 503 and half of every budget
         /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
         /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+        /// How long a shard or the control thread may take over one turn before it counts as stalled: `/health/ready` is
+        /// then 503, and the service manager's watchdog is not fed. Shards turn four times a second at least. Time in
+        /// which the whole process did not run does not count.
+        "stall_timeout" => pub stall_timeout_ms: u64 = duration("5s", "1s", "10m");
+    }
+
+    /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
+    /// Anonymous clients have none.
+    pub struct PersonalChannelConfig {
+        /// True exactly when the server subscribes every connection of a user to the user's channel.
+        "enabled" => pub enabled: bool = boolean(false);
+        /// The namespace of these channels, which must be configured. Empty: `channel.without_namespace`.
+        "personal_channel_namespace" => pub namespace: String = text("");
+        /// True exactly when a user has one connection at a time: a new one closes the one before with 3504, as with
+        /// `client.user_connection_limit` 1 and `client.user_connection_policy` `disconnect_oldest`.
+        "single_connection" => pub is_single_connection: bool = boolean(false);
     }
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.
@@ -260,10 +302,18 @@ section! {
 
     /// What the daemon says about itself, on standard error.
     pub struct LogConfig {
-        /// The least important event that is logged. A peer's mistakes are `debug`, so that no peer can fill a disk.
+        /// The least important event that is logged. Most mistakes of peers are `debug`; what peers
+        /// cause at the other levels is limited (`log.repeat_limit`), so that none can fill a disk.
         "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
         /// `text` for people, `json` for machines: one object a line.
         "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);
+        /// How many lines of one kind (the same event for the same reason) are logged in `log.repeat_interval`; of more it
+        /// is said how many they were, once. So no peer can fill a disk, whatever it causes. 0 sets no limit. At `debug`
+        /// and `trace` each line of these levels is logged, by design: as many as peers cause.
+        /// Worst case: about a hundred kinds × this × 16 KiB in each interval.
+        "repeat_limit" => pub repeat_limit: u32 = integer(10, 0, 1_000_000);
+        /// See `log.repeat_limit`.
+        "repeat_interval" => pub repeat_interval_ms: u64 = duration("10s", "1s", "1h");
     }
 }
 

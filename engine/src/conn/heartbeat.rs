@@ -30,17 +30,11 @@ use crate::{
     clock::Tick,
     metrics::{CloseReason, Metric},
     session::{client::Stage, wire::Wire},
-    shard::Shard,
+    shard::{Shard, cost},
 };
 
-/// What entries of the wheel cost of a turn's budget: one that is only put in again; a ping; a look, behind which may be
-/// an end with all that follows from it.
-const ENTRY_COST: usize = 1;
-const PING_COST: usize = 4;
-const LOOK_COST: usize = 16;
-
-/// When a look that has not been answered is asked for again (1 s).
-const LOOK_AGAIN_TICKS: u32 = 20;
+/// When it is looked again where nothing has come of a look, or none could be had (200 ms).
+const LOOK_AGAIN_TICKS: u32 = 4;
 
 /// When it is asked again whether all shards have read what came (200 ms).
 const READ_AGAIN_TICKS: u32 = 4;
@@ -125,23 +119,12 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Looks at what is due, the most overdue first, until that costs so much.
-    pub(crate) fn fire_due(&mut self, budget: usize) {
-        let mut cost = 0;
-        while cost < budget
-            && let Some(socket) = self.wheel.pop(self.uptime)
-        {
-            cost += self.due(socket);
-        }
-        self.pace.was_late(self.wheel.ticks_behind(self.uptime));
-    }
-
     /// The wheel's time for this connection has come. Answers with what that cost.
-    fn due(&mut self, socket: Socket) -> usize {
-        let Some(conn) = self.conns.get(socket) else { return ENTRY_COST };
+    pub(crate) fn due(&mut self, socket: Socket) -> u64 {
+        let Some(conn) = self.conns.get(socket) else { return cost::DUE_NS };
         if self.wheel.now() < conn.looked_at {
             // A later entry, made when the deadline moved closer, has taken this one's place.
-            return ENTRY_COST;
+            return cost::DUE_NS;
         }
         let deadline_at = match conn.beat {
             Beat::Rests => conn.deadline,
@@ -149,13 +132,13 @@ impl<K: Kernel> Shard<K> {
         };
         if self.uptime < deadline_at {
             conn.looked_at = self.wheel.insert(socket, deadline_at);
-            return ENTRY_COST;
+            return cost::DUE_NS;
         }
         match conn.phase {
             Phase::Open | Phase::Streaming if conn.beat == Beat::Rests => {
                 self.pace.was_late(self.uptime.since(deadline_at));
                 self.ping_session(socket);
-                return PING_COST;
+                return cost::PING_NS;
             }
             Phase::Head | Phase::Body | Phase::Open => self.look_before_the_end(socket),
             Phase::Streaming => self.await_all_reads(socket, deadline_at),
@@ -163,7 +146,7 @@ impl<K: Kernel> Shard<K> {
             Phase::Lingering => self.leave(socket, CloseReason::Broken),
             Phase::Closing | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
         }
-        LOOK_COST
+        cost::OVERDUE_NS
     }
 
     /// Has the kernel read a connection once more; [`Shard::looked`] hears of it.
@@ -173,14 +156,23 @@ impl<K: Kernel> Shard<K> {
             self.counters.add(Metric::TimeoutsDeferred, 1);
             return self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
         }
+        if self.has_backlog(socket) {
+            return self.look_later(socket);
+        }
         let is_looked_at = self.sockets.look(socket);
         let is_unread = !is_looked_at && self.sockets.is_paused(socket);
         let Some(conn) = self.conns.get(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
             // One that is not read from for other shards' sake is looked at when it is again.
-            conn.looked_at = self.wheel.insert(socket, self.uptime.after(LOOK_AGAIN_TICKS));
+            self.look_later(socket);
         } else {
             self.overdue(socket);
+        }
+    }
+
+    fn look_later(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.looked_at = self.wheel.insert(socket, self.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
 
@@ -193,9 +185,14 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Nothing of a connection is unread. What was has been handled: its deadline may have moved.
+    /// Nothing of a connection is unread. What was has been handled, and its deadline may have moved; or it waits for its
+    /// part of a turn, and the connection is looked at again after that.
     pub(crate) fn looked(&mut self, socket: Socket) {
+        let waits_for_its_part = self.has_backlog(socket);
         let Some(conn) = self.conns.get(socket) else { return };
+        if waits_for_its_part {
+            return;
+        }
         let waits = matches!(conn.phase, Phase::Head | Phase::Body | Phase::Open) && conn.beat != Beat::Rests;
         if waits && conn.deadline <= self.now {
             self.overdue(socket);

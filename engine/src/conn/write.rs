@@ -16,7 +16,7 @@ use super::{Phase, Session, deflate::Deflate, heartbeat::Beat};
 use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
+    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
 };
 
 /// How long what we said last may take to arrive before the connection is closed.
@@ -25,6 +25,9 @@ const LINGER_MS: u64 = 1_000;
 impl<K: Kernel> Shard<K> {
     pub(crate) fn write_message(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
         self.counters.add(Metric::MessagesOut, 1);
+        if deflate != Deflate::Off {
+            self.meter.add_bytes(message.payload.len(), cost::DEFLATE_KILOBYTE_NS);
+        }
         self.deflating.append(socket, deflate, message.kind, &message.payload, &mut self.out);
     }
 
@@ -65,7 +68,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
-        self.sockets.queued_pieces(socket) > self.settings.queue_pieces_max
+        self.sockets.queued_messages(socket) > self.settings.queue_pieces_max
     }
 
     #[cold]
@@ -103,10 +106,9 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn drained(&mut self, socket: Socket) {
         self.feed(socket);
         if let Some(conn) = self.conns.get(socket)
-            && conn.is_paused
+            && std::mem::take(&mut conn.is_paused)
         {
-            conn.is_paused = false;
-            self.sockets.resume_receive(socket);
+            self.read_again(socket);
         }
     }
 
@@ -179,7 +181,8 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.remove(socket) {
             self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
             if conn.deflate != Deflate::Off {
-                self.deflating.closed(socket);
+                let bytes = self.deflating.closed(socket);
+                self.ledger.release(Budget::Sessions, bytes);
             }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
             self.guest_left(socket, reason);

@@ -23,7 +23,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{State, api::ApiCounts, memory};
+use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
     backend::Event,
     cgroup::Cgroup,
@@ -31,6 +31,7 @@ use crate::{
     memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
+    supervise::Beats,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,6 +40,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
     registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
+    registry.register_collector(Box::new(Connections(state.counts)));
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
     }
@@ -55,15 +57,31 @@ struct Shards(Arc<Shared>);
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards = || self.0.metrics.iter().enumerate();
+        // Calls of the server API are the control thread's, not a shard's.
+        let api = (Metric::Memory(Budget::Api), self.0.api_memory.bytes.load(Ordering::Relaxed));
         for family in CATALOG {
-            encode_family(&mut encoder, family, shards())?;
+            encode_family(&mut encoder, family, shards(), api)?;
         }
+        let refused = ConstCounter::new(self.0.api_memory.refused.load(Ordering::Relaxed));
+        let help = "Calls of the server API for which there was no memory.";
+        refused.encode(encoder.encode_descriptor("api_refusals", help, None, MetricType::Counter)?)?;
         encode_turns(&mut encoder, shards())?;
         let lost = ConstCounter::new(log::lines_lost());
         let help = "Log lines that standard error did not take.";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
+        encode_beats(&mut encoder, &self.0.beats)?;
         encode_memory(&mut encoder, &self.0)
     }
+}
+
+fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Result {
+    let help = "For how long a thread has not come round: a shard to its next turn, the control thread to its next task.";
+    let mut encoder = encoder.encode_descriptor("beat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for part in beats.parts() {
+        let age = ConstGauge::new(beats.still(part).as_secs_f64());
+        age.encode(encoder.encode_family(&[("thread", part.to_string())])?)?;
+    }
+    Ok(())
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {
@@ -74,11 +92,12 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::R
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     };
     gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
-    let help = "How many bytes may count against a budget, over all cores; 0 where there is no limit.";
+    let help = "How many bytes may count against a budget, over all cores, and against all; 0 where there is no limit.";
     let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
-    for (budget, name) in Budget::ALL {
-        let limit = Some(shared.budgets.get(budget)).filter(|&limit| limit != BudgetLimits::NONE);
-        ConstGauge::new(limit.unwrap_or(0)).encode(limits.encode_family(&[("budget", name)])?)?;
+    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
+    for (name, limit) in each.into_iter().chain([("all", shared.budgets.total())]) {
+        let limit = if limit == BudgetLimits::NONE { 0 } else { limit };
+        ConstGauge::new(limit).encode(limits.encode_family(&[("budget", name)])?)?;
     }
     let mut gauge = |name, help, unit, value: u64| {
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
@@ -97,27 +116,34 @@ fn encode_family<'s>(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
     shards: impl Iterator<Item = (usize, &'s Published)>,
+    of_control: (Metric, u64),
 ) -> fmt::Result {
     let kind = match family.kind {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
     };
     let mut encoder = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+    let mut encode = |core: String, label: &str, value| {
+        let mut labels = vec![("core", core)];
+        if !family.label.is_empty() {
+            labels.push((family.label, label.to_owned()));
+        }
+        let encoder = encoder.encode_family(&labels)?;
+        match family.kind {
+            Kind::Counter => ConstCounter::new(value).encode(encoder),
+            Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        }
+    };
     for (core, published) in shards {
         for (metric, label) in family.metrics {
-            let value = published.get(*metric);
-            let mut labels = vec![("core", core.to_string())];
-            if !family.label.is_empty() {
-                labels.push((family.label, (*label).to_owned()));
-            }
-            let encoder = encoder.encode_family(&labels)?;
-            match family.kind {
-                Kind::Counter => ConstCounter::new(value).encode(encoder)?,
-                Kind::Gauge => ConstGauge::new(value).encode(encoder)?,
-            }
+            encode(core.to_string(), label, published.get(*metric))?;
         }
     }
-    Ok(())
+    let (of_control, value) = of_control;
+    match family.metrics.iter().find(|(metric, _)| *metric == of_control) {
+        Some((_, label)) => encode("control".to_owned(), label, value),
+        None => Ok(()),
+    }
 }
 
 /// How long turns took: the time that a connection may have to wait for the loop.
@@ -147,6 +173,28 @@ fn encode_turns<'s>(
             .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
     }
     Ok(())
+}
+
+/// Connections to the control port.
+#[derive(Debug)]
+struct Connections(Arc<Counts>);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections to the control port.";
+        let connections = ConstGauge::new(self.0.connections());
+        connections.encode(encoder.encode_descriptor(
+            "control_connections",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Connections to the control port that were accepted.";
+        let accepts = ConstCounter::new(self.0.accepts());
+        accepts.encode(encoder.encode_descriptor("control_accepts", help, None, MetricType::Counter)?)?;
+        let help = "Connections that the control port closed by itself.";
+        encode_counters(&mut encoder, "control_closes", help, "reason", self.0.closes())
+    }
 }
 
 /// Calls of the server API.

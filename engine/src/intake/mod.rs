@@ -10,10 +10,12 @@ pub(crate) mod cors;
 pub(crate) mod request;
 mod upgrade;
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 use holdfast_protocol::{
     client::Format,
-    http::{Refusal, RequestHead},
+    http::{Asked, Refusal, RequestHead},
 };
 use holdfast_ring::{Errno, Kernel, Socket};
 
@@ -22,14 +24,15 @@ use crate::{
     conn::{Coming, Conn, Phase, Session, secure::Secure},
     metrics::{CloseReason, Metric, RefusalReason},
     session::wire::Wire,
-    shard::Shard,
+    shard::{Shard, cost},
 };
 
 /// What we ask of clients that come while there is no room.
 pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn accepted(&mut self, socket: Socket) {
+    /// A connection came; from this address, where addresses matter.
+    pub(crate) fn accepted(&mut self, socket: Socket, from: Option<IpAddr>) {
         self.counters.add(Metric::Accepted, 1);
         let deadline = self.now.after_ms(self.settings.handshake_ms);
         let conn = self.conns.insert(socket, deadline);
@@ -39,7 +42,7 @@ impl<K: Kernel> Shard<K> {
         if !self.has_capacity() {
             return self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        self.meet(socket);
+        self.meet(socket, from);
     }
 
     pub(crate) fn accept_failed(&mut self, error: Errno) {
@@ -58,6 +61,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
     pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
+        self.meter.add(cost::REQUEST_NS);
         let Some(conn) = self.conns.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Nearly always the whole head comes at once, and is read where it lies.
@@ -102,6 +106,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.asked = Asked::by(head.method);
+        }
         if let Err(turned_away) = self.admit_request(socket, head) {
             self.turn_away(socket, turned_away);
         } else if let Err(refusal) = self.answer(socket, head) {
@@ -111,7 +118,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Every path that is served on this port.
     fn answer(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
-        let format = if is_protobuf(head) { Format::Protobuf } else { Format::Json };
+        let format = if is_protobuf(head)? { Format::Protobuf } else { Format::Json };
         match head.path {
             "/echo" => self.upgrade_to_echo(socket, head),
             "/broadcast" => self.upgrade_to_broadcast(socket, head),
@@ -151,8 +158,9 @@ impl<K: Kernel> Shard<K> {
     fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
         self.refused_for(socket, refusal, reason);
         self.counters.add(Metric::Refused(reason), 1);
+        let asked = self.conns.get(socket).map_or(Asked::Whole, |conn| conn.asked);
         let mut out = BytesMut::new();
-        refusal.write_with(&cors.fields(), &mut out);
+        refusal.write_to(asked, &cors.fields(), &mut out);
         self.transmit(socket, out.freeze());
         self.give_up_place(socket);
         self.linger(socket, CloseReason::Refused);
@@ -193,7 +201,7 @@ fn reason_of(refusal: Refusal) -> RefusalReason {
 }
 
 /// As Centrifuge SDKs tell it.
-fn is_protobuf(head: &RequestHead<'_>) -> bool {
-    let media_type = head.header("Content-Type").unwrap_or_default().split(|&byte| byte == b';').next();
-    media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream"))
+fn is_protobuf(head: &RequestHead<'_>) -> Result<bool, Refusal> {
+    let media_type = head.header("Content-Type")?.unwrap_or_default().split(|&byte| byte == b';').next();
+    Ok(media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream")))
 }

@@ -10,8 +10,10 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
+use super::cors::admitted_origin;
 use crate::{
     conn::{Phase, Session, deflate::Deflate, pace::Told},
+    memory::Budget,
     session::client::Link,
     shard::Shard,
 };
@@ -19,7 +21,11 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        if !self.rules.open_paths.echo {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
@@ -34,7 +40,11 @@ impl<K: Kernel> Shard<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
+        if !self.rules.open_paths.broadcast {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
@@ -57,9 +67,7 @@ impl<K: Kernel> Shard<K> {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
-        if !self.rules.origins.admit(head.header("Origin")) {
-            return Err(Refusal::OriginForbidden);
-        }
+        admitted_origin(head, &self.rules.origins)?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };
@@ -84,8 +92,14 @@ impl<K: Kernel> Shard<K> {
     /// Agrees to permessage-deflate, if it is offered and switched on.
     fn agree(&mut self, socket: Socket, upgrade: &mut Upgrade<'_, '_>) -> Deflate {
         let Some(preferences) = self.deflating.preferences() else { return Deflate::Off };
-        let agreement = upgrade.agree_to_deflate(preferences);
-        self.deflating.opened(socket, agreement)
+        let windows_bytes = self.deflating.windows_bytes_max();
+        // Windows of its own make messages shorter, and are the first thing to be spared.
+        let has_room = self.ledger.has_room_for(Budget::Sessions, windows_bytes as u64);
+        let lean = self.deflating.lean_preferences().filter(|_| windows_bytes > 0 && !has_room);
+        let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));
+        let (deflate, windows_bytes) = self.deflating.opened(socket, agreement);
+        self.ledger.charge(Budget::Sessions, windows_bytes);
+        deflate
     }
 
     fn compress(&mut self, socket: Socket, deflate: Deflate) {

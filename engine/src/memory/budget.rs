@@ -52,15 +52,20 @@ impl Budget {
     }
 }
 
-/// How much there may be of each, over all shards.
+/// How much there may be of each, and of all together, over all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BudgetLimits([u64; Budget::COUNT]);
+pub(crate) struct BudgetLimits {
+    most: [u64; Budget::COUNT],
+    assured: [u64; Budget::COUNT],
+    /// Bytes of all budgets together.
+    pub(super) total: u64,
+}
 
 impl BudgetLimits {
     /// No limit: no account comes near it.
     pub(crate) const NONE: u64 = u64::MAX;
 
-    /// What the configuration says.
+    /// What the configuration says: no limit for all together.
     pub(crate) fn of(config: &Config) -> Self {
         let configured = |budget| match budget {
             Budget::Receive => config.client.receive_budget_bytes,
@@ -71,24 +76,36 @@ impl BudgetLimits {
             Budget::Sessions => config.client.session_budget_bytes,
             Budget::Api => config.http_api.memory_budget_bytes,
         };
-        Self(Budget::ALL.map(|(budget, _)| match configured(budget) {
+        let most = Budget::ALL.map(|(budget, _)| match configured(budget) {
             0 => Self::NONE,
             bytes => bytes,
-        }))
+        });
+        Self { most, assured: most, total: Self::NONE }
     }
 
     /// The same limit for each.
     #[cfg(test)]
     pub(crate) fn all(bytes: u64) -> Self {
-        Self([bytes; Budget::COUNT])
+        Self { most: [bytes; Budget::COUNT], assured: [bytes; Budget::COUNT], total: Self::NONE }
     }
 
-    /// The limit of one of them, in bytes.
-    pub(crate) const fn get(&self, budget: Budget) -> u64 {
-        self.0[budget as usize]
+    /// What one of them may have at most, in bytes.
+    pub(crate) const fn most(&self, budget: Budget) -> u64 {
+        self.most[budget as usize]
     }
 
-    pub(crate) fn set(&mut self, budget: Budget, bytes: u64) {
-        self.0[budget as usize] = bytes;
+    /// What one of them may have whatever the others have.
+    pub(crate) const fn assured(&self, budget: Budget) -> u64 {
+        self.assured[budget as usize]
+    }
+
+    /// What all of them may have together.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn set(&mut self, budget: Budget, most: u64, assured: u64) {
+        self.most[budget as usize] = most;
+        self.assured[budget as usize] = assured;
     }
 }

@@ -4,8 +4,10 @@
 //! Out: whether there is room, and what this shard has to shed.
 //!
 //! A shard always has room within its own part, a limit divided by the number of shards. Above its part it has room while
-//! all shards together are below the limit. Numbers of others are as old as their last turn, so all together may pass a
-//! limit by what one turn brings. Charging is an addition: nothing here can fail, and nothing is shed by itself.
+//! all shards together are below the limit. The same holds for the budgets among each other: each has room within what it
+//! is assured of, and above that while all budgets together are below their limit. Numbers of others are as old as their
+//! last turn, so all together may pass a limit by what one turn brings. Charging is an addition: nothing here can fail,
+//! and nothing is shed by itself.
 
 use super::budget::{Budget, BudgetLimits};
 
@@ -67,10 +69,11 @@ impl Ledger {
     /// A turn begins. `elsewhere` says what all other shards use; it is asked only where this shard uses much itself.
     pub(crate) fn begin_turn(&mut self, is_short: bool, elsewhere: impl Fn(Budget) -> u64) {
         self.is_short = is_short;
-        for (budget, _) in Budget::ALL {
-            if self.bytes(budget) > self.part(budget) / 2 {
-                self.elsewhere[budget as usize] = elsewhere(budget);
-            }
+        let uses_much = |(budget, _)| self.bytes(budget) > self.part(budget) / 2;
+        if self.total() > self.limit(self.limits.total()) / self.shards / 2
+            || Budget::ALL.into_iter().any(uses_much)
+        {
+            self.elsewhere = Budget::ALL.map(|(budget, _)| elsewhere(budget));
         }
     }
 
@@ -79,9 +82,9 @@ impl Ledger {
         self.charged[budget as usize] + self.measured[budget as usize]
     }
 
-    /// What this shard may always have.
+    /// What this shard may have of a budget whatever other shards have.
     pub(crate) fn part(&self, budget: Budget) -> u64 {
-        self.limit(budget) / self.shards
+        self.limit(self.limits.most(budget)) / self.shards
     }
 
     /// True exactly when this shard may keep more.
@@ -91,18 +94,12 @@ impl Ledger {
 
     /// True exactly when this shard may keep so many bytes more.
     pub(crate) fn has_room_for(&self, budget: Budget, bytes: u64) -> bool {
-        let own = self.bytes(budget) + bytes;
-        own <= self.part(budget) || own + self.elsewhere[budget as usize] <= self.limit(budget)
+        self.above(budget, bytes) == 0
     }
 
     /// Bytes that this shard has to shed.
     pub(crate) fn excess(&self, budget: Budget) -> u64 {
-        let own = self.bytes(budget);
-        let above_part = own.saturating_sub(self.part(budget));
-        if above_part == 0 {
-            return 0;
-        }
-        above_part.min((own + self.elsewhere[budget as usize]).saturating_sub(self.limit(budget)))
+        self.above(budget, 0)
     }
 
     /// Bytes to shed where the holders have to be looked for: some more than [`Ledger::excess`], so that they are not
@@ -114,14 +111,45 @@ impl Ledger {
         }
     }
 
-    fn limit(&self, budget: Budget) -> u64 {
-        self.limits.get(budget) >> u32::from(self.is_short)
+    /// How much too much it would be with so many bytes more.
+    fn above(&self, budget: Budget, more: u64) -> u64 {
+        let own = self.bytes(budget) + more;
+        let above = |part: u64, own_sum: u64, elsewhere: u64, limit: u64| {
+            let sum = own_sum.saturating_add(elsewhere);
+            own.saturating_sub(part).min(sum.saturating_sub(limit))
+        };
+        let of_budget = above(
+            self.part(budget),
+            own,
+            self.elsewhere[budget as usize],
+            self.limit(self.limits.most(budget)),
+        );
+        if self.limits.total() == BudgetLimits::NONE {
+            return of_budget;
+        }
+        let of_all = above(
+            self.limit(self.limits.assured(budget)) / self.shards,
+            self.total() + more,
+            self.elsewhere.iter().sum(),
+            self.limit(self.limits.total()),
+        );
+        of_budget.max(of_all)
+    }
+
+    /// Bytes of this shard, of all budgets.
+    fn total(&self) -> u64 {
+        self.charged.iter().chain(&self.measured).sum()
+    }
+
+    fn limit(&self, bytes: u64) -> u64 {
+        bytes >> u32::from(self.is_short)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::{Room, fit};
 
     const LIMIT: u64 = 1000;
 
@@ -148,6 +176,23 @@ mod tests {
         assert_eq!(ledger(550, 900).excess(Budget::Queues), 50, "it keeps its part");
         assert_eq!(ledger(550, 900).excess_with_margin(Budget::Queues), 100);
         assert_eq!(ledger(500, 900).excess_with_margin(Budget::Queues), 0);
+    }
+
+    #[test]
+    fn a_budget_gives_back_what_it_has_above_its_share_when_all_together_have_too_much() {
+        let limits = fit(BudgetLimits::all(1000), Room { bytes: 2800, limit_bytes: 0 });
+        let mut ledger = Ledger::new(limits, 2);
+        // Each is assured of 400 bytes, 200 of them on this shard.
+        ledger.charge(Budget::Queues, 450);
+        ledger.charge(Budget::History, 150);
+        ledger.begin_turn(false, |_| 300);
+        assert!(ledger.has_room(Budget::Queues), "600 and 7 times 300 are not too much");
+        ledger.begin_turn(false, |_| 320);
+        assert_eq!(ledger.excess(Budget::Queues), 40);
+        assert_eq!(ledger.excess(Budget::History), 0, "it has not more than its share");
+        assert!(!ledger.has_room(Budget::Queues) && ledger.has_room(Budget::History));
+        ledger.begin_turn(false, |_| 500);
+        assert_eq!(ledger.excess(Budget::Queues), 250, "but for its share");
     }
 
     #[test]

@@ -10,10 +10,12 @@ mod budget;
 mod ledger;
 mod plan;
 mod shed;
+mod size;
 
 pub(crate) use self::{
     budget::{Budget, BudgetLimits},
     ledger::Ledger,
     plan::{Room, fit},
     shed::largest_first,
+    size::{arc_str_bytes, map_bytes, shrink},
 };

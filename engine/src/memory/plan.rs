@@ -1,7 +1,7 @@
 //! Plan: budgets that fit into the memory that there is.
 //!
 //! In:  `engine.memory_limit`, the limit of the control group, the configured budgets.
-//! Out: the same budgets, scaled down in proportion where they are more than there is room for.
+//! Out: the same budgets, with a limit for all together, and what each is assured of.
 //!
 //! Of a limit, a fixed part is for the daemon itself. Of a control group's, a part is the kernel's too, which charges
 //! sockets and what waits in them to the group. The budgets share the rest.
@@ -63,16 +63,18 @@ fn rest(limit: u64, taken: u64) -> u64 {
     limit.saturating_sub(taken).max(limit / 100 * BUDGETS_PERCENT_MIN)
 }
 
-/// The budgets as they fit into the room. A budget without a limit counts as all of the room, as does one that is larger.
+/// The budgets as they fit into the room: no one of them more than half of it, each assured of a share that is as large
+/// beside the others' as it was configured.
 pub(crate) fn fit(mut limits: BudgetLimits, room: Room) -> BudgetLimits {
     if room.bytes == BudgetLimits::NONE {
         return limits;
     }
-    let wanted = Budget::ALL.map(|(budget, _)| limits.get(budget).min(room.bytes));
-    let sum: u128 = wanted.iter().map(|&bytes| u128::from(bytes)).sum();
-    for ((budget, _), wanted) in Budget::ALL.into_iter().zip(wanted) {
-        let share = u128::from(wanted) * u128::from(room.bytes) / sum.max(1);
-        limits.set(budget, wanted.min(u64::try_from(share).unwrap_or(u64::MAX)));
+    limits.total = room.bytes;
+    let most = Budget::ALL.map(|(budget, _)| limits.most(budget).min(room.bytes / 2));
+    let sum: u128 = most.iter().map(|&bytes| u128::from(bytes)).sum();
+    for ((budget, _), most) in Budget::ALL.into_iter().zip(most) {
+        let share = u128::from(most) * u128::from(room.bytes) / sum.max(1);
+        limits.set(budget, most, most.min(u64::try_from(share).unwrap_or(u64::MAX)));
     }
     limits
 }
@@ -83,8 +85,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn sum(limits: BudgetLimits) -> u64 {
-        Budget::ALL.into_iter().map(|(budget, _)| limits.get(budget)).sum()
+    fn assured(limits: BudgetLimits) -> u64 {
+        Budget::ALL.into_iter().map(|(budget, _)| limits.assured(budget)).sum()
     }
 
     fn config(memory_limit_bytes: u64) -> Config {
@@ -111,8 +113,11 @@ mod tests {
             let config = config(0);
             let room = Room::new(&config, group(limit));
             let limits = fit(BudgetLimits::of(&config), room);
-            assert!(sum(limits) <= room.bytes && room.bytes < limit * 7 / 10, "{limit}");
-            assert!(Budget::ALL.into_iter().all(|(budget, _)| limits.get(budget) > 0), "{limit}");
+            assert!(assured(limits) <= room.bytes && room.bytes < limit * 7 / 10, "{limit}");
+            assert_eq!(limits.total(), room.bytes);
+            for (budget, _) in Budget::ALL {
+                assert!(limits.assured(budget) > 0 && limits.most(budget) <= room.bytes / 2, "{limit}");
+            }
         }
     }
 
@@ -127,19 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn budgets_shrink_in_proportion_and_what_is_unlimited_counts_as_all_of_the_room() {
+    fn shares_are_as_large_beside_each_other_as_budgets_and_none_has_more_than_half() {
         let mut limits = BudgetLimits::all(100);
-        limits.set(Budget::Receive, BudgetLimits::NONE);
-        limits.set(Budget::Queues, 1 << 50);
+        limits.set(Budget::Receive, BudgetLimits::NONE, BudgetLimits::NONE);
+        limits.set(Budget::Queues, 1 << 50, 1 << 50);
         let fitted = fit(limits, Room { bytes: 500, limit_bytes: 0 });
-        assert_eq!(fitted.get(Budget::Receive), 500 * 500 / 1500);
-        assert_eq!(fitted.get(Budget::Queues), fitted.get(Budget::Receive));
-        assert_eq!(fitted.get(Budget::Api), 500 * 100 / 1500);
+        assert_eq!((fitted.most(Budget::Receive), fitted.most(Budget::Api)), (250, 100));
+        assert_eq!(fitted.assured(Budget::Receive), 250 * 500 / 1000);
+        assert_eq!(fitted.assured(Budget::Queues), fitted.assured(Budget::Receive));
+        assert_eq!(fitted.assured(Budget::Api), 500 * 100 / 1000);
     }
 
     #[test]
     fn budgets_that_fit_stay_as_they_are() {
         let limits = BudgetLimits::all(10);
-        assert_eq!(fit(limits, Room { bytes: 500, limit_bytes: 0 }), limits);
+        let fitted = fit(limits, Room { bytes: 500, limit_bytes: 0 });
+        let is_same = |(budget, _)| fitted.most(budget) == 10 && fitted.assured(budget) == 10;
+        assert!(Budget::ALL.into_iter().all(is_same));
     }
 }

@@ -37,7 +37,9 @@ impl<K: Kernel> Shard<K> {
         let mut out = BytesMut::new();
         StreamHead { headers: &fields }.write(&mut out);
         if wire == Wire::Sse {
-            out.put_slice(b"\r\n");
+            // An empty line makes browsers take the stream as begun. Not CR LF: eventsource 2 for node loses the first event
+            // that comes together with that.
+            out.put_slice(b"\n");
         }
         self.transmit(socket, out.freeze());
         let session = self.named.open(self.ids.random());
@@ -47,7 +49,7 @@ impl<K: Kernel> Shard<K> {
         self.opened(socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
         self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
-        self.commands_came(key, commands);
+        self.frame_came(key, commands);
     }
 }
 

@@ -26,9 +26,8 @@ impl<K: Kernel> Shard<K> {
             sockets.push(socket);
             from = next;
         }
-        if self.events.is_empty() {
-            assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
-        }
+        assert!(self.events.is_empty() && self.cut.is_none(), "what came is handled, or waits for its part");
+        assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
             let queued_bytes = self.sockets.queued_bytes(socket);
@@ -98,7 +97,7 @@ impl<K: Kernel> Shard<K> {
         self.audit();
         assert_eq!(self.sockets.open_sockets(), 0, "all sockets are closed");
         assert_eq!((self.clients.len(), self.users.len()), (0, 0), "all clients are forgotten");
-        assert_eq!(self.locals.channels().count(), 0, "all channels are left");
+        assert_eq!(self.locals.channels_at(0..self.locals.places()).count(), 0, "all channels are left");
         assert_eq!(self.places_taken, 0, "all places are free");
     }
 
@@ -118,8 +117,8 @@ impl<K: Kernel> Shard<K> {
         self.peers.outbox_messages()
     }
 
-    /// Events that wait for the next turn; those with bytes hold a buffer each.
-    pub(crate) fn waiting_events(&self) -> usize {
-        self.events.len()
+    /// Receive buffers that wait for the next turn.
+    pub(crate) fn waiting_buffers(&self) -> usize {
+        self.backlog.buffers()
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         message::{ClientKey, Delivery},
         publication::Frames,
     },
-    memory::{Budget, largest_first},
+    memory::{Budget, largest_first, shrink},
     metrics::{CloseReason, Metric},
     shard::Shard,
 };
@@ -88,6 +88,7 @@ impl SlowReaders {
             && let Some(held) = self.held.remove(&socket)
         {
             self.bytes -= held.bytes();
+            shrink(&mut self.held);
         }
     }
 
@@ -99,6 +100,7 @@ impl SlowReaders {
         self.bytes -= before - held.bytes();
         if held.is_empty() {
             self.held.remove(&socket);
+            shrink(&mut self.held);
         }
     }
 }
@@ -150,6 +152,7 @@ impl<K: Kernel> Shard<K> {
         let is_empty = held.is_empty();
         if is_empty {
             self.slow.held.remove(&socket);
+            shrink(&mut self.slow.held);
         }
         for (delivery, left_out) in next {
             self.deliver_late(client, &delivery, left_out);

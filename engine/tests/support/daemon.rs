@@ -26,6 +26,7 @@ pub(crate) struct Daemon {
     listen: SocketAddr,
     control: SocketAddr,
     files: Files,
+    is_to_fail: bool,
 }
 
 /// What a daemon is started with, beside its configuration file.
@@ -41,6 +42,10 @@ pub(crate) struct Launch {
     pub(crate) log: Option<Stdio>,
     /// The control group that it is to be in: the path of its `cgroup.procs`.
     pub(crate) group: Option<PathBuf>,
+    /// Variables of its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// True exactly when it is meant to fail.
+    pub(crate) is_to_fail: bool,
 }
 
 impl Launch {
@@ -59,6 +64,7 @@ impl Launch {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -75,7 +81,7 @@ impl Daemon {
     }
 
     /// Starts a daemon and waits until it is ready.
-    pub(crate) fn launch(config: &str, launch: Launch) -> Self {
+    pub(crate) fn launch(config: &str, mut launch: Launch) -> Self {
         let files = Files::create(config);
         let shards = match launch.shards {
             0 => thread::available_parallelism().map_or(1, usize::from).min(2),
@@ -89,8 +95,15 @@ impl Daemon {
             // Most tests end with clients that do not answer the close frame.
             command.env("HOLDFAST_SHUTDOWN_TIMEOUT", "200ms");
         }
+        if !config.contains("[echo]") && !config.contains("[broadcast]") {
+            // Many tests talk to these, whatever else they configure.
+            command.env("HOLDFAST_ECHO_ENABLED", "true").env("HOLDFAST_BROADCAST_ENABLED", "true");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let log = launch.log.unwrap_or_else(|| File::create(&files.log).expect("the log can be made").into());
+        let log = launch
+            .log
+            .take()
+            .unwrap_or_else(|| File::create(&files.log).expect("the log can be made").into());
         command.stderr(log);
         let mut child = command.spawn().expect("the daemon can be started");
         let mut line = String::new();
@@ -100,7 +113,7 @@ impl Daemon {
             let _ = child.wait();
             panic!("the daemon is not ready: {line:?}\n{}", files.log());
         };
-        Self { child, listen, control, files }
+        Self { child, listen, control, files, is_to_fail: launch.is_to_fail }
     }
 
     /// Where clients connect.
@@ -118,17 +131,37 @@ impl Daemon {
         self.child.id()
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.files.log()
+    }
+
+    /// Waits for its end. Answers with its exit code and what it has logged.
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+        let mut ended = None;
+        eventually("the daemon ends", || {
+            ended = self.child.try_wait().expect("it is our child");
+            ended.is_some()
+        });
+        (ended.and_then(|status| status.code()), self.log())
+    }
+
     /// The answer of the control plane to `GET path`: head and body.
     pub(crate) fn ask(&self, path: &str) -> (String, String) {
         self.request("GET", path, "", "")
     }
 
-    /// The answer of the control plane: head and body. `fields` are whole header lines.
+    /// The answer of the control plane: head and body. `fields` are whole header lines. What is sent is JSON, unless they
+    /// say otherwise.
     pub(crate) fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let length = content.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{fields}");
+        let host =
+            if fields.contains("Host: ") { String::new() } else { format!("Host: {}\r\n", self.control) };
+        let is_typed = method != "POST" || fields.contains("Content-Type: ");
+        let kind = if is_typed { "" } else { "Content-Type: application/json\r\n" };
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}{kind}Connection: close\r\n{fields}");
         let head = format!("{head}Content-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).expect("the request goes out");
         // What is too long is answered before it is read.
@@ -210,7 +243,7 @@ impl Drop for Daemon {
         if thread::panicking() {
             eprintln!("the daemon's log:\n{log}");
         } else {
-            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
+            assert!(self.is_to_fail || !log.contains("panicked"), "the daemon panicked:\n{log}");
         }
     }
 }

@@ -5,23 +5,28 @@
 //!
 //! A name means here what it means to a token: patterns bind clients alone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Payload};
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
 
 use super::{
     Api,
-    answer::{ApiError, Empty},
+    answer::{ApiError, Empty, Weight},
     reach::Pending,
     request,
+    room::Hold,
+    share::Slices,
 };
 use crate::hub::{
     history::{Page, Position},
     message::{Answer, Publish, Question, ToHome, Version},
-    publication::{Data, Info, Stored, Tags},
+    publication::{Data, Info, Stored, Tags, tags},
 };
 
 /// Where a publication was kept; without content where it was not.
@@ -33,15 +38,29 @@ pub(super) struct Published {
     epoch: Option<Box<str>>,
 }
 
+impl Weight for Published {}
+
 pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Published, ApiError> {
-    let data = Data::checked(data(&request)?);
-    let pending = send(api, &request.channel, &request, data).await?;
+    let (request, data) = with_data(api, request).await?;
+    let pending = send(api, &request.channel, &request, data, tags_of(&request)).await?;
     published(pending).await
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Broadcast {
     responses: Vec<Response>,
+    #[serde(skip)]
+    hold: Option<Hold>,
+}
+
+impl Weight for Broadcast {
+    fn weight(&self) -> usize {
+        self.responses.len()
+    }
+
+    fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.take()
+    }
 }
 
 /// What came of one channel's publication.
@@ -52,36 +71,76 @@ enum Response {
     Error(ApiError),
 }
 
+/// Publications of a broadcast that wait for their answers at a time.
+const UNDER_WAY_MAX: usize = 256;
+
+/// What one channel's response takes with its epoch, and what its text takes at most.
+const RESPONSE_BYTES: usize = size_of::<Response>() + 128;
+const RESPONSE_TEXT_BYTES: usize = 160;
+
 pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Broadcast, ApiError> {
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
-    let data = Data::checked(data(&request)?);
-    let mut under_way = Vec::with_capacity(request.channels.len());
+    // Afterwards it would be too late to say that there is no room for the answer, or that it is too long.
+    let count = request.channels.len();
+    if count * RESPONSE_TEXT_BYTES > api.room.answer_bytes_max {
+        return Err(api.room.too_long());
+    }
+    let (mut responses_hold, mut hold) = (api.room.hold(), api.room.hold());
+    responses_hold.grow(count * RESPONSE_BYTES)?;
+    hold.grow(count * RESPONSE_TEXT_BYTES)?;
+    let (request, data) = with_data(api, request).await?;
+    let tags = tags_of(&request);
+    let mut slices = Slices::new();
+    let mut under_way = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut responses = Vec::with_capacity(count);
     for channel in &request.channels {
-        under_way.push(send(api, channel, &request, data.clone()).await);
+        if under_way.len() == UNDER_WAY_MAX {
+            responses.extend(response(under_way.pop_front()).await);
+        }
+        under_way.push_back(send(api, channel, &request, data.clone(), Arc::clone(&tags)).await);
+        slices.step().await;
     }
-    let mut responses = Vec::with_capacity(under_way.len());
-    for sent in under_way {
-        let outcome = match sent {
-            Ok(pending) => published(pending).await,
-            Err(error) => Err(error),
-        };
-        responses.push(outcome.map_or_else(Response::Error, Response::Result));
+    while !under_way.is_empty() {
+        responses.extend(response(under_way.pop_front()).await);
+        slices.step().await;
     }
-    Ok(Broadcast { responses })
+    Ok(Broadcast { responses, hold: Some(hold) })
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Presence {
-    presence: BTreeMap<Box<str>, ClientInfo>,
+async fn response(sent: Option<Result<Pending, ApiError>>) -> Option<Response> {
+    let outcome = match sent? {
+        Ok(pending) => published(pending).await,
+        Err(error) => Err(error),
+    };
+    Some(outcome.map_or_else(Response::Error, Response::Result))
+}
+
+/// Written client by client, so that they are not all there twice.
+#[derive(Debug)]
+pub(super) struct Presence(Vec<Arc<Info>>);
+
+impl Weight for Presence {
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Serialize for Presence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let clients = self.0.iter().map(|info| (&*info.client, client_info(info)));
+        let mut result = serializer.serialize_struct("Presence", 1)?;
+        result.serialize_field("presence", &Map(clients))?;
+        result.end()
+    }
 }
 
 pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<Presence, ApiError> {
     let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence).await? else {
         unreachable!("a home answers what it is asked")
     };
-    Ok(Presence { presence: infos.iter().map(|info| (info.client.clone(), client_info(info))).collect() })
+    Ok(Presence(infos))
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +148,8 @@ pub(super) struct PresenceStats {
     num_clients: usize,
     num_users: usize,
 }
+
+impl Weight for PresenceStats {}
 
 pub(super) async fn presence_stats(
     api: &Api,
@@ -102,27 +163,49 @@ pub(super) async fn presence_stats(
     Ok(PresenceStats { num_clients: clients, num_users: users })
 }
 
-#[derive(Debug, Serialize)]
+/// Written publication by publication, so that they are not all there twice.
+#[derive(Debug)]
 pub(super) struct History {
-    publications: Vec<Publication>,
-    epoch: Box<str>,
-    offset: u64,
+    publications: Vec<Arc<Stored>>,
+    position: Position,
+}
+
+impl Weight for History {
+    fn weight(&self) -> usize {
+        self.publications.iter().map(|stored| 1 + stored.data.bytes.len() / 1024).sum()
+    }
+}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let publications = self.publications.iter().map(|stored| publication(stored));
+        let mut result = serializer.serialize_struct("History", 3)?;
+        result.serialize_field("publications", &Seq(publications))?;
+        result.serialize_field("epoch", &*self.position.epoch)?;
+        result.serialize_field("offset", &self.position.offset)?;
+        result.end()
+    }
 }
 
 #[derive(Debug, Serialize)]
-struct Publication {
+struct Publication<'a> {
     data: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    info: Option<ClientInfo>,
+    info: Option<ClientInfo<'a>>,
     offset: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tags: BTreeMap<Box<str>, Box<str>>,
+    tags: BTreeMap<&'a str, &'a str>,
 }
+
+/// The shortest publication in an answer: `{"data":1,"offset":1},`.
+const PUBLICATION_BYTES_MIN: usize = 22;
 
 pub(super) async fn history(api: &Api, request: request::History) -> Result<History, ApiError> {
     let page = Page {
-        // What a channel keeps is limited already.
-        limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
+        // More would be too long an answer in any case.
+        limit: usize::try_from(request.limit)
+            .unwrap_or(usize::MAX)
+            .min(api.room.answer_bytes_max / PUBLICATION_BYTES_MIN + 1),
         since: request.since.map(|since| (since.offset, since.epoch.into())),
         reverse: request.reverse,
     };
@@ -131,8 +214,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
     else {
         unreachable!("a home answers what it is asked")
     };
-    let publications = publications.iter().map(publication).collect();
-    Ok(History { publications, epoch: (*position.epoch).into(), offset: position.offset })
+    Ok(History { publications, position })
 }
 
 pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Result<Empty, ApiError> {
@@ -157,10 +239,18 @@ async fn ask(api: &Api, channel: &str, question: Question) -> Result<Answer, Api
     Ok(api.reach.ask_home(channel, message).await?)
 }
 
-async fn send(api: &Api, channel: &str, request: &request::Publish, data: Data) -> Result<Pending, ApiError> {
+fn tags_of(request: &request::Publish) -> Tags {
+    tags(request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())))
+}
+
+async fn send(
+    api: &Api,
+    channel: &str,
+    request: &request::Publish,
+    data: Data,
+    tags: Tags,
+) -> Result<Pending, ApiError> {
     known(api, channel)?;
-    let tags: Tags =
-        request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let message = |answer_to| {
         ToHome::Publish(Box::new(Publish {
             channel: channel.into(),
@@ -186,37 +276,64 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
     })
 }
 
+/// The request with its data, once they were looked at: on another thread where they are long.
+async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
+    request.check()?;
+    let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
+    let looked_at =
+        api.apart.run(bytes / 1024, move || data(&request).map(|data| (request, Data::checked(data))));
+    looked_at.await?
+}
+
 fn data(request: &request::Publish) -> Result<Bytes, ApiError> {
     let data = request::bytes("b64data", &request.b64data, request.data.as_deref())?;
     data.ok_or_else(|| ApiError::bad_request("data is missing"))
 }
 
-fn publication(stored: &Arc<Stored>) -> Publication {
+fn publication(stored: &Stored) -> Publication<'_> {
     Publication {
         data: json(stored.data.payload()).unwrap_or_default(),
         info: stored.info.as_deref().map(client_info),
         offset: stored.offset,
-        tags: stored.tags.iter().cloned().collect(),
+        tags: stored.tags.iter().map(|(tag, value)| (&**tag, &**value)).collect(),
     }
 }
 
 /// One client, as others see it.
 #[derive(Debug, Serialize)]
-struct ClientInfo {
-    user: Box<str>,
-    client: Box<str>,
+struct ClientInfo<'a> {
+    user: &'a str,
+    client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     conn_info: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chan_info: Option<Box<RawValue>>,
 }
 
-fn client_info(info: &Info) -> ClientInfo {
+fn client_info(info: &Info) -> ClientInfo<'_> {
     ClientInfo {
-        user: (*info.user).into(),
-        client: info.client.clone(),
+        user: &info.user,
+        client: &info.client,
         conn_info: json(info.conn_info.payload()),
         chan_info: json(info.chan_info.payload()),
+    }
+}
+
+/// A list whose items are made one after the other.
+struct Seq<I>(I);
+
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
+}
+
+/// The same of fields with their names.
+struct Map<I>(I);
+
+impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for Map<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.clone())
     }
 }
 

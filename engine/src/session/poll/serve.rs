@@ -23,7 +23,7 @@ use crate::{
     intake::RETRY_AFTER_S,
     metrics::Metric,
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::{Lateness, Shard},
+    shard::{Lateness, Shard, cost},
 };
 
 /// When it is asked again whether all shards have read what came (200 ms).
@@ -87,7 +87,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(key) = client
             && !frame.is_empty()
         {
-            self.commands_came(key, &frame);
+            self.frame_came(key, &frame);
         }
         if let Some(key) = client {
             self.check_expiry(key);
@@ -163,24 +163,17 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Looks at as many as this of the sessions for which something is due.
-    pub(crate) fn fire_due_polls(&mut self, max: usize) {
-        for _ in 0..max {
-            let Some(place) = self.poll_wheel.pop(self.uptime) else { return };
-            self.poll_due(place);
-        }
-    }
-
-    fn poll_due(&mut self, place: SessionPlace) {
-        let Some(poll) = self.named.poll(place) else { return };
+    /// The wheel's time for this session has come. Answers with what that cost.
+    pub(crate) fn poll_due(&mut self, place: SessionPlace) -> u64 {
+        let Some(poll) = self.named.poll(place) else { return cost::DUE_NS };
         if self.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
-            return;
+            return cost::DUE_NS;
         }
         let deadline_at = poll.deadline_at(&self.lateness);
         if self.uptime < deadline_at {
             poll.looked_at = self.poll_wheel.insert(place, deadline_at);
-            return;
+            return cost::DUE_NS;
         }
         match poll.waiting.take() {
             Some(asker) => {
@@ -195,6 +188,7 @@ impl<K: Kernel> Shard<K> {
             }
             None => self.close_poll(place),
         }
+        cost::OVERDUE_NS
     }
 
     /// Nobody has polled in time.

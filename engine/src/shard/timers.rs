@@ -1,0 +1,81 @@
+//! Timers: what is due.
+//!
+//! In:  the time; what the schedule lets it cost.
+//! Out: calls of the files that decide what follows; housekeeping once a second.
+//!
+//! What is due when much else is goes on with the next turn, the most overdue first. Nobody is harmed by that: before anybody
+//! is ended for a silence it is looked whether something of it is unread (`conn/heartbeat`).
+
+use std::time::Duration;
+
+use holdfast_ring::Kernel;
+
+use super::Shard;
+use crate::{
+    clock::{TICK_MS, Tick},
+    metrics::Metric,
+};
+
+/// Ticks between two calls of [`holdfast_ring::Sockets::tick`] (1 s).
+const SOCKET_TICK_TICKS: u32 = 20;
+
+/// How long it is waited until all shards have read what came to them, where one does not get to that (60 s).
+const READ_UP_TICKS_MAX: u32 = 1200;
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn has_due(&self) -> bool {
+        self.wheel.ticks_behind(self.uptime) > 0 || self.poll_wheel.ticks_behind(self.uptime) > 0
+    }
+
+    /// Looks at what is due until it has cost `part_ns`.
+    pub(super) fn look_at_due(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+        let until = self.meter.total_ns().saturating_add(part_ns);
+        while self.meter.total_ns() < until {
+            let cost_ns = if let Some(socket) = self.wheel.pop(self.uptime) {
+                self.due(socket)
+            } else if let Some(place) = self.poll_wheel.pop(self.uptime) {
+                self.poll_due(place)
+            } else {
+                return;
+            };
+            self.meter.add(cost_ns);
+            self.look_at_clock(elapsed);
+        }
+    }
+
+    /// Housekeeping.
+    pub(super) fn keep_house(&mut self) {
+        self.note_what_is_read();
+        self.pace.was_late(self.wheel.ticks_behind(self.uptime));
+        self.homes.tend(self.uptime, &mut self.ledger);
+        if self.uptime >= self.next_socket_tick {
+            self.next_socket_tick = self.uptime.after(SOCKET_TICK_TICKS);
+            self.sockets.tick();
+            self.tend_limits();
+            let late_ms = u64::from(self.pace.second_passed()) * TICK_MS;
+            self.counters.set(Metric::LateMs, late_ms);
+        }
+    }
+
+    /// Once a tick, at most.
+    fn note_what_is_read(&mut self) {
+        if self.read_up_to < self.uptime {
+            if self.events.is_empty() && self.backlog.is_empty() && self.sockets.is_read_up() {
+                self.read_up_to = self.uptime;
+                self.peers.tell_read_up_to(self.index, self.uptime);
+                self.lateness.caught_up();
+            }
+            self.pace.was_late(self.uptime.since(self.read_up_to));
+        }
+    }
+
+    /// True exactly when all shards have read what had come to them by then, and what they had for this one has been
+    /// handled; or when that takes too long.
+    pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
+        let is_read = self.peers.all_have_read_up_to() >= then
+            && self.peers.mailboxes().is_empty()
+            && self.inbox.is_empty()
+            && self.backlog.is_empty();
+        is_read || self.uptime >= then.after(READ_UP_TICKS_MAX)
+    }
+}
