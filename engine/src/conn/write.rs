@@ -108,6 +108,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.get(socket)
             && std::mem::take(&mut conn.is_paused)
         {
+            self.wake_backlog(socket);
             self.read_again(socket);
         }
     }
