@@ -24,6 +24,8 @@ impl<K: Kernel> Sockets<K> {
         let Some(record) = self.table.get(socket) else { return };
         record.wants_bytes = false;
         record.was_behind |= record.queued_bytes > 0;
+        // When it goes on, it brings one buffer at a time again before it brings many.
+        record.wakes = 0;
         if let Reading::Armed(armed @ (Armed::Once | Armed::Many)) = record.reading {
             record.reading = Reading::Cancelling;
             self.kernel.push(Op::CancelReceive(socket, armed));
@@ -146,9 +148,11 @@ impl<K: Kernel> Sockets<K> {
         let ticks = self.ticks;
         let record = self.table.record(socket);
         let wanted = record.wants_bytes && record.closing.is_none();
-        if record.reading != Reading::Idle || !wanted {
+        if record.reading != Reading::Idle || !wanted || self.looks_first(socket) {
             return;
         }
+        let record = self.table.record(socket);
+        self.has_more_to_read |= is_readable;
         let is_busy = record.wakes_tick == ticks && record.wakes > BUSY_WAKES;
         self.arm(
             socket,
