@@ -15,7 +15,7 @@ use super::{house::House, terms::Terms, world::World};
 const CONNECTION_BYTES: u64 = 600;
 
 /// What a shard may keep for the next turn of what it has used in an earlier one: buffers for events, answers, what is due.
-const SCRATCH_BYTES: u64 = 48 * 1024;
+const SCRATCH_BYTES: u64 = 40 * 1024;
 
 /// What is held at some moment.
 #[derive(Debug)]
