@@ -9,11 +9,12 @@
 
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
+pub(crate) mod lag;
 pub(crate) mod pace;
 mod partial;
 mod read;
 pub(crate) mod secure;
-mod write;
+pub(crate) mod write;
 
 use bytes::BytesMut;
 use holdfast_protocol::{
