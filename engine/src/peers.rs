@@ -15,7 +15,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -25,6 +25,7 @@ use rustls::ServerConfig;
 pub(crate) use self::mailboxes::{MailboxLimits, Mailboxes, Parcel};
 use crate::{
     backend::{self, Asker},
+    clock::Tick,
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
@@ -65,6 +66,15 @@ pub(crate) enum Message {
     FromSeats(FromSeats),
 }
 
+/// What calls of the server API keep. The control thread and those that work for it write it.
+#[derive(Debug, Default)]
+pub(crate) struct ApiMemory {
+    /// Bytes of bodies and answers.
+    pub(crate) bytes: AtomicU64,
+    /// Calls for which there was no room.
+    pub(crate) refused: AtomicU64,
+}
+
 /// What all threads of the daemon share: queues, published numbers, and one flag.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -87,11 +97,14 @@ pub(crate) struct Shared {
     listening: AtomicUsize,
     /// Shards that have not been emptied by a stop.
     populated: AtomicUsize,
+    /// Up to when each shard has read all that came to it, in ticks of the uptime.
+    read_up_to: Vec<AtomicU32>,
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
     mailbox_limits: MailboxLimits,
     /// How much memory there may be of each kind.
     pub(crate) budgets: BudgetLimits,
+    pub(crate) api_memory: ApiMemory,
 }
 
 impl Shared {
@@ -109,6 +122,7 @@ impl Shared {
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
+            read_up_to: bells.iter().map(|_| AtomicU32::new(0)).collect(),
             congested: AtomicUsize::new(0),
             mailbox_limits,
             metrics: bells.iter().map(|_| Published::new()).collect(),
@@ -121,6 +135,7 @@ impl Shared {
             memory_short: AtomicBool::new(false),
             asker,
             budgets,
+            api_memory: ApiMemory::default(),
         }
     }
 
@@ -136,6 +151,14 @@ impl Shared {
     /// True exactly when some shard has messages that another one's mailbox did not take.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed) > 0
+    }
+
+    /// Bytes that count against budgets on all shards, as they last published them.
+    pub(crate) fn memory_of_shards(&self) -> u64 {
+        let of = |published: &Published| {
+            Budget::ALL.iter().map(|&(budget, _)| published.get(Metric::Memory(budget))).sum::<u64>()
+        };
+        self.metrics.iter().map(of).sum()
     }
 
     /// Tells all shards to stop. Waits for none of them.
@@ -204,10 +227,14 @@ impl Peers {
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
-    /// Bytes of a budget on all other shards, as they last published them.
+    /// Bytes of a budget on all other shards, as they last published them, and on the control thread.
     pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != self.own);
-        others.map(|(_, published)| published.get(Metric::Memory(budget))).sum()
+        let of_shards: u64 = others.map(|(_, published)| published.get(Metric::Memory(budget))).sum();
+        match budget {
+            Budget::Api => of_shards + self.shared.api_memory.bytes.load(Ordering::Relaxed),
+            _ => of_shards,
+        }
     }
 
     /// How many shards still listen.
@@ -230,6 +257,20 @@ impl Peers {
     /// True exactly when some shard has somebody left.
     pub(crate) fn is_anyone_left(&self) -> bool {
         self.shared.populated.load(Ordering::Acquire) > 0
+    }
+
+    /// All that had come to shard `own` by then has been read, and is where it belongs.
+    pub(crate) fn tell_read_up_to(&self, own: usize, tick: Tick) {
+        // What is still in an outbox is not where it belongs.
+        if self.outbox_messages == 0 {
+            self.shared.read_up_to[own].store(tick.0, Ordering::Release);
+        }
+    }
+
+    /// The earliest of what all shards have told.
+    pub(crate) fn all_have_read_up_to(&self) -> Tick {
+        let told = self.shared.read_up_to.iter().map(|tick| tick.load(Ordering::Acquire));
+        Tick(told.min().unwrap_or(0))
     }
 
     pub(crate) fn is_memory_short(&self) -> bool {
@@ -338,5 +379,6 @@ impl Drop for Peers {
     fn drop(&mut self) {
         self.set_congested(false);
         self.shared.mailboxes[self.own].abandon();
+        self.shared.read_up_to[self.own].store(u32::MAX, Ordering::Release);
     }
 }

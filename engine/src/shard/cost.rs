@@ -46,8 +46,17 @@ pub(crate) const REQUEST_NS: u64 = 3_000;
 /// A thousand bytes of JSON or Protobuf that are read.
 pub(crate) const PARSE_KILOBYTE_NS: u64 = 3_000;
 
-/// A timer that is due.
-pub(super) const DUE_NS: u64 = 500;
+/// A thousand bytes of a reply that are written: of a history, a recovery, presence.
+pub(crate) const REPLY_KILOBYTE_NS: u64 = 1_000;
+
+/// An entry of a wheel that is only put in again.
+pub(crate) const DUE_NS: u64 = 100;
+
+/// A ping.
+pub(crate) const PING_NS: u64 = 500;
+
+/// A connection that is overdue: a look, behind which may be its end with all that follows from it.
+pub(crate) const OVERDUE_NS: u64 = 5_000;
 
 /// A token's signature: most take less, some of RSA and of the larger curves take more.
 const SIGNATURE_NS: u64 = 60_000;
@@ -96,6 +105,7 @@ pub(super) fn of_answer(message: &FromHome) -> u64 {
             Ok(Answer::History { publications, .. }) => 1_500 + publications.len() as u64 * RECORD_NS,
             _ => 1_500,
         },
+        FromHome::TooLongNow { .. } => 1_500,
     }
 }
 
@@ -113,7 +123,7 @@ pub(super) fn of_message(message: &Message) -> u64 {
             3_000 + recovery
         }
         Message::ToHome(ToHome::Ask { question, .. }) => match question {
-            Question::Presence => 1_000 + RECORDS_UNKNOWN * RECORD_NS,
+            Question::Presence(_) => 1_000 + RECORDS_UNKNOWN * RECORD_NS,
             Question::History(page) => 1_000 + self::page(Some(page.limit as u64)),
             Question::PresenceStats | Question::RemoveHistory => 2_000,
         },

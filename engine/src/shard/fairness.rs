@@ -62,6 +62,7 @@ impl House {
         let shared = Shared::new(vec![kernel.doorbell()], MAILBOX, 7, asker, tables, budgets);
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
+        (config.echo.enabled, config.broadcast.enabled) = (Some(true), Some(true));
         let channels = &mut config.channel.without_namespace;
         channels.allow_subscribe_for_client = true;
         channels.allow_subscribe_for_anonymous = true;
@@ -78,7 +79,7 @@ impl House {
         let rules = Rules::new(&config, "node".into());
         let shared = Arc::new(shared);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let shard = Shard::new(0, settings, rules, sockets, peers, Duration::ZERO, [7; 32]);
+        let shard = Shard::new(0, settings, rules, sockets, peers, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 
@@ -98,7 +99,7 @@ impl House {
             trace.pass(LOOK);
             trace.now()
         };
-        self.shard.turn(elapsed).expect("a simulated ring does not break");
+        self.shard.turn(elapsed, || Duration::ZERO).expect("a simulated ring does not break");
         self.shard.audit();
         let inbox = &self.shard.inbox;
         assert!(inbox.bytes() <= 3 * MAILBOX.bytes_max, "{} bytes in the inbox", inbox.bytes());

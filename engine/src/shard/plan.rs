@@ -19,8 +19,8 @@ const SHARE_EXTRA: u64 = 256;
 /// Descriptors of the process itself that no table of connections may use up.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// The least that a listener asks for, however small its tables.
-const LISTEN_BACKLOG_MIN: u32 = 16;
+/// What every listener may have, however small its tables: below it bursts lose handshakes.
+const LISTEN_BACKLOG: u32 = 4096;
 
 /// What a kernel without that setting in sight is taken to have.
 pub(crate) const SOMAXCONN_DEFAULT: u32 = 4096;
@@ -36,6 +36,9 @@ pub(crate) fn lanes_for(slots: u64, nofile: u64) -> Option<u64> {
     let per_lane = nofile.saturating_sub(DESCRIPTORS_RESERVED);
     (per_lane > 0).then(|| slots.div_ceil(per_lane).max(1))
 }
+
+/// Receive buffers that a lane has at first, however many lanes there are.
+const FIRST_BUFFERS_MIN: u32 = 32;
 
 /// The rings of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,26 +75,28 @@ impl Plan {
     }
 
     /// Connections that wait for accept, where the kernel lets a listener have `somaxconn` of them. A ring keeps as many
-    /// descriptors free while it accepts by multishot, so they are a quarter of its table at most.
+    /// descriptors free while it accepts by multishot, so a large backlog is a quarter of its table at most.
     #[must_use]
     pub(crate) fn listen_backlog(self, config: &Config, somaxconn: u32) -> u32 {
         let wanted = match config.engine.listen_backlog {
             0 => somaxconn,
             asked => asked.min(somaxconn),
         };
-        wanted.min(self.slots_per_lane / 4).max(LISTEN_BACKLOG_MIN)
+        wanted.min((self.slots_per_lane / 4).max(LISTEN_BACKLOG))
     }
 
-    /// The rings' sizes; the shard's receive buffers are shared out among its lanes.
+    /// The rings' sizes. Lanes begin with their share of the shard's receive buffers: connections may all be in one of
+    /// them, and then it has as many as that one needs.
     #[must_use]
     pub(crate) fn uring(self, config: &Config) -> UringConfig {
         let lanes = u32::try_from(self.lanes).expect("at most 256");
-        let buffers = (config.engine.receive_buffers / lanes).max(16).next_power_of_two();
+        let buffers_max = config.engine.receive_buffers;
         UringConfig {
             lanes: self.lanes,
             slots_per_lane: self.slots_per_lane,
             submission_entries: config.engine.submission_entries,
-            receive_buffers: buffers,
+            receive_buffers: (buffers_max / lanes).max(FIRST_BUFFERS_MIN).min(buffers_max),
+            receive_buffers_max: buffers_max,
             receive_buffer_bytes: config.engine.receive_buffer_bytes,
         }
     }
@@ -124,6 +129,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_has_all_the_connections_gets_as_many_buffers_as_there_may_be() {
+        let mut config = config(100_000, 1);
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.lanes, uring.receive_buffers, uring.receive_buffers_max), (7, 146, 1024));
+        config.client.connection_limit = 1_000_000;
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.receive_buffers, uring.receive_buffers_max), (32, 1024));
+        config.engine.receive_buffers = 16;
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.receive_buffers, uring.receive_buffers_max), (16, 16));
+    }
+
+    #[test]
     fn the_backlog_is_the_kernels_unless_it_is_asked_for_or_the_tables_are_small() {
         let plan = Plan::new(&config(1_000_000, 2), 1 << 20);
         let with = |listen_backlog, somaxconn| {
@@ -136,8 +154,8 @@ mod tests {
         assert_eq!(with(512, 65_535), 512);
         assert_eq!(with(8192, 4096), 4096);
         let small = Plan { lanes: 1, slots_per_lane: 400 };
-        assert_eq!(small.listen_backlog(&config(1, 1), 4096), 100);
-        assert_eq!(Plan { slots_per_lane: 20, ..small }.listen_backlog(&config(1, 1), 4096), 16);
+        assert_eq!(small.listen_backlog(&config(1, 1), 65_535), 4096);
+        assert_eq!(small.listen_backlog(&config(1, 1), 128), 128);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod chamber;
 mod group;
 mod wire;
 
+mod budgets;
 mod churn;
 mod disk;
 mod kill;

@@ -55,7 +55,12 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn uring(lanes: usize) -> Uring {
-        let sizes = UringConfig { submission_entries: 16, receive_buffers: 64, ..UringConfig::default() };
+        let sizes = UringConfig {
+            submission_entries: 16,
+            receive_buffers: 64,
+            receive_buffers_max: 64,
+            ..UringConfig::default()
+        };
         Uring::new(&UringConfig { lanes, slots_per_lane: 64, ..sizes }).expect("io_uring works here")
     }
 
@@ -216,7 +221,11 @@ mod tests {
         suffer(&mut uring, &Shortage::at_random(SmallRng::from_rng(&mut random)));
         let mut sockets = Sockets::new(
             uring,
-            SocketsConfig { accept_reserve: 8, peer_addresses: seed % 2 == 0, ..SocketsConfig::default() },
+            SocketsConfig {
+                accept_reserve: 8,
+                peer_addresses: seed.is_multiple_of(2),
+                ..SocketsConfig::default()
+            },
         );
         let (socket, address) = listener("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         // What is accepted inherits it: writes are to be short.
@@ -233,7 +242,7 @@ mod tests {
             for event in events.drain(..) {
                 match event {
                     Event::Accepted(socket, from) => {
-                        assert_eq!(from.is_some(), seed % 2 == 0, "seed {seed}");
+                        assert_eq!(from.is_some(), seed.is_multiple_of(2), "seed {seed}");
                         sent.push((socket, 0));
                     }
                     Event::Closed(_) => closed += 1,

@@ -20,11 +20,23 @@ use super::Poll;
 use crate::{
     backend::Header,
     clock::Tick,
+    conn::lag::Cause,
     intake::RETRY_AFTER_S,
-    metrics::Metric,
+    memory::Budget,
+    metrics::{CloseReason, Metric},
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::Shard,
+    shard::{Lateness, Shard, cost},
 };
+
+/// When it is asked again whether all shards have read what came (200 ms).
+const READ_AGAIN_TICKS: u32 = 4;
+
+impl Poll {
+    /// When the wheel is to look at it, by the uptime.
+    fn deadline_at(&self, lateness: &Lateness) -> Tick {
+        if self.waiting.is_some() { self.deadline } else { lateness.uptime_at(self.deadline) }
+    }
+}
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.
@@ -37,15 +49,21 @@ impl<K: Kernel> Shard<K> {
         if commands.is_empty() {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
-        // A session needs no connection between its polls, but there are never more of them than connections could be.
-        if self.named.polls() >= self.sockets.slots()
-            || self.peers.is_memory_short()
-            || self.stopping.is_some()
-        {
+        // A session needs no connection between its polls, but it counts as one in every way.
+        self.check_room_for_session()?;
+        if self.stopping.is_some() || !self.take_place_for_session() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
+        let address = match self.admit_session(asker.socket) {
+            Ok(address) => address,
+            Err(turned_away) => {
+                self.places_taken -= 1;
+                self.turn_away(asker.socket, turned_away);
+                return Ok(());
+            }
+        };
         let place = self.named.open(self.ids.random());
-        self.named.set_poll(place, Poll::default());
+        self.named.set_poll(place, Poll::of(address));
         let key = self.open_client(Link::Poll(place), Format::Json);
         self.named.set_client(place, Some(key));
         self.keep_headers(key, told);
@@ -59,7 +77,10 @@ impl<K: Kernel> Shard<K> {
         let Some(poll) = self.named.poll(place) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         };
-        if poll.acknowledge(received).is_err() {
+        let before = poll.cost_bytes();
+        let acknowledged = poll.acknowledge(received);
+        self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
+        if acknowledged.is_err() {
             let refusal = Refusal::BodyMalformed("received is higher than any sequence of this session");
             return self.answer_asker(asker, Err(refusal));
         }
@@ -68,11 +89,21 @@ impl<K: Kernel> Shard<K> {
             self.close_poll(place);
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         }
+        if let Some(key) = client
+            && !self.has_room_for_commands(key, commands.len())
+        {
+            let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
+            return self.answer_asker(asker, Err(refusal));
+        }
+        let Some(poll) = self.named.poll(place) else { return };
         if let Some(before) = poll.waiting.replace(asker) {
             self.answer_empty(place, before);
         }
         self.touch_poll(place);
-        self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_wait_ms));
+        if let Some(key) = client {
+            self.go_on(key);
+        }
+        self.set_poll_deadline(place, self.uptime.after_ms(self.rules.requests.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -106,9 +137,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Something for a client that polls. It goes out at the end of the turn.
-    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8]) {
+    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8], cause: Cause) {
+        let limits = self.queue_limits();
         if let Some(poll) = self.named.poll(place) {
-            poll.push(message);
+            let before = poll.cost_bytes();
+            poll.push(message, cause, limits, self.settings.queue_pieces_max);
+            self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
             self.touch_poll(place);
         }
     }
@@ -121,20 +155,19 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Answers those who wait and have something; ends those who have had too much for too long.
+    /// Answers those who wait and have something; ends those who do not acknowledge what they are told.
     pub(crate) fn flush_polls(&mut self) {
-        let queue_bytes_max = self.settings.queue_bytes_max;
         // Last words, and polls that came in with the one that is answered, touch some anew.
         while let Some(place) = self.touched_polls.pop() {
             let Some(poll) = self.named.poll(place) else { continue };
             poll.is_touched = false;
-            if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {
-                if let Some(key) = self.named.client(place) {
-                    self.counters.add(Metric::SlowByQueue, 1);
-                    self.disconnect(key, DisconnectCode::SLOW);
-                }
-                continue;
+            if poll.is_too_long
+                && let Some(key) = self.named.client(place)
+            {
+                self.counters.add(Metric::SlowByQueue, 1);
+                self.disconnect(key, DisconnectCode::SLOW);
             }
+            let Some(poll) = self.named.poll(place) else { continue };
             if poll.has_replies()
                 && let Some(asker) = poll.waiting.take()
             {
@@ -153,31 +186,53 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// The wheel's time for this session has come.
-    pub(crate) fn poll_due(&mut self, place: SessionPlace) {
-        let now = self.now;
-        let Some(poll) = self.named.poll(place) else { return };
-        if now < poll.looked_at {
+    /// The wheel's time for this session has come. Answers with what that cost.
+    pub(crate) fn poll_due(&mut self, place: SessionPlace) -> u64 {
+        let Some(poll) = self.named.poll(place) else { return cost::DUE_NS };
+        if self.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
-            return;
+            return cost::DUE_NS;
         }
-        if now < poll.deadline {
-            poll.looked_at = self.poll_wheel.insert(place, poll.deadline);
-            return;
+        let deadline_at = poll.deadline_at(&self.lateness);
+        if self.uptime < deadline_at {
+            poll.looked_at = self.poll_wheel.insert(place, deadline_at);
+            return cost::DUE_NS;
         }
         match poll.waiting.take() {
             Some(asker) => {
                 self.answer_empty(place, asker);
-                self.set_poll_deadline(place, now.after_ms(self.rules.requests.poll_session_ttl_ms));
+                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+            }
+            // The next poll may have come already, to any shard.
+            None if !self.has_all_read_up_to(deadline_at) => {
+                if let Some(poll) = self.named.poll(place) {
+                    poll.looked_at = self.poll_wheel.insert(place, self.uptime.after(READ_AGAIN_TICKS));
+                }
             }
             None => self.close_poll(place),
         }
+        cost::OVERDUE_NS
     }
 
     /// Nobody has polled in time.
     fn close_poll(&mut self, place: SessionPlace) {
         self.end_poll_client(place);
+        let Some(poll) = self.named.poll(place) else { return };
+        let (bytes, address) = (poll.cost_bytes(), poll.address);
         self.named.close(place);
+        self.ledger.release(Budget::Queues, bytes);
+        self.places_taken -= 1;
+        self.session_left(address);
+    }
+
+    /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.
+    pub(crate) fn cut_poll(&mut self, place: SessionPlace) {
+        self.poll_offended(place, CloseReason::Slow);
+        let waiting = self.named.poll(place).and_then(|poll| poll.waiting.take());
+        self.close_poll(place);
+        if let Some(asker) = waiting {
+            self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        }
     }
 
     fn answer_empty(&mut self, place: SessionPlace, asker: Asker) {
@@ -189,6 +244,7 @@ impl<K: Kernel> Shard<K> {
     fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
         let id = self.named.id(place).ok_or(Refusal::SessionUnknown)?;
         let poll = self.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        poll.answer();
         let replies = poll.replies().count() as u64;
         let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
         self.counters.add(Metric::MessagesOut, replies);
@@ -196,12 +252,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
-        let now = self.now;
         let Some(poll) = self.named.poll(place) else { return };
         poll.deadline = deadline;
+        let at = poll.deadline_at(&self.lateness);
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        if !(now < poll.looked_at && poll.looked_at <= deadline) {
-            poll.looked_at = self.poll_wheel.insert(place, deadline);
+        if !(self.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
+            poll.looked_at = self.poll_wheel.insert(place, at);
         }
     }
 }
