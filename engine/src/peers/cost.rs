@@ -45,7 +45,7 @@ impl ToHome {
     /// Bytes of memory beside the value itself.
     pub(crate) fn cost_bytes(&self) -> usize {
         match self {
-            ToHome::Subscribe(subscribe) => {
+            Self::Subscribe(subscribe) => {
                 let Subscribe { channel, recover, info, data, .. } = &**subscribe;
                 size_of::<Subscribe>()
                     + SHARED_BYTES
@@ -54,10 +54,10 @@ impl ToHome {
                     + info.as_deref().map_or(0, info_bytes)
                     + data.as_ref().map_or(0, |data| data.len())
             }
-            ToHome::Unsubscribe { channel, info, .. } => {
+            Self::Unsubscribe { channel, info, .. } => {
                 SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
             }
-            ToHome::Publish(publish) => {
+            Self::Publish(publish) => {
                 let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
                 let tags: usize =
                     tags.iter().map(|(key, value)| key.len() + value.len() + SHARED_BYTES).sum();
@@ -70,7 +70,7 @@ impl ToHome {
                     + idempotency_key.len()
                     + version.epoch.len()
             }
-            ToHome::Ask { channel, question, .. } => {
+            Self::Ask { channel, question, .. } => {
                 let since = match question {
                     Question::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
                     _ => 0,

@@ -316,7 +316,8 @@ fn a_frame_of_a_thousand_long_questions_is_answered_as_it_is_read_and_keeps_nobo
     let mut answered = vec![false; COUNT];
     while answered.contains(&false) {
         let reply = client.next();
-        let n = reply["id"].as_u64().map_or(0, |id| id as usize) - first;
+        let id = reply["id"].as_u64().expect("a reply has a number");
+        let n = usize::try_from(id).expect("it is small") - first;
         assert!(!std::mem::replace(&mut answered[n], true), "answered once");
         match n % 50 {
             49 => {

@@ -281,6 +281,53 @@ fn header_fields_of_a_connect_have_a_limit() {
     daemon.stop();
 }
 
+#[test]
+fn records_of_clients_have_a_budget_past_which_newcomers_are_told_to_come_later() {
+    let daemon = Daemon::start_on_one_core(&format!(
+        "[client]\nsession_budget = '1MiB'\nchannel_limit = 4000\n[client.token]\nhmac_secret_key = '{SECRET}'\n\
+         [sse]\nenabled = true\n[http_stream]\nenabled = true\n[poll]\nenabled = true\n\
+         [channel.without_namespace]\nallow_subscribe_for_client = true"
+    ));
+    let used = || daemon.metric("holdfast_memory_bytes", &[("budget", "sessions")]);
+    let mut client = Client::connect(&daemon, "ann");
+    let mut subscribed = 0;
+    let refused = loop {
+        let reply = client.ask("subscribe", &json!({ "channel": format!("{subscribed:0100}") }));
+        match reply["error"]["code"].as_u64() {
+            None => subscribed += 1,
+            Some(code) => break code,
+        }
+    };
+    assert_eq!(refused, 111);
+    assert!((500..4_000).contains(&subscribed), "{subscribed} channels in a megabyte");
+    assert!(used() <= (1 << 20) + (64 << 10), "{} bytes", used());
+    for (method, path, body) in [
+        ("GET", "/connection/websocket", String::new()),
+        ("POST", "/connection/http_stream", connect().to_string()),
+        ("POST", "/connection/poll", json!({ "commands": [connect()] }).to_string()),
+        ("GET", "/connection/sse?cf_connect=%7B%7D", String::new()),
+    ] {
+        let mut peer = Peer::connect(&daemon);
+        let head = match path {
+            "/connection/websocket" => crate::peer::request(path),
+            _ => format!(
+                "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        };
+        peer.send(head.as_bytes());
+        let (head, _) = peer.response();
+        assert!(head.starts_with("HTTP/1.1 503") && head.contains("\r\nRetry-After: "), "{path}: {head}");
+    }
+    // Who has one subscription less makes room for another one.
+    client.command("unsubscribe", &json!({ "channel": format!("{:0100}", 0) }));
+    client.subscribe("c");
+    client.reset();
+    eventually("all is given back", || used() < 300 << 10);
+    Client::connect(&daemon, "bob").subscribe("c");
+    daemon.stop();
+}
+
 /// The connection of a client below its protocol.
 #[test]
 fn a_ping_behind_a_connect_that_waits_is_answered_when_it_is_over() {

@@ -314,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn names_and_values_have_a_length_together_and_a_filter_says_what_it_takes() {
+        let long = "x".repeat(TEXT_BYTES_MAX - 1);
+        let filter = Filter::new(&leaf("k", "eq", &long)).unwrap();
+        assert!((TEXT_BYTES_MAX..TEXT_BYTES_MAX + 1_000).contains(&filter.cost_bytes()));
+        let half = "x".repeat(TEXT_BYTES_MAX / 2);
+        for tree in [
+            leaf("ke", "eq", &long),
+            leaf(&format!("{long}xx"), "ex", ""),
+            list("k", "in", &[&half, &half]),
+            node("or", vec![leaf("k", "eq", &half), leaf("k", "sw", &half)]),
+        ] {
+            assert_eq!(Filter::new(&tree), Err(FilterError::TooLarge));
+        }
+    }
+
+    #[test]
     fn a_tree_that_says_nothing_is_refused_as_a_bad_request() {
         for (tree, error) in [
             (node("xor", vec![leaf("a", "ex", "")]), FilterError::OpUnknown),
