@@ -30,6 +30,7 @@ mod masked;
 mod memory;
 mod metrics;
 mod origin;
+mod patience;
 mod peers;
 mod rules;
 mod seats;

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys::Keeper, proxy::Proxy};
@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     descriptors,
     http_client::HttpClient,
+    patience::Patience,
     peers::{Message, Shared},
     supervise::{endless, task},
     token::{Endpoint, jwks::Schedule},
@@ -50,10 +51,10 @@ impl Mailboxes {
     pub(super) async fn post(&self, core: usize, answer: Answer) {
         let mailbox = &self.0.mailboxes[core];
         let mut message = Message::Backend(answer);
-        let began = Instant::now();
+        let mut patience = Patience::of(FULL_MAX);
         while let Err(back) = mailbox.push_control(message) {
             message = back;
-            if began.elapsed() > FULL_MAX {
+            if patience.is_over() {
                 tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
                 return;
             }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{Answer, desk::Mailboxes};
 use crate::{
+    clock::Clock,
     http_client::HttpClient,
     token::{
         Endpoint, KeySet,
@@ -60,7 +61,8 @@ pub(super) struct Keeper {
     schedule: Schedule,
     http: HttpClient,
     mailboxes: Mailboxes,
-    began: Instant,
+    /// One that goes on while the machine is suspended: keys grow old in that too.
+    clock: Clock,
     /// By core, the last token that is known to wait.
     asked: Vec<u64>,
     /// True exactly when a token waits for the next fetch.
@@ -75,7 +77,7 @@ impl Keeper {
         mailboxes: Mailboxes,
     ) -> Self {
         let asked = vec![0; mailboxes.count()];
-        Self { endpoint, schedule, http, mailboxes, began: Instant::now(), asked, is_wanted: false }
+        Self { endpoint, schedule, http, mailboxes, clock: Clock::start(), asked, is_wanted: false }
     }
 
     /// Goes on as long as anyone may ask.
@@ -150,6 +152,6 @@ impl Keeper {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.clock.uptime().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -39,6 +39,10 @@ const LOOK_AGAIN_TICKS: u32 = 4;
 /// When it is asked again whether all shards have read what came (200 ms).
 const READ_AGAIN_TICKS: u32 = 4;
 
+/// How long a client may wait for the answer to its connect, after the time that it had to ask: longer than any backend may
+/// take (`config/proxy.rs`).
+const CONNECTING_MS_MAX: u64 = 6 * 60 * 1000;
+
 /// What an open connection's deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -238,12 +242,13 @@ impl<K: Kernel> Shard<K> {
     fn not_connected(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
         let Session::Client { key } = conn.session else { return };
-        match self.clients.get(key).map(|client| client.stage) {
-            Some(Stage::Connecting) => {
-                self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
-            }
-            _ => self.disconnect(key, DisconnectCode::STALE),
+        let is_connecting = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
+        // It has not been pinged yet.
+        if is_connecting && conn.pinged == Tick(0) {
+            conn.pinged = self.uptime.after(1);
+            return self.schedule(socket, self.now.after_ms(CONNECTING_MS_MAX));
         }
+        self.disconnect(key, DisconnectCode::STALE);
     }
 
     fn ping_session(&mut self, socket: Socket) {

@@ -102,7 +102,7 @@ pub(crate) struct Conn {
     pub(crate) beat: Beat,
     /// What it was told of its pings.
     pub(crate) told: Told,
-    /// When the last ping was sent, by the uptime.
+    /// When the last ping was sent, by the uptime; before the first one, 0, or when the answer to its connect began to be late.
     pub(crate) pinged: Tick,
     /// True exactly when bytes came since then.
     pub(crate) heard_since_ping: bool,

@@ -28,7 +28,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -37,6 +37,9 @@ use crate::{log::refusal, supervise};
 
 /// How exactly the times of a connection are kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A look that is later than this was kept from looking.
+const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// The longest head of a request. Worst case: this for each connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -110,14 +113,26 @@ where
     }
 }
 
-/// Waits until the connection has not done in time what it has to do.
+/// Waits until the connection has not done in time what it has to do. Time in which this thread did not get to look does
+/// not count, and then the connection is read from before anything else is due.
 async fn overdue(place: &Place) -> Closed {
+    let (mut granted, mut granted_to) = (Duration::ZERO, None);
     loop {
-        match place.due() {
-            Some((due, why)) if due <= Instant::now() => return why,
+        let now = Instant::now();
+        let due = place.due();
+        if granted_to != due.map(|(due, _)| due) {
+            (granted, granted_to) = (Duration::ZERO, due.map(|(due, _)| due));
+        }
+        let wait = match due {
+            Some((due, why)) if due + granted <= now => return why,
             // It may do something else before.
-            Some((due, _)) => sleep_until(due.min(Instant::now() + LOOK_EVERY)).await,
-            None => sleep(LOOK_EVERY).await,
+            Some((due, _)) => (due + granted - now).min(LOOK_EVERY),
+            None => LOOK_EVERY,
+        };
+        sleep(wait).await;
+        let late = now.elapsed().saturating_sub(wait);
+        if late > LATE_MAX {
+            granted += late + LOOK_EVERY;
         }
     }
 }
@@ -210,6 +225,25 @@ mod tests {
         serving.await.unwrap();
         assert!(began.elapsed() < HEAD_MAX + 3 * LOOK_EVERY);
         assert_eq!(closes(&counts, "head"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_while_nobody_looked_is_answered_and_silence_still_ends() {
+        let (mut stream, counts, serving, _leave) = connect();
+        for _ in 0..3 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+            stream.write_all(b" t\r\n\r\n").await.unwrap();
+            // The thread stands still: all of it has come, and nobody has looked.
+            tokio::time::advance(3 * IDLE_MAX).await;
+            let mut answer = vec![0; 1024];
+            let length = stream.read(&mut answer).await.unwrap();
+            assert!(answer[..length].ends_with(b"here"));
+        }
+        let began = Instant::now();
+        serving.await.unwrap();
+        assert!(began.elapsed() < IDLE_MAX + 3 * LOOK_EVERY);
+        assert_eq!((closes(&counts, "head"), closes(&counts, "idle")), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]

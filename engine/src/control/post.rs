@@ -7,9 +7,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::peers::{Message, Shared};
+use crate::{
+    patience::Patience,
+    peers::{Message, Shared},
+};
 
 /// How long a mailbox may stay full.
 const FULL_MAX: Duration = Duration::from_secs(1);
@@ -24,9 +27,9 @@ pub(super) struct StaysFull;
 /// Waits until shards keep up with each other: what the server API has them tell each other waits here, as what clients
 /// do waits on their connections.
 pub(super) async fn calm(shared: &Shared) -> Result<(), StaysFull> {
-    let began = Instant::now();
+    let mut patience = Patience::of(FULL_MAX);
     while shared.is_congested() {
-        if began.elapsed() > FULL_MAX {
+        if patience.is_over() {
             tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
             return Err(StaysFull);
         }
@@ -37,10 +40,10 @@ pub(super) async fn calm(shared: &Shared) -> Result<(), StaysFull> {
 
 pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), StaysFull> {
     let mailbox = &shared.mailboxes[shard];
-    let began = Instant::now();
+    let mut patience = Patience::of(FULL_MAX);
     while let Err(back) = mailbox.push_control(message) {
         message = back;
-        if began.elapsed() > FULL_MAX {
+        if patience.is_over() {
             tracing::warn!(shard, "a shard's mailbox stays full: it is not told");
             return Err(StaysFull);
         }

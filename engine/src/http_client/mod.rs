@@ -25,6 +25,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use self::used::{Counting, Use};
+use crate::patience;
 
 /// How long a connection that is not in use is kept open, where nothing else is configured.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -114,7 +115,7 @@ impl HttpClient {
     /// # Errors
     /// There is no whole answer within the limits.
     pub async fn send(&self, request: Request<Bytes>, limits: Limits) -> Result<Response<Bytes>, HttpError> {
-        tokio::time::timeout(limits.timeout, self.exchange(request, limits.body_bytes_max))
+        patience::timeout(limits.timeout, self.exchange(request, limits.body_bytes_max))
             .await
             .unwrap_or(Err(HttpError::Timeout(limits.timeout)))
     }

@@ -49,7 +49,6 @@ use holdfast_protocol::client::ErrorCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
 use self::{
     answer::{ApiError, Outcome, Weight, respond},
@@ -66,6 +65,7 @@ use super::{connection::words, drain::Drain};
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
+    patience::timeout,
     peers::Shared,
 };
 

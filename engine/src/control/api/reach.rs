@@ -6,12 +6,13 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_protocol::client::ErrorCode;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 
 use super::share::Slices;
 use crate::{
     control::post::{calm, post},
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
+    patience::timeout,
     peers::{Message, Shared},
     shard::{ApiCall, ApiPage},
 };
