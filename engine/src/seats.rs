@@ -13,7 +13,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::{config::UserConnectionPolicy, hub::message::ClientKey, memory::shrink};
+use crate::{
+    config::UserConnectionPolicy,
+    hub::message::ClientKey,
+    memory::{arc_str_bytes, map_bytes, shrink},
+};
 
 /// The number of a seat; later ones are greater.
 pub(crate) type SeatNumber = NonZeroU64;
@@ -57,6 +61,8 @@ pub(crate) enum Taken {
 pub(crate) struct Seats {
     users: HashMap<Arc<str>, Row>,
     last: u64,
+    /// Of all names and rows.
+    rows_bytes: usize,
 }
 
 /// The seats of one user, the oldest first. Those that were given back stay in their places until the oldest seats are
@@ -78,8 +84,10 @@ impl Seats {
     ) -> Taken {
         if !self.users.contains_key(user) {
             self.users.insert(Arc::clone(user), Row::default());
+            self.rows_bytes += arc_str_bytes(user);
         }
         let row = self.users.get_mut(user).expect("it is there now");
+        let before = row.bytes();
         let unseated = match policy {
             _ if row.taken < max => None,
             UserConnectionPolicy::RejectNewest => return Taken::Refused,
@@ -89,17 +97,27 @@ impl Seats {
         let seat = SeatNumber::new(self.last).expect("it was just made greater");
         row.seats.push_back((seat, Some(sitter)));
         row.taken += 1;
+        self.rows_bytes = self.rows_bytes - before + row.bytes();
         unseated.map_or(Taken::Granted(seat), |sitter| Taken::Instead(seat, sitter))
     }
 
     /// Gives a seat back, if nobody else was given it.
     pub(crate) fn free(&mut self, user: &str, seat: SeatNumber) {
         let Some(row) = self.users.get_mut(user) else { return };
+        let before = row.bytes();
         row.free(seat);
-        if row.taken == 0 {
-            self.users.remove(user);
+        self.rows_bytes = self.rows_bytes - before + row.bytes();
+        if row.taken == 0
+            && let Some((name, row)) = self.users.remove_entry(user)
+        {
+            self.rows_bytes -= arc_str_bytes(&name) + row.bytes();
             shrink(&mut self.users);
         }
+    }
+
+    /// Memory of all of it.
+    pub(crate) fn table_bytes(&self) -> usize {
+        map_bytes(&self.users) + self.rows_bytes
     }
 
     /// How many seats are taken, for tests.
@@ -110,6 +128,10 @@ impl Seats {
 }
 
 impl Row {
+    fn bytes(&self) -> usize {
+        self.seats.capacity() * size_of::<(SeatNumber, Option<Sitter>)>()
+    }
+
     fn pop_oldest(&mut self) -> Option<Sitter> {
         let (_, sitter) = self.seats.pop_front()?;
         self.taken -= 1;
@@ -196,5 +218,6 @@ mod tests {
             seats.free("ann", number);
         }
         assert!(seats.users.is_empty());
+        assert_eq!(seats.rows_bytes, 0);
     }
 }

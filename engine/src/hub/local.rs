@@ -5,13 +5,17 @@
 //!
 //! Memory: 24 bytes a subscriber; about 150 bytes and the name a channel.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
 
 use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
-use crate::{session::wire::Wire, slow::Policy};
+use crate::{
+    memory::{arc_str_bytes, map_bytes, shrink},
+    session::wire::Wire,
+    slow::Policy,
+};
 
 /// A channel's place on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,8 +65,8 @@ pub(crate) struct Locals {
 /// What a subscriber takes in its channel's list.
 pub(crate) const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
 
-/// What a channel takes in the map of names: an entry, and room that is not used.
-const NAME_BYTES: usize = 64;
+/// Below so many places the table is small enough as it is.
+const TRIMMED_PLACES_MIN: usize = 1_024;
 
 /// What one channel has for its subscribers in this turn, taken out for the time of handing it out.
 #[derive(Debug)]
@@ -88,8 +92,29 @@ impl Locals {
 
     /// Memory of all channels, but for their lists of subscribers.
     pub(crate) fn table_bytes(&self) -> usize {
-        let records = self.channels.capacity() * size_of::<Option<LocalChannel>>();
-        records + self.names.len() * NAME_BYTES + self.names_bytes
+        self.channels.capacity() * size_of::<Option<LocalChannel>>()
+            + self.free.capacity() * size_of::<LocalKey>()
+            + map_bytes(&self.names)
+            + self.names_bytes
+    }
+
+    /// Gives back what a burst of channels has left, about once a second. Keys stay as they are: places at the end go, as
+    /// far as nobody has them, and new channels come to the first ones.
+    pub(crate) fn tend(&mut self) {
+        let places = self.channels.len();
+        if places < TRIMMED_PLACES_MIN || self.free.len() < places / 4 * 3 {
+            return;
+        }
+        let used = self.channels.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if used > places / 2 {
+            return;
+        }
+        self.channels.truncate(used);
+        self.channels.shrink_to_fit();
+        self.free.retain(|key| (key.0 as usize) < used);
+        self.free.sort_unstable_by_key(|key| Reverse(key.0));
+        self.free.shrink_to_fit();
+        shrink(&mut self.names);
     }
 
     pub(crate) fn subscribers(&self) -> usize {
@@ -113,7 +138,7 @@ impl Locals {
                     LocalKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
                 });
                 self.channels[key.0 as usize] = Some(channel);
-                self.names_bytes += name.len();
+                self.names_bytes += arc_str_bytes(name);
                 self.names.insert(Arc::clone(name), key);
                 key
             }
@@ -204,12 +229,36 @@ impl Locals {
         if is_empty {
             let name = Arc::clone(&channel.name);
             self.names.remove(&name);
-            self.names_bytes -= name.len();
+            self.names_bytes -= arc_str_bytes(&name);
             self.channels[key.0 as usize] = None;
             self.free.push(key);
         } else if channel.subscribers.capacity() > 4 * channel.subscribers.len().max(4) {
             channel.subscribers.shrink_to_fit();
         }
         is_empty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_burst_of_channels_leaves_is_given_back_and_keys_stay() {
+        let mut locals = Locals::default();
+        let name = |at: u32| Arc::<str>::from(format!("channel-{at}"));
+        let stays = locals.wait(&name(0), Policy::Disconnect);
+        let burst: Vec<_> = (1..20_000).map(|at| locals.wait(&name(at), Policy::Disconnect)).collect();
+        let most = locals.table_bytes();
+        for key in burst {
+            assert!(locals.give_up(key));
+        }
+        locals.tend();
+        assert!(locals.table_bytes() < most / 20, "{} of {most} bytes", locals.table_bytes());
+        assert_eq!(locals.find("channel-0"), Some(stays));
+        let next = locals.wait(&name(1), Policy::Disconnect);
+        assert_eq!((next, locals.places()), (LocalKey(1), 2), "the first free place comes first");
+        assert!(locals.give_up(next) && locals.give_up(stays));
+        assert_eq!(locals.names_bytes, 0);
     }
 }

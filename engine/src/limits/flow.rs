@@ -70,6 +70,10 @@ pub(super) struct Budgets {
 }
 
 impl Budgets {
+    pub(super) fn table_bytes(&self) -> usize {
+        self.clients.capacity() * size_of::<Budget>()
+    }
+
     fn of(&mut self, key: ClientKey) -> &mut Budget {
         let place = key.place as usize;
         if self.clients.len() <= place {

@@ -51,6 +51,10 @@ pub(super) struct Guests {
 }
 
 impl Guests {
+    pub(super) fn table_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.capacity() * size_of::<Option<Guest>>()).sum()
+    }
+
     pub(super) fn insert(&mut self, socket: Socket) -> &mut Guest {
         if self.lanes.len() <= socket.lane() {
             self.lanes.resize_with(socket.lane() + 1, Vec::new);

@@ -19,6 +19,7 @@ use std::{
 };
 
 use super::decayed::{Decayed, Moment, RATE_FADE_MS};
+use crate::memory::map_bytes;
 
 /// Places of a bucket.
 const BUCKET: usize = 8;
@@ -216,6 +217,10 @@ impl Ledger {
     /// Keys that have numbers on this core.
     pub(super) fn len(&self) -> usize {
         self.own.len()
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
+        map_bytes(&self.own) + self.order.capacity() * size_of::<Key>()
     }
 
     /// What all cores know of a key.

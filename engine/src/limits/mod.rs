@@ -65,6 +65,15 @@ impl Limits {
             rules,
         }
     }
+
+    /// Memory of all tables.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.ledger.table_bytes()
+            + self.guests.table_bytes()
+            + self.budgets.table_bytes()
+            + self.refused.table_bytes()
+            + self.offenders.as_ref().map_or(0, Offenders::table_bytes)
+    }
 }
 
 impl<K: Kernel> Shard<K> {

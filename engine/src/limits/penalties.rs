@@ -22,6 +22,7 @@ use super::{
     decayed::{Decayed, Moment},
     rules::Penalty as Rules,
 };
+use crate::memory::{map_bytes, shrink};
 
 /// What a client did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,10 @@ impl Offenders {
 
     pub(super) fn len(&self) -> usize {
         self.offenders.len()
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
+        map_bytes(&self.offenders) + self.order.capacity() * size_of::<IpAddr>()
     }
 
     /// Counts an offence. Returns until when the address is to be refused, if that begins now.
@@ -205,8 +210,13 @@ impl Refused {
         self.until.len()
     }
 
+    pub(super) fn table_bytes(&self) -> usize {
+        map_bytes(&self.until)
+    }
+
     pub(super) fn tend(&mut self, now: Moment) {
         self.until.retain(|_, until| until.ms_since(now) > 0);
+        shrink(&mut self.until);
     }
 }
 

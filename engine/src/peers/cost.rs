@@ -81,19 +81,24 @@ impl ToHome {
     }
 }
 
+impl Delivery {
+    /// Bytes of memory, with all that it shares.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        let Self { channel, publication, frames, for_delta } = self;
+        let for_delta = for_delta.as_ref().map_or(0, |for_delta| {
+            2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.len())
+        });
+        size_of::<Self>()
+            + channel.len()
+            + 2 * frames.len()
+            + for_delta
+            + publication.as_deref().map_or(0, Stored::cost_bytes)
+    }
+}
+
 fn from_home(message: &FromHome) -> usize {
     match message {
-        FromHome::Deliver(delivery) => {
-            let Delivery { channel, publication, frames, for_delta } = &**delivery;
-            let for_delta = for_delta.as_ref().map_or(0, |for_delta| {
-                2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.len())
-            });
-            size_of::<Delivery>()
-                + channel.len()
-                + 2 * frames.len()
-                + for_delta
-                + publication.as_deref().map_or(0, Stored::cost_bytes)
-        }
+        FromHome::Deliver(delivery) => delivery.cost_bytes(),
         FromHome::Subscribed(subscribed) => {
             let Subscribed { channel, position, recovered, data, .. } = &**subscribed;
             size_of::<Subscribed>()

@@ -52,6 +52,7 @@ impl<K: Kernel> Shard<K> {
             self.next_socket_tick = self.uptime.after(SOCKET_TICK_TICKS);
             self.sockets.tick();
             self.tend_limits();
+            self.locals.tend();
             let late_ms = u64::from(self.pace.second_passed()) * TICK_MS;
             self.counters.set(Metric::LateMs, late_ms);
         }

@@ -16,8 +16,34 @@ use crate::hub::message::{ClientKey, Delivery};
 pub(crate) struct Held {
     pub(super) client: ClientKey,
     channels: VecDeque<Channel>,
+    /// Bytes that are to be sent.
     bytes: usize,
+    /// Bytes of memory.
+    memory_bytes: usize,
 }
+
+/// What waits of one reader, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Bytes that are to be sent.
+    pub(super) bytes: usize,
+    /// Bytes of memory, where several readers wait for the same with each of them.
+    pub(super) memory_bytes: usize,
+}
+
+impl Size {
+    /// One of them has changed.
+    pub(super) fn change(&mut self, before: Self, now: Self) {
+        self.bytes = self.bytes - before.bytes + now.bytes;
+        self.memory_bytes = self.memory_bytes - before.memory_bytes + now.memory_bytes;
+    }
+}
+
+/// What a publication takes in a channel's queue, which is not always full.
+const ENTRY_BYTES: usize = 2 * size_of::<Arc<Delivery>>();
+
+/// The same for a channel in a reader's.
+const CHANNEL_BYTES: usize = 2 * size_of::<Channel>();
 
 #[derive(Debug)]
 struct Channel {
@@ -33,11 +59,17 @@ pub(super) struct TooMuch;
 
 impl Held {
     pub(super) fn new(client: ClientKey) -> Self {
-        Self { client, channels: VecDeque::new(), bytes: 0 }
+        Self { client, channels: VecDeque::new(), bytes: 0, memory_bytes: 0 }
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn size(&self) -> Size {
+        Size { bytes: self.bytes, memory_bytes: self.memory_bytes + self.channels.len() * CHANNEL_BYTES }
+    }
+
+    /// A publication waits no more.
+    fn count_out(&mut self, delivery: &Delivery) {
+        self.bytes -= delivery.frames.len();
+        self.memory_bytes -= ENTRY_BYTES + delivery.cost_bytes();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -47,6 +79,7 @@ impl Held {
     /// Adds a publication. Answers with how many older ones of its channel had to go.
     pub(super) fn push(&mut self, delivery: Arc<Delivery>, policy: Policy) -> u32 {
         self.bytes += delivery.frames.len();
+        self.memory_bytes += ENTRY_BYTES + delivery.cost_bytes();
         let at = self.channels.iter().position(|channel| channel.name == delivery.channel);
         let at = at.unwrap_or_else(|| {
             let name = Arc::clone(&delivery.channel);
@@ -87,7 +120,7 @@ impl Held {
     pub(super) fn leave(&mut self, channel: &str) {
         let Some(at) = self.channels.iter().position(|waiting| *waiting.name == *channel) else { return };
         let waiting = self.channels.remove(at).expect("it was found").waiting;
-        self.bytes -= waiting.iter().map(|delivery| delivery.frames.len()).sum::<usize>();
+        waiting.iter().for_each(|delivery| self.count_out(delivery));
     }
 
     /// Takes the next publication, with how many of its channel were left out before it.
@@ -95,7 +128,7 @@ impl Held {
         let mut channel = self.channels.pop_front()?;
         let delivery = channel.waiting.pop_front().expect("a channel is here while something of it waits");
         let left_out = std::mem::take(&mut channel.left_out);
-        self.bytes -= delivery.frames.len();
+        self.count_out(&delivery);
         if !channel.waiting.is_empty() {
             self.channels.push_back(channel);
         }
@@ -106,7 +139,7 @@ impl Held {
         let channel = &mut self.channels[at];
         if let Some(oldest) = channel.waiting.pop_front() {
             channel.left_out += 1;
-            self.bytes -= oldest.frames.len();
+            self.count_out(&oldest);
         }
     }
 }
@@ -157,7 +190,7 @@ mod tests {
         held.push(delivery(&b, "5"), policy);
         assert_eq!(rest(&mut held), [row("a", "3", 2), row("b", "5", 0), row("a", "4", 0)]);
         assert!(held.is_empty());
-        assert_eq!(held.bytes(), 0);
+        assert_eq!(held.size(), Size::default());
     }
 
     #[test]
@@ -181,7 +214,7 @@ mod tests {
         held.leave("c");
         held.push(delivery(&a, "4"), Policy::KeepLatest);
         assert_eq!(rest(&mut held), [row("b", "2", 0), row("a", "4", 0)], "a new one begins without a gap");
-        assert_eq!(held.bytes(), 0);
+        assert_eq!(held.size(), Size::default());
     }
 
     #[test]
@@ -193,7 +226,7 @@ mod tests {
             held.push(delivery(&a, text), policy);
         }
         held.push(delivery(&b, "4"), policy);
-        let one = held.bytes() / 4;
+        let one = held.size().bytes / 4;
         assert_eq!(held.shrink_to(2 * one), Ok(2));
         assert_eq!(held.shrink_to(one), Ok(0), "one may be longer than the limit");
         assert_eq!(held.shrink_to(one - 1), Err(TooMuch));

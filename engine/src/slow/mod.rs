@@ -15,7 +15,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use holdfast_protocol::client::DisconnectCode;
 use holdfast_ring::{Kernel, Socket};
 
-use self::held::{Held, TooMuch};
+use self::held::{Held, Size, TooMuch};
 use crate::{
     config::SlowReaderPolicy,
     hub::{
@@ -81,7 +81,8 @@ impl Policy {
 #[derive(Debug, Default)]
 pub(crate) struct SlowReaders {
     held: HashMap<Socket, Held>,
-    bytes: usize,
+    /// What waits of all of them.
+    size: Size,
     /// For whom too much is held; they go when the walk over a channel's subscribers is over.
     pub(crate) given_up: Vec<Socket>,
 }
@@ -92,7 +93,7 @@ impl SlowReaders {
         if !self.held.is_empty()
             && let Some(held) = self.held.remove(&socket)
         {
-            self.bytes -= held.bytes();
+            self.size.change(held.size(), Size::default());
             shrink(&mut self.held);
         }
     }
@@ -100,9 +101,9 @@ impl SlowReaders {
     /// One of its subscriptions has ended. A later one to the same channel is not to be told of what was before it.
     pub(crate) fn forget_channel(&mut self, socket: Socket, channel: &str) {
         let Some(held) = self.held.get_mut(&socket) else { return };
-        let before = held.bytes();
+        let before = held.size();
         held.leave(channel);
-        self.bytes -= before - held.bytes();
+        self.size.change(before, held.size());
         if held.is_empty() {
             self.held.remove(&socket);
             shrink(&mut self.held);
@@ -129,10 +130,10 @@ impl<K: Kernel> Shard<K> {
         deliveries: &[Arc<Delivery>],
     ) {
         let held = self.slow.held.entry(socket).or_insert_with(|| Held::new(client));
-        let before = held.bytes();
+        let before = held.size();
         let left_out: u32 = deliveries.iter().map(|delivery| held.push(Arc::clone(delivery), policy)).sum();
         let shrunk = held.shrink_to(self.settings.queue_bytes_max);
-        self.slow.bytes = self.slow.bytes - before + held.bytes();
+        self.slow.size.change(before, held.size());
         self.counters.add(policy.metric(), u64::from(left_out));
         match shrunk {
             Ok(more) => self.counters.add(Metric::OldestLeftOut, u64::from(more)),
@@ -158,16 +159,16 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let Some(held) = self.slow.held.get_mut(&socket) else { return };
-        let before = held.bytes();
+        let before = held.size();
         let client = held.client;
         let fed_bytes = FED_BYTES.min(self.settings.queue_bytes_max / 4);
         let mut next = Vec::new();
-        while before - held.bytes() < fed_bytes
+        while before.bytes - held.size().bytes < fed_bytes
             && let Some(popped) = held.pop()
         {
             next.push(popped);
         }
-        self.slow.bytes -= before - held.bytes();
+        self.slow.size.change(before, held.size());
         let is_empty = held.is_empty();
         if is_empty {
             self.slow.held.remove(&socket);
@@ -198,14 +199,14 @@ impl<K: Kernel> Shard<K> {
     /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
     /// the budget.
     pub(crate) fn hold_to_budget(&mut self) {
-        let (_, bytes) = self.slow_readers();
-        self.ledger.measure(Budget::Queues, bytes);
+        let (_, bytes) = self.sockets.behind();
+        self.ledger.measure(Budget::Queues, bytes + self.slow.size.memory_bytes as u64);
         let excess = self.ledger.excess(Budget::Queues);
         if excess == 0 {
             return;
         }
         let sockets = self.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
-            let held = self.slow.held.get(&socket).map_or(0, Held::bytes);
+            let held = self.slow.held.get(&socket).map_or(0, |held| held.size().memory_bytes);
             (Holder::Socket(socket), (bytes + held) as u64)
         });
         let mut holders: Vec<_> = sockets.collect();
@@ -226,7 +227,7 @@ impl<K: Kernel> Shard<K> {
     /// How many sockets do not keep up, and how many bytes wait for them.
     pub(crate) fn slow_readers(&self) -> (u64, u64) {
         let (sockets, bytes) = self.sockets.behind();
-        (sockets, bytes + self.slow.bytes as u64)
+        (sockets, bytes + self.slow.size.bytes as u64)
     }
 }
 

@@ -111,7 +111,12 @@ impl<K: Kernel> Shard<K> {
 
     /// Tells the ledger what tables of clients take, whose entries are not charged one by one.
     pub(crate) fn measure_sessions(&mut self) {
-        let tables = self.clients.table_bytes() + self.named.table_bytes() + self.locals.table_bytes();
+        let limits = self.limits.as_ref().map_or(0, |limits| limits.table_bytes());
+        let tables = self.clients.table_bytes()
+            + self.named.table_bytes()
+            + self.locals.table_bytes()
+            + self.seats.table_bytes()
+            + limits;
         self.ledger.measure(Budget::Sessions, tables as u64);
     }
 
