@@ -36,7 +36,9 @@ use crate::{
 /// # Errors
 /// What kept it from starting, in words for the operator; or a shard that broke.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    warn_of_ignored(config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let plan = Plan::new(config, descriptors_max());
     let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
@@ -89,13 +91,6 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
     let line = format!("ready listen={listen} control={control} shards={shards}\n");
     if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
         tracing::warn!(%error, "standard output does not take the line that says that clients can connect");
-    }
-}
-
-/// Variables of Centrifugo that were set and mean nothing here.
-fn warn_of_ignored(config: &Config) {
-    for ignored in &config.ignored_variables {
-        tracing::warn!("{ignored}");
     }
 }
 

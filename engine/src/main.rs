@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
 use holdfast::config::{self, Config, Flags, Loaded, Problems};
-use holdfast::doctor::{self, Findings, Plan};
+use holdfast::doctor::{self, Check, Findings, Plan};
 use holdfast::{daemon, log, token};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
@@ -55,7 +55,8 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
 fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.file.path.as_deref(), env::vars_os(), &Flags::default())?;
     let plan = Plan::new(&config, args.profile, args.connections);
-    let checks = doctor::judge(&Findings::gather(plan.profile), &plan);
+    let mut checks = doctor::judge(&Findings::gather(plan.profile), &plan);
+    checks.extend(config.warnings().iter().map(Check::from));
     if args.json {
         print(&doctor::json(&checks, &plan))?;
     } else {

@@ -42,11 +42,6 @@ impl Users {
         self.clients.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// The names of all of them.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.clients.keys()
-    }
-
     /// Users that are connected.
     pub(crate) fn len(&self) -> usize {
         self.clients.len()

@@ -113,3 +113,19 @@ fn a_wrong_command_line_exits_with_2_and_version_and_help_with_0() {
         assert!(text(&help.stdout).contains(flag), "{flag}");
     }
 }
+
+#[test]
+fn the_check_and_the_doctor_show_the_same_warnings() {
+    let file =
+        TempFile::new("warned.toml", "[client.token]\njwks_public_endpoint = \"http://127.0.0.1:1/keys\"\n");
+    let key = "client.token.jwks_public_endpoint: keys are fetched by http://";
+    let check = holdfast(&["config", "check", "--config", file.path()], &[]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).starts_with(&format!("# warning: {key}")), "{}", text(&check.stdout));
+    let doctor = holdfast(&["doctor", "--config", file.path()], &[]);
+    assert!(
+        text(&doctor.stdout).contains(&format!("warn  configuration: {key}")),
+        "{}",
+        text(&doctor.stdout)
+    );
+}

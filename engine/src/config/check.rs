@@ -86,6 +86,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let config = Config {
         listen,
         control_listen,
+        control_connections_max: http_server.internal_connections_max,
         tls: http_server.tls,
         control_tls: http_server.internal_tls,
         proxy_protocol: http_server.proxy_protocol,

@@ -20,8 +20,13 @@ section! {
         /// Keys that are good beside `http_api.key`: to change keys without a gap, or to give each backend its own.
         "keys" => pub more_keys: Vec<Secret>
             = list_of(parsed("text", "text", "").also("not empty", |key: &Secret| !key.expose().is_empty())).secret();
-        /// True exactly when calls need no key. Whoever reaches the control port can then publish and disconnect.
+        /// True exactly when calls need no key. Whoever reaches the control port can then publish and disconnect. So that
+        /// no web page does it through its visitors' browsers, a call must then say `Content-Type: application/json`, have
+        /// no `Origin` of another host, and name in `Host` an IP address, `localhost`, or one of `http_api.allowed_hosts`.
         "insecure" => pub insecure: bool = boolean(false);
+        /// Names by which the API may be called where `http_api.insecure` is set, beside IP addresses and `localhost`:
+        /// the names of the service, as `holdfast.internal`.
+        "allowed_hosts" => pub allowed_hosts: Vec<String> = list_of(text(""));
         /// What a refused call is answered: with `default` 200 and `{"error":…}`, with `transport` an HTTP status that
         /// fits. A call can ask for `transport` itself, with the header `X-Centrifugo-Error-Mode`.
         "error_mode" => pub error_mode: ApiErrorMode = choice("default", ApiErrorMode::NAMES);

@@ -27,6 +27,7 @@ mod tls;
 mod token;
 mod transports;
 pub mod units;
+mod warning;
 
 pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
@@ -51,6 +52,7 @@ pub use source::{CONFIG_VARIABLE, IgnoredVariable};
 pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
 pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+pub use warning::Warning;
 
 use definition::Section;
 use options::Options;
@@ -67,6 +69,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
     pub control_listen: SocketAddr,
+    /// How many connections to it there may be: `http_server.internal_connection_limit`.
+    pub control_connections_max: u32,
     /// TLS for clients.
     pub tls: TlsConfig,
     /// TLS for the control plane.
@@ -126,6 +130,11 @@ impl Config {
         Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
     }
 
+    /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warning::collect(self)
+    }
+
     /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
     pub fn planned_connections(&self) -> u32 {
         match self.client.connection_limit {
@@ -173,10 +182,10 @@ impl Loaded {
         }
     }
 
-    /// What is in force, one option a line, and where each value came from.
+    /// The warnings as comments, then what is in force, one option a line, and where each value came from.
     pub fn in_force(&self) -> String {
-        let ignored = self.config.ignored_variables.iter().map(|variable| format!("# {variable}\n"));
-        ignored.chain([reference::in_force(&self.tree, &self.origins)]).collect()
+        let warnings = self.config.warnings().into_iter().map(|warning| format!("# warning: {warning}\n"));
+        warnings.chain([reference::in_force(&self.tree, &self.origins)]).collect()
     }
 }
 

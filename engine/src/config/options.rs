@@ -71,6 +71,11 @@ section! {
             = parsed("address", "an IP address", "127.0.0.1").flag("--control");
         /// Port of the control plane; 0 lets the kernel pick a free one.
         "internal_port" => pub(super) internal_port: u16 = tcp_port(9000).flag("--control");
+        /// Connections to the control plane. Where one more comes, one that is between two requests is closed for it,
+        /// the one that has waited longest; where there is none, the new one is answered 503. It is at most a quarter
+        /// of RLIMIT_NOFILE: rings, log and calls to backends need descriptors too; clients do not.
+        /// Worst case: this × 16 KiB of a request's head, beside bodies and answers.
+        "internal_connection_limit" => pub(super) internal_connections_max: u32 = integer(512, 1, 65_536);
         /// TLS for clients.
         "tls" => pub(super) tls: TlsConfig = section();
         /// TLS for the control plane.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 /// Environment variables with this prefix are options, and refused when they are not.
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
@@ -40,15 +40,6 @@ pub struct IgnoredVariable {
     pub name: String,
     /// The variable of Holdfast for the same option, where there is one.
     pub ours: Option<String>,
-}
-
-impl fmt::Display for IgnoredVariable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.ours {
-            Some(ours) => write!(f, "{} is ignored; its name here is {ours}", self.name),
-            None => write!(f, "{} is ignored", self.name),
-        }
-    }
 }
 
 impl Sources {

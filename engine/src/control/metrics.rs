@@ -23,7 +23,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{State, api::ApiCounts, memory};
+use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
     backend::Event,
     cgroup::Cgroup,
@@ -38,6 +38,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
     registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
+    registry.register_collector(Box::new(Connections(state.counts)));
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
     }
@@ -137,6 +138,28 @@ fn encode_turns<'s>(
             .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
     }
     Ok(())
+}
+
+/// Connections to the control port.
+#[derive(Debug)]
+struct Connections(Arc<Counts>);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections to the control port.";
+        let connections = ConstGauge::new(self.0.connections());
+        connections.encode(encoder.encode_descriptor(
+            "control_connections",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Connections to the control port that were accepted.";
+        let accepts = ConstCounter::new(self.0.accepts());
+        accepts.encode(encoder.encode_descriptor("control_accepts", help, None, MetricType::Counter)?)?;
+        let help = "Connections that the control port closed by itself.";
+        encode_counters(&mut encoder, "control_closes", help, "reason", self.0.closes())
+    }
 }
 
 /// Calls of the server API.

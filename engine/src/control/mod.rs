@@ -8,10 +8,15 @@
 
 mod api;
 mod chat;
+mod connection;
+mod counts;
 mod drain;
 mod health;
+mod listener;
 mod memory;
 mod metrics;
+mod pace;
+mod places;
 mod post;
 mod successors;
 pub(crate) mod tls;
@@ -26,17 +31,21 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
+use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::timeout,
 };
 
 use self::{
     api::{Api, ApiCounts, Node},
+    connection::Serving,
+    counts::Counts,
     drain::Drain,
+    places::{Places, places_within},
 };
 use crate::{backend, config::Config, peers::Shared, tls::server_config};
 
@@ -50,6 +59,7 @@ struct State {
     /// `None` where the server API is off.
     api_counts: Option<Arc<ApiCounts>>,
     drain: Arc<Drain>,
+    counts: Arc<Counts>,
 }
 
 /// The running control plane.
@@ -80,6 +90,13 @@ pub(crate) fn start(
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
+    let places = places_within(config.control_connections_max, descriptors_max());
+    if places < config.control_connections_max as usize {
+        tracing::info!(
+            places,
+            "http_server.internal_connection_limit is a quarter of the descriptors that this process may have"
+        );
+    }
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
@@ -104,19 +121,21 @@ pub(crate) fn start(
             if let Some(first) = client_config {
                 tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }
-            let state = State { shared, api_counts: api.as_ref().map(|api| api.counts()), drain };
-            let router = router(state, api, page);
-            let (leave, leaves) = oneshot::channel::<()>();
-            let leaves = async { drop(leaves.await) };
-            let mut serving = pin!(tls::serve(listener, router, control_config, control_tls, leaves));
+            let counts = Arc::<Counts>::default();
+            let api_counts = api.as_ref().map(|api| api.counts());
+            let state = State { shared, api_counts, drain, counts: Arc::clone(&counts) };
+            let (leave, leaves) = watch::channel(false);
+            let serving = Serving {
+                router: router(state, api, page),
+                secure: control_config.map(|first| tls::renew_own(control_tls, first)),
+                leaves: leaves.clone(),
+            };
+            let places = Places::new(places, Arc::clone(&counts));
+            let mut serving = pin!(listener::serve(listener, places, counts, serving, leaves));
             tokio::select! {
-                served = &mut serving => {
-                    if let Err(error) = served {
-                        tracing::error!(%error, "the control plane cannot serve any more");
-                    }
-                }
+                () = &mut serving => {}
                 _ = ends => {
-                    drop(leave);
+                    let _ = leave.send(true);
                     let _ = timeout(LAST_ANSWERS, serving).await;
                 }
             }

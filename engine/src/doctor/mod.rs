@@ -20,7 +20,7 @@ pub use plan::{KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION};
 pub use profile::{Better, Profile, Setting};
 pub use report::{json, line, text};
 
-use crate::config::Config;
+use crate::config::{Config, Warning};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// No table of descriptors is ever larger than this: what a connection's address has bits for.
@@ -80,6 +80,13 @@ impl Check {
     fn or_mend(self, mend: &str) -> Self {
         let mend = (self.status != Status::Ok).then(|| mend.to_owned());
         Self { mend, ..self }
+    }
+}
+
+impl From<&Warning> for Check {
+    fn from(warning: &Warning) -> Self {
+        let found = format!("{}: {}", warning.key, warning.found);
+        Self::new("configuration", found, "no warning").warn(&warning.advice)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Memory: 24 bytes a subscriber; about 150 bytes and the name a channel.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use holdfast_protocol::websocket::deflate::WindowBits;
 use holdfast_ring::Socket;
@@ -67,9 +67,15 @@ pub(crate) struct Turn {
 }
 
 impl Locals {
-    /// Every channel that is here, with the number of its subscribers.
-    pub(crate) fn channels(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.channels.iter().flatten().map(|channel| (&channel.name, channel.subscribers.len()))
+    /// The channels at some of its places, with the numbers of their subscribers.
+    pub(crate) fn channels_at(&self, places: Range<usize>) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        let channels = self.channels[places].iter().flatten();
+        channels.map(|channel| (&channel.name, channel.subscribers.len()))
+    }
+
+    /// How many places for channels there are, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        self.channels.len()
     }
 
     pub(crate) fn subscribers(&self) -> usize {

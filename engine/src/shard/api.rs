@@ -6,7 +6,7 @@
 //! A client that is still connecting is not there yet, but for a disconnect. Where neither user nor connection is
 //! found nothing happens: they may be on another core.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
@@ -22,19 +22,40 @@ use crate::{
     token::Overrides,
 };
 
+/// Places of a table that are looked at for one page: some tenths of a millisecond.
+const PAGE_PLACES: usize = 4_096;
+
 /// A call, and where its answer goes. Who asked may have gone.
 #[derive(Debug)]
 pub(crate) enum ApiCall {
     /// Something is to happen to some clients. The error is the first client's that refused.
     Clients { whom: Arc<Whom>, wish: Arc<Wish>, done: oneshot::Sender<Result<(), ErrorCode>> },
     /// Which channels have subscribers on this core, and how many.
-    Channels(oneshot::Sender<Vec<(Arc<str>, usize)>>),
+    Channels { from: usize, answer: oneshot::Sender<ApiPage<(Arc<str>, usize)>> },
+    /// Whose clients are on this core; a user once for each of its clients.
+    Users { from: usize, answer: oneshot::Sender<ApiPage<Arc<str>>> },
     /// The addresses with points whose home this core is.
     Penalties(oneshot::Sender<Vec<Penalty>>),
     /// Points are to be forgotten: of one address, or of all.
     ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<()> },
     /// What this core has.
     Info(oneshot::Sender<NodePart>),
+}
+
+/// A part of a list that is too long for one turn. What comes and goes between two pages may be missing.
+#[derive(Debug)]
+pub(crate) struct ApiPage<T> {
+    pub(crate) items: Vec<T>,
+    /// Where the next page begins; `None` where this is the last one.
+    pub(crate) next: Option<usize>,
+}
+
+impl<T> ApiPage<T> {
+    /// What is at [`PAGE_PLACES`] of so many `places`, `from` one of them on.
+    fn of<I: Iterator<Item = T>>(places: usize, from: usize, at: impl FnOnce(Range<usize>) -> I) -> Self {
+        let until = from.saturating_add(PAGE_PLACES).min(places);
+        Self { items: at(from.min(until)..until).collect(), next: (until < places).then_some(until) }
+    }
 }
 
 /// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
@@ -90,8 +111,8 @@ pub(crate) struct NodePart {
     pub(crate) subscriptions: usize,
     /// Channels with subscribers whose home this is.
     pub(crate) channels: usize,
-    /// Named, since one user may have clients on several cores.
-    pub(crate) users: Vec<Arc<str>>,
+    /// Users with clients on this core.
+    pub(crate) users: usize,
 }
 
 impl<K: Kernel> Shard<K> {
@@ -101,9 +122,19 @@ impl<K: Kernel> Shard<K> {
                 let outcome = self.each_meant(&whom, &wish);
                 let _ = done.send(outcome);
             }
-            ApiCall::Channels(answer) => {
-                let channels = self.locals.channels().filter(|(_, subscribers)| *subscribers > 0);
-                drop(answer.send(channels.map(|(name, count)| (Arc::clone(name), count)).collect()));
+            ApiCall::Channels { from, answer } => {
+                let page = ApiPage::of(self.locals.places(), from, |places| {
+                    let subscribed = self.locals.channels_at(places).filter(|(_, count)| *count > 0);
+                    subscribed.map(|(name, count)| (Arc::clone(name), count))
+                });
+                drop(answer.send(page));
+            }
+            ApiCall::Users { from, answer } => {
+                let page = ApiPage::of(self.clients.places(), from, |places| {
+                    let users = self.clients.at(places).map(|client| &client.user);
+                    users.filter(|user| !user.is_empty()).map(Arc::clone)
+                });
+                drop(answer.send(page));
             }
             ApiCall::Penalties(answer) => drop(answer.send(self.penalties())),
             ApiCall::ClearPenalties { address, done } => {
@@ -114,7 +145,7 @@ impl<K: Kernel> Shard<K> {
                 clients: self.clients.len(),
                 subscriptions: self.locals.subscribers(),
                 channels: self.homes.active(),
-                users: self.users.names().cloned().collect(),
+                users: self.users.len(),
             })),
         }
     }

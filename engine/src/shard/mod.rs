@@ -31,7 +31,7 @@ use rand::{
 use self::back_pressure::{HELD_SLEEP_MAX, Held};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
-    api::{ApiCall, SubscribeWish, Whom, Wish},
+    api::{ApiCall, ApiPage, SubscribeWish, Whom, Wish},
     executor::{Seed, Spawned, spawn},
     stop::{StopOrder, Stopping},
 };

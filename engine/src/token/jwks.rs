@@ -30,6 +30,13 @@ const FETCH_PAUSE_MS: u64 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
+impl Endpoint {
+    /// True exactly when it is asked by `https`.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = String;
 

@@ -351,6 +351,96 @@ fn without_a_configured_key_the_api_is_closed_unless_it_is_said_to_be_open() {
 }
 
 #[test]
+fn no_web_page_calls_an_api_without_a_key_through_its_visitors_browser() {
+    let daemon = daemon_with("insecure = true\nallowed_hosts = ['holdfast.internal']");
+    let control = daemon.control();
+    let json = "Content-Type: application/json\r\n";
+    let own = format!("Host: {control}\r\nOrigin: http://{control}\r\n{json}");
+    let named = format!("Host: holdfast.internal:9000\r\n{json}");
+    for fields in ["", own.as_str(), named.as_str()] {
+        assert_eq!(post(&daemon, "/api/info", fields, "{}").0, 200, "{fields}");
+    }
+    let rebound = format!("Host: evil.test:9000\r\nOrigin: http://evil.test:9000\r\n{json}");
+    let foreign = format!("Origin: http://evil.test\r\n{json}");
+    let hidden = format!("Origin: null\r\n{json}");
+    for (fields, expected) in [
+        (rebound.as_str(), 421),
+        ("Host: evil.test\r\n", 421),
+        (foreign.as_str(), 403),
+        (hidden.as_str(), 403),
+        ("Content-Type: text/plain\r\n", 415),
+        ("Content-Type: application/x-www-form-urlencoded\r\n", 415),
+        ("Content-Type: multipart/form-data; boundary=x\r\n", 415),
+        ("Content-Type: \r\n", 415),
+    ] {
+        for path in ["/api/info", "/api/publish", "/api/drain", "/api/penalties_clear", "/api/batch", "/api"]
+        {
+            let (status, answer) = post(&daemon, path, fields, "{}");
+            assert_eq!(status, expected, "{path} {fields}: {answer}");
+            assert!(answer["error"]["message"].as_str().unwrap().contains("without a key"), "{answer}");
+        }
+    }
+    assert_eq!(daemon.ask("/health/ready").1, "{}", "nothing was drained");
+    daemon.stop();
+    // Who has a key is no web page's victim.
+    let daemon = daemon_with("key = 'k'");
+    let fields = format!("{KEY}Host: evil.test\r\nOrigin: http://evil.test\r\nContent-Type: text/plain\r\n");
+    assert_eq!(post(&daemon, "/api/info", &fields, "{}").0, 200);
+    daemon.stop();
+}
+
+#[test]
+fn a_pattern_is_matched_as_centrifugo_does_and_one_that_costs_too_much_is_refused() {
+    let daemon = daemon();
+    let mut client = Client::connect(&daemon, "ann");
+    ["room-1", "room-x", "plain:z"].into_iter().for_each(|channel| drop(client.subscribe(channel)));
+    let found = |pattern: &str| {
+        let found = done(&daemon, "channels", &json!({ "pattern": pattern }));
+        found["channels"].as_object().expect("a map").keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(found("room-[0-9]"), ["room-1"]);
+    assert_eq!(found("room-[!0-9]"), ["room-x"]);
+    assert_eq!(found("{room-?,plain:?}"), ["plain:z", "room-1", "room-x"]);
+    assert_eq!(found("*{1,z}"), ["plain:z", "room-1"]);
+    assert_eq!(found("\\*"), [""; 0]);
+    let stars = "*a".repeat(100_000);
+    let alternatives = "{a,b}".repeat(100);
+    for pattern in
+        [stars.as_str(), &alternatives, "{a", "[a", "[z-a]", "a\\", &"{".repeat(500), &"?".repeat(2_000)]
+    {
+        assert_eq!(error(&daemon, "channels", &json!({ "pattern": pattern })), 107);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn thousands_of_channels_and_commands_are_answered_whole_while_others_are_served() {
+    let daemon = daemon();
+    let channels: Vec<_> = (0..20_000).map(|n| format!("c{n}")).collect();
+    let commands: Vec<_> = (0..5_000).map(|n| json!({ "history": { "channel": format!("c{n}") } })).collect();
+    std::thread::scope(|scope| {
+        let broadcast =
+            scope.spawn(|| done(&daemon, "broadcast", &json!({ "channels": channels, "data": 1 })));
+        let batch = scope.spawn(|| {
+            let batch = json!({ "commands": commands, "parallel": true });
+            post(&daemon, "/api/batch", KEY, &batch.to_string()).1
+        });
+        while !(broadcast.is_finished() && batch.is_finished()) {
+            assert!(daemon.ask("/health").0.starts_with("HTTP/1.1 200 "));
+        }
+        let responses = broadcast.join().unwrap()["responses"].take();
+        let responses = responses.as_array().expect("a list");
+        assert_eq!(responses.len(), 20_000);
+        assert!(responses.iter().all(|response| response["result"]["offset"].is_u64()));
+        let replies = batch.join().unwrap()["replies"].take();
+        let replies = replies.as_array().expect("a list");
+        assert_eq!(replies.len(), 5_000);
+        assert!(replies.iter().all(|reply| reply["history"]["offset"].is_u64()));
+    });
+    daemon.stop();
+}
+
+#[test]
 fn bad_requests_are_refused_with_a_reason() {
     let daemon = daemon();
     for body in ["{", "[1]", r#"{"channel":5}"#, r#"{"channel":"a","data":}"#] {

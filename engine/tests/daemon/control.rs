@@ -3,11 +3,15 @@
 //! In:  requests to the control address.
 //! Out: `/health`; `/metrics` in the OpenMetrics text format, for each core.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use crate::{
     peer::{Frame, Peer, text},
-    support::Daemon,
+    support::{Daemon, PATIENCE, eventually},
 };
 
 #[test]
@@ -24,7 +28,7 @@ fn a_ready_daemon_is_healthy() {
 const OF_NO_CORE: [&str; 6] = [
     "holdfast_api_",
     "holdfast_backend_",
-    "holdfast_control_group_memory_",
+    "holdfast_control_",
     "holdfast_log_lines_lost",
     "holdfast_memory_short",
     "holdfast_resident_memory_bytes",
@@ -103,5 +107,59 @@ fn numbers_follow_what_happens() {
     assert!(during.sum("holdfast_resident_memory_bytes", &[]) > 1 << 20);
     drop((echo, members));
     daemon.await_closes("peer_gone", 3);
+    daemon.stop();
+}
+
+/// Connections to the control port that say this and then nothing.
+fn hold(daemon: &Daemon, count: usize, says: &str) -> Vec<TcpStream> {
+    let open = |_| {
+        let mut stream = TcpStream::connect(daemon.control()).expect("the control port listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let _ = stream.write_all(says.as_bytes());
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
+fn ended(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    // A reset is an end too.
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+#[test]
+fn who_only_holds_connections_to_the_control_port_keeps_nobody_out() {
+    let daemon = Daemon::start("[http_server]\ninternal_connection_limit = 4");
+    for says in ["", "GET /health HTTP/1.1\r\nHost:", "GET /health HTTP/1.1\r\nHost: t\r\n\r\n"] {
+        let mut held = hold(&daemon, 100, says);
+        let (head, _) = daemon.ask("/health");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let metrics = daemon.metrics();
+        assert!(metrics.sum("holdfast_control_connections", &[]) <= 4);
+        for stream in &mut held[..90] {
+            ended(stream);
+        }
+    }
+    assert!(daemon.metrics().sum("holdfast_control_closes_total", &[("reason", "evicted")]) >= 280);
+    daemon.stop();
+}
+
+#[test]
+fn where_every_place_is_in_a_request_the_next_is_told_to_come_back() {
+    let daemon = Daemon::start("[http_server]\ninternal_connection_limit = 4\n[http_api]\nkey = 'k'");
+    let half = "POST /api/info HTTP/1.1\r\nHost: t\r\nX-API-Key: k\r\nContent-Length: 2\r\n\r\n{";
+    let mut busy = hold(&daemon, 4, half);
+    eventually("all places are taken by requests", || {
+        let mut next = hold(&daemon, 1, "GET /health HTTP/1.1\r\nHost: t\r\n\r\n");
+        ended(&mut next[0]).starts_with("HTTP/1.1 503 Service Unavailable\r\n")
+    });
+    let first = &mut busy[0];
+    first.write_all(b"}").expect("it is still open");
+    let mut answer = [0; 15];
+    first.read_exact(&mut answer).expect("an answer comes");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert!(daemon.ask("/health").0.starts_with("HTTP/1.1 200 OK\r\n"), "it has given its place");
+    assert!(daemon.metrics().sum("holdfast_control_closes_total", &[("reason", "full")]) >= 1);
     daemon.stop();
 }

@@ -60,8 +60,10 @@ impl Publisher {
     }
 
     fn exchange(&mut self, method: &str, body: &str) -> io::Result<Vec<u8>> {
-        let head =
-            format!("POST /api/{method} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /api/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         self.stream.get_mut().write_all([head.as_bytes(), body.as_bytes()].concat().as_slice())?;
         let mut length = 0;
         loop {

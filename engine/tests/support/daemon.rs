@@ -123,12 +123,17 @@ impl Daemon {
         self.request("GET", path, "", "")
     }
 
-    /// The answer of the control plane: head and body. `fields` are whole header lines.
+    /// The answer of the control plane: head and body. `fields` are whole header lines. What is sent is JSON, unless they
+    /// say otherwise.
     pub(crate) fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let length = content.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{fields}");
+        let host =
+            if fields.contains("Host: ") { String::new() } else { format!("Host: {}\r\n", self.control) };
+        let is_typed = method != "POST" || fields.contains("Content-Type: ");
+        let kind = if is_typed { "" } else { "Content-Type: application/json\r\n" };
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}{kind}Connection: close\r\n{fields}");
         let head = format!("{head}Content-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).expect("the request goes out");
         // What is too long is answered before it is read.

@@ -231,12 +231,12 @@ fn its_variables_are_named_and_not_read() {
         ("CENTRIFUGO_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
     ]);
     assert_eq!(config.client.channel_limit, 128);
-    let told: Vec<_> = config.ignored_variables.iter().map(ToString::to_string).collect();
+    let told: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
         [
-            "CENTRIFUGO_CLIENT_CHANNEL_LIMIT is ignored; its name here is HOLDFAST_CLIENT_CHANNEL_LIMIT",
-            "CENTRIFUGO_ENGINE_TYPE is ignored",
+            "CENTRIFUGO_CLIENT_CHANNEL_LIMIT: is ignored; its name here is HOLDFAST_CLIENT_CHANNEL_LIMIT",
+            "CENTRIFUGO_ENGINE_TYPE: is ignored; no option here has that name",
         ]
     );
 }

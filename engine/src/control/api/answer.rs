@@ -64,9 +64,19 @@ impl From<ErrorCode> for ApiError {
 /// What came of a call: a result's JSON.
 pub(super) type Outcome = Result<Box<RawValue>, ApiError>;
 
+/// How much there is to write of a result.
+pub(super) trait Weight {
+    /// In items of some hundred bytes.
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
 /// A result with no content.
 #[derive(Debug, Serialize)]
 pub(super) struct Empty {}
+
+impl Weight for Empty {}
 
 /// One reply's content.
 #[derive(Debug, Serialize)]

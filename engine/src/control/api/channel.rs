@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 
 use super::{
     Api,
-    answer::{ApiError, Empty},
+    answer::{ApiError, Empty, Weight},
     reach::Pending,
     request,
+    share::Slices,
 };
 use crate::hub::{
     history::{Page, Position},
@@ -33,8 +34,10 @@ pub(super) struct Published {
     epoch: Option<Box<str>>,
 }
 
+impl Weight for Published {}
+
 pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Published, ApiError> {
-    let data = Data::checked(data(&request)?);
+    let (request, data) = with_data(api, request).await?;
     let pending = send(api, &request.channel, &request, data).await?;
     published(pending).await
 }
@@ -42,6 +45,12 @@ pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Publ
 #[derive(Debug, Serialize)]
 pub(super) struct Broadcast {
     responses: Vec<Response>,
+}
+
+impl Weight for Broadcast {
+    fn weight(&self) -> usize {
+        self.responses.len()
+    }
 }
 
 /// What came of one channel's publication.
@@ -56,10 +65,12 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
-    let data = Data::checked(data(&request)?);
+    let (request, data) = with_data(api, request).await?;
+    let mut slices = Slices::new();
     let mut under_way = Vec::with_capacity(request.channels.len());
     for channel in &request.channels {
         under_way.push(send(api, channel, &request, data.clone()).await);
+        slices.step().await;
     }
     let mut responses = Vec::with_capacity(under_way.len());
     for sent in under_way {
@@ -68,6 +79,7 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
             Err(error) => Err(error),
         };
         responses.push(outcome.map_or_else(Response::Error, Response::Result));
+        slices.step().await;
     }
     Ok(Broadcast { responses })
 }
@@ -77,11 +89,23 @@ pub(super) struct Presence {
     presence: BTreeMap<Box<str>, ClientInfo>,
 }
 
+impl Weight for Presence {
+    fn weight(&self) -> usize {
+        self.presence.len()
+    }
+}
+
 pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<Presence, ApiError> {
     let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence).await? else {
         unreachable!("a home answers what it is asked")
     };
-    Ok(Presence { presence: infos.iter().map(|info| (info.client.clone(), client_info(info))).collect() })
+    let mut slices = Slices::new();
+    let mut presence = BTreeMap::new();
+    for info in infos {
+        presence.insert(info.client.clone(), client_info(&info));
+        slices.step().await;
+    }
+    Ok(Presence { presence })
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +113,8 @@ pub(super) struct PresenceStats {
     num_clients: usize,
     num_users: usize,
 }
+
+impl Weight for PresenceStats {}
 
 pub(super) async fn presence_stats(
     api: &Api,
@@ -107,6 +133,12 @@ pub(super) struct History {
     publications: Vec<Publication>,
     epoch: Box<str>,
     offset: u64,
+}
+
+impl Weight for History {
+    fn weight(&self) -> usize {
+        self.publications.iter().map(|publication| 1 + publication.data.get().len() / 1024).sum()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -131,8 +163,13 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
     else {
         unreachable!("a home answers what it is asked")
     };
-    let publications = publications.iter().map(publication).collect();
-    Ok(History { publications, epoch: (*position.epoch).into(), offset: position.offset })
+    let mut slices = Slices::new();
+    let mut read = Vec::with_capacity(publications.len());
+    for stored in &publications {
+        read.push(publication(stored));
+        slices.step().await;
+    }
+    Ok(History { publications: read, epoch: (*position.epoch).into(), offset: position.offset })
 }
 
 pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Result<Empty, ApiError> {
@@ -184,6 +221,14 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
         }
         _ => Published::default(),
     })
+}
+
+/// The request with its data, once they were looked at: on another thread where they are long.
+async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
+    let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
+    let looked_at =
+        api.apart.run(bytes / 1024, move || data(&request).map(|data| (request, Data::checked(data))));
+    looked_at.await?
 }
 
 fn data(request: &request::Publish) -> Result<Bytes, ApiError> {

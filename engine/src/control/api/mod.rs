@@ -4,21 +4,26 @@
 //! Out: `{"result":…}` or `{"error":{code, message}}`; work for the shards in between.
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
-//! `channel`, `clients`, `node` and `penalties` (the methods), `reach` (the way to the shards and back), `answer` (what is said).
+//! `browser` (who may without a key),
+//! `channel`, `clients`, `node` and `penalties` (the methods), `pattern` (which channels are meant), `reach` (the way to the
+//! shards and back), `share` (how much of the thread a call gets), `answer` (what is said).
 
 mod answer;
+mod browser;
 mod channel;
 mod clients;
 mod counts;
 mod key;
 mod node;
+mod pattern;
 mod penalties;
 mod reach;
 mod request;
+mod share;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -28,18 +33,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use holdfast_protocol::client::ErrorCode;
 use http_body_util::LengthLimitError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use self::{
-    answer::{ApiError, Outcome, Said, raw, respond},
+    answer::{ApiError, Outcome, Said, Weight, raw, respond},
+    browser::Hosts,
     key::Keys,
     reach::Reach,
+    share::{Apart, Slices},
 };
 pub(super) use self::{counts::ApiCounts, node::Node};
-use super::drain::Drain;
+use super::{connection::words, drain::Drain};
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
@@ -52,12 +61,20 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 /// A whole request: enough for a batch of a thousand messages of a kilobyte.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long a body may take to come. Worst case: this × `http_server.internal_connection_limit` bodies at a time.
+const BODY_MAX: Duration = Duration::from_secs(30);
+
+/// Commands of a parallel batch that are under way at a time.
+const PARALLEL_MAX: usize = 256;
+
 /// What the methods work with.
 #[derive(Debug)]
 pub(super) struct Api {
     reach: Reach,
     channels: Channels,
     keys: Keys,
+    hosts: Hosts,
+    apart: Apart,
     error_mode: ApiErrorMode,
     node: Node,
     counts: Arc<ApiCounts>,
@@ -70,11 +87,29 @@ impl Api {
             reach: Reach::new(shared),
             channels: Channels::new(&config.channel),
             keys: Keys::new(&config.http_api),
+            hosts: Hosts::new(&config.http_api.allowed_hosts),
+            apart: Apart::new(),
             error_mode: config.http_api.error_mode,
             node,
             counts: Arc::default(),
             drain,
         }
+    }
+
+    /// What a body says. A long one is read on another thread.
+    async fn read<T: DeserializeOwned + Default + Send + 'static>(&self, body: Bytes) -> Result<T, ApiError> {
+        self.apart.run(body.len() / 1024, move || request::read(&body)).await?
+    }
+
+    /// A result as JSON. A long one is written on another thread.
+    async fn written<T: Weight + Serialize + Send + 'static>(&self, result: T) -> Outcome {
+        self.apart.run(result.weight(), move || raw(&result)).await?
+    }
+
+    async fn respond(&self, outcome: Outcome, mode: ApiErrorMode) -> Response {
+        let bytes = outcome.as_ref().map_or(0, |result| result.get().len());
+        let responding = self.apart.run(bytes / 1024, move || respond(&outcome, mode));
+        responding.await.unwrap_or_else(|error| respond(&Err(error.into()), mode))
     }
 
     pub(super) fn counts(&self) -> Arc<ApiCounts> {
@@ -94,15 +129,27 @@ macro_rules! methods {
         impl Method {
             const ALL: &[(&str, Self)] = &[$(($name, Self::$method),)*];
 
-            async fn run(self, api: &Api, params: &[u8]) -> Outcome {
-                let outcome = self.run_uncounted(api, params).await;
+            const fn name(self) -> &'static str {
+                Self::ALL[self as usize].0
+            }
+
+            async fn run(self, api: &Api, params: Bytes) -> Outcome {
+                let running = AssertUnwindSafe(self.run_unguarded(api, params)).catch_unwind();
+                let outcome = running.await.unwrap_or_else(|panic| {
+                    let panic = words(&*panic);
+                    tracing::error!(method = self.name(), panic, "a call of the server API failed");
+                    Err(ErrorCode::INTERNAL.into())
+                });
                 api.counts.ended(self, outcome.is_err());
                 outcome
             }
 
-            async fn run_uncounted(self, api: &Api, params: &[u8]) -> Outcome {
+            async fn run_unguarded(self, api: &Api, params: Bytes) -> Outcome {
                 match self {
-                    $(Self::$method => raw(&$run(api, request::read(params)?).await?),)*
+                    $(Self::$method => {
+                        let params = api.read(params).await?;
+                        api.written($run(api, params).await?).await
+                    })*
                 }
             }
         }
@@ -163,7 +210,7 @@ async fn answer_unknown() -> Response {
 
 async fn answer_one(api: &Api, method: Method, request: Request) -> Response {
     match admit(api, request).await {
-        Ok((body, mode)) => respond(&method.run(api, &body).await, mode),
+        Ok((body, mode)) => api.respond(method.run(api, body).await, mode).await,
         Err(refused) => refused,
     }
 }
@@ -181,34 +228,40 @@ async fn answer_batch(Extract(api): Extract<Arc<Api>>, request: Request) -> Resp
         Ok(admitted) => admitted,
         Err(refused) => return refused,
     };
-    let outcome = match request::read::<Batch>(&body) {
-        Ok(batch) => raw(&BTreeMap::from([("replies", replies(&api, batch).await)])),
+    let outcome = match api.read::<Batch>(body).await {
+        Ok(batch) => api.written(Replies { replies: replies(&api, batch).await }).await,
         Err(error) => Err(error),
     };
     // The replies are not wrapped in a result, since none of them is the batch's own.
     match outcome {
-        Ok(replies) => answer::json(StatusCode::OK, replies.get().to_owned()),
+        Ok(replies) => answer::json(StatusCode::OK, Box::<str>::from(replies).into_string()),
         Err(error) => respond(&Err(error), mode),
     }
 }
 
+#[derive(Debug, Serialize)]
+struct Replies {
+    replies: Vec<BTreeMap<String, Said>>,
+}
+
+impl Weight for Replies {
+    fn weight(&self) -> usize {
+        self.replies.len()
+    }
+}
+
 /// One reply a command, in their order, whatever became of the others.
-async fn replies(api: &Arc<Api>, batch: Batch) -> Vec<BTreeMap<String, Said>> {
-    let mut replies = Vec::with_capacity(batch.commands.len());
-    if !batch.parallel {
-        for command in batch.commands {
-            replies.push(reply(api, command).await);
-        }
-        return replies;
+async fn replies(api: &Api, batch: Batch) -> Vec<BTreeMap<String, Said>> {
+    let mut all = Vec::with_capacity(batch.commands.len());
+    let at_a_time = if batch.parallel { PARALLEL_MAX } else { 1 };
+    let running = batch.commands.into_iter().map(|command| reply(api, command));
+    let mut replies = stream::iter(running).buffered(at_a_time);
+    let mut slices = Slices::new();
+    while let Some(reply) = replies.next().await {
+        all.push(reply);
+        slices.step().await;
     }
-    let running = batch.commands.into_iter().map(|command| {
-        let api = Arc::clone(api);
-        tokio::spawn(async move { reply(&api, command).await })
-    });
-    for task in running.collect::<Vec<_>>() {
-        replies.push(task.await.unwrap_or_else(|_| failed(ErrorCode::INTERNAL.into())));
-    }
-    replies
+    all
 }
 
 async fn reply(api: &Api, command: BTreeMap<String, Box<RawValue>>) -> BTreeMap<String, Said> {
@@ -217,7 +270,7 @@ async fn reply(api: &Api, command: BTreeMap<String, Box<RawValue>>) -> BTreeMap<
         return failed(ApiError::bad_request("a command has one field, named after its method"));
     };
     let outcome = match Method::named(&name) {
-        Ok(method) => method.run(api, params.get().as_bytes()).await,
+        Ok(method) => method.run(api, bytes_of(params)).await,
         Err(error) => Err(error),
     };
     match outcome {
@@ -243,17 +296,19 @@ async fn answer_named(Extract(api): Extract<Arc<Api>>, request: Request) -> Resp
         Ok(admitted) => admitted,
         Err(refused) => return refused,
     };
-    let outcome = match request::read::<Named>(&body) {
-        Ok(named) => {
-            let params = named.params.as_ref().map_or("{}", |params| params.get());
-            match Method::named(&named.method) {
-                Ok(method) => method.run(&api, params.as_bytes()).await,
-                Err(error) => Err(error),
-            }
-        }
+    let outcome = match api.read::<Named>(body).await {
+        Ok(Named { method, params }) => match Method::named(&method) {
+            Ok(method) => method.run(&api, params.map_or_else(Bytes::new, bytes_of)).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
-    respond(&outcome, mode)
+    api.respond(outcome, mode).await
+}
+
+/// The same text, not copied.
+fn bytes_of(json: Box<RawValue>) -> Bytes {
+    Bytes::from(Box::<str>::from(json).into_string())
 }
 
 /// Lets a caller in that has a key, and reads the body: nothing of a stranger's is read.
@@ -261,6 +316,12 @@ async fn admit(api: &Api, request: Request) -> Result<(Bytes, ApiErrorMode), Res
     if !api.keys.admit(request.headers(), request.uri()) {
         let outcome = Err(ErrorCode::UNAUTHORIZED.into());
         return Err((StatusCode::UNAUTHORIZED, respond(&outcome, ApiErrorMode::Body)).into_response());
+    }
+    if api.keys.are_not_asked_for() {
+        api.hosts.check(request.method(), request.uri(), request.headers()).map_err(|foreign| {
+            let outcome = Err(ApiError::bad_request(foreign.words()));
+            (foreign.status(), respond(&outcome, ApiErrorMode::Body)).into_response()
+        })?;
     }
     let asked = request.headers().get("x-centrifugo-error-mode");
     let mode = match asked.and_then(|mode| mode.to_str().ok()) {
@@ -272,13 +333,18 @@ async fn admit(api: &Api, request: Request) -> Result<(Bytes, ApiErrorMode), Res
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Response> {
-    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let is_long = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
-        let (status, words) = if is_long {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
-        } else {
-            (StatusCode::BAD_REQUEST, "the body did not come whole".to_owned())
-        };
+    let refused = |status: StatusCode, words: String| {
         (status, respond(&Err(ApiError::bad_request(words)), ApiErrorMode::Body)).into_response()
+    };
+    let read = timeout(BODY_MAX, to_bytes(body, BODY_BYTES_MAX)).await.map_err(|_| {
+        let words = format!("the body did not come within {} s", BODY_MAX.as_secs());
+        refused(StatusCode::REQUEST_TIMEOUT, words)
+    })?;
+    read.map_err(|error| {
+        if std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>()) {
+            let words = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+            return refused(StatusCode::PAYLOAD_TOO_LARGE, words);
+        }
+        refused(StatusCode::BAD_REQUEST, "the body did not come whole".to_owned())
     })
 }

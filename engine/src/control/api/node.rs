@@ -11,15 +11,19 @@ use std::{
 };
 
 use holdfast_protocol::client::ErrorCode;
-use regex::Regex;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Api,
-    answer::{ApiError, Empty},
+    answer::{ApiError, Empty, Weight},
+    pattern::Pattern,
     request,
+    share::SMALL,
 };
 use crate::shard::ApiCall;
+
+/// The longest pattern that is read where it stands.
+const SHORT_PATTERN_BYTES_MAX: usize = 64;
 
 /// What this node calls itself.
 #[derive(Debug)]
@@ -61,15 +65,19 @@ struct NodeInfo {
     uptime: u64,
 }
 
+impl Weight for Info {}
+
 pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> {
     let parts = api.reach.ask_all(ApiCall::Info).await?;
-    let users: HashSet<&Arc<str>> = parts.iter().flat_map(|part| &part.users).collect();
     let node = NodeInfo {
         uid: (*api.node.uid).into(),
         name: api.node.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         num_clients: parts.iter().map(|part| part.clients).sum(),
-        num_users: users.len(),
+        num_users: match &parts[..] {
+            [only] => only.users,
+            _ => users(api).await?,
+        },
         num_channels: parts.iter().map(|part| part.channels).sum(),
         num_subs: parts.iter().map(|part| part.subscriptions).sum(),
         uptime: api.node.began.elapsed().as_secs(),
@@ -77,9 +85,18 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
     Ok(Info { nodes: [node] })
 }
 
+/// How many there are. One user may have clients on several cores.
+async fn users(api: &Api) -> Result<usize, ApiError> {
+    let mut users = HashSet::<Arc<str>>::new();
+    let add = |name| _ = users.insert(name);
+    api.reach.each_of_all(|from, answer| ApiCall::Users { from, answer }, add).await?;
+    Ok(users.len())
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct Channels {
-    channels: BTreeMap<Box<str>, ChannelInfo>,
+    #[serde(serialize_with = "by_name")]
+    channels: BTreeMap<Arc<str>, ChannelInfo>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -87,14 +104,29 @@ struct ChannelInfo {
     num_clients: usize,
 }
 
-pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
-    let pattern = (!request.pattern.is_empty()).then(|| glob(&request.pattern));
-    let mut channels = BTreeMap::<_, ChannelInfo>::new();
-    for (name, subscribers) in api.reach.ask_all(ApiCall::Channels).await?.into_iter().flatten() {
-        if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&name)) {
-            channels.entry((*name).into()).or_default().num_clients += subscribers;
-        }
+impl Weight for Channels {
+    fn weight(&self) -> usize {
+        self.channels.len()
     }
+}
+
+pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
+    let mut pattern = match request.pattern {
+        all if all.is_empty() => None,
+        // A long one takes its time to be read.
+        text => {
+            let size = if text.len() > SHORT_PATTERN_BYTES_MAX { SMALL + 1 } else { 0 };
+            let read = api.apart.run(size, move || Pattern::new(&text)).await?;
+            Some(read.map_err(ApiError::bad_request)?)
+        }
+    };
+    let mut channels = BTreeMap::<Arc<str>, ChannelInfo>::new();
+    let add = |(name, subscribers): (Arc<str>, usize)| {
+        if pattern.as_mut().is_none_or(|pattern| pattern.matches(&name)) {
+            channels.entry(name).or_default().num_clients += subscribers;
+        }
+    };
+    api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, add).await?;
     Ok(Channels { channels })
 }
 
@@ -115,6 +147,8 @@ pub(super) struct Drained {
     gone_within_ms: u64,
 }
 
+impl Weight for Drained {}
+
 /// Begins to send all clients away; asked again, says how far that has come.
 pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiError> {
     let progress = api.drain.begin("the server API");
@@ -126,29 +160,9 @@ pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiEr
     })
 }
 
-/// A pattern in which `*` stands for any text and `?` for any one sign.
-fn glob(pattern: &str) -> Regex {
-    let escaped = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
-    Regex::new(&format!("(?s)^{escaped}$")).expect("an escaped text is a pattern")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_glob_is_about_the_whole_name_and_knows_two_signs() {
-        for (pattern, name, matches) in [
-            ("chat:*", "chat:1", true),
-            ("chat:*", "chat:", true),
-            ("chat:*", "my-chat:1", false),
-            ("room-?", "room-1", true),
-            ("room-?", "room-12", false),
-            ("a.b", "axb", false),
-            ("a*c", "abbbc", true),
-            ("[a]", "[a]", true),
-        ] {
-            assert_eq!(glob(pattern).is_match(name), matches, "{pattern} {name}");
-        }
-    }
+fn by_name<S: Serializer>(
+    channels: &BTreeMap<Arc<str>, ChannelInfo>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(channels.iter().map(|(name, info)| (&**name, info)))
 }

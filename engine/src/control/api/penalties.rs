@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Api,
-    answer::{ApiError, Empty},
+    answer::{ApiError, Empty, Weight},
     request,
 };
 use crate::{config::Network, limits, shard::ApiCall};
@@ -15,6 +15,12 @@ use crate::{config::Network, limits, shard::ApiCall};
 #[derive(Debug, Serialize)]
 pub(super) struct Penalties {
     penalties: Vec<Penalty>,
+}
+
+impl Weight for Penalties {
+    fn weight(&self) -> usize {
+        self.penalties.len()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -48,9 +54,13 @@ impl From<limits::Penalty> for Penalty {
 
 pub(super) async fn list(api: &Api, _: request::Penalties) -> Result<Penalties, ApiError> {
     let parts = api.reach.ask_all(ApiCall::Penalties).await?;
-    let mut penalties: Vec<Penalty> = parts.into_iter().flatten().map(Penalty::from).collect();
-    penalties.sort_unstable_by(|a, b| b.points.cmp(&a.points).then_with(|| a.address.cmp(&b.address)));
-    Ok(Penalties { penalties })
+    let addresses = parts.iter().map(Vec::len).sum();
+    let listing = move || {
+        let mut penalties: Vec<Penalty> = parts.into_iter().flatten().map(Penalty::from).collect();
+        penalties.sort_unstable_by(|a, b| b.points.cmp(&a.points).then_with(|| a.address.cmp(&b.address)));
+        Penalties { penalties }
+    };
+    Ok(api.apart.run(addresses, listing).await?)
 }
 
 pub(super) async fn clear(api: &Api, request: request::PenaltiesClear) -> Result<Empty, ApiError> {

@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 use holdfast_protocol::client::ErrorCode;
 use tokio::{sync::oneshot, time::timeout};
 
+use super::share::Slices;
 use crate::{
     control::post::{calm, post},
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
     peers::{Message, Shared},
-    shard::ApiCall,
+    shard::{ApiCall, ApiPage},
 };
 
 /// How long an answer may take.
@@ -52,6 +53,29 @@ impl Reach {
         message: impl FnOnce(AnswerTo) -> ToHome,
     ) -> Result<Answer, ErrorCode> {
         self.send_home(channel, message).await?.answer().await
+    }
+
+    /// Asks all shards for everything of a kind, page by page: neither they nor this thread look at more at a time.
+    pub(super) async fn each_of_all<T>(
+        &self,
+        call: impl Fn(usize, oneshot::Sender<ApiPage<T>>) -> ApiCall,
+        mut each: impl FnMut(T),
+    ) -> Result<(), ErrorCode> {
+        let mut slices = Slices::new();
+        for shard in 0..self.shared.mailboxes.len() {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let (sender, receiver) = oneshot::channel();
+                self.post(shard, Message::Api(call(at, sender))).await?;
+                let page = in_time(receiver).await?;
+                from = page.next;
+                for item in page.items {
+                    each(item);
+                    slices.step().await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks all shards.

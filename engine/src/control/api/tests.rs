@@ -6,6 +6,13 @@ use serde_json::Value;
 
 use super::*;
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let refused = read_body(never).await.expect_err("nothing came");
+    assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+}
+
 #[test]
 fn the_description_has_every_method_and_no_other() {
     let description: Value = serde_json::from_str(OPENAPI).unwrap();

@@ -21,7 +21,7 @@ mod refresh;
 mod seat;
 mod subscribe;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
@@ -237,6 +237,19 @@ impl Clients {
             Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
             Slot::Free(_) => None,
         })
+    }
+
+    /// Those at some of its places.
+    pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = &Client> {
+        self.slots[places].iter().filter_map(|slot| match slot {
+            Slot::Taken(client) => Some(&**client),
+            Slot::Free(_) => None,
+        })
+    }
+
+    /// How many places for clients there are, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// A client, unless it is gone.

@@ -1,0 +1,132 @@
+//! Warning: what is allowed, and likely not what the operator wants.
+//!
+//! In:  a checked configuration.
+//! Out: one sentence a finding, for the log at the start, `config check` and the doctor.
+//!
+//! A new warning is one function here, named in `collect`. No secret is ever repeated.
+
+use super::Config;
+use std::fmt;
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The option's full path, or the name of a variable.
+    pub key: String,
+    /// What is so, and what may come of it.
+    pub found: String,
+    /// What would be better.
+    pub advice: String,
+}
+
+impl Warning {
+    fn new(key: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { key: key.into(), found: found.into(), advice: advice.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.key, self.found, self.advice)
+    }
+}
+
+/// Every warning about this configuration.
+pub(super) fn collect(config: &Config) -> Vec<Warning> {
+    let mut all = ignored_variables(config);
+    all.extend(keys_without_tls(config));
+    all.extend(open_api(config));
+    all
+}
+
+/// An API without a key on an address that others reach.
+fn open_api(config: &Config) -> Option<Warning> {
+    let is_open = config.http_api.insecure && !config.http_api.disabled;
+    (is_open && !config.control_listen.ip().is_loopback()).then(|| {
+        Warning::new(
+            "http_api.insecure",
+            format!("whoever reaches {} can publish and disconnect without a key", config.control_listen),
+            "set http_api.key, or an http_server.internal_address that only this machine reaches",
+        )
+    })
+}
+
+/// Variables of Centrifugo that were set and mean nothing here.
+fn ignored_variables(config: &Config) -> Vec<Warning> {
+    let ignored = config.ignored_variables.iter().map(|variable| {
+        let advice = match &variable.ours {
+            Some(ours) => format!("its name here is {ours}"),
+            None => "no option here has that name".into(),
+        };
+        Warning::new(&variable.name, "is ignored", advice)
+    });
+    ignored.collect()
+}
+
+/// Keys for tokens that come without encryption: whoever is on the way can put their own in place.
+fn keys_without_tls(config: &Config) -> Vec<Warning> {
+    let sections = [
+        ("client.token", Some(&config.client.token)),
+        (
+            "client.subscription_token",
+            Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token),
+        ),
+    ];
+    let plain = sections.into_iter().filter(|(_, token)| {
+        token
+            .and_then(|token| token.jwks_public_endpoint.as_ref())
+            .is_some_and(|endpoint| !endpoint.is_encrypted())
+    });
+    let warning = |(path, _)| {
+        let key = format!("{path}.jwks_public_endpoint");
+        Warning::new(
+            key,
+            "keys are fetched by http://: whoever can change the answer on its way can make tokens",
+            "use https://",
+        )
+    };
+    plain.map(warning).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::from_file;
+
+    fn keys(content: &str) -> Vec<String> {
+        from_file("toml", content).unwrap().warnings().into_iter().map(|warning| warning.key).collect()
+    }
+
+    #[test]
+    fn the_defaults_give_no_warning() {
+        assert_eq!(keys(""), [""; 0]);
+    }
+
+    #[test]
+    fn an_api_without_a_key_is_warned_of_where_others_reach_it() {
+        let with = |address: &str, key: &str| {
+            format!("[http_server]\ninternal_address = \"{address}\"\n[http_api]\n{key}")
+        };
+        assert_eq!(keys(&with("10.0.0.1", "insecure = true")), ["http_api.insecure"]);
+        assert_eq!(keys(&with("127.0.0.1", "insecure = true")), [""; 0]);
+        assert_eq!(keys(&with("10.0.0.1", "key = \"k\"")), [""; 0]);
+    }
+
+    #[test]
+    fn keys_that_come_without_encryption_are_warned_of_where_they_are_used() {
+        let with = |scheme: &str| {
+            format!(
+                "[client.token]\njwks_public_endpoint = \"{scheme}://id.test/keys\"\n\
+                 [client.subscription_token]\nenabled = true\njwks_public_endpoint = \"{scheme}://id.test/keys\"",
+            )
+        };
+        assert_eq!(keys(&with("https")), [""; 0]);
+        assert_eq!(
+            keys(&with("http")),
+            ["client.token.jwks_public_endpoint", "client.subscription_token.jwks_public_endpoint"]
+        );
+        assert_eq!(
+            keys(&with("http").replace("enabled = true", "enabled = false")),
+            ["client.token.jwks_public_endpoint"]
+        );
+    }
+}

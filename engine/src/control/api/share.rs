@@ -1,0 +1,93 @@
+//! Share: how much of the control thread one call gets at a time.
+//!
+//! In:  work that grows with what a call asks for.
+//! Out: the same done in slices, between which the others have their turn; or on another thread, where it cannot be cut.
+
+use std::time::{Duration, Instant};
+
+use holdfast_protocol::client::ErrorCode;
+use tokio::{
+    sync::Semaphore,
+    task::{spawn_blocking, yield_now},
+};
+
+/// The longest slice, but for the step that ends it.
+const SLICE_MAX: Duration = Duration::from_millis(1);
+
+/// Work of this many items or bytes' kilobytes is done where it stands: less than a millisecond.
+pub(super) const SMALL: usize = 256;
+
+/// Calls that have a thread of their own at a time: the shards need their cores.
+const APART_MAX: usize = 2;
+
+/// One call's work.
+#[derive(Debug)]
+pub(super) struct Slices(Instant);
+
+impl Slices {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets others go on, where this call has had its time.
+    pub(super) async fn step(&mut self) {
+        if self.0.elapsed() >= SLICE_MAX {
+            yield_now().await;
+            self.0 = Instant::now();
+        }
+    }
+}
+
+/// The threads for what cannot be cut.
+#[derive(Debug)]
+pub(super) struct Apart(Semaphore);
+
+impl Apart {
+    pub(super) fn new() -> Self {
+        Self(Semaphore::new(APART_MAX))
+    }
+
+    /// Does the work here where it is small, else on another thread.
+    ///
+    /// # Errors
+    /// Error 100 where the work panics.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        size: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ErrorCode> {
+        if size <= SMALL {
+            return Ok(work());
+        }
+        let _place = self.0.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
+        spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "work for a call of the server API failed");
+            ErrorCode::INTERNAL
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_large_runs_on_another_thread_and_its_panic_is_an_error() {
+        let apart = Apart::new();
+        let own = std::thread::current().id();
+        let there = |size| apart.run(size, || std::thread::current().id());
+        assert_eq!(there(SMALL).await, Ok(own));
+        assert_ne!(there(SMALL + 1).await.unwrap(), own);
+        let failed = apart.run(SMALL + 1, || panic!("as a test wants it")).await;
+        assert_eq!(failed, Err::<(), _>(ErrorCode::INTERNAL));
+    }
+
+    #[tokio::test]
+    async fn long_work_lets_others_go_on() {
+        let other = tokio::spawn(async {});
+        let mut slices = Slices::new();
+        while !other.is_finished() {
+            slices.step().await;
+        }
+    }
+}

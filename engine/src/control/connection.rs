@@ -1,0 +1,250 @@
+//! Connection: one that is open to the control port.
+//!
+//! In:  a socket with a place; TLS, where there is some; the routes.
+//! Out: answers; the end of it, in good order or because it was overdue.
+//!
+//! A handler that panics costs its own request an answer of 500, and nobody else anything.
+
+use std::{any::Any, convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{counts::Closed, pace::Paced, places::Place};
+
+/// How exactly the times of a connection are kept.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest head of a request. Worst case: this for each connection.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) router: Router,
+    /// `None` without TLS.
+    pub(super) secure: Option<watch::Receiver<Arc<ServerConfig>>>,
+    /// True once the daemon ends.
+    pub(super) leaves: watch::Receiver<bool>,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn attend(serving: Serving, stream: TcpStream, place: Arc<Place>) {
+    // Without it the end of an answer may wait for an acknowledgment.
+    let _ = stream.set_nodelay(true);
+    let Some(secure) = &serving.secure else {
+        return speak(serving.router, serving.leaves, stream, place).await;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&secure.borrow()));
+    let agreed = tokio::select! {
+        agreed = acceptor.accept(stream) => agreed,
+        why = overdue(&place) => return place.counts.closed(why),
+        () = place.evicted() => return,
+    };
+    match agreed {
+        Ok(stream) => speak(serving.router, serving.leaves, stream, place).await,
+        Err(error) => {
+            place.counts.closed(Closed::Tls);
+            tracing::debug!(%error, "TLS on the control port failed");
+        }
+    }
+}
+
+async fn speak<S>(router: Router, mut leaves: watch::Receiver<bool>, stream: S, place: Arc<Place>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        place.asked();
+        let (router, place) = (router.clone(), Arc::clone(&place));
+        async move {
+            let answer = answer(router, request).await;
+            place.answered();
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    // The times of a connection are kept here, where a head and the quiet before it are told apart.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
+    let io = TokioIo::new(Paced::new(stream, Arc::clone(&place)));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            served = &mut connection => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection to the control port broke");
+                }
+                return;
+            }
+            why = overdue(&place) => return place.counts.closed(why),
+            () = place.evicted() => return,
+            Ok(_) = leaves.wait_for(|leaves| *leaves), if !is_leaving => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Waits until the connection has not done in time what it has to do.
+async fn overdue(place: &Place) -> Closed {
+    loop {
+        match place.due() {
+            Some((due, why)) if due <= Instant::now() => return why,
+            // It may do something else before.
+            Some((due, _)) => sleep_until(due.min(Instant::now() + LOOK_EVERY)).await,
+            None => sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+async fn answer(router: Router, request: Request<Incoming>) -> Response {
+    // Without its query, which may have a key.
+    let path = request.uri().path().to_owned();
+    let answering = TowerToHyperService::new(router).call(request);
+    match AssertUnwindSafe(answering).catch_unwind().await {
+        Ok(Ok(answer)) => answer,
+        Err(panic) => {
+            tracing::error!(path, panic = words(&*panic), "a request to the control port failed");
+            let body = r#"{"error":{"code":100,"message":"internal server error"}}"#;
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], body)
+                .into_response()
+        }
+    }
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        task::JoinHandle,
+    };
+
+    use super::*;
+    use crate::control::{
+        counts::Counts,
+        places::{HEAD_MAX, IDLE_MAX, Places},
+    };
+
+    /// A connection with a short way between both ends, what it counts, and the word to leave.
+    fn connect() -> (DuplexStream, Arc<Counts>, JoinHandle<()>, watch::Sender<bool>) {
+        let router = Router::new()
+            .route("/", get(|| async { "here" }))
+            .route("/long", get(|| async { "x".repeat(1 << 20) }))
+            .route("/panic", get(|| async { panic!("as a test wants it") as &str }));
+        let counts = Arc::<Counts>::default();
+        let place = Places::new(1, Arc::clone(&counts)).take().expect("there is one");
+        let (ours, theirs) = duplex(1024);
+        let (leave, leaves) = watch::channel(false);
+        (ours, counts, tokio::spawn(speak(router, leaves, theirs, place)), leave)
+    }
+
+    fn closes(counts: &Counts, why: &str) -> u64 {
+        counts.closes().find(|(name, _)| *name == why).expect("it is one").1
+    }
+
+    async fn ask(stream: &mut DuplexStream, path: &str) -> String {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let length = stream.read(&mut answer).await.unwrap();
+        String::from_utf8(answer[..length].to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_and_silence_end_in_time() {
+        let began = Instant::now();
+        let (mut stream, counts, serving, _leave) = connect();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        serving.await.unwrap();
+        assert!((HEAD_MAX..HEAD_MAX + 2 * LOOK_EVERY).contains(&began.elapsed()));
+        assert_eq!((closes(&counts, "head"), counts.connections()), (1, 0));
+
+        let (mut stream, counts, serving, _leave) = connect();
+        assert!(ask(&mut stream, "/").await.ends_with("here"));
+        let began = Instant::now();
+        serving.await.unwrap();
+        assert!((IDLE_MAX..IDLE_MAX + 2 * LOOK_EVERY).contains(&began.elapsed()));
+        assert_eq!(closes(&counts, "idle"), 1);
+
+        // A byte now and then is no request.
+        let (mut stream, counts, serving, _leave) = connect();
+        assert!(ask(&mut stream, "/").await.ends_with("here"));
+        let began = Instant::now();
+        for byte in b"GET /slowly HTTP/1.1" {
+            if stream.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        serving.await.unwrap();
+        assert!(began.elapsed() < HEAD_MAX + 3 * LOOK_EVERY);
+        assert_eq!(closes(&counts, "head"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_read_ends_and_one_that_is_read_steadily_does_not() {
+        let (mut stream, counts, serving, _leave) = connect();
+        ask(&mut stream, "/long").await;
+        let began = Instant::now();
+        serving.await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(33));
+        assert_eq!(closes(&counts, "answer"), 1);
+
+        let (mut stream, counts, serving, _leave) = connect();
+        ask(&mut stream, "/long").await;
+        let mut piece = [0; 1024];
+        for _ in 0..1000 {
+            stream.read_exact(&mut piece).await.unwrap();
+            sleep(Duration::from_millis(40)).await;
+        }
+        drop(stream);
+        serving.await.unwrap();
+        assert_eq!(closes(&counts, "answer"), 0, "40 s for a megabyte");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_costs_its_own_request_an_answer_and_nothing_else() {
+        let (mut stream, _, _serving, _leave) = connect();
+        let answer = ask(&mut stream, "/panic").await;
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":100"#), "{answer}");
+        assert!(ask(&mut stream, "/").await.ends_with("here"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_leaves_when_it_is_told_to() {
+        let (mut stream, _, serving, leave) = connect();
+        assert!(ask(&mut stream, "/").await.ends_with("here"));
+        leave.send(true).unwrap();
+        serving.await.unwrap();
+    }
+}

@@ -1,0 +1,97 @@
+//! Listener: the control port.
+//!
+//! In:  connections.
+//! Out: each of them served side by side with the others, as long as there is a place; 503 where there is none.
+//!
+//! Worst case: the places that are configured, at most a quarter of RLIMIT_NOFILE, and [`REFUSALS_MAX`] descriptors.
+
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    io::AsyncWrite as _,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinSet, yield_now},
+    time::{sleep, timeout},
+};
+
+use super::{
+    connection::{Serving, attend},
+    counts::{Closed, Counts},
+    places::Places,
+};
+
+/// After an accept that failed, for want of descriptors mostly.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Connections that are being refused at a time; who comes then is closed without an answer.
+const REFUSALS_MAX: usize = 16;
+
+/// How long a refusal may take.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
+
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Serves the control port until it `leaves`, and then until what is under way is answered.
+pub(super) async fn serve(
+    listener: TcpListener,
+    mut places: Places,
+    counts: Arc<Counts>,
+    serving: Serving,
+    mut leaves: watch::Receiver<bool>,
+) {
+    let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
+    let mut is_failing = false;
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if !is_failing {
+                        tracing::warn!(%error, "accepting on the control port fails");
+                    }
+                    is_failing = true;
+                    sleep(ACCEPT_AGAIN_AFTER).await;
+                    continue;
+                }
+            },
+            Some(_) = connections.join_next() => continue,
+            Some(_) = refusals.join_next() => continue,
+            _ = leaves.wait_for(|leaves| *leaves) => break,
+        };
+        is_failing = false;
+        counts.accepted();
+        match places.take() {
+            Some(place) => {
+                connections.spawn(attend(serving.clone(), stream, place));
+            }
+            None => {
+                counts.closed(Closed::Full);
+                if refusals.len() < REFUSALS_MAX && serving.secure.is_none() {
+                    refusals.spawn(timeout(REFUSAL_MAX, refuse(stream)));
+                }
+            }
+        }
+        // Who has lost a place closes its descriptor before the next one comes.
+        yield_now().await;
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Answers, and reads what still comes: it would cost the answer if it were found unread (RFC 9112 §9.6).
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    stream.writable().await?;
+    stream.try_write(REFUSAL)?;
+    poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await?;
+    let mut unread = [0; 1024];
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut unread) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+    }
+}

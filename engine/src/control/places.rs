@@ -1,0 +1,219 @@
+//! Places: who may be connected to the control port, and for how long without saying anything.
+//!
+//! In:  connections that come; what each of them does.
+//! Out: a place for each, maybe that of one that waits; or none. The time at which one is overdue.
+//!
+//! ```text
+//! came ─> Head ── head whole ──> Request ── answered ──> Quiet ── a byte ──> Head
+//! ```
+//!
+//! Where all places are taken, the next connection gets that of one between requests: first of those that never made
+//! one, then of those that have waited longest. Who only holds places so keeps nobody out.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::counts::{Closed, Counts};
+
+/// How long a request's head may take, from the accept or from its first byte.
+pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection may be kept open without a request. Longer than clients keep theirs, mostly, so that it is they
+/// who close and no request meets a connection that is about to be closed.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// Descriptors of the process that the control port may have at most, in parts of RLIMIT_NOFILE. Clients' connections are
+/// in tables of their own; what shares the process's table with these are rings, files and calls to backends.
+const DESCRIPTORS_PART: u64 = 4;
+
+/// So many places there are in any case: health, metrics, an operator.
+const PLACES_MIN: u64 = 8;
+
+/// How many places `configured` are where the process may have `nofile` descriptors.
+pub(super) fn places_within(configured: u32, nofile: u64) -> usize {
+    let most = (nofile / DESCRIPTORS_PART).max(PLACES_MIN);
+    usize::try_from(u64::from(configured).min(most)).unwrap_or(usize::MAX)
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    max: usize,
+    taken: Vec<Weak<Place>>,
+    counts: Arc<Counts>,
+}
+
+/// One connection's place; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    doing: Mutex<Doing>,
+    leave: Notify,
+    pub(super) counts: Arc<Counts>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Doing {
+    step: Step,
+    since: Instant,
+    has_asked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Head,
+    Request,
+    Quiet,
+}
+
+impl Places {
+    pub(super) fn new(max: usize, counts: Arc<Counts>) -> Self {
+        Self { max, taken: Vec::new(), counts }
+    }
+
+    /// A place, if there is one or one can be had.
+    pub(super) fn take(&mut self) -> Option<Arc<Place>> {
+        if self.taken.len() >= self.max {
+            self.taken.retain(|place| place.strong_count() > 0);
+        }
+        if self.taken.len() >= self.max {
+            self.evict()?;
+        }
+        let place = Arc::new(Place::new(Arc::clone(&self.counts)));
+        self.taken.push(Arc::downgrade(&place));
+        Some(place)
+    }
+
+    /// Sends away who can best be spared.
+    fn evict(&mut self) -> Option<()> {
+        let waiting = self.taken.iter().enumerate().filter_map(|(at, place)| {
+            let doing = *place.upgrade()?.doing();
+            (doing.step != Step::Request).then_some(((doing.has_asked, doing.since), at))
+        });
+        let (_, at) = waiting.min()?;
+        if let Some(place) = self.taken.swap_remove(at).upgrade() {
+            place.leave.notify_one();
+            self.counts.closed(Closed::Evicted);
+        }
+        Some(())
+    }
+}
+
+impl Place {
+    fn new(counts: Arc<Counts>) -> Self {
+        counts.opened();
+        let doing = Doing { step: Step::Head, since: Instant::now(), has_asked: false };
+        Self { doing: Mutex::new(doing), leave: Notify::new(), counts }
+    }
+
+    /// Bytes have come.
+    pub(super) fn heard(&self) {
+        if self.doing().step == Step::Quiet {
+            self.begin(Step::Head);
+        }
+    }
+
+    /// A head is whole.
+    pub(super) fn asked(&self) {
+        self.begin(Step::Request);
+        self.doing().has_asked = true;
+    }
+
+    /// The answer is ready to be sent.
+    pub(super) fn answered(&self) {
+        self.begin(Step::Quiet);
+    }
+
+    /// When the connection is to be closed unless it does something, and why.
+    pub(super) fn due(&self) -> Option<(Instant, Closed)> {
+        let Doing { step, since, .. } = *self.doing();
+        match step {
+            Step::Head => Some((since + HEAD_MAX, Closed::Head)),
+            Step::Quiet => Some((since + IDLE_MAX, Closed::Idle)),
+            Step::Request => None,
+        }
+    }
+
+    /// Waits until the place is needed for another one.
+    pub(super) async fn evicted(&self) {
+        self.leave.notified().await;
+    }
+
+    fn begin(&self, step: Step) {
+        let mut doing = self.doing();
+        doing.step = step;
+        doing.since = Instant::now();
+    }
+
+    fn doing(&self) -> MutexGuard<'_, Doing> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.counts.ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(max: usize) -> Places {
+        Places::new(max, Arc::default())
+    }
+
+    async fn is_evicted(place: &Place) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), place.evicted()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_gets_the_place_of_one_that_never_asked_and_then_of_the_longest_quiet() {
+        let mut places = places(3);
+        let quiet = places.take().unwrap();
+        quiet.asked();
+        quiet.answered();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (busy, silent) = (places.take().unwrap(), places.take().unwrap());
+        busy.asked();
+        let fourth = places.take().unwrap();
+        assert!(is_evicted(&silent).await && !is_evicted(&quiet).await && !is_evicted(&busy).await);
+        fourth.asked();
+        let fifth = places.take().unwrap();
+        assert!(is_evicted(&quiet).await && !is_evicted(&fourth).await);
+        fifth.asked();
+        assert!(places.take().is_none(), "all are in a request");
+        drop(busy);
+        assert!(places.take().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_little_time_and_a_quiet_connection_much() {
+        let mut places = places(1);
+        let place = places.take().unwrap();
+        let began = Instant::now();
+        assert_eq!(place.due(), Some((began + HEAD_MAX, Closed::Head)));
+        place.heard();
+        assert_eq!(place.due(), Some((began + HEAD_MAX, Closed::Head)), "from the accept on");
+        place.asked();
+        assert_eq!(place.due(), None, "what is asked for has limits of its own");
+        place.answered();
+        assert_eq!(place.due(), Some((began + IDLE_MAX, Closed::Idle)));
+        place.heard();
+        place.heard();
+        assert_eq!(place.due(), Some((began + HEAD_MAX, Closed::Head)));
+    }
+
+    #[test]
+    fn the_control_port_leaves_most_descriptors_to_others() {
+        for (configured, nofile, places) in
+            [(512, 1 << 20, 512), (512, 1024, 256), (512, 16, 8), (4, 1024, 4), (65_536, 20_000, 5_000)]
+        {
+            assert_eq!(places_within(configured, nofile), places, "{configured} {nofile}");
+        }
+    }
+}
