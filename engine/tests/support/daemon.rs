@@ -26,6 +26,7 @@ pub(crate) struct Daemon {
     listen: SocketAddr,
     control: SocketAddr,
     files: Files,
+    is_to_fail: bool,
 }
 
 /// What a daemon is started with, beside its configuration file.
@@ -41,6 +42,10 @@ pub(crate) struct Launch {
     pub(crate) log: Option<Stdio>,
     /// The control group that it is to be in: the path of its `cgroup.procs`.
     pub(crate) group: Option<PathBuf>,
+    /// Variables of its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// True exactly when it is meant to fail.
+    pub(crate) is_to_fail: bool,
 }
 
 impl Launch {
@@ -59,6 +64,7 @@ impl Launch {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -75,7 +81,7 @@ impl Daemon {
     }
 
     /// Starts a daemon and waits until it is ready.
-    pub(crate) fn launch(config: &str, launch: Launch) -> Self {
+    pub(crate) fn launch(config: &str, mut launch: Launch) -> Self {
         let files = Files::create(config);
         let shards = match launch.shards {
             0 => thread::available_parallelism().map_or(1, usize::from).min(2),
@@ -90,7 +96,10 @@ impl Daemon {
             command.env("HOLDFAST_SHUTDOWN_TIMEOUT", "200ms");
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let log = launch.log.unwrap_or_else(|| File::create(&files.log).expect("the log can be made").into());
+        let log = launch
+            .log
+            .take()
+            .unwrap_or_else(|| File::create(&files.log).expect("the log can be made").into());
         command.stderr(log);
         let mut child = command.spawn().expect("the daemon can be started");
         let mut line = String::new();
@@ -100,7 +109,7 @@ impl Daemon {
             let _ = child.wait();
             panic!("the daemon is not ready: {line:?}\n{}", files.log());
         };
-        Self { child, listen, control, files }
+        Self { child, listen, control, files, is_to_fail: launch.is_to_fail }
     }
 
     /// Where clients connect.
@@ -116,6 +125,21 @@ impl Daemon {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.files.log()
+    }
+
+    /// Waits for its end. Answers with its exit code and what it has logged.
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+        let mut ended = None;
+        eventually("the daemon ends", || {
+            ended = self.child.try_wait().expect("it is our child");
+            ended.is_some()
+        });
+        (ended.and_then(|status| status.code()), self.log())
     }
 
     /// The answer of the control plane to `GET path`: head and body.
@@ -215,7 +239,7 @@ impl Drop for Daemon {
         if thread::panicking() {
             eprintln!("the daemon's log:\n{log}");
         } else {
-            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
+            assert!(self.is_to_fail || !log.contains("panicked"), "the daemon panicked:\n{log}");
         }
     }
 }

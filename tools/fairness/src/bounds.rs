@@ -24,7 +24,8 @@ impl Bounds {
 
     /// The bounds of a machine that has other things to do, as one has that runs tests. Without fairness a client waits
     /// for as long as the attack goes on, so these still tell.
-    pub const BUSY_MACHINE: Self = Self { factor: 10.0, floor_ms: 1_000.0, api_ms: 3_000.0, stop_ms: 4_000.0 };
+    pub const BUSY_MACHINE: Self =
+        Self { factor: 10.0, floor_ms: 1_000.0, api_ms: 3_000.0, stop_ms: 4_000.0 };
 
     /// What a row breaks, in words.
     #[must_use]

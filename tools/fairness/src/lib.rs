@@ -25,8 +25,11 @@ mod table;
 mod token;
 mod victim;
 
-pub use attack::Attack;
+pub use attack::{Attack, Attackers};
 pub use bounds::Bounds;
+pub use link::Target;
 pub use measure::{Plan, measure};
 pub use row::{Row, Served};
+pub use server::API_KEY;
 pub use table::markdown;
+pub use token::{SECRET, good as token, of as token_of};

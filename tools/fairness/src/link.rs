@@ -25,11 +25,13 @@ impl<W: Read + Write + Send + Debug> Wire for W {}
 
 /// Where a daemon is.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) clients: SocketAddr,
-    pub(crate) control: SocketAddr,
+pub struct Target {
+    /// For clients.
+    pub clients: SocketAddr,
+    /// For operators.
+    pub control: SocketAddr,
     /// None where clients speak plainly.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Target {

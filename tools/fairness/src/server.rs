@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use crate::{cpus::Cpus, link::Target, token::SECRET};
 
 /// What calls of the server API carry.
-pub(crate) const API_KEY: &str = "fairness";
+pub const API_KEY: &str = "fairness";
 /// `shutdown.timeout`.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// A daemon that takes longer to stop does not stop.

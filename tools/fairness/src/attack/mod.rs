@@ -166,13 +166,15 @@ struct Common {
 
 /// Attackers at work; they stop when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Attackers {
+pub struct Attackers {
     common: Arc<Common>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Attackers {
-    pub(crate) fn start(attack: Attack, target: &Target, count: usize) -> Self {
+    /// Starts so many.
+    #[must_use]
+    pub fn start(attack: Attack, target: &Target, count: usize) -> Self {
         let common = Arc::new(Common::default());
         let start = |number| {
             let (target, common) = (target.clone(), Arc::clone(&common));
@@ -204,7 +206,7 @@ impl Attackers {
     }
 
     /// Ends the attack, and waits for that.
-    pub(crate) fn end(mut self) {
+    pub fn end(mut self) {
         self.common.is_over.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().expect("an attacker does not panic"));
     }
