@@ -56,7 +56,7 @@ fairness: ## Measure what clients get while others use one path as hard as they 
 bench: build ## Measure what README states, on this machine
 	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/measure
 
-sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=1 applies it
+sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=1 applies it, PRINT=1 prints a file for /etc/sysctl.d
 	@sysctl/apply $(PROFILE)
 
 docs: build ## Renew the generated pages

@@ -25,9 +25,9 @@ use crate::{
     cgroup::Cgroup,
     config::Config,
     conn::deflate::DeflateRules,
-    control, limits,
+    control, doctor, limits,
     peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, pulse::Heart},
+    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     tls,
 };
 
@@ -67,6 +67,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     };
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
+    if echo || broadcast {
+        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+    }
     announce(listen, control.address(), threads.len());
 
     let mut outcome = Ok(());
@@ -104,6 +108,8 @@ fn start_shards(
     if let Some(group) = Cgroup::tightest() {
         fit_budgets(&mut settings, config, group);
     }
+    let somaxconn = doctor::sysctl("net.core.somaxconn").and_then(|value| value.parse().ok());
+    let somaxconn = somaxconn.unwrap_or(SOMAXCONN_DEFAULT);
     let cpus = config.cores.shards();
     let mut listen = config.listen;
     let mut shards = Vec::new();
@@ -113,7 +119,7 @@ fn start_shards(
             index,
             cpu,
             listen,
-            listen_backlog: config.engine.listen_backlog,
+            listen_backlog: plan.listen_backlog(config, somaxconn),
             uring: plan.uring(config),
             settings: settings.clone(),
             config: config.clone(),

@@ -26,6 +26,25 @@ impl Origins {
     }
 }
 
+/// The top of names that nobody can register (RFC 6761; ICANN has kept `internal` for private use).
+const PRIVATE_SUFFIXES: [&str; 4] = ["internal", "local", "localhost", "test"];
+
+/// True exactly when a pattern has a star that reaches the part of a host that anybody can register for a name of their own:
+/// where the host does not end with `.` and two names. `*` alone says that it means all. Suffixes such as `co.uk` are
+/// taken for a name of somebody's.
+pub(crate) fn is_open_ended(pattern: &str) -> bool {
+    let host_and_port = pattern.split_once("://").map_or(pattern, |(_, rest)| rest);
+    let host = host_and_port.split([':', '/']).next().unwrap_or_default();
+    let Some((_, fixed)) = host.rsplit_once('*').filter(|_| pattern != "*") else { return false };
+    match fixed.strip_prefix('.') {
+        Some(suffix) => {
+            let is_private = PRIVATE_SUFFIXES.iter().any(|private| suffix.eq_ignore_ascii_case(private));
+            !is_private && !suffix.trim_end_matches('.').contains('.')
+        }
+        None => true,
+    }
+}
+
 /// `*` in a pattern stands for any characters. Linear in the text for each `*`: after the last one seen, its match only
 /// ever grows.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -76,5 +95,42 @@ mod tests {
         assert!(!admits(&["https://*.example.com"], Some("https://example.com")));
         assert!(!admits(&["https://*.example.com"], Some("https://a.example.com.evil.org")));
         assert!(!admits(&["https://example.com"], Some("https://example.comx")));
+    }
+
+    #[test]
+    fn a_pattern_whose_star_reaches_a_host_that_anybody_can_register_is_found() {
+        for pattern in [
+            "https://app.*",
+            "https://app.*:8443",
+            "https://*",
+            "*://*",
+            "https://*.com",
+            "https://*.com.",
+            "https://*example.com",
+            "*example.com",
+            "https://example*.com",
+            "https://example.com*",
+            "https://*.app.*",
+            "https://192.168.*",
+            "HTTPS://*.COM",
+        ] {
+            assert!(is_open_ended(pattern), "{pattern}");
+        }
+        for pattern in [
+            "*",
+            "null",
+            "https://example.com",
+            "https://example.com:*",
+            "*://example.com",
+            "*.example.com",
+            "https://*.example.com",
+            "https://*.example.com:*",
+            "https://*.app-*.example.com",
+            "http://*.localhost:3000",
+            "https://*.Internal",
+        ] {
+            assert!(!is_open_ended(pattern), "{pattern}");
+        }
+        assert!(admits(&["https://app.*"], Some("https://app.evil.example")), "that is what it is about");
     }
 }

@@ -39,8 +39,11 @@ pub(crate) struct Rules {
     /// Against floods; `None` where nothing is limited.
     pub(crate) limits: Option<limits::Rules>,
     pub(crate) requests: RequestRules,
+    pub(crate) open_paths: OpenPaths,
     /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
     pub(crate) no_websocket: bool,
+    /// The namespace of users' own channels; `None` where they have none.
+    personal_channels: Option<Box<str>>,
     /// 0 for no limit.
     pub(crate) user_connections_max: usize,
     pub(crate) user_connection_policy: UserConnectionPolicy,
@@ -53,6 +56,13 @@ pub(crate) struct Rules {
     pub(crate) node: Arc<str>,
     /// The name of the anonymous user.
     pub(crate) nobody: Arc<str>,
+}
+
+/// Which of the paths are served that ask for no token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenPaths {
+    pub(crate) echo: bool,
+    pub(crate) broadcast: bool,
 }
 
 /// The rules of the transports beside WebSocket: which are served, and how long a body may be.
@@ -88,11 +98,16 @@ impl RequestRules {
 impl Rules {
     pub(crate) fn new(config: &Config, node: Arc<str>) -> Self {
         let client = &config.client;
+        let personal = &client.personal_channel;
+        let is_single = personal.enabled && personal.is_single_connection;
         Self {
-            channels: Channels::new(&config.channel),
+            channels: match client.is_insecure {
+                true => Channels::insecure(&config.channel),
+                false => Channels::new(&config.channel),
+            },
             connect_tokens: Verifier::of_connections(client),
             subscribe_tokens: Verifier::of_subscriptions(client),
-            allows_anonymous: client.allow_anonymous_connect_without_token,
+            allows_anonymous: client.allow_anonymous_connect_without_token || client.is_insecure,
             refuses_anonymous_tokens: client.disallow_anonymous_connection_tokens,
             is_connect_proxied: client.proxy.connect.enabled,
             is_refresh_proxied: client.proxy.refresh.enabled,
@@ -102,9 +117,17 @@ impl Rules {
             origins: Origins::new(&client.allowed_origins),
             limits: limits::Rules::new(config),
             requests: RequestRules::new(config),
+            open_paths: OpenPaths {
+                echo: config.serves(&config.echo),
+                broadcast: config.serves(&config.broadcast),
+            },
             no_websocket: config.websocket.disabled,
-            user_connections_max: client.user_connection_limit as usize,
-            user_connection_policy: client.user_connection_policy,
+            personal_channels: personal.enabled.then(|| personal.namespace.as_str().into()),
+            user_connections_max: if is_single { 1 } else { client.user_connection_limit as usize },
+            user_connection_policy: match is_single {
+                true => UserConnectionPolicy::DisconnectOldest,
+                false => client.user_connection_policy,
+            },
             client_channels_max: client.channel_limit as usize,
             recovery_publications_max: client.recovery_publications_max as usize,
             history_publications_max: client.history_publications_max as usize,
@@ -113,6 +136,15 @@ impl Rules {
             ping_s: u32::try_from(client.ping_interval_ms / 1000).unwrap_or(u32::MAX),
             node,
             nobody: "".into(),
+        }
+    }
+
+    /// The channel of a user's own, where users have such.
+    pub(crate) fn personal_channel(&self, user: &str) -> Option<String> {
+        match self.personal_channels.as_deref()? {
+            _ if user.is_empty() => None,
+            "" => Some(format!("#{user}")),
+            namespace => Some(format!("{namespace}:#{user}")),
         }
     }
 

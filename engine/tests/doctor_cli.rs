@@ -10,6 +10,14 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
+/// A profile's settings for this machine's memory, as the doctor and the script both take them.
+fn settings(profile: Profile) -> Vec<Setting> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    let kib: u64 = total.split_whitespace().next().unwrap().parse().unwrap();
+    profile.settings().into_iter().map(|setting| setting.for_memory(kib * 1024)).collect()
+}
+
 fn run(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -76,7 +84,7 @@ fn apply_shows_a_table_and_touches_nothing_unless_told() {
         let output = run(script.to_str().unwrap(), &[profile.name()]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
-        for setting in profile.settings() {
+        for setting in settings(profile) {
             let row =
                 text.lines().find(|line| line.split(' ').next() == Some(&setting.key)).unwrap_or_default();
             let Some(running) = sysctl(&setting.key) else {
@@ -92,6 +100,16 @@ fn apply_shows_a_table_and_touches_nothing_unless_told() {
         }
         let after: Vec<_> = profile.settings().iter().map(|setting| sysctl(&setting.key)).collect();
         assert_eq!(before, after);
+    }
+    let printed = Command::new(&script).arg("1m").env("PRINT", "1").env_remove("APPLY").output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    for setting in settings(Profile::Million) {
+        let Some(running) = sysctl(&setting.key) else { continue };
+        let line = format!("{} = {}", setting.key, setting.better.merge(&running, &setting.value));
+        assert!(
+            printed.lines().any(|printed| printed.trim_start_matches('-') == line),
+            "{line:?} is not in {printed}"
+        );
     }
     assert_eq!(run(script.to_str().unwrap(), &["5k"]).status.code(), Some(2));
 }
@@ -141,7 +159,7 @@ fn try_value(setting: &Setting) {
 fn the_running_kernel_knows_every_key_and_takes_every_value() {
     let _lock = lock_kernel_settings();
     for profile in Profile::ALL {
-        for setting in profile.settings() {
+        for setting in settings(profile) {
             let file = Path::new("/proc/sys").join(setting.key.replace('.', "/"));
             if !file.exists() {
                 // A network namespace shows only part of net.*, so only the machine's own can be asked for all.

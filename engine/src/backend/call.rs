@@ -38,8 +38,8 @@ impl Event {
     }
 }
 
-/// A header field of a client: its name in lower case, and its value.
-pub(crate) type Header = (Box<str>, Box<str>);
+/// A header field of a client: its name in lower case, and its value, which may be any bytes (RFC 9110 §5.5).
+pub(crate) type Header = (Box<str>, Box<[u8]>);
 
 /// One event. What an event does not have is empty, and left out of the body.
 #[derive(Debug)]

@@ -70,7 +70,7 @@ struct Desk {
 /// Serves the queue until no shard can ask any more.
 pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue) {
     let mailboxes = Mailboxes(shared);
-    let http = HttpClient::new();
+    let http = HttpClient::with_idle_timeout(Duration::from_millis(config.backend.idle_ms));
     let keepers: Vec<_> = key_endpoints(&config)
         .into_iter()
         .map(|endpoint| {

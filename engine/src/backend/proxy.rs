@@ -20,9 +20,6 @@ use crate::{
     http_client::{HttpClient, HttpError, Limits},
 };
 
-/// The longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
-
 /// Fields that are about the client's connection, and would break the one to the backend.
 const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::CONNECTION,
@@ -38,7 +35,7 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 #[derive(Debug)]
 pub(super) struct Proxy {
     endpoint: Endpoint,
-    timeout: Duration,
+    limits: Limits,
     static_headers: HeaderMap,
     http_headers: Vec<HeaderName>,
     emulated_headers: Vec<HeaderName>,
@@ -64,23 +61,28 @@ impl Proxy {
     pub(super) fn of(config: &Config, event: Event) -> Option<Self> {
         let channel = &config.channel.proxy;
         let client = &config.client.proxy;
-        Self::new(match event {
+        let answer_bytes_max = config.backend.answer_bytes_max as usize;
+        let proxy = match event {
             Event::Connect => &client.connect.proxy,
             Event::Refresh => &client.refresh.proxy,
             Event::Rpc => &config.rpc.proxy,
             Event::Subscribe => &channel.subscribe,
             Event::Publish => &channel.publish,
             Event::SubRefresh => &channel.sub_refresh,
-        })
+        };
+        Self::new(proxy, answer_bytes_max)
     }
 
-    fn new(config: &ProxyConfig) -> Option<Self> {
+    fn new(config: &ProxyConfig, answer_bytes_max: usize) -> Option<Self> {
         let names = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         let fields = config.http.static_headers.iter();
-        let fields = fields.filter_map(|(name, value)| field(name, value.expose()));
+        let fields = fields.filter_map(|(name, value)| field(name, value.expose().as_bytes()));
         Some(Self {
             endpoint: config.endpoint.clone()?,
-            timeout: Duration::from_millis(config.timeout_ms),
+            limits: Limits {
+                timeout: Duration::from_millis(config.timeout_ms),
+                body_bytes_max: answer_bytes_max,
+            },
             static_headers: fields.collect(),
             http_headers: names(&config.http_headers),
             emulated_headers: names(&config.emulated_headers),
@@ -106,8 +108,7 @@ impl Proxy {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri();
         *request.headers_mut() = self.headers(call);
-        let limits = Limits { timeout: self.timeout, body_bytes_max: ANSWER_BYTES_MAX };
-        let answer = http.send(request, limits).await?;
+        let answer = http.send(request, self.limits).await?;
         if answer.status() != StatusCode::OK {
             return Err(CallError::Status(answer.status()));
         }
@@ -131,6 +132,6 @@ impl Proxy {
     }
 }
 
-fn field(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
-    Some((name.parse().ok()?, value.parse().ok()?))
+fn field(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, HeaderValue::from_bytes(value).ok()?))
 }

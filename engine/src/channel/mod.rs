@@ -22,6 +22,8 @@ pub struct Channels {
     without_namespace: Rules,
     namespaces: HashMap<String, Rules>,
     name_bytes_max: usize,
+    /// True exactly when no name is private.
+    is_insecure: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,18 @@ impl ChannelError {
 }
 
 impl Channels {
+    /// The same, where `client.insecure` lets every client do everything.
+    #[must_use]
+    pub fn insecure(config: &ChannelConfig) -> Self {
+        let mut channels = Self::new(config);
+        let namespaces = channels.namespaces.values_mut();
+        for rules in namespaces.chain([&mut channels.without_namespace]) {
+            open_to_all(&mut rules.options);
+        }
+        channels.is_insecure = true;
+        channels
+    }
+
     /// Compiles the patterns.
     ///
     /// # Panics
@@ -88,6 +102,7 @@ impl Channels {
                 .map(|namespace| (namespace.name.clone(), rules(&namespace.options)))
                 .collect(),
             name_bytes_max: config.name_bytes_max as usize,
+            is_insecure: false,
         }
     }
 
@@ -117,7 +132,8 @@ impl Channels {
     }
 
     fn look_up<'a>(&'a self, name: &'a str) -> Result<(&'a Rules, Resolved<'a>), ChannelError> {
-        let channel = Channel::parse(name, self.name_bytes_max)?;
+        let mut channel = Channel::parse(name, self.name_bytes_max)?;
+        channel.is_private &= !self.is_insecure;
         let rules = match channel.namespace {
             None | Some("") => &self.without_namespace,
             Some(namespace) => self.namespaces.get(namespace).ok_or(ChannelError::NamespaceUnknown)?,
@@ -138,6 +154,19 @@ impl Rules {
         });
         Self { options, name_pattern }
     }
+}
+
+/// Every client may do everything that the channel has.
+fn open_to_all(options: &mut NamespaceOptions) {
+    options.allow_subscribe_for_client = true;
+    options.allow_subscribe_for_anonymous = true;
+    options.allow_publish_for_client = true;
+    options.allow_publish_for_anonymous = true;
+    options.allow_history_for_client = true;
+    options.allow_history_for_anonymous = true;
+    options.allow_presence_for_client = true;
+    options.allow_presence_for_anonymous = true;
+    options.allow_user_limited_channels = false;
 }
 
 #[cfg(test)]
@@ -217,6 +246,19 @@ mod tests {
         assert!(channels.resolve_trusted("grüße").is_ok() && channels.resolve_trusted("room:R2").is_ok());
         assert_eq!(channels.resolve_trusted("nope:x").unwrap_err(), ChannelError::NamespaceUnknown);
         assert!(channels.resolve_trusted("").is_err() && channels.resolve_trusted(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn insecure_channels_are_open_to_everybody_with_what_they_keep() {
+        let channels = Channels::insecure(&Config::default().channel);
+        for name in ["news", "$news", "#42", "room#42"] {
+            let resolved = channels.resolve(name).unwrap();
+            assert_eq!(resolved.may_subscribe("", false), Ok(()), "{name}");
+            assert_eq!(resolved.may_publish("", false), Ok(()), "{name}");
+            assert_eq!(resolved.may_history("", false), Err(ErrorCode::NOT_AVAILABLE), "{name}");
+            assert_eq!(resolved.may_presence("", false), Err(ErrorCode::NOT_AVAILABLE), "{name}");
+        }
+        assert_eq!(channels.resolve("nope:x").unwrap_err(), ChannelError::NamespaceUnknown);
     }
 
     #[test]

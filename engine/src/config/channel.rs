@@ -129,6 +129,14 @@ section! {
     }
 }
 
+impl Default for NamespaceOptions {
+    /// What holds where nothing is configured.
+    fn default() -> Self {
+        Self::read_fields(&serde_json::json!({}), "", &mut Problems::default())
+            .expect("invariant: every default is within its own range")
+    }
+}
+
 /// A namespace: its name, and its options beside it in the same table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Namespace {

@@ -25,6 +25,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         client,
         limits,
         websocket,
+        echo,
+        broadcast,
         sse,
         http_stream,
         emulation,
@@ -78,6 +80,14 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     let cores = CoreSet::choose(engine.cpu_list.as_ref(), engine.shards, usable_cpus)
         .map_err(|error| problems.refuse(shards_key, error.to_string(), ""));
 
+    let personal = &client.personal_channel.namespace;
+    if !personal.is_empty() && !channel.namespaces.iter().any(|namespace| namespace.name == *personal) {
+        problems.refuse(
+            "client.subscribe_to_user_personal_channel.personal_channel_namespace",
+            format!("found {personal:?}, which channel.namespaces does not have"),
+            "the name of a namespace, or nothing",
+        );
+    }
     channel::check(&channel, problems);
     proxy::check(&client, &channel, &rpc, problems);
     limits::check(&limits, problems);
@@ -95,6 +105,8 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         client,
         limits,
         websocket,
+        echo,
+        broadcast,
         sse,
         http_stream,
         emulation,
@@ -109,6 +121,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         shutdown,
         log,
         ignored_variables: Vec::new(),
+        unexpanded_secrets: Vec::new(),
     };
     (problems.len() == before).then_some(config)
 }

@@ -117,21 +117,40 @@ pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
     })
 }
 
-/// Names of the operator's choice, each with what `item` reads; empty by default.
+/// Names of the operator's choice, each with what `item` reads; empty by default. A list of `{key, value}`, as
+/// Centrifugo has it too, says the same.
 pub fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
     let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), Shape::Map);
     Spec::compound(about, move |value, path, problems| {
-        let Some(map) = value.as_object() else {
-            problems.refuse(path, found(value), "a table of names with values");
+        let Some(map) = names_with_values(value) else {
+            problems.refuse(
+                path,
+                found(value),
+                "a table of names with values, or a list of {key, value}, each key once",
+            );
             return None;
         };
-        let read = map.iter().map(|(name, value)| {
+        let read = map.into_iter().map(|(name, value)| {
             let path = format!("{path}.{name}");
-            item.read_value(value, &path, problems).map(|item| (name.clone(), item))
+            item.read_value(value, &path, problems).map(|item| (name.to_owned(), item))
         });
         // Collected first, so that every item's problems are told, then judged.
         read.collect::<Vec<_>>().into_iter().collect()
     })
+}
+
+fn names_with_values(value: &Value) -> Option<BTreeMap<&str, &Value>> {
+    if let Some(map) = value.as_object() {
+        return Some(map.iter().map(|(name, value)| (name.as_str(), value)).collect());
+    }
+    let mut named = BTreeMap::new();
+    for pair in value.as_array()? {
+        let pair = pair.as_object().filter(|pair| pair.len() == 2)?;
+        if named.insert(pair.get("key")?.as_str()?, pair.get("value")?).is_some() {
+            return None;
+        }
+    }
+    Some(named)
 }
 
 /// A list of tables of one section's options; empty by default.

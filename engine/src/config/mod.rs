@@ -12,6 +12,7 @@ mod check;
 mod control;
 mod cores;
 pub mod definition;
+mod expand;
 pub mod kinds;
 mod limits;
 mod network;
@@ -38,8 +39,8 @@ pub use limits::{
 pub use network::Network;
 pub(crate) use network::ipv6_network;
 pub use options::{
-    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, ShutdownConfig, UserConnectionPolicy,
-    WebsocketConfig,
+    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, PersonalChannelConfig, ShutdownConfig,
+    UserConnectionPolicy, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::{
@@ -51,7 +52,7 @@ pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, IgnoredVariable};
 pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
-pub use transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 pub use warning::Warning;
 
 use definition::Section;
@@ -87,6 +88,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The WebSocket transport.
     pub websocket: WebsocketConfig,
+    /// `/echo`.
+    pub echo: OpenPathConfig,
+    /// `/broadcast`.
+    pub broadcast: OpenPathConfig,
     /// Server-sent events.
     pub sse: SseConfig,
     /// HTTP streaming.
@@ -115,6 +120,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Variables of Centrifugo that were set and not read; worth one warning each.
     pub ignored_variables: Vec<IgnoredVariable>,
+    /// Secrets that still hold what looks like a variable of the environment; worth one warning each.
+    pub unexpanded_secrets: Vec<String>,
 }
 
 impl Config {
@@ -128,6 +135,25 @@ impl Config {
         flags: &Flags,
     ) -> Result<Self, Problems> {
         Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
+    }
+
+    /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
+    pub fn serves(&self, path: &OpenPathConfig) -> bool {
+        path.enabled.unwrap_or_else(|| !self.says_who_may_what())
+    }
+
+    /// True exactly when something is configured of who connects, and of what for.
+    fn says_who_may_what(&self) -> bool {
+        let Self { client, channel, rpc, .. } = self;
+        client.token.has_key()
+            || client.subscription_token.token.has_key()
+            || client.allow_anonymous_connect_without_token
+            || client.proxy.connect.enabled
+            || client.proxy.refresh.enabled
+            || !channel.namespaces.is_empty()
+            || channel.without_namespace != NamespaceOptions::default()
+            || !rpc.namespaces.is_empty()
+            || rpc.without_namespace.is_proxied
     }
 
     /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.
@@ -171,12 +197,14 @@ impl Loaded {
         flags: &Flags,
         usable_cpus: &[usize],
     ) -> Result<Self, Problems> {
-        let Sources { tree, mut problems, ignored_variables } = Sources::read(file, environment, flags);
+        let Sources { tree, mut problems, ignored_variables, unexpanded_secrets } =
+            Sources::read(file, environment, flags);
         let options = Options::read(&tree, "", &mut problems);
         let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
         match config {
             Some(config) if problems.is_empty() => {
-                Ok(Self { config: Config { ignored_variables, ..config }, tree, origins: problems })
+                let config = Config { ignored_variables, unexpanded_secrets, ..config };
+                Ok(Self { config, tree, origins: problems })
             }
             _ => Err(problems),
         }

@@ -17,7 +17,7 @@ use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
-use super::transports::{EmulationConfig, HttpStreamConfig, PollConfig, SseConfig};
+use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use std::net::IpAddr;
 
 section! {
@@ -31,6 +31,10 @@ section! {
         "limits" => pub(super) limits: LimitsConfig = section();
         /// The WebSocket transport.
         "websocket" => pub(super) websocket: WebsocketConfig = section();
+        /// `/echo`, where every message comes back.
+        "echo" => pub(super) echo: OpenPathConfig = section();
+        /// `/broadcast`, where every message goes to all.
+        "broadcast" => pub(super) broadcast: OpenPathConfig = section();
         /// Server-sent events, for clients without WebSocket.
         "sse" => pub(super) sse: SseConfig = section();
         /// HTTP streaming, for clients without WebSocket.
@@ -96,13 +100,23 @@ section! {
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
         /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
-        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. Requests without `Origin`
+        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. A pattern that also matches hosts
+        /// which anybody can register, such as `https://app.*`, is warned of at the start. Requests without `Origin`
         /// do not come from a web page and are not checked. Empty: no web page may connect.
         "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
         /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.
         "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
         /// True exactly when a token whose `sub` is empty is refused.
         "disallow_anonymous_connection_tokens" => pub disallow_anonymous_connection_tokens: bool = boolean(false);
+        /// For development: true exactly when everybody may connect without a token, and every client may subscribe to,
+        /// publish in, and read history and presence of every channel of a configured namespace, private ones too. Where
+        /// a namespace keeps no history or no presence, there is none to read. Said loudly at every start.
+        "insecure" => pub is_insecure: bool = boolean(false);
+        /// For development: true exactly when nobody looks at the signatures of tokens. Everything else of a token is
+        /// checked. Said loudly at every start.
+        "insecure_skip_token_signature_verify" => pub skips_token_signatures: bool = boolean(false);
+        /// A channel of each user's own, to which the server subscribes its connections.
+        "subscribe_to_user_personal_channel" => pub personal_channel: PersonalChannelConfig = section();
         /// How long a client whose token has expired may take to refresh it, before it is closed with 3005.
         "expired_close_delay" => pub expired_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
@@ -226,14 +240,27 @@ section! {
         /// nothing is lost.
         /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
-        /// Connections that the kernel may hold ready for accept, for each shard. The kernel caps it at
-        /// `net.core.somaxconn`.
-        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores.
-        "listen_backlog" => pub listen_backlog: u32 = integer(4096, 16, 1_048_576);
+        /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
+        /// default of 4096.
+        "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
         /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
         /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
         /// limit on, the memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+    }
+
+    /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
+    /// Anonymous clients have none.
+    pub struct PersonalChannelConfig {
+        /// True exactly when the server subscribes every connection of a user to the user's channel.
+        "enabled" => pub enabled: bool = boolean(false);
+        /// The namespace of these channels, which must be configured. Empty: `channel.without_namespace`.
+        "personal_channel_namespace" => pub namespace: String = text("");
+        /// True exactly when a user has one connection at a time: a new one closes the one before with 3504, as with
+        /// `client.user_connection_limit` 1 and `client.user_connection_policy` `disconnect_oldest`.
+        "single_connection" => pub is_single_connection: bool = boolean(false);
     }
 
     /// The graceful stop, at SIGTERM, SIGINT or `POST /api/drain`. A second signal hurries it.

@@ -12,7 +12,7 @@ use super::{
     Secret,
     channel::{ChannelConfig, NamespaceOptions, is_namespace_name},
     definition::{Field, Section, Spec, join, section},
-    kinds::{boolean, duration, integer, list_of, map_of, parsed, section, tables, text},
+    kinds::{boolean, duration, integer, list_of, map_of, parsed, section, size, tables, text},
     options::ClientConfig,
     problem::Problems,
 };
@@ -95,12 +95,18 @@ section! {
     /// Calls to the application's backend, of all kinds together. Holdfast's own.
     pub struct BackendConfig {
         /// Calls that are under way at a time; the others wait.
-        /// Worst case: this × (a message of a client and 1 MiB of an answer).
+        /// Worst case: this × (a message of a client and `answer_size_limit`).
         "concurrency" => pub calls_max: u32 = integer(256, 1, 65_536);
         /// Calls that may wait for that; where more come, the command is answered with error 100, which clients try
         /// again.
         /// Worst case: this × a message of a client.
         "queue_size" => pub queued_max: u32 = integer(4096, 1, 1_048_576);
+        /// The longest answer that is read; a longer one fails the call.
+        "answer_size_limit" => pub answer_bytes_max: u32 = size("1MiB", "1KiB", "64MiB");
+        /// How long a connection to a backend stays open without a call. Less than the backend's own keep-alive time, so
+        /// that it is not closed just when the next call goes out; a call to which that happens is made once more on a
+        /// new connection. 0 opens one for every call.
+        "idle_timeout" => pub idle_ms: u64 = duration("60s", "0s", "1h");
     }
 
     /// The switch of `client.proxy.connect` and `client.proxy.refresh`.

@@ -8,6 +8,7 @@
 use super::Flags;
 use super::centrifugo;
 use super::definition::{Section, Shape, walk};
+use super::expand::{self, Variables};
 use super::options::Options;
 use super::problem::{Origin, Problem, Problems, nearest};
 use serde_json::{Map, Value, json};
@@ -31,6 +32,8 @@ pub(super) struct Sources {
     pub(super) problems: Problems,
     /// Centrifugo's variables that are set, each with the name that would be read instead.
     pub(super) ignored_variables: Vec<IgnoredVariable>,
+    /// Secrets that still hold what looks like a variable.
+    pub(super) unexpanded_secrets: Vec<String>,
 }
 
 /// A variable of Centrifugo that is set and not read: Holdfast may run beside it.
@@ -64,9 +67,14 @@ impl Sources {
             set(tree, path, value);
             origins.insert(path.to_owned(), origin);
         };
-        let (names, mut ignored_variables) = (variables(), Vec::new());
+        let (names, mut ignored_variables, mut variables) =
+            (option_variables(), Vec::new(), Variables::new());
         for (variable, text) in environment {
             let variable = variable.to_string_lossy().into_owned();
+            if expand::is_variable(&variable) {
+                variables.insert(variable, text.into_string().ok());
+                continue;
+            }
             if centrifugo::is_its_variable(&variable) {
                 ignored_variables.push(ignored(variable, &names));
                 continue;
@@ -87,7 +95,8 @@ impl Sources {
         }
         let mut problems = Problems::new(name, origins);
         early.into_iter().for_each(|problem| problems.push(problem));
-        Self { tree, problems, ignored_variables }
+        let unexpanded_secrets = expand::expand(&mut tree, &variables, &mut problems);
+        Self { tree, problems, ignored_variables, unexpanded_secrets }
     }
 }
 
@@ -97,7 +106,7 @@ pub(super) fn variable_name(path: &str) -> String {
 }
 
 /// Every variable, with the path of its option and how its text is read.
-fn variables() -> BTreeMap<String, (String, TextShape)> {
+fn option_variables() -> BTreeMap<String, (String, TextShape)> {
     let mut all = BTreeMap::new();
     walk(&Options::fields(), "", &mut |path, field| {
         let shape = match field.about.shape {

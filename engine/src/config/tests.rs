@@ -11,10 +11,10 @@ use std::{env, fs, process};
 
 const CPUS: &[usize] = &[0, 1, 2, 3];
 
-struct TempFile(PathBuf);
+pub(super) struct TempFile(pub(super) PathBuf);
 
 impl TempFile {
-    fn new(extension: &str, content: &str) -> Self {
+    pub(super) fn new(extension: &str, content: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("holdfast-config-{}-{n}.{extension}", process::id()));
@@ -108,6 +108,17 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     assert!(line("client.ping_interval = \"40s\"").ends_with("# environment HOLDFAST_CLIENT_PING_INTERVAL"));
     assert!(line("log.level = \"warn\"").contains("# file "));
     assert!(line("client.pong_timeout = \"8s\"").ends_with("# default"));
+}
+
+#[test]
+fn what_is_hardly_meant_is_shown_first() {
+    let file =
+        TempFile::new("toml", "[client]\nallowed_origins = [\"https://app.*\", \"https://*.a.example\"]");
+    let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
+    let shown = loaded.in_force();
+    let warnings: Vec<_> = shown.lines().take_while(|line| line.starts_with("# warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("client.allowed_origins: \"https://app.*\""), "{warnings:?}");
 }
 
 #[test]

@@ -92,6 +92,17 @@ impl Section for SubscriptionTokenConfig {
     }
 }
 
+impl TokenConfig {
+    /// True exactly when there is something to check signatures with.
+    pub(super) fn has_key(&self) -> bool {
+        self.hmac_secret_key.is_some()
+            || self.hmac_previous_secret_key.is_some()
+            || self.rsa_public_key.is_some()
+            || self.ecdsa_public_key.is_some()
+            || self.jwks_public_endpoint.is_some()
+    }
+}
+
 /// Conditions between the options of the section at `path`.
 pub(super) fn check(token: &TokenConfig, path: &str, problems: &mut Problems) {
     let pairs = [

@@ -1,12 +1,22 @@
-//! Transports: the options of all ways to connect but WebSocket.
+//! Transports: the options of all ways to connect but the Centrifuge protocol over WebSocket.
 //!
 //! In:  nothing.
-//! Out: the checked sections `sse`, `http_stream`, `emulation` and `poll`.
+//! Out: the checked sections `echo`, `broadcast`, `sse`, `http_stream`, `emulation` and `poll`.
 
 use super::definition::section;
 use super::kinds::{boolean, duration, size};
 
 section! {
+    /// A path for trying things out and for measuring: `/echo` or `/broadcast`. It asks for no token, so whoever reaches the
+    /// port may use it; web pages from `client.allowed_origins` alone.
+    pub struct OpenPathConfig {
+        /// True exactly when the path is served; otherwise it is answered 404. Unset: it is served as long as nothing says
+        /// who connects and which channels there are: no key in `client.token` or `client.subscription_token`, no
+        /// `client.allow_anonymous_connect_without_token`, no `channel.namespaces`, no option of
+        /// `channel.without_namespace`, no backend that is asked.
+        "enabled" => pub enabled: Option<bool> = boolean(false).optional();
+    }
+
     /// Server-sent events at `/connection/sse`, for clients without WebSocket. JSON only.
     pub struct SseConfig {
         /// True exactly when the transport is served; otherwise it is answered 404.

@@ -6,6 +6,7 @@
 //! A new warning is one function here, named in `collect`. No secret is ever repeated.
 
 use super::Config;
+use crate::origin;
 use std::fmt;
 
 /// One finding.
@@ -35,7 +36,10 @@ impl fmt::Display for Warning {
 pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
     all.extend(keys_without_tls(config));
+    all.extend(unexpanded_secrets(config));
+    all.extend(open_doors(config));
     all.extend(open_api(config));
+    all.extend(open_ended_origins(config));
     all
 }
 
@@ -61,6 +65,49 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
         Warning::new(&variable.name, "is ignored", advice)
     });
     ignored.collect()
+}
+
+/// Patterns that pages of anybody's hosts match too.
+fn open_ended_origins(config: &Config) -> Vec<Warning> {
+    let patterns = config.client.allowed_origins.iter().filter(|pattern| origin::is_open_ended(pattern));
+    let warning = |pattern: &String| {
+        Warning::new(
+            "client.allowed_origins",
+            format!("{pattern:?} also matches pages of hosts that anybody can register"),
+            "end its host with a name of yours, as in \"https://*.example.com\"",
+        )
+    };
+    patterns.map(warning).collect()
+}
+
+/// Switches for development, which must never be on where anybody else can connect.
+fn open_doors(config: &Config) -> Vec<Warning> {
+    let switches = [
+        (
+            config.client.is_insecure,
+            "client.insecure",
+            "INSECURE: every client may do everything without a token",
+        ),
+        (
+            config.client.skips_token_signatures,
+            "client.insecure_skip_token_signature_verify",
+            "INSECURE: signatures of tokens are not checked, so that everybody can make tokens",
+        ),
+    ];
+    let on = switches.into_iter().filter(|(is_on, ..)| *is_on);
+    on.map(|(_, key, found)| Warning::new(key, found, "switch it off outside of development")).collect()
+}
+
+/// Secrets in which a variable was probably meant to be put in place.
+fn unexpanded_secrets(config: &Config) -> Vec<Warning> {
+    let warning = |path: &String| {
+        Warning::new(
+            path,
+            "the secret holds ${…}, and that text is the secret",
+            "only ${HOLDFAST_VAR_…} and ${CENTRIFUGO_VAR_…} are taken from the environment",
+        )
+    };
+    config.unexpanded_secrets.iter().map(warning).collect()
 }
 
 /// Keys for tokens that come without encryption: whoever is on the way can put their own in place.

@@ -16,6 +16,7 @@ mod write;
 
 use bytes::BytesMut;
 use holdfast_protocol::{
+    http::Asked,
     tls::{ServerSide, TlsStream},
     websocket::Decoder,
 };
@@ -113,6 +114,8 @@ pub(crate) struct Conn {
     pub(crate) is_reused: bool,
     /// True exactly when the peer has ended its side while an answer was awaited.
     pub(crate) has_ended: bool,
+    /// What its last request asks for.
+    pub(crate) asked: Asked,
     /// What there is of a request.
     pub(crate) coming: Option<Box<Coming>>,
     /// How what it is sent is compressed.
@@ -161,6 +164,7 @@ impl Conns {
             close_reason: None,
             is_reused: false,
             has_ended: false,
+            asked: Asked::Whole,
             coming: None,
             deflate: Deflate::Off,
             decoder: Decoder::default(),

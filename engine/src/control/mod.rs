@@ -11,6 +11,7 @@ mod chat;
 mod connection;
 mod counts;
 mod drain;
+mod framing;
 mod health;
 mod listener;
 mod memory;
@@ -30,7 +31,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{Router, routing::get};
+use axum::{Router, middleware::from_fn, routing::get};
 use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 use tokio::{
@@ -168,7 +169,7 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     let parts = [api.map(api::router), page];
-    parts.into_iter().flatten().fold(router, Router::merge)
+    parts.into_iter().flatten().fold(router, Router::merge).layer(from_fn(framing::check))
 }
 
 /// What ends the daemon.

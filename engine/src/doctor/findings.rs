@@ -25,6 +25,8 @@ pub struct Findings {
     pub memlock: Limit,
     /// Memory that can be had without swapping (MemAvailable), in bytes; `None` when unknown.
     pub memory_available_bytes: Option<u64>,
+    /// All memory (MemTotal), in bytes; `None` when unknown.
+    pub memory_bytes: Option<u64>,
     /// What the control group leaves; `None` when it sets no limit.
     pub cgroup: Option<Cgroup>,
     /// Running values of the profile's keys; absent keys are missing.
@@ -68,13 +70,17 @@ impl Findings {
         let probe = holdfast_ring::probe();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let memory = |name| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(first_number).map(|kib| kib * 1024)
+        };
         Self {
             kernel: probe.kernel,
             io_uring: probe.setup.map_or_else(IoUring::from, |features| IoUring::Works(features.to_string())),
             nofile: limit(&limits, "Max open files"),
             memlock: limit(&limits, "Max locked memory"),
-            memory_available_bytes: memory.and_then(first_number).map(|kib| kib * 1024),
+            memory_available_bytes: memory("MemAvailable:"),
+            memory_bytes: memory("MemTotal:"),
             cgroup: Cgroup::tightest(),
             sysctls: BTreeMap::new(),
         }
@@ -132,6 +138,7 @@ mod tests {
         assert!(!findings.kernel.is_empty());
         assert!(findings.nofile.soft > 0 && findings.nofile.hard >= findings.nofile.soft);
         assert!(findings.memory_available_bytes.unwrap() > 0);
-        assert!(findings.sysctls.contains_key("net.core.somaxconn"));
+        assert!(findings.memory_bytes > findings.memory_available_bytes);
+        assert!(findings.sysctls.contains_key("net.ipv4.tcp_fin_timeout"));
     }
 }

@@ -17,7 +17,9 @@ pub fn judge(findings: &Findings, plan: &Plan) -> Vec<Check> {
     checks.push(memlock(findings, plan));
     checks.push(memory(findings, plan));
     checks.extend(cgroup(findings, plan));
-    checks.extend(plan.profile.settings().iter().map(|setting| sysctl(findings, plan, setting)));
+    let memory_bytes = findings.memory_bytes.unwrap_or(u64::MAX);
+    let settings = plan.profile.settings().into_iter().map(|setting| setting.for_memory(memory_bytes));
+    checks.extend(settings.map(|setting| sysctl(findings, plan, &setting)));
     checks
 }
 

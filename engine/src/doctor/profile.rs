@@ -74,8 +74,30 @@ pub struct Setting {
     pub optional: bool,
     /// Which direction is better.
     pub better: Better,
+    /// True exactly when the last number counts pages of memory and may be half of the machine's at most.
+    pub up_to_half_of_memory: bool,
     /// The comment above the line.
     pub why: String,
+}
+
+/// A page of memory on every machine that io_uring's direct descriptors are tested on.
+const PAGE_BYTES: u64 = 4096;
+
+impl Setting {
+    /// The setting for a machine with so much memory: all numbers are scaled down alike where the last one would be
+    /// more than it can have.
+    #[must_use]
+    pub fn for_memory(mut self, memory_bytes: u64) -> Self {
+        let pages_max = memory_bytes / 2 / PAGE_BYTES;
+        let wanted = numbers(&self.value);
+        if self.up_to_half_of_memory
+            && let Some(&last) = wanted.last()
+            && last > pages_max
+        {
+            self.value = show(&wanted.iter().map(|number| number * pages_max / last).collect::<Vec<_>>());
+        }
+        self
+    }
 }
 
 /// Which direction of a value is better; the values of a vector are compared one by one.
@@ -158,6 +180,7 @@ fn parse(text: &str) -> Vec<Setting> {
                 key: key.trim_start_matches('-').to_owned(),
                 value: normalize(value),
                 optional: key.starts_with('-'),
+                up_to_half_of_memory: why.contains("At most: half of memory"),
                 better: better.expect("invariant: every line of a profile says which direction is better"),
                 why: std::mem::take(&mut why).trim().to_owned(),
             });
@@ -176,7 +199,7 @@ mod tests {
     fn every_line_of_every_profile_says_why_unit_default_and_direction() {
         for profile in Profile::ALL {
             let settings = profile.settings();
-            assert!(settings.len() >= 10, "{}", profile.name());
+            assert!(settings.len() >= 6, "{}", profile.name());
             for setting in settings {
                 for part in ["Unit: ", "Kernel default: ", "Better: "] {
                     assert!(setting.why.contains(part), "{} {}: no {part:?}", profile.name(), setting.key);
@@ -218,6 +241,42 @@ mod tests {
         assert!(Better::Higher.is_met("9223372036854775807", "500000"));
         assert!(Better::Wider.is_met("1024\t65535", "10240 65535"));
         assert!(!Better::Higher.is_met("4096", "16384"));
+    }
+
+    #[test]
+    fn memory_for_sockets_is_scaled_to_the_machine() {
+        let tcp_mem = |memory_bytes: u64| {
+            let settings = Profile::Million.settings();
+            let setting = settings.into_iter().find(|setting| setting.key == "net.ipv4.tcp_mem").unwrap();
+            setting.for_memory(memory_bytes).value
+        };
+        assert_eq!(tcp_mem(64 << 30), "1000000 2000000 4000000");
+        assert_eq!(tcp_mem(24 << 30), "786432 1572864 3145728");
+        assert_eq!(tcp_mem(4 << 30), "131072 262144 524288");
+    }
+
+    #[test]
+    fn the_smallest_profile_lowers_nothing_of_a_machine_as_it_comes() {
+        // What a kernel from 6.1 on and systemd give a machine with 24 GiB.
+        let usual = [
+            ("net.core.somaxconn", "4096"),
+            ("net.ipv4.tcp_mem", "287898 383867 575796"),
+            ("net.ipv4.tcp_rmem", "4096 131072 33554432"),
+            ("net.ipv4.tcp_wmem", "4096 16384 4194304"),
+            ("net.ipv4.tcp_max_tw_buckets", "262144"),
+            ("net.ipv4.tcp_max_orphans", "262144"),
+            ("net.ipv4.ip_local_port_range", "32768 60999"),
+            ("net.netfilter.nf_conntrack_max", "262144"),
+            ("fs.file-max", "9223372036854775807"),
+            ("fs.nr_open", "1073741816"),
+            ("net.core.netdev_max_backlog", "1000"),
+            ("net.ipv4.tcp_fin_timeout", "60"),
+        ];
+        for setting in Profile::TenThousand.settings() {
+            let Some((_, running)) = usual.iter().find(|(key, _)| *key == setting.key) else { continue };
+            let merged = setting.better.merge(running, &setting.value);
+            assert_eq!(merged, setting.value, "a copy of the file would make {} worse", setting.key);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn machine(profile: Profile) -> Findings {
         nofile: Limit { soft: 1024, hard: 1_048_576 },
         memlock: Limit { soft: u64::MAX, hard: u64::MAX },
         memory_available_bytes: Some(64 << 30),
+        memory_bytes: Some(64 << 30),
         cgroup: None,
         sysctls: profile.settings().into_iter().map(|setting| (setting.key, setting.value)).collect(),
     }
@@ -190,6 +191,15 @@ fn a_kernel_setting_below_the_profile_is_a_warning_that_never_lowers_its_other_n
     assert_eq!(set("net.core.somaxconn", "65535").status, Status::Ok);
     let check = set("net.ipv4.tcp_mem", "500000 1000 2000");
     assert_warns(&check, "500000 1000 2000", "sysctl -w net.ipv4.tcp_mem=\"500000 200000 400000\"");
+}
+
+#[test]
+fn a_machine_is_never_told_to_give_sockets_more_than_half_of_its_memory() {
+    let check = judged("net.ipv4.tcp_mem", 1_000_000, |machine| {
+        machine.memory_bytes = Some(8 << 30);
+        machine.sysctls.insert("net.ipv4.tcp_mem".into(), "95966 127955 191932".into());
+    });
+    assert_warns(&check, "95966 127955 191932", "sysctl -w net.ipv4.tcp_mem=\"262144 524288 1048576\"");
 }
 
 #[test]

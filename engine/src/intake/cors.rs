@@ -19,11 +19,9 @@ pub(crate) struct Cors {
 impl Cors {
     /// Admits a request's origin.
     pub(super) fn admitted(head: &RequestHead<'_>, origins: &Origins) -> Result<Self, Refusal> {
-        let Some(origin) = head.header("Origin") else { return Ok(Self::default()) };
-        match str::from_utf8(origin) {
-            Ok(text) if origins.admit(Some(origin)) => Ok(Self { origin: Some(text.into()) }),
-            _ => Err(Refusal::OriginForbidden),
-        }
+        let origin = admitted_origin(head, origins)?;
+        let origin = origin.map(|origin| str::from_utf8(origin).map_err(|_| Refusal::OriginForbidden));
+        Ok(Self { origin: origin.transpose()?.map(Box::from) })
     }
 
     /// The fields of an answer.
@@ -38,15 +36,28 @@ impl Cors {
         }
     }
 
-    /// The fields of the answer to a preflight. What the page wants to send, it may: nothing here trusts a header
+    /// The fields of the answer to a preflight, of which `wanted` is what it asks for. What the page wants to send, it may: nothing here trusts a header
     /// because a browser sent it.
-    pub(super) fn preflight_fields<'a>(&'a self, head: &RequestHead<'a>) -> Vec<(&'a str, &'a str)> {
+    pub(super) fn preflight_fields<'a>(&'a self, wanted: Option<&'a [u8]>) -> Vec<(&'a str, &'a str)> {
         let mut fields = self.fields();
         fields.push(("Access-Control-Allow-Methods", "GET, POST"));
-        if let Some(wanted) = head.header_str("Access-Control-Request-Headers") {
+        // Names of fields are ASCII.
+        if let Some(wanted) = wanted.and_then(|wanted| str::from_utf8(wanted).ok()) {
             fields.push(("Access-Control-Allow-Headers", wanted));
         }
         fields.push(("Access-Control-Max-Age", PREFLIGHT_MAX_AGE_S));
         fields
     }
+}
+
+/// The origin of the page that asks, where one does.
+///
+/// # Errors
+/// It may not, or there are several, of which a browser sends one (RFC 6454 §7.3).
+pub(super) fn admitted_origin<'b>(
+    head: &RequestHead<'b>,
+    origins: &Origins,
+) -> Result<Option<&'b [u8]>, Refusal> {
+    let origin = head.header("Origin")?;
+    if origins.admit(origin) { Ok(origin) } else { Err(Refusal::OriginForbidden) }
 }

@@ -13,7 +13,7 @@ mod upgrade;
 use bytes::BytesMut;
 use holdfast_protocol::{
     client::Format,
-    http::{Refusal, RequestHead},
+    http::{Asked, Refusal, RequestHead},
 };
 use holdfast_ring::{Errno, Kernel, Socket};
 
@@ -102,6 +102,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.asked = Asked::by(head.method);
+        }
         if let Err(turned_away) = self.admit_request(socket, head) {
             self.turn_away(socket, turned_away);
         } else if let Err(refusal) = self.answer(socket, head) {
@@ -111,7 +114,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Every path that is served on this port.
     fn answer(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
-        let format = if is_protobuf(head) { Format::Protobuf } else { Format::Json };
+        let format = if is_protobuf(head)? { Format::Protobuf } else { Format::Json };
         match head.path {
             "/echo" => self.upgrade_to_echo(socket, head),
             "/broadcast" => self.upgrade_to_broadcast(socket, head),
@@ -151,8 +154,9 @@ impl<K: Kernel> Shard<K> {
     fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
         self.refused_for(socket, refusal, reason);
         self.counters.add(Metric::Refused(reason), 1);
+        let asked = self.conns.get(socket).map_or(Asked::Whole, |conn| conn.asked);
         let mut out = BytesMut::new();
-        refusal.write_with(&cors.fields(), &mut out);
+        refusal.write_to(asked, &cors.fields(), &mut out);
         self.transmit(socket, out.freeze());
         self.give_up_place(socket);
         self.linger(socket, CloseReason::Refused);
@@ -193,7 +197,7 @@ fn reason_of(refusal: Refusal) -> RefusalReason {
 }
 
 /// As Centrifuge SDKs tell it.
-fn is_protobuf(head: &RequestHead<'_>) -> bool {
-    let media_type = head.header("Content-Type").unwrap_or_default().split(|&byte| byte == b';').next();
-    media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream"))
+fn is_protobuf(head: &RequestHead<'_>) -> Result<bool, Refusal> {
+    let media_type = head.header("Content-Type")?.unwrap_or_default().split(|&byte| byte == b';').next();
+    Ok(media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream")))
 }

@@ -93,17 +93,17 @@ impl<K: Kernel> Shard<K> {
         let keeps_alive = head.keeps_alive();
         match (head.method, target) {
             ("OPTIONS", _) => {
-                let fields = cors.preflight_fields(head);
-                let mut out = BytesMut::new();
-                Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
-                self.transmit(socket, out.freeze());
-                self.next_request(socket, keeps_alive);
+                self.answer_preflight(socket, head, cors, Body::announced(head, usize::MAX)?.is_complete());
                 return Ok(());
             }
             ("GET", Target::Stream(Wire::Sse)) => {
+                // A body is not looked at: no request follows a stream.
+                Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
                 let connect = form_urlencoded::parse(query).find(|(key, _)| key == "cf_connect");
-                let commands = connect.map(|(_, commands)| commands.into_owned()).unwrap_or_default();
+                let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
+                    return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
+                };
                 let told = self.told_headers(head);
                 self.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes());
                 return Ok(());
@@ -132,6 +132,25 @@ impl<K: Kernel> Shard<K> {
             conn.coming = Some(Box::new(Coming::Request(request)));
         }
         Ok(())
+    }
+
+    /// The answer to a preflight. Were its body taken for the next request, whoever sends that body would speak in the name
+    /// of everyone with whom it shares a proxy's connection.
+    fn answer_preflight(&mut self, socket: Socket, head: &RequestHead<'_>, cors: &Cors, has_no_body: bool) {
+        let wanted = head.joined_header("Access-Control-Request-Headers");
+        let mut fields = cors.preflight_fields(wanted.as_deref());
+        let keeps_alive = has_no_body && head.keeps_alive() && self.stopping.is_none();
+        if !keeps_alive {
+            fields.push(("Connection", "close"));
+        }
+        let mut out = BytesMut::new();
+        Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
+        self.transmit(socket, out.freeze());
+        if has_no_body {
+            self.next_request(socket, keeps_alive);
+        } else {
+            self.linger(socket, CloseReason::ByPeer);
+        }
     }
 
     /// Bytes of a body. Returns how many of them belong to it.

@@ -10,6 +10,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
+use super::cors::admitted_origin;
 use crate::{
     conn::{Phase, Session, deflate::Deflate},
     session::client::Link,
@@ -19,7 +20,11 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        if !self.rules.open_paths.echo {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
@@ -34,7 +39,11 @@ impl<K: Kernel> Shard<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
+        if !self.rules.open_paths.broadcast {
+            return Err(Refusal::NotFound);
+        }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
+        admitted_origin(head, &self.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = self.hub.next_place();
@@ -57,9 +66,7 @@ impl<K: Kernel> Shard<K> {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
-        if !self.rules.origins.admit(head.header("Origin")) {
-            return Err(Refusal::OriginForbidden);
-        }
+        admitted_origin(head, &self.rules.origins)?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };

@@ -17,15 +17,18 @@ use super::{
     rules::penalized,
 };
 use crate::{
+    hub::message::ClientKey,
     metrics::{CloseReason, Metric, RefusalReason},
     peers::Message,
-    session::named::SessionPlace,
+    session::{client::Link, named::SessionPlace},
     shard::Shard,
 };
 
 /// What one core tells another about an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Notice {
+    /// Whoever is at the other end of this connection of the core did something, on another core.
+    OffenceOf { socket: Socket, offence: Offence },
     /// Something for its home to count.
     Offence { address: IpAddr, offence: Offence },
     /// It is to be refused.
@@ -75,21 +78,44 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A session of polls has ended: it has no connection of its own, but the request that waits has one.
+    /// A client did what it should not, and goes on.
+    pub(crate) fn client_offended(&mut self, key: ClientKey, offence: Offence) {
+        let Some(client) = self.clients.get(key) else { return };
+        match client.link {
+            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.offended(socket, offence),
+            Link::Poll(session) => self.asker_offended(session, offence),
+        }
+    }
+
+    /// A session of polls has ended.
     pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
+        if let Some(offence) = offence_of(reason) {
+            self.asker_offended(place, offence);
+        }
+    }
+
+    /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
+    fn asker_offended(&mut self, place: SessionPlace, offence: Offence) {
         let asker = self.named.poll(place).and_then(|poll| poll.waiting);
-        if let Some(offence) = offence_of(reason)
-            && let Some(asker) = asker.filter(|asker| asker.core == self.index)
-        {
-            self.offended(asker.socket, offence);
+        match asker.filter(|_| self.limits.is_some()) {
+            Some(asker) if asker.core == self.index => self.offended(asker.socket, offence),
+            Some(asker) if !self.peers.is_congested() => {
+                let notice = Notice::OffenceOf { socket: asker.socket, offence };
+                self.peers.post(asker.core, Message::Limits(notice));
+            }
+            _ => {}
         }
     }
 
     /// Something about an address.
     pub(crate) fn noticed(&mut self, notice: Notice) {
         let now = self.moment();
+        if let Notice::OffenceOf { socket, offence } = notice {
+            return self.offended(socket, offence);
+        }
         let Some(limits) = &mut self.limits else { return };
         match notice {
+            Notice::OffenceOf { .. } => unreachable!("it was told above"),
             Notice::Offence { address, offence } => {
                 let Some(offenders) = &mut limits.offenders else { return };
                 if let Some(until) = offenders.add(address, offence, now) {

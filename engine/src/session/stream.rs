@@ -37,7 +37,9 @@ impl<K: Kernel> Shard<K> {
         let mut out = BytesMut::new();
         StreamHead { headers: &fields }.write(&mut out);
         if wire == Wire::Sse {
-            out.put_slice(b"\r\n");
+            // An empty line makes browsers take the stream as begun. Not CR LF: eventsource 2 for node loses the first event
+            // that comes together with that.
+            out.put_slice(b"\n");
         }
         self.transmit(socket, out.freeze());
         let session = self.named.open(self.ids.random());

@@ -19,6 +19,12 @@ const SHARE_EXTRA: u64 = 256;
 /// Descriptors of the process itself that no table of connections may use up.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// The least that a listener asks for, however small its tables.
+const LISTEN_BACKLOG_MIN: u32 = 16;
+
+/// What a kernel without that setting in sight is taken to have.
+pub(crate) const SOMAXCONN_DEFAULT: u32 = 4096;
+
 /// Descriptors that each of `shards` needs for its share of `connections`.
 pub(crate) const fn slots_for(connections: u64, shards: u64) -> u64 {
     connections.div_ceil(shards) * SHARE_PERCENT / 100 + SHARE_EXTRA
@@ -65,6 +71,17 @@ impl Plan {
         self.lanes as u64 * u64::from(self.slots_per_lane)
     }
 
+    /// Connections that wait for accept, where the kernel lets a listener have `somaxconn` of them. A ring keeps as many
+    /// descriptors free while it accepts by multishot, so they are a quarter of its table at most.
+    #[must_use]
+    pub(crate) fn listen_backlog(self, config: &Config, somaxconn: u32) -> u32 {
+        let wanted = match config.engine.listen_backlog {
+            0 => somaxconn,
+            asked => asked.min(somaxconn),
+        };
+        wanted.min(self.slots_per_lane / 4).max(LISTEN_BACKLOG_MIN)
+    }
+
     /// The rings' sizes; the shard's receive buffers are shared out among its lanes.
     #[must_use]
     pub(crate) fn uring(self, config: &Config) -> UringConfig {
@@ -104,6 +121,23 @@ mod tests {
         assert_eq!(plan.lanes, 4);
         assert!(plan.slots() >= 62_500);
         assert!(plan.slots_per_lane <= 20_000 - 64);
+    }
+
+    #[test]
+    fn the_backlog_is_the_kernels_unless_it_is_asked_for_or_the_tables_are_small() {
+        let plan = Plan::new(&config(1_000_000, 2), 1 << 20);
+        let with = |listen_backlog, somaxconn| {
+            let mut config = config(1_000_000, 2);
+            config.engine.listen_backlog = listen_backlog;
+            plan.listen_backlog(&config, somaxconn)
+        };
+        assert_eq!(with(0, 4096), 4096);
+        assert_eq!(with(0, 65_535), 65_535);
+        assert_eq!(with(512, 65_535), 512);
+        assert_eq!(with(8192, 4096), 4096);
+        let small = Plan { lanes: 1, slots_per_lane: 400 };
+        assert_eq!(small.listen_backlog(&config(1, 1), 4096), 100);
+        assert_eq!(Plan { slots_per_lane: 20, ..small }.listen_backlog(&config(1, 1), 4096), 16);
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 fn config(random: &mut SmallRng) -> Config {
     let mut config = Config::default();
     config.client.allow_anonymous_connect_without_token = true;
+    config.echo.enabled = Some(true);
+    config.broadcast.enabled = Some(true);
     config.sse.enabled = true;
     config.http_stream.enabled = true;
     config.poll.enabled = true;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{App, Reply},
     client::{Client, SECRET, token},
+    peer::{Peer, request, text},
     support::{Daemon, eventually},
 };
 
@@ -116,6 +117,47 @@ fn the_backend_says_who_connects_without_a_token() {
     // Who has a token is not asked about.
     connect(&daemon);
     assert_eq!(app.asked("/connect").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn the_backend_is_told_all_lines_of_a_field_in_their_order_and_as_their_bytes() {
+    let app = App::start();
+    let daemon = Daemon::start(&format!(
+        "[poll]\nenabled = true\n[sse]\nenabled = true\n\
+         [client.proxy.connect]\nenabled = true\nendpoint = '{}'\n\
+         http_headers = ['X-Forwarded-For', 'Cookie', 'X-Latin']\nemulated_headers = ['X-Emulated']",
+        app.url("/connect")
+    ));
+    app.answer("/connect", &json!({ "result": { "user": "ann" } }));
+    // The first line is what the client wrote, the second one what an honest proxy has added.
+    let fields = "X-Forwarded-For: 6.6.6.6\r\nCookie: a=b\r\nX-Latin: caf\u{e9}\r\nX-Forwarded-For: 192.0.2.1, 10.0.0.1\r\n\
+                  cookie: c=d\r\nx-forwarded-for: 10.0.0.2\r\n";
+    // Not UTF-8.
+    let fields = fields.as_bytes().iter().copied().filter(|byte| *byte != 0xc3).collect::<Vec<_>>();
+    let upgrade = request("/connection/websocket");
+    let (line, rest) = upgrade.split_once("\r\n").expect("it has lines");
+    let mut peer = Peer::connect(&daemon);
+    peer.send(&[line.as_bytes(), b"\r\n", &fields, rest.as_bytes()].concat());
+    peer.expect_upgrade();
+    let connect = r#"{"id":1,"connect":{"headers":{"x-emulated":"1","X-Emulated":"caf\u00e9"}}}"#;
+    peer.send(&text(connect));
+    peer.frame();
+    let mut poll = Peer::connect(&daemon);
+    let body = format!("{{\"commands\":[{connect}]}}");
+    let head = format!("POST /connection/poll HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n", body.len());
+    poll.send(&[head.as_bytes(), &fields, b"\r\n", body.as_bytes()].concat());
+    assert!(poll.response().0.starts_with("HTTP/1.1 200 "));
+    let asked = app.asked("/connect");
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        let field =
+            |name: &str| asked.headers.get_all(name).iter().map(|value| value.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(field("x-forwarded-for"), [b"6.6.6.6, 192.0.2.1, 10.0.0.1, 10.0.0.2"]);
+        assert_eq!(field("cookie"), [b"a=b; c=d"]);
+        assert_eq!(field("x-latin"), [b"caf\xa9"]);
+        assert_eq!(field("x-emulated"), ["1, caf\u{e9}".as_bytes()]);
+    }
     daemon.stop();
 }
 

@@ -303,6 +303,114 @@ fn each_kind_of_offence_is_counted() {
     daemon.stop();
 }
 
+/// Each of them refuses a subscription token; whether the connection goes on.
+#[test]
+fn forged_subscription_tokens_cost_what_forged_connection_tokens_do() {
+    let daemon = Daemon::start(&with_tokens(
+        "[limits.penalty]\nthreshold = 1000000\n[poll]\nenabled = true\n[sse]\nenabled = true\n\
+         [channel.without_namespace]\nallow_subscribe_for_client = true",
+    ));
+    let offences = || daemon.metric("holdfast_offences_total", &[("offence", "token")]);
+    let mut known = 0;
+    let mut costs = |what: &str, points: u64| {
+        known += points;
+        eventually(what, || offences() == known);
+    };
+    let claims = json!({ "sub": "ann", "channel": "news" });
+    let good = token(&claims);
+    let forged = format!("{}AAAA", &good[..good.len() - 4]);
+    let of_another_channel = token(&json!({ "sub": "ann", "channel": "other" }));
+    let expired = token(&json!({ "sub": "ann", "channel": "news", "exp": 1 }));
+    let subscribe =
+        |id: u32, token: &str| json!({ "id": id, "subscribe": { "channel": "news", "token": token } });
+
+    let mut peer = client(&daemon, "ann");
+    for id in 2..5 {
+        peer.send(&text(&subscribe(id, &forged).to_string()));
+        assert_eq!(reply(&mut peer)["error"]["code"], 103);
+        costs("a forged token over WebSocket", 1);
+    }
+    peer.send(&text(&subscribe(5, "no token").to_string()));
+    assert_eq!(reply(&mut peer)["error"]["code"], 103);
+    costs("what is no token", 1);
+    peer.send(&text(&subscribe(6, &expired).to_string()));
+    assert_eq!(reply(&mut peer)["error"]["code"], 109);
+    peer.send(&text(&subscribe(7, &good).to_string()));
+    assert!(reply(&mut peer).get("subscribe").is_some());
+    costs("an honest client whose token is late", 0);
+    let sub_refresh = json!({ "id": 8, "sub_refresh": { "channel": "news", "token": forged } });
+    peer.send(&text(&sub_refresh.to_string()));
+    assert_eq!(peer.frame().close_code(), 3500);
+    drop(peer);
+    costs("a forged sub_refresh", 1);
+
+    let mut peer = client(&daemon, "ann");
+    peer.send(&text(&json!({ "id": 2, "refresh": { "token": forged } }).to_string()));
+    assert_eq!(peer.frame().close_code(), 3500);
+    drop(peer);
+    costs("a forged refresh", 1);
+    let mut peer = client(&daemon, "ann");
+    peer.send(&text(&subscribe(2, &of_another_channel).to_string()));
+    assert_eq!(peer.frame().close_code(), 3500);
+    drop(peer);
+    costs("a token for another channel", 1);
+
+    // Over polls: each from another connection, some of which are other cores'.
+    let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": "ann" })) } });
+    let poll = |body: &Value| {
+        let mut http = crate::http::Http::connect(&daemon);
+        http.post("/connection/poll", "", &body.to_string());
+        let answer = http.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let mut session = poll(&json!({ "commands": [connect] }));
+    for id in 2..12 {
+        let received = session["sequence"].as_u64().expect("it has a number");
+        let body = json!({ "session": session["session"], "received": received, "commands": [subscribe(id, &forged)] });
+        session = poll(&body);
+        assert_eq!(session["replies"][0]["error"]["code"], 103, "{session}");
+        costs("a forged token in a poll", 1);
+    }
+
+    // Over a stream: what it hears comes by one connection, what it says by others.
+    let mut stream = crate::http::Http::connect(&daemon);
+    stream.post("/connection/sse", "", &connect.to_string());
+    assert_eq!(stream.answer().status, 200);
+    let mut heard = || loop {
+        if let Some(data) = stream.line().strip_prefix("data: ") {
+            return serde_json::from_str::<Value>(data).expect("it is JSON");
+        }
+    };
+    let connected = heard();
+    for id in 2..6 {
+        let (session, node) = (&connected["connect"]["session"], &connected["connect"]["node"]);
+        let body = json!({ "session": session, "node": node, "data": subscribe(id, &forged).to_string() });
+        let mut http = crate::http::Http::connect(&daemon);
+        http.post("/emulation", "", &body.to_string());
+        assert_eq!(http.answer().status, 204);
+        assert_eq!(heard()["error"]["code"], 103);
+        costs("a forged token beside a stream", 1);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn who_forges_subscription_tokens_is_refused() {
+    let daemon = Daemon::start(&with_tokens("[limits.penalty]\nthreshold = 35"));
+    let mut peer = client(&daemon, "ann");
+    let mut id = 1;
+    eventually("its address is refused", || {
+        id += 1;
+        peer.send(&text(
+            &json!({ "id": id, "subscribe": { "channel": "a", "token": "forged" } }).to_string(),
+        ));
+        assert_eq!(reply(&mut peer)["error"]["code"], 103);
+        come(&daemon, 1).0 == 429
+    });
+    daemon.stop();
+}
+
 #[test]
 fn a_flood_of_refused_connections_does_not_fill_the_table() {
     let daemon = Daemon::start("[limits.address]\nconnections = 1");

@@ -51,6 +51,20 @@ fn all_wrong() -> Vec<Wrong> {
             "413 Content Too Large",
             &[],
         ),
+        wrong(without("Host: test", "Host: test\r\nContent-Length: 0\r\nContent-Length: 0\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\nContent-Length: 0, 0\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: te st\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\n x\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host : test\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\nX: a\0b\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\nX: a\rb\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\nContent-Type: a\r\nContent-Type: b\r\n"), BAD, &[]),
+        wrong(without("Host: test", "Host: test\r\nOrigin: a\r\nOrigin: b\r\n"), BAD, &[]),
+        wrong(request("/echo").replacen("\r\n", "\n", 1), BAD, &[]),
+        wrong(request("/echo").replace("\r\n", "\n"), BAD, &[]),
+        wrong(request("/echo#fragment"), BAD, &[]),
+        wrong(request("echo"), BAD, &[]),
+        wrong("GET /echo\r\n\r\n", BAD, &[]),
         wrong(without("Upgrade: websocket", ""), UPGRADE_REQUIRED, UPGRADE_HEADERS),
         wrong(without(VERSION, "Sec-WebSocket-Version: 8\r\n"), UPGRADE_REQUIRED, UPGRADE_HEADERS),
         wrong(without(VERSION, ""), UPGRADE_REQUIRED, UPGRADE_HEADERS),
@@ -129,6 +143,7 @@ fn a_query_is_no_part_of_the_path() {
     let daemon = Daemon::start("");
     Peer::open(&daemon, "/echo?room=7").expect_echo("here");
     Peer::open(&daemon, "/broadcast?").expect_echo("there");
+    Peer::open(&daemon, "http://other.example/echo?room=7").expect_echo("and anywhere else");
     daemon.stop();
 }
 

@@ -10,6 +10,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crate::{
@@ -23,8 +24,11 @@ const CONFIG: &str = "[http_server.proxy_protocol]\ntrusted = ['127.0.0.2']\n\
                       [http_server.forwarded]\ntrusted = ['127.0.0.3']\n\
                       [limits.address]\nconnections = 2\n";
 
+/// Proxies that were started, so that each has its own folder.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// A proxy, with a folder of its own.
-struct Proxy {
+pub(super) struct Proxy {
     child: Child,
     folder: PathBuf,
 }
@@ -32,9 +36,12 @@ struct Proxy {
 impl Proxy {
     /// Starts `program` with this configuration, in which `FOLDER` stands for its folder; `None` where it is not
     /// installed.
-    fn start(program: &str, arguments: &[&str], configuration: &str) -> Option<Self> {
-        let folder =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{}", std::process::id()));
+    pub(super) fn start(program: &str, arguments: &[&str], configuration: &str) -> Option<Self> {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "{program}-{}-{}",
+            std::process::id(),
+            STARTED.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir_all(&folder).expect("a folder can be made");
         let text = configuration.replace("FOLDER", folder.to_str().expect("its path is text"));
         fs::write(folder.join("configuration"), text).expect("it can be written");
@@ -56,8 +63,8 @@ impl Proxy {
         }
     }
 
-    /// The first connection through it, which is served.
-    fn first_connection(&mut self, address: SocketAddr) -> Peer {
+    /// Waits until it listens.
+    pub(super) fn await_listening(&mut self, address: SocketAddr) -> TcpStream {
         let mut first = None;
         eventually("the proxy listens", || {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
@@ -67,7 +74,12 @@ impl Proxy {
             first = TcpStream::connect(address).ok();
             first.is_some()
         });
-        let (status, peer) = ask(Peer::over(first.expect("it is there")), b"", "");
+        first.expect("it is there")
+    }
+
+    /// The first connection through it, which is served.
+    fn first_connection(&mut self, address: SocketAddr) -> Peer {
+        let (status, peer) = ask(Peer::over(self.await_listening(address)), b"", "");
         assert_eq!(status, 101);
         peer
     }
@@ -82,7 +94,7 @@ impl Drop for Proxy {
 }
 
 /// An address on which nobody listens, and from which no other test connects.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.77.0.1:0").expect("there are free ports");
     listener.local_addr().expect("it has an address")
 }

@@ -41,7 +41,7 @@ impl Streamed {
         assert_eq!(head.field("Content-Type"), Some(media_type));
         let mut streamed = Self { http, is_sse, session: String::new(), node: String::new() };
         if is_sse {
-            assert_eq!(streamed.http.line(), "\r\n");
+            assert_eq!(streamed.http.line(), "\n");
         }
         let connected = streamed.message()["connect"].take();
         assert_eq!(connected["pong"], true);
@@ -131,10 +131,23 @@ fn first_commands_may_stand_in_the_query_of_an_event_source() {
         .finish();
     http.ask("GET", &format!("{SSE}?{query}"), "Accept: text/event-stream\r\n");
     assert_eq!(http.answer().status, 200);
-    assert_eq!(http.line(), "\r\n");
+    assert_eq!(http.line(), "\n");
     assert!(http.line().starts_with("data: {\"id\":1,\"connect\":"));
     assert_eq!(http.line(), "\n");
     assert!(http.line().starts_with("data: {\"id\":2,\"subscribe\":"));
+    daemon.stop();
+}
+
+#[test]
+fn an_event_source_without_first_commands_is_refused_with_words() {
+    let daemon = start("");
+    for query in ["", "?", "?cf_connect=", "?other=1"] {
+        let mut http = Http::connect(&daemon);
+        http.ask("GET", &format!("{SSE}{query}"), "Accept: text/event-stream\r\n");
+        let answer = http.answer();
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.body.contains("cf_connect"), "{}", answer.body);
+    }
     daemon.stop();
 }
 

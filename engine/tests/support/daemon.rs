@@ -95,6 +95,10 @@ impl Daemon {
             // Most tests end with clients that do not answer the close frame.
             command.env("HOLDFAST_SHUTDOWN_TIMEOUT", "200ms");
         }
+        if !config.contains("[echo]") && !config.contains("[broadcast]") {
+            // Many tests talk to these, whatever else they configure.
+            command.env("HOLDFAST_ECHO_ENABLED", "true").env("HOLDFAST_BROADCAST_ENABLED", "true");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let log = launch
             .log

@@ -8,7 +8,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Refusal, RequestHead};
+use super::{Refusal, RequestHead, Version, is_token_byte};
 
 /// The longest line that may give a chunk's length, and the longest trailer line, in bytes.
 const LINE_BYTES_MAX: usize = 256;
@@ -55,23 +55,29 @@ impl Body {
     /// # Errors
     /// The announcement is malformed, ambiguous, or of more than `bytes_max`.
     pub fn announced(head: &RequestHead<'_>, bytes_max: usize) -> Result<Self, Refusal> {
-        let expects = match (head.header("Transfer-Encoding"), length(head)?) {
-            (None, None | Some(0)) => Expects::End,
-            (None, Some(length)) => match usize::try_from(length) {
+        let expects = match (is_chunked(head)?, length(head)?) {
+            // §6.1: a message with both may be an attempt at request smuggling.
+            (true, Some(_)) => return Err(Refusal::LengthAmbiguous),
+            (true, None) => Expects::ChunkSize,
+            (false, None | Some(0)) => Expects::End,
+            (false, Some(length)) => match usize::try_from(length) {
                 Ok(length) if length <= bytes_max => Expects::Data(length),
                 _ => return Err(Refusal::BodyTooLong { bytes_max }),
             },
-            // §6.1: a message with both may be an attempt at request smuggling.
-            (Some(_), Some(_)) => return Err(Refusal::LengthAmbiguous),
-            (Some(_), None) => {
-                let mut codings = head.header_list("Transfer-Encoding");
-                match (codings.next(), codings.next()) {
-                    (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Expects::ChunkSize,
-                    _ => return Err(Refusal::TransferEncodingUnknown),
-                }
-            }
         };
         Ok(Self { bytes: BytesMut::new(), bytes_max, expects, line: Vec::new(), trailer_bytes: 0 })
+    }
+
+    /// Checks that a head announces no body.
+    ///
+    /// # Errors
+    /// It announces one, or does so in a malformed or ambiguous way.
+    pub fn check_none(head: &RequestHead<'_>) -> Result<(), Refusal> {
+        match Self::announced(head, 0) {
+            Ok(body) if body.is_complete() => Ok(()),
+            Ok(_) | Err(Refusal::BodyTooLong { .. }) => Err(Refusal::BodyForbidden),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Takes what belongs to the body off the front of `input`.
@@ -161,7 +167,7 @@ impl Body {
             Expects::Trailer if line.is_empty() => Ok(Expects::End),
             Expects::Trailer => {
                 self.trailer_bytes += line.len();
-                if self.trailer_bytes > TRAILER_BYTES_MAX {
+                if self.trailer_bytes > TRAILER_BYTES_MAX || !is_field(line) {
                     return Err(Refusal::ChunkMalformed);
                 }
                 Ok(Expects::Trailer)
@@ -171,32 +177,62 @@ impl Body {
     }
 }
 
-/// RFC 9110 §8.6: digits; where it is repeated, each time the same.
+/// RFC 9110 §8.6: digits, once. That allows a list of equal ones, and to refuse it: some on the way read only one of them.
 fn length(head: &RequestHead<'_>) -> Result<Option<u64>, Refusal> {
-    let mut length = None;
-    for text in head.header_list("Content-Length") {
-        let is_number = text.iter().all(u8::is_ascii_digit);
-        let number = str::from_utf8(text).ok().filter(|_| is_number).and_then(|text| text.parse().ok());
-        match (number, length) {
-            (Some(number), None) => length = Some(number),
-            (Some(number), Some(before)) if number == before => {}
-            _ => return Err(Refusal::ContentLengthMalformed),
+    let mut lengths = head.headers("Content-Length");
+    let text = match (lengths.next(), lengths.next()) {
+        (None, _) => return Ok(None),
+        (Some(text), None) if text.iter().all(u8::is_ascii_digit) => text,
+        _ => return Err(Refusal::ContentLengthMalformed),
+    };
+    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or(Refusal::ContentLengthMalformed)
+}
+
+/// RFC 9112 §6.1: where chunked is not the last coding, nobody can tell where the body ends; nor is there any coding in
+/// HTTP/1.0.
+fn is_chunked(head: &RequestHead<'_>) -> Result<bool, Refusal> {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut lines = head.headers("Transfer-Encoding");
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(false),
+        (Some(only), None) if is_chunked(only) && head.version >= Version::Http11 => Ok(true),
+        _ => {
+            let codings: Vec<_> = head.header_list("Transfer-Encoding").collect();
+            let place = codings.iter().position(|coding| is_chunked(coding));
+            let is_known_how_it_ends = place.is_some_and(|place| place > 0 && place + 1 == codings.len());
+            Err(if is_known_how_it_ends && head.version >= Version::Http11 {
+                Refusal::TransferEncodingUnknown
+            } else {
+                Refusal::TransferEncodingMalformed
+            })
         }
-    }
-    match length {
-        None if head.header("Content-Length").is_some() => Err(Refusal::ContentLengthMalformed),
-        length => Ok(length),
     }
 }
 
-/// §7.1: hexadecimal digits, then perhaps extensions, which are not looked at (§7.1.1).
+/// §7.1: hexadecimal digits, then perhaps extensions, which are not looked at (§7.1.1) but for characters that no line has.
 fn chunk_size(line: &[u8]) -> Result<u64, Refusal> {
-    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+    if !is_text(line) {
+        return Err(Refusal::ChunkMalformed);
+    }
+    let digits = memchr::memchr(b';', line).map_or(line, |at| line[..at].trim_ascii_end());
     if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err(Refusal::ChunkMalformed);
     }
     let digits = str::from_utf8(digits).map_err(|_| Refusal::ChunkMalformed)?;
     u64::from_str_radix(digits, 16).map_err(|_| Refusal::ChunkMalformed)
+}
+
+/// RFC 9112 §5: a name, a colon right behind it, and a value.
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    let (name, value) = line.split_at(colon);
+    !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte)) && is_text(value)
+}
+
+/// RFC 9110 §5.5: above all without CR, LF and NUL.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
 }
 
 #[cfg(test)]
@@ -206,7 +242,16 @@ mod tests {
 
     /// The body of a request and what follows it; `cut` bytes come at a time.
     fn read(fields: &str, stream: &[u8], cut: usize) -> Result<(Option<Vec<u8>>, Vec<u8>), Refusal> {
-        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        read_in("HTTP/1.1", fields, stream, cut)
+    }
+
+    fn read_in(
+        version: &str,
+        fields: &str,
+        stream: &[u8],
+        cut: usize,
+    ) -> Result<(Option<Vec<u8>>, Vec<u8>), Refusal> {
+        let text = format!("POST / {version}\r\nHost: a\r\n{fields}\r\n");
         let (head, _) = RequestHead::parse(text.as_bytes(), &HeadLimits::default())?.unwrap();
         let mut body = Body::announced(&head, 20)?;
         let mut rest = Vec::new();
@@ -256,26 +301,116 @@ mod tests {
 
     #[test]
     fn what_servers_could_disagree_about_is_refused() {
-        let both = format!("Content-Length: 3\r\n{CHUNKED}");
-        assert_eq!(read(&both, b"", 9).unwrap_err(), Refusal::LengthAmbiguous);
-        for lengths in ["3\r\nContent-Length: 4", "3, 4", "+3", "", "0x3"] {
+        for both in [format!("Content-Length: 3\r\n{CHUNKED}"), format!("{CHUNKED}Content-Length: 0\r\n")] {
+            assert_eq!(read(&both, b"", 9).unwrap_err(), Refusal::LengthAmbiguous);
+        }
+        for lengths in [
+            "3\r\nContent-Length: 4",
+            "3\r\nContent-Length: 3",
+            "3, 4",
+            "3, 3",
+            "3,",
+            "+3",
+            "-0",
+            "",
+            "0x3",
+            "3 ",
+        ] {
             let fields = format!("Content-Length: {lengths}\r\n");
-            assert_eq!(read(&fields, b"", 9).unwrap_err(), Refusal::ContentLengthMalformed, "{lengths}");
+            let expected = if lengths == "3 " { Ok(()) } else { Err(Refusal::ContentLengthMalformed) };
+            assert_eq!(read(&fields, b"", 9).map(drop), expected, "{lengths}");
         }
-        for coding in ["gzip", "gzip, chunked", "chunked, chunked"] {
-            let fields = format!("Transfer-Encoding: {coding}\r\n");
-            assert_eq!(read(&fields, b"", 9).unwrap_err(), Refusal::TransferEncodingUnknown, "{coding}");
+        for codings in ["gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "identity, chunked"] {
+            let fields = format!("Transfer-Encoding: {codings}\r\n");
+            assert_eq!(read(&fields, b"", 9).unwrap_err(), Refusal::TransferEncodingUnknown, "{codings}");
         }
-        for stream in [&b"g\r\n"[..], b"\r\n", b"-1\r\n", b"0x1\r\n", b"1\nx\r\n", b"1\r\nxy\r\n"] {
-            assert_eq!(read(CHUNKED, stream, 9).unwrap_err(), Refusal::ChunkMalformed, "{stream:?}");
+        for codings in [
+            "gzip",
+            "identity",
+            "chunked, identity",
+            "chunked, chunked",
+            "chunked\r\nTransfer-Encoding: chunked",
+            "chunked\r\nTransfer-Encoding: identity",
+            "chunked,",
+            ",chunked",
+            "\"chunked\"",
+            "chunked;q=1",
+            "xchunked",
+            "",
+        ] {
+            let fields = format!("Transfer-Encoding: {codings}\r\n");
+            let refused = read(&fields, b"", 9).unwrap_err();
+            assert_eq!(refused, Refusal::TransferEncodingMalformed, "{codings}");
         }
-        let long = [b"1;".as_slice(), &[b'x'; 300]].concat();
-        assert_eq!(read(CHUNKED, &long, 9).unwrap_err(), Refusal::ChunkMalformed);
+        let refused = read_in("HTTP/1.0", CHUNKED, b"", 9).unwrap_err();
+        assert_eq!(refused, Refusal::TransferEncodingMalformed);
     }
 
     #[test]
-    fn the_same_length_twice_is_one_length() {
-        let (body, _) = read("Content-Length: 2\r\nContent-Length: 2\r\n", b"ab", 9).unwrap();
-        assert_eq!(body.unwrap(), b"ab");
+    fn chunks_that_servers_could_cut_otherwise_are_refused() {
+        let long = [b"1;".as_slice(), &[b'x'; 300]].concat();
+        for stream in [
+            &b"g\r\n"[..],
+            b"\r\n",
+            b"-1\r\n",
+            b"+1\r\n",
+            b"0x1\r\n",
+            b"1_0\r\n",
+            b" 1\r\n",
+            b"1 \r\n",
+            b"1 2\r\n",
+            b"\x0b1\r\n",
+            b"00000000000000001\r\n",
+            b"10000000000000001\r\n",
+            b"1\nx\r\n",
+            b"1\r\nxy\r\n",
+            b"1\r\nx\n",
+            b"1;a\nx\r\n",
+            b"1;a\rb\r\n",
+            b"1;\r\r\n",
+            b"1\r;a\r\n",
+            b"1;a=\"\r\"\r\n",
+            b"1;a\0\r\n",
+            b"0\r\nA: b\n",
+            b"0\r\nA: b\rc\r\n",
+            b"0\r\nA : b\r\n",
+            b"0\r\n A: b\r\n",
+            b"0\r\nA\r\n",
+            b"0\r\n: b\r\n",
+            b"0\r\nA: b\0\r\n",
+            b"0\r\n\n",
+            b"0\n\n",
+            &long,
+        ] {
+            for cut in 1..=stream.len().min(20) {
+                let refused = read(CHUNKED, stream, cut).map(drop);
+                assert_eq!(
+                    refused,
+                    Err(Refusal::ChunkMalformed),
+                    "{}, {cut} at a time",
+                    stream.escape_ascii()
+                );
+            }
+        }
+        for stream in
+            [&b"1 ;a\r\nx\r\n0\r\n\r\n"[..], b"01;a=\"b;\xe9\"\t\r\nx\r\n000;z\r\nA-b: \r\nC:d\xff\r\n\r\n"]
+        {
+            assert_eq!(read(CHUNKED, stream, 9).unwrap().0.as_deref(), Some(&b"x"[..]));
+        }
+    }
+
+    #[test]
+    fn who_may_send_no_body_may_say_so() {
+        let check = |fields: &str| {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let (head, _) = RequestHead::parse(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
+            Body::check_none(&head)
+        };
+        assert_eq!((check(""), check("Content-Length: 0\r\n")), (Ok(()), Ok(())));
+        for fields in ["Content-Length: 1\r\n", "Content-Length: 18446744073709551615\r\n", CHUNKED] {
+            assert_eq!(check(fields), Err(Refusal::BodyForbidden), "{fields}");
+        }
+        let twice = "Content-Length: 0\r\nContent-Length: 0\r\n";
+        assert_eq!(check(twice), Err(Refusal::ContentLengthMalformed));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::RequestHead;
+use super::{RequestHead, is_token_byte};
 
 /// The field in which the proxies write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +83,6 @@ fn forwarded_for(member: &str) -> Option<IpAddr> {
         }
     }
     found
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// An address as proxies write it, with or without a port (RFC 7239 §6).

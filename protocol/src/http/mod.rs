@@ -13,7 +13,12 @@ mod response;
 
 pub use body::Body;
 pub use forwarded::{ForwardedField, client_address};
-pub use head::{HEADERS_CEILING, HeadLimits, RequestHead, Version};
-pub use refusal::Refusal;
+pub use head::{HEADERS_CEILING, HeadLimits, RequestHead, Version, list_separator};
+pub use refusal::{Asked, Refusal};
 pub(crate) use response::write_header;
 pub use response::{Response, Status, StreamHead};
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

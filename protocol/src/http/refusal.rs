@@ -55,6 +55,19 @@ pub enum Refusal {
     /// RFC 9112 §3.2.
     #[error("the Host header is repeated; send it exactly once")]
     HostRepeated,
+    /// RFC 9112 §3.2.
+    #[error(
+        "the Host header is malformed; send the name or the address of the host, and the port after a colon"
+    )]
+    HostMalformed,
+    /// RFC 9112 §3.2.
+    #[error(
+        "the target of the request is malformed; send the path and the query of the URL, without a fragment"
+    )]
+    TargetMalformed,
+    /// RFC 9110 §5.3: only a list may be spread over several lines.
+    #[error("the {0} header is repeated; send it at most once")]
+    HeaderRepeated(&'static str),
     /// RFC 6455 §4.2.1 item 3.
     #[error("this address speaks WebSocket; send the header \"Upgrade: websocket\"")]
     UpgradeMissing,
@@ -78,7 +91,7 @@ pub enum Refusal {
     ExtensionsMalformed,
     /// RFC 9110 §8.6.
     #[error(
-        "the Content-Length header is not one number; send the length of the body in bytes, or none without one"
+        "the Content-Length header is not one number; send the length of the body in bytes, once, or none without one"
     )]
     ContentLengthMalformed,
     /// A body would be taken for frames.
@@ -96,12 +109,20 @@ pub enum Refusal {
     /// RFC 9112 §6.1.
     #[error("this transfer coding is not known here; send the body as it is, or chunked")]
     TransferEncodingUnknown,
+    /// RFC 9112 §6.1.
+    #[error(
+        "the Transfer-Encoding header does not tell where the body ends; send \"chunked\" alone, over HTTP/1.1"
+    )]
+    TransferEncodingMalformed,
     /// RFC 9112 §7.1.
     #[error("the chunks of the body are malformed; send them as in RFC 9112 section 7.1")]
     ChunkMalformed,
     /// The body is not what this path asks for.
     #[error("the body cannot be understood here: {0}")]
     BodyMalformed(&'static str),
+    /// The query is not what this path asks for.
+    #[error("the query cannot be understood here: {0}")]
+    QueryMalformed(&'static str),
     /// There is no such session, or it has ended, or it is somebody else's.
     #[error("no such session; connect anew")]
     SessionUnknown,
@@ -131,6 +152,22 @@ pub enum Refusal {
     },
 }
 
+/// What of an answer a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// All of it.
+    Whole,
+    /// Its head (RFC 9110 §9.3.2): a body would be taken for the next answer.
+    Head,
+}
+
+impl Asked {
+    /// What a request of this method asks for.
+    pub fn by(method: &str) -> Self {
+        if method == "HEAD" { Self::Head } else { Self::Whole }
+    }
+}
+
 impl From<Malformed> for Refusal {
     fn from(_: Malformed) -> Self {
         Self::ExtensionsMalformed
@@ -147,6 +184,9 @@ impl Refusal {
             | Self::HttpTooOld
             | Self::HostMissing
             | Self::HostRepeated
+            | Self::HostMalformed
+            | Self::TargetMalformed
+            | Self::HeaderRepeated(_)
             | Self::ConnectionUpgradeMissing
             | Self::KeyMissing
             | Self::KeyRepeated
@@ -154,8 +194,10 @@ impl Refusal {
             | Self::ExtensionsMalformed
             | Self::ContentLengthMalformed
             | Self::LengthAmbiguous
+            | Self::TransferEncodingMalformed
             | Self::ChunkMalformed
-            | Self::BodyMalformed(_) => Status::BadRequest,
+            | Self::BodyMalformed(_)
+            | Self::QueryMalformed(_) => Status::BadRequest,
             Self::TransferEncodingUnknown => Status::NotImplemented,
             Self::OriginForbidden | Self::AddressForbidden => Status::Forbidden,
             Self::NotFound | Self::SessionUnknown => Status::NotFound,
@@ -172,11 +214,11 @@ impl Refusal {
 
     /// Appends the complete answer to `out`.
     pub fn write(&self, out: &mut BytesMut) {
-        self.write_with(&[], out);
+        self.write_to(Asked::Whole, &[], out);
     }
 
-    /// Appends the complete answer, with these header fields among its own.
-    pub fn write_with(&self, extra: &[(&str, &str)], out: &mut BytesMut) {
+    /// Appends the answer to what was asked for, with these header fields among its own.
+    pub fn write_to(&self, asked: Asked, extra: &[(&str, &str)], out: &mut BytesMut) {
         let seconds;
         let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
         headers.extend_from_slice(extra);
@@ -198,7 +240,11 @@ impl Refusal {
         }
         headers.push(("Connection", "close"));
         let body = format!("{self}\n");
-        Response { status: self.status(), headers: &headers, body: body.as_bytes() }.write(out);
+        let response = Response { status: self.status(), headers: &headers, body: body.as_bytes() };
+        match asked {
+            Asked::Whole => response.write(out),
+            Asked::Head => response.write_head(out),
+        }
     }
 
     /// The complete answer.
@@ -224,6 +270,16 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\
              Content-Length: 58\r\n\r\nnothing is served at this path; check the path of the URL\n"
         );
+    }
+
+    #[test]
+    fn who_asks_for_the_head_alone_gets_the_same_one_and_no_body() {
+        let mut out = BytesMut::new();
+        Refusal::NotFound.write_to(Asked::by("HEAD"), &[], &mut out);
+        let whole = text(Refusal::NotFound);
+        let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+        assert!(!body.is_empty());
+        assert_eq!(out, format!("{head}\r\n\r\n"));
     }
 
     #[test]

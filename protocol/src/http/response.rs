@@ -101,17 +101,22 @@ impl StreamHead<'_> {
 impl Response<'_> {
     /// Appends the response to `out`.
     pub fn write(&self, out: &mut BytesMut) {
+        self.write_head(out);
+        if !self.status.is_bodiless() {
+            out.put_slice(self.body);
+        }
+    }
+
+    /// Appends its head alone, which tells how long the body would be.
+    pub fn write_head(&self, out: &mut BytesMut) {
         write_status_line(out, self.status);
         for (name, value) in self.headers {
             write_header(out, name, value);
         }
-        if self.status.is_bodiless() {
-            out.put_slice(b"\r\n");
-        } else {
+        if !self.status.is_bodiless() {
             write_number(out, "Content-Length", self.body.len());
-            out.put_slice(b"\r\n");
-            out.put_slice(self.body);
         }
+        out.put_slice(b"\r\n");
     }
 }
 

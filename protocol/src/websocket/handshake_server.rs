@@ -12,7 +12,7 @@ use super::{
     extension::{self, Extension},
     key,
 };
-use crate::http::{Refusal, RequestHead, Response, Status, Version};
+use crate::http::{Body, Refusal, RequestHead, Response, Status, Version};
 
 /// A handshake that may be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub fn upgrade<'h, 's>(
     }
     let key = check_key(head)?;
     check_version(head)?;
-    check_no_body(head)?;
+    // What follows the head are frames: a body would be taken for them.
+    Body::check_none(head)?;
     // §9.1: what does not fit the grammar fails the connection, whether or not we would agree to any of it.
     let extensions = extension::parse(head.headers("Sec-WebSocket-Extensions"))?;
     let subprotocol = choose_subprotocol(head, supported_subprotocols);
@@ -108,22 +109,6 @@ fn check_version(head: &RequestHead<'_>) -> Result<(), Refusal> {
         (Some(b"13"), None) => Ok(()),
         _ => Err(Refusal::VersionUnsupported),
     }
-}
-
-/// What follows the head are frames: a body would be taken for them.
-fn check_no_body(head: &RequestHead<'_>) -> Result<(), Refusal> {
-    if head.header("Transfer-Encoding").is_some() {
-        return Err(Refusal::BodyForbidden);
-    }
-    for length in head.headers("Content-Length") {
-        if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
-            return Err(Refusal::ContentLengthMalformed);
-        }
-        if length.iter().any(|&digit| digit != b'0') {
-            return Err(Refusal::BodyForbidden);
-        }
-    }
-    Ok(())
 }
 
 /// §4.2.1 item 8: the client's list is in the order of its preference; names are case-sensitive.

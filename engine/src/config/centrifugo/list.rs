@@ -59,11 +59,7 @@ pub(super) const MISSING: &[Missing] = &[
     missing("client.channel_position_check_delay", at("40s"), "remove it: positions are checked with every publication"),
     missing("client.channel_position_max_time_lag", EMPTY, "remove it: positions are checked with every publication"),
     missing("client.connect_include_server_time", EMPTY, "remove it"),
-    missing("client.insecure_skip_token_signature_verify", EMPTY, "remove it: every token is verified"),
     missing("client.user_id_http_header", EMPTY, "remove it and name the user in a connection token"),
-    missing("client.insecure", EMPTY,
-        "remove it and allow what you need: client.allow_anonymous_connect_without_token, and allow_…_for_client and …_for_anonymous of a namespace"),
-    missing("client.subscribe_to_user_personal_channel", Off, "remove it and name the channel in the connection token (`channels`)"),
     missing("client.connect_code_to_unidirectional_disconnect", Off, UNIDIRECTIONAL),
 
     missing("channel.private_prefix", Only("$"), BOUNDARY),

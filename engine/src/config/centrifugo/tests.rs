@@ -137,7 +137,11 @@ fn what_holdfast_lacks_is_refused_by_name_with_what_to_do() {
             "set http_server.tls",
         ),
         (json!({"engine": {"type": "redis"}}), "engine.type", "one node"),
-        (json!({"client": {"insecure": true}}), "client.insecure", "allow what you need"),
+        (
+            json!({"client": {"user_id_http_header": "X-User"}}),
+            "client.user_id_http_header",
+            "connection token",
+        ),
         (
             json!({"client": {"proxy": {"connect": {"grpc_metadata": ["authorization"]}}}}),
             "client.proxy.connect.grpc_metadata",

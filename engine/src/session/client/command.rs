@@ -20,7 +20,7 @@ use crate::{
         message::ClientKey,
         publication::{Frames, kind},
     },
-    limits::Charged,
+    limits::{Charged, Offence},
     metrics::Metric,
     shard::Shard,
     token::{TokenError, TokenUse, Verdict},
@@ -58,15 +58,6 @@ impl From<Verdict> for Refused {
             Verdict::Disconnect(code) => Self::Disconnect(code),
             Verdict::Unsubscribe(code) => Self::Unsubscribe(code),
         }
-    }
-}
-
-/// What a refused token leads to.
-pub(super) fn token_refused(error: &TokenError, carried_by: TokenUse) -> Refused {
-    tracing::debug!(%error, ?carried_by, "a token is refused");
-    match error {
-        TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
-        error => error.verdict(carried_by).into(),
     }
 }
 
@@ -158,6 +149,29 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// What a refused token leads to.
+    pub(super) fn token_refused(
+        &mut self,
+        key: ClientKey,
+        error: &TokenError,
+        carried_by: TokenUse,
+    ) -> Refused {
+        tracing::debug!(%error, ?carried_by, "a token is refused");
+        match error {
+            TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
+            error => self.judged(key, error.verdict(carried_by)),
+        }
+    }
+
+    /// A token is not genuine, not for this, or no longer. Where that ends the connection, its close tells on its client;
+    /// here, what leaves it open.
+    pub(super) fn judged(&mut self, key: ClientKey, verdict: Verdict) -> Refused {
+        if verdict == Verdict::Error(ErrorCode::PERMISSION_DENIED) {
+            self.client_offended(key, Offence::Token);
+        }
+        verdict.into()
+    }
+
     /// Says what came of a command. `is_late` is true exactly when it has waited already.
     pub(super) fn conclude(
         &mut self,
@@ -169,7 +183,7 @@ impl<K: Kernel> Shard<K> {
         let Some(format) = self.clients.get(key).map(|client| client.format) else { return Ok(()) };
         let (id, request) = (command.id, &command.request);
         let handled = match handled {
-            Err(Refused::KeyUnknown(carried_by)) if is_late => Err(self.key_stays_unknown(carried_by)),
+            Err(Refused::KeyUnknown(carried_by)) if is_late => Err(self.key_stays_unknown(key, carried_by)),
             Err(Refused::KeyUnknown(carried_by)) => match self.wait_for_keys(key, carried_by, command) {
                 Ok(()) => return Ok(()),
                 Err(code) => Err(code.into()),

@@ -6,22 +6,25 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
-    command::{ConnectRequest, SubscribeRequest},
-    reply::{ConnectResult, SubscribeResult},
+use holdfast_protocol::{
+    client::{
+        DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
+        command::{ConnectRequest, SubscribeRequest},
+        reply::{ConnectResult, SubscribeResult},
+    },
+    http::list_separator,
 };
 use holdfast_ring::Kernel;
 
 use super::{
     Client, Stage, Sub,
-    command::{Handled, token_refused},
+    command::Handled,
     event::About,
     id_text,
     subscribe::{Wanted, result},
 };
 use crate::{
-    backend::{Connected, Event},
+    backend::{Connected, Event, Header},
     channel::Extras,
     hub::{
         message::{ClientKey, Recover, Subscribed},
@@ -85,7 +88,7 @@ impl<K: Kernel> Shard<K> {
         self.keep_emulated_headers(key, request);
         if !request.token.is_empty() {
             let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
-            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Connect))?;
+            let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
             if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
@@ -169,6 +172,10 @@ impl<K: Kernel> Shard<K> {
         request: &ConnectRequest<'_>,
         who: Connected,
     ) -> Handled<'static> {
+        let mut who = who;
+        if let Some(channel) = self.rules.personal_channel(&who.user) {
+            who.subs.push((channel, SubscribeOptions::default()));
+        }
         if who.subs.len() > self.rules.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
@@ -314,17 +321,20 @@ impl<K: Kernel> Shard<K> {
 
     fn keep_emulated_headers(&mut self, key: ClientKey, request: &ConnectRequest<'_>) {
         let allowed = &self.rules.emulated_headers;
-        let fields: Arc<[_]> = request
-            .headers
-            .0
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase().into_boxed_str(), Box::from(value.as_ref())))
-            .filter(|(name, _)| allowed.contains(name))
-            .collect();
+        let mut fields: Vec<Header> = Vec::new();
+        for (name, value) in &request.headers.0 {
+            let name = name.to_ascii_lowercase().into_boxed_str();
+            let value = value.as_bytes();
+            match fields.iter_mut().find(|(before, _)| *before == name) {
+                Some((_, before)) => *before = [before, list_separator(&name), value].concat().into(),
+                None if allowed.contains(&name) => fields.push((name, value.into())),
+                None => {}
+            }
+        }
         if !fields.is_empty()
             && let Some(client) = self.clients.get(key)
         {
-            client.kept().emulated_headers = fields;
+            client.kept().emulated_headers = fields.into();
         }
     }
 }

@@ -70,10 +70,11 @@ pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// The fields of a request that backends are to be told.
+    /// The fields of a request that backends are to be told, each with all its lines: what a proxy on the way has appended in
+    /// a line of its own is not less true than what the client wrote before it.
     pub(crate) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
         let names = self.rules.http_headers.iter();
-        names.filter_map(|name| Some((name.clone(), head.header_str(name)?.into()))).collect()
+        names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
     }
 
     /// Keeps them for a client.

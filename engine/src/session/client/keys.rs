@@ -79,9 +79,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// What answers a token whose key is still not known.
-    pub(super) fn key_stays_unknown(&mut self, carried_by: TokenUse) -> Refused {
+    pub(super) fn key_stays_unknown(&mut self, key: ClientKey, carried_by: TokenUse) -> Refused {
         if self.verifier(Awaits::keys_for(carried_by)).has_keys() {
-            TokenError::KeyUnknown { kid: String::new() }.verdict(carried_by).into()
+            self.judged(key, TokenError::KeyUnknown { kid: String::new() }.verdict(carried_by))
         } else {
             ErrorCode::INTERNAL.into()
         }

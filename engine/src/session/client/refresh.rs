@@ -14,13 +14,7 @@ use holdfast_protocol::client::{
 };
 use holdfast_ring::Kernel;
 
-use super::{
-    Sub,
-    command::{Handled, token_refused},
-    connect::expiry,
-    event::About,
-    id_text,
-};
+use super::{Sub, command::Handled, connect::expiry, event::About, id_text};
 use crate::{
     backend::{Event, Refreshed, Refusal},
     hub::{message::ClientKey, publication::Data},
@@ -37,13 +31,15 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self
-            .rules
-            .connect_tokens
-            .verify_connect(token, now_s)
-            .map_err(|error| token_refused(&error, TokenUse::Refresh))?;
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        claims.check(&client.user).map_err(|error| token_refused(&error, TokenUse::Refresh))?;
+        let tokens = &self.rules.connect_tokens;
+        let claims = tokens
+            .verify_connect(token, now_s)
+            .and_then(|claims| claims.check(&client.user).map(|()| claims));
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(error) => return Err(self.token_refused(key, &error, TokenUse::Refresh)),
+        };
         client.expires_at_s = claims.expire_at_s.unwrap_or(0);
         if claims.meta.is_some() {
             client.kept().meta = claims.meta;
@@ -63,16 +59,15 @@ impl<K: Kernel> Shard<K> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.wall_s();
-        let claims = self
-            .rules
-            .subscribe_tokens
-            .verify_subscribe(token, now_s)
-            .map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
+        let claims = match self.rules.subscribe_tokens.verify_subscribe(token, now_s) {
+            Ok(claims) => claims,
+            Err(error) => return Err(self.token_refused(key, &error, TokenUse::SubRefresh)),
+        };
         let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        claims
-            .check(channel, &client.user, &id_text(client.id))
-            .map_err(|error| token_refused(&error, TokenUse::SubRefresh))?;
+        if let Err(error) = claims.check(channel, &client.user, &id_text(client.id)) {
+            return Err(self.token_refused(key, &error, TokenUse::SubRefresh));
+        }
         let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         if sub.is_refreshed_by_backend {
             return Err(DisconnectCode::BAD_REQUEST.into());

@@ -22,7 +22,7 @@ use holdfast_ring::Kernel;
 
 use super::{
     Client, Delta, Link, Place, Stage, Sub, Wishes,
-    command::{Handled, Refused, done, token_refused},
+    command::{Handled, Refused, done},
     connect::expiry,
     event::{About, decoded},
     id_text,
@@ -92,7 +92,10 @@ impl<K: Kernel> Shard<K> {
             let claims = tokens
                 .verify_subscribe(&request.token, now_s)
                 .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
-            let claims = claims.map_err(|error| token_refused(&error, TokenUse::Subscribe))?;
+            let claims = match claims {
+                Ok(claims) => claims,
+                Err(error) => return Err(self.token_refused(key, &error, TokenUse::Subscribe)),
+            };
             said.expires_at_s = claims.expire_at_s.unwrap_or(0);
             said.options = claims.options;
         }

@@ -142,8 +142,8 @@ impl Stream {
     fn next_message(&mut self) -> Option<Vec<u8>> {
         let (skipped, len, end) = match (self.is_events, self.format) {
             // What only keeps the connection warm is an empty line.
-            (true, _) if self.part.starts_with(b"\r\n") => {
-                self.part.drain(..2);
+            (true, _) if self.part.starts_with(b"\n") => {
+                self.part.drain(..1);
                 return self.next_message();
             }
             (true, _) => {

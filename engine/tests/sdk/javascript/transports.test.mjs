@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EventSource } from 'eventsource';
+import EventSource2 from 'eventsource2';
 import {
   URL as DAEMON, api, channelIn, connected, entries, eventually, formats, newClient, offsets, sideBySide, signed, sleep,
   subscribed, values,
@@ -14,10 +15,10 @@ const upTo = (count, first = 1) => Array.from({ length: count - first + 1 }, (_,
 const httpUrl = (url, path) => new URL(path, url.replace(/^ws/, 'http')).href;
 
 // What a client over one of the streams is made of.
-function over(transport, url = DAEMON) {
+function over(transport, url = DAEMON, eventsource = EventSource) {
   return {
     endpoints: [{ transport, endpoint: httpUrl(url, `/connection/${transport}`) }],
-    options: { fetch, readableStream: ReadableStream, eventsource: EventSource, emulationEndpoint: httpUrl(url, '/emulation') },
+    options: { fetch, readableStream: ReadableStream, eventsource, emulationEndpoint: httpUrl(url, '/emulation') },
   };
 }
 
@@ -135,4 +136,14 @@ describe('where WebSocket does not get through', sideBySide, () => {
     assert.equal((await read()).id, 2, 'it is none the worse for it');
     control.abort();
   });
+});
+
+// Its parser drops what follows a first CR LF in the same piece.
+it('eventsource 2 hears the first event, which comes in one piece with the beginning of the stream', async () => {
+  const channel = channelIn('chat');
+  for (let round = 0; round < 10; round += 1) {
+    const room = await subscribed(json, await join(over('sse', DAEMON, EventSource2), json), channel);
+    await room.publish({ round });
+    await eventually('it has come', () => room.publications.length === 1);
+  }
 });
