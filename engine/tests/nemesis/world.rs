@@ -108,6 +108,7 @@ impl World {
             "[client]\nping_interval = '4s'\npong_timeout = '3s'\ntoken.hmac_secret_key = '{SECRET}'\n\
              recovery_max_publication_limit = {RECOVERY_MAX}\n\
              [http_api]\nkey = '{API_KEY}'\n\
+             [echo]\nenabled = true\n[broadcast]\nenabled = true\n\
              [sse]\nenabled = true\n[http_stream]\nenabled = true\n[poll]\nenabled = true\nwait = '2s'\n\
              [rpc.proxy]\nendpoint = '{}'\ntimeout = '500ms'\n[rpc.without_namespace]\nproxy_enabled = true\n\
              [channel.without_namespace]\nallow_subscribe_for_client = true\nallow_publish_for_client = true\n\

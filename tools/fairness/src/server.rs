@@ -124,7 +124,7 @@ fn config() -> String {
     format!(
         "[client]\ntoken.hmac_secret_key = '{SECRET}'\n\
          [http_api]\nkey = '{API_KEY}'\n\
-         [sse]\nenabled = true\n[http_stream]\nenabled = true\n[poll]\nenabled = true\n\
+         [echo]\nenabled = true\n[broadcast]\nenabled = true\n[sse]\nenabled = true\n[http_stream]\nenabled = true\n[poll]\nenabled = true\n\
          [channel.without_namespace]\nallow_subscribe_for_client = true\nallow_publish_for_client = true\n\
          [[channel.namespaces]]\nname = 'kept'\nallow_subscribe_for_client = true\n\
          allow_publish_for_client = true\nallow_history_for_client = true\nallow_presence_for_client = true\n\
