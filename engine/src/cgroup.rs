@@ -1,7 +1,7 @@
 //! Control groups: how much memory the kernel lets this process have, with all others in its groups (cgroups(7)).
 //!
 //! In:  `/proc/self/cgroup` and the groups' files, in either version.
-//! Out: the tightest limit and what is used of it; budgets that fit into it.
+//! Out: the tightest limit and what is used of it.
 //!
 //! A group that is full is not refused memory: the kernel kills in it. So the daemon keeps away from the limit by itself.
 
@@ -9,9 +9,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-
-/// What part of a group's limit a budget of the configuration may be: there are three, and as much is left for all else.
-const BUDGETS: u64 = 4;
 
 /// The tightest memory limit of the control groups that this process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +52,6 @@ impl Cgroup {
     #[must_use]
     pub const fn free_bytes(self) -> u64 {
         self.limit_bytes.saturating_sub(self.used_bytes)
-    }
-
-    /// What of a budget fits, where 0 stands for no limit.
-    pub(crate) fn fit(self, budget_bytes: u64) -> u64 {
-        let most = self.limit_bytes / BUDGETS;
-        if budget_bytes == 0 { most } else { budget_bytes.min(most) }
     }
 }
 
@@ -113,11 +104,5 @@ mod tests {
         assert_eq!(VERSION_2.unreclaimable(100, stat), 88);
         assert_eq!(VERSION_2.unreclaimable(100, ""), 100);
         assert_eq!(VERSION_2.unreclaimable(3, stat), 0);
-    }
-
-    #[test]
-    fn a_budget_is_at_most_a_quarter_of_the_limit() {
-        let group = Cgroup { limit_bytes: 400, used_bytes: 0 };
-        assert_eq!((group.fit(0), group.fit(99), group.fit(500)), (100, 99, 100));
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     conn::deflate::DeflateRules,
     control, doctor, limits,
+    memory::{self, Budget, BudgetLimits, Room},
     peers::Shared,
     shard::{self, Plan, Seed, Settings, Spawned, StopOrder, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     tls,
@@ -40,14 +41,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let plan = Plan::new(config, descriptors_max());
+    let budgets = fit_budgets(config, Cgroup::tightest());
     let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
-    let (shards, bells, listen) = start_shards(config, plan, &node, tls.as_ref())?;
+    let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
     let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
     let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
     let tables = limits::Tables::new(bells.len(), published_max);
-    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables));
+    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
@@ -101,13 +103,11 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
 fn start_shards(
     config: &Config,
     plan: Plan,
+    budgets: BudgetLimits,
     node: &Arc<str>,
     tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
-    let mut settings = settings(config, plan);
-    if let Some(group) = Cgroup::tightest() {
-        fit_budgets(&mut settings, config, group);
-    }
+    let settings = Settings { budgets, ..settings(config, plan) };
     let somaxconn = doctor::sysctl("net.core.somaxconn").and_then(|value| value.parse().ok());
     let somaxconn = somaxconn.unwrap_or(SOMAXCONN_DEFAULT);
     let cpus = config.cores.shards();
@@ -137,23 +137,22 @@ fn start_shards(
     Ok((shards, bells, listen))
 }
 
-/// Makes budgets fit into the control group's memory limit.
-fn fit_budgets(settings: &mut Settings, config: &Config, group: Cgroup) {
-    let fit = |name: &str, configured_bytes| {
-        let bytes = group.fit(configured_bytes);
-        if bytes != configured_bytes {
-            tracing::info!(
-                bytes,
-                configured_bytes,
-                "{name} is a quarter of the control group's memory limit"
-            );
+/// The budgets as they fit into the memory that there is.
+fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
+    let configured = BudgetLimits::of(config);
+    let room = Room::new(config, group);
+    let budgets = memory::fit(configured, room);
+    if room.bytes != BudgetLimits::NONE {
+        let (limit_bytes, together_bytes) = (room.limit_bytes, room.bytes);
+        tracing::info!(limit_bytes, together_bytes, "all budgets together fit into the memory limit");
+    }
+    for (budget, _) in Budget::ALL {
+        let (most_bytes, assured_bytes) = (budgets.most(budget), budgets.assured(budget));
+        if most_bytes != configured.most(budget) || assured_bytes != most_bytes {
+            tracing::info!(most_bytes, assured_bytes, "{} fits into the memory limit", budget.option());
         }
-        bytes
-    };
-    settings.queue_budget_bytes = fit("client.queue_budget", config.client.queue_budget_bytes);
-    settings.receive_budget_bytes = fit("client.receive_budget", config.client.receive_budget_bytes);
-    let history_bytes = fit("channel.history_budget", config.channel.history_budget_bytes);
-    settings.history_bytes_max = usize::try_from(history_bytes).unwrap_or(usize::MAX) / config.cores.len();
+    }
+    budgets
 }
 
 pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
@@ -171,10 +170,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
-        queue_budget_bytes: config.client.queue_budget_bytes,
-        receive_budget_bytes: config.client.receive_budget_bytes,
-        history_bytes_max: usize::try_from(config.channel.history_budget_bytes).unwrap_or(usize::MAX)
-            / config.cores.len(),
+        budgets: BudgetLimits::of(config),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,

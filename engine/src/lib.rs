@@ -24,6 +24,7 @@ mod fanout;
 mod hub;
 mod intake;
 mod limits;
+mod memory;
 mod metrics;
 mod origin;
 mod peers;

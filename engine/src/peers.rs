@@ -26,6 +26,7 @@ use crate::{
         message::{FromHome, ToHome},
     },
     limits::{Notice, Tables},
+    memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
     seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
     mailbox_messages_max: usize,
+    /// How much memory there may be of each kind.
+    pub(crate) budgets: BudgetLimits,
 }
 
 impl Shared {
@@ -94,6 +97,7 @@ impl Shared {
         channel_secret: u128,
         asker: Asker,
         limit_tables: Tables,
+        budgets: BudgetLimits,
     ) -> Self {
         Self {
             listening: AtomicUsize::new(bells.len()),
@@ -107,6 +111,7 @@ impl Shared {
             channel_secret,
             memory_short: AtomicBool::new(false),
             asker,
+            budgets,
         }
     }
 
@@ -186,10 +191,10 @@ impl Peers {
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
-    /// Bytes that wait for slow readers on all shards: the others' as they last published them.
-    pub(crate) fn slow_reader_bytes(&self, own: usize, ours: u64) -> u64 {
-        let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
-        others.map(|(_, published)| published.get(Metric::SlowReaderBytes)).sum::<u64>() + ours
+    /// Bytes of a budget on all other shards, as they last published them.
+    pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
+        let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != self.own);
+        others.map(|(_, published)| published.get(Metric::Memory(budget))).sum()
     }
 
     /// How many shards still listen.

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{config::UserConnectionPolicy, hub::message::ClientKey};
+use crate::{config::UserConnectionPolicy, hub::message::ClientKey, memory::shrink};
 
 /// The number of a seat; later ones are greater.
 pub(crate) type SeatNumber = NonZeroU64;
@@ -98,6 +98,7 @@ impl Seats {
         row.free(seat);
         if row.taken == 0 {
             self.users.remove(user);
+            shrink(&mut self.users);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::hub::message::ClientKey;
+use crate::{hub::message::ClientKey, memory::shrink};
 
 /// The users of a shard.
 #[derive(Debug, Default)]
@@ -35,6 +35,7 @@ impl Users {
         clients.retain(|&other| other != client);
         if clients.is_empty() {
             self.clients.remove(user);
+            shrink(&mut self.clients);
         }
     }
 

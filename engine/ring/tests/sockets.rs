@@ -326,7 +326,7 @@ fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
                 server.send(socket, Bytes::from_static(b"one more"));
                 assert_eq!(server.behind(), (1, before as u64 + 8));
                 assert_eq!(server.furthest_behind(), [(socket, before + 8)]);
-                assert_eq!(server.queued_pieces(socket), 2);
+                assert_eq!(server.queued_messages(socket), 2);
                 if reads_on {
                     client.resume_receive(reader);
                 } else {

@@ -13,7 +13,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Event;
-use crate::token::{Overrides, RawOptions, SubscribeOptions, TokenError, either};
+use crate::{
+    hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    token::{Overrides, RawOptions, SubscribeOptions, TokenError, either},
+};
 
 /// An answer to one event. `None` is an answer without a result.
 #[derive(Debug)]
@@ -141,6 +144,8 @@ pub(super) enum AnswerError {
     DisconnectCode(u16),
     #[error("an error has the code 0")]
     ErrorCode,
+    #[error("{field} has more than {max} bytes")]
+    TooLong { field: &'static str, max: usize },
 }
 
 impl Said {
@@ -237,6 +242,14 @@ impl RawResult {
     }
 
     fn published(self) -> Result<Published, AnswerError> {
+        let max = IDEMPOTENCY_KEY_BYTES_MAX;
+        for (field, text) in
+            [("idempotency_key", &self.idempotency_key), ("version_epoch", &self.version_epoch)]
+        {
+            if text.as_ref().is_some_and(|text| text.len() > max) {
+                return Err(AnswerError::TooLong { field, max });
+            }
+        }
         Ok(Published {
             data: self.data()?,
             skip_history: self.skip_history,
@@ -294,6 +307,18 @@ mod tests {
         assert_eq!(connect(two).unwrap_err(), no);
         assert!(connect("{}").unwrap().is_none());
         assert!(connect(r#"{"result":null,"error":null}"#).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_publication_beside_its_data_is_short() {
+        let read = |field: &str, len| {
+            let body = format!(r#"{{"result": {{"{field}": "{}"}}}}"#, "k".repeat(len));
+            Said::read(Event::Publish, body.as_bytes()).map_err(|error| error.to_string())
+        };
+        for field in ["idempotency_key", "version_epoch"] {
+            assert!(read(field, 255).is_ok());
+            assert_eq!(read(field, 256).unwrap_err(), format!("{field} has more than 255 bytes"));
+        }
     }
 
     #[test]

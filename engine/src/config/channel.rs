@@ -27,10 +27,15 @@ section! {
         "history_meta_ttl" => pub history_meta_ttl_ms: u64 = duration("720h", "1s", "87600h");
         /// Memory for the histories of all channels, payloads included. When it is full, publications go out as
         /// always, and the oldest ones leave history before their time. Clients that would need them are told that
-        /// their position is lost. In a control group with a memory limit it is a quarter of that limit at most.
-        /// Holdfast's own.
+        /// their position is lost. Less where memory is limited: see [memory](memory.md). Holdfast's own.
         /// Worst case: this.
         "history_budget" => pub history_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
+        /// Memory for the records of channels beside their histories: positions, idempotency keys, presence. When it is
+        /// full, the positions of channels that nobody is subscribed to and the keys go before their time, the oldest
+        /// first. Clients that come back to such a position are told that it is lost. Less where memory is limited: see
+        /// [memory](memory.md). Holdfast's own.
+        /// Worst case: this, and the presence of those who are subscribed.
+        "state_budget" => pub state_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
         /// How long an idempotency key is remembered: a publication with the same key in the same channel is answered
         /// as the first one was, and not published again. Holdfast's own.
         /// Worst case: 150 bytes for each publication with a key during this time.

@@ -6,7 +6,7 @@
 //! Health and metrics have no options: they are always served.
 
 use super::definition::section;
-use super::kinds::{boolean, choice, list_of, parsed, text};
+use super::kinds::{boolean, choice, list_of, parsed, size, text};
 use super::secret::Secret;
 
 section! {
@@ -30,6 +30,10 @@ section! {
         /// What a refused call is answered: with `default` 200 and `{"error":…}`, with `transport` an HTTP status that
         /// fits. A call can ask for `transport` itself, with the header `X-Centrifugo-Error-Mode`.
         "error_mode" => pub error_mode: ApiErrorMode = choice("default", ApiErrorMode::NAMES);
+        /// Memory for the bodies and answers of all calls that are under way; where it is full, a call is answered 503
+        /// with `Retry-After`. Less where memory is limited: see [memory](memory.md).
+        /// Worst case: this.
+        "memory_budget" => pub memory_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
     }
 
     /// The try-out page at `/` of the control port: a small chat that connects as any client would. It knows no key,

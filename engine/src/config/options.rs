@@ -151,23 +151,32 @@ section! {
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
         /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
         /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; payloads that several clients
-        /// wait for are shared and count once in memory.
+        /// Worst case: connections × this, when all clients stop reading at once; messages of more than 4 KiB that several
+        /// clients wait for are shared and count once in memory. See also `client.queue_budget`.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
-        /// Worst case: 32 bytes each, beside `client.queue_max_size`: 512 KiB a client.
+        /// Worst case: nothing beside `client.queue_max_size`: short messages that wait share their memory.
         "queue_max_messages" => pub queue_max_messages: u32 = integer(16_384, 16, 1_048_576);
         /// How many bytes may wait for all clients together that do not keep up, over all cores; where it is more, those
         /// for whom most wait are cut, without a close frame. 0 sets no limit. Payloads that several clients wait for
-        /// count for each. In a control group with a memory limit it is a quarter of that limit at most.
+        /// count for each. Less where memory is limited: see [memory](memory.md).
         /// Worst case: this, and what one turn brings for them.
         "queue_budget" => pub queue_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
         /// Memory for what has come in part of messages, requests and TLS records, rounded up to KiB for each connection,
         /// over all cores, each of which has its part; where it is more, those who have sent most are sent away, with close code 1013 or 503. 0 sets no limit.
-        /// In a control group with a memory limit it is a quarter of that limit at most.
+        /// Less where memory is limited: see [memory](memory.md).
         /// Worst case: this, and what one turn brings: `engine.receive_buffers` on each core.
         "receive_budget" => pub receive_budget_bytes: u64 = size("512MiB", "0B", "16TiB");
+        /// Memory for commands that wait, over all cores: frames that came before their client may be served, commands that
+        /// wait for keys or the backend, messages from core to core. Where it is more, those who have most waiting go first.
+        /// Less where memory is limited: see [memory](memory.md).
+        /// Worst case: this, and what one turn brings.
+        "command_budget" => pub command_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
+        /// Memory for the records of clients over all cores: subscriptions, sessions of polls, users and quotas. Where it
+        /// is full, a new session or subscription is refused. Less where memory is limited: see [memory](memory.md).
+        /// Worst case: this: a million clients with one subscription each, or 740 bytes a client.
+        "session_budget" => pub session_budget_bytes: u64 = size("768MiB", "1MiB", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
@@ -245,9 +254,10 @@ section! {
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
         /// default of 4096.
         "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
-        /// Resident memory of the daemon from which on new connections are answered 503; those that exist are kept.
-        /// 0 sets no limit. In a control group with a memory limit they are also answered so from nine tenths of that
-        /// limit on, the memory of files not counted.
+        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start, scaled
+        /// down in proportion; where it is used all the same, new connections are answered 503 and half of every budget
+        /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
+        /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
     }
 

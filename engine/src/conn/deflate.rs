@@ -21,7 +21,7 @@ use holdfast_protocol::websocket::{
 };
 use holdfast_ring::Socket;
 
-use crate::config::WebsocketConfig;
+use crate::{config::WebsocketConfig, memory::shrink};
 
 /// How much longer than plain a message may go out for the sake of those that will refer to it.
 const OWN_GROWTH_BYTES_MAX: usize = 16;
@@ -79,6 +79,13 @@ pub(crate) struct DeflateStatistics {
     pub(crate) deflated_bytes: u64,
 }
 
+/// The windows of one connection, and how large they may become.
+#[derive(Debug)]
+struct OwnWindows {
+    windows: Box<Windows>,
+    bytes_max: usize,
+}
+
 /// The compressors of a shard.
 #[derive(Debug)]
 pub(crate) struct Deflating {
@@ -87,7 +94,7 @@ pub(crate) struct Deflating {
     /// By window bits.
     deflaters: [Option<Box<Deflater>>; 16],
     /// Of connections under context takeover.
-    windows: HashMap<Socket, Box<Windows>>,
+    windows: HashMap<Socket, OwnWindows>,
     /// Frames that were compressed in this turn, by where the plain ones lie and the window. Whoever fills it holds the
     /// plain ones until it is cleared.
     turn: HashMap<(usize, WindowBits), Bytes>,
@@ -115,21 +122,45 @@ impl Deflating {
         self.statistics
     }
 
-    /// A connection has agreed to something.
-    pub(crate) fn opened(&mut self, socket: Socket, agreement: Option<Agreement>) -> Deflate {
-        let Some(agreement) = agreement else { return Deflate::Off };
-        if let Some(windows) = Windows::of(&agreement, Role::Server) {
-            self.windows.insert(socket, Box::new(windows));
-        }
-        match agreement.server_context_takeover {
-            true => Deflate::Own(agreement.server_window()),
-            false => Deflate::Shared(agreement.server_window()),
-        }
+    /// The same for a connection that is not to have windows of its own.
+    pub(crate) fn lean_preferences(&self) -> Option<Preferences> {
+        let lean = |&preferences| Preferences {
+            server_context_takeover: false,
+            client_context_takeover: false,
+            ..preferences
+        };
+        self.preferences().map(lean)
     }
 
-    /// It is gone.
-    pub(crate) fn closed(&mut self, socket: Socket) {
-        self.windows.remove(&socket);
+    /// How many bytes the windows of one connection may take; 0 where none has any.
+    pub(crate) fn windows_bytes_max(&self) -> usize {
+        self.preferences().map_or(0, |preferences| {
+            let of = |is_kept: bool, bits: WindowBits| if is_kept { bits.bytes() } else { 0 };
+            of(preferences.server_context_takeover, preferences.server_max_window_bits)
+                + of(preferences.client_context_takeover, preferences.client_max_window_bits)
+        })
+    }
+
+    /// A connection has agreed to something. Answers also with the bytes that its windows may take.
+    pub(crate) fn opened(&mut self, socket: Socket, agreement: Option<Agreement>) -> (Deflate, usize) {
+        let Some(agreement) = agreement else { return (Deflate::Off, 0) };
+        let mut bytes_max = 0;
+        if let Some(windows) = Windows::of(&agreement, Role::Server) {
+            bytes_max = self.windows_bytes_max();
+            self.windows.insert(socket, OwnWindows { windows: Box::new(windows), bytes_max });
+        }
+        let deflate = match agreement.server_context_takeover {
+            true => Deflate::Own(agreement.server_window()),
+            false => Deflate::Shared(agreement.server_window()),
+        };
+        (deflate, bytes_max)
+    }
+
+    /// It is gone. Answers with the bytes that its windows might have taken.
+    pub(crate) fn closed(&mut self, socket: Socket) -> usize {
+        let bytes_max = self.windows.remove(&socket).map_or(0, |own| own.bytes_max);
+        shrink(&mut self.windows);
+        bytes_max
     }
 
     /// What its messages are inflated with.
@@ -138,7 +169,7 @@ impl Deflating {
         let windows = self.windows.get_mut(&socket);
         Some(Inflation {
             inflater: &mut self.inflater,
-            window: windows.and_then(|windows| windows.received.as_mut()),
+            window: windows.and_then(|own| own.windows.received.as_mut()),
             message_bytes_max: rules.inflated_bytes_max,
         })
     }
@@ -161,7 +192,7 @@ impl Deflating {
             _ => return encoder::encode_message(out, kind, None, payload),
         };
         let own = match deflate {
-            Deflate::Own(_) => self.windows.get_mut(&socket).and_then(|windows| windows.sent.as_mut()),
+            Deflate::Own(_) => self.windows.get_mut(&socket).and_then(|own| own.windows.sent.as_mut()),
             Deflate::Off | Deflate::Shared(_) => None,
         };
         let level = self.rules.map_or(1, |rules| rules.level);
@@ -238,7 +269,7 @@ mod tests {
     /// Connections that have a window, and what these hold.
     fn windows(deflating: &Deflating) -> (usize, usize) {
         let windows = &deflating.windows;
-        (windows.len(), windows.values().map(|windows| windows.buffered_bytes()).sum())
+        (windows.len(), windows.values().map(|own| own.windows.buffered_bytes()).sum())
     }
 
     fn plain(payloads: &[&[u8]]) -> Bytes {
@@ -287,25 +318,26 @@ mod tests {
 
     #[test]
     fn a_connection_owns_windows_only_under_context_takeover_and_only_while_it_lives() {
-        let mut deflating = deflating(|_| {});
+        let mut deflating = deflating(|config| config.compression_server_context_takeover = true);
         let mut agreement = Agreement {
             server_context_takeover: false,
             client_context_takeover: false,
             server_max_window_bits: None,
             client_max_window_bits: None,
         };
-        assert_eq!(deflating.opened(socket(1), None), Deflate::Off);
-        assert_eq!(deflating.opened(socket(1), Some(agreement)), Deflate::Shared(WindowBits::MAX));
+        assert_eq!(deflating.opened(socket(1), None), (Deflate::Off, 0));
+        assert_eq!(deflating.opened(socket(1), Some(agreement)), (Deflate::Shared(WindowBits::MAX), 0));
         assert_eq!(windows(&deflating), (0, 0));
         agreement.server_context_takeover = true;
-        let own = deflating.opened(socket(1), Some(agreement));
+        let (own, bytes_max) = deflating.opened(socket(1), Some(agreement));
         assert_eq!(own, Deflate::Own(WindowBits::MAX));
+        assert!(bytes_max >= 32_768, "as much as they may take is told at once");
         let frames = plain(&[&[b'a'; 100]]);
         let first = deflating.shared_frames(socket(1), own, &frames);
         let second = deflating.shared_frames(socket(1), own, &frames);
         assert!(second.len() < first.len(), "the second one refers to the first");
         assert!(matches!(windows(&deflating), (1, 100..)));
-        deflating.closed(socket(1));
+        assert_eq!(deflating.closed(socket(1)), bytes_max);
         assert_eq!(windows(&deflating), (0, 0));
     }
 }

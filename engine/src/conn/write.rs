@@ -14,6 +14,7 @@ use holdfast_ring::{CloseWhen, Kernel, Socket};
 
 use super::{Phase, Session, deflate::Deflate};
 use crate::{
+    memory::Budget,
     metrics::{CloseReason, Metric},
     shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
 };
@@ -64,7 +65,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
-        self.sockets.queued_pieces(socket) > self.settings.queue_pieces_max
+        self.sockets.queued_messages(socket) > self.settings.queue_pieces_max
     }
 
     #[cold]
@@ -175,9 +176,10 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
-            self.partial_kib -= u64::from(conn.counted_partial_kib);
+            self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
             if conn.deflate != Deflate::Off {
-                self.deflating.closed(socket);
+                let bytes = self.deflating.closed(socket);
+                self.ledger.release(Budget::Sessions, bytes);
             }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
             self.guest_left(socket, reason);

@@ -28,6 +28,7 @@ use crate::{
     backend::Event,
     cgroup::Cgroup,
     log,
+    memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
 };
@@ -74,6 +75,16 @@ fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::R
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     };
     gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
+    let help = "How many bytes may count against a budget, over all cores, and against all; 0 where there is no limit.";
+    let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
+    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
+    for (name, limit) in each.into_iter().chain([("all", shared.budgets.total())]) {
+        let limit = if limit == BudgetLimits::NONE { 0 } else { limit };
+        ConstGauge::new(limit).encode(limits.encode_family(&[("budget", name)])?)?;
+    }
+    let mut gauge = |name, help, unit, value: u64| {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+    };
     gauge("resident_memory", "Resident memory of the process.", bytes, resident)?;
     if let Some(group) = Cgroup::tightest() {
         let help = "Memory in use in the control group, without that of files.";

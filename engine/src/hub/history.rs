@@ -9,6 +9,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::publication::Stored;
+use crate::memory::arc_str_bytes;
 
 /// The life of a history: a client that knows another epoch's offsets knows nothing of this one's.
 pub(crate) type Epoch = Arc<str>;
@@ -30,6 +31,9 @@ pub(crate) struct Page {
     pub(crate) reverse: bool,
 }
 
+/// Below so many entries the index of publications is never made smaller.
+const INDEX_MIN: usize = 16;
+
 /// The publications of one channel.
 #[derive(Debug)]
 pub(crate) struct History {
@@ -42,6 +46,11 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn new(epoch: Epoch) -> Self {
         Self { epoch, top: 0, publications: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Memory of the epoch, which positions share.
+    pub(crate) fn epoch_bytes(&self) -> usize {
+        arc_str_bytes(&self.epoch)
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -57,20 +66,11 @@ impl History {
     pub(crate) fn push(&mut self, publication: Arc<Stored>, size_max: usize) {
         debug_assert_eq!(publication.offset, self.top + 1, "offsets have no gap");
         self.top = publication.offset;
+        while self.publications.len() >= size_max.max(1) {
+            self.drop_oldest();
+        }
         self.bytes += publication.cost_bytes();
         self.publications.push_back(publication);
-        while self.publications.len() > size_max {
-            self.drop_oldest();
-        }
-    }
-
-    /// Drops the oldest publication, if its offset is not above `offset`.
-    pub(crate) fn drop_up_to(&mut self, offset: u64) -> bool {
-        let is_there = self.publications.front().is_some_and(|oldest| oldest.offset <= offset);
-        if is_there {
-            self.drop_oldest();
-        }
-        is_there
     }
 
     /// Forgets all publications; the position stays.
@@ -83,12 +83,14 @@ impl History {
         self.publications.is_empty()
     }
 
+    /// Memory of the publications and their index.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.publications.capacity() * size_of::<Arc<Stored>>()
     }
 
-    pub(crate) fn oldest_offset(&self) -> Option<u64> {
-        self.publications.front().map(|oldest| oldest.offset)
+    /// The number of the oldest publication among all that the core has made.
+    pub(crate) fn oldest_sequence(&self) -> Option<u64> {
+        self.publications.front().map(|oldest| oldest.sequence)
     }
 
     pub(crate) fn newest(&self) -> Option<&Arc<Stored>> {
@@ -127,9 +129,14 @@ impl History {
         })
     }
 
-    fn drop_oldest(&mut self) {
+    /// Drops the oldest publication.
+    pub(crate) fn drop_oldest(&mut self) {
         if let Some(oldest) = self.publications.pop_front() {
             self.bytes -= oldest.cost_bytes();
+        }
+        let (len, capacity) = (self.publications.len(), self.publications.capacity());
+        if capacity > INDEX_MIN && len < capacity / 4 {
+            self.publications.shrink_to(2 * len);
         }
     }
 }
@@ -191,11 +198,16 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_in_and_out() {
-        let mut history = history(4, 3);
+        let mut history = history(200, 150);
         let one = Stored::default().cost_bytes();
-        assert_eq!(history.bytes(), 3 * one);
-        assert!(!history.drop_up_to(1));
-        assert!(history.drop_up_to(2));
-        assert_eq!(history.bytes(), 2 * one);
+        assert!(history.bytes() >= 150 * (one + size_of::<Arc<Stored>>()));
+        for left in (0..150).rev() {
+            history.drop_oldest();
+            assert!(history.bytes() >= left * one);
+        }
+        assert!(history.bytes() <= 2 * INDEX_MIN * size_of::<Arc<Stored>>(), "the index shrinks");
+        assert_eq!(history.position().offset, 200);
+        history.clear();
+        assert_eq!(history.bytes(), 0);
     }
 }

@@ -3,28 +3,44 @@
 //! In:  [`ToHome`], from this core and the others.
 //! Out: [`FromHome`], each for one core.
 //!
-//! One core gives out a channel's offsets, so they have no gap and no repeat. A channel is here while it has
-//! subscribers, a history, a position that somebody may come back with, or an idempotency key to remember.
+//! One core gives out a channel's offsets, so they have no gap and no repeat. A channel is here while it has subscribers
+//! or a position that somebody may come back with (`home/channel.rs`). Reading makes nothing: a channel that nobody has
+//! published to stands at offset 0 of an epoch that its name says (`home/epochs.rs`).
+//!
+//! All memory is charged to the budgets `history` and `channels`. Over the first the oldest publications go, over the
+//! second the oldest of what nobody holds: idempotency keys, and positions of channels without subscribers. Where that is
+//! not enough, whoever needs a new channel is refused with error 106.
 
-use std::{
-    borrow::Cow,
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-    sync::Arc,
-};
+mod channel;
+mod epochs;
+mod heap;
+mod idempotency;
+mod table;
+
+use std::{borrow::Cow, sync::Arc};
 
 use holdfast_protocol::client::{ErrorCode, Payload, delta};
 
+pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
+use self::{
+    channel::OwnedChannel,
+    epochs::Epochs,
+    heap::IndexedHeap,
+    idempotency::IdempotencyKeys,
+    table::{ChannelId, ChannelTable},
+};
 use super::{
-    history::{Epoch, History, Position},
+    history::{History, Position},
     message::{
         Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
-        Subscribe, Subscribed, ToHome, Version,
+        Subscribe, Subscribed, ToHome,
     },
-    presence::Presence,
     publication::{Frames, Info, Stored},
 };
-use crate::clock::Tick;
+use crate::{
+    clock::Tick,
+    memory::{Budget, Ledger},
+};
 
 /// What the configuration says of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,79 +68,39 @@ impl Rules {
 /// What goes out, and to which core.
 pub(crate) type Posts = Vec<(usize, FromHome)>;
 
+/// How many channels and keys expire in one turn.
+const EXPIRED_MAX: usize = 256;
+
 /// The channels of this core.
 #[derive(Debug)]
-pub(crate) struct Homes {
-    channels: HashMap<Arc<str>, Home>,
-    /// All kept publications, oldest first, by channel and offset.
-    kept: VecDeque<(Arc<str>, u64)>,
-    kept_bytes: usize,
-    kept_bytes_max: usize,
-    idempotency_ms: u64,
-    expiring: BinaryHeap<Reverse<(Tick, Arc<str>)>>,
-    epochs: u64,
+pub(crate) struct OwnedChannels {
+    channels: ChannelTable,
+    epochs: Epochs,
+    keys: IdempotencyKeys,
+    /// Channels by when something of them expires. A key may be too early, and is then put right when it comes up.
+    expiry: IndexedHeap<Tick>,
+    /// Channels by the number of their oldest publication. A key may be too small.
+    oldest: IndexedHeap<u64>,
+    /// Channels that nobody is subscribed to, by when they were last used. A key may be too early.
+    idle: IndexedHeap<Tick>,
+    /// The number of the newest publication.
+    sequence: u64,
+    /// What the ledger has of the tables.
+    charged_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Home {
-    history: Option<History>,
-    /// When the history's publications go, and when its position goes.
-    history_until: Tick,
-    position_until: Tick,
-    /// The newest publication, where patches to it may be asked for and no history has it.
-    previous: Option<Arc<Stored>>,
-    /// The newest version that was published and kept.
-    version: Version,
-    /// The cores that have subscribers.
-    cores: Vec<usize>,
-    presence: Presence,
-    /// Idempotency keys with what came of them, oldest first.
-    results: VecDeque<(Tick, Box<str>, Option<Position>)>,
-    /// When [`Homes::expire`] looks at it, if it does. Entries of `expiring` for other times mean nothing any more.
-    looked_at: Option<Tick>,
-}
-
-impl Home {
-    fn new() -> Self {
+impl OwnedChannels {
+    /// `seed` is secret, and makes this daemon's epochs unlike any other's.
+    pub(crate) fn new(idempotency_ms: u64, seed: u64) -> Self {
         Self {
-            history: None,
-            history_until: Tick(0),
-            position_until: Tick(0),
-            previous: None,
-            version: Version::default(),
-            cores: Vec::new(),
-            presence: Presence::default(),
-            results: VecDeque::new(),
-            looked_at: None,
-        }
-    }
-
-    fn is_needed(&self) -> bool {
-        !self.cores.is_empty()
-            || self.history.is_some()
-            || !self.presence.is_empty()
-            || !self.results.is_empty()
-    }
-
-    fn deliver(&self, posts: &mut Posts, delivery: Delivery) {
-        let Some((last, others)) = self.cores.split_last() else { return };
-        let delivery = Arc::new(delivery);
-        posts.extend(others.iter().map(|&core| (core, FromHome::Deliver(Arc::clone(&delivery)))));
-        posts.push((*last, FromHome::Deliver(delivery)));
-    }
-}
-
-impl Homes {
-    /// `seed` makes this daemon's epochs unlike any other's.
-    pub(crate) fn new(kept_bytes_max: usize, idempotency_ms: u64, seed: u64) -> Self {
-        Self {
-            channels: HashMap::new(),
-            kept: VecDeque::new(),
-            kept_bytes: 0,
-            kept_bytes_max,
-            idempotency_ms,
-            expiring: BinaryHeap::new(),
-            epochs: seed,
+            channels: ChannelTable::new(seed),
+            epochs: Epochs::new(seed),
+            keys: IdempotencyKeys::new(idempotency_ms, seed),
+            expiry: IndexedHeap::new(),
+            oldest: IndexedHeap::new(),
+            idle: IndexedHeap::new(),
+            sequence: 0,
+            charged_bytes: 0,
         }
     }
 
@@ -132,294 +108,376 @@ impl Homes {
         self.channels.len()
     }
 
-    /// Memory of all kept publications.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.kept_bytes
-    }
-
     /// How many channels have subscribers.
     pub(crate) fn active(&self) -> usize {
-        self.channels.values().filter(|home| !home.cores.is_empty()).count()
+        self.channels.iter().filter(|channel| !channel.cores.is_empty()).count()
     }
 
     /// Handles one message.
-    pub(crate) fn handle(&mut self, message: ToHome, rules: Rules, now: Tick, posts: &mut Posts) {
+    pub(crate) fn handle(
+        &mut self,
+        message: ToHome,
+        rules: Rules,
+        now: Tick,
+        ledger: &mut Ledger,
+        posts: &mut Posts,
+    ) {
         match message {
-            ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, posts),
+            ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, ledger, posts),
             ToHome::Unsubscribe { channel, core, info, shows, was_last } => {
-                self.unsubscribe(&channel, core, info.as_deref(), shows, was_last, posts);
+                let Some(id) = self.find(&channel) else { return };
+                let owned = self.channels.get_mut(id);
+                if was_last {
+                    owned.leave(core, rules, now);
+                }
+                if let Some(info) = info {
+                    unsee(owned, &info, shows, posts);
+                }
+                self.settle(id, ledger);
             }
-            ToHome::Publish(publish) => self.publish(*publish, rules, now, posts),
+            ToHome::Publish(mut publish) => {
+                let answer_to = publish.answer_to.take();
+                let published = self.publish(*publish, rules, now, ledger, posts);
+                if let Some(to) = answer_to {
+                    answer(to, published.map(Answer::Published), posts);
+                }
+            }
             ToHome::Ask { channel, question, answer_to } => {
-                let outcome = self.answer(&channel, question, rules, now);
+                let outcome = self.answer(&channel, question, rules, now, ledger);
                 answer(answer_to, outcome, posts);
             }
         }
     }
 
-    /// Forgets what has expired by `now`.
-    pub(crate) fn expire(&mut self, now: Tick) {
-        while let Some(Reverse((due, _))) = self.expiring.peek()
-            && *due <= now
-        {
-            let Some(Reverse((due, channel))) = self.expiring.pop() else { return };
-            let Some(home) = self.channels.get_mut(&channel) else { continue };
-            if home.looked_at != Some(due) {
-                continue;
-            }
-            home.looked_at = None;
-            while home.results.front().is_some_and(|&(until, ..)| until <= now) {
-                home.results.pop_front();
-            }
-            if home.history_until <= now
-                && let Some(history) = &mut home.history
-            {
-                self.kept_bytes -= history.bytes();
-                history.clear();
-            }
-            if home.position_until <= now {
-                home.history = None;
-            }
-            self.watch(&channel, now);
-            self.drop_if_idle(&channel);
-        }
-        // Entries of publications that their channels no longer have.
-        while let Some((channel, offset)) = self.kept.front()
-            && !self.channels.get(channel).is_some_and(|home| home.keeps(*offset))
-        {
-            self.kept.pop_front();
-        }
+    /// True exactly when something has expired.
+    pub(crate) fn is_due(&self, now: Tick) -> bool {
+        self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
     }
 
-    fn subscribe(&mut self, subscribe: Subscribe, rules: Rules, now: Tick, posts: &mut Posts) {
+    /// Forgets what has expired, as much of it as one turn may; then gives back what is not needed, and holds what is left
+    /// to the budgets.
+    pub(crate) fn tend(&mut self, now: Tick, ledger: &mut Ledger) {
+        for _ in 0..EXPIRED_MAX {
+            let Some((_, id)) = self.expiry.first().filter(|&(due, _)| due <= now) else { break };
+            self.expire(id, now, ledger);
+        }
+        for _ in 0..EXPIRED_MAX {
+            if !self.keys.is_due(now) {
+                break;
+            }
+            self.keys.drop_oldest();
+        }
+        if let Some(numbers) = self.channels.compact() {
+            let number = |id: ChannelId| numbers[id.index()];
+            self.expiry.renumber(number);
+            self.oldest.renumber(number);
+            self.idle.renumber(number);
+        }
+        self.hold_to_budgets(ledger);
+    }
+
+    fn subscribe(
+        &mut self,
+        subscribe: Subscribe,
+        rules: Rules,
+        now: Tick,
+        ledger: &mut Ledger,
+        posts: &mut Posts,
+    ) {
         let Subscribe { channel, core, client, ticket, command, recover, wants_position, info, shows, data } =
             subscribe;
-        self.open(&channel);
-        let wants_history = rules.keeps_history() && (wants_position || recover.is_some());
-        if wants_history {
-            self.history(&channel, rules, now);
-        }
-        let home = self.channels.get_mut(&channel).expect("it was opened");
-        if !home.cores.contains(&core) {
-            home.cores.push(core);
-        }
-        let history = home.history.as_ref().filter(|_| wants_history);
-        let was_recovering = recover.is_some();
-        let recovered = history.zip(recover).and_then(|(history, recover)| recovered(history, &recover));
-        let position = history.map(History::position);
-        let channel_name = Arc::clone(&channel);
-        let subscribed = Subscribed {
-            channel: channel_name,
+        let mut subscribed = Subscribed {
+            channel: Arc::clone(&channel),
             client,
             ticket,
             command,
-            position,
-            was_recovering,
-            recovered,
+            refused: None,
+            position: None,
+            was_recovering: recover.is_some(),
+            recovered: None,
             data,
         };
+        let seen = info.filter(|_| shows.presence || shows.join_leave);
+        let Some(id) = self.open(&channel, seen.is_some() && shows.presence, now, ledger) else {
+            subscribed.refused = Some(ErrorCode::LIMIT_EXCEEDED);
+            posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
+            return;
+        };
+        let owned = self.channels.get_mut(id);
+        owned.join(core);
+        if rules.keeps_history() && (wants_position || recover.is_some()) {
+            let epochs = &self.epochs;
+            let hash = owned.hash;
+            let history = owned.history(|| epochs.current(hash), rules, now);
+            subscribed.recovered = recover.and_then(|recover| recovered(history, &recover));
+            subscribed.position = Some(history.position());
+        }
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
-        let Some(info) = info else { return };
-        if shows.join_leave {
-            let frames = Frames::of_join(&channel, &info);
-            home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+        if let Some(info) = seen {
+            if shows.join_leave {
+                let frames = Frames::of_join(&channel, &info);
+                owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+            }
+            if shows.presence {
+                owned.presence.get_or_insert_default().add(info);
+            }
         }
-        if shows.presence {
-            home.presence.add(info);
-        }
+        self.settle(id, ledger);
     }
 
-    fn unsubscribe(
+    /// Where it was kept; `None` where it was not.
+    fn publish(
+        &mut self,
+        publish: Publish,
+        rules: Rules,
+        now: Tick,
+        ledger: &mut Ledger,
+        posts: &mut Posts,
+    ) -> Result<Option<Position>, ErrorCode> {
+        if let Some(position) = self.keys.seen(&publish.channel, &publish.idempotency_key, now) {
+            return Ok(position);
+        }
+        let keeps = rules.keeps_history() && !publish.skip_history;
+        let id = if keeps {
+            let id = self.open(&publish.channel, false, now, ledger);
+            Some(id.ok_or(ErrorCode::LIMIT_EXCEEDED)?)
+        } else {
+            self.find(&publish.channel)
+        };
+        let Publish { channel, data, info, tags, delta, idempotency_key, version, .. } = publish;
+        let mut position = None;
+        if let Some(id) = id {
+            let owned = self.channels.get_mut(id);
+            let (epochs, hash) = (&self.epochs, owned.hash);
+            let mut offset = 0;
+            if keeps {
+                if let Some(position) = owned.covers(&version) {
+                    return Ok(Some(position));
+                }
+                offset = owned.history(|| epochs.current(hash), rules, now).next_offset();
+            }
+            self.sequence += 1;
+            let stored = Arc::new(Stored { data, info, tags, offset, sequence: self.sequence });
+            let frames = (!owned.cores.is_empty()).then(|| {
+                let patches = (delta || rules.delta_publish).then(|| owned.newest()).flatten();
+                let for_delta =
+                    rules.delta.then(|| for_delta(&channel, &stored, patches.map(|stored| &**stored)));
+                (Frames::of_publication(&channel, stored.publication()), for_delta)
+            });
+            if keeps {
+                owned.keep(&stored, rules, now);
+                position = owned.history.as_ref().map(|history| history.position());
+                if version.number > 0 {
+                    owned.version = Some(Box::new(version));
+                }
+            } else if rules.delta {
+                owned.previous = Some(Arc::clone(&stored));
+            }
+            if let Some((frames, for_delta)) = frames {
+                let channel = Arc::clone(&channel);
+                owned.deliver(posts, Delivery { channel, publication: Some(stored), frames, for_delta });
+            }
+            self.settle(id, ledger);
+        }
+        if !idempotency_key.is_empty() {
+            self.keys.keep(&channel, idempotency_key, position.clone(), now);
+        }
+        self.hold_to_budgets(ledger);
+        Ok(position)
+    }
+
+    fn answer(
         &mut self,
         channel: &Arc<str>,
-        core: usize,
-        info: Option<&Info>,
-        shows: Shows,
-        was_last: bool,
-        posts: &mut Posts,
-    ) {
-        let Some(home) = self.channels.get_mut(channel) else { return };
-        if was_last {
-            home.cores.retain(|&other| other != core);
-        }
-        if let Some(info) = info {
-            home.presence.remove(&info.client);
-            if shows.join_leave {
-                let frames = Frames::of_leave(channel, info);
-                let channel = Arc::clone(channel);
-                home.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
-            }
-        }
-        self.drop_if_idle(channel);
-    }
-
-    fn publish(&mut self, publish: Publish, rules: Rules, now: Tick, posts: &mut Posts) {
-        let Publish { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to } =
-            publish;
-        if let Some(position) = self.seen(&channel, &idempotency_key, now) {
-            if let Some(to) = answer_to {
-                answer(to, Ok(Answer::Published(position)), posts);
-            }
-            return;
-        }
-        let keeps = rules.keeps_history() && !skip_history;
-        if keeps || !idempotency_key.is_empty() {
-            self.open(&channel);
-        }
-        if keeps && let Some(position) = self.covers(&channel, &version) {
-            if let Some(to) = answer_to {
-                answer(to, Ok(Answer::Published(Some(position))), posts);
-            }
-            return;
-        }
-        let offset = if keeps { self.history(&channel, rules, now).next_offset() } else { 0 };
-        let stored = Arc::new(Stored { data, info, tags, offset });
-        let mut position = None;
-        if let Some(home) = self.channels.get_mut(&channel) {
-            let previous =
-                home.history.as_ref().and_then(History::newest).or(home.previous.as_ref()).cloned();
-            if keeps && let Some(history) = &mut home.history {
-                home.history_until = now.after_ms(rules.history_ttl_ms);
-                let before = history.bytes();
-                history.push(Arc::clone(&stored), rules.history_size);
-                self.kept_bytes = self.kept_bytes - before + history.bytes();
-                position = Some(history.position());
-                if version.number > 0 {
-                    home.version = version;
-                }
-                self.kept.push_back((Arc::clone(&channel), offset));
-            } else if rules.delta {
-                home.previous = Some(Arc::clone(&stored));
-            }
-            if !idempotency_key.is_empty() {
-                let until = now.after_ms(self.idempotency_ms);
-                home.results.push_back((until, idempotency_key, position.clone()));
-            }
-            if !home.cores.is_empty() {
-                let frames = Frames::of_publication(&channel, stored.publication());
-                let patches = (delta || rules.delta_publish).then_some(previous).flatten();
-                let for_delta = rules.delta.then(|| for_delta(&channel, &stored, patches.as_deref()));
-                let channel = Arc::clone(&channel);
-                home.deliver(posts, Delivery { channel, publication: Some(stored), frames, for_delta });
-            }
-            self.watch(&channel, now);
-        }
-        self.keep_to_budget();
-        if let Some(to) = answer_to {
-            answer(to, Ok(Answer::Published(position)), posts);
-        }
-    }
-
-    /// Where the channel stands, if what is to be published there is not newer than what was.
-    fn covers(&self, channel: &Arc<str>, version: &Version) -> Option<Position> {
-        let home = self.channels.get(channel)?;
-        let history = home.history.as_ref()?;
-        version.is_covered_by(&home.version).then(|| history.position())
-    }
-
-    fn answer(&mut self, channel: &Arc<str>, question: Question, rules: Rules, now: Tick) -> Outcome {
+        question: Question,
+        rules: Rules,
+        now: Tick,
+        ledger: &mut Ledger,
+    ) -> Outcome {
+        let hash = self.channels.hash(channel);
+        let id = self.channels.find(hash, channel);
+        let owned = id.map(|id| self.channels.get_mut(id));
         match question {
             Question::Presence | Question::PresenceStats if !rules.presence => Err(ErrorCode::NOT_AVAILABLE),
-            Question::Presence => Ok(Answer::Presence(
-                self.channels.get(channel).map(|home| home.presence.all()).unwrap_or_default(),
-            )),
+            Question::Presence => {
+                let presence = owned.and_then(|owned| owned.presence.as_ref());
+                Ok(Answer::Presence(presence.map(|presence| presence.all()).unwrap_or_default()))
+            }
             Question::PresenceStats => {
-                let (clients, users) =
-                    self.channels.get(channel).map(|home| home.presence.counts()).unwrap_or_default();
+                let presence = owned.and_then(|owned| owned.presence.as_ref());
+                let (clients, users) = presence.map(|presence| presence.counts()).unwrap_or_default();
                 Ok(Answer::PresenceStats { clients, users })
             }
             Question::History(_) | Question::RemoveHistory if !rules.keeps_history() => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
             Question::History(page) => {
-                self.open(channel);
-                let history = self.history(channel, rules, now);
-                let publications = history.page(&page).ok_or(ErrorCode::UNRECOVERABLE_POSITION)?;
-                Ok(Answer::History { publications, position: history.position() })
+                let page_of = |history: &History| {
+                    let publications = history.page(&page).ok_or(ErrorCode::UNRECOVERABLE_POSITION)?;
+                    Ok(Answer::History { publications, position: history.position() })
+                };
+                match owned.filter(|owned| owned.history.is_some()) {
+                    Some(owned) => {
+                        owned.prolong(rules, now);
+                        owned.history.as_deref().map_or(Err(ErrorCode::INTERNAL), page_of)
+                    }
+                    None => page_of(&History::new(self.epochs.current(hash))),
+                }
             }
             Question::RemoveHistory => {
-                if let Some(history) = self.channels.get_mut(channel).and_then(|home| home.history.as_mut()) {
-                    self.kept_bytes -= history.bytes();
+                if let Some(history) = owned.and_then(|owned| owned.history.as_mut()) {
                     history.clear();
+                }
+                if let Some(id) = id {
+                    self.settle(id, ledger);
                 }
                 Ok(Answer::Done)
             }
         }
     }
 
-    fn open(&mut self, channel: &Arc<str>) {
-        self.channels.entry(Arc::clone(channel)).or_insert_with(Home::new);
+    fn find(&self, channel: &str) -> Option<ChannelId> {
+        self.channels.find(self.channels.hash(channel), channel)
     }
 
-    /// The history of an open channel; a new life of it where there is none. Who asks for a position prolongs its life;
-    /// only a publication prolongs that of the publications.
-    fn history(&mut self, channel: &Arc<str>, rules: Rules, now: Tick) -> &mut History {
-        let home = self.channels.get_mut(channel).expect("the channel is open");
-        home.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
-        if home.history.is_none() {
-            self.epochs = self.epochs.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            home.history = Some(History::new(epoch(self.epochs)));
+    /// The channel, which is here from now on. `None` where there is no room for it, or for more of it.
+    fn open(&mut self, channel: &Arc<str>, grows: bool, now: Tick, ledger: &mut Ledger) -> Option<ChannelId> {
+        let hash = self.channels.hash(channel);
+        let found = self.channels.find(hash, channel);
+        if found.is_none() || grows {
+            while !ledger.has_room(Budget::Channels) {
+                if !self.drop_oldest_state(ledger) {
+                    return None;
+                }
+            }
         }
-        self.watch(channel, now);
-        let home = self.channels.get_mut(channel).expect("the channel is open");
-        home.history.as_mut().expect("it was made")
+        // The oldest state may have been that of this channel.
+        let found = found.filter(|_| !grows).or_else(|| self.channels.find(hash, channel));
+        Some(found.unwrap_or_else(|| {
+            let id = self.channels.insert(OwnedChannel::new(Arc::clone(channel), hash, now));
+            self.charge_tables(ledger);
+            id
+        }))
     }
 
-    /// Has [`Homes::expire`] look at a channel when something of it expires.
-    fn watch(&mut self, channel: &Arc<str>, now: Tick) {
-        let Some(home) = self.channels.get_mut(channel) else { return };
-        let history = home.history.as_ref().map(|history| {
-            if history.is_empty() || home.history_until <= now {
-                home.position_until
+    /// A channel has changed: it has its places in the order of things, and its bytes are charged; or it goes.
+    fn settle(&mut self, id: ChannelId, ledger: &mut Ledger) {
+        let owned = self.channels.get_mut(id);
+        if !owned.is_needed() {
+            self.remove(id, ledger);
+            return;
+        }
+        if let Some(due) = owned.due()
+            && self.expiry.key(id).is_none_or(|earlier| due < earlier)
+        {
+            self.expiry.set(id, due);
+        }
+        if !self.oldest.contains(id)
+            && let Some(sequence) = owned.oldest_sequence()
+        {
+            self.oldest.set(id, sequence);
+        }
+        match (owned.is_in_use(), self.idle.contains(id)) {
+            (true, true) => self.idle.remove(id),
+            (false, false) => self.idle.set(id, owned.used),
+            _ => {}
+        }
+        owned.settle(ledger);
+    }
+
+    fn remove(&mut self, id: ChannelId, ledger: &mut Ledger) {
+        self.expiry.remove(id);
+        self.oldest.remove(id);
+        self.idle.remove(id);
+        let gone = self.channels.remove(id);
+        gone.release(ledger);
+        if let Some(history) = gone.history.as_ref().filter(|_| gone.has_position()) {
+            self.epochs.give_up(gone.hash, &history.position().epoch);
+        }
+    }
+
+    fn expire(&mut self, id: ChannelId, now: Tick, ledger: &mut Ledger) {
+        let owned = self.channels.get_mut(id);
+        if let Some(epoch) = owned.expire(now) {
+            self.epochs.give_up(owned.hash, &epoch);
+        }
+        match owned.due() {
+            Some(due) => self.expiry.set(id, due),
+            None => self.expiry.remove(id),
+        }
+        self.settle(id, ledger);
+    }
+
+    fn hold_to_budgets(&mut self, ledger: &mut Ledger) {
+        self.charge_tables(ledger);
+        while ledger.excess(Budget::History) > 0 && self.drop_oldest_publication(ledger) {}
+        while ledger.excess(Budget::Channels) > 0 && self.drop_oldest_state(ledger) {}
+    }
+
+    /// Drops the oldest publication of all.
+    fn drop_oldest_publication(&mut self, ledger: &mut Ledger) -> bool {
+        while let Some((sequence, id)) = self.oldest.first() {
+            let owned = self.channels.get_mut(id);
+            let oldest = owned.oldest_sequence();
+            if oldest == Some(sequence) {
+                owned.drop_oldest();
+            }
+            match owned.oldest_sequence() {
+                Some(next) => self.oldest.set(id, next),
+                None => self.oldest.remove(id),
+            }
+            if oldest == Some(sequence) {
+                self.settle(id, ledger);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Drops the oldest of what nobody holds: a key, or the position of a channel that nobody is subscribed to.
+    fn drop_oldest_state(&mut self, ledger: &mut Ledger) -> bool {
+        loop {
+            let (key, idle) = (self.keys.oldest(), self.idle.first());
+            if key.is_some_and(|since| idle.is_none_or(|(used, _)| since <= used)) {
+                self.keys.drop_oldest();
+                self.charge_tables(ledger);
+                return true;
+            }
+            let Some((used, id)) = idle else { return false };
+            let owned = self.channels.get_mut(id);
+            if owned.used > used {
+                let used = owned.used;
+                self.idle.set(id, used);
             } else {
-                home.history_until
-            }
-        });
-        let result = home.results.front().map(|&(until, ..)| until);
-        if let Some(due) = history.into_iter().chain(result).min()
-            && home.looked_at.is_none_or(|earlier| due < earlier)
-        {
-            home.looked_at = Some(due);
-            self.expiring.push(Reverse((due, Arc::clone(channel))));
-        }
-    }
-
-    /// What came of an earlier publication with the same key.
-    #[expect(clippy::option_option, reason = "seen or not, with a position or without")]
-    fn seen(&self, channel: &Arc<str>, key: &str, now: Tick) -> Option<Option<Position>> {
-        if key.is_empty() {
-            return None;
-        }
-        let home = self.channels.get(channel)?;
-        let mut results = home.results.iter().filter(|&&(until, ..)| until > now);
-        results.find(|(_, seen, _)| **seen == *key).map(|(.., position)| position.clone())
-    }
-
-    /// Drops the oldest publications of all until the rest is within the budget.
-    fn keep_to_budget(&mut self) {
-        while self.kept_bytes > self.kept_bytes_max
-            && let Some((channel, offset)) = self.kept.pop_front()
-        {
-            if let Some(history) = self.channels.get_mut(&channel).and_then(|home| home.history.as_mut()) {
-                let before = history.bytes();
-                history.drop_up_to(offset);
-                self.kept_bytes = self.kept_bytes - before + history.bytes();
+                self.remove(id, ledger);
+                return true;
             }
         }
     }
 
-    fn drop_if_idle(&mut self, channel: &Arc<str>) {
-        if self.channels.get(channel).is_some_and(|home| !home.is_needed()) {
-            self.channels.remove(channel);
-        }
+    fn charge_tables(&mut self, ledger: &mut Ledger) {
+        let bytes = self.channels.bytes()
+            + self.expiry.bytes()
+            + self.oldest.bytes()
+            + self.idle.bytes()
+            + self.keys.bytes();
+        ledger.recharge(Budget::Channels, self.charged_bytes, bytes);
+        self.charged_bytes = bytes;
     }
 }
 
-impl Home {
-    fn keeps(&self, offset: u64) -> bool {
-        self.history
-            .as_ref()
-            .is_some_and(|history| history.oldest_offset().is_some_and(|oldest| oldest <= offset))
+/// A client is seen no more.
+fn unsee(owned: &mut OwnedChannel, info: &Info, shows: Shows, posts: &mut Posts) {
+    if let Some(presence) = &mut owned.presence {
+        presence.remove(&info.client);
+        if presence.is_empty() {
+            owned.presence = None;
+        }
+    }
+    if shows.join_leave {
+        let frames = Frames::of_leave(&owned.name, info);
+        let channel = Arc::clone(&owned.name);
+        owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
     }
 }
 
@@ -461,19 +519,6 @@ fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
         // Who asked may have gone.
         AnswerTo::Api(sender) => drop(sender.send(outcome)),
     }
-}
-
-/// Six letters out of a number that was never used before, as Centrifugo's epochs are short too.
-fn epoch(number: u64) -> Epoch {
-    let mut rest = number >> 20;
-    let letters: String = std::iter::repeat_with(|| {
-        let letter = char::from(b'a' + u8::try_from(rest % 26).expect("below 26"));
-        rest /= 26;
-        letter
-    })
-    .take(6)
-    .collect();
-    letters.into()
 }
 
 #[cfg(test)]

@@ -209,6 +209,8 @@ pub(crate) struct Subscribed {
     /// That of [`Subscribe`], as is the command.
     pub(crate) ticket: u32,
     pub(crate) command: u32,
+    /// Why there is no subscription: the home has no room for it.
+    pub(crate) refused: Option<ErrorCode>,
     pub(crate) position: Option<Position>,
     /// True exactly when the client asked to recover.
     pub(crate) was_recovering: bool,

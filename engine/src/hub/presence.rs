@@ -8,27 +8,37 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::publication::Info;
+use crate::memory::{map_bytes, shrink};
 
 /// The clients of one channel, by their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     clients: HashMap<Box<str>, Arc<Info>>,
+    infos_bytes: usize,
 }
 
 impl Presence {
     pub(crate) fn add(&mut self, info: Arc<Info>) {
-        self.clients.insert(info.client.clone(), info);
+        self.infos_bytes += entry_bytes(&info);
+        if let Some(before) = self.clients.insert(info.client.clone(), info) {
+            self.infos_bytes -= entry_bytes(&before);
+        }
     }
 
     pub(crate) fn remove(&mut self, client: &str) {
-        self.clients.remove(client);
-        if self.clients.is_empty() {
-            self.clients.shrink_to_fit();
+        if let Some(info) = self.clients.remove(client) {
+            self.infos_bytes -= entry_bytes(&info);
         }
+        shrink(&mut self.clients);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.clients.is_empty()
+    }
+
+    /// Memory of all entries, also what connections share with them.
+    pub(crate) fn bytes(&self) -> usize {
+        map_bytes(&self.clients) + self.infos_bytes
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Info>> {
@@ -40,4 +50,8 @@ impl Presence {
         let users: std::collections::HashSet<&str> = self.clients.values().map(|info| &*info.user).collect();
         (self.clients.len(), users.len())
     }
+}
+
+fn entry_bytes(info: &Info) -> usize {
+    info.client.len() + info.cost_bytes()
 }

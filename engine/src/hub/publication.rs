@@ -29,6 +29,12 @@ impl Data {
         Self { bytes, form }
     }
 
+    /// Memory beside the value itself: the bytes, and what counts their owners.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        const OWNERS: usize = 32;
+        if self.bytes.is_empty() { 0 } else { OWNERS + self.bytes.len() }
+    }
+
     pub(crate) fn payload(&self) -> Payload<'_> {
         Payload::with_form(&self.bytes, self.form)
     }
@@ -44,6 +50,13 @@ pub(crate) struct Info {
 }
 
 impl Info {
+    /// Memory that it takes where it is shared; also what others hold of it.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        const OWNERS: usize = 16;
+        let texts = self.user.len() + OWNERS + self.client.len();
+        OWNERS + size_of::<Self>() + texts + self.conn_info.shared_bytes() + self.chan_info.shared_bytes()
+    }
+
     pub(crate) fn client_info(&self) -> ClientInfo<'_> {
         ClientInfo {
             user: Cow::Borrowed(&self.user),
@@ -54,8 +67,13 @@ impl Info {
     }
 }
 
-/// Labels of a publication, which filters look at.
-pub(crate) type Tags = Box<[(Box<str>, Box<str>)]>;
+/// Labels of a publication, which filters look at. A broadcast has the same for all its channels.
+pub(crate) type Tags = Arc<[(Box<str>, Box<str>)]>;
+
+/// Tags by their names. Without any, nothing is allocated.
+pub(crate) fn tags(pairs: impl ExactSizeIterator<Item = (Box<str>, Box<str>)>) -> Tags {
+    if pairs.len() == 0 { Tags::default() } else { pairs.collect() }
+}
 
 /// A publication as it is kept.
 #[derive(Debug, Default)]
@@ -65,14 +83,19 @@ pub(crate) struct Stored {
     pub(crate) tags: Tags,
     /// Its place in the history, from 1; 0 where there is none.
     pub(crate) offset: u64,
+    /// Its place among all publications of its home core: how old it is beside those of other channels.
+    pub(crate) sequence: u64,
 }
 
 impl Stored {
-    /// Memory that keeping it costs, about.
+    /// Memory that keeping it costs, also what it shares with others.
     pub(crate) fn cost_bytes(&self) -> usize {
-        const OWN: usize = 160;
-        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
-        OWN + self.data.bytes.len() + tags
+        const OWNERS: usize = 16;
+        let tag =
+            |(key, value): &(Box<str>, Box<str>)| size_of::<(Box<str>, Box<str>)>() + key.len() + value.len();
+        let tags = if self.tags.is_empty() { 0 } else { OWNERS + self.tags.iter().map(tag).sum::<usize>() };
+        let info = self.info.as_ref().map_or(0, |info| info.cost_bytes());
+        OWNERS + size_of::<Self>() + self.data.shared_bytes() + tags + info
     }
 
     pub(crate) fn publication(&self) -> Publication<'_> {

@@ -13,6 +13,7 @@ use holdfast_ring::{Kernel, Socket};
 use super::cors::admitted_origin;
 use crate::{
     conn::{Phase, Session, deflate::Deflate},
+    memory::Budget,
     session::client::Link,
     shard::Shard,
 };
@@ -91,8 +92,14 @@ impl<K: Kernel> Shard<K> {
     /// Agrees to permessage-deflate, if it is offered and switched on.
     fn agree(&mut self, socket: Socket, upgrade: &mut Upgrade<'_, '_>) -> Deflate {
         let Some(preferences) = self.deflating.preferences() else { return Deflate::Off };
-        let agreement = upgrade.agree_to_deflate(preferences);
-        self.deflating.opened(socket, agreement)
+        let windows_bytes = self.deflating.windows_bytes_max();
+        // Windows of its own make messages shorter, and are the first thing to be spared.
+        let has_room = self.ledger.has_room_for(Budget::Sessions, windows_bytes as u64);
+        let lean = self.deflating.lean_preferences().filter(|_| windows_bytes > 0 && !has_room);
+        let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));
+        let (deflate, windows_bytes) = self.deflating.opened(socket, agreement);
+        self.ledger.charge(Budget::Sessions, windows_bytes);
+        deflate
     }
 
     fn compress(&mut self, socket: Socket, deflate: Deflate) {

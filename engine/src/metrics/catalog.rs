@@ -4,7 +4,10 @@
 //! Out: [`CATALOG`], from which `/metrics` is rendered. A number that is not here is not published.
 
 use super::reason::{CloseReason, RefusalReason};
-use crate::limits::{Excess, Offence};
+use crate::{
+    limits::{Excess, Offence},
+    memory::Budget,
+};
 
 /// Upper bounds of the buckets for a turn's working time, in microseconds; one more bucket holds what is longer.
 pub(crate) const TURN_BUCKETS_US: [u64; 12] =
@@ -127,6 +130,8 @@ pub(crate) enum Metric {
     OutdatedLeftOut,
     /// Clients that are still to be sent away.
     ClientsLeft,
+    /// Bytes of a budget.
+    Memory(Budget),
 }
 
 /// How a number behaves.
@@ -169,6 +174,7 @@ macro_rules! each_of {
 const CLOSES: [(Metric, &str); CloseReason::ALL.len()] = each_of!(CloseReason, Metric::Closed);
 const REFUSED_FOR: [(Metric, &str); RefusalReason::ALL.len()] = each_of!(RefusalReason, Metric::Refused);
 const THROTTLES: [(Metric, &str); Excess::ALL.len()] = each_of!(Excess, Metric::Throttled);
+const MEMORY_BYTES: [(Metric, &str); Budget::ALL.len()] = each_of!(Budget, Metric::Memory);
 const OFFENCES: [(Metric, &str); Offence::ALL.len()] = each_of!(Offence, Metric::Offences);
 
 const fn gauge(name: &'static str, metrics: &'static [(Metric, &'static str)], help: &'static str) -> Family {
@@ -321,6 +327,13 @@ pub(crate) const CATALOG: &[Family] = &[
         &[(Metric::LimitsTracked, "")],
         "Addresses, networks and users whose numbers this core keeps.",
     ),
+    Family {
+        name: "memory_bytes",
+        help: "Bytes that count against a budget; those of the control port have the core `control`.",
+        kind: Kind::Gauge,
+        label: "budget",
+        metrics: &MEMORY_BYTES,
+    },
     gauge("partial_bytes", &[(Metric::PartialBytes, "")], "Memory for what clients have sent in part."),
     gauge("slow_readers", &[(Metric::SlowReaders, "")], "Sockets that the kernel takes no more for."),
     gauge("slow_reader_bytes", &[(Metric::SlowReaderBytes, "")], "Bytes that wait for them."),
@@ -365,10 +378,11 @@ const OFFENDED: usize = THROTTLED + Excess::ALL.len();
 const LIMITS: usize = OFFENDED + Offence::ALL.len();
 const SLOW: usize = LIMITS + 4;
 const LAST: usize = SLOW + 10;
+const MEMORY: usize = LAST + 1;
 
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = LAST + 1;
+    pub(crate) const COUNT: usize = MEMORY + Budget::COUNT;
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -437,6 +451,7 @@ impl Metric {
             Self::RingHeld => SLOW + 8,
             Self::PartialBytes => SLOW + 9,
             Self::HistoryBytes => LAST,
+            Self::Memory(budget) => MEMORY + budget as usize,
         }
     }
 }

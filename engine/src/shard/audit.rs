@@ -8,6 +8,7 @@ use holdfast_ring::Kernel;
 use super::Shard;
 use crate::{
     conn::Session,
+    memory::Budget,
     session::client::{Link, Place},
 };
 
@@ -28,14 +29,14 @@ impl<K: Kernel> Shard<K> {
         if self.events.is_empty() {
             assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         }
-        let (mut sessions, mut places, mut members, mut clients, mut partial_kib) = (0, 0, 0, 0, 0);
+        let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
             let queued_bytes = self.sockets.queued_bytes(socket);
             let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
             let conn = self.conns.get(socket).expect("it was found");
             places += u64::from(conn.has_place);
-            partial_kib += u64::from(conn.partial_kib());
+            partial_bytes += u64::from(conn.partial_kib()) * 1024;
             sessions += u64::from(conn.session != Session::None);
             match conn.session {
                 Session::Broadcast { place } => {
@@ -53,7 +54,7 @@ impl<K: Kernel> Shard<K> {
                 _ => {}
             }
         }
-        assert_eq!(self.partial_kib, partial_kib, "what came in part is counted");
+        assert_eq!(self.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
         assert_eq!(self.places_taken, places, "places are counted");
         assert_eq!(self.sessions, sessions, "sessions are counted");
         assert_eq!(self.hub.members(), members, "members are counted");

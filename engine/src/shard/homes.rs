@@ -36,7 +36,7 @@ impl<K: Kernel> Shard<K> {
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
         let mut posts = std::mem::take(&mut self.posts);
-        self.homes.handle(message, rules, self.now, &mut posts);
+        self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
             self.post(core, Message::FromHome(message));
         }

@@ -46,10 +46,11 @@ use crate::{
     },
     hub::{
         broadcast::Broadcast,
-        home::{Homes, Posts},
+        home::{OwnedChannels, Posts},
         local::Locals,
     },
     limits::Limits,
+    memory::{Budget, BudgetLimits, Ledger},
     metrics::{Counters, Metric},
     peers::{Message, Peers},
     rules::Rules,
@@ -94,12 +95,8 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes_max: usize,
     /// The same for the number of pieces.
     pub(crate) queue_pieces_max: usize,
-    /// Of all slow readers of the whole daemon; 0 for no limit.
-    pub(crate) queue_budget_bytes: u64,
-    /// Of what has come in part from all clients of the whole daemon; 0 for no limit.
-    pub(crate) receive_budget_bytes: u64,
-    /// Memory of the histories of this shard.
-    pub(crate) history_bytes_max: usize,
+    /// How much memory the whole daemon may keep, by kind.
+    pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
     pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
@@ -119,7 +116,7 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) hub: Broadcast,
     /// Channels whose home this core is.
-    pub(crate) homes: Homes,
+    pub(crate) homes: OwnedChannels,
     /// Channels that have subscribers on this core.
     pub(crate) locals: Locals,
     pub(crate) clients: Clients,
@@ -159,8 +156,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) long_queues: Vec<(Socket, usize)>,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
-    /// What connections have sent in part, in KiB.
-    pub(crate) partial_kib: u64,
+    /// What this shard keeps, by kind.
+    pub(crate) ledger: Ledger,
     /// Bytes that channels have for their subscribers in this turn.
     pub(crate) delivered_bytes: usize,
     /// How many asks were given a number.
@@ -201,7 +198,8 @@ impl<K: Kernel> Shard<K> {
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
         let deflating = Deflating::new(settings.deflate);
-        let homes = Homes::new(settings.history_bytes_max, settings.idempotency_ms, ids.random());
+        let ledger = Ledger::new(settings.budgets, peers.count());
+        let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
         Self {
             index,
             settings,
@@ -236,7 +234,7 @@ impl<K: Kernel> Shard<K> {
             is_fanning_out: false,
             long_queues: Vec::new(),
             slow: SlowReaders::default(),
-            partial_kib: 0,
+            ledger,
             delivered_bytes: 0,
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -259,6 +257,8 @@ impl<K: Kernel> Shard<K> {
         self.take_turn(wait)?;
         let began = elapsed();
         self.now = self.now.max(tick_at(began));
+        let peers = &self.peers;
+        self.ledger.begin_turn(peers.is_memory_short(), |budget| peers.memory_elsewhere(budget));
         self.release_held();
         self.handle_events();
         self.take_messages();
@@ -278,6 +278,7 @@ impl<K: Kernel> Shard<K> {
             || !self.inbox.is_empty()
             || self.peers.is_congested()
             || self.is_stop_under_way()
+            || self.homes.is_due(self.now)
         {
             return Duration::ZERO;
         }
@@ -361,10 +362,10 @@ impl<K: Kernel> Shard<K> {
         }
         self.due = due;
         self.look_at_due_polls();
+        self.homes.tend(self.now, &mut self.ledger);
         if self.now >= self.next_socket_tick {
             self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
             self.sockets.tick();
-            self.homes.expire(self.now);
             self.tend_limits();
         }
     }
@@ -377,7 +378,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
-            (Metric::PartialBytes, self.partial_kib * 1024),
+            (Metric::PartialBytes, self.ledger.bytes(Budget::Receive)),
             (Metric::SlowReaders, self.slow_readers().0),
             (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),
@@ -388,7 +389,7 @@ impl<K: Kernel> Shard<K> {
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),
-            (Metric::HistoryBytes, self.homes.kept_bytes() as u64),
+            (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
@@ -406,6 +407,9 @@ impl<K: Kernel> Shard<K> {
             (Metric::DeflateBytes, deflated.deflated_bytes),
         ] {
             self.counters.set(metric, value);
+        }
+        for (budget, _) in Budget::ALL {
+            self.counters.set(Metric::Memory(budget), self.ledger.bytes(budget));
         }
         self.counters.publish(self.peers.published(self.index));
     }

@@ -67,6 +67,7 @@ impl House {
             random.random(),
             crate::backend::queue(1).0,
             crate::limits::Tables::new(count, 0),
+            terms.settings.budgets,
         ));
         let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
             let mut sockets = Sockets::new(kernel, sockets_config.clone());

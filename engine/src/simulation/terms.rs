@@ -16,6 +16,7 @@ use super::secrets::Secrets;
 use crate::{
     config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy, UserConnectionPolicy},
     conn::deflate::DeflateRules,
+    memory::BudgetLimits,
     shard::Settings,
     token::issue::issue,
 };
@@ -175,13 +176,11 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
         connections_max: 1_000,
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
-        history_bytes_max: 64 << 20,
         idempotency_ms: 60_000,
         head: HeadLimits::default(),
         decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
         deflate: DeflateRules::new(&config.websocket),
         queue_pieces_max: 10_000,
-        queue_budget_bytes: 64 << 20,
-        receive_budget_bytes: 64 << 20,
+        budgets: BudgetLimits::all(128 << 20),
     }
 }

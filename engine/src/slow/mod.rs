@@ -21,6 +21,7 @@ use crate::{
         message::{ClientKey, Delivery},
         publication::Frames,
     },
+    memory::{Budget, largest_first, shrink},
     metrics::{CloseReason, Metric},
     shard::Shard,
 };
@@ -87,6 +88,7 @@ impl SlowReaders {
             && let Some(held) = self.held.remove(&socket)
         {
             self.bytes -= held.bytes();
+            shrink(&mut self.held);
         }
     }
 
@@ -98,6 +100,7 @@ impl SlowReaders {
         self.bytes -= before - held.bytes();
         if held.is_empty() {
             self.held.remove(&socket);
+            shrink(&mut self.held);
         }
     }
 }
@@ -149,6 +152,7 @@ impl<K: Kernel> Shard<K> {
         let is_empty = held.is_empty();
         if is_empty {
             self.slow.held.remove(&socket);
+            shrink(&mut self.slow.held);
         }
         for (delivery, left_out) in next {
             self.deliver_late(client, &delivery, left_out);
@@ -175,31 +179,19 @@ impl<K: Kernel> Shard<K> {
     /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
     /// the budget.
     pub(crate) fn hold_to_budget(&mut self) {
-        let (_, queued_bytes) = self.sockets.behind();
-        let own = queued_bytes + self.slow.bytes as u64;
-        let budget = self.settings.queue_budget_bytes;
-        let part = budget / self.peers.count() as u64;
-        if budget == 0 || own <= part {
+        let (_, bytes) = self.slow_readers();
+        self.ledger.measure(Budget::Queues, bytes);
+        let excess = self.ledger.excess(Budget::Queues);
+        if excess == 0 {
             return;
         }
-        let mut above = (self.peers.slow_reader_bytes(self.index, own).saturating_sub(budget))
-            .min(own.saturating_sub(part));
-        if above == 0 {
-            return;
-        }
-        let mut worst = self.sockets.furthest_behind();
-        for (socket, bytes) in &mut worst {
-            *bytes += self.slow.held.get(socket).map_or(0, Held::bytes);
-        }
-        worst.sort_unstable_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
-        for (socket, bytes) in worst {
-            if above == 0 {
-                break;
-            }
+        let holders = self.sockets.furthest_behind().into_iter();
+        let held = |socket| self.slow.held.get(&socket).map_or(0, Held::bytes);
+        let holders = holders.map(|(socket, bytes)| (socket, (bytes + held(socket)) as u64)).collect();
+        for socket in largest_first(holders, excess) {
             // No close frame: what waits before it would have to be kept for it.
             self.counters.add(Metric::SlowByBudget, 1);
             self.drop_now(socket, CloseReason::Slow);
-            above = above.saturating_sub(bytes as u64);
         }
     }
 

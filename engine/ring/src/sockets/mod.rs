@@ -11,6 +11,7 @@
 
 mod accept;
 mod close;
+mod queue;
 mod receive;
 mod record;
 mod transmit;

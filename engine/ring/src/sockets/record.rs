@@ -5,7 +5,7 @@
 //!
 //! An idle socket's record owns no memory beyond its place in the table.
 
-use super::{CloseWhen, transmit::Queue};
+use super::{CloseWhen, queue::Queue};
 use crate::kernel::{Armed, Descriptor, Socket};
 
 /// The reading side.

@@ -6,93 +6,13 @@
 //! A write that the kernel does not take whole leaves its rest at the head of the queue, and the queue waits until
 //! there is room. How long a queue may grow is the owner's to say: [`Sockets::send`] tells how long it is.
 
-use std::collections::VecDeque;
+use bytes::{Buf as _, Bytes};
 
-use bytes::{Buf, Bytes, BytesMut};
-
-use super::{CloseWhen, Ended, Event, Sockets};
+use super::{
+    CloseWhen, Ended, Event, Sockets,
+    queue::{COPIED_BYTES_MAX, Queue},
+};
 use crate::kernel::{Errno, Kernel, Op, Socket};
-
-/// Up to here the rest of a short write is copied out of the buffer that it shares with others.
-const COPIED_REST_BYTES_MAX: usize = 4096;
-
-/// What waits to be written. Owns no memory of its own while there is at most one piece.
-#[derive(Debug, Default)]
-pub(super) enum Queue {
-    #[default]
-    Empty,
-    One(Bytes),
-    #[expect(clippy::box_collection, reason = "it keeps the queue of an idle socket small")]
-    Many(Box<VecDeque<Bytes>>),
-}
-
-impl Queue {
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-
-    fn pieces(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::One(_) => 1,
-            Self::Many(pieces) => pieces.len(),
-        }
-    }
-
-    fn push_back(&mut self, bytes: Bytes) {
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::One(bytes),
-            Self::One(first) => Self::Many(Box::new(VecDeque::from([first, bytes]))),
-            Self::Many(mut pieces) => {
-                pieces.push_back(bytes);
-                Self::Many(pieces)
-            }
-        };
-    }
-
-    fn push_front(&mut self, bytes: Bytes) {
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::One(bytes),
-            Self::One(last) => Self::Many(Box::new(VecDeque::from([bytes, last]))),
-            Self::Many(mut pieces) => {
-                pieces.push_front(bytes);
-                Self::Many(pieces)
-            }
-        };
-    }
-
-    /// Takes the next write: the first piece as it is, or as many as fit into `bytes_max` joined.
-    fn take_joined(&mut self, bytes_max: usize) -> Option<Bytes> {
-        match std::mem::take(self) {
-            Self::Empty => None,
-            Self::One(bytes) => Some(bytes),
-            Self::Many(mut pieces) => {
-                let mut count = 0;
-                let mut len = 0;
-                for piece in pieces.iter() {
-                    if count > 0 && len + piece.len() > bytes_max {
-                        break;
-                    }
-                    len += piece.len();
-                    count += 1;
-                }
-                let joined = if count == 1 {
-                    pieces.pop_front()
-                } else {
-                    let mut joined = BytesMut::with_capacity(len);
-                    pieces.drain(..count).for_each(|piece| joined.extend_from_slice(&piece));
-                    Some(joined.freeze())
-                };
-                *self = match pieces.len() {
-                    0 => Self::Empty,
-                    1 => Self::One(pieces.pop_front().expect("one is left")),
-                    _ => Self::Many(pieces),
-                };
-                joined
-            }
-        }
-    }
-}
 
 impl<K: Kernel> Sockets<K> {
     /// Queues bytes, to go out with the next turn. Returns how many bytes of this socket wait now, these among them;
@@ -106,8 +26,10 @@ impl<K: Kernel> Sockets<K> {
             record.queued_bytes.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         if record.is_blocked {
             self.behind_bytes += bytes.len() as u64;
+            record.queue.push_back_to_wait(bytes);
+        } else {
+            record.queue.push_back(bytes);
         }
-        record.queue.push_back(bytes);
         if !record.is_dirty && !record.is_blocked {
             record.is_dirty = true;
             self.dirty.push_back(socket);
@@ -120,9 +42,9 @@ impl<K: Kernel> Sockets<K> {
         self.table.get(socket).map_or(0, |record| record.queued_bytes as usize)
     }
 
-    /// How many pieces of this socket wait: what was given to [`Sockets::send`] at once, or the rest of it.
-    pub fn queued_pieces(&mut self, socket: Socket) -> usize {
-        self.table.get(socket).map_or(0, |record| record.queue.pieces())
+    /// How many messages of this socket wait: what was given to [`Sockets::send`] at once, or the rest of it.
+    pub fn queued_messages(&mut self, socket: Socket) -> usize {
+        self.table.get(socket).map_or(0, |record| record.queue.messages())
     }
 
     /// True exactly when the kernel takes no more for this socket now: its peer does not keep up.
@@ -233,7 +155,7 @@ impl<K: Kernel> Sockets<K> {
         let rest_bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         record.queued_bytes = record.queued_bytes.saturating_add(rest_bytes);
         // It may wait long: a copy, so that it does not keep the buffer of a whole turn alive.
-        let rest = if rest.len() <= COPIED_REST_BYTES_MAX { Bytes::copy_from_slice(&rest) } else { rest };
+        let rest = if rest.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&rest) } else { rest };
         record.queue.push_front(rest);
         if record.is_blocked {
             // It had been held, and the word that it was taken follows.
@@ -264,6 +186,7 @@ impl<K: Kernel> Sockets<K> {
         let record = self.table.record(socket);
         record.is_blocked = true;
         record.was_behind = true;
+        record.queue.settle_to_wait();
         self.behind_sockets += 1;
         self.behind_bytes += u64::from(record.queued_bytes);
     }
@@ -289,43 +212,5 @@ impl<K: Kernel> Sockets<K> {
         }
         record.queue = Queue::Empty;
         record.queued_bytes = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue(pieces: &[&'static str]) -> Queue {
-        let mut queue = Queue::Empty;
-        pieces.iter().for_each(|piece| queue.push_back(Bytes::from_static(piece.as_bytes())));
-        queue
-    }
-
-    #[test]
-    fn pieces_are_joined_in_order_up_to_the_limit() {
-        let mut queue = queue(&["ab", "cd", "efg", "h"]);
-        assert_eq!(queue.take_joined(5).as_deref(), Some(&b"abcd"[..]));
-        assert_eq!(queue.take_joined(5).as_deref(), Some(&b"efgh"[..]));
-        assert_eq!(queue.take_joined(5), None);
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn a_piece_over_the_limit_goes_alone_and_uncopied() {
-        let long = Bytes::from_static(b"longer than the limit");
-        let mut queue = Queue::Empty;
-        queue.push_back(long.clone());
-        queue.push_back(Bytes::from_static(b"x"));
-        let taken = queue.take_joined(4).expect("there is one");
-        assert_eq!(taken.as_ptr(), long.as_ptr());
-        assert_eq!(queue.take_joined(4).as_deref(), Some(&b"x"[..]));
-    }
-
-    #[test]
-    fn what_was_not_taken_goes_first() {
-        let mut queue = queue(&["b", "c"]);
-        queue.push_front(Bytes::from_static(b"a"));
-        assert_eq!(queue.take_joined(64).as_deref(), Some(&b"abc"[..]));
     }
 }

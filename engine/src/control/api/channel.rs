@@ -22,7 +22,7 @@ use super::{
 use crate::hub::{
     history::{Page, Position},
     message::{Answer, Publish, Question, ToHome, Version},
-    publication::{Data, Info, Stored, Tags},
+    publication::{Data, Info, Stored, Tags, tags},
 };
 
 /// Where a publication was kept; without content where it was not.
@@ -38,7 +38,7 @@ impl Weight for Published {}
 
 pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Published, ApiError> {
     let (request, data) = with_data(api, request).await?;
-    let pending = send(api, &request.channel, &request, data).await?;
+    let pending = send(api, &request.channel, &request, data, tags_of(&request)).await?;
     published(pending).await
 }
 
@@ -66,10 +66,11 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
         return Err(ApiError::bad_request("channels is missing"));
     }
     let (request, data) = with_data(api, request).await?;
+    let tags = tags_of(&request);
     let mut slices = Slices::new();
     let mut under_way = Vec::with_capacity(request.channels.len());
     for channel in &request.channels {
-        under_way.push(send(api, channel, &request, data.clone()).await);
+        under_way.push(send(api, channel, &request, data.clone(), Arc::clone(&tags)).await);
         slices.step().await;
     }
     let mut responses = Vec::with_capacity(under_way.len());
@@ -194,10 +195,18 @@ async fn ask(api: &Api, channel: &str, question: Question) -> Result<Answer, Api
     Ok(api.reach.ask_home(channel, message).await?)
 }
 
-async fn send(api: &Api, channel: &str, request: &request::Publish, data: Data) -> Result<Pending, ApiError> {
+fn tags_of(request: &request::Publish) -> Tags {
+    tags(request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())))
+}
+
+async fn send(
+    api: &Api,
+    channel: &str,
+    request: &request::Publish,
+    data: Data,
+    tags: Tags,
+) -> Result<Pending, ApiError> {
     known(api, channel)?;
-    let tags: Tags =
-        request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let message = |answer_to| {
         ToHome::Publish(Box::new(Publish {
             channel: channel.into(),
@@ -225,6 +234,7 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
 
 /// The request with its data, once they were looked at: on another thread where they are long.
 async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
+    request.check()?;
     let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
     let looked_at =
         api.apart.run(bytes / 1024, move || data(&request).map(|data| (request, Data::checked(data))));

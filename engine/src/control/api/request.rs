@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::answer::ApiError;
-use crate::token::Overrides;
+use crate::{hub::home::IDEMPOTENCY_KEY_BYTES_MAX, token::Overrides};
 
 /// `publish`, and `broadcast` with `channels` in place of `channel`.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +29,21 @@ pub(super) struct Publish {
     pub(super) version: u64,
     pub(super) version_epoch: String,
     pub(super) delta: bool,
+}
+
+impl Publish {
+    /// What is kept of it beside its data is short.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        let max = IDEMPOTENCY_KEY_BYTES_MAX;
+        for (name, text) in
+            [("idempotency_key", &self.idempotency_key), ("version_epoch", &self.version_epoch)]
+        {
+            if text.len() > max {
+                return Err(ApiError::bad_request(format_args!("{name} has more than {max} bytes")));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,6 +208,20 @@ mod tests {
             let error = read::<Publish>(body).unwrap_err();
             assert_eq!(error.code, 107);
             assert!(format!("{error:?}").contains(" at line 1 column "), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_publication_beside_its_data_is_short() {
+        for field in ["idempotency_key", "version_epoch"] {
+            let publish = |len| {
+                let body = format!(r#"{{"{field}":"{}"}}"#, "k".repeat(len));
+                read::<Publish>(body.as_bytes()).unwrap().check()
+            };
+            assert_eq!(publish(255), Ok(()));
+            let error = publish(256).unwrap_err();
+            assert_eq!(error.code, 107);
+            assert!(format!("{error:?}").contains(&format!("{field} has more than 255 bytes")), "{error:?}");
         }
     }
 

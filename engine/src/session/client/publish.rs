@@ -17,7 +17,7 @@ use crate::{
     backend::{Event, Published},
     hub::{
         message::{AnswerTo, ClientKey, Publish, ToHome, Version},
-        publication::Data,
+        publication::{Data, tags},
     },
     shard::Shard,
 };
@@ -60,12 +60,12 @@ impl<K: Kernel> Shard<K> {
         let sub_info = local.and_then(|local| client.sub(local)).and_then(|sub| sub.info.clone());
         let info = sub_info.unwrap_or_else(|| Arc::new(client.info(None)));
         let name = local.map_or_else(|| Arc::from(channel), |local| self.locals.name(local));
-        let tags = said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into()));
+        let tags = tags(said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into())));
         let publish = Publish {
             channel: Arc::clone(&name),
             data: Data::checked(said.data.unwrap_or_else(|| Bytes::copy_from_slice(request.data.bytes()))),
             info: Some(info),
-            tags: tags.collect(),
+            tags,
             skip_history: said.skip_history,
             delta: said.delta,
             idempotency_key: said.idempotency_key.into(),

@@ -229,10 +229,14 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
         let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
-        let Some(sub) = client.subs.iter_mut().find(|sub| sub.channel == local && sub.place == awaited)
-        else {
+        let Some(at) = client.subs.iter().position(|sub| sub.channel == local && sub.place == awaited) else {
             return;
         };
+        if let Some(code) = subscribed.refused {
+            let sub = client.subs.swap_remove(at);
+            return self.subscription_refused(key, sub, subscribed.command, code);
+        }
+        let sub = &mut client.subs[at];
         if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
             if wishes.delta == Delta::WantsWhole && missed.last().is_some_and(|newest| wishes.take(newest)) {
                 wishes.delta = Delta::TakesPatches;
@@ -261,6 +265,17 @@ impl<K: Kernel> Shard<K> {
             missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
         let result = result(&subscribed, sub, now_s, &texts);
         self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
+    }
+
+    /// The home has no room for a subscription. A client whose server-side subscriptions are incomplete comes back later.
+    fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
+        let is_server_side = sub.is_server_side;
+        self.leave_channel(sub);
+        if is_server_side {
+            self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
+        } else {
+            self.reply(key, command, Err(code));
+        }
     }
 
     /// A subscription that the server has made for a connected client: what it missed follows as publications.

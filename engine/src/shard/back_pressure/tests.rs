@@ -14,6 +14,7 @@ use super::super::{Plan, Shard};
 use crate::{
     config::Config,
     daemon,
+    memory::BudgetLimits,
     peers::{Peers, Shared},
     rules::Rules,
 };
@@ -48,7 +49,8 @@ impl House {
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let asker = crate::backend::queue(1).0;
         let tables = crate::limits::Tables::new(3, 0);
-        let shared = Arc::new(Shared::new(bells, MAILBOX_MESSAGES_MAX, 7, asker, tables));
+        let shared =
+            Arc::new(Shared::new(bells, MAILBOX_MESSAGES_MAX, 7, asker, tables, BudgetLimits::all(1 << 30)));
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
         config.http_stream.enabled = true;

@@ -1,0 +1,207 @@
+//! Channel: what a home keeps of one channel.
+//!
+//! In:  subscribers' cores, publications, reads of the position, the passing of time.
+//! Out: when to look at it again, how old what it keeps is, what it costs.
+//!
+//! It is here while a core has subscribers, while somebody is present, or while it has a position that somebody may come
+//! back with: one that was published to. An offset of 0 is not kept: see [`Epochs`](super::epochs::Epochs).
+
+use std::sync::Arc;
+
+use super::{Posts, Rules, table::NameHash};
+use crate::{
+    clock::Tick,
+    hub::{
+        history::{Epoch, History, Position},
+        message::{Delivery, FromHome, Version},
+        presence::Presence,
+        publication::Stored,
+    },
+    memory::{Budget, Ledger, arc_str_bytes},
+};
+
+#[derive(Debug)]
+pub(super) struct OwnedChannel {
+    pub(super) name: Arc<str>,
+    pub(super) hash: NameHash,
+    /// When something of it was last published, or its position read.
+    pub(super) used: Tick,
+    /// When the history's publications go, and when its position goes unless somebody is subscribed.
+    history_until: Tick,
+    position_until: Tick,
+    pub(super) history: Option<Box<History>>,
+    /// The newest publication, where patches to it may be asked for and no history has it.
+    pub(super) previous: Option<Arc<Stored>>,
+    /// The newest version that was published and kept.
+    pub(super) version: Option<Box<Version>>,
+    /// The cores that have subscribers.
+    pub(super) cores: Vec<u16>,
+    pub(super) presence: Option<Box<Presence>>,
+    /// What the ledger has of it.
+    charged_history: usize,
+    charged_channels: usize,
+}
+
+impl OwnedChannel {
+    pub(super) fn new(name: Arc<str>, hash: NameHash, now: Tick) -> Self {
+        Self {
+            name,
+            hash,
+            used: now,
+            history_until: Tick(0),
+            position_until: Tick(0),
+            history: None,
+            previous: None,
+            version: None,
+            cores: Vec::new(),
+            presence: None,
+            charged_history: 0,
+            charged_channels: 0,
+        }
+    }
+
+    pub(super) fn is_needed(&self) -> bool {
+        self.is_in_use() || self.has_position()
+    }
+
+    /// True exactly when somebody is subscribed or present.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.cores.is_empty() || self.presence.is_some()
+    }
+
+    /// True exactly when it has a position that is worth to be kept.
+    pub(super) fn has_position(&self) -> bool {
+        self.history.as_ref().is_some_and(|history| history.position().offset > 0)
+    }
+
+    pub(super) fn join(&mut self, core: usize) {
+        let core = u16::try_from(core).expect("at most 1024 cores");
+        if !self.cores.contains(&core) {
+            // Mostly there is one.
+            self.cores.reserve_exact(1);
+            self.cores.push(core);
+        }
+    }
+
+    /// A core has no subscriber left. The position lives as long from now on as after a publication.
+    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) {
+        self.cores.retain(|&other| usize::from(other) != core);
+        if self.cores.is_empty() {
+            self.cores = Vec::new();
+            self.prolong(rules, now);
+        }
+    }
+
+    /// Its history, with `epoch` where it has none. Whoever asks for a position prolongs its life; only a publication
+    /// prolongs that of the publications.
+    pub(super) fn history(&mut self, epoch: impl FnOnce() -> Epoch, rules: Rules, now: Tick) -> &mut History {
+        self.prolong(rules, now);
+        self.history.get_or_insert_with(|| Box::new(History::new(epoch())))
+    }
+
+    pub(super) fn prolong(&mut self, rules: Rules, now: Tick) {
+        self.used = now;
+        self.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
+    }
+
+    /// Keeps the next publication of its history.
+    pub(super) fn keep(&mut self, stored: &Arc<Stored>, rules: Rules, now: Tick) {
+        let Some(history) = &mut self.history else { return };
+        self.history_until = now.after_ms(rules.history_ttl_ms);
+        history.push(Arc::clone(stored), rules.history_size);
+    }
+
+    /// Where it stands, if what is to be published is not newer than what was.
+    pub(super) fn covers(&self, version: &Version) -> Option<Position> {
+        let (history, newest) = (self.history.as_ref()?, self.version.as_ref()?);
+        version.is_covered_by(newest).then(|| history.position())
+    }
+
+    /// The newest publication that is still here.
+    pub(super) fn newest(&self) -> Option<&Arc<Stored>> {
+        self.history.as_ref().and_then(|history| history.newest()).or(self.previous.as_ref())
+    }
+
+    /// What has expired goes. Answers with the epoch of a position that went.
+    pub(super) fn expire(&mut self, now: Tick) -> Option<Epoch> {
+        if self.history_until <= now
+            && let Some(history) = &mut self.history
+        {
+            history.clear();
+        }
+        if self.position_until <= now && self.cores.is_empty() {
+            return self
+                .history
+                .take_if(|history| history.position().offset > 0)
+                .map(|gone| gone.position().epoch);
+        }
+        None
+    }
+
+    /// When something of it expires next.
+    pub(super) fn due(&self) -> Option<Tick> {
+        let history = self.history.as_ref()?;
+        if !history.is_empty() {
+            Some(self.history_until)
+        } else if self.cores.is_empty() && self.has_position() {
+            Some(self.position_until)
+        } else {
+            None
+        }
+    }
+
+    /// The number of the oldest publication that it keeps.
+    pub(super) fn oldest_sequence(&self) -> Option<u64> {
+        let previous = self.previous.as_ref().map(|stored| stored.sequence);
+        let history = self.history.as_ref().and_then(|history| history.oldest_sequence());
+        previous.into_iter().chain(history).min()
+    }
+
+    /// Drops the publication of [`OwnedChannel::oldest_sequence`].
+    pub(super) fn drop_oldest(&mut self) {
+        let oldest = self.oldest_sequence();
+        if self.previous.as_ref().map(|stored| stored.sequence) == oldest {
+            self.previous = None;
+        } else if let Some(history) = &mut self.history {
+            history.drop_oldest();
+        }
+    }
+
+    /// Tells the ledger what it takes now.
+    pub(super) fn settle(&mut self, ledger: &mut Ledger) {
+        let (history, channels) = (self.history_bytes(), self.record_bytes());
+        ledger.recharge(Budget::History, self.charged_history, history);
+        ledger.recharge(Budget::Channels, self.charged_channels, channels);
+        (self.charged_history, self.charged_channels) = (history, channels);
+    }
+
+    /// It is forgotten.
+    pub(super) fn release(&self, ledger: &mut Ledger) {
+        ledger.release(Budget::History, self.charged_history);
+        ledger.release(Budget::Channels, self.charged_channels);
+    }
+
+    /// Memory of its publications.
+    fn history_bytes(&self) -> usize {
+        let history = self.history.as_ref().map_or(0, |history| history.bytes());
+        history + self.previous.as_ref().map_or(0, |stored| stored.cost_bytes())
+    }
+
+    /// Memory of all else.
+    fn record_bytes(&self) -> usize {
+        let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
+        let version = self.version.as_ref().map_or(0, |version| size_of::<Version>() + version.epoch.len());
+        let presence = self.presence.as_ref().map_or(0, |presence| size_of::<Presence>() + presence.bytes());
+        let cores = self.cores.capacity() * size_of::<u16>();
+        size_of::<Self>() + arc_str_bytes(&self.name) + history + version + presence + cores
+    }
+
+    pub(super) fn deliver(&self, posts: &mut Posts, delivery: Delivery) {
+        let Some((last, others)) = self.cores.split_last() else { return };
+        let delivery = Arc::new(delivery);
+        for &core in others {
+            posts.push((usize::from(core), FromHome::Deliver(Arc::clone(&delivery))));
+        }
+        posts.push((usize::from(*last), FromHome::Deliver(delivery)));
+    }
+}

@@ -1,0 +1,86 @@
+//! Epochs: the lives of channels' positions, for all channels in a fixed amount of memory.
+//!
+//! In:  the hash of a channel's name; the epoch of a position that is given up.
+//! Out: the epoch of a channel that has no position of its own.
+//!
+//! A channel that nobody has published to stands at offset 0 of the epoch that its name says, and nothing is kept for it.
+//! Its first publication takes that epoch over. When a position is given up, the names that share its epoch get another
+//! one: whoever comes back with the old one is told that its position is lost, also where nothing was. With 16,384 epochs
+//! that is one name in as many.
+
+use std::fmt::Write as _;
+
+use super::table::NameHash;
+use crate::hub::history::Epoch;
+
+/// How many epochs there are at a time. Worst case: 4 bytes each, 64 KiB a shard.
+const EPOCHS: usize = 16_384;
+
+#[derive(Debug)]
+pub(super) struct Epochs {
+    /// Makes them unlike those of other shards and daemons.
+    seed: u64,
+    /// How often each was given up.
+    generations: Box<[u32]>,
+}
+
+impl Epochs {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, generations: vec![0; EPOCHS].into() }
+    }
+
+    /// The epoch of a channel without a position.
+    pub(super) fn current(&self, hash: NameHash) -> Epoch {
+        let at = hash as usize % EPOCHS;
+        // Six letters that others do not have, as Centrifugo's epochs are short too; and what was never there before.
+        let mut text = String::with_capacity(12);
+        let mut rest = mixed(self.seed ^ at as u64);
+        for _ in 0..6 {
+            text.push(char::from(b'a' + u8::try_from(rest % 26).expect("below 26")));
+            rest /= 26;
+        }
+        let generation = self.generations[at];
+        if generation > 0 {
+            write!(text, "{generation}").expect("a text takes all");
+        }
+        text.into()
+    }
+
+    /// A position of this epoch is given up.
+    pub(super) fn give_up(&mut self, hash: NameHash, epoch: &str) {
+        if *self.current(hash) == *epoch {
+            let generation = &mut self.generations[hash as usize % EPOCHS];
+            *generation = generation.wrapping_add(1);
+        }
+    }
+}
+
+/// SplitMix64's last step: neighbors become unlike each other.
+fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_that_was_given_up_does_not_come_again_and_others_stay() {
+        let mut epochs = Epochs::new(7);
+        let (here, there) = (epochs.current(1), epochs.current(2));
+        assert_ne!(here, there);
+        let mut seen = vec![here.clone()];
+        for _ in 0..30 {
+            let now = epochs.current(1);
+            epochs.give_up(1, &now);
+            assert!(!seen.contains(&epochs.current(1)));
+            seen.push(epochs.current(1));
+        }
+        assert_eq!(epochs.current(2), there);
+        epochs.give_up(1, &here);
+        assert_eq!(epochs.current(1), seen[30], "one that nobody gets any more ends without a trace");
+        assert_ne!(Epochs::new(8).current(1), here);
+    }
+}

@@ -1,0 +1,209 @@
+//! Fuzz: any commands in any order, with every allocation counted.
+//!
+//! In:  a seed.
+//! Out: a failed test where more is alive than the ledger says, or where anything is left when all has gone.
+
+use allocation_counter::measure;
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use super::*;
+use crate::hub::publication::{Tags, tags};
+
+/// Alive beside what the ledger says: epochs of names (64 KiB), and what the test itself holds.
+const FIXED_BYTES: i64 = 66 * 1024;
+
+/// What the ledger may say too much: texts and infos count for each that shares them, tables by their worst case.
+const OVERSTATED: i64 = 4;
+
+const STEPS: u32 = 6_000;
+
+struct Fuzz {
+    bench: Bench,
+    random: SmallRng,
+    /// Who is subscribed where, as its core would tell.
+    subscribers: Vec<(Arc<str>, usize, Arc<Info>)>,
+    clients: u32,
+}
+
+impl Fuzz {
+    fn new(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let budget = [1 << 30, 200_000, 20_000][random.random_range(0..3)];
+        Self { bench: Bench::new(budget), random, subscribers: Vec::new(), clients: 0 }
+    }
+
+    fn channel(&mut self) -> Arc<str> {
+        let at = if self.random.random_bool(0.5) {
+            self.random.random_range(0..10)
+        } else {
+            self.random.random_range(0..2_000)
+        };
+        format!("channel-{at}").into()
+    }
+
+    fn rules(channel: &str) -> Rules {
+        let kind = channel.len() + usize::from(channel.as_bytes()[channel.len() - 1]);
+        Rules {
+            history_size: [0, 1, 10, 100][kind % 4],
+            history_ttl_ms: [1_000, 600_000, 20_000][kind % 3],
+            history_meta_ttl_ms: [30_000, 600_000][kind % 2],
+            presence: true,
+            delta: kind % 5 == 0,
+            delta_publish: kind % 10 == 0,
+        }
+    }
+
+    fn text(&mut self, most: usize) -> String {
+        let len = self.random.random_range(0..most);
+        "x".repeat(len)
+    }
+
+    fn step(&mut self) {
+        let channel = self.channel();
+        self.bench.rules = Self::rules(&channel);
+        let answer_to = || AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+        match self.random.random_range(0..100) {
+            0..50 => {
+                let data = Data::checked(Bytes::from(
+                    format!("\"{}\"", self.text(300)).into_boxed_str().into_boxed_bytes(),
+                ));
+                let key = if self.random.random_bool(0.3) {
+                    format!("key-{}", self.random.random_range(0..500))
+                } else {
+                    String::new()
+                };
+                let tags: Tags = tags(
+                    (0..self.random.random_range(0..3_usize))
+                        .map(|at| (format!("tag-{at}").into(), self.text(20).into())),
+                );
+                let info = self.random.random_bool(0.3).then(|| Arc::new(self.info()));
+                let version = Version { number: self.random.random_range(0..5), epoch: self.text(5).into() };
+                let skip_history = self.random.random_bool(0.1);
+                let publish =
+                    Publish { channel, data, tags, info, skip_history, version, ..publish("", &key) };
+                self.bench.handle(ToHome::Publish(Box::new(publish)));
+            }
+            50..65 => {
+                let info = Arc::new(self.info());
+                let core = self.random.random_range(0..3);
+                self.subscribers.push((Arc::clone(&channel), core, Arc::clone(&info)));
+                let wants_position = self.random.random_bool(0.5);
+                self.handle_subscribe(channel, core, info, wants_position);
+            }
+            65..80 if !self.subscribers.is_empty() => {
+                let at = self.random.random_range(0..self.subscribers.len());
+                self.leave(at);
+            }
+            80..90 => {
+                let question = match self.random.random_range(0..4) {
+                    0 => Question::Presence,
+                    1 => Question::PresenceStats,
+                    2 => Question::RemoveHistory,
+                    _ => Question::History(Page { limit: 10, since: None, reverse: false }),
+                };
+                self.bench.handle(ToHome::Ask { channel, question, answer_to: answer_to() });
+            }
+            _ => {
+                let now = self.bench.now.0 + self.random.random_range(0..40);
+                self.bench.pass_to(now);
+            }
+        }
+        // What goes out is others' to keep.
+        self.refuse_those_refused();
+        self.bench.posts = Posts::new();
+        self.bench.homes.tend(self.bench.now, &mut self.bench.ledger);
+    }
+
+    fn info(&mut self) -> Info {
+        self.clients += 1;
+        Info {
+            user: self.text(10).into(),
+            client: format!("client-{:08}", self.clients).into(),
+            conn_info: Data::checked(Bytes::copy_from_slice(self.text(40).as_bytes())),
+            chan_info: Data::default(),
+        }
+    }
+
+    fn handle_subscribe(&mut self, channel: Arc<str>, core: usize, info: Arc<Info>, wants_position: bool) {
+        let subscribe = Subscribe {
+            channel,
+            core,
+            client: CLIENT,
+            ticket: 1,
+            command: 1,
+            recover: None,
+            wants_position,
+            info: Some(info),
+            shows: Shows { presence: true, join_leave: true },
+            data: None,
+        };
+        self.bench.handle(ToHome::Subscribe(Box::new(subscribe)));
+    }
+
+    fn refuse_those_refused(&mut self) {
+        for (_, message) in &self.bench.posts {
+            if let FromHome::Subscribed(subscribed) = message
+                && subscribed.refused.is_some()
+            {
+                self.subscribers.pop();
+            }
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        let (channel, core, info) = self.subscribers.swap_remove(at);
+        self.bench.rules = Self::rules(&channel);
+        let was_last = !self.subscribers.iter().any(|(other, on, _)| *other == channel && *on == core);
+        let shows = Shows { presence: true, join_leave: true };
+        self.bench.handle(ToHome::Unsubscribe { channel, core, info: Some(info), shows, was_last });
+    }
+
+    fn charged(&self) -> i64 {
+        let bytes = self.bench.bytes(Budget::History) + self.bench.bytes(Budget::Channels);
+        i64::try_from(bytes).expect("it fits")
+    }
+
+    /// The test's own memory.
+    fn own_bytes(&self) -> i64 {
+        let each = size_of::<(Arc<str>, usize, Arc<Info>)>();
+        i64::try_from(self.subscribers.capacity() * each).expect("it fits")
+    }
+}
+
+#[test]
+fn no_more_is_alive_than_the_ledger_says_and_nothing_is_left_when_all_has_gone() {
+    let first: u64 = rand::random();
+    for seed in (0..6).map(|at| first.wrapping_add(at)) {
+        println!("seed {seed}");
+        let mut alive = 0;
+        let mut fuzz = None;
+        alive += measure(|| fuzz = Some(Fuzz::new(seed))).bytes_current;
+        let mut fuzz = fuzz.expect("it was made");
+        let mut most = 0;
+        for step in 0..STEPS {
+            alive += measure(|| fuzz.step()).bytes_current;
+            let (held, charged) = (alive - fuzz.own_bytes(), fuzz.charged());
+            assert!(
+                held <= charged + FIXED_BYTES,
+                "step {step}: {held} bytes are alive, {charged} are charged"
+            );
+            assert!(
+                charged <= OVERSTATED * held + FIXED_BYTES,
+                "step {step}: {charged} bytes are charged, {held} are alive"
+            );
+            most = most.max(charged);
+        }
+        println!("{most} bytes were charged at most");
+        alive += measure(|| {
+            while !fuzz.subscribers.is_empty() {
+                fuzz.leave(0);
+                fuzz.bench.posts = Posts::new();
+            }
+            fuzz.subscribers = Vec::new();
+            fuzz.bench.pass_to(fuzz.bench.now.0 + 100_000);
+        })
+        .bytes_current;
+        assert_eq!((fuzz.charged(), fuzz.bench.homes.len()), (0, 0));
+        assert!(alive <= FIXED_BYTES, "{alive} bytes are left");
+    }
+}

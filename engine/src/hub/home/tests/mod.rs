@@ -1,0 +1,183 @@
+//! The home alone: publications, questions and the passing of time, without any core around it.
+
+mod bounds;
+mod figures;
+mod fuzz;
+mod positions;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    hub::{
+        history::Page,
+        message::{ClientKey, Version},
+        publication::Data,
+    },
+    memory::BudgetLimits,
+};
+
+const RULES: Rules = Rules {
+    history_size: 10,
+    history_ttl_ms: 1_000,
+    history_meta_ttl_ms: 60_000,
+    presence: false,
+    delta: false,
+    delta_publish: false,
+};
+const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
+
+/// Homes of one core, and what they have said.
+struct Bench {
+    homes: OwnedChannels,
+    ledger: Ledger,
+    posts: Posts,
+    now: Tick,
+    rules: Rules,
+}
+
+impl Bench {
+    fn new(budget_bytes: u64) -> Self {
+        let ledger = Ledger::new(BudgetLimits::all(budget_bytes), 1);
+        let homes = OwnedChannels::new(300_000, 7);
+        Self { homes, ledger, posts: Posts::new(), now: Tick(0), rules: RULES }
+    }
+
+    fn with(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Time passes, with all that expires.
+    fn pass_to(&mut self, now: u32) {
+        self.now = Tick(now);
+        while self.homes.is_due(self.now) {
+            self.homes.tend(self.now, &mut self.ledger);
+        }
+        self.homes.tend(self.now, &mut self.ledger);
+    }
+
+    fn handle(&mut self, message: ToHome) {
+        self.homes.handle(message, self.rules, self.now, &mut self.ledger, &mut self.posts);
+    }
+
+    fn try_publish(&mut self, channel: &str, key: &str) -> Result<Option<Position>, ErrorCode> {
+        self.handle(ToHome::Publish(Box::new(publish(channel, key))));
+        match self.posts.pop() {
+            Some((0, FromHome::Answered { outcome: Ok(Answer::Published(position)), .. })) => Ok(position),
+            Some((0, FromHome::Answered { outcome: Err(code), .. })) => Err(code),
+            other => panic!("a publish is answered last, not {other:?}"),
+        }
+    }
+
+    fn publish(&mut self, channel: &str, key: &str) -> Option<Position> {
+        self.try_publish(channel, key).expect("it is published")
+    }
+
+    fn history_since(
+        &mut self,
+        channel: &str,
+        since: Option<(u64, Box<str>)>,
+    ) -> Result<(usize, Position), ErrorCode> {
+        let question = Question::History(Page { limit: 100, since, reverse: false });
+        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+        self.handle(ToHome::Ask { channel: channel.into(), question, answer_to });
+        match self.posts.pop() {
+            Some((0, FromHome::Answered { outcome: Ok(Answer::History { publications, position }), .. })) => {
+                Ok((publications.len(), position))
+            }
+            Some((0, FromHome::Answered { outcome: Err(code), .. })) => Err(code),
+            other => panic!("a question is answered, not {other:?}"),
+        }
+    }
+
+    fn history(&mut self, channel: &str) -> (usize, Position) {
+        self.history_since(channel, None).expect("there is one")
+    }
+
+    /// A subscriber comes, from a position where it has one, and is answered.
+    fn subscribe(&mut self, channel: &str, since: Option<&Position>) -> Subscribed {
+        let recover = since.map(|since| Recover {
+            offset: since.offset,
+            epoch: (*since.epoch).into(),
+            limit: 100,
+            cache: false,
+        });
+        let subscribe = Subscribe {
+            channel: channel.into(),
+            core: 0,
+            client: CLIENT,
+            ticket: 1,
+            command: 1,
+            recover,
+            wants_position: true,
+            info: None,
+            shows: Shows::default(),
+            data: None,
+        };
+        self.handle(ToHome::Subscribe(Box::new(subscribe)));
+        match self.posts.pop() {
+            Some((0, FromHome::Subscribed(subscribed))) => *subscribed,
+            other => panic!("a subscriber is answered, not {other:?}"),
+        }
+    }
+
+    fn unsubscribe(&mut self, channel: &str) {
+        let shows = Shows::default();
+        self.handle(ToHome::Unsubscribe {
+            channel: channel.into(),
+            core: 0,
+            info: None,
+            shows,
+            was_last: true,
+        });
+    }
+
+    fn bytes(&self, budget: Budget) -> u64 {
+        self.ledger.bytes(budget)
+    }
+}
+
+fn publish(channel: &str, key: &str) -> Publish {
+    Publish {
+        channel: channel.into(),
+        data: Data::checked(Bytes::from_static(b"{}")),
+        info: None,
+        tags: Arc::default(),
+        skip_history: false,
+        delta: false,
+        idempotency_key: key.into(),
+        version: Version::default(),
+        answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
+    }
+}
+
+#[test]
+fn readers_do_not_prolong_the_life_of_publications_and_the_position_outlives_them() {
+    let mut bench = Bench::new(1 << 20);
+    bench.publish("c", "");
+    bench.pass_to(1);
+    let position = bench.publish("c", "").expect("there is a history");
+    // 1 s of life are 20 ticks; somebody reads at 15.
+    bench.pass_to(15);
+    assert_eq!(bench.history("c").0, 2);
+    bench.pass_to(22);
+    assert_eq!(bench.history("c"), (0, position));
+    assert_eq!(bench.bytes(Budget::History), 0);
+}
+
+#[test]
+fn a_key_that_was_seen_publishes_nothing_and_answers_the_same() {
+    let mut bench = Bench::new(1 << 20);
+    let first = bench.publish("c", "k");
+    bench.pass_to(5);
+    assert_eq!(bench.publish("c", "k"), first);
+    assert_eq!(
+        bench.publish("d", "k").map(|position| position.offset),
+        Some(1),
+        "a channel has its own keys"
+    );
+    assert_eq!(bench.publish("c", "other").map(|position| position.offset), Some(2));
+    bench.pass_to(6_001);
+    assert_eq!(bench.publish("c", "k").map(|position| position.offset), Some(1), "all has expired");
+}

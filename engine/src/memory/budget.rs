@@ -1,0 +1,111 @@
+//! Budget: the kinds of memory, and how much there may be of each.
+//!
+//! Worst case of all together: the sum of the limits, and what one turn brings.
+
+use crate::config::Config;
+
+/// A kind of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// Heads, bodies, messages that have come in part, buffers of TLS.
+    Receive,
+    /// What waits to be sent: send queues, held publications, replies of polls.
+    Queues,
+    /// Kept publications, with their index.
+    History,
+    /// Records of channels: positions, idempotency keys, presence, entries of the expiry queue.
+    Channels,
+    /// Parked frames, pending commands, messages in inboxes, outboxes and mailboxes, deferred events.
+    Commands,
+    /// Records of clients, subscriptions, sessions of polls, tables of users and quotas.
+    Sessions,
+    /// Bodies and answers of the control port.
+    Api,
+}
+
+impl Budget {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 7;
+
+    /// All of them, with their names in metrics.
+    pub(crate) const ALL: [(Self, &'static str); Self::COUNT] = [
+        (Self::Receive, "receive"),
+        (Self::Queues, "queues"),
+        (Self::History, "history"),
+        (Self::Channels, "channels"),
+        (Self::Commands, "commands"),
+        (Self::Sessions, "sessions"),
+        (Self::Api, "api"),
+    ];
+
+    /// The option that sets its limit.
+    pub(crate) const fn option(self) -> &'static str {
+        match self {
+            Self::Receive => "client.receive_budget",
+            Self::Queues => "client.queue_budget",
+            Self::History => "channel.history_budget",
+            Self::Channels => "channel.state_budget",
+            Self::Commands => "client.command_budget",
+            Self::Sessions => "client.session_budget",
+            Self::Api => "http_api.memory_budget",
+        }
+    }
+}
+
+/// How much there may be of each, and of all together, over all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BudgetLimits {
+    most: [u64; Budget::COUNT],
+    assured: [u64; Budget::COUNT],
+    /// Bytes of all budgets together.
+    pub(super) total: u64,
+}
+
+impl BudgetLimits {
+    /// No limit: no account comes near it.
+    pub(crate) const NONE: u64 = u64::MAX;
+
+    /// What the configuration says: no limit for all together.
+    pub(crate) fn of(config: &Config) -> Self {
+        let configured = |budget| match budget {
+            Budget::Receive => config.client.receive_budget_bytes,
+            Budget::Queues => config.client.queue_budget_bytes,
+            Budget::History => config.channel.history_budget_bytes,
+            Budget::Channels => config.channel.state_budget_bytes,
+            Budget::Commands => config.client.command_budget_bytes,
+            Budget::Sessions => config.client.session_budget_bytes,
+            Budget::Api => config.http_api.memory_budget_bytes,
+        };
+        let most = Budget::ALL.map(|(budget, _)| match configured(budget) {
+            0 => Self::NONE,
+            bytes => bytes,
+        });
+        Self { most, assured: most, total: Self::NONE }
+    }
+
+    /// The same limit for each.
+    #[cfg(test)]
+    pub(crate) fn all(bytes: u64) -> Self {
+        Self { most: [bytes; Budget::COUNT], assured: [bytes; Budget::COUNT], total: Self::NONE }
+    }
+
+    /// What one of them may have at most, in bytes.
+    pub(crate) const fn most(&self, budget: Budget) -> u64 {
+        self.most[budget as usize]
+    }
+
+    /// What one of them may have whatever the others have.
+    pub(crate) const fn assured(&self, budget: Budget) -> u64 {
+        self.assured[budget as usize]
+    }
+
+    /// What all of them may have together.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn set(&mut self, budget: Budget, most: u64, assured: u64) {
+        self.most[budget as usize] = most;
+        self.assured[budget as usize] = assured;
+    }
+}

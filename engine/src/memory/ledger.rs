@@ -1,0 +1,227 @@
+//! Ledger: the bytes of one shard, by budget.
+//!
+//! In:  charges and releases; once a turn, what the other shards have published, and whether memory is short.
+//! Out: whether there is room, and what this shard has to shed.
+//!
+//! A shard always has room within its own part, a limit divided by the number of shards. Above its part it has room while
+//! all shards together are below the limit. The same holds for the budgets among each other: each has room within what it
+//! is assured of, and above that while all budgets together are below their limit. Numbers of others are as old as their
+//! last turn, so all together may pass a limit by what one turn brings. Charging is an addition: nothing here can fail,
+//! and nothing is shed by itself.
+
+use super::budget::{Budget, BudgetLimits};
+
+/// What a shard sheds beyond what it has to, as a fraction of its part: to look for the largest holders costs a walk over
+/// all of them.
+const SHED_EXTRA: u64 = 10;
+
+/// The account of one shard.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    limits: BudgetLimits,
+    shards: u64,
+    /// Charged less released.
+    charged: [u64; Budget::COUNT],
+    /// Counted by others than this ledger's callers, as the ring counts what waits in its queues.
+    measured: [u64; Budget::COUNT],
+    /// Bytes of all other shards.
+    elsewhere: [u64; Budget::COUNT],
+    /// While this is so, half of every limit holds.
+    is_short: bool,
+}
+
+impl Ledger {
+    /// One of `shards`.
+    pub(crate) fn new(limits: BudgetLimits, shards: usize) -> Self {
+        Self {
+            limits,
+            shards: shards.max(1) as u64,
+            charged: [0; Budget::COUNT],
+            measured: [0; Budget::COUNT],
+            elsewhere: [0; Budget::COUNT],
+            is_short: false,
+        }
+    }
+
+    /// Some bytes are kept from now on.
+    pub(crate) fn charge(&mut self, budget: Budget, bytes: usize) {
+        self.charged[budget as usize] += bytes as u64;
+    }
+
+    /// Some bytes that were charged are kept no more.
+    pub(crate) fn release(&mut self, budget: Budget, bytes: usize) {
+        let charged = &mut self.charged[budget as usize];
+        debug_assert!(*charged >= bytes as u64, "{budget:?}: what is released was charged");
+        *charged = charged.saturating_sub(bytes as u64);
+    }
+
+    /// Something that was charged with `before` bytes has `now`.
+    pub(crate) fn recharge(&mut self, budget: Budget, before: usize, now: usize) {
+        self.release(budget, before);
+        self.charge(budget, now);
+    }
+
+    /// What is counted elsewhere on this shard, beside what is charged here.
+    pub(crate) fn measure(&mut self, budget: Budget, bytes: u64) {
+        self.measured[budget as usize] = bytes;
+    }
+
+    /// A turn begins. `elsewhere` says what all other shards use; it is asked only where this shard uses much itself.
+    pub(crate) fn begin_turn(&mut self, is_short: bool, elsewhere: impl Fn(Budget) -> u64) {
+        self.is_short = is_short;
+        let uses_much = |(budget, _)| self.bytes(budget) > self.part(budget) / 2;
+        if self.total() > self.limit(self.limits.total()) / self.shards / 2
+            || Budget::ALL.into_iter().any(uses_much)
+        {
+            self.elsewhere = Budget::ALL.map(|(budget, _)| elsewhere(budget));
+        }
+    }
+
+    /// Bytes of this shard.
+    pub(crate) fn bytes(&self, budget: Budget) -> u64 {
+        self.charged[budget as usize] + self.measured[budget as usize]
+    }
+
+    /// What this shard may have of a budget whatever other shards have.
+    pub(crate) fn part(&self, budget: Budget) -> u64 {
+        self.limit(self.limits.most(budget)) / self.shards
+    }
+
+    /// True exactly when this shard may keep more.
+    pub(crate) fn has_room(&self, budget: Budget) -> bool {
+        self.has_room_for(budget, 1)
+    }
+
+    /// True exactly when this shard may keep so many bytes more.
+    pub(crate) fn has_room_for(&self, budget: Budget, bytes: u64) -> bool {
+        self.above(budget, bytes) == 0
+    }
+
+    /// Bytes that this shard has to shed.
+    pub(crate) fn excess(&self, budget: Budget) -> u64 {
+        self.above(budget, 0)
+    }
+
+    /// Bytes to shed where the holders have to be looked for: some more than [`Ledger::excess`], so that they are not
+    /// looked for in every turn. 0 where there is no excess.
+    pub(crate) fn excess_with_margin(&self, budget: Budget) -> u64 {
+        match self.excess(budget) {
+            0 => 0,
+            excess => excess + self.part(budget) / SHED_EXTRA,
+        }
+    }
+
+    /// How much too much it would be with so many bytes more.
+    fn above(&self, budget: Budget, more: u64) -> u64 {
+        let own = self.bytes(budget) + more;
+        let above = |part: u64, own_sum: u64, elsewhere: u64, limit: u64| {
+            let sum = own_sum.saturating_add(elsewhere);
+            own.saturating_sub(part).min(sum.saturating_sub(limit))
+        };
+        let of_budget = above(
+            self.part(budget),
+            own,
+            self.elsewhere[budget as usize],
+            self.limit(self.limits.most(budget)),
+        );
+        if self.limits.total() == BudgetLimits::NONE {
+            return of_budget;
+        }
+        let of_all = above(
+            self.limit(self.limits.assured(budget)) / self.shards,
+            self.total() + more,
+            self.elsewhere.iter().sum(),
+            self.limit(self.limits.total()),
+        );
+        of_budget.max(of_all)
+    }
+
+    /// Bytes of this shard, of all budgets.
+    fn total(&self) -> u64 {
+        self.charged.iter().chain(&self.measured).sum()
+    }
+
+    fn limit(&self, bytes: u64) -> u64 {
+        bytes >> u32::from(self.is_short)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Room, fit};
+
+    const LIMIT: u64 = 1000;
+
+    fn ledger(own: usize, elsewhere: u64) -> Ledger {
+        let mut ledger = Ledger::new(BudgetLimits::all(LIMIT), 2);
+        ledger.charge(Budget::Queues, own);
+        ledger.begin_turn(false, |_| elsewhere);
+        ledger
+    }
+
+    #[test]
+    fn a_shard_has_room_within_its_part_whatever_the_others_use() {
+        let ledger = ledger(499, 900);
+        assert!(ledger.has_room(Budget::Queues) && !ledger.has_room_for(Budget::Queues, 2));
+        assert_eq!(ledger.excess(Budget::Queues), 0);
+    }
+
+    #[test]
+    fn above_its_part_a_shard_has_room_while_all_together_are_below_the_limit() {
+        assert!(ledger(700, 200).has_room(Budget::Queues));
+        assert!(!ledger(700, 300).has_room(Budget::Queues));
+        assert_eq!(ledger(700, 300).excess(Budget::Queues), 0);
+        assert_eq!(ledger(700, 350).excess(Budget::Queues), 50);
+        assert_eq!(ledger(550, 900).excess(Budget::Queues), 50, "it keeps its part");
+        assert_eq!(ledger(550, 900).excess_with_margin(Budget::Queues), 100);
+        assert_eq!(ledger(500, 900).excess_with_margin(Budget::Queues), 0);
+    }
+
+    #[test]
+    fn a_budget_gives_back_what_it_has_above_its_share_when_all_together_have_too_much() {
+        let limits = fit(BudgetLimits::all(1000), Room { bytes: 2800, limit_bytes: 0 });
+        let mut ledger = Ledger::new(limits, 2);
+        // Each is assured of 400 bytes, 200 of them on this shard.
+        ledger.charge(Budget::Queues, 450);
+        ledger.charge(Budget::History, 150);
+        ledger.begin_turn(false, |_| 300);
+        assert!(ledger.has_room(Budget::Queues), "600 and 7 times 300 are not too much");
+        ledger.begin_turn(false, |_| 320);
+        assert_eq!(ledger.excess(Budget::Queues), 40);
+        assert_eq!(ledger.excess(Budget::History), 0, "it has not more than its share");
+        assert!(!ledger.has_room(Budget::Queues) && ledger.has_room(Budget::History));
+        ledger.begin_turn(false, |_| 500);
+        assert_eq!(ledger.excess(Budget::Queues), 250, "but for its share");
+    }
+
+    #[test]
+    fn what_is_measured_counts_with_what_is_charged_and_all_of_it_can_be_given_back() {
+        let mut ledger = ledger(300, 0);
+        ledger.measure(Budget::Queues, 200);
+        assert_eq!(ledger.bytes(Budget::Queues), 500);
+        ledger.recharge(Budget::Queues, 300, 100);
+        ledger.release(Budget::Queues, 100);
+        ledger.measure(Budget::Queues, 0);
+        assert!(Budget::ALL.into_iter().all(|(budget, _)| ledger.bytes(budget) == 0));
+    }
+
+    #[test]
+    fn while_memory_is_short_half_of_every_limit_holds() {
+        let mut ledger = ledger(600, 0);
+        assert_eq!(ledger.excess(Budget::Queues), 0);
+        ledger.begin_turn(true, |_| 0);
+        assert_eq!((ledger.part(Budget::Queues), ledger.excess(Budget::Queues)), (250, 100));
+        ledger.begin_turn(false, |_| 0);
+        assert_eq!(ledger.excess(Budget::Queues), 0);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_always_room() {
+        let mut ledger = Ledger::new(BudgetLimits::all(BudgetLimits::NONE), 8);
+        ledger.charge(Budget::Receive, 1 << 50);
+        ledger.begin_turn(true, |_| 1 << 50);
+        assert!(ledger.has_room(Budget::Receive));
+        assert_eq!(ledger.excess_with_margin(Budget::Receive), 0);
+    }
+}
