@@ -1,7 +1,8 @@
 //! Daemon: all shards and the control plane, from start to stop.
 //!
 //! In:  a checked configuration; SIGTERM and SIGINT.
-//! Out: one line `ready …` on stdout when clients can connect; exit when all of them have been sent away.
+//! Out: one line `ready …` on stdout when clients can connect; exit when all of them have been sent away, or when a part
+//! has failed (`supervise`).
 //!
 //! The order at the start: shards make their rings and listening sockets, learn of each other, and begin; the control
 //! plane opens last, so that who finds it healthy finds the clients' port open.
@@ -27,15 +28,16 @@ use crate::{
     conn::deflate::DeflateRules,
     control, doctor, limits,
     memory::{self, Budget, BudgetLimits, Room},
-    peers::Shared,
-    shard::{self, Plan, Seed, Settings, Spawned, StopOrder, plan::SOMAXCONN_DEFAULT, pulse::Heart},
+    peers::{MailboxLimits, Shared},
+    shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
+    supervise::{self, Guard, Manager, Part},
     tls,
 };
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
-/// What kept it from starting, in words for the operator; or a shard that broke.
+/// What kept it from starting, in words for the operator. What fails later ends the process.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -46,10 +48,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
-    let mailbox_messages_max = config.engine.mailbox_messages_max as usize;
+    let mailbox_limits = MailboxLimits {
+        messages_max: config.engine.mailbox_messages_max as usize,
+        bytes_max: config.engine.mailbox_bytes_max,
+    };
     let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
     let tables = limits::Tables::new(bells.len(), published_max);
-    let shared = Arc::new(Shared::new(bells, mailbox_messages_max, rand::random(), asker, tables, budgets));
+    let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), asker, tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
@@ -58,37 +63,34 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         threads.push(thread);
         pulses.push(pulse);
     }
-    let _heart = Heart::start(pulses)?;
-    let stop_within = Duration::from_millis(config.shutdown.timeout_ms);
-    let control = match control::start(config, Arc::clone(&shared), asks, node, listen, tls) {
-        Ok(control) => control,
-        Err(error) => {
-            shared.stop(StopOrder::at_once(Duration::ZERO));
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-            return Err(error);
-        }
-    };
+    supervise::supervise(&shared.beats);
+    let mut guard =
+        Guard::new(Arc::clone(&shared.beats), Duration::from_millis(config.engine.stall_timeout_ms));
+    let counted = Arc::clone(&shared);
+    let _heart = Heart::start(pulses, move || guard.look(|| control::clients(&counted)))?;
+    // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
+    let control = control::start(config, Arc::clone(&shared), asks, node, listen, tls)?;
+    shared.beats.ready();
+    control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
     let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
     if echo || broadcast {
         tracing::info!(echo, broadcast, "paths are served that ask for no token");
     }
     announce(listen, control.address(), threads.len());
+    Manager::ready();
 
-    let mut outcome = Ok(());
-    for thread in threads {
-        let ended = match thread.join() {
-            Ok(ended) => ended,
-            Err(error) => Err(anyhow::anyhow!("a shard's thread failed: {error}")),
+    // One that fails does not come to its end: it ends the process.
+    for (shard, thread) in threads.into_iter().enumerate() {
+        let cause = match thread.join() {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(error) => error.to_string(),
         };
-        if let Err(error) = ended {
-            tracing::error!(%error, "a shard has failed; the daemon stops");
-            shared.stop(StopOrder::at_once(stop_within));
-            outcome = Err(error);
-        }
+        supervise::fail_for(Part::Shard(shard), &cause);
     }
     control.stop();
-    outcome
+    Ok(())
 }
 
 /// Clients are served whether or not anybody can read of it.
@@ -127,9 +129,13 @@ fn start_shards(
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();
-        shards.push(shard::spawn(seed, ready)?);
+        let shard = shard::spawn(seed, ready)?;
         // One after the other: where port 0 is asked for, the first shard's choice is the others' too.
-        let bell = readies.recv().map_err(|_| anyhow::anyhow!("shard {index} ended before it began"))?;
+        let Ok(bell) = readies.recv() else {
+            let why = shard.thread.join().map_or_else(|error| error.to_string(), |_| "it ended".to_owned());
+            anyhow::bail!("shard {index} cannot start: {why}");
+        };
+        shards.push(shard);
         let (bell, address) = bell?;
         listen = address;
         bells.push(bell);
@@ -170,6 +176,8 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
+        quantum_ns: shard::QUANTUM_NS,
+        lane_buffers: plan.uring(config).receive_buffers as usize,
         budgets: BudgetLimits::of(config),
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {

@@ -6,6 +6,11 @@
 //! A channel's turn is one piece too, for each wire format.
 //!
 //! The bytes are shared, never copied for a receiver.
+//!
+//! While the writes of the last fan-out have not all gone to the kernel, what is published is only gathered: it is joined, and
+//! goes out in one write for each receiver, after them. There is a bound on what gathers, lower where many receive it; from
+//! there on who publishes waits. So a publication never meets more than one fan-out before it, and no queue grows because the
+//! shard itself is late.
 
 use std::sync::Arc;
 
@@ -25,14 +30,76 @@ use crate::{
     shard::Shard,
 };
 
+/// What may gather between two fan-outs, in bytes, where few receive it.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// The same, times the receivers on this core: what the kernel copies in some 15 ms.
+const COPIED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What may gather in any case.
+const GATHERED_BYTES_MIN: usize = 4 * 1024;
+
+/// What gathers for the members and subscribers of this core.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// Of channels; that of `/broadcast` is with the hub.
+    channel_bytes: usize,
+    /// The most that one of them has to be sent to.
+    receivers: usize,
+    /// Behind the writes of the last fan-out.
+    mark: u64,
+}
+
+impl Gathered {
+    /// A channel has so many bytes for so many subscribers.
+    pub(crate) fn add(&mut self, bytes: usize, receivers: usize) {
+        self.channel_bytes += bytes;
+        self.receivers = self.receivers.max(receivers);
+    }
+
+    fn bytes_max(receivers: usize) -> usize {
+        (COPIED_BYTES_MAX / receivers.max(1)).clamp(GATHERED_BYTES_MIN, GATHERED_BYTES_MAX)
+    }
+}
+
 impl<K: Kernel> Shard<K> {
+    fn gathered_bytes(&self) -> usize {
+        self.gathered.channel_bytes + self.hub.local_bytes()
+    }
+
+    /// True exactly when so much has gathered that it has to go out before more is published.
+    pub(crate) fn has_gathered_enough(&self) -> bool {
+        let bytes = self.gathered_bytes();
+        // Nearly always there is little, and nobody has to be counted.
+        bytes >= GATHERED_BYTES_MIN
+            && bytes >= Gathered::bytes_max(self.gathered.receivers.max(self.hub.receivers()))
+    }
+
+    /// True exactly when something has gathered that waits for the writes of the last fan-out.
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.gathered_bytes() > 0
+    }
+
     /// Ends a turn's publishing.
     pub(crate) fn fan_out(&mut self) {
+        // Who is sent away has heard everything before.
+        if self.sockets.has_passed(self.gathered.mark) || self.stopping.is_some() {
+            self.fan_out_gathered();
+        }
+        self.flush_polls();
+        if let Some(frames) = self.hub.take_outgoing() {
+            self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
+        }
+        self.peers.push_out(|bell| self.sockets.wake(bell));
+    }
+
+    fn fan_out_gathered(&mut self) {
+        if !self.is_gathering() {
+            return;
+        }
         for channel in self.locals.take_touched() {
             self.fan_out_channel(channel);
         }
-        self.delivered_bytes = 0;
-        self.flush_polls();
         if let Some(frames) = self.hub.take_local() {
             let mut place = 0;
             // From the back: a member that is dropped for being slow gives its place to one that has been served.
@@ -47,10 +114,7 @@ impl<K: Kernel> Shard<K> {
             }
             self.deflating.end_turn();
         }
-        if let Some(frames) = self.hub.take_outgoing() {
-            self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
-        }
-        self.peers.push_out(|bell| self.sockets.wake(bell));
+        self.gathered = Gathered { mark: self.sockets.mark(), ..Gathered::default() };
     }
 
     /// Hands a channel's turn out to its subscribers on this core.

@@ -2,7 +2,7 @@
 //!
 //! The road of a byte: the ring crate → `shard` → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
 //! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
-//! `limits` (floods), `metrics`, `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
+//! `limits` (floods), `metrics`, [`supervise`] (failures), `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
 //! [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod http_client;
 pub mod log;
+pub mod supervise;
 pub mod token;
 
 mod cgroup;

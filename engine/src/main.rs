@@ -1,7 +1,8 @@
 //! The `holdfast` command: dispatch, exit codes, and who prints where.
 //!
 //! In:  the command line and the environment.
-//! Out: exit code 0 (done), 1 (refused or failed; standard error says why), 2 (wrong command line).
+//! Out: exit code 0 (done), 1 (refused; standard error says why), 2 (wrong command line), 70 (a part of the daemon has
+//! failed: `supervise`).
 //!
 //! What a command prints as its answer goes to standard output; all else goes to standard error.
 #![forbid(unsafe_code)]
@@ -11,7 +12,7 @@ use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
 use holdfast::config::{self, Config, Flags, Loaded, Problems};
 use holdfast::doctor::{self, Check, Findings, Plan};
-use holdfast::{daemon, log, token};
+use holdfast::{daemon, log, supervise, token};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,6 +45,7 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
         anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
     }
     log::start(&config.log)?;
+    supervise::end_at_panics();
     // Tables are made for all connections that there can be and touched as they come: a huge page would make 2 MiB of
     // each resident at once. docs/decisions/0008-no-huge-pages.md has the figures.
     let _ = rustix::thread::disable_transparent_huge_pages(true);

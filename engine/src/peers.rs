@@ -4,21 +4,25 @@
 //! Out: lock-free, bounded queues, each with one reader.
 //!
 //! A full mailbox is no error: what does not fit waits in the outbox, in order, and whoever causes more is made to
-//! wait (`shard/back_pressure`). Worst case: `mailbox_messages_max` messages a shard, each of at most a turn's joined
-//! frames; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
+//! wait (`shard/back_pressure`). Worst case: `engine.mailbox_messages_max` messages of `engine.mailbox_bytes_max` together a
+//! shard; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
+
+mod cost;
+mod mailboxes;
 
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use holdfast_ring::{Doorbell, Mailbox, Socket};
+use holdfast_ring::{Doorbell, Socket};
 use rustls::ServerConfig;
 
+pub(crate) use self::mailboxes::{MailboxLimits, Mailboxes, Parcel};
 use crate::{
     backend::{self, Asker},
     hub::{
@@ -31,6 +35,7 @@ use crate::{
     seats::{FromSeats, ToSeats},
     session::ask::{Answer, Asked},
     shard::{ApiCall, StopOrder},
+    supervise::Beats,
 };
 
 /// What one thread says to a shard.
@@ -52,8 +57,6 @@ pub(crate) enum Message {
     Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
-    /// Stop accepting, say goodbye to all, and be gone.
-    Stop(StopOrder),
     /// The control thread has an answer.
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
@@ -62,16 +65,27 @@ pub(crate) enum Message {
     FromSeats(FromSeats),
 }
 
+/// What calls of the server API keep. The control thread and those that work for it write it.
+#[derive(Debug, Default)]
+pub(crate) struct ApiMemory {
+    /// Bytes of bodies and answers.
+    pub(crate) bytes: AtomicU64,
+    /// Calls for which there was no room.
+    pub(crate) refused: AtomicU64,
+}
+
 /// What all threads of the daemon share: queues, published numbers, and one flag.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) mailboxes: Vec<Mailbox<Message>>,
+    pub(crate) mailboxes: Vec<Mailboxes>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
     /// What addresses and users have open and do, as each core knows it.
     pub(crate) limit_tables: Tables,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
+    /// What each shard and the threads beside them tell of themselves.
+    pub(crate) beats: Arc<Beats>,
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
@@ -84,34 +98,40 @@ pub(crate) struct Shared {
     populated: AtomicUsize,
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
-    mailbox_messages_max: usize,
+    mailbox_limits: MailboxLimits,
     /// How much memory there may be of each kind.
     pub(crate) budgets: BudgetLimits,
+    pub(crate) api_memory: ApiMemory,
 }
 
 impl Shared {
     /// `channel_secret` is to be random: see [`Shared::home_of`].
     pub(crate) fn new(
         bells: Vec<Arc<Doorbell>>,
-        mailbox_messages_max: usize,
+        mailbox_limits: MailboxLimits,
         channel_secret: u128,
         asker: Asker,
         limit_tables: Tables,
         budgets: BudgetLimits,
     ) -> Self {
         Self {
+            beats: Arc::new(Beats::new(bells.len())),
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
             congested: AtomicUsize::new(0),
-            mailbox_messages_max,
+            mailbox_limits,
             metrics: bells.iter().map(|_| Published::new()).collect(),
-            mailboxes: bells.into_iter().map(|bell| Mailbox::new(mailbox_messages_max, bell)).collect(),
+            mailboxes: {
+                let shards = bells.len();
+                bells.into_iter().map(|bell| Mailboxes::new(shards, mailbox_limits, bell)).collect()
+            },
             limit_tables,
             channel_secret,
             memory_short: AtomicBool::new(false),
             asker,
             budgets,
+            api_memory: ApiMemory::default(),
         }
     }
 
@@ -129,18 +149,17 @@ impl Shared {
         self.congested.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells all shards to stop.
+    /// Bytes that count against budgets on all shards, as they last published them.
+    pub(crate) fn memory_of_shards(&self) -> u64 {
+        let of = |published: &Published| {
+            Budget::ALL.iter().map(|&(budget, _)| published.get(Metric::Memory(budget))).sum::<u64>()
+        };
+        self.metrics.iter().map(of).sum()
+    }
+
+    /// Tells all shards to stop. Waits for none of them.
     pub(crate) fn stop(&self, order: StopOrder) {
-        for mailbox in &self.mailboxes {
-            // A full mailbox empties: its owner takes messages every turn.
-            let mut message = Message::Stop(order);
-            while let Err(back) = mailbox.push(message) {
-                message = back;
-                mailbox.bell().ring();
-                std::thread::yield_now();
-            }
-            mailbox.bell().ring();
-        }
+        self.mailboxes.iter().for_each(|mailboxes| mailboxes.push_order(order));
     }
 }
 
@@ -149,8 +168,11 @@ impl Shared {
 pub(crate) struct Peers {
     shared: Arc<Shared>,
     own: usize,
-    outboxes: Vec<VecDeque<Message>>,
+    outboxes: Vec<VecDeque<Parcel>>,
     outbox_messages: usize,
+    outbox_bytes: u64,
+    /// For each shard: true exactly when it may not have taken all that it was sent from here.
+    is_under_way: Vec<bool>,
     is_congested: bool,
     full_turns: u64,
 }
@@ -159,7 +181,16 @@ impl Peers {
     /// The view of shard `own`.
     pub(crate) fn new(shared: Arc<Shared>, own: usize) -> Self {
         let outboxes = shared.mailboxes.iter().map(|_| VecDeque::new()).collect();
-        Self { shared, own, outboxes, outbox_messages: 0, is_congested: false, full_turns: 0 }
+        Self {
+            is_under_way: vec![false; shared.mailboxes.len()],
+            shared,
+            own,
+            outboxes,
+            outbox_messages: 0,
+            outbox_bytes: 0,
+            is_congested: false,
+            full_turns: 0,
+        }
     }
 
     /// The number of shards, this one among them.
@@ -172,8 +203,9 @@ impl Peers {
         self.shared.home_of(channel)
     }
 
-    pub(crate) fn mailbox(&self, own: usize) -> &Mailbox<Message> {
-        &self.shared.mailboxes[own]
+    /// What this shard is sent.
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.shared.mailboxes[self.own]
     }
 
     pub(crate) fn published(&self, own: usize) -> &Published {
@@ -191,10 +223,14 @@ impl Peers {
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
-    /// Bytes of a budget on all other shards, as they last published them.
+    /// Bytes of a budget on all other shards, as they last published them, and on the control thread.
     pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != self.own);
-        others.map(|(_, published)| published.get(Metric::Memory(budget))).sum()
+        let of_shards: u64 = others.map(|(_, published)| published.get(Metric::Memory(budget))).sum();
+        match budget {
+            Budget::Api => of_shards + self.shared.api_memory.bytes.load(Ordering::Relaxed),
+            _ => of_shards,
+        }
     }
 
     /// How many shards still listen.
@@ -230,18 +266,17 @@ impl Peers {
 
     /// Leaves a message for every other shard.
     pub(crate) fn post_all(&mut self, own: usize, message: impl Fn() -> Message) {
-        for (shard, outbox) in self.outboxes.iter_mut().enumerate() {
-            if shard != own {
-                outbox.push_back(message());
-                self.outbox_messages += 1;
-            }
+        for shard in (0..self.count()).filter(|&shard| shard != own) {
+            self.post(shard, message());
         }
     }
 
     /// Leaves a message for one other shard.
     pub(crate) fn post(&mut self, shard: usize, message: Message) {
-        self.outboxes[shard].push_back(message);
+        let parcel = Parcel::from(message);
         self.outbox_messages += 1;
+        self.outbox_bytes += u64::from(parcel.bytes);
+        self.outboxes[shard].push_back(parcel);
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
@@ -249,17 +284,21 @@ impl Peers {
         if self.outbox_messages == 0 {
             return self.set_congested(false);
         }
-        for (outbox, mailbox) in self.outboxes.iter_mut().zip(&self.shared.mailboxes) {
+        let targets = self.outboxes.iter_mut().zip(&mut self.is_under_way).zip(&self.shared.mailboxes);
+        for ((outbox, is_under_way), mailboxes) in targets {
             let before = outbox.len();
-            while let Some(message) = outbox.pop_front() {
-                if let Err(back) = mailbox.push(message) {
+            while let Some(parcel) = outbox.pop_front() {
+                let bytes = u64::from(parcel.bytes);
+                if let Err(back) = mailboxes.inlet(self.own).push(parcel) {
                     outbox.push_front(back);
                     break;
                 }
+                self.outbox_bytes -= bytes;
             }
             self.outbox_messages -= before - outbox.len();
             if before > 0 {
-                wake(mailbox.bell());
+                *is_under_way = true;
+                wake(mailboxes.bell());
             }
         }
         self.set_congested(self.outbox_messages > 0);
@@ -286,7 +325,26 @@ impl Peers {
 
     /// True exactly when as much waits for other shards as a mailbox holds: nobody may cause more.
     pub(crate) fn is_full(&self) -> bool {
-        self.outbox_messages >= self.shared.mailbox_messages_max
+        let MailboxLimits { messages_max, bytes_max } = self.limits();
+        self.outbox_messages >= messages_max || self.outbox_bytes >= bytes_max
+    }
+
+    /// What one shard's mailbox holds.
+    pub(crate) fn limits(&self) -> MailboxLimits {
+        self.shared.mailbox_limits
+    }
+
+    /// Bytes that wait in the outboxes, and in others' mailboxes as far as they are from here.
+    pub(crate) fn waiting_bytes(&mut self) -> u64 {
+        let mut bytes = self.outbox_bytes;
+        for (is_under_way, mailboxes) in self.is_under_way.iter_mut().zip(&self.shared.mailboxes) {
+            if *is_under_way {
+                let waiting = mailboxes.inlet(self.own).bytes();
+                *is_under_way = waiting > 0;
+                bytes += waiting;
+            }
+        }
+        bytes
     }
 
     pub(crate) fn outbox_messages(&self) -> usize {

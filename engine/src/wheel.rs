@@ -38,7 +38,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Appends all whose tick has come by `now`.
-    pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<T>) {
+    pub(crate) fn advance(&mut self, now: Tick, due: &mut impl Extend<T>) {
         while self.now < now {
             if self.entries == 0 {
                 self.now = now;
@@ -47,7 +47,7 @@ impl<T: Copy> Wheel<T> {
             self.now.0 += 1;
             let slot = &mut self.slots[Self::slot(self.now)];
             self.entries -= slot.len();
-            due.append(slot);
+            due.extend(slot.drain(..));
             slot.shrink_to(KEPT_ENTRIES_MAX);
         }
     }

@@ -125,16 +125,16 @@ impl fmt::Display for Errno {
 /// What can be asked of the kernel. Nothing happens before the next [`Kernel::turn`].
 #[derive(Debug)]
 pub enum Op {
-    /// Accept connections into free descriptors of `lane`: until told otherwise, or exactly one.
+    /// Accept connections into free descriptors of `lane`.
     Accept {
         /// Where the new descriptors come from.
         lane: usize,
-        /// True exactly when it goes on after the first connection.
-        multishot: bool,
+        /// How many, and what is told of them.
+        mode: AcceptMode,
     },
-    /// End the lane's multishot accept.
-    CancelAccept {
-        /// The lane whose accept ends.
+    /// End all of the lane's accepts. Each one's own completion tells that it has ended.
+    CancelAccepts {
+        /// The lane whose accepts end.
         lane: usize,
     },
     /// Connect an attached socket to an address.
@@ -160,6 +160,17 @@ pub enum Op {
     Wake(Arc<Doorbell>),
 }
 
+/// How connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptMode {
+    /// Until told otherwise. Whose they are is not told.
+    Multishot,
+    /// Exactly one.
+    Single,
+    /// Exactly one, with the address of its other end.
+    SingleWithAddress,
+}
+
 /// Which operation of a socket's reading side is in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Armed {
@@ -176,10 +187,11 @@ pub enum Armed {
 /// What the kernel has done.
 #[derive(Debug)]
 pub enum Completion<B> {
-    /// A connection was accepted into this descriptor. Where it was closed in the same turn, this may come before the
+    /// A connection was accepted into this descriptor. The address of its other end comes with it exactly where it was asked
+    /// for; it is boxed, so that other completions do not grow by it. Where the descriptor was closed in the same turn, this may come before the
     /// [`Completion::Closed`] of the socket that was in it: a multishot's completions may pass those of operations that
     /// are done at once (Linux before 6.15).
-    Accepted(Descriptor),
+    Accepted(Descriptor, Option<Box<SocketAddr>>),
     /// The lane accepts no more: cancelled, single, or failed with an error.
     AcceptEnded {
         /// The lane.
@@ -293,12 +305,6 @@ pub trait Kernel {
     /// # Errors
     /// Where the kernel refuses the descriptor.
     fn attach(&mut self, at: Descriptor, socket: OwnedFd) -> io::Result<()>;
-
-    /// The address of a connection's other end.
-    ///
-    /// # Errors
-    /// `NotConnected` where it has gone already, `Unsupported` where the kernel cannot tell (before Linux 6.8).
-    fn peer_address(&mut self, of: Descriptor) -> io::Result<SocketAddr>;
 
     /// What others ring to end this kernel's sleep.
     fn doorbell(&self) -> Arc<Doorbell>;

@@ -20,8 +20,8 @@ mod uring;
 pub use crate::{
     doorbell::Doorbell,
     kernel::{
-        Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX, LANES_MAX, Op,
-        ReceiveEnd, Socket,
+        AcceptMode, Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX,
+        LANES_MAX, Op, ReceiveEnd, Socket,
     },
     mailbox::Mailbox,
     open::{listener, stream},

@@ -147,9 +147,14 @@ fn bytes_come_back_whole_and_in_order_through_short_writes_and_too_few_buffers()
 
 #[test]
 fn every_descriptor_of_every_lane_takes_a_connection_and_none_is_lost() {
+    [false, true].map(fill_and_empty);
+}
+
+fn fill_and_empty(peer_addresses: bool) {
     let lanes = UringConfig { lanes: 3, slots_per_lane: 48, ..small() };
     let clients = UringConfig { lanes: 2, slots_per_lane: 200, ..small() };
-    let mut pair = Pair::new(&lanes, &clients);
+    let config = SocketsConfig { accept_reserve: 16, peer_addresses, ..SocketsConfig::default() };
+    let mut pair = Pair::with(&lanes, &clients, config);
     for round in 0..3 {
         // More than there is room for: the rest waits in the backlog until somebody goes.
         // They ask eight a turn, fewer than the reserve, as a backlog bounds them in earnest.
@@ -161,7 +166,7 @@ fn every_descriptor_of_every_lane_takes_a_connection_and_none_is_lost() {
         let mut closed = 0;
         pair.run(|server, client, event| {
             match event {
-                Some((At::Server, Event::Accepted(socket))) => {
+                Some((At::Server, Event::Accepted(socket, _))) => {
                     assert!(open.insert(socket));
                     most_open = most_open.max(open.len());
                 }
@@ -210,7 +215,7 @@ fn what_was_queued_before_a_flushed_close_arrives_and_then_the_end() {
     let mut server_closed = false;
     pair.run(|server, client, event| {
         match event {
-            Some((At::Server, Event::Accepted(socket))) => {
+            Some((At::Server, Event::Accepted(socket, _))) => {
                 server.send(socket, bytes.clone());
                 server.close(socket, CloseWhen::Flushed);
                 assert_eq!(server.send(socket, bytes.clone()), bytes.len(), "a closing socket takes no more");
@@ -251,7 +256,7 @@ fn a_socket_closes_once_whatever_it_was_doing() {
                 assert!(matches!(how, Ended::Failed(error) if error.0 == libc::ECONNREFUSED));
                 client.close(socket, CloseWhen::Now);
             }
-            Some((At::Server, Event::Accepted(socket))) => server.pause_receive(socket),
+            Some((At::Server, Event::Accepted(socket, _))) => server.pause_receive(socket),
             Some((At::Server, Event::Received(socket, _))) => server.pause_receive(socket),
             Some((At::Client, Event::Closed(socket))) => closed.push(socket),
             Some((At::Server, Event::Closed(socket))) => served.push(socket),
@@ -281,7 +286,7 @@ fn a_paused_socket_gives_nothing_until_it_is_resumed() {
             Some((At::Client, Event::Connected(socket))) => {
                 client.send(socket, Bytes::from(vec![3; 1 << 20]));
             }
-            Some((At::Server, Event::Accepted(socket))) => {
+            Some((At::Server, Event::Accepted(socket, _))) => {
                 server.pause_receive(socket);
                 accepted = Some(socket);
             }
@@ -311,7 +316,7 @@ fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
         pair.run(|server, client, event| {
             match event {
                 Some((At::Client, Event::Connected(socket))) => client.pause_receive(socket),
-                Some((At::Server, Event::Accepted(socket))) => {
+                Some((At::Server, Event::Accepted(socket, _))) => {
                     server.send(socket, Bytes::from(vec![1; 16 << 20]));
                     sent_to = Some(socket);
                 }
@@ -410,38 +415,48 @@ fn a_bell_ends_a_sleep_from_a_thread_and_from_another_ring() {
 }
 
 #[test]
-fn a_connection_knows_its_peers_address() {
-    let mut pair = Pair::new(&small(), &small());
-    pair.client.sockets.connect(Some("127.0.0.77".parse().unwrap()), pair.address).unwrap();
-    let mut address = None;
-    pair.run(|server, _, event| {
-        if let Some((At::Server, Event::Accepted(socket))) = event {
-            address = Some(server.peer_address(socket).unwrap());
+fn each_connection_comes_with_its_own_peers_address() {
+    let config = SocketsConfig { accept_reserve: 16, peer_addresses: true, ..SocketsConfig::default() };
+    let mut pair = Pair::with(&UringConfig { lanes: 2, slots_per_lane: 100, ..small() }, &small(), config);
+    let mut expected = HashSet::new();
+    for number in 1..=180 {
+        let from = Some(std::net::Ipv4Addr::new(127, 0, 3, number).into());
+        pair.client.sockets.connect(from, pair.address).unwrap();
+        expected.insert(from.unwrap());
+    }
+    let mut came = HashSet::new();
+    let mut sockets = HashSet::new();
+    pair.run(|_, _, event| {
+        if let Some((At::Server, Event::Accepted(socket, from))) = event {
+            assert!(came.insert(from.expect("it was asked for").ip()));
+            assert!(sockets.insert(socket));
         }
-        address.is_some()
+        came.len() == expected.len()
     });
-    assert_eq!(address.unwrap().ip().to_string(), "127.0.0.77");
+    assert_eq!(came, expected);
+    let lanes: HashSet<_> = sockets.iter().map(|socket| socket.lane()).collect();
+    assert_eq!(lanes.len(), 2, "more came than one lane holds");
 }
 
 #[test]
-fn what_came_while_an_address_was_asked_for_is_not_slept_over() {
-    let mut pair = Pair::new(&small(), &small());
-    pair.connect();
-    let mut first = None;
-    pair.run(|_, _, event| {
-        if let Some((At::Server, Event::Accepted(socket))) = event {
-            first = Some(socket);
+fn whoever_comes_while_a_ring_ends_is_not_left_waiting() {
+    for _ in 0..20 {
+        let config = SocketsConfig { peer_addresses: true, ..SocketsConfig::default() };
+        let (socket, address) = listener("127.0.0.1:0".parse().unwrap(), 1024).unwrap();
+        let mut server = Side::new(&small(), config);
+        server.sockets.listen(socket);
+        server.turn();
+        // Some of them have been accepted when the ring ends, some have not.
+        let peers: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        drop(server);
+        for mut peer in peers {
+            peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            match std::io::Read::read_to_end(&mut peer, &mut Vec::new()) {
+                Ok(count) => assert_eq!(count, 0),
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+            }
         }
-        first.is_some()
-    });
-    let server = &mut pair.server;
-    while !server.turn().is_empty() {}
-    let _second = std::net::TcpStream::connect(pair.address).unwrap();
-    server.sockets.peer_address(first.unwrap()).unwrap();
-    let began = std::time::Instant::now();
-    server.sockets.turn(Duration::from_secs(10), &mut server.events).unwrap();
-    assert!(matches!(server.events[..], [Event::Accepted(_)]), "{:?}", server.events);
-    assert!(began.elapsed() < Duration::from_secs(5), "it slept for {:?}", began.elapsed());
+    }
 }
 
 #[test]
@@ -455,7 +470,7 @@ fn listening_ends_and_open_connections_stay() {
     let address = pair.address;
     pair.run(|server, client, event| {
         match event {
-            Some((At::Server, Event::Accepted(_))) => server.stop_listening(),
+            Some((At::Server, Event::Accepted(..))) => server.stop_listening(),
             Some((At::Server, Event::Received(socket, buffer))) => {
                 server.send(socket, Bytes::copy_from_slice(&buffer));
             }

@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     http_client::HttpClient,
     peers::{Message, Shared},
+    supervise::{endless, task},
     token::{Endpoint, Verifier},
 };
 
@@ -45,16 +46,14 @@ impl Mailboxes {
         let mailbox = &self.0.mailboxes[core];
         let mut message = Message::Backend(answer);
         let began = Instant::now();
-        while let Err(back) = mailbox.push(message) {
+        while let Err(back) = mailbox.push_control(message) {
             message = back;
-            mailbox.bell().ring();
             if began.elapsed() > FULL_MAX {
                 tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
                 return;
             }
             sleep(RETRY_AFTER).await;
         }
-        mailbox.bell().ring();
     }
 }
 
@@ -76,7 +75,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
         .map(|endpoint| {
             // A shard asks an endpoint again only after an answer.
             let (sender, receiver) = mpsc::channel(mailboxes.0.mailboxes.len());
-            tokio::spawn(keys::keep(endpoint.clone(), receiver, http.clone(), mailboxes.clone()));
+            endless("keys", keys::keep(endpoint.clone(), receiver, http.clone(), mailboxes.clone()));
             (endpoint, sender)
         })
         .collect();
@@ -84,7 +83,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let calls = Arc::new(Semaphore::new(config.backend.calls_max as usize));
     let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
     let mut keys = queue.keys;
-    tokio::spawn(async move {
+    endless("keys", async move {
         while let Some(ask) = keys.recv().await {
             hand_over(&keepers, ask).await;
         }
@@ -92,7 +91,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     while let Some((back, call)) = queue.calls.recv().await {
         let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
         let desk = Arc::clone(&desk);
-        tokio::spawn(async move {
+        task("backend", async move {
             desk.answer(back, &call).await;
             drop(place);
         });

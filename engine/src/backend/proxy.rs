@@ -56,6 +56,18 @@ enum CallError {
     Data(serde_json::Error),
 }
 
+impl CallError {
+    /// What kind of failure it is.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Http(error) => error.reason(),
+            Self::Status(_) => "status",
+            Self::Answer(_) => "answer",
+            Self::Data(_) => "data",
+        }
+    }
+}
+
 impl Proxy {
     /// The one for this kind of event, where there is one.
     pub(super) fn of(config: &Config, event: Event) -> Option<Self> {
@@ -96,7 +108,8 @@ impl Proxy {
         match self.exchange(http, call).await {
             Ok(said) => (said, false),
             Err(error) => {
-                tracing::warn!(event = call.event.name(), endpoint = %self.endpoint, %error, "the backend has failed");
+                let (event, reason) = (call.event.name(), error.reason());
+                tracing::warn!(event, reason, endpoint = %self.endpoint, %error, "the backend has failed");
                 (Said::refused(call.event, Refusal::Failed), true)
             }
         }

@@ -30,6 +30,15 @@ section! {
         /// What a refused call is answered: with `default` 200 and `{"error":…}`, with `transport` an HTTP status that
         /// fits. A call can ask for `transport` itself, with the header `X-Centrifugo-Error-Mode`.
         "error_mode" => pub error_mode: ApiErrorMode = choice("default", ApiErrorMode::NAMES);
+        /// The longest body of a call; a longer one is answered 413. A broadcast to 40,000 channels with names of 24 bytes
+        /// has 1.1 MB. An eighth of `http_api.memory_budget` is the most.
+        /// Worst case: four times this while a call is under way.
+        "request_body_limit" => pub request_body_bytes_max: u64 = size("16MiB", "1KiB", "1GiB");
+        /// The longest answer; a call that would have a longer one is answered with error 106. In a batch the commands
+        /// after the one that reaches it are not done, and each is answered so. A quarter of `http_api.memory_budget` is
+        /// the most.
+        /// Worst case: twice this while a call is under way.
+        "response_body_limit" => pub response_body_bytes_max: u64 = size("16MiB", "1KiB", "1GiB");
         /// Memory for the bodies and answers of all calls that are under way; where it is full, a call is answered 503
         /// with `Retry-After`. Less where memory is limited: see [memory](memory.md).
         /// Worst case: this.

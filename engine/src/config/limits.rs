@@ -87,7 +87,8 @@ section! {
     pub struct FlowLimits {
         /// Commands in a second. As many may come at once, after a quiet time.
         "commands_per_second" => pub commands_per_s: u32 = integer(0, 0, 10_000_000);
-        /// Bytes in a second. A message is taken whole where what came before it is within the limit.
+        /// Bytes in a second, what compressed messages are inflated to among them. A message is taken whole where what came
+        /// before it is within the limit.
         "bytes_per_second" => pub bytes_per_s: u32 = integer(0, 0, 4_294_967_295);
     }
 

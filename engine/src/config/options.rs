@@ -245,20 +245,30 @@ section! {
         /// Worst case: 196 bytes an entry, 128 of them for the eight completions that may answer it: 0.2 MB a ring.
         "submission_entries" => pub submission_entries: u32
             = integer(1024, 64, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
-        /// Messages that may wait between one core and another. When it is full the sender waits with its next turn;
-        /// nothing is lost.
-        /// Worst case: this × shards² entries of 64 bytes (1 MiB on two cores), and the payloads that they share.
+        /// Messages that may wait for one core: shared out among the other cores, so that none fills another one's part;
+        /// as many of its own clients; and as many of the server API. When it is full, who causes them waits; nothing is
+        /// lost.
+        /// Worst case: see `engine.mailbox_bytes_max`; and two times this × shards entries of 96 bytes, allocated at once
+        /// (1.5 MiB on two cores).
         "mailbox_messages_max" => pub mailbox_messages_max: u32 = integer(4096, 64, 1_048_576);
+        /// The same in bytes, payloads that several messages share counted with each.
+        /// Worst case: this × shards, three times: of other cores, of its own clients, of the server API. What waits counts
+        /// against `client.command_budget`.
+        "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
         /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
         /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
         /// default of 4096.
         "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);
-        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start, scaled
-        /// down in proportion; where it is used all the same, new connections are answered 503 and half of every budget
+        /// Resident memory of the daemon. All [budgets](memory.md) together are made to fit into it at the start; where
+        /// it is used all the same, new connections are answered 503 and half of every budget
         /// holds. 0 sets no limit. In a control group with a memory limit the same holds for nine tenths of that limit, the
         /// memory of files not counted.
         "memory_limit" => pub memory_limit_bytes: u64 = size("0B", "0B", "16TiB");
+        /// How long a shard or the control thread may take over one turn before it counts as stalled: `/health/ready` is
+        /// then 503, and the service manager's watchdog is not fed. Shards turn four times a second at least. Time in
+        /// which the whole process did not run does not count.
+        "stall_timeout" => pub stall_timeout_ms: u64 = duration("5s", "1s", "10m");
     }
 
     /// A channel of each user's own: `#` and the user. With `allow_user_limited_channels` nobody else may subscribe to it.
@@ -292,10 +302,18 @@ section! {
 
     /// What the daemon says about itself, on standard error.
     pub struct LogConfig {
-        /// The least important event that is logged. A peer's mistakes are `debug`, so that no peer can fill a disk.
+        /// The least important event that is logged. Most mistakes of peers are `debug`; what peers
+        /// cause at the other levels is limited (`log.repeat_limit`), so that none can fill a disk.
         "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
         /// `text` for people, `json` for machines: one object a line.
         "format" => pub format: LogFormat = choice("text", LogFormat::NAMES);
+        /// How many lines of one kind (the same event for the same reason) are logged in `log.repeat_interval`; of more it
+        /// is said how many they were, once. So no peer can fill a disk, whatever it causes. 0 sets no limit. At `debug`
+        /// and `trace` each line of these levels is logged, by design: as many as peers cause.
+        /// Worst case: about a hundred kinds × this × 16 KiB in each interval.
+        "repeat_limit" => pub repeat_limit: u32 = integer(10, 0, 1_000_000);
+        /// See `log.repeat_limit`.
+        "repeat_interval" => pub repeat_interval_ms: u64 = duration("10s", "1s", "1h");
     }
 }
 

@@ -163,6 +163,11 @@ impl Deflating {
         bytes_max
     }
 
+    /// Bytes that messages were inflated to since the last call, and what of.
+    pub(crate) fn take_inflated(&mut self) -> (usize, usize) {
+        self.inflater.take_inflated()
+    }
+
     /// What its messages are inflated with.
     pub(crate) fn inflation(&mut self, socket: Socket, deflate: Deflate) -> Option<Inflation<'_>> {
         let rules = self.rules.as_ref().filter(|_| deflate != Deflate::Off)?;

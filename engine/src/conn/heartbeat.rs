@@ -16,7 +16,7 @@ use rand::Rng;
 
 use super::{Phase, Session};
 use crate::{
-    clock::Tick,
+    clock::{TICK_MS, Tick},
     metrics::{CloseReason, Metric},
     session::{client::Stage, wire::Wire},
     shard::Shard,
@@ -88,6 +88,10 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let (phase, pinged, session) = (conn.phase, conn.pinged, conn.session);
+        // What it has sent may be what is awaited: it is read first.
+        if self.has_backlog(socket) && !matches!(phase, Phase::Lingering | Phase::Closing | Phase::Leaving) {
+            return self.schedule(socket, now.after_ms(TICK_MS));
+        }
         match phase {
             Phase::Head | Phase::Body | Phase::Answering => self.request_timed_out(socket),
             Phase::Open | Phase::Streaming => match pinged {

@@ -3,48 +3,72 @@
 //! In:  pieces of the stream, cut anywhere.
 //! Out: calls of the session; pongs, close frames; or the connection's end, where the peer broke the protocol.
 //!
-//! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed.
+//! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed. A connection
+//! that has used up its part of the turn is interrupted between two messages, or within one of many commands.
 
-use holdfast_protocol::websocket::{CloseFrame, Event, FrameError, Opcode, Role, close, frame::FrameHeader};
+use holdfast_protocol::websocket::{
+    CloseFrame, Event, FrameError, Opcode, Payload, Role, close, frame::FrameHeader,
+};
 use holdfast_ring::{Ended, Kernel, Socket};
 
-use super::{Phase, Session};
+use super::{Phase, Session, deflate::Deflate};
 use crate::{
     metrics::{CloseReason, Metric},
-    shard::Shard,
+    shard::{Commands, Shard, cost},
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Bytes came, as the peer meant them.
-    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) {
-        self.read_all(socket, bytes);
+    /// Bytes came, as the peer meant them. Answers with how many of them are done: less than all where the connection has
+    /// used up its part of the turn.
+    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) -> usize {
+        let used = self.read_all(socket, bytes);
         self.count_partial(socket);
+        used
     }
 
-    fn read_all(&mut self, socket: Socket, mut bytes: &mut [u8]) {
-        while !bytes.is_empty() {
-            let Some(conn) = self.conns.get(socket) else { return };
+    fn read_all(&mut self, socket: Socket, bytes: &mut [u8]) -> usize {
+        let count = bytes.len();
+        let mut at = 0;
+        while at < count {
+            let Some(conn) = self.conns.get(socket) else { break };
             conn.heard_since_ping = true;
-            let used = match conn.phase {
-                Phase::Head => self.read_head(socket, bytes),
-                Phase::Body => self.read_body(socket, bytes),
-                Phase::Answering => return self.keep_for_later(socket, bytes),
-                Phase::Open | Phase::Closing => return self.read(socket, bytes),
-                Phase::Lingering if is_close_frame(bytes) => return self.leave(socket, CloseReason::ByPeer),
-                Phase::Streaming | Phase::Lingering | Phase::Leaving => return,
-            };
-            bytes = &mut bytes[used..];
+            let bytes = &mut bytes[at..];
+            match conn.phase {
+                Phase::Head => at += self.read_head(socket, bytes),
+                Phase::Body => at += self.read_body(socket, bytes),
+                Phase::Open | Phase::Closing => return at + self.read(socket, bytes),
+                Phase::Answering => {
+                    self.keep_for_later(socket, bytes);
+                    break;
+                }
+                Phase::Lingering if is_close_frame(bytes) => {
+                    self.leave(socket, CloseReason::ByPeer);
+                    break;
+                }
+                Phase::Streaming | Phase::Lingering | Phase::Leaving => break,
+            }
+            // A request; a WebSocket is interrupted in its own loop.
+            if self.meter.is_over() {
+                return at;
+            }
         }
+        count
     }
 
-    /// Bytes of a connection that speaks WebSocket.
-    fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) {
+    /// Bytes of a connection that speaks WebSocket. Answers with how many of them are done.
+    fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) -> usize {
+        let count = bytes.len();
+        let mut left = 0;
         while let Some(conn) = self.conns.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {
             let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
             let inflation = self.deflating.inflation(socket, deflate);
-            let event = match conn.decoder.next_with(&self.settings.decoder, inflation, &mut bytes) {
+            let step = conn.decoder.next_with(&self.settings.decoder, inflation, &mut bytes);
+            if deflate != Deflate::Off && !self.count_inflated(socket) {
+                break;
+            }
+            let event = match step {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(fault) => {
@@ -60,7 +84,11 @@ impl<K: Kernel> Shard<K> {
                     match session {
                         Session::Echo => self.echo(socket, deflate, &message),
                         Session::Broadcast { .. } => self.broadcast(&message),
-                        Session::Client { key } => self.commands_came(key, &message.payload),
+                        Session::Client { key } => {
+                            if let Some(at) = self.commands_came(key, &message.payload) {
+                                self.cut_off(message.payload, at);
+                            }
+                        }
                         Session::None => unreachable!("an open connection has a session"),
                     }
                 }
@@ -68,9 +96,32 @@ impl<K: Kernel> Shard<K> {
                 Event::Pong(_) => self.pong(socket),
                 Event::Close(frame) => self.close_frame_came(socket, frame.as_ref()),
             }
+            self.meter.add(cost::FRAME_NS);
+            if self.meter.is_over() {
+                left = bytes.len();
+                break;
+            }
         }
+        self.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
         self.write_out(socket);
         self.hold_reader(socket);
+        count - left
+    }
+
+    /// What is left of a message of commands waits.
+    fn cut_off(&mut self, payload: Payload<'_>, at: usize) {
+        self.cut = Some(match payload {
+            Payload::Borrowed(bytes) => Commands::rest(&bytes[at..], true),
+            Payload::Assembled(bytes) => Commands::whole(bytes.freeze()).from(at),
+        });
+    }
+
+    /// What messages have been inflated to counts as received, and as work. False where the connection has been closed for
+    /// it.
+    fn count_inflated(&mut self, socket: Socket) -> bool {
+        let (plain_bytes, deflated_bytes) = self.deflating.take_inflated();
+        self.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
+        self.count_received(socket, plain_bytes.saturating_sub(deflated_bytes))
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.

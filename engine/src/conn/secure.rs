@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 use super::Phase;
 use crate::{
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
+    shard::{Left, OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
 };
 
 /// A listener's TLS.
@@ -58,15 +58,21 @@ impl Secure {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// Bytes came, encrypted or not. A PROXY header stands before either.
-    pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) {
-        let Some(bytes) = self.pass_limits(socket, bytes) else { return };
-        let Some(secure) = &mut self.secure else { return self.received(socket, bytes) };
-        let Some(conn) = self.conns.get(socket) else { return };
+    /// Bytes came, encrypted or not. A PROXY header stands before either. Answers with what is left of them, where the
+    /// connection has used up its part of the turn.
+    pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) -> Left {
+        let count = bytes.len();
+        let Some(bytes) = self.pass_limits(socket, bytes) else { return Left::Nothing };
+        let Some(secure) = &mut self.secure else {
+            let skipped = count - bytes.len();
+            let used = skipped + self.received(socket, bytes);
+            return if used < count { Left::From(used) } else { Left::Nothing };
+        };
+        let Some(conn) = self.conns.get(socket) else { return Left::Nothing };
         if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
-            return;
+            return Left::Nothing;
         }
-        let Some(tls) = &mut conn.tls else { return };
+        let Some(tls) = &mut conn.tls else { return Left::Nothing };
         let was_open = tls.progress() != Progress::Handshaking;
         let record_type = tls.next_record_type(bytes);
         let mut plain = std::mem::take(&mut secure.plain);
@@ -76,26 +82,41 @@ impl<K: Kernel> Shard<K> {
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
             self.counters.add(Metric::TlsFailures, 1);
-            return self.refuse(socket, Refusal::PlainOnTlsPort);
+            self.refuse(socket, Refusal::PlainOnTlsPort);
+            return Left::Nothing;
         }
         if !cipher.is_empty() {
             self.sockets.send(socket, cipher);
         }
+        if was_open {
+            self.meter.add_bytes(bytes.len(), cost::CIPHER_KILOBYTE_NS);
+        } else {
+            self.meter.add(cost::TLS_STEP_NS);
+        }
         let progress = match progress {
             Ok(progress) => progress,
-            Err(error) => return self.tls_failed(socket, &error),
+            Err(error) => {
+                self.tls_failed(socket, &error);
+                return Left::Nothing;
+            }
         };
         if !was_open && progress != Progress::Handshaking {
             self.counters.add(Metric::TlsHandshakes, 1);
         }
-        self.received(socket, &mut plain);
+        let used = self.received(socket, &mut plain);
+        let rest = plain[used..].to_vec();
         plain.clear();
         if let Some(secure) = &mut self.secure {
             secure.plain = plain;
         }
-        if progress == Progress::PeerClosed {
+        let has_ended = progress == Progress::PeerClosed;
+        if !rest.is_empty() || self.is_cut() {
+            return Left::Plain(rest, has_ended);
+        }
+        if has_ended {
             self.ended(socket, Ended::ByPeer);
         }
+        Left::Nothing
     }
 
     #[cold]

@@ -16,7 +16,7 @@ use super::{Phase, Session, deflate::Deflate};
 use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
-    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard},
+    shard::{OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
 };
 
 /// How long what we said last may take to arrive before the connection is closed.
@@ -25,6 +25,9 @@ const LINGER_MS: u64 = 1_000;
 impl<K: Kernel> Shard<K> {
     pub(crate) fn write_message(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
         self.counters.add(Metric::MessagesOut, 1);
+        if deflate != Deflate::Off {
+            self.meter.add_bytes(message.payload.len(), cost::DEFLATE_KILOBYTE_NS);
+        }
         self.deflating.append(socket, deflate, message.kind, &message.payload, &mut self.out);
     }
 
@@ -103,10 +106,9 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn drained(&mut self, socket: Socket) {
         self.feed(socket);
         if let Some(conn) = self.conns.get(socket)
-            && conn.is_paused
+            && std::mem::take(&mut conn.is_paused)
         {
-            conn.is_paused = false;
-            self.sockets.resume_receive(socket);
+            self.read_again(socket);
         }
     }
 

@@ -33,6 +33,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{counts::Closed, pace::Paced, places::Place};
+use crate::{log::refusal, supervise};
 
 /// How exactly the times of a connection are kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ pub(super) async fn attend(serving: Serving, stream: TcpStream, place: Arc<Place
         Ok(stream) => speak(serving.router, serving.leaves, stream, place).await,
         Err(error) => {
             place.counts.closed(Closed::Tls);
-            tracing::debug!(%error, "TLS on the control port failed");
+            refusal!("tls", %error, "no TLS on the control port");
         }
     }
 }
@@ -124,7 +125,7 @@ async fn overdue(place: &Place) -> Closed {
 async fn answer(router: Router, request: Request<Incoming>) -> Response {
     // Without its query, which may have a key.
     let path = request.uri().path().to_owned();
-    let answering = TowerToHyperService::new(router).call(request);
+    let answering = supervise::request(TowerToHyperService::new(router).call(request));
     match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Err(panic) => {

@@ -2,7 +2,7 @@
 //!
 //! In:  SIGTERM, SIGINT, `POST /api/drain`.
 //! Out: readiness that fails at once; an order for the shards, after the configured delay, with a pace for all of them
-//! together; a line of progress a second.
+//! together; a line of progress a second; a warning where another daemon takes over the port.
 //!
 //! A signal in the delay ends it. The next one hurries: all clients are told at once. The one after that cuts what is left.
 
@@ -18,16 +18,23 @@ use std::{
 use tokio::{
     signal::unix::Signal,
     sync::Notify,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::successors;
 use crate::{
     config::{Config, ShutdownConfig},
+    log::EACH,
     metrics::Metric,
     peers::Shared,
     shard::StopOrder,
+    supervise::{self, Manager, endless},
 };
+
+/// What it means that two daemons listen on one port.
+pub(super) const APART: &str = "until one of them has ended, what is published through the API or by a client of one of \
+    them does not reach the clients of the other: publish to both control ports (docs/operations.md, \"While two daemons \
+    share a port\")";
 
 /// How long clients may take to go that a second signal has sent away.
 const HURRIED: Duration = Duration::from_secs(1);
@@ -56,6 +63,7 @@ struct Begun {
     at: Instant,
     told_within: Duration,
     gone_within: Duration,
+    others: u32,
 }
 
 /// How far it has come.
@@ -67,6 +75,8 @@ pub(super) struct Progress {
     pub(super) told_within: Duration,
     /// Who is still there then is cut.
     pub(super) gone_within: Duration,
+    /// Sockets of other daemons that listen for clients on the same port.
+    pub(super) others: u32,
 }
 
 impl Drain {
@@ -95,17 +105,19 @@ impl Drain {
             let delay = Duration::from_millis(self.shutdown.delay_ms);
             let order = self.order();
             self.shared.draining.store(true, Ordering::Relaxed);
+            Manager::stopping();
             if delay.is_zero() {
                 self.send_away(cause);
             } else {
                 tracing::info!(cause, delay_ms = self.shutdown.delay_ms, "draining: not ready, but serving");
                 self.is_delayed.store(true, Ordering::Relaxed);
-                tokio::spawn(Arc::clone(self).send_away_after(delay, cause));
+                supervise::task("drain", Arc::clone(self).send_away_after(delay, cause));
             }
             Begun {
                 at: Instant::now(),
                 told_within: delay + order.told_within,
                 gone_within: delay + order.gone_within,
+                others: order.successors,
             }
         });
         let passed = begun.at.elapsed();
@@ -113,6 +125,7 @@ impl Drain {
             clients: self.clients(),
             told_within: begun.told_within.saturating_sub(passed),
             gone_within: begun.gone_within.saturating_sub(passed),
+            others: begun.others,
         }
     }
 
@@ -128,7 +141,7 @@ impl Drain {
         let was_hurried = self.is_hurried.swap(true, Ordering::Relaxed);
         let within = if was_hurried { Duration::ZERO } else { HURRIED };
         tracing::info!(cause = name, gone_ms = within.as_millis(), "draining: hurried");
-        self.shared.stop(StopOrder::at_once(within));
+        self.stop(StopOrder::at_once(within));
     }
 
     async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
@@ -150,8 +163,17 @@ impl Drain {
             successors,
             "draining: clients are sent away"
         );
+        if successors > 0 {
+            tracing::warn!(successors, "another daemon takes over the port: {APART}");
+        }
+        self.stop(order);
+        endless("progress", tell_progress(Arc::clone(&self.shared)));
+    }
+
+    /// Tells all shards. Who has not ended in time is not waited for.
+    fn stop(&self, order: StopOrder) {
+        self.shared.beats.end_within(order.gone_within);
         self.shared.stop(order);
-        tokio::spawn(tell_progress(Arc::clone(&self.shared)));
     }
 
     /// What shards are told to do, as things stand.
@@ -185,13 +207,13 @@ pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut 
 /// Ends with the control plane.
 async fn tell_progress(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(PROGRESS_EVERY).await;
+        sleep(PROGRESS_EVERY).await;
         let connections = sum(&shared, Metric::Connections);
-        tracing::info!(clients = clients(&shared), connections, "draining: left");
+        tracing::info!(target: EACH, clients = clients(&shared), connections, "draining: left");
     }
 }
 
-fn clients(shared: &Shared) -> u64 {
+pub(super) fn clients(shared: &Shared) -> u64 {
     sum(shared, Metric::Sessions) + sum(shared, Metric::PollSessions)
 }
 

@@ -1,7 +1,8 @@
 //! Health: whether the daemon answers, and whether it takes clients.
 //!
 //! In:  `GET /health`, `/health/live`, `/health/ready`.
-//! Out: 200 and `{}`; 503 for readiness from the moment on in which the daemon is to leave.
+//! Out: 200 and `{}`; 503 for readiness while a part of the daemon stands still, and from the moment on in which the
+//! daemon is to leave.
 
 use axum::{
     extract::State as Extract,
@@ -9,7 +10,10 @@ use axum::{
     response::IntoResponse,
 };
 
+use serde_json::json;
+
 use super::State;
+use crate::supervise::Part;
 
 /// The process is alive while the control plane runs.
 pub(super) async fn live() -> impl IntoResponse {
@@ -18,10 +22,14 @@ pub(super) async fn live() -> impl IntoResponse {
 
 /// A load balancer may send clients.
 pub(super) async fn ready(Extract(state): Extract<State>) -> impl IntoResponse {
+    let stalled = state.shared.beats.stalled();
     let (status, body) = if state.drain.is_under_way() {
-        (StatusCode::SERVICE_UNAVAILABLE, r#"{"draining":true}"#)
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"draining":true}"#.to_owned())
+    } else if stalled.is_empty() {
+        (StatusCode::OK, "{}".to_owned())
     } else {
-        (StatusCode::OK, "{}")
+        let names: Vec<_> = stalled.iter().map(Part::to_string).collect();
+        (StatusCode::SERVICE_UNAVAILABLE, json!({ "stalled": names }).to_string())
     };
     (status, [(header::CONTENT_TYPE, "application/json")], body)
 }

@@ -31,6 +31,7 @@ use crate::{
     memory::{Budget, BudgetLimits},
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
+    supervise::Beats,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -56,15 +57,31 @@ struct Shards(Arc<Shared>);
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards = || self.0.metrics.iter().enumerate();
+        // Calls of the server API are the control thread's, not a shard's.
+        let api = (Metric::Memory(Budget::Api), self.0.api_memory.bytes.load(Ordering::Relaxed));
         for family in CATALOG {
-            encode_family(&mut encoder, family, shards())?;
+            encode_family(&mut encoder, family, shards(), api)?;
         }
+        let refused = ConstCounter::new(self.0.api_memory.refused.load(Ordering::Relaxed));
+        let help = "Calls of the server API for which there was no memory.";
+        refused.encode(encoder.encode_descriptor("api_refusals", help, None, MetricType::Counter)?)?;
         encode_turns(&mut encoder, shards())?;
         let lost = ConstCounter::new(log::lines_lost());
         let help = "Log lines that standard error did not take.";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
+        encode_beats(&mut encoder, &self.0.beats)?;
         encode_memory(&mut encoder, &self.0)
     }
+}
+
+fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Result {
+    let help = "For how long a thread has not come round: a shard to its next turn, the control thread to its next task.";
+    let mut encoder = encoder.encode_descriptor("beat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for part in beats.parts() {
+        let age = ConstGauge::new(beats.still(part).as_secs_f64());
+        age.encode(encoder.encode_family(&[("thread", part.to_string())])?)?;
+    }
+    Ok(())
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {
@@ -99,27 +116,34 @@ fn encode_family<'s>(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
     shards: impl Iterator<Item = (usize, &'s Published)>,
+    of_control: (Metric, u64),
 ) -> fmt::Result {
     let kind = match family.kind {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
     };
     let mut encoder = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+    let mut encode = |core: String, label: &str, value| {
+        let mut labels = vec![("core", core)];
+        if !family.label.is_empty() {
+            labels.push((family.label, label.to_owned()));
+        }
+        let encoder = encoder.encode_family(&labels)?;
+        match family.kind {
+            Kind::Counter => ConstCounter::new(value).encode(encoder),
+            Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        }
+    };
     for (core, published) in shards {
         for (metric, label) in family.metrics {
-            let value = published.get(*metric);
-            let mut labels = vec![("core", core.to_string())];
-            if !family.label.is_empty() {
-                labels.push((family.label, (*label).to_owned()));
-            }
-            let encoder = encoder.encode_family(&labels)?;
-            match family.kind {
-                Kind::Counter => ConstCounter::new(value).encode(encoder)?,
-                Kind::Gauge => ConstGauge::new(value).encode(encoder)?,
-            }
+            encode(core.to_string(), label, published.get(*metric))?;
         }
     }
-    Ok(())
+    let (of_control, value) = of_control;
+    match family.metrics.iter().find(|(metric, _)| *metric == of_control) {
+        Some((_, label)) => encode("control".to_owned(), label, value),
+        None => Ok(()),
+    }
 }
 
 /// How long turns took: the time that a connection may have to wait for the loop.

@@ -38,7 +38,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use self::{
@@ -48,10 +48,19 @@ use self::{
     drain::Drain,
     places::{Places, places_within},
 };
-use crate::{backend, config::Config, peers::Shared, tls::server_config};
+use crate::{
+    backend,
+    config::Config,
+    peers::Shared,
+    supervise::{self, Part, Sentinel, Watch, endless, strike},
+    tls::server_config,
+};
 
 /// How long answers that are under way may take when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How often this thread beats.
+const BEAT_EVERY: Duration = Duration::from_millis(250);
 
 /// What the request handlers know.
 #[derive(Clone, Debug)]
@@ -67,6 +76,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Control {
     address: SocketAddr,
+    clients: SocketAddr,
+    shards: usize,
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -99,6 +110,8 @@ pub(crate) fn start(
         );
     }
     let memory_limit_bytes = config.engine.memory_limit_bytes;
+    let stall = Duration::from_millis(config.engine.stall_timeout_ms);
+    let shards = shared.mailboxes.len();
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
         let node = Node::new(node, &config.node.name, clients);
@@ -108,19 +121,30 @@ pub(crate) fn start(
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
     let control_config = server_config(&control_tls, tls::CONTROL_TLS)?;
     let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
-    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name(Part::CONTROL.to_string()).spawn(move || {
+        let sentinel = Sentinel::on_duty();
         runtime.block_on(async move {
             let (listener, signals) = match open(listen).await {
                 Ok(open) => open,
-                Err(error) => return drop(opened.send(Err(error))),
+                Err(error) => {
+                    sentinel.stand_down();
+                    return drop(opened.send(Err(error)));
+                }
             };
+            if let Err(error) = strike(Part::CONTROL) {
+                supervise::fail(&error.to_string());
+            }
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
-            tokio::spawn(drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt));
-            tokio::spawn(backend);
-            tokio::spawn(memory::watch(Arc::clone(&shared), memory_limit_bytes));
+            endless("control", beat(Arc::clone(&shared), stall));
+            endless(
+                "signals",
+                drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt),
+            );
+            endless("backend", backend);
+            endless("memory", memory::watch(Arc::clone(&shared), memory_limit_bytes));
             if let Some(first) = client_config {
-                tokio::spawn(tls::renew_clients(client_tls, first, Arc::clone(&shared)));
+                endless("certificates", tls::renew_clients(client_tls, first, Arc::clone(&shared)));
             }
             let counts = Arc::<Counts>::default();
             let api_counts = api.as_ref().map(|api| api.counts());
@@ -134,8 +158,9 @@ pub(crate) fn start(
             let places = Places::new(places, Arc::clone(&counts));
             let mut serving = pin!(listener::serve(listener, places, counts, serving, leaves));
             tokio::select! {
-                () = &mut serving => {}
+                () = &mut serving => supervise::fail("it serves no more"),
                 _ = ends => {
+                    sentinel.stand_down();
                     let _ = leave.send(true);
                     let _ = timeout(LAST_ANSWERS, serving).await;
                 }
@@ -143,7 +168,7 @@ pub(crate) fn start(
         });
     })?;
     let address = opens.recv().context("the control plane ended before it began")??;
-    Ok(Control { address, end, thread })
+    Ok(Control { address, clients, shards, end, thread })
 }
 
 impl Control {
@@ -152,13 +177,42 @@ impl Control {
         self.address
     }
 
+    /// Says in the log where another daemon listens for clients on the same port.
+    pub(crate) fn say_who_else_listens(&self) {
+        let others = successors::listeners(self.clients).saturating_sub(self.shards);
+        if others > 0 {
+            tracing::warn!(
+                others,
+                clients = %self.clients,
+                "another daemon listens where clients connect: {}",
+                drain::APART
+            );
+        }
+    }
+
     /// Ends it, when all clients are gone.
     pub(crate) fn stop(self) {
         let _ = self.end.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the control plane's thread has failed");
-        }
+        // Had it failed, nobody would be here.
+        let _ = self.thread.join();
     }
+}
+
+/// Shows that this thread goes on, and looks whether the pulse does, which looks after all others.
+async fn beat(shared: Arc<Shared>, stall: Duration) {
+    let beats = &shared.beats;
+    let mut watch = Watch::new(Arc::clone(beats), vec![Part::PULSE], stall);
+    loop {
+        beats.beat(Part::CONTROL);
+        let (changes, _) = watch.look(beats.elapsed());
+        supervise::tell(&changes);
+        sleep(BEAT_EVERY).await;
+    }
+}
+
+/// Clients of all shards.
+pub(crate) fn clients(shared: &Shared) -> u64 {
+    drain::clients(shared)
 }
 
 fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {

@@ -3,7 +3,7 @@
 //! In:  a message.
 //! Out: the same in the shard's mailbox, and the shard awake.
 //!
-//! A full mailbox is tried again for a while: its owner takes messages every turn.
+//! A full mailbox is tried again for a while: its owner takes messages every turn. What clients cause never fills it.
 
 use std::time::Duration;
 
@@ -38,15 +38,13 @@ pub(super) async fn calm(shared: &Shared) -> Result<(), StaysFull> {
 pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), StaysFull> {
     let mailbox = &shared.mailboxes[shard];
     let began = Instant::now();
-    while let Err(back) = mailbox.push(message) {
+    while let Err(back) = mailbox.push_control(message) {
         message = back;
-        mailbox.bell().ring();
         if began.elapsed() > FULL_MAX {
             tracing::warn!(shard, "a shard's mailbox stays full: it is not told");
             return Err(StaysFull);
         }
         sleep(RETRY_AFTER).await;
     }
-    mailbox.bell().ring();
     Ok(())
 }

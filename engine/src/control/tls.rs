@@ -12,6 +12,7 @@ use super::post::post;
 use crate::{
     config::TlsConfig,
     peers::{Message, Shared},
+    supervise,
     tls::reload,
 };
 
@@ -24,14 +25,14 @@ pub(crate) const CLIENT_TLS: &str = "http_server.tls";
 /// The control port's configuration as it is at each moment.
 pub(super) fn renew_own(options: TlsConfig, first: Arc<ServerConfig>) -> watch::Receiver<Arc<ServerConfig>> {
     let (renewed, config) = watch::channel(first);
-    tokio::spawn(reload(options, CONTROL_TLS, renewed));
+    supervise::task("certificates", reload(options, CONTROL_TLS, renewed));
     config
 }
 
 /// Hands the shards new certificates when there are some.
 pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
     let (renewed, mut configs) = watch::channel(first);
-    tokio::spawn(reload(options, CLIENT_TLS, renewed));
+    supervise::task("certificates", reload(options, CLIENT_TLS, renewed));
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
         for shard in 0..shared.mailboxes.len() {
@@ -43,6 +44,6 @@ pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, 
 
 async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
     if let Err(error) = reload::run(options, section, renewed).await {
-        tracing::error!(%error, section, "certificates will not be read again");
+        supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
 }

@@ -10,6 +10,7 @@ use super::plan::{KERNEL_BYTES_PER_CONNECTION, LANES_MAX, Plan, USER_BYTES_PER_C
 use super::{Check, Setting, Status};
 use crate::config::units::about_size;
 use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for};
+use holdfast_ring::KERNEL_FLOOR;
 
 /// Everything that `holdfast doctor` shows, the essential part first.
 pub fn judge(findings: &Findings, plan: &Plan) -> Vec<Check> {
@@ -25,11 +26,11 @@ pub fn judge(findings: &Findings, plan: &Plan) -> Vec<Check> {
 
 /// What `holdfast serve` cannot start without.
 pub(super) fn judge_essentials(findings: &Findings, plan: &Plan) -> Vec<Check> {
-    vec![kernel(findings, plan.kernel_floor()), io_uring(findings), descriptors(findings, plan)]
+    vec![kernel(findings), io_uring(findings), descriptors(findings, plan)]
 }
 
-fn kernel(findings: &Findings, floor: (u32, u32)) -> Check {
-    let (major, minor) = floor;
+fn kernel(findings: &Findings) -> Check {
+    let (major, minor) = KERNEL_FLOOR;
     let needs = format!("Linux {major}.{minor} or newer");
     let mut numbers = findings.kernel.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let release = match (numbers.next(), numbers.next()) {
@@ -38,7 +39,7 @@ fn kernel(findings: &Findings, floor: (u32, u32)) -> Check {
     };
     let check = Check::new("kernel", format!("Linux {}", findings.kernel), needs);
     match release {
-        Some(release) if release >= floor => check,
+        Some(release) if release >= KERNEL_FLOOR => check,
         Some(_) => check.fail(
             "install a newer kernel and restart: `apt install linux-image-amd64` on Debian 13 or newer, \
              `apt install linux-generic-hwe-24.04` on Ubuntu 24.04",

@@ -7,9 +7,7 @@
 
 use super::Profile;
 use crate::config::Config;
-use crate::limits;
 use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for, slots_for};
-use holdfast_ring::KERNEL_FLOOR;
 
 pub(super) const LANES_MAX: u64 = holdfast_ring::LANES_MAX as u64;
 
@@ -50,8 +48,6 @@ pub struct Plan {
     pub receive_buffers: u64,
     /// `engine.receive_buffer_size`.
     pub receive_buffer_bytes: u64,
-    /// True exactly when limits, lists or trusted proxies of the configuration need clients' addresses.
-    pub needs_addresses: bool,
     /// The kernel settings to compare with.
     pub profile: Profile,
 }
@@ -70,15 +66,8 @@ impl Plan {
             submission_entries: u64::from(config.engine.submission_entries),
             receive_buffers: u64::from(config.engine.receive_buffers),
             receive_buffer_bytes: u64::from(config.engine.receive_buffer_bytes),
-            needs_addresses: limits::Rules::new(config).is_some_and(|rules| rules.needs_addresses()),
             profile: profile.unwrap_or_else(|| Profile::for_connections(connections)),
         }
-    }
-
-    /// The oldest kernel that will do: telling a connection's address takes a newer one.
-    pub fn kernel_floor(&self) -> (u32, u32) {
-        const FIXED_FD_INSTALL: (u32, u32) = (6, 8);
-        if self.needs_addresses { KERNEL_FLOOR.max(FIXED_FD_INSTALL) } else { KERNEL_FLOOR }
     }
 
     /// Descriptor-table entries that each shard makes, as far as its rings have room for them.
@@ -130,7 +119,6 @@ mod tests {
             submission_entries: 1024,
             receive_buffers: 1024,
             receive_buffer_bytes: 4096,
-            needs_addresses: false,
             profile: Profile::for_connections(connections),
         }
     }

@@ -25,7 +25,6 @@ fn plan(connections: u64) -> Plan {
         submission_entries: 1024,
         receive_buffers: 1024,
         receive_buffer_bytes: 4096,
-        needs_addresses: false,
         profile: Profile::for_connections(connections),
     }
 }
@@ -93,15 +92,6 @@ fn a_seccomp_filter_is_named_with_what_to_tell_container_and_systemd() {
     let check = judged("io_uring", 10_000, |machine| machine.io_uring = IoUring::Forbidden);
     assert_fails(&check, "seccomp", "--security-opt seccomp=");
     assert_fails(&check, "EPERM", "SystemCallFilter=@aio");
-}
-
-#[test]
-fn limits_by_address_need_a_newer_kernel() {
-    let plan = Plan { needs_addresses: true, ..plan(10_000) };
-    for (kernel, status) in [("6.1.0-42-amd64", Status::Fail), ("6.8.0", Status::Ok)] {
-        let findings = Findings { kernel: kernel.into(), ..machine(plan.profile) };
-        assert_eq!(judge(&findings, &plan)[0].status, status, "{kernel}");
-    }
 }
 
 #[test]

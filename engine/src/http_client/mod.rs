@@ -55,6 +55,17 @@ pub enum HttpError {
     Failed(String),
 }
 
+impl HttpError {
+    /// What kind of failure it is.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::TooLong(_) => "too long",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 type Pool = Client<Counting<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
 /// Makes calls. A clone shares the connections.

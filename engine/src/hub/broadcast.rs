@@ -99,6 +99,11 @@ impl Broadcast {
         self.local.bytes.len()
     }
 
+    /// Members that something waits for.
+    pub(crate) fn receivers(&self) -> usize {
+        if self.local.messages == 0 { 0 } else { self.members.len() }
+    }
+
     /// Takes what this turn brought for this core's members.
     pub(crate) fn take_local(&mut self) -> Option<Frames> {
         self.local.take()

@@ -141,17 +141,18 @@ impl Locals {
         (moved, self.drop_if_empty(key))
     }
 
-    /// Something for the subscribers of a channel, at the end of this turn.
-    pub(crate) fn deliver(&mut self, delivery: Arc<Delivery>) {
-        let Some(key) = self.find(&delivery.channel) else { return };
+    /// Something for the subscribers of a channel, at the next fan-out. Answers with how many there are.
+    pub(crate) fn deliver(&mut self, delivery: Arc<Delivery>) -> usize {
+        let Some(key) = self.find(&delivery.channel) else { return 0 };
         let channel = self.channel(key);
-        if channel.subscribers.is_empty() {
-            return;
+        let subscribers = channel.subscribers.len();
+        if subscribers > 0 {
+            channel.turn.push(delivery);
+            if channel.turn.len() == 1 {
+                self.touched.push(key);
+            }
         }
-        channel.turn.push(delivery);
-        if channel.turn.len() == 1 {
-            self.touched.push(key);
-        }
+        subscribers
     }
 
     /// The channels that have something in this turn.

@@ -10,6 +10,8 @@ pub(crate) mod cors;
 pub(crate) mod request;
 mod upgrade;
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 use holdfast_protocol::{
     client::Format,
@@ -22,14 +24,15 @@ use crate::{
     conn::{Coming, Conn, Phase, Session, secure::Secure},
     metrics::{CloseReason, Metric, RefusalReason},
     session::wire::Wire,
-    shard::Shard,
+    shard::{Shard, cost},
 };
 
 /// What we ask of clients that come while there is no room.
 pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 impl<K: Kernel> Shard<K> {
-    pub(crate) fn accepted(&mut self, socket: Socket) {
+    /// A connection came; from this address, where addresses matter.
+    pub(crate) fn accepted(&mut self, socket: Socket, from: Option<IpAddr>) {
         self.counters.add(Metric::Accepted, 1);
         let deadline = self.now.after_ms(self.settings.handshake_ms);
         let conn = self.conns.insert(socket, deadline);
@@ -39,7 +42,7 @@ impl<K: Kernel> Shard<K> {
         if !self.has_capacity() {
             return self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        self.meet(socket);
+        self.meet(socket, from);
     }
 
     pub(crate) fn accept_failed(&mut self, error: Errno) {
@@ -58,6 +61,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
     pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
+        self.meter.add(cost::REQUEST_NS);
         let Some(conn) = self.conns.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Nearly always the whole head comes at once, and is read where it lies.

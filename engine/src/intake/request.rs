@@ -13,7 +13,7 @@ use holdfast_protocol::{
     client::Format,
     http::{Body, Refusal, RequestHead, Response, Status, Version},
 };
-use holdfast_ring::{Ended, Kernel, Socket};
+use holdfast_ring::{Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     conn::{Coming, Phase},
     metrics::{CloseReason, Metric},
     session::wire::Wire,
-    shard::Shard,
+    shard::{Shard, cost},
 };
 
 /// How long a connection may stay open between two requests. Longer than the 60 s of common proxies, so that the proxy
@@ -197,6 +197,7 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return Ok(()) };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
         let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
+        self.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
         match target {
             Target::Stream(wire) => {
                 let cors = request.cors.clone();
@@ -249,10 +250,7 @@ impl<K: Kernel> Shard<K> {
         self.transmit(socket, out.freeze());
         self.next_request(socket, keeps_alive);
         if !request.later.is_empty() {
-            self.received(socket, &mut request.later);
-            if has_ended {
-                self.ended(socket, Ended::ByPeer);
-            }
+            self.received_late(socket, &mut request.later, has_ended);
         }
     }
 

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     conn::{Phase, Session},
+    log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     shard::Shard,
 };
@@ -57,13 +58,13 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
 impl<K: Kernel> Shard<K> {
     /// A connection was accepted and there is room for it.
     #[inline]
-    pub(crate) fn meet(&mut self, socket: Socket) {
+    pub(crate) fn meet(&mut self, socket: Socket, from: Option<IpAddr>) {
         if self.limits.is_some() {
-            self.meet_guest(socket);
+            self.meet_guest(socket, from);
         }
     }
 
-    fn meet_guest(&mut self, socket: Socket) {
+    fn meet_guest(&mut self, socket: Socket, from: Option<IpAddr>) {
         let Some(limits) = &mut self.limits else { return };
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
@@ -72,11 +73,9 @@ impl<K: Kernel> Shard<K> {
             }
             return;
         }
-        let Ok(address) = self.sockets.peer_address(socket) else {
-            // It is gone already.
-            return self.drop_now(socket, CloseReason::Broken);
-        };
-        let address = address.ip().to_canonical();
+        // The kernel tells it with the connection. Of what has none nobody could say whether it may come.
+        let Some(address) = from else { return self.drop_now(socket, CloseReason::Broken) };
+        let address = address.to_canonical();
         if limits.rules.proxy_protocol.contains(address) {
             guest.stage = Stage::AwaitsHeader;
             guest.proxy = Some(Box::new(address));
@@ -108,26 +107,39 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn pass_guest<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        let now = self.moment();
         let Some(limits) = &mut self.limits else { return Some(bytes) };
         let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
         if guest.stage == Stage::AwaitsHeader {
             let used = self.read_proxy_header(socket, bytes)?;
             return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
         }
-        let Some(rate) = limits.rules.connection.bytes else { return Some(bytes) };
+        self.count_received(socket, bytes.len()).then_some(bytes)
+    }
+
+    /// Bytes came over a WebSocket, or out of its compressed messages. False where it has been closed because there were too
+    /// many.
+    #[inline]
+    pub(crate) fn count_received(&mut self, socket: Socket, bytes: usize) -> bool {
+        self.limits.is_none() || bytes == 0 || self.count_guest(socket, bytes)
+    }
+
+    fn count_guest(&mut self, socket: Socket, bytes: usize) -> bool {
+        let now = self.moment();
+        let Some(limits) = &mut self.limits else { return true };
+        let Some(rate) = limits.rules.connection.bytes else { return true };
+        let Some(guest) = limits.guests.get(socket) else { return true };
         let Some(conn) = self.conns.get(socket).filter(|conn| conn.phase == Phase::Open) else {
-            return Some(bytes);
+            return true;
         };
-        guest.received.add(flow::amount(bytes.len()), now, RATE_FADE_MS);
+        guest.received.add(flow::amount(bytes), now, RATE_FADE_MS);
         if guest.received.level(now, RATE_FADE_MS) <= flow::hard_limit(rate, limits.rules.message_bytes_max) {
-            return Some(bytes);
+            return true;
         }
         match conn.session {
             Session::Client { key } => self.send_away_for_flood(key),
             _ => self.close(socket, CloseCode::Policy, "too many bytes", CloseReason::Flood),
         }
-        None
+        false
     }
 
     /// Returns how many bytes the header took; `None` where more are needed, or it is none.
@@ -159,7 +171,7 @@ impl<K: Kernel> Shard<K> {
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
-                tracing::debug!(%error, proxy = ?guest.proxy, "a PROXY header is refused");
+                refusal!("proxy_header", %error, proxy = ?guest.proxy, "a PROXY header is refused");
                 self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);

@@ -7,30 +7,45 @@
 //! them says how many were lost. Worst case: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes together.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Write, stderr},
+    os::fd::AsFd as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, sleep},
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{EACH, line::line};
+use crate::{
+    config::LogFormat,
+    supervise::{Part, Sentinel, strike},
+};
+
 /// Lines that may wait.
 const LINES_MAX: usize = 4096;
+
+/// What a pipe takes whole or not at all.
+const PIPE_BUF: usize = 4096;
 
 /// What waiting lines may have together.
 const BYTES_MAX: usize = 1 << 20;
 
-/// How long [`Lines::flush`] waits. A reader that is there takes far less; without one, waiting longer helps nobody.
-const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// How often the thread that writes does what is to be done every now and then.
+const CHORE_EVERY: Duration = Duration::from_secs(1);
 
 /// The way to the thread that writes.
 #[derive(Debug)]
 pub(super) struct Lines {
     queue: SyncSender<Vec<u8>>,
+    format: LogFormat,
     tally: Arc<Tally>,
+    /// True exactly when the thread that writes has failed.
+    is_without_thread: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -42,18 +57,30 @@ struct Tally {
 }
 
 impl Lines {
-    /// Starts the thread that writes.
-    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    /// Starts the thread that writes, and does a `chore` every now and then.
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        format: LogFormat,
+        chore: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, lines) = sync_channel(LINES_MAX);
         let tally = Arc::new(Tally::default());
         let pen = Pen { out, is_in_line: false };
         let counts = Arc::clone(&tally);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_on(&lines, pen, &counts))?;
-        Ok(Self { queue, tally })
+        thread::Builder::new().name(Part::LOG.to_string()).spawn(move || {
+            let sentinel = Sentinel::on_duty();
+            if write_on(&lines, pen, &counts, chore).is_ok() {
+                sentinel.stand_down();
+            }
+        })?;
+        Ok(Self { queue, format, tally, is_without_thread: AtomicBool::new(false) })
     }
 
     /// Leaves a line, with its end, for the thread that writes.
     pub(super) fn push(&self, line: Vec<u8>) {
+        if self.is_without_thread.load(Ordering::Relaxed) {
+            return write_at_once(&line);
+        }
         let bytes = line.len();
         self.tally.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting_bytes = self.tally.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -62,12 +89,18 @@ impl Lines {
         }
     }
 
-    /// Waits until nothing waits any more, but no longer than [`FLUSH_MAX`].
-    pub(super) fn flush(&self) {
+    /// Waits until nothing waits any more, but no longer than `time`.
+    pub(super) fn flush(&self, time: Duration) {
         let began = Instant::now();
-        while self.tally.waiting.load(Ordering::Acquire) > 0 && began.elapsed() < FLUSH_MAX {
+        let is_written = || self.tally.waiting.load(Ordering::Acquire) == 0;
+        while !self.is_without_thread.load(Ordering::Relaxed) && !is_written() && began.elapsed() < time {
             sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The thread that writes is no more.
+    pub(super) fn write_without_thread(&self) {
+        self.is_without_thread.store(true, Ordering::Relaxed);
     }
 
     /// Lines that were not written.
@@ -78,9 +111,9 @@ impl Lines {
 
 /// The subscriber writes each event at once.
 impl Write for &Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line.to_vec());
-        Ok(line.len())
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        self.push(line(written, self.format));
+        Ok(written.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -96,16 +129,45 @@ impl Tally {
     }
 }
 
+/// To standard error itself, unless that would have to wait: a pipe with room takes PIPE_BUF bytes at once (pipe(7)).
+fn write_at_once(line: &[u8]) {
+    let standard_error = stderr();
+    let is_ready = {
+        let mut fds = [PollFd::new(&standard_error, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    };
+    if is_ready {
+        // Not by its lock, which a thread that has failed may hold.
+        let _ = rustix::io::write(standard_error.as_fd(), &line[..line.len().min(PIPE_BUF)]);
+    }
+}
+
 /// Writes until the queue is closed.
-fn write_on(lines: &Receiver<Vec<u8>>, mut pen: Pen<impl Write>, tally: &Tally) {
+fn write_on(
+    lines: &Receiver<Vec<u8>>,
+    mut pen: Pen<impl Write>,
+    tally: &Tally,
+    chore: impl Fn(),
+) -> io::Result<()> {
     let mut told = 0;
-    while let Ok(line) = lines.recv() {
+    let mut done = Instant::now();
+    loop {
+        strike(Part::LOG)?;
+        if done.elapsed() >= CHORE_EVERY {
+            done = Instant::now();
+            chore();
+        }
+        let line = match lines.recv_timeout(CHORE_EVERY) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         let is_written = pen.write(&line).is_ok();
         tally.done(line.len(), is_written);
         let lost = tally.lost.load(Ordering::Relaxed);
         // Not between the lines of a burst: each would make the next one longer. Nor while it would be lost as well.
         if is_written && lost > told && tally.waiting.load(Ordering::Relaxed) == 0 {
-            tracing::warn!(lines = lost - told, "log lines were lost: standard error did not take them");
+            tracing::warn!(target: EACH, lines = lost - told, "log lines were lost: standard error did not take them");
             told = lost;
         }
     }
@@ -145,7 +207,7 @@ impl<W: Write> Pen<W> {
 mod tests {
     use std::sync::{Mutex, MutexGuard};
 
-    use super::*;
+    use super::{super::FLUSH_MAX, *};
 
     /// A file on a disk of a certain size.
     #[derive(Clone, Debug, Default)]
@@ -185,13 +247,17 @@ mod tests {
         }
     }
 
+    fn start(disk: &Disk) -> Lines {
+        Lines::start(disk.clone(), LogFormat::Text, || {}).unwrap()
+    }
+
     #[test]
     fn lines_are_written_in_order_and_a_flush_waits_for_them() {
         let disk = Disk::with_room(usize::MAX);
-        let lines = Lines::start(disk.clone()).unwrap();
+        let lines = start(&disk);
         let text: Vec<String> = (0..LINES_MAX / 2).map(|n| format!("line {n}\n")).collect();
         text.iter().for_each(|line| lines.push(line.clone().into_bytes()));
-        lines.flush();
+        lines.flush(FLUSH_MAX);
         assert_eq!(disk.text(), text.concat());
         assert_eq!(lines.lost(), 0);
     }
@@ -199,22 +265,22 @@ mod tests {
     #[test]
     fn on_a_full_disk_lines_are_counted_and_half_a_line_is_ended_before_the_next() {
         let disk = Disk::with_room(10);
-        let lines = Lines::start(disk.clone()).unwrap();
+        let lines = start(&disk);
         for line in ["one\n", "another one\n", "a third\n"] {
             lines.push(line.into());
         }
-        lines.flush();
+        lines.flush(FLUSH_MAX);
         assert_eq!((disk.text().as_str(), lines.lost()), ("one\nanothe", 2));
         disk.make_room();
         lines.push("better\n".into());
-        lines.flush();
+        lines.flush(FLUSH_MAX);
         assert_eq!((disk.text().as_str(), lines.lost()), ("one\nanothe\nbetter\n", 2));
     }
 
     #[test]
     fn nobody_waits_for_a_writer_that_is_stuck() {
         let disk = Disk::with_room(usize::MAX);
-        let lines = Lines::start(disk.clone()).unwrap();
+        let lines = start(&disk);
         let stuck = disk.locked();
         for _ in 0..LINES_MAX * 2 {
             lines.push("short\n".into());
@@ -223,21 +289,21 @@ mod tests {
         // One is with the writer, perhaps.
         assert!((LINES_MAX - 1..=LINES_MAX).contains(&usize::try_from(lost).unwrap()), "{lost} were lost");
         drop(stuck);
-        lines.flush();
+        lines.flush(FLUSH_MAX);
         assert_eq!(disk.text().lines().count() as u64 + lost, 2 * LINES_MAX as u64);
     }
 
     #[test]
     fn long_lines_wait_only_up_to_a_number_of_bytes() {
         let disk = Disk::with_room(usize::MAX);
-        let lines = Lines::start(disk.clone()).unwrap();
+        let lines = start(&disk);
         let stuck = disk.locked();
         for _ in 0..64 {
             lines.push([b"x".repeat(BYTES_MAX / 32 - 1), b"\n".to_vec()].concat());
         }
         assert_eq!(lines.lost(), 32);
         drop(stuck);
-        lines.flush();
+        lines.flush(FLUSH_MAX);
         assert_eq!(disk.text().len(), BYTES_MAX);
     }
 }

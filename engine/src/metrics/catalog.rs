@@ -50,6 +50,12 @@ pub(crate) enum Metric {
     MailboxMessages,
     /// Messages held back because another shard's mailbox is full.
     OutboxMessages,
+    /// Messages of this shard to itself.
+    InboxMessages,
+    /// Connections and clients of which something waits for its part of a turn.
+    DeferredConnections,
+    /// How often a connection had used up its part of a turn.
+    Deferrals,
     /// Turns in which a mailbox of another shard was full.
     MailboxFull,
     /// Receives that found no free buffer.
@@ -253,6 +259,21 @@ pub(crate) const CATALOG: &[Family] = &[
         &[(Metric::OutboxMessages, "")],
         "Messages held back because another shard's mailbox is full.",
     ),
+    gauge(
+        "inbox_messages",
+        &[(Metric::InboxMessages, "")],
+        "Messages of a shard to itself: of its clients for channels whose home it is, and back.",
+    ),
+    gauge(
+        "deferred_connections",
+        &[(Metric::DeferredConnections, "")],
+        "Connections of which something waits for its part of a turn.",
+    ),
+    counter(
+        "deferrals",
+        &[(Metric::Deferrals, "")],
+        "How often a connection had used up its part of a turn, and was not read from until the rest was handled.",
+    ),
     counter("mailbox_full", &[(Metric::MailboxFull, "")], "Turns in which another shard's mailbox was full."),
     counter(
         "receive_buffers_exhausted",
@@ -379,10 +400,11 @@ const LIMITS: usize = OFFENDED + Offence::ALL.len();
 const SLOW: usize = LIMITS + 4;
 const LAST: usize = SLOW + 10;
 const MEMORY: usize = LAST + 1;
+const TURNS: usize = MEMORY + Budget::COUNT;
 
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = MEMORY + Budget::COUNT;
+    pub(crate) const COUNT: usize = TURNS + 3;
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -452,6 +474,9 @@ impl Metric {
             Self::PartialBytes => SLOW + 9,
             Self::HistoryBytes => LAST,
             Self::Memory(budget) => MEMORY + budget as usize,
+            Self::InboxMessages => TURNS,
+            Self::DeferredConnections => TURNS + 1,
+            Self::Deferrals => TURNS + 2,
         }
     }
 }

@@ -96,7 +96,7 @@ impl<K: Kernel> Shard<K> {
         };
         match (what, self.named.client(place)) {
             (What::Commands(commands), Some(key)) if self.named.poll(place).is_none() => {
-                self.commands_came(key, &commands);
+                self.frame_came(key, &commands);
                 self.answer_asker(asker, Ok(None));
             }
             (What::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),

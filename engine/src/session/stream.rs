@@ -49,7 +49,7 @@ impl<K: Kernel> Shard<K> {
         self.opened(socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
         self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
-        self.commands_came(key, commands);
+        self.frame_came(key, commands);
     }
 }
 

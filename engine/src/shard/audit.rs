@@ -26,9 +26,8 @@ impl<K: Kernel> Shard<K> {
             sockets.push(socket);
             from = next;
         }
-        if self.events.is_empty() {
-            assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
-        }
+        assert!(self.events.is_empty() && self.cut.is_none(), "what came is handled, or waits for its part");
+        assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
             let queued_bytes = self.sockets.queued_bytes(socket);
@@ -118,8 +117,8 @@ impl<K: Kernel> Shard<K> {
         self.peers.outbox_messages()
     }
 
-    /// Events that wait for the next turn; those with bytes hold a buffer each.
-    pub(crate) fn waiting_events(&self) -> usize {
-        self.events.len()
+    /// Receive buffers that wait for the next turn.
+    pub(crate) fn waiting_buffers(&self) -> usize {
+        self.backlog.buffers()
     }
 }

@@ -1,7 +1,8 @@
-//! Back-pressure: who causes messages to other cores waits while cores do not keep up.
+//! Back-pressure: who causes messages waits while cores do not keep up.
 //!
-//! In:  connections with something for other cores, while some core has messages that another one's mailbox does not take.
-//! Out: the same connections, as soon as no core has.
+//! In:  connections with something for other cores, while some core has messages that another one's mailbox does not take;
+//!      connections with anything to do, while this core's own inbox has more than a mailbox holds.
+//! Out: the same connections, as soon as that is over.
 //!
 //! All cores hold, whichever is congested. The one that sees the full mailbox may be a channel's home, which only passes
 //! on what clients of a third core publish; had it to make room by itself, it could but grow, or drop. A bound rests on
@@ -12,14 +13,20 @@
 //! - A core with as much in its outbox as a mailbox holds handles no bytes of any connection. It goes on to take its own
 //!   messages: were two cores to wait for each other there, both would wait for good.
 //!
+//! What a core has for itself waits in its inbox, and has the same two levels there, with no word to the others: their
+//! mailboxes here fill while the inbox is over its bound, and they see that.
+//!
 //! Nothing is dropped here, and nothing is answered.
 
 use std::{collections::VecDeque, time::Duration};
 
 use holdfast_ring::{Kernel, Socket};
 
-use super::Shard;
+use super::{Shard, cost, flows::FlowKey};
 use crate::conn::Session;
+
+/// What requests that were held may cost in one turn, about, when they are taken up.
+const REQUESTS_NS: u64 = 300_000;
 
 /// How long a shard sleeps at most that holds somebody for other shards' sake; no bell tells when they have kept up.
 pub(super) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
@@ -40,24 +47,51 @@ impl Held {
 }
 
 impl<K: Kernel> Shard<K> {
+    /// True exactly when who causes messages is to wait.
+    fn must_hold(&self) -> bool {
+        self.peers.is_any_congested() || self.inbox.is_congested() || self.has_gathered_enough()
+    }
+
+    /// True exactly when nobody may cause more messages: no bytes of connections are handled.
+    pub(super) fn is_full(&self) -> bool {
+        self.peers.is_full() || self.inbox.is_full() || self.has_gathered_enough()
+    }
+
     /// Something came of an open connection: while cores do not keep up, nothing more does.
     pub(crate) fn hold_reader(&mut self, socket: Socket) {
-        if !self.peers.is_any_congested() {
+        if self.must_hold() {
+            self.hold_publisher(socket);
+        }
+    }
+
+    /// A connection that was not read from may be again, unless there is another reason.
+    pub(crate) fn read_again(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        if conn.is_paused || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
+        if !self.must_hold() || !self.hold_publisher(socket) {
+            self.sockets.resume_receive(socket);
+        }
+    }
+
+    /// True exactly when the connection can cause messages, and waits now.
+    fn hold_publisher(&mut self, socket: Socket) -> bool {
         let session = self.conns.get(socket).map(|conn| conn.session);
-        if let Some(Session::Broadcast { .. } | Session::Client { .. }) = session {
+        let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
+        if causes_messages {
             self.sockets.pause_receive(socket);
             if self.held.readers.len() >= 2 * self.sockets.slots() {
                 self.held.readers.retain(|&reader| self.conns.get(reader).is_some());
             }
             self.held.readers.push(socket);
         }
+        causes_messages
     }
 
     /// True exactly when a request is to wait before anything is done about it; it is taken up later.
     pub(crate) fn hold_request(&mut self, socket: Socket) -> bool {
-        let holds = self.peers.is_any_congested();
+        let holds = self.must_hold();
         if holds {
             if self.held.requests.len() >= 2 * self.sockets.slots() {
                 self.held.requests.retain(|&request| self.conns.get(request).is_some());
@@ -69,22 +103,24 @@ impl<K: Kernel> Shard<K> {
 
     /// Lets go on who waits, if all cores have kept up.
     pub(super) fn release_held(&mut self) {
-        if self.held.is_empty() || self.peers.is_any_congested() {
+        if self.held.is_empty() || self.must_hold() {
             return;
         }
         for socket in std::mem::take(&mut self.held.readers) {
-            // Who is paused for its long queue goes on when that is empty.
-            if self.conns.get(socket).is_some_and(|conn| !conn.is_paused) {
-                self.sockets.resume_receive(socket);
-            }
+            self.read_again(socket);
         }
-        while !self.peers.is_full()
+        let until = self.meter.total_ns() + REQUESTS_NS;
+        while self.meter.total_ns() < until
+            && !self.must_hold()
             && let Some(socket) = self.held.requests.pop_front()
         {
+            self.meter.add(cost::REQUEST_NS);
+            self.meter.allow(self.settings.quantum_ns);
             self.take_up_request(socket);
+            self.meter.allow_all();
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

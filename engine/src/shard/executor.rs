@@ -15,18 +15,21 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
 use rustls::ServerConfig;
 
-use super::{Next, Settings, Shard, pulse::Pulse};
+use super::{Next, Settings, Shard, handover::Handover, pulse::Pulse};
 use crate::{
     clock::Clock,
     config::Config,
     conn::secure::Secure,
+    limits,
     metrics::Metric,
     peers::{Peers, Shared},
     rules::Rules,
+    supervise::{self, Beats, Part, Sentinel, State, strike},
 };
 
 /// Memory that each executor registers for file I/O, of which there is none. The default of 10 MiB would not pass
@@ -84,6 +87,7 @@ async fn run(
     pulse: Pulse,
 ) -> anyhow::Result<()> {
     let index = seed.index;
+    supervise::is_shard(index);
     let (sockets, bell, address) = match open(&seed) {
         Ok(open) => open,
         Err(error) => {
@@ -92,10 +96,28 @@ async fn run(
             return Ok(());
         }
     };
+    let sentinel = Sentinel::on_duty();
     let _ = ready.send(Ok((bell, address)));
     drop(ready);
     // Ends with an error where another shard could not start.
-    let Ok(shared) = begins.recv() else { return Ok(()) };
+    let Ok(shared) = begins.recv() else {
+        sentinel.stand_down();
+        return Ok(());
+    };
+    let beats = Arc::clone(&shared.beats);
+    if let Err(error) = live(seed, sockets, shared, pulse).await {
+        supervise::fail(&format!("{error:#}"));
+    }
+    beats.enter(index, State::Ended);
+    sentinel.stand_down();
+    Ok(())
+}
+
+/// From the moment at which it knows the others to its end.
+async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: Pulse) -> anyhow::Result<()> {
+    let index = seed.index;
+    strike(Part::Shard(index))?;
+    let beats = Arc::clone(&shared.beats);
 
     let executor = glommio::executor();
     // No latency is asked for: the loop yields by its own clock. And the shorter glommio's slices are, the likelier is what
@@ -129,11 +151,11 @@ async fn run(
         rand::random(),
     );
     shard.secure = seed.tls.map(Secure::new);
-    let served = glommio::spawn_local_into(serve(shard, clock, tasks_us), connections)
+    let served = glommio::spawn_local_into(serve(shard, clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
     keeper.cancel().await;
-    served.map_err(|error| anyhow::anyhow!("shard {index}: its ring is broken: {error}"))
+    served.context("its ring is broken")
 }
 
 fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAddr)> {
@@ -142,14 +164,30 @@ fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAdd
     let (socket, address) = listener(seed.listen, seed.listen_backlog)
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", seed.listen))?;
     let accept_reserve = seed.listen_backlog + 64;
-    let mut sockets = Sockets::new(uring, SocketsConfig { accept_reserve, ..SocketsConfig::default() });
+    let peer_addresses = limits::Rules::new(&seed.config).is_some_and(|rules| rules.needs_addresses());
+    let config = SocketsConfig { accept_reserve, peer_addresses, ..SocketsConfig::default() };
+    let mut sockets = Sockets::new(uring, config);
     sockets.listen(socket);
     Ok((sockets, bell, address))
 }
 
-async fn serve(mut shard: Shard<Uring>, clock: Clock, tasks_us: Rc<std::cell::Cell<u64>>) -> io::Result<()> {
+async fn serve(
+    mut shard: Shard<Uring>,
+    clock: Clock,
+    tasks_us: Rc<std::cell::Cell<u64>>,
+    beats: Arc<Beats>,
+) -> io::Result<()> {
+    let part = Part::Shard(shard.index);
     let mut yielded = Duration::ZERO;
+    let mut state = State::Starting;
     loop {
+        beats.beat(part);
+        let now_in = state_of(&shard, state);
+        if now_in != state {
+            state = now_in;
+            beats.enter(shard.index, state);
+        }
+        strike(part)?;
         if shard.turn(|| clock.elapsed())? == Next::Gone {
             return Ok(());
         }
@@ -159,5 +197,18 @@ async fn serve(mut shard: Shard<Uring>, clock: Clock, tasks_us: Rc<std::cell::Ce
             shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
             glommio::executor().yield_now().await;
         }
+    }
+}
+
+/// How far a shard has come that was in state `before`.
+fn state_of(shard: &Shard<Uring>, before: State) -> State {
+    match shard.stopping.as_ref().map(|stopping| stopping.handover) {
+        None => State::Serving,
+        // Only where another daemon is there are connections left to it.
+        Some(Handover::Draining { .. }) => State::HandingOver,
+        Some(Handover::Over) if before == State::HandingOver => State::HandedOver,
+        Some(Handover::Closing) if before == State::HandingOver => State::HandingOver,
+        Some(_) if before == State::HandedOver => State::HandedOver,
+        Some(_) => State::Draining,
     }
 }

@@ -3,11 +3,11 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use holdfast_ring::Kernel;
 
-use super::Shard;
+use super::{Shard, cost};
 use crate::{
     hub::message::{FromHome, ToHome},
     peers::Message,
@@ -23,7 +23,7 @@ impl<K: Kernel> Shard<K> {
     /// Sends something to a core, which may be this one.
     pub(crate) fn post(&mut self, core: usize, message: Message) {
         if core == self.index {
-            self.inbox.push_back(message);
+            self.inbox.push(message);
         } else {
             self.peers.post(core, message);
         }
@@ -35,10 +35,22 @@ impl<K: Kernel> Shard<K> {
             Ok(resolved) => self.rules.home_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
+        if rules.delta
+            && let ToHome::Publish(publish) = &message
+        {
+            self.meter.add_bytes(publish.data.bytes.len(), cost::PATCH_KILOBYTE_NS);
+        }
         let mut posts = std::mem::take(&mut self.posts);
         self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
-            self.post(core, Message::FromHome(message));
+            // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
+            // inbox longer.
+            if core == self.index {
+                self.meter.add(cost::of_answer(&message));
+                self.for_clients(message);
+            } else {
+                self.peers.post(core, Message::FromHome(message));
+            }
         }
         self.posts = posts;
     }
@@ -47,8 +59,12 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn for_clients(&mut self, message: FromHome) {
         match message {
             FromHome::Deliver(delivery) => {
-                self.delivered_bytes += delivery.frames.len();
-                self.locals.deliver(Arc::clone(&delivery));
+                let bytes = delivery.frames.len();
+                let subscribers = self.locals.deliver(delivery);
+                if subscribers > 0 {
+                    self.meter.publish(bytes);
+                    self.gathered.add(bytes, subscribers);
+                }
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
             FromHome::Answered { client, command, outcome } => self.answered(client, command, &outcome),

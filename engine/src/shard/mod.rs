@@ -6,17 +6,31 @@
 //! Nothing is shared with other shards but the queues and the published numbers in `Shared`. A loaded loop does not
 //! sleep: it hands over all of a turn's operations in one system call. It is generic over the kernel, so that a
 //! simulated one can run it unchanged.
+//!
+//! What a turn does first, and for how long, is decided by `schedule` (kinds of work) and `flows` (connections), by what
+//! `meter` has measured; `events`, `messages` and `timers` do it.
 
 mod api;
 #[cfg(test)]
 mod audit;
 mod back_pressure;
+mod backlog;
+pub(crate) mod cost;
+mod events;
 mod executor;
+#[cfg(test)]
+mod fairness;
+mod flows;
 mod handover;
 mod homes;
+mod inbox;
+mod messages;
+mod meter;
 pub(crate) mod plan;
 pub(crate) mod pulse;
+mod schedule;
 mod stop;
+mod timers;
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -28,15 +42,25 @@ use rand::{
     rngs::{SmallRng, StdRng},
 };
 
-use self::back_pressure::{HELD_SLEEP_MAX, Held};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::{
     api::{ApiCall, ApiPage, SubscribeWish, Whom, Wish},
+    backlog::Commands,
+    events::Left,
     executor::{Seed, Spawned, spawn},
+    flows::QUANTUM_NS,
     stop::{StopOrder, Stopping},
 };
+use self::{
+    back_pressure::{HELD_SLEEP_MAX, Held},
+    backlog::Backlog,
+    flows::Class,
+    inbox::Inbox,
+    messages::Senders,
+    meter::Meter,
+    schedule::{Kind, Schedule},
+};
 use crate::{
-    backend::Answer,
     clock::{Tick, tick_at, until},
     conn::{
         Conns,
@@ -44,6 +68,7 @@ use crate::{
         heartbeat::Pings,
         secure::Secure,
     },
+    fanout::Gathered,
     hub::{
         broadcast::Broadcast,
         home::{OwnedChannels, Posts},
@@ -52,7 +77,7 @@ use crate::{
     limits::Limits,
     memory::{Budget, BudgetLimits, Ledger},
     metrics::{Counters, Metric},
-    peers::{Message, Peers},
+    peers::Peers,
     rules::Rules,
     seats::Seats,
     session::{
@@ -74,12 +99,6 @@ pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
 
-/// Published bytes after which a turn ends, so that they go out before more comes.
-const TURN_PUBLISHED_BYTES_MAX: usize = 64 * 1024;
-
-/// Ticks between two calls of [`Sockets::tick`] (1 s).
-const SOCKET_TICK_TICKS: u32 = 20;
-
 /// What a shard needs of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -95,6 +114,10 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes_max: usize,
     /// The same for the number of pieces.
     pub(crate) queue_pieces_max: usize,
+    /// Receive buffers of each lane.
+    pub(crate) lane_buffers: usize,
+    /// What one connection may use of a turn at a time.
+    pub(crate) quantum_ns: u64,
     /// How much memory the whole daemon may keep, by kind.
     pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
@@ -158,12 +181,22 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
     pub(crate) ledger: Ledger,
-    /// Bytes that channels have for their subscribers in this turn.
-    pub(crate) delivered_bytes: usize,
+    /// What this turn has cost.
+    pub(crate) meter: Meter,
+    /// What is published and has not gone out.
+    pub(crate) gathered: Gathered,
+    /// What is left of a message in hand whose connection has used up its part.
+    pub(crate) cut: Option<Commands>,
     /// How many asks were given a number.
     tickets: u32,
+    schedule: Schedule,
+    senders: Senders,
     /// Messages of this core to itself.
-    inbox: VecDeque<Message>,
+    inbox: Inbox,
+    /// What connections have sent and no turn had a part for.
+    backlog: Backlog<K::Buffer>,
+    /// What of it, and of messages that wait, the ledger knows.
+    waiting_bytes: usize,
     posts: Posts,
     /// When the clock began, since 1970.
     began_wall: Duration,
@@ -172,7 +205,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
-    due: Vec<Socket>,
+    due: VecDeque<Socket>,
+    due_polls: VecDeque<SessionPlace>,
     next_socket_tick: Tick,
 }
 
@@ -200,6 +234,8 @@ impl<K: Kernel> Shard<K> {
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
         let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
+        let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
+        let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
         Self {
             index,
             settings,
@@ -235,15 +271,22 @@ impl<K: Kernel> Shard<K> {
             long_queues: Vec::new(),
             slow: SlowReaders::default(),
             ledger,
-            delivered_bytes: 0,
-            inbox: VecDeque::new(),
+            meter: Meter::new(),
+            gathered: Gathered::default(),
+            cut: None,
+            schedule: Schedule::default(),
+            senders: Senders::new(peers_count),
+            inbox: Inbox::new(mailbox_limits),
+            backlog,
+            waiting_bytes: 0,
             posts: Vec::new(),
             began_wall,
             held: Held::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
+            due_polls: VecDeque::new(),
             next_socket_tick: Tick(0),
         }
     }
@@ -259,23 +302,54 @@ impl<K: Kernel> Shard<K> {
         self.now = self.now.max(tick_at(began));
         let peers = &self.peers;
         self.ledger.begin_turn(peers.is_memory_short(), |budget| peers.memory_elsewhere(budget));
+        self.meter.begin_turn(began);
+        self.schedule.begin_turn();
+        self.take_control();
         self.release_held();
-        self.handle_events();
-        self.take_messages();
-        self.look_at_due();
+        self.find_due();
+        self.work(&mut elapsed);
+        self.keep_house();
         self.advance_stop();
         self.fan_out();
         self.hold_to_budget();
         self.hold_partial_to_budget();
+        self.account_for_waiting();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
     }
 
+    /// Does what there is to do, each kind of work in its part of the turn.
+    fn work(&mut self, elapsed: &mut impl FnMut() -> Duration) {
+        let mut schedule = std::mem::take(&mut self.schedule);
+        while let Some((kind, part_ns)) = schedule.next(|kind| self.has_work(kind)) {
+            let began = self.meter.total_ns();
+            match kind {
+                Kind::Events => self.handle_events(part_ns, elapsed),
+                Kind::Messages => self.take_messages(part_ns, elapsed),
+                Kind::Arrivals => self.serve_flows(Class::Arrivals, part_ns, elapsed),
+                Kind::Timers => self.look_at_due(part_ns, elapsed),
+            }
+            schedule.used(kind, self.meter.total_ns().saturating_sub(began));
+        }
+        self.schedule = schedule;
+    }
+
+    fn has_work(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Events => !self.events.is_empty() || self.has_flows(Class::Sessions),
+            Kind::Messages => self.has_messages(),
+            Kind::Arrivals => self.has_flows(Class::Arrivals),
+            Kind::Timers => self.has_due(),
+        }
+    }
+
     /// How long there will be nothing to do unless something comes.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
-        if !self.events.is_empty()
+        if !self.backlog.is_empty()
             || !self.inbox.is_empty()
+            || self.has_due()
+            || self.is_gathering()
             || self.peers.is_congested()
             || self.is_stop_under_way()
             || self.homes.is_due(self.now)
@@ -291,82 +365,26 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
-        let mailbox = self.peers.mailbox(self.index);
+        let mailboxes = self.peers.mailboxes();
         let wait = if wait.is_zero() {
             wait
         } else {
-            mailbox.bell().about_to_sleep();
-            if mailbox.is_empty() { wait } else { Duration::ZERO }
+            mailboxes.bell().about_to_sleep();
+            if mailboxes.is_empty() { wait } else { Duration::ZERO }
         };
         let turned = self.sockets.turn(wait, &mut self.arrived);
-        mailbox.bell().awake();
+        mailboxes.bell().awake();
         self.events.extend(self.arrived.drain(..));
         turned
     }
 
-    /// Handles what has happened, up to the point where so much was published that it had better go out first.
-    fn handle_events(&mut self) {
-        while self.has_room_to_publish()
-            && !self.peers.is_full()
-            && let Some(event) = self.events.pop_front()
-        {
-            match event {
-                Event::Accepted(socket) => self.accepted(socket),
-                Event::AcceptFailed(error) => self.accept_failed(error),
-                Event::Received(socket, mut bytes) => self.bytes_came(socket, &mut bytes),
-                Event::Drained(socket) => self.drained(socket),
-                Event::Ended(socket, how) => self.ended(socket, how),
-                Event::Closed(socket) => self.closed(socket),
-                Event::Connected(_) => unreachable!("a shard connects to nobody"),
-                // The mailbox is looked at in every turn.
-                Event::Woken => {}
-            }
-        }
-    }
-
-    fn has_room_to_publish(&self) -> bool {
-        self.hub.local_bytes() + self.delivered_bytes < TURN_PUBLISHED_BYTES_MAX
-    }
-
-    fn take_messages(&mut self) {
-        while self.has_room_to_publish()
-            && let Some(message) = self.inbox.pop_front().or_else(|| self.peers.mailbox(self.index).pop())
-        {
-            match message {
-                Message::Broadcast(frames) => self.hub.relay(&frames),
-                Message::ToHome(message) => self.at_home(message),
-                Message::FromHome(message) => self.for_clients(message),
-                Message::ToSession(asked) => self.at_session(*asked),
-                Message::Answer { socket, answer } => self.answer_request(socket, answer),
-                Message::Limits(notice) => self.noticed(notice),
-                Message::Api(call) => self.api_call(call),
-                Message::Certificates(config) => {
-                    if let Some(secure) = &mut self.secure {
-                        secure.renew(config);
-                    }
-                }
-                Message::Stop(order) => self.begin_stop(order),
-                Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
-                Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
-                Message::ToSeats(message) => self.at_seats(message),
-                Message::FromSeats(message) => self.seats_said(message),
-            }
-        }
-    }
-
-    fn look_at_due(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(self.now, &mut due);
-        for socket in due.drain(..) {
-            self.due(socket);
-        }
-        self.due = due;
-        self.look_at_due_polls();
-        self.homes.tend(self.now, &mut self.ledger);
-        if self.now >= self.next_socket_tick {
-            self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
-            self.sockets.tick();
-            self.tend_limits();
+    /// The ledger learns what waits.
+    fn account_for_waiting(&mut self) {
+        let bytes = self.inbox.bytes() + self.peers.waiting_bytes() + self.backlog.memory_bytes();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let before = std::mem::replace(&mut self.waiting_bytes, bytes);
+        if before != bytes {
+            self.ledger.recharge(Budget::Commands, before, bytes);
         }
     }
 
@@ -392,7 +410,9 @@ impl<K: Kernel> Shard<K> {
             (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
-            (Metric::MailboxMessages, self.peers.mailbox(self.index).len() as u64),
+            (Metric::MailboxMessages, self.peers.mailboxes().len() as u64),
+            (Metric::InboxMessages, self.inbox.len() as u64),
+            (Metric::DeferredConnections, self.backlog.len() as u64),
             (Metric::OutboxMessages, self.peers.outbox_messages() as u64),
             (Metric::MailboxFull, self.peers.full_turns()),
             (Metric::BuffersExhausted, sockets.buffers_exhausted),

@@ -1,6 +1,6 @@
-//! Pulse: a knock on every executor's door, once a second, from outside.
+//! Pulse: a knock on every executor's door, once a second, from outside; and a look after all parts (`supervise`).
 //!
-//! In:  the wakers of the executors' housekeeping tasks.
+//! In:  the wakers of the executors' housekeeping tasks; who looks.
 //! Out: wakes.
 //!
 //! glommio 0.9 goes to sleep with tasks that could run when its time slice is over at the very moment at which it looks
@@ -11,8 +11,10 @@ use std::{
     sync::{Arc, OnceLock, mpsc},
     task::{Context, Poll, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use crate::supervise::{Part, Sentinel, strike};
 
 /// How often executors are woken.
 const EVERY: Duration = Duration::from_secs(1);
@@ -41,20 +43,36 @@ pub(crate) struct Heart {
 }
 
 impl Heart {
-    /// Begins to wake executors.
+    /// Begins to wake executors, and to `look`, which answers when it is to be called again.
     ///
     /// # Errors
     /// No thread can be started.
-    pub(crate) fn start(pulses: Vec<Pulse>) -> std::io::Result<Self> {
-        Self::beating(pulses, EVERY)
+    pub(crate) fn start(
+        pulses: Vec<Pulse>,
+        look: impl FnMut() -> Duration + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Self::beating(pulses, EVERY, look)
     }
 
-    fn beating(pulses: Vec<Pulse>, every: Duration) -> std::io::Result<Self> {
+    fn beating(
+        pulses: Vec<Pulse>,
+        every: Duration,
+        mut look: impl FnMut() -> Duration + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (end, ends) = mpsc::channel();
-        thread::Builder::new().name("pulse".to_owned()).spawn(move || {
-            while ends.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
-                pulses.iter().filter_map(|pulse| pulse.0.get()).for_each(Waker::wake_by_ref);
+        thread::Builder::new().name(Part::PULSE.to_string()).spawn(move || {
+            let sentinel = Sentinel::on_duty();
+            let mut woken = Instant::now();
+            while ends.recv_timeout(look()) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if strike(Part::PULSE).is_err() {
+                    return;
+                }
+                if woken.elapsed() >= every {
+                    woken = Instant::now();
+                    pulses.iter().filter_map(|pulse| pulse.0.get()).for_each(Waker::wake_by_ref);
+                }
             }
+            sentinel.stand_down();
         })?;
         Ok(Self { _end: end })
     }
@@ -118,7 +136,7 @@ mod tests {
             let mut work = Box::pin(pulse.with_every_beat(|| {}));
             assert!(work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         }
-        let heart = Heart::beating(pulses.to_vec(), BEAT).expect("a thread can be started");
+        let heart = Heart::beating(pulses.to_vec(), BEAT, || BEAT).expect("a thread can be started");
         counts.iter().for_each(|count| count.wait_for(3));
         drop(heart);
         // A beat may be under way.
@@ -161,7 +179,7 @@ mod tests {
         };
         while !stands_still() && Instant::now() < deadline {}
         println!("still after {} turns", turns.get());
-        let _heart = Heart::beating(vec![pulse], BEAT).expect("a thread can be started");
+        let _heart = Heart::beating(vec![pulse], BEAT, || BEAT).expect("a thread can be started");
         turns.wait_for(turns.get() + 100);
         drop(end);
         executor.join().expect("it ends");

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_ring::{
-    Kernel as _, Mailbox, Sockets, SocketsConfig,
+    Kernel as _, Sockets, SocketsConfig,
     simulated::{Network, Simulated, SimulatedConfig, listener},
 };
 use rand::{Rng, rngs::SmallRng};
@@ -18,9 +18,9 @@ use super::terms::Terms;
 use crate::{
     conn::secure::Secure,
     metrics::Metric,
-    peers::{Message, Peers, Shared},
+    peers::{MailboxLimits, Mailboxes, Peers, Shared},
     rules::Rules,
-    shard::{Next, Shard, StopOrder},
+    shard::{Next, Settings, Shard, StopOrder},
 };
 
 /// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in
@@ -57,13 +57,19 @@ impl House {
         let sockets_config = SocketsConfig {
             joined_bytes_max: random.random_range(64..8192),
             turn_writes_max: random.random_range(1..40),
+            turn_bytes_max: 1 << random.random_range(6..20),
             accept_reserve: ACCEPT_RESERVE,
+            peer_addresses: crate::limits::Rules::new(&terms.config)
+                .is_some_and(|rules| rules.needs_addresses()),
         };
         let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
         let mailbox_messages_max = random.random_range(1..64);
+        // With little for each, connections are interrupted often.
+        let quantum_ns = 1 << random.random_range(8..19);
+        let mailbox_bytes_max = 1 << random.random_range(8..24);
         let shared = Arc::new(Shared::new(
             kernels.iter().map(Simulated::doorbell).collect(),
-            mailbox_messages_max,
+            MailboxLimits { messages_max: mailbox_messages_max, bytes_max: mailbox_bytes_max },
             random.random(),
             crate::backend::queue(1).0,
             crate::limits::Tables::new(count, 0),
@@ -75,7 +81,7 @@ impl House {
             let rules = Rules::new(&terms.config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
             let began_wall = Duration::from_secs(1_700_000_000);
-            let settings = terms.settings.clone();
+            let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
             let mut shard = Shard::new(index, settings, rules, sockets, peers, began_wall, random.random());
             shard.secure = terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
             Some(shard)
@@ -114,15 +120,17 @@ impl House {
         self.narrow_mailboxes(index, random);
         let Some(shard) = &mut self.shards[index] else { return };
         let trace = self.network.trace();
+        // Now and then work takes long, and is interrupted by that.
+        let look = Duration::from_micros(if random.random_bool(0.1) { 300 } else { 7 });
         let next = shard.turn(|| {
-            trace.pass(Duration::from_micros(7));
+            trace.pass(look);
             trace.now()
         });
         let next = next.expect("a simulated ring does not break");
         shard.audit();
-        let waiting = u32::try_from(shard.waiting_events()).expect("few events");
+        let waiting = u32::try_from(shard.waiting_buffers()).expect("few buffers");
         let free = self.network.buffers_free(index);
-        assert!(free + waiting >= self.buffers, "buffers are free or in an event: {free}, {waiting}");
+        assert!(free + waiting >= self.buffers, "buffers are free or wait: {free}, {waiting}");
         let outbox_messages = shard.outbox_messages();
         assert!(
             outbox_messages <= self.outbox_messages_max,
@@ -139,10 +147,10 @@ impl House {
 
     /// Decides how much each mailbox takes of what shard `from` has for it in its next turn.
     fn narrow_mailboxes(&mut self, from: usize, random: &mut SmallRng) {
-        for (mailbox, turns) in self.shared.mailboxes.iter().zip(&mut self.reluctant_turns[from]) {
+        for (mailboxes, turns) in self.shared.mailboxes.iter().zip(&mut self.reluctant_turns[from]) {
             let is_reluctant = *turns < RELUCTANT_TURNS_MAX && random.random_bool(self.reluctance);
             *turns = if is_reluctant { *turns + 1 } else { 0 };
-            mailbox.narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
+            mailboxes.inlet(from).narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
         }
     }
 
@@ -150,7 +158,7 @@ impl House {
     pub(super) fn is_idle(&self) -> bool {
         let mut shards = self.shards.iter().flatten();
         shards.all(|shard| shard.outbox_messages() == 0)
-            && self.shared.mailboxes.iter().all(Mailbox::is_empty)
+            && self.shared.mailboxes.iter().all(Mailboxes::is_empty)
     }
 
     /// Nothing is under way: what is counted on one shard for clients of others is right.
@@ -165,11 +173,9 @@ impl House {
         self.shards.iter_mut().flatten().map(Shard::poll_sessions).sum()
     }
 
-    /// Has a shard told to stop. False where its mailbox is full.
-    pub(super) fn order_stop(&self, shard: usize, order: StopOrder) -> bool {
-        let mailbox = &self.shared.mailboxes[shard];
-        mailbox.narrow(usize::MAX);
-        mailbox.push(Message::Stop(order)).is_ok()
+    /// Has all shards told to stop.
+    pub(super) fn order_stop(&self, order: StopOrder) {
+        self.shared.stop(order);
     }
 
     /// A number of all shards together.

@@ -112,6 +112,10 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 fn config(random: &mut SmallRng) -> Config {
     let mut config = Config::default();
     config.client.allow_anonymous_connect_without_token = true;
+    if random.random_bool(0.3) {
+        // All of the simulated network; so addresses are asked for.
+        config.limits.allow = vec!["10.0.0.0/8".parse().expect("it is a network")];
+    }
     config.echo.enabled = Some(true);
     config.broadcast.enabled = Some(true);
     config.sse.enabled = true;
@@ -169,6 +173,9 @@ fn compress(config: &mut Config, random: &mut SmallRng) {
 fn settings(config: &Config, random: &mut SmallRng) -> Settings {
     let queue_bytes_max = random.random_range(4_000..200_000);
     Settings {
+        // As the shards' kernels have.
+        lane_buffers: 0,
+        quantum_ns: 0,
         handshake_ms: 10_000,
         ping_interval_ms: 25_000,
         pong_ms: 8_000,

@@ -280,14 +280,10 @@ impl World {
             * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
         let patience = if flush > LINGER { LINGER.min(order.gone_within) } else { order.gone_within };
         self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience - TICK });
-        let mut stop_left: Vec<usize> = (0..self.house.len()).collect();
-        let mut deadline = trace.now();
+        self.house.order_stop(order);
+        let deadline = trace.now() + order.gone_within + STOP_SLACK;
         for _ in 0..ROUNDS_MAX {
             every_round(self);
-            if !stop_left.is_empty() {
-                stop_left.retain(|&shard| !self.house.order_stop(shard, order));
-                deadline = trace.now() + order.gone_within + STOP_SLACK;
-            }
             self.act_all();
             self.turn_all();
             if self.house.is_empty() {

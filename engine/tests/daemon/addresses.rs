@@ -3,6 +3,14 @@
 //! In:  connections from several addresses of this machine, with and without what proxies write.
 //! Out: 403 for those who are not allowed; limits that hold for the client, not for its proxy.
 
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use crate::{
     http::Http,
     peer::{Peer, request},
@@ -51,6 +59,37 @@ fn where_some_are_allowed_others_are_not() {
     daemon.stop();
 }
 
+/// Nobody needs a descriptor of the process's own to be let in, nor to be told apart.
+#[test]
+fn a_process_without_free_descriptors_lets_clients_in_and_knows_who_they_are() {
+    let daemon = Daemon::start(
+        "[http_server.proxy_protocol]\ntrusted = ['127.0.0.9']\n[limits]\ndeny = ['127.0.0.2', '192.0.2.0/24']\n\
+         [limits.address]\nconnections = 20",
+    );
+    let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw);
+    let limit = |limit| prlimit(pid, Resource::Nofile, limit).expect("it is our child");
+    // Whatever descriptor comes next is above it.
+    let before = limit(Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) });
+    let control = TcpStream::connect(daemon.control()).expect("the kernel takes it");
+    control.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
+    (&control).write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").expect("the kernel takes it");
+    let error = (&control).read(&mut [0; 9]).expect_err("there is no descriptor left for it");
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    let mut clients: Vec<Peer> =
+        (0..20).map(|_| Peer::connect_from(HERE, &daemon).upgraded("/echo")).collect();
+    clients.iter_mut().for_each(|client| client.expect_echo("let in"));
+    assert_eq!(status(&daemon, HERE, b"", ""), 429, "that is as many as one address may have");
+    assert_eq!(status(&daemon, OTHER, b"", ""), 403);
+    assert_eq!(status(&daemon, [127, 0, 0, 3], b"", ""), 101);
+    for (client, expected) in [([192, 0, 2, 7], 403), ([192, 0, 3, 7], 101)] {
+        assert_eq!(status(&daemon, [127, 0, 0, 9], &version_2(client), ""), expected, "{client:?}");
+    }
+    limit(before);
+    drop(clients);
+    daemon.await_empty();
+    daemon.stop();
+}
+
 #[test]
 fn an_ipv6_client_has_an_address_too() {
     let launch = || Launch { listen: "[::1]:0".parse().ok(), ..Launch::default() };
@@ -70,9 +109,9 @@ fn a_client_over_ipv4_is_one_on_an_ipv6_listener_too() {
     let launch = Launch { listen: "[::]:0".parse().ok(), ..Launch::default() };
     let daemon = Daemon::launch("[limits]\ndeny = ['127.0.0.0/8']", launch);
     let port = daemon.address().port();
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens on both");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens on both");
     let mut answer = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut answer).expect("it answers and closes");
+    stream.read_to_string(&mut answer).expect("it answers and closes");
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     daemon.stop();
 }
@@ -106,7 +145,7 @@ fn a_header_may_come_in_pieces_and_what_follows_it_is_kept() {
         let (first, rest) = header.split_at(header.len() - 1);
         for byte in first {
             peer.send(&[*byte]);
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         let (status, mut peer) = ask(peer, rest, "");
         assert_eq!(status, 101);

@@ -3,6 +3,7 @@
 //! In:  requests to `/api` on the control address.
 //! Out: what clients then hear, and what the caller is told.
 
+mod bounds;
 mod description;
 
 use serde_json::{Value, json};
@@ -449,12 +450,14 @@ fn bad_requests_are_refused_with_a_reason() {
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains(" at line 1 column "), "{message}");
     }
-    let long = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(1 << 20));
+    let long = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(16 << 20));
     assert_eq!(post(&daemon, "/api/publish", KEY, &long).0, 413);
     assert_eq!(post(&daemon, "/api/nothing", KEY, "{}").0, 404);
     for (method, request, code) in [
         ("publish", json!({ "channel": "a" }), 107),
         ("publish", json!({ "data": 1 }), 107),
+        ("publish", json!({ "channel": "a", "data": 1, "idempotency_key": "k".repeat(256) }), 107),
+        ("broadcast", json!({ "channels": ["a"], "data": 1, "version_epoch": "k".repeat(256) }), 107),
         ("publish", json!({ "channel": "a", "b64data": "?" }), 107),
         ("publish", json!({ "channel": "x".repeat(256), "data": 1 }), 107),
         ("publish", json!({ "channel": "nope:x", "data": 1 }), 102),

@@ -55,7 +55,7 @@ impl Codec {
     }
 }
 
-fn deflate(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn deflate(payload: &[u8]) -> Vec<u8> {
     Codec::new().deflate(payload)
 }
 

@@ -25,11 +25,13 @@ fn a_ready_daemon_is_healthy() {
 }
 
 /// How the names of families begin that the control thread counts.
-const OF_NO_CORE: [&str; 6] = [
+const OF_NO_CORE: [&str; 8] = [
     "holdfast_api_",
     "holdfast_backend_",
+    "holdfast_beat_age_seconds",
     "holdfast_control_",
     "holdfast_log_lines_lost",
+    "holdfast_memory_limit_bytes",
     "holdfast_memory_short",
     "holdfast_resident_memory_bytes",
 ];
@@ -59,8 +61,10 @@ fn metrics_are_whole_openmetrics_with_every_family_for_every_core() {
             "histogram" => format!("{family}_count"),
             _ => family.to_owned(),
         };
-        let found: HashSet<_> =
+        let mut found: HashSet<_> =
             metrics.select(&name, &[]).filter_map(|sample| sample.label("core")).collect();
+        let is_of_control = found.remove("control");
+        assert_eq!(is_of_control, name == "holdfast_memory_bytes", "{name} is also of the control thread");
         assert_eq!(found, cores, "the cores of {name}");
         count += 1;
     }

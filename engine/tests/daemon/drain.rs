@@ -52,6 +52,7 @@ fn a_drained_daemon_is_alive_but_not_ready_and_sends_its_clients_away_one_after_
     let began = Instant::now();
     let answer = drain(&daemon);
     assert_eq!(answer["result"]["clients"], 40, "{answer}");
+    assert!(answer["result"]["successors"] == 0 && answer["result"].get("note").is_none(), "{answer}");
     assert!(answer["result"]["told_within_ms"].as_u64().is_some_and(|ms| (1_000..=2_000).contains(&ms)));
     assert_eq!(status(&daemon, "/health/ready"), "HTTP/1.1 503 Service Unavailable");
     for path in ["/health", "/health/live"] {
@@ -245,4 +246,29 @@ fn two_daemons_on_one_port_hand_over_without_a_refused_connection() {
     println!("{answered} connections, {failed} failed");
     assert_eq!(failed, 0, "of {answered}");
     last.stop();
+}
+
+#[test]
+fn two_daemons_on_one_port_say_that_they_do_not_know_each_other() {
+    let first = start("drain_time = '1m'\ntimeout = '2m'");
+    assert!(!first.log().contains("another daemon"), "it is alone");
+    let _client = Client::connect(&first, "u");
+    let next = Daemon::launch("", Launch { listen: Some(first.address()), shards: 1, ..Launch::default() });
+    let says = |daemon: &Daemon, what: &str| {
+        daemon.log().lines().any(|line| line.contains(what) && line.contains("publish to both control ports"))
+    };
+    eventually("the second one says so", || says(&next, "another daemon listens where clients connect"));
+    let answer = drain(&first);
+    assert_eq!(answer["result"]["successors"], 1, "{answer}");
+    assert!(
+        answer["result"]["note"].as_str().is_some_and(|note| note.contains("does not reach")),
+        "{answer}"
+    );
+    assert_eq!(drain(&first)["result"]["successors"], 1);
+    eventually("the first one says so", || says(&first, "another daemon takes over the port"));
+    next.stop();
+    for signal in [Signal::TERM, Signal::TERM] {
+        first.signal(signal);
+    }
+    assert_eq!(first.wait().code(), Some(0));
 }

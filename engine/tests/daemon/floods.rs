@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     addresses::ask,
     client::{SECRET, token},
-    peer::{Frame, Peer, TEXT, frame, request, text},
+    peer::{CLOSE, Frame, Peer, TEXT, frame, request, text},
     support::{Daemon, eventually},
 };
 
@@ -230,6 +230,36 @@ fn too_many_bytes_are_answered_111_and_a_flood_of_pings_ends_the_session() {
         }
         let code = last.expect("it is told why").close_code();
         assert_eq!(code, if path == "/echo" { 1008 } else { 3013 }, "{path}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn what_compressed_messages_are_inflated_to_counts_as_received() {
+    let daemon = Daemon::start(&with_tokens(
+        "[websocket]\ncompression = true\n[limits.connection]\nbytes_per_second = 200000",
+    ));
+    let zeros = "0".repeat(60_000);
+    let sent = format!(r#"{{"send":{{"data":"{zeros}"}}}}"#);
+    for (path, message, code) in
+        [("/echo", &*zeros, 1008), ("/broadcast", &*zeros, 1008), ("/connection/websocket", &*sent, 3013)]
+    {
+        let mut peer = Peer::connect(&daemon);
+        let request = request(path);
+        let head = request.strip_suffix("\r\n").expect("a request ends with an empty line");
+        peer.send(format!("{head}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n").as_bytes());
+        assert!(peer.response().0.starts_with("HTTP/1.1 101 "));
+        peer.allow_compression();
+        if code == 3013 {
+            peer.send(&text(r#"{"id":1,"connect":{}}"#));
+        }
+        let deflated = crate::compression::deflate(message.as_bytes());
+        assert!(deflated.len() < 200, "{}", deflated.len());
+        for _ in 0..100 {
+            peer.send_if_heard(&frame(0xc1, &deflated));
+        }
+        let close = std::iter::repeat_with(|| peer.any_frame().0).find(|frame| frame.opcode == CLOSE);
+        assert_eq!(close.expect("it is told why").close_code(), code, "{path}");
     }
     daemon.stop();
 }

@@ -27,6 +27,7 @@ mod heartbeat;
 mod identity;
 mod jwks;
 mod limits;
+mod log;
 mod open_paths;
 mod polls;
 mod proxies;
@@ -36,5 +37,6 @@ mod smuggling;
 mod stop;
 mod streams;
 mod tls;
+mod turns;
 
 use support::{client, http, peer};

@@ -204,8 +204,13 @@ fn clients_are_served_where_nobody_can_be_told_that_they_are() {
 fn a_panic_is_logged_like_all_else_and_waits_for_nobody() {
     const HERE: &str = "HOLDFAST_TEST_PANIC";
     if env::var_os(HERE).is_some() {
-        log::start(&LogConfig { level: LogLevel::Info, format: LogFormat::Text })
-            .expect("a thread can be had");
+        log::start(&LogConfig {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            repeat_limit: 10,
+            repeat_interval_ms: 10_000,
+        })
+        .expect("a thread can be had");
         return assert!(thread::spawn(|| panic!("on purpose")).join().is_err());
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("panic-{}.log", std::process::id()));
@@ -239,7 +244,7 @@ fn full() -> File {
 }
 
 /// Fills a pipe to its brim.
-fn fill(pipe: &mut io::PipeWriter) {
+pub(crate) fn fill(pipe: &mut io::PipeWriter) {
     use std::io::Write as _;
     // Pipes hold whole pages (pipe(7)); the last one is left out, as this must not wait.
     let room = rustix::pipe::fcntl_getpipe_size(&*pipe).expect("it is a pipe");

@@ -17,12 +17,17 @@ mod chamber;
 mod group;
 mod wire;
 
+mod budgets;
 mod churn;
 mod disk;
 mod kill;
 mod memory;
 mod network;
+#[cfg(debug_assertions)]
+mod parts;
 mod stall;
+#[cfg(debug_assertions)]
+mod still;
 
 use support::{client, peer};
 

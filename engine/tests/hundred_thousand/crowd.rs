@@ -154,7 +154,7 @@ impl Crowd {
                 self.sockets.close(socket, CloseWhen::Now);
             }
             Event::Closed(_) | Event::Drained(_) | Event::Woken => {}
-            Event::Accepted(_) | Event::AcceptFailed(_) => unreachable!("nobody listens here"),
+            Event::Accepted(..) | Event::AcceptFailed(_) => unreachable!("nobody listens here"),
         }
     }
 

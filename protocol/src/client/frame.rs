@@ -92,6 +92,11 @@ impl<'a, M> Messages<'a, M> {
         Self { format, rest: Some(frame), line: 0, message: PhantomData }
     }
 
+    /// What has not been read yet: a frame of its own, unless it is empty.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default()
+    }
+
     fn step<F: ReadMessage<'a>>(
         &mut self,
         check: impl FnOnce(F) -> Result<M, DecodeError>,

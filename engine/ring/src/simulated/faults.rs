@@ -27,8 +27,6 @@ pub struct Faults {
     /// Completions of what is done at once come after others of the same turn; so a descriptor may be given out again
     /// before the word that it is free. May be 1000.
     pub overtaken: u32,
-    /// A peer's address cannot be had. May be 1000.
-    pub no_address: u32,
     /// A connection that we open is refused.
     pub refused: u32,
     /// A turn hands over only a part of what is queued, or nothing.
@@ -50,7 +48,6 @@ impl Faults {
             reset: rate(6),
             accept_error: rate(200),
             overtaken: rate(1000),
-            no_address: rate(500),
             refused: rate(300),
             held: rate(300),
         }

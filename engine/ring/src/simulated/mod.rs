@@ -17,7 +17,7 @@ mod place;
 mod seeds;
 mod trace;
 
-use std::{collections::VecDeque, fs::File, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rand::{
@@ -35,7 +35,7 @@ pub use self::{
 use self::{buffers::Pool, network::State, place::Place};
 use crate::{
     doorbell::Doorbell,
-    kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, Socket},
+    kernel::{AcceptMode, Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, Socket},
 };
 
 /// Completions of one multishot operation in a turn.
@@ -83,6 +83,8 @@ struct Lane {
 struct Accepting {
     multishot: bool,
     singles: u32,
+    /// True exactly when the single ones are told the address.
+    with_addresses: bool,
     /// Of these, so many are to end.
     cancelled: u32,
 }
@@ -152,21 +154,31 @@ impl Simulated {
     fn submit(&mut self, op: Op, at_once: &mut Stream) {
         let state = &mut *self.network.state();
         match op {
-            Op::Accept { lane, multishot } => {
+            Op::Accept { lane, mode } => {
                 assert!(self.listener.is_some(), "accepting goes with a listener");
+                let held = self.lanes[lane].places.iter().filter(|place| place.is_held()).count();
                 let accepting = &mut self.lanes[lane].accepting;
                 assert!(!accepting.multishot, "one multishot accept a lane");
-                if multishot {
+                let with_addresses = mode == AcceptMode::SingleWithAddress;
+                if accepting.singles == 0 {
+                    accepting.with_addresses = with_addresses;
+                }
+                assert!(accepting.with_addresses == with_addresses, "accepts of two kinds do not mix");
+                if mode == AcceptMode::Multishot {
                     assert!(accepting.singles == 0, "singles and a multishot do not mix");
                     accepting.multishot = true;
                 } else {
                     accepting.singles += 1;
+                    let free = self.slots_per_lane as usize - held;
+                    assert!(
+                        accepting.singles as usize <= free,
+                        "each accept has a descriptor to accept into"
+                    );
                 }
             }
-            Op::CancelAccept { lane } => {
+            Op::CancelAccepts { lane } => {
                 let accepting = &mut self.lanes[lane].accepting;
-                let armed = accepting.singles + u32::from(accepting.multishot);
-                accepting.cancelled = (accepting.cancelled + 1).min(armed);
+                accepting.cancelled = accepting.singles + u32::from(accepting.multishot);
             }
             Op::Wake(bell) => bell.ring_now(),
             Op::Send(socket, bytes) => {
@@ -281,7 +293,8 @@ impl Lane {
             state.hold(host);
             state.trace.note("accepted", connection as u64, slot as u64);
             let slot = u32::try_from(slot).expect("below slots_per_lane, a u32");
-            out.push_back(Completion::Accepted(Descriptor::new(number, slot)));
+            let from = self.accepting.with_addresses.then(|| Box::new(network::address(connection)));
+            out.push_back(Completion::Accepted(Descriptor::new(number, slot), from));
             if !self.accepting.multishot {
                 self.end_accept(number, None, state, out);
             }
@@ -372,19 +385,6 @@ impl Kernel for Simulated {
         self.network.state().hold(self.host);
         self.lanes[at.lane()].places[at.slot() as usize].attach();
         Ok(())
-    }
-
-    fn peer_address(&mut self, of: Descriptor) -> io::Result<SocketAddr> {
-        let state = &mut *self.network.state();
-        let place = &self.lanes[of.lane()].places[of.slot() as usize];
-        match place.connection() {
-            Some(connection)
-                if !state.chance(state.faults.no_address) && !state.connection(connection).is_broken() =>
-            {
-                Ok(network::address(connection))
-            }
-            _ => Err(io::ErrorKind::NotConnected.into()),
-        }
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {

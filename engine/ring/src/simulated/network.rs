@@ -334,10 +334,6 @@ impl Connection {
     pub(super) fn take_error(&mut self) {
         self.error = None;
     }
-
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
-    }
 }
 
 /// See [`Connection::readable`].

@@ -75,12 +75,30 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
+    /// A mark behind all that is queued now, for [`Sockets::has_passed`].
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.flushed + self.dirty.len() as u64
+    }
+
+    /// True exactly when a turn has handed over a write for each socket that had one at `mark`, as far as the kernel takes
+    /// them.
+    #[must_use]
+    pub fn has_passed(&self, mark: u64) -> bool {
+        self.flushed >= mark
+    }
+
     /// Pushes one write for each socket that has something to send, first come, first served, as many as a turn may
     /// have.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let count = dirty.len().min(self.config.turn_writes_max);
-        for socket in dirty.drain(..count) {
+        let writes_until = self.statistics.writes + self.config.turn_writes_max as u64;
+        let bytes_until = self.statistics.written_bytes + self.config.turn_bytes_max as u64;
+        while self.statistics.writes < writes_until
+            && self.statistics.written_bytes < bytes_until
+            && let Some(socket) = dirty.pop_front()
+        {
+            self.flushed += 1;
             let Some(record) = self.table.get(socket) else { continue };
             record.is_dirty = false;
             if record.is_blocked {

@@ -12,6 +12,7 @@ use std::{
     collections::VecDeque,
     io,
     mem::ManuallyDrop,
+    net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     rc::Rc,
     time::Duration,
@@ -23,16 +24,20 @@ use socket2::SockAddr;
 
 use super::{
     buffers::{GROUP, Pool},
+    peer_addresses::PeerAddresses,
     sends::{Fate, Sends},
     token::{Kind, Token},
 };
-use crate::kernel::{KernelStatistics, Socket};
+use crate::kernel::{AcceptMode, KernelStatistics, Socket};
 
 /// Calls in a row of which the kernel takes nothing, after which what is queued waits for the next turn.
 const STALLS_MAX: u32 = 3;
 
 /// How long a turn may sleep while operations are held.
 pub(crate) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
+
+/// How long the end of an accept is waited for when a lane ends.
+const CANCEL_MAX: Duration = Duration::from_secs(1);
 
 /// One completion entry, copied out of the queue.
 #[derive(Clone, Copy)]
@@ -55,7 +60,9 @@ pub(crate) struct Lane {
     /// The addresses of every connect that may be queued.
     #[expect(clippy::vec_box, reason = "an address stays where it is while the list grows")]
     addresses: Vec<Box<SockAddr>>,
-    /// Completions that were taken to make room for others, or while looking for another one.
+    /// Where accepts that are in the kernel write addresses.
+    peer_addresses: PeerAddresses,
+    /// Completions that were taken to make room for others.
     stash: Vec<Entry>,
     statistics: KernelStatistics,
     /// How much less the kernel takes than it is given.
@@ -73,6 +80,7 @@ impl Lane {
             pushed: 0,
             sends: Sends::default(),
             addresses: Vec::new(),
+            peer_addresses: PeerAddresses::default(),
             stash: Vec::new(),
             statistics: KernelStatistics::default(),
             #[cfg(test)]
@@ -113,19 +121,45 @@ impl Lane {
         self.ring.submission().taskrun()
     }
 
-    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, multishot: bool) {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, mode: AcceptMode) {
         let fd = types::Fd(listener.as_raw_fd());
-        let entry = if multishot {
-            opcode::AcceptMulti::new(fd).allocate_file_index(true).build()
-        } else {
-            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
-                .file_index(Some(types::DestinationSlot::auto_target()))
-                .build()
+        let single = |address, len| {
+            let entry = opcode::Accept::new(fd, address, len);
+            entry.file_index(Some(types::DestinationSlot::auto_target())).build()
         };
-        self.push(&entry.user_data(Token::plain(Kind::Accept).0));
+        let (entry, token) = match mode {
+            AcceptMode::Multishot => {
+                let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
+                (entry, Token::plain(Kind::Accept))
+            }
+            AcceptMode::Single => {
+                (single(std::ptr::null_mut(), std::ptr::null_mut()), Token::plain(Kind::Accept))
+            }
+            AcceptMode::SingleWithAddress => {
+                let (number, address, len) = self.peer_addresses.begin();
+                (single(address, len), Token::indexed(Kind::AcceptWithAddress, number))
+            }
+        };
+        self.push(&entry.user_data(token.0));
     }
 
-    pub(crate) fn connect(&mut self, socket: Socket, address: std::net::SocketAddr) {
+    /// Ends all accepts that are in the kernel. Those without an address have one token: a cancellation that is to find one
+    /// of them can find the same again and again, so it has to find all.
+    pub(crate) fn cancel_accepts(&mut self) {
+        for number in self.peer_addresses.in_kernel() {
+            self.cancel(Token::indexed(Kind::AcceptWithAddress, number));
+        }
+        let all = types::CancelBuilder::user_data(Token::plain(Kind::Accept).0).all();
+        let entry = opcode::AsyncCancel2::new(all).build().flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(&entry.user_data(Token::plain(Kind::Ignored).0));
+    }
+
+    /// An accept that was to be told the address has completed. The address, where it has accepted.
+    pub(crate) fn accepted_from(&mut self, token: Token, is_accepted: bool) -> Option<SocketAddr> {
+        self.peer_addresses.end(token.slot(), is_accepted)
+    }
+
+    pub(crate) fn connect(&mut self, socket: Socket, address: SocketAddr) {
         let address = Box::new(SockAddr::from(address));
         let entry = opcode::Connect::new(fixed(socket), address.as_ptr().cast(), address.len())
             .build()
@@ -207,12 +241,6 @@ impl Lane {
         self.ring.submitter().register_eventfd(eventfd)
     }
 
-    /// Installs a direct descriptor as a file descriptor, at once. The completion's result is the descriptor.
-    pub(crate) fn install(&mut self, slot: u32, token: Token) {
-        let entry = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build();
-        self.push(&entry.user_data(token.0));
-    }
-
     /// Hands everything over, and sleeps up to `wait` where there is nothing to take. Returns when the kernel has
     /// done all that a send will ever do, but for those that [`Lane::end_turn`] reports as held.
     ///
@@ -243,13 +271,6 @@ impl Lane {
             Some(wait) if self.has_nothing_to_take() => self.call(0, Some(wait.min(HELD_SLEEP_MAX))),
             _ => Ok(()),
         }
-    }
-
-    /// Takes the result of the one completion with this token, if it is there, and keeps all others for
-    /// [`Lane::drain`].
-    pub(crate) fn take_answer(&mut self, token: Token) -> Option<i32> {
-        self.stash_completions();
-        self.stash.iter().rposition(|entry| entry.token == token).map(|at| self.stash.remove(at).result)
     }
 
     /// Takes all completions.
@@ -309,7 +330,7 @@ impl Lane {
     fn queue(&mut self, entry: &squeue::Entry) -> bool {
         // What entries point to (send bytes, connect addresses) is owned by `self.sends` and `self.addresses` until
         // `end_turn` has found that the kernel took them. A connect's address is copied then. A send never outlives the
-        // call that takes it (see `send`).
+        // call that takes it (see `send`). What an accept writes to is owned by `self.peer_addresses` until it has completed.
         // SAFETY: as above, whatever an entry points to lives until the kernel is done with it. All other entries point
         // to no memory: receives take a buffer of the registered ring.
         unsafe { self.ring.submission().push(entry) }.is_ok()
@@ -384,6 +405,15 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        for number in self.peer_addresses.in_kernel() {
+            let token = Token::indexed(Kind::AcceptWithAddress, number);
+            let wanted = types::CancelBuilder::user_data(token.0);
+            let ended = self.ring.submitter().register_sync_cancel(Some(CANCEL_MAX.into()), wanted);
+            // Not found: it has completed, or the kernel never took it. Otherwise its place stays, for good.
+            if ended.is_ok() || ended.is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT)) {
+                self.peer_addresses.end(number, false);
+            }
+        }
         // After this no receive can take a buffer. A lane that cannot be unregistered keeps its memory for good.
         if self.ring.submitter().unregister_buf_ring(GROUP).is_ok() {
             // SAFETY: dropped once, here; the ring no longer knows the memory.

@@ -8,6 +8,7 @@
 
 mod buffers;
 mod lane;
+mod peer_addresses;
 mod sends;
 mod setup;
 #[cfg(test)]
@@ -16,9 +17,8 @@ mod token;
 
 use std::{
     io,
-    net::SocketAddr,
     ops::Range,
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -129,9 +129,15 @@ impl Uring {
         let result = outcome(entry.result);
         let socket = entry.token.socket(lane);
         match kind {
-            Kind::Accept => {
+            Kind::Accept | Kind::AcceptWithAddress => {
+                let from = match kind {
+                    Kind::AcceptWithAddress => self.lanes[lane].accepted_from(entry.token, result.is_ok()),
+                    _ => None,
+                };
                 match result {
-                    Ok(slot) => out.push(Completion::Accepted(Descriptor::new(lane, slot))),
+                    Ok(slot) => {
+                        out.push(Completion::Accepted(Descriptor::new(lane, slot), from.map(Box::new)));
+                    }
                     Err(Errno(libc::ECANCELED)) => {}
                     Err(error) => return out.push(Completion::AcceptEnded { lane, error: Some(error) }),
                 }
@@ -185,13 +191,6 @@ impl Uring {
             Kind::OtherLane => {
                 if !armed {
                     self.watch_lane(entry.token.slot() as usize);
-                }
-            }
-            // Its answer came too late for who asked.
-            Kind::Install => {
-                if let Ok(fd) = result {
-                    // SAFETY: the kernel has made this descriptor for us; nobody else knows it.
-                    drop(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) });
                 }
             }
             Kind::Ignored => {}
@@ -274,11 +273,11 @@ impl Kernel for Uring {
 
     fn push(&mut self, op: Op) {
         match op {
-            Op::Accept { lane, multishot } => {
+            Op::Accept { lane, mode } => {
                 let listener = self.listener.as_ref().expect("accepting goes with a listener");
-                self.lanes[lane].accept(listener.as_fd(), multishot);
+                self.lanes[lane].accept(listener.as_fd(), mode);
             }
-            Op::CancelAccept { lane } => self.lanes[lane].cancel(Token::plain(Kind::Accept)),
+            Op::CancelAccepts { lane } => self.lanes[lane].cancel_accepts(),
             Op::Connect(socket, address) => self.lanes[socket.lane()].connect(socket, address),
             Op::PollReadable(socket) => {
                 self.lanes[socket.lane()].poll(socket, libc::POLLIN | libc::POLLRDHUP, Kind::PollReadable);
@@ -334,24 +333,6 @@ impl Kernel for Uring {
 
     fn attach(&mut self, at: Descriptor, socket: OwnedFd) -> io::Result<()> {
         self.lanes[at.lane()].attach(at.slot(), socket.as_fd())
-    }
-
-    fn peer_address(&mut self, of: Descriptor) -> io::Result<SocketAddr> {
-        let lane = of.lane();
-        let token = Token::indexed(Kind::Install, of.slot());
-        self.lanes[lane].install(of.slot(), token);
-        self.lanes[lane].enter(None)?;
-        // The answer is there already, behind whatever else has completed; that stays for the next turn. Unless the kernel
-        // had no memory to take the question.
-        let result = self.lanes[lane].take_answer(token).ok_or(io::ErrorKind::OutOfMemory)?;
-        let fd = outcome(result).map_err(|error| match error.0 {
-            libc::EINVAL => io::ErrorKind::Unsupported.into(),
-            libc::EBADF => io::ErrorKind::NotConnected.into(),
-            error => io::Error::from_raw_os_error(error),
-        })?;
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        let socket = socket2::Socket::from(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) });
-        socket.peer_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {

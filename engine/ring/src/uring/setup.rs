@@ -83,19 +83,12 @@ impl SetupError {
 pub struct Features {
     /// Messages between rings (`IORING_OP_MSG_RING`).
     pub ring_messages: bool,
-    /// Peer addresses of direct descriptors (`IORING_OP_FIXED_FD_INSTALL`, Linux 6.8).
-    pub peer_addresses: bool,
 }
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("deferred task work, direct descriptors, multishot accept and receive, buffer rings")?;
-        for (has, name) in [(self.ring_messages, "ring messages"), (self.peer_addresses, "peer addresses")] {
-            if has {
-                write!(f, ", {name}")?;
-            }
-        }
-        Ok(())
+        if self.ring_messages { f.write_str(", ring messages") } else { Ok(()) }
     }
 }
 
@@ -160,10 +153,7 @@ fn features() -> Result<Features, SetupError> {
     let ring = ring(config.submission_entries).map_err(SetupError::of)?;
     let mut operations = io_uring::Probe::new();
     ring.submitter().register_probe(&mut operations).map_err(SetupError::of)?;
-    Ok(Features {
-        ring_messages: operations.is_supported(opcode::MsgRingData::CODE),
-        peer_addresses: operations.is_supported(opcode::FixedFdInstall::CODE),
-    })
+    Ok(Features { ring_messages: operations.is_supported(opcode::MsgRingData::CODE) })
 }
 
 /// `kernel.io_uring_disabled`: 0 where it is allowed to all, or where the kernel has no such switch.

@@ -48,8 +48,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        CloseWhen, Completion, Doorbell, Event, Kernel, Op, Socket, Sockets, SocketsConfig, Uring,
-        UringConfig, listener,
+        AcceptMode, CloseWhen, Completion, Doorbell, Event, Kernel, Op, Socket, Sockets, SocketsConfig,
+        Uring, UringConfig, listener,
     };
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,11 +69,12 @@ mod tests {
         let (socket, address) = listener("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         uring.listen(socket);
         let peer = TcpStream::connect(address).unwrap();
-        uring.push(Op::Accept { lane: 0, multishot: false });
-        let descriptor = until(&mut uring, |completion| match completion {
-            Completion::Accepted(descriptor) => Some(descriptor),
+        uring.push(Op::Accept { lane: 0, mode: AcceptMode::SingleWithAddress });
+        let (descriptor, from) = until(&mut uring, |completion| match completion {
+            Completion::Accepted(descriptor, from) => Some((descriptor, from)),
             _ => None,
         });
+        assert_eq!(from.as_deref(), peer.local_addr().ok().as_ref());
         (uring, Socket::new(descriptor, 0), peer)
     }
 
@@ -143,37 +144,13 @@ mod tests {
             let mut uring = uring(2);
             turn(&mut uring);
             uring.lanes[lane].shortage = Shortage::that(|_| 0);
-            uring.push(Op::CancelAccept { lane });
+            uring.push(Op::CancelAccepts { lane });
             let began = Instant::now();
             let calls = uring.statistics().enters;
             uring.turn(Some(PATIENCE), &mut Vec::new()).unwrap();
             assert!(began.elapsed() < PATIENCE / 4, "lane {lane}: slept {:?}", began.elapsed());
             assert!(uring.statistics().enters - calls < 20, "lane {lane}: gives up trying in this turn");
         }
-    }
-
-    #[test]
-    fn an_address_that_was_asked_for_in_vain_leaves_no_descriptor_open() {
-        let (mut uring, socket, peer) = connected();
-        let of_peer = peer.local_addr().unwrap();
-        let is_short = Rc::new(Cell::new(false));
-        let short = Rc::clone(&is_short);
-        suffer(&mut uring, &Shortage::that(move |count| if short.get() { 0 } else { count }));
-        match uring.peer_address(socket.descriptor()) {
-            Ok(address) => assert_eq!(address, of_peer),
-            // Before Linux 6.8.
-            Err(error) => return assert_eq!(error.kind(), ErrorKind::Unsupported),
-        }
-        is_short.set(true);
-        let error = uring.peer_address(socket.descriptor()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-        is_short.set(false);
-        turn(&mut uring);
-        // Whoever else held the connection open would keep its end from coming.
-        uring.push(Op::Close(socket));
-        turn(&mut uring);
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!((&peer).read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
@@ -237,8 +214,10 @@ mod tests {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut uring = uring(2);
         suffer(&mut uring, &Shortage::at_random(SmallRng::from_rng(&mut random)));
-        let mut sockets =
-            Sockets::new(uring, SocketsConfig { accept_reserve: 8, ..SocketsConfig::default() });
+        let mut sockets = Sockets::new(
+            uring,
+            SocketsConfig { accept_reserve: 8, peer_addresses: seed % 2 == 0, ..SocketsConfig::default() },
+        );
         let (socket, address) = listener("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         // What is accepted inherits it: writes are to be short.
         socket2::SockRef::from(&socket).set_send_buffer_size(16 * 1024).unwrap();
@@ -253,7 +232,10 @@ mod tests {
             sockets.turn(Duration::from_micros(200), &mut events).unwrap();
             for event in events.drain(..) {
                 match event {
-                    Event::Accepted(socket) => sent.push((socket, 0)),
+                    Event::Accepted(socket, from) => {
+                        assert_eq!(from.is_some(), seed % 2 == 0, "seed {seed}");
+                        sent.push((socket, 0));
+                    }
                     Event::Closed(_) => closed += 1,
                     Event::Ended(socket, how) => panic!("seed {seed}: {socket:?} has ended: {how:?}"),
                     _ => {}

@@ -25,8 +25,8 @@ pub(crate) enum Kind {
     Wake,
     /// The poll on another lane's eventfd; its slot is the lane.
     OtherLane,
-    /// A direct descriptor that becomes a file descriptor.
-    Install,
+    /// An accept that is told the address; its slot is the number of one of the lane's places for it.
+    AcceptWithAddress,
     /// An operation whose end means nothing, such as a cancellation.
     Ignored,
 }
@@ -44,7 +44,7 @@ const KINDS: [Kind; 14] = [
     Kind::Rung,
     Kind::Wake,
     Kind::OtherLane,
-    Kind::Install,
+    Kind::AcceptWithAddress,
     Kind::Ignored,
 ];
 

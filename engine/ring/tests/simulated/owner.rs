@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ use crate::stream::{self, Received};
 /// A socket, as its owner knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
+    /// Whose it is, where that is told.
+    pub(crate) from: Option<SocketAddr>,
     pub(crate) received: Received,
     /// Bytes given to `Sockets::send` that it took.
     pub(crate) sent: u64,
@@ -34,6 +37,7 @@ pub(crate) struct Link {
 
 pub(crate) struct Owner {
     pub(crate) sockets: Sockets<Simulated>,
+    wants_addresses: bool,
     pub(crate) links: BTreeMap<Socket, Link>,
     pub(crate) trace: Trace,
     /// Keys that must never be seen again.
@@ -44,9 +48,10 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(sockets: Sockets<Simulated>, trace: Trace) -> Self {
+    pub(crate) fn new(sockets: Sockets<Simulated>, wants_addresses: bool, trace: Trace) -> Self {
         Self {
             sockets,
+            wants_addresses,
             links: BTreeMap::new(),
             trace,
             gone: HashSet::new(),
@@ -75,13 +80,12 @@ impl Owner {
 
     fn handle(&mut self, event: Event<SimulatedBuffer>, random: &mut SmallRng) {
         match event {
-            Event::Accepted(socket) => {
+            Event::Accepted(socket, from) => {
                 assert!(!self.gone.contains(&socket), "{socket:?} comes again");
                 self.trace.note("event: accepted", Self::number(socket), 0);
-                assert!(self.links.insert(socket, Link::default()).is_none(), "{socket:?} comes twice");
-                if random.random_bool(0.2) {
-                    let _ = self.sockets.peer_address(socket);
-                }
+                let link = Link { from: from.as_deref().copied(), ..Link::default() };
+                assert!(self.links.insert(socket, link).is_none(), "{socket:?} comes twice");
+                assert_eq!(from.is_some(), self.wants_addresses, "{socket:?} comes with what was asked for");
             }
             Event::Connected(socket) => {
                 let link = self.link(socket);

@@ -63,15 +63,18 @@ pub(crate) fn run(seed: u64) -> u64 {
     let sockets_config = SocketsConfig {
         joined_bytes_max: random.random_range(1..2000),
         turn_writes_max: random.random_range(1..20),
+        turn_bytes_max: 1 << random.random_range(4..16),
         accept_reserve: ACCEPT_RESERVE,
+        peer_addresses: random.random_bool(0.5),
     };
+    let wants_addresses = sockets_config.peer_addresses;
     let mut sockets = Sockets::new(Simulated::new(&network, &config), sockets_config);
     // A table's places are given out by the kernel or by us, not by both.
     let connects = random.random_bool(0.3);
     if !connects {
         sockets.listen(listener());
     }
-    let owner = Owner::new(sockets, network.trace());
+    let owner = Owner::new(sockets, wants_addresses, network.trace());
     let mut world = World { random, network, owner, peers: Vec::new(), connects, buffers };
     let turns = world.random.random_range(50..400);
     for _ in 0..turns {
@@ -213,7 +216,9 @@ impl World {
             {
                 assert_eq!(far.received.count, link.sent, "all that {socket:?} sent arrives");
                 assert!(!link.awaits_drained, "who paused {socket:?} is told of its empty queue");
-                if link.received.number().is_some() {
+                if let Some(theirs) = link.received.number() {
+                    assert_eq!(theirs, far.peer.number());
+                    assert!(link.from.is_none_or(|from| from == far.peer.address()), "{socket:?} is its own");
                     assert_eq!(link.received.count, far.written, "all that was sent to {socket:?} arrives");
                 }
             }

@@ -6,40 +6,69 @@
 use std::{borrow::Cow, fmt::Display};
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
+use super::{room::Hold, text::Text};
 use crate::config::ApiErrorMode;
+
+/// After how long a caller may try again where there was no room.
+const RETRY_AFTER_S: &str = "1";
 
 /// Why a call was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ApiError {
     pub(super) code: u32,
     message: Cow<'static, str>,
-    /// True exactly when the body was not even a request: that is told in the status too, always.
     #[serde(skip)]
-    is_unreadable: bool,
+    kind: Kind,
+}
+
+/// What is told in the status too, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Plain,
+    /// The body was not even a request.
+    Unreadable,
+    /// There is no memory for it now.
+    Full,
 }
 
 impl ApiError {
     /// The caller's fault, with words that help to find it.
     pub(super) fn bad_request(why: impl Display) -> Self {
-        let ErrorCode { code, message, .. } = ErrorCode::BAD_REQUEST;
-        Self { code, message: format!("{message}: {why}").into(), is_unreadable: false }
+        Self::of(ErrorCode::BAD_REQUEST, why, Kind::Plain)
     }
 
     /// The body is not JSON of the right shape.
     pub(super) fn unreadable(why: impl Display) -> Self {
-        Self { is_unreadable: true, ..Self::bad_request(why) }
+        Self::of(ErrorCode::BAD_REQUEST, why, Kind::Unreadable)
+    }
+
+    /// More than a limit allows.
+    pub(super) fn limit(why: impl Display) -> Self {
+        Self::of(ErrorCode::LIMIT_EXCEEDED, why, Kind::Plain)
+    }
+
+    /// There is no room for it now.
+    pub(super) fn full(why: impl Display) -> Self {
+        Self::of(ErrorCode::TOO_MANY_REQUESTS, why, Kind::Full)
+    }
+
+    fn of(code: ErrorCode, why: impl Display, kind: Kind) -> Self {
+        let ErrorCode { code, message, .. } = code;
+        Self { code, message: format!("{message}: {why}").into(), kind }
     }
 
     fn status(&self, mode: ApiErrorMode) -> StatusCode {
         match mode {
-            _ if self.is_unreadable => StatusCode::BAD_REQUEST,
+            _ if self.kind == Kind::Unreadable => StatusCode::BAD_REQUEST,
+            _ if self.kind == Kind::Full => StatusCode::SERVICE_UNAVAILABLE,
             ApiErrorMode::Body => StatusCode::OK,
             ApiErrorMode::Transport => match self.code {
                 101 => StatusCode::UNAUTHORIZED,
@@ -53,22 +82,38 @@ impl ApiError {
             },
         }
     }
+
+    /// The whole reply: `{"error":…}`.
+    pub(super) fn reply(&self) -> String {
+        serde_json::to_string(&Refused { error: self })
+            .unwrap_or_else(|_| r#"{"error":{"code":100}}"#.to_owned())
+    }
 }
 
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
-        Self { code: code.code, message: code.message.into(), is_unreadable: false }
+        Self { code: code.code, message: code.message.into(), kind: Kind::Plain }
     }
 }
 
-/// What came of a call: a result's JSON.
-pub(super) type Outcome = Result<Box<RawValue>, ApiError>;
+#[derive(Serialize)]
+struct Refused<'a> {
+    error: &'a ApiError,
+}
+
+/// What came of a call: the whole reply, `{"result":…}`, or under the name of its method.
+pub(super) type Outcome = Result<Text, ApiError>;
 
 /// How much there is to write of a result.
 pub(super) trait Weight {
     /// In items of some hundred bytes.
     fn weight(&self) -> usize {
         0
+    }
+
+    /// Memory that is held for its text already.
+    fn take_hold(&mut self) -> Option<Hold> {
+        None
     }
 }
 
@@ -78,46 +123,39 @@ pub(super) struct Empty {}
 
 impl Weight for Empty {}
 
-/// One reply's content.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(super) enum Said {
-    Result(Box<RawValue>),
-    Error(ApiError),
+/// The reply with a result, under this name.
+pub(super) fn reply(name: &str, result: &impl Serialize, hold: Hold) -> Outcome {
+    let mut text = Text::new(hold);
+    text.push(b"{\"")?;
+    text.push(name.as_bytes())?;
+    text.push(b"\":")?;
+    text.push_json(result)?;
+    text.push(b"}")?;
+    Ok(text)
 }
 
-/// A reply by itself: `{"result":…}` or `{"error":…}`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Reply<'a, T> {
-    Result(&'a T),
-    Error(&'a ApiError),
-}
-
-impl<'a, T> From<&'a Result<T, ApiError>> for Reply<'a, T> {
-    fn from(outcome: &'a Result<T, ApiError>) -> Self {
-        match outcome {
-            Ok(result) => Self::Result(result),
-            Err(error) => Self::Error(error),
+/// The response to one call.
+pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
+    match outcome {
+        Ok(text) => json(StatusCode::OK, text.into_bytes()),
+        Err(error) => {
+            let mut response = json(error.status(mode), error.reply().into());
+            if error.kind == Kind::Full {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+            }
+            response
         }
     }
 }
 
-/// A result as JSON.
-pub(super) fn raw(result: &impl Serialize) -> Outcome {
-    to_raw_value(result).map_err(|_| ErrorCode::INTERNAL.into())
+/// The response to what is not done at all.
+pub(super) fn refuse(status: StatusCode, error: ApiError) -> Response {
+    let mut response = respond(Err(error), ApiErrorMode::Body);
+    *response.status_mut() = status;
+    response
 }
 
-/// The response to one call.
-pub(super) fn respond(outcome: &Outcome, mode: ApiErrorMode) -> Response {
-    let status = outcome.as_ref().map_or_else(|error| error.status(mode), |_| StatusCode::OK);
-    match serde_json::to_string(&Reply::from(outcome)) {
-        Ok(body) => json(status, body),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-pub(super) fn json(status: StatusCode, body: String) -> Response {
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
@@ -130,10 +168,11 @@ mod tests {
         for (code, status) in
             [(100, 500), (102, 404), (104, 404), (107, 400), (108, 400), (112, 416), (113, 409)]
         {
-            let error = ApiError { code, message: "".into(), is_unreadable: false };
+            let error = ApiError { code, message: "".into(), kind: Kind::Plain };
             assert_eq!(error.status(ApiErrorMode::Transport), status, "{code}");
             assert_eq!(error.status(ApiErrorMode::Body), 200, "{code}");
         }
         assert_eq!(ApiError::unreadable("no JSON").status(ApiErrorMode::Body), 400);
+        assert_eq!(ApiError::full("no room").status(ApiErrorMode::Body), 503);
     }
 }

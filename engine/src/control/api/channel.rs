@@ -5,11 +5,14 @@
 //!
 //! A name means here what it means to a token: patterns bind clients alone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Payload};
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
 
 use super::{
@@ -17,6 +20,7 @@ use super::{
     answer::{ApiError, Empty, Weight},
     reach::Pending,
     request,
+    room::Hold,
     share::Slices,
 };
 use crate::hub::{
@@ -45,11 +49,17 @@ pub(super) async fn publish(api: &Api, request: request::Publish) -> Result<Publ
 #[derive(Debug, Serialize)]
 pub(super) struct Broadcast {
     responses: Vec<Response>,
+    #[serde(skip)]
+    hold: Option<Hold>,
 }
 
 impl Weight for Broadcast {
     fn weight(&self) -> usize {
         self.responses.len()
+    }
+
+    fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.take()
     }
 }
 
@@ -61,38 +71,68 @@ enum Response {
     Error(ApiError),
 }
 
+/// Publications of a broadcast that wait for their answers at a time.
+const UNDER_WAY_MAX: usize = 256;
+
+/// What one channel's response takes with its epoch, and what its text takes at most.
+const RESPONSE_BYTES: usize = size_of::<Response>() + 128;
+const RESPONSE_TEXT_BYTES: usize = 160;
+
 pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Broadcast, ApiError> {
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
+    // Afterwards it would be too late to say that there is no room for the answer, or that it is too long.
+    let count = request.channels.len();
+    if count * RESPONSE_TEXT_BYTES > api.room.answer_bytes_max {
+        return Err(api.room.too_long());
+    }
+    let (mut responses_hold, mut hold) = (api.room.hold(), api.room.hold());
+    responses_hold.grow(count * RESPONSE_BYTES)?;
+    hold.grow(count * RESPONSE_TEXT_BYTES)?;
     let (request, data) = with_data(api, request).await?;
     let tags = tags_of(&request);
     let mut slices = Slices::new();
-    let mut under_way = Vec::with_capacity(request.channels.len());
+    let mut under_way = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut responses = Vec::with_capacity(count);
     for channel in &request.channels {
-        under_way.push(send(api, channel, &request, data.clone(), Arc::clone(&tags)).await);
+        if under_way.len() == UNDER_WAY_MAX {
+            responses.extend(response(under_way.pop_front()).await);
+        }
+        under_way.push_back(send(api, channel, &request, data.clone(), Arc::clone(&tags)).await);
         slices.step().await;
     }
-    let mut responses = Vec::with_capacity(under_way.len());
-    for sent in under_way {
-        let outcome = match sent {
-            Ok(pending) => published(pending).await,
-            Err(error) => Err(error),
-        };
-        responses.push(outcome.map_or_else(Response::Error, Response::Result));
+    while !under_way.is_empty() {
+        responses.extend(response(under_way.pop_front()).await);
         slices.step().await;
     }
-    Ok(Broadcast { responses })
+    Ok(Broadcast { responses, hold: Some(hold) })
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Presence {
-    presence: BTreeMap<Box<str>, ClientInfo>,
+async fn response(sent: Option<Result<Pending, ApiError>>) -> Option<Response> {
+    let outcome = match sent? {
+        Ok(pending) => published(pending).await,
+        Err(error) => Err(error),
+    };
+    Some(outcome.map_or_else(Response::Error, Response::Result))
 }
+
+/// Written client by client, so that they are not all there twice.
+#[derive(Debug)]
+pub(super) struct Presence(Vec<Arc<Info>>);
 
 impl Weight for Presence {
     fn weight(&self) -> usize {
-        self.presence.len()
+        self.0.len()
+    }
+}
+
+impl Serialize for Presence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let clients = self.0.iter().map(|info| (&*info.client, client_info(info)));
+        let mut result = serializer.serialize_struct("Presence", 1)?;
+        result.serialize_field("presence", &Map(clients))?;
+        result.end()
     }
 }
 
@@ -100,13 +140,7 @@ pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<P
     let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence).await? else {
         unreachable!("a home answers what it is asked")
     };
-    let mut slices = Slices::new();
-    let mut presence = BTreeMap::new();
-    for info in infos {
-        presence.insert(info.client.clone(), client_info(&info));
-        slices.step().await;
-    }
-    Ok(Presence { presence })
+    Ok(Presence(infos))
 }
 
 #[derive(Debug, Serialize)]
@@ -129,33 +163,49 @@ pub(super) async fn presence_stats(
     Ok(PresenceStats { num_clients: clients, num_users: users })
 }
 
-#[derive(Debug, Serialize)]
+/// Written publication by publication, so that they are not all there twice.
+#[derive(Debug)]
 pub(super) struct History {
-    publications: Vec<Publication>,
-    epoch: Box<str>,
-    offset: u64,
+    publications: Vec<Arc<Stored>>,
+    position: Position,
 }
 
 impl Weight for History {
     fn weight(&self) -> usize {
-        self.publications.iter().map(|publication| 1 + publication.data.get().len() / 1024).sum()
+        self.publications.iter().map(|stored| 1 + stored.data.bytes.len() / 1024).sum()
+    }
+}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let publications = self.publications.iter().map(|stored| publication(stored));
+        let mut result = serializer.serialize_struct("History", 3)?;
+        result.serialize_field("publications", &Seq(publications))?;
+        result.serialize_field("epoch", &*self.position.epoch)?;
+        result.serialize_field("offset", &self.position.offset)?;
+        result.end()
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Publication {
+struct Publication<'a> {
     data: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    info: Option<ClientInfo>,
+    info: Option<ClientInfo<'a>>,
     offset: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tags: BTreeMap<Box<str>, Box<str>>,
+    tags: BTreeMap<&'a str, &'a str>,
 }
+
+/// The shortest publication in an answer: `{"data":1,"offset":1},`.
+const PUBLICATION_BYTES_MIN: usize = 22;
 
 pub(super) async fn history(api: &Api, request: request::History) -> Result<History, ApiError> {
     let page = Page {
-        // What a channel keeps is limited already.
-        limit: usize::try_from(request.limit).unwrap_or(usize::MAX),
+        // More would be too long an answer in any case.
+        limit: usize::try_from(request.limit)
+            .unwrap_or(usize::MAX)
+            .min(api.room.answer_bytes_max / PUBLICATION_BYTES_MIN + 1),
         since: request.since.map(|since| (since.offset, since.epoch.into())),
         reverse: request.reverse,
     };
@@ -164,13 +214,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
     else {
         unreachable!("a home answers what it is asked")
     };
-    let mut slices = Slices::new();
-    let mut read = Vec::with_capacity(publications.len());
-    for stored in &publications {
-        read.push(publication(stored));
-        slices.step().await;
-    }
-    Ok(History { publications: read, epoch: (*position.epoch).into(), offset: position.offset })
+    Ok(History { publications, position })
 }
 
 pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Result<Empty, ApiError> {
@@ -246,32 +290,50 @@ fn data(request: &request::Publish) -> Result<Bytes, ApiError> {
     data.ok_or_else(|| ApiError::bad_request("data is missing"))
 }
 
-fn publication(stored: &Arc<Stored>) -> Publication {
+fn publication(stored: &Stored) -> Publication<'_> {
     Publication {
         data: json(stored.data.payload()).unwrap_or_default(),
         info: stored.info.as_deref().map(client_info),
         offset: stored.offset,
-        tags: stored.tags.iter().cloned().collect(),
+        tags: stored.tags.iter().map(|(tag, value)| (&**tag, &**value)).collect(),
     }
 }
 
 /// One client, as others see it.
 #[derive(Debug, Serialize)]
-struct ClientInfo {
-    user: Box<str>,
-    client: Box<str>,
+struct ClientInfo<'a> {
+    user: &'a str,
+    client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     conn_info: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chan_info: Option<Box<RawValue>>,
 }
 
-fn client_info(info: &Info) -> ClientInfo {
+fn client_info(info: &Info) -> ClientInfo<'_> {
     ClientInfo {
-        user: (*info.user).into(),
-        client: info.client.clone(),
+        user: &info.user,
+        client: &info.client,
         conn_info: json(info.conn_info.payload()),
         chan_info: json(info.chan_info.payload()),
+    }
+}
+
+/// A list whose items are made one after the other.
+struct Seq<I>(I);
+
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
+}
+
+/// The same of fields with their names.
+struct Map<I>(I);
+
+impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for Map<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.clone())
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
 //! `browser` (who may without a key),
-//! `channel`, `clients`, `node` and `penalties` (the methods), `pattern` (which channels are meant), `reach` (the way to the
-//! shards and back), `share` (how much of the thread a call gets), `answer` (what is said).
+//! `channel`, `clients`, `node` and `penalties` (the methods), `pattern` (which channels are meant), `room` (their memory), `text` (an answer that is
+//! being written), `reach` (the way to the shards and back), `share` (how much of the thread a call gets), `answer` (what is said).
 
 mod answer;
 mod browser;
@@ -19,33 +19,47 @@ mod pattern;
 mod penalties;
 mod reach;
 mod request;
+mod room;
 mod share;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     extract::{Request, State as Extract},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
+use bytes::BytesMut;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use holdfast_protocol::client::ErrorCode;
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use self::{
-    answer::{ApiError, Outcome, Said, Weight, raw, respond},
+    answer::{ApiError, Outcome, Weight, respond},
     browser::Hosts,
     key::Keys,
     reach::Reach,
+    request::Command,
+    room::{Hold, Room},
     share::{Apart, Slices},
+    text::{SHORT_BYTES_MAX, Text},
 };
 pub(super) use self::{counts::ApiCounts, node::Node};
 use super::{connection::words, drain::Drain};
@@ -57,9 +71,6 @@ use crate::{
 
 /// The description of all this, which is also part of the documentation.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
-
-/// A whole request: enough for a batch of a thousand messages of a kilobyte.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a body may take to come. Worst case: this × `http_server.internal_connection_limit` bodies at a time.
 const BODY_MAX: Duration = Duration::from_secs(30);
@@ -75,6 +86,7 @@ pub(super) struct Api {
     keys: Keys,
     hosts: Hosts,
     apart: Apart,
+    room: Arc<Room>,
     error_mode: ApiErrorMode,
     node: Node,
     counts: Arc<ApiCounts>,
@@ -84,6 +96,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Self {
         Self {
+            room: Arc::new(Room::new(&config.http_api, Arc::clone(&shared))),
             reach: Reach::new(shared),
             channels: Channels::new(&config.channel),
             keys: Keys::new(&config.http_api),
@@ -101,15 +114,14 @@ impl Api {
         self.apart.run(body.len() / 1024, move || request::read(&body)).await?
     }
 
-    /// A result as JSON. A long one is written on another thread.
-    async fn written<T: Weight + Serialize + Send + 'static>(&self, result: T) -> Outcome {
-        self.apart.run(result.weight(), move || raw(&result)).await?
-    }
-
-    async fn respond(&self, outcome: Outcome, mode: ApiErrorMode) -> Response {
-        let bytes = outcome.as_ref().map_or(0, |result| result.get().len());
-        let responding = self.apart.run(bytes / 1024, move || respond(&outcome, mode));
-        responding.await.unwrap_or_else(|error| respond(&Err(error.into()), mode))
+    /// The reply with a result. A long one is written on another thread.
+    async fn written<T: Weight + Serialize + Send + 'static>(
+        &self,
+        name: &'static str,
+        mut result: T,
+    ) -> Outcome {
+        let hold = result.take_hold().unwrap_or_else(|| self.room.hold());
+        self.apart.run(result.weight(), move || answer::reply(name, &result, hold)).await?
     }
 
     pub(super) fn counts(&self) -> Arc<ApiCounts> {
@@ -133,8 +145,9 @@ macro_rules! methods {
                 Self::ALL[self as usize].0
             }
 
-            async fn run(self, api: &Api, params: Bytes) -> Outcome {
-                let running = AssertUnwindSafe(self.run_unguarded(api, params)).catch_unwind();
+            /// The reply has the result under `name`.
+            async fn run(self, api: &Api, params: Bytes, name: &'static str) -> Outcome {
+                let running = AssertUnwindSafe(self.run_unguarded(api, params, name)).catch_unwind();
                 let outcome = running.await.unwrap_or_else(|panic| {
                     let panic = words(&*panic);
                     tracing::error!(method = self.name(), panic, "a call of the server API failed");
@@ -144,11 +157,11 @@ macro_rules! methods {
                 outcome
             }
 
-            async fn run_unguarded(self, api: &Api, params: Bytes) -> Outcome {
+            async fn run_unguarded(self, api: &Api, params: Bytes, name: &'static str) -> Outcome {
                 match self {
                     $(Self::$method => {
                         let params = api.read(params).await?;
-                        api.written($run(api, params).await?).await
+                        api.written(name, $run(api, params).await?).await
                     })*
                 }
             }
@@ -205,82 +218,86 @@ async fn openapi() -> impl IntoResponse {
 
 async fn answer_unknown() -> Response {
     let outcome = Err(ErrorCode::METHOD_NOT_FOUND.into());
-    (StatusCode::NOT_FOUND, respond(&outcome, ApiErrorMode::Body)).into_response()
+    (StatusCode::NOT_FOUND, respond(outcome, ApiErrorMode::Body)).into_response()
 }
 
 async fn answer_one(api: &Api, method: Method, request: Request) -> Response {
     match admit(api, request).await {
-        Ok((body, mode)) => api.respond(method.run(api, body).await, mode).await,
+        Ok(Admitted { body, mode, hold: _hold }) => respond(method.run(api, body, RESULT).await, mode),
         Err(refused) => refused,
     }
 }
+
+/// What a single call's result is called.
+const RESULT: &str = "result";
 
 /// `{"commands": [{"publish": {…}}, …], "parallel": true}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Batch {
-    commands: Vec<BTreeMap<String, Box<RawValue>>>,
+    #[serde(deserialize_with = "request::list::<_, _, { request::COMMANDS_MAX }>")]
+    commands: Vec<Command>,
     parallel: bool,
 }
 
 async fn answer_batch(Extract(api): Extract<Arc<Api>>, request: Request) -> Response {
-    let (body, mode) = match admit(&api, request).await {
+    let Admitted { body, mode, hold: _hold } = match admit(&api, request).await {
         Ok(admitted) => admitted,
         Err(refused) => return refused,
     };
     let outcome = match api.read::<Batch>(body).await {
-        Ok(batch) => api.written(Replies { replies: replies(&api, batch).await }).await,
+        Ok(batch) => replies(&api, batch).await,
         Err(error) => Err(error),
     };
-    // The replies are not wrapped in a result, since none of them is the batch's own.
-    match outcome {
-        Ok(replies) => answer::json(StatusCode::OK, Box::<str>::from(replies).into_string()),
-        Err(error) => respond(&Err(error), mode),
-    }
+    respond(outcome, mode)
 }
 
-#[derive(Debug, Serialize)]
-struct Replies {
-    replies: Vec<BTreeMap<String, Said>>,
-}
-
-impl Weight for Replies {
-    fn weight(&self) -> usize {
-        self.replies.len()
-    }
-}
-
-/// One reply a command, in their order, whatever became of the others.
-async fn replies(api: &Api, batch: Batch) -> Vec<BTreeMap<String, Said>> {
-    let mut all = Vec::with_capacity(batch.commands.len());
+/// One reply a command, in their order, whatever became of the others. They are not wrapped in a result, since none of
+/// them is the batch's own. Commands after the one with which the answer is long enough are not done.
+async fn replies(api: &Api, batch: Batch) -> Outcome {
+    let bytes_max = api.room.answer_bytes_max;
     let at_a_time = if batch.parallel { PARALLEL_MAX } else { 1 };
-    let running = batch.commands.into_iter().map(|command| reply(api, command));
-    let mut replies = stream::iter(running).buffered(at_a_time);
+    let written_bytes = AtomicUsize::new(0);
+    let running = batch.commands.into_iter().map(|command| {
+        let written_bytes = &written_bytes;
+        async move {
+            if written_bytes.load(Ordering::Relaxed) >= bytes_max {
+                Err(api.room.too_long())
+            } else {
+                reply(api, command).await
+            }
+        }
+    });
+    let mut running = pin!(stream::iter(running).buffered(at_a_time));
+    let mut text = Text::of_batch(api.room.hold());
+    text.push(b"{\"replies\":[")?;
     let mut slices = Slices::new();
-    while let Some(reply) = replies.next().await {
-        all.push(reply);
+    let mut is_first = true;
+    while let Some(outcome) = running.next().await {
+        if !std::mem::take(&mut is_first) {
+            text.push_short(b",");
+        }
+        let appended = outcome.and_then(|reply| match reply.as_bytes() {
+            // What has been done is told in any case: only answers to questions are long.
+            short if short.len() <= SHORT_BYTES_MAX => Ok(text.push_short(short)),
+            long => text.push(long),
+        });
+        if let Err(error) = appended {
+            text.push_short(error.reply().as_bytes());
+        }
+        written_bytes.store(text.len(), Ordering::Relaxed);
         slices.step().await;
     }
-    all
+    text.push_short(b"]}");
+    Ok(text)
 }
 
-async fn reply(api: &Api, command: BTreeMap<String, Box<RawValue>>) -> BTreeMap<String, Said> {
-    let mut methods = command.into_iter();
-    let (Some((name, params)), None) = (methods.next(), methods.next()) else {
-        return failed(ApiError::bad_request("a command has one field, named after its method"));
+async fn reply(api: &Api, command: Command) -> Outcome {
+    let Some((name, params)) = command.method else {
+        return Err(ApiError::bad_request("a command has one field, named after its method"));
     };
-    let outcome = match Method::named(&name) {
-        Ok(method) => method.run(api, bytes_of(params)).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(result) => BTreeMap::from([(name, Said::Result(result))]),
-        Err(error) => failed(error),
-    }
-}
-
-fn failed(error: ApiError) -> BTreeMap<String, Said> {
-    BTreeMap::from([("error".to_owned(), Said::Error(error))])
+    let method = Method::named(&name)?;
+    method.run(api, bytes_of(params), method.name()).await
 }
 
 /// `{"method": "publish", "params": {…}}`.
@@ -292,18 +309,18 @@ struct Named {
 }
 
 async fn answer_named(Extract(api): Extract<Arc<Api>>, request: Request) -> Response {
-    let (body, mode) = match admit(&api, request).await {
+    let Admitted { body, mode, hold: _hold } = match admit(&api, request).await {
         Ok(admitted) => admitted,
         Err(refused) => return refused,
     };
     let outcome = match api.read::<Named>(body).await {
         Ok(Named { method, params }) => match Method::named(&method) {
-            Ok(method) => method.run(&api, params.map_or_else(Bytes::new, bytes_of)).await,
+            Ok(method) => method.run(&api, params.map_or_else(Bytes::new, bytes_of), RESULT).await,
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
     };
-    api.respond(outcome, mode).await
+    respond(outcome, mode)
 }
 
 /// The same text, not copied.
@@ -311,40 +328,59 @@ fn bytes_of(json: Box<RawValue>) -> Bytes {
     Bytes::from(Box::<str>::from(json).into_string())
 }
 
+/// A call that is let in.
+#[derive(Debug)]
+struct Admitted {
+    body: Bytes,
+    mode: ApiErrorMode,
+    /// On the memory of the body, for as long as the call is under way.
+    hold: Hold,
+}
+
 /// Lets a caller in that has a key, and reads the body: nothing of a stranger's is read.
-async fn admit(api: &Api, request: Request) -> Result<(Bytes, ApiErrorMode), Response> {
+async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
     if !api.keys.admit(request.headers(), request.uri()) {
-        let outcome = Err(ErrorCode::UNAUTHORIZED.into());
-        return Err((StatusCode::UNAUTHORIZED, respond(&outcome, ApiErrorMode::Body)).into_response());
+        return Err(answer::refuse(StatusCode::UNAUTHORIZED, ErrorCode::UNAUTHORIZED.into()));
     }
     if api.keys.are_not_asked_for() {
-        api.hosts.check(request.method(), request.uri(), request.headers()).map_err(|foreign| {
-            let outcome = Err(ApiError::bad_request(foreign.words()));
-            (foreign.status(), respond(&outcome, ApiErrorMode::Body)).into_response()
-        })?;
+        api.hosts
+            .check(request.method(), request.uri(), request.headers())
+            .map_err(|foreign| answer::refuse(foreign.status(), ApiError::bad_request(foreign.words())))?;
     }
     let asked = request.headers().get("x-centrifugo-error-mode");
     let mode = match asked.and_then(|mode| mode.to_str().ok()) {
         Some("transport") => ApiErrorMode::Transport,
         _ => api.error_mode,
     };
-    let body = read_body(request.into_body()).await?;
-    Ok((body, mode))
+    let (body, hold) = read_body(&api.room, request.into_body()).await?;
+    Ok(Admitted { body, mode, hold })
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Response> {
-    let refused = |status: StatusCode, words: String| {
-        (status, respond(&Err(ApiError::bad_request(words)), ApiErrorMode::Body)).into_response()
-    };
-    let read = timeout(BODY_MAX, to_bytes(body, BODY_BYTES_MAX)).await.map_err(|_| {
-        let words = format!("the body did not come within {} s", BODY_MAX.as_secs());
-        refused(StatusCode::REQUEST_TIMEOUT, words)
-    })?;
-    read.map_err(|error| {
-        if std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>()) {
-            let words = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-            return refused(StatusCode::PAYLOAD_TOO_LARGE, words);
+async fn read_body(room: &Arc<Room>, body: Body) -> Result<(Bytes, Hold), Response> {
+    let refused = |status: StatusCode, words: String| answer::refuse(status, ApiError::bad_request(words));
+    let bytes_max = room.body_bytes_max;
+    let reading = async {
+        let mut body = Limited::new(body, bytes_max);
+        let (mut bytes, mut hold) = (BytesMut::new(), room.hold());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    let words = format!(
+                        "the body is longer than http_api.request_body_limit, {bytes_max} bytes here"
+                    );
+                    return refused(StatusCode::PAYLOAD_TOO_LARGE, words);
+                }
+                refused(StatusCode::BAD_REQUEST, "the body did not come whole".to_owned())
+            })?;
+            if let Ok(data) = frame.into_data() {
+                hold.grow_by_body(data.len()).map_err(|full| respond(Err(full), ApiErrorMode::Body))?;
+                bytes.extend_from_slice(&data);
+            }
         }
-        refused(StatusCode::BAD_REQUEST, "the body did not come whole".to_owned())
+        Ok((bytes.freeze(), hold))
+    };
+    timeout(BODY_MAX, reading).await.unwrap_or_else(|_| {
+        let words = format!("the body did not come within {} s", BODY_MAX.as_secs());
+        Err(refused(StatusCode::REQUEST_TIMEOUT, words))
     })
 }

@@ -20,10 +20,16 @@ use super::{
     request,
     share::SMALL,
 };
-use crate::shard::ApiCall;
+use crate::{control::drain::APART, shard::ApiCall};
 
 /// The longest pattern that is read where it stands.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
+
+/// What a name takes in a set or map, beside its text.
+const ENTRY_BYTES: usize = 80;
+
+/// The shortest entry of a channel in an answer, beside its name: `"":{"num_clients":1},`.
+const CHANNEL_BYTES_MIN: usize = 20;
 
 /// What this node calls itself.
 #[derive(Debug)]
@@ -88,9 +94,15 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
 /// How many there are. One user may have clients on several cores.
 async fn users(api: &Api) -> Result<usize, ApiError> {
     let mut users = HashSet::<Arc<str>>::new();
-    let add = |name| _ = users.insert(name);
+    let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
+    let add = |name: Arc<str>| {
+        if is_full.is_ok() && !users.contains(&name) {
+            is_full = hold.grow(ENTRY_BYTES + name.len());
+            users.insert(name);
+        }
+    };
     api.reach.each_of_all(|from, answer| ApiCall::Users { from, answer }, add).await?;
-    Ok(users.len())
+    is_full.map(|()| users.len())
 }
 
 #[derive(Debug, Serialize)]
@@ -121,13 +133,24 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
         }
     };
     let mut channels = BTreeMap::<Arc<str>, ChannelInfo>::new();
+    let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
+    let mut text_bytes = 0;
     let add = |(name, subscribers): (Arc<str>, usize)| {
-        if pattern.as_mut().is_none_or(|pattern| pattern.matches(&name)) {
-            channels.entry(name).or_default().num_clients += subscribers;
+        if is_full.is_err() || pattern.as_mut().is_some_and(|pattern| !pattern.matches(&name)) {
+            return;
         }
+        if !channels.contains_key(&name) {
+            text_bytes += name.len() + CHANNEL_BYTES_MIN;
+            is_full = if text_bytes > api.room.answer_bytes_max {
+                Err(api.room.too_long())
+            } else {
+                hold.grow(ENTRY_BYTES + name.len())
+            };
+        }
+        channels.entry(name).or_default().num_clients += subscribers;
     };
     api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, add).await?;
-    Ok(Channels { channels })
+    is_full.map(|()| Channels { channels })
 }
 
 pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiError> {
@@ -145,6 +168,11 @@ pub(super) struct Drained {
     /// In milliseconds, from now.
     told_within_ms: u64,
     gone_within_ms: u64,
+    /// Sockets of another daemon that listens for clients on the same port.
+    successors: u32,
+    /// What that means, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 impl Weight for Drained {}
@@ -157,6 +185,8 @@ pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiEr
         clients: progress.clients,
         told_within_ms: ms(progress.told_within),
         gone_within_ms: ms(progress.gone_within),
+        successors: progress.others,
+        note: (progress.others > 0).then_some(APART),
     })
 }
 

@@ -5,26 +5,42 @@
 //!
 //! As with Centrifugo, what is not known is ignored, and `null` is as good as nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::answer::ApiError;
 use crate::{hub::home::IDEMPOTENCY_KEY_BYTES_MAX, token::Overrides};
+
+/// Commands of a batch.
+pub(super) const COMMANDS_MAX: usize = 10_000;
+/// Channels of a broadcast.
+const CHANNELS_MAX: usize = 100_000;
+/// Tags of a publication.
+const TAGS_MAX: usize = 256;
+/// Clients that are not to be disconnected.
+const CLIENTS_MAX: usize = 10_000;
+/// Fields of a request that are looked at one by one.
+const FIELDS_MAX: usize = 64;
 
 /// `publish`, and `broadcast` with `channels` in place of `channel`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Publish {
     pub(super) channel: String,
+    #[serde(deserialize_with = "list::<_, _, CHANNELS_MAX>")]
     pub(super) channels: Vec<String>,
     pub(super) data: Option<Box<RawValue>>,
     pub(super) b64data: String,
     pub(super) skip_history: bool,
-    pub(super) tags: BTreeMap<String, String>,
+    #[serde(deserialize_with = "pairs::<_, _, TAGS_MAX>")]
+    pub(super) tags: Vec<(String, String)>,
     pub(super) idempotency_key: String,
     pub(super) version: u64,
     pub(super) version_epoch: String,
@@ -78,6 +94,7 @@ pub(super) struct Disconnect {
     pub(super) user: String,
     pub(super) client: String,
     pub(super) session: String,
+    #[serde(deserialize_with = "list::<_, _, CLIENTS_MAX>")]
     pub(super) whitelist: Vec<String>,
     pub(super) disconnect: Option<DisconnectWith>,
 }
@@ -173,9 +190,97 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
 
 /// The same object without the fields that are `null`.
 fn without_nulls(body: &[u8]) -> Option<String> {
-    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
-    fields.retain(|_, value| value.get() != "null");
+    let mut body = serde_json::Deserializer::from_slice(body);
+    let fields: Vec<(String, &RawValue)> = pairs::<_, _, FIELDS_MAX>(&mut body).ok()?;
+    let fields: BTreeMap<_, _> = fields.into_iter().filter(|(_, value)| value.get() != "null").collect();
     serde_json::to_string(&fields).ok()
+}
+
+/// One command of a batch: `{"publish": {…}}`.
+#[derive(Debug)]
+pub(super) struct Command {
+    /// `None` where it has not exactly one field.
+    pub(super) method: Option<(String, Box<RawValue>)>,
+}
+
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct First;
+        impl<'de> Visitor<'de> for First {
+            type Value = Command;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with a field that is named after a method")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Command, A::Error> {
+                let mut method = fields.next_entry()?;
+                while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    method = None;
+                }
+                Ok(Command { method })
+            }
+        }
+        deserializer.deserialize_map(First)
+    }
+}
+
+/// A list that is not longer than it may be: what is read of it takes several times the memory of its text.
+pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct List<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
+}
+
+/// The same for an object's fields, each once.
+fn pairs<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<(String, T)>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Pairs<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Pairs<T, MAX> {
+        type Value = Vec<(String, T)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an object of at most {MAX} fields")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Vec<(String, T)>, A::Error> {
+            let mut pairs: Vec<(String, T)> = Vec::new();
+            while let Some((name, value)) = fields.next_entry::<String, T>()? {
+                let at = pairs.iter().position(|(known, _)| *known == name);
+                match at {
+                    Some(at) => pairs[at].1 = value,
+                    None if pairs.len() == MAX => return Err(A::Error::invalid_length(MAX + 1, &self)),
+                    None => pairs.push((name, value)),
+                }
+            }
+            Ok(pairs)
+        }
+    }
+    deserializer.deserialize_map(Pairs::<T, MAX>(PhantomData))
 }
 
 /// Bytes from base64 where there is some, else JSON as it was written.
@@ -209,6 +314,31 @@ mod tests {
             assert_eq!(error.code, 107);
             assert!(format!("{error:?}").contains(" at line 1 column "), "{error:?}");
         }
+    }
+
+    #[test]
+    fn lists_and_tags_have_a_length_that_is_told() {
+        let publish = |body: String| read::<Publish>(body.as_bytes());
+        let channels =
+            |count: usize| publish(format!(r#"{{"channels":[{}]}}"#, vec![r#""c""#; count].join(",")));
+        assert_eq!(channels(100_000).unwrap().channels.len(), 100_000);
+        assert!(format!("{:?}", channels(100_001)).contains("a list of at most 100000"));
+        let tags = |count: usize| {
+            let tags: Vec<String> = (0..count).map(|at| format!(r#""t{at}":"v""#)).collect();
+            publish(format!(r#"{{"tags":{{{}}}}}"#, tags.join(",")))
+        };
+        assert_eq!(tags(256).unwrap().tags.len(), 256);
+        assert!(format!("{:?}", tags(257)).contains("an object of at most 256 fields"));
+        let twice = publish(r#"{"tags":{"a":"1","b":"2","a":"3"}}"#.to_owned()).unwrap().tags;
+        assert_eq!(twice, [("a".to_owned(), "3".to_owned()), ("b".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
+    fn a_command_has_one_field() {
+        let command = |text: &str| serde_json::from_str::<Command>(text).map(|command| command.method);
+        assert!(matches!(command(r#"{"info":{}}"#), Ok(Some((name, _))) if name == "info"));
+        assert!(command("{}").unwrap().is_none() && command(r#"{"a":1,"b":[2],"c":{}}"#).unwrap().is_none());
+        assert!(command("[]").is_err());
     }
 
     #[test]

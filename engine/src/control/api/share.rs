@@ -11,6 +11,8 @@ use tokio::{
     task::{spawn_blocking, yield_now},
 };
 
+use crate::supervise;
+
 /// The longest slice, but for the step that ends it.
 const SLICE_MAX: Duration = Duration::from_millis(1);
 
@@ -60,7 +62,7 @@ impl Apart {
             return Ok(work());
         }
         let _place = self.0.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
-        spawn_blocking(work).await.map_err(|error| {
+        spawn_blocking(|| supervise::request_work(work)).await.map_err(|error| {
             tracing::error!(%error, "work for a call of the server API failed");
             ErrorCode::INTERNAL
         })

@@ -5,12 +5,66 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
+use crate::peers::MailboxLimits;
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
     let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-    let refused = read_body(never).await.expect_err("nothing came");
+    let refused = read_body(&room(1 << 20), never).await.expect_err("nothing came");
     assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+}
+
+/// With a budget of so many bytes.
+fn room(budget_bytes: u64) -> Arc<Room> {
+    let asker = crate::backend::queue(1).0;
+    let tables = crate::limits::Tables::new(1, 0);
+    let budgets = crate::memory::BudgetLimits::all(budget_bytes);
+    let limits = MailboxLimits { messages_max: 1, bytes_max: 1 << 20 };
+    let shared = Shared::new(Vec::new(), limits, 7, asker, tables, budgets);
+    Arc::new(Room::new(&Config::default().http_api, Arc::new(shared)))
+}
+
+fn used(room: &Room) -> u64 {
+    room.used()
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit_and_where_calls_have_all_their_memory_another_one_is_refused_for_now() {
+    let room = room(80_000);
+    let read = async |bytes: usize| read_body(&room, Body::from(vec![b' '; bytes])).await;
+    assert_eq!(room.body_bytes_max, 10_000);
+    let long = read(10_001).await.expect_err("it is too long");
+    assert_eq!(long.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(used(&room), 0);
+    let first = read(10_000).await.expect("there is room");
+    let second = read(10_000).await.expect("there is room");
+    let full = read(1_000).await.expect_err("all of it is taken");
+    assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(full.headers().contains_key(header::RETRY_AFTER));
+    drop(first);
+    read(1_000).await.expect("there is room again");
+    drop(second);
+    assert_eq!(used(&room), 0);
+}
+
+#[test]
+fn an_answer_is_held_to_its_limit_and_to_the_memory_of_all() {
+    let room = room(40_000);
+    assert_eq!(room.answer_bytes_max, 10_000);
+    let write = |bytes: usize| answer::reply("result", &"x".repeat(bytes), room.hold());
+    let text = write(9_000).unwrap();
+    assert_eq!((&text.as_bytes()[..12], text.len()), (&b"{\"result\":\"x"[..], 9_000 + 13));
+    assert!(used(&room) >= 9_013);
+    let error = write(10_000).unwrap_err();
+    assert!(error.code == 106 && error.reply().contains("response_body_limit, 10000 bytes"), "{error:?}");
+    let others: Vec<_> = std::iter::from_fn(|| write(9_000).ok()).collect();
+    assert!((2..=4).contains(&others.len()), "{}", others.len());
+    assert_eq!(write(9_000).unwrap_err().code, 111);
+    let sent = text.into_bytes();
+    drop(others);
+    assert!(used(&room) >= 9_013, "until it has gone out");
+    drop(sent);
+    assert_eq!(used(&room), 0);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::{
     },
     limits::{Charged, Offence},
     metrics::Metric,
-    shard::Shard,
+    shard::{Shard, cost},
     token::{TokenError, TokenUse, Verdict},
 };
 
@@ -65,60 +65,69 @@ impl From<Verdict> for Refused {
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
 impl<K: Kernel> Shard<K> {
-    /// A message of a client: one or more commands.
-    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) {
-        let Some(client) = self.clients.get(key) else { return };
+    /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
+    /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
+    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        let client = self.clients.get(key)?;
+        if client.stage != Stage::Connecting {
+            if frame.is_empty() {
+                self.disconnect(key, DisconnectCode::BAD_REQUEST);
+                return None;
+            }
+            self.charge_frame(key, frame.len());
+        }
+        self.commands_go_on(key, frame)
+    }
+
+    /// The rest of a message.
+    pub(crate) fn commands_go_on(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        let handled = self.handle_frame(key, frame);
+        handled.unwrap_or_else(|code| {
+            self.disconnect(key, code);
+            None
+        })
+    }
+
+    fn handle_frame(&mut self, key: ClientKey, frame: &[u8]) -> Result<Option<usize>, DisconnectCode> {
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
         let format = client.format;
         if client.stage == Stage::Connecting {
-            if let Err(code) = client.park(frame) {
-                self.disconnect(key, code);
-            }
-            return;
+            return client.park(frame).map(|()| None);
         }
-        if frame.is_empty() {
-            return self.disconnect(key, DisconnectCode::BAD_REQUEST);
-        }
-        self.charge_frame(key, frame.len());
-        let mut read_bytes = 0;
-        for message in decode_commands(format, frame) {
+        let mut messages = decode_commands(format, frame);
+        let mut left_bytes = frame.len();
+        while let Some(message) = messages.next() {
+            let message_bytes = left_bytes - messages.rest().len();
+            left_bytes = messages.rest().len();
             let command = match message {
                 Ok(FromClient::Pong) => {
                     if !self.client_pong(key) {
-                        return self.disconnect(key, DisconnectCode::BAD_REQUEST);
+                        return Err(DisconnectCode::BAD_REQUEST);
                     }
                     continue;
                 }
                 Ok(FromClient::Command(command)) => command,
-                Err(fault) => return self.disconnect(key, fault.disconnect()),
+                Err(fault) => return Err(fault.disconnect()),
             };
             self.counters.add(Metric::Commands, 1);
-            read_bytes += 1;
+            self.meter.add(cost::of_command(&command.request, message_bytes));
             let handled = self.handle(key, &command);
-            if let Err(code) = self.conclude(key, &command, handled, false) {
-                return self.disconnect(key, code);
-            }
+            self.conclude(key, &command, handled, false)?;
+            let Some(client) = self.clients.get(key) else { break };
             // What follows a connect that has to wait, waits too.
-            if self.clients.get(key).is_none_or(|client| client.stage == Stage::Connecting) {
+            if client.stage == Stage::Connecting {
+                if left_bytes > 0 {
+                    client.park(messages.rest())?;
+                }
                 break;
             }
-        }
-        let rest = decode_commands(format, frame).skip(read_bytes);
-        let waits = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
-        if waits {
-            let mut parked = BytesMut::new();
-            for message in rest.flatten() {
-                if let FromClient::Command(command) = message {
-                    holdfast_protocol::client::append_command(format, &mut parked, &command);
-                }
-            }
-            if let Some(client) = self.clients.get(key)
-                && !parked.is_empty()
-                && let Err(code) = client.park(&parked)
-            {
-                return self.disconnect(key, code);
+            if self.meter.is_over() && left_bytes > 0 {
+                self.flush_replies(key);
+                return Ok(Some(frame.len() - left_bytes));
             }
         }
         self.flush_replies(key);
+        Ok(None)
     }
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
@@ -243,6 +252,7 @@ impl<K: Kernel> Shard<K> {
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.encoded(message),
                     deflate => {
+                        self.meter.add_bytes(message.len(), cost::DEFLATE_KILOBYTE_NS);
                         let mut frame = BytesMut::with_capacity(message.len() + 10);
                         self.deflating.append(socket, deflate, kind(format), message, &mut frame);
                         frame.freeze()

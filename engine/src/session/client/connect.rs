@@ -295,9 +295,7 @@ impl<K: Kernel> Shard<K> {
         };
         self.reply(key, parked.command, Ok(ReplyResult::Connect(result)));
         self.begin_pings(key);
-        for frame in parked.frames {
-            self.commands_came(key, &frame);
-        }
+        self.frames_go_on(key, parked.frames);
     }
 
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {

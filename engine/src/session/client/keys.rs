@@ -17,7 +17,7 @@ use super::{
 use crate::{
     backend::{Fetched, KeysAsk},
     hub::message::ClientKey,
-    shard::Shard,
+    shard::{Shard, cost},
     token::{Endpoint, TokenError, TokenUse, Verifier},
 };
 
@@ -27,6 +27,23 @@ pub(crate) struct KeyWaits {
     /// Endpoints that are being asked.
     asked: Vec<Endpoint>,
     clients: Vec<ClientKey>,
+}
+
+/// For which tokens keys have come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeysCame {
+    for_connects: bool,
+    for_subscribes: bool,
+}
+
+impl KeysCame {
+    fn are_for(self, pending: &Pending) -> bool {
+        match pending.awaits {
+            Awaits::ConnectKeys => self.for_connects,
+            Awaits::SubscribeKeys => self.for_subscribes,
+            Awaits::Backend => false,
+        }
+    }
 }
 
 impl Awaits {
@@ -97,24 +114,31 @@ impl<K: Kernel> Shard<K> {
             }
             is_its
         };
-        let for_connects = is_meant(Awaits::ConnectKeys);
-        let for_subscribes = is_meant(Awaits::SubscribeKeys);
-        let is_meant = |pending: &Pending| match pending.awaits {
-            Awaits::ConnectKeys => for_connects,
-            Awaits::SubscribeKeys => for_subscribes,
-            Awaits::Backend => false,
+        let came = KeysCame {
+            for_connects: is_meant(Awaits::ConnectKeys),
+            for_subscribes: is_meant(Awaits::SubscribeKeys),
         };
         self.key_waits.asked.retain(|endpoint| *endpoint != fetched.endpoint);
         for key in std::mem::take(&mut self.key_waits.clients) {
             let Some(client) = self.clients.get(key) else { continue };
-            let format = client.format;
-            match client.take_pending_if(is_meant) {
-                Some(pending) => self.try_again(key, &decoded(format, &pending.command)),
-                None if client.is_pending(|pending| pending.awaits != Awaits::Backend) => {
-                    self.key_waits.clients.push(key);
-                }
-                None => {}
+            if client.is_pending(|pending| came.are_for(pending)) {
+                // As many may wait as there are clients, and each has a signature to be checked: they have their parts of
+                // the turns.
+                self.retry_later(key, came);
+            } else if client.is_pending(|pending| pending.awaits != Awaits::Backend) {
+                self.key_waits.clients.push(key);
             }
+        }
+    }
+
+    /// Keys have come, and the client has its part of a turn: one command that waits for them is tried again.
+    pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        if let Some(pending) = client.take_pending_if(|pending| came.are_for(pending)) {
+            let command = decoded(format, &pending.command);
+            self.meter.add(cost::of_command(&command.request, pending.command.len()));
+            self.try_again(key, &command);
         }
     }
 

@@ -75,6 +75,7 @@ impl<K: Kernel> Shard<K> {
     /// The transport has ended: the client leaves all its channels.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(key) else { return };
+        self.forget_backlog(key);
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
         }

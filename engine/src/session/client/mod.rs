@@ -38,7 +38,12 @@ use crate::{
     seats::SeatNumber,
 };
 
-pub(crate) use self::{connect::Parked, keys::KeyWaits, pending::Kept, subscribe::Wanted};
+pub(crate) use self::{
+    connect::Parked,
+    keys::{KeyWaits, KeysCame},
+    pending::Kept,
+    subscribe::Wanted,
+};
 
 /// How a client's bytes reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

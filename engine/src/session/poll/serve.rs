@@ -77,7 +77,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(key) = client
             && !frame.is_empty()
         {
-            self.commands_came(key, &frame);
+            self.frame_came(key, &frame);
         }
         if let Some(key) = client {
             self.check_expiry(key);
@@ -153,15 +153,8 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    pub(crate) fn look_at_due_polls(&mut self) {
-        let mut due = Vec::new();
-        self.poll_wheel.advance(self.now, &mut due);
-        for place in due {
-            self.poll_due(place);
-        }
-    }
-
-    fn poll_due(&mut self, place: SessionPlace) {
+    /// The wheel's time for this session has come.
+    pub(crate) fn poll_due(&mut self, place: SessionPlace) {
         let now = self.now;
         let Some(poll) = self.named.poll(place) else { return };
         if now < poll.looked_at {

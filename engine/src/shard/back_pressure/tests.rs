@@ -15,11 +15,12 @@ use crate::{
     config::Config,
     daemon,
     memory::BudgetLimits,
-    peers::{Peers, Shared},
+    peers::{MailboxLimits, Peers, Shared},
     rules::Rules,
 };
 
 const MAILBOX_MESSAGES_MAX: usize = 8;
+const MAILBOX_BYTES_MAX: u64 = 1 << 20;
 
 /// What one receive buffer, one mailbox and one outbox hold, of commands of forty bytes, to two other cores each.
 const OUTBOX_MESSAGES_MAX: usize = 2 * (BUFFER_BYTES / 40 + 3 * MAILBOX_MESSAGES_MAX);
@@ -49,8 +50,9 @@ impl House {
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let asker = crate::backend::queue(1).0;
         let tables = crate::limits::Tables::new(3, 0);
-        let shared =
-            Arc::new(Shared::new(bells, MAILBOX_MESSAGES_MAX, 7, asker, tables, BudgetLimits::all(1 << 30)));
+        let limits = MailboxLimits { messages_max: MAILBOX_MESSAGES_MAX, bytes_max: MAILBOX_BYTES_MAX };
+        let budgets = BudgetLimits::all(1 << 30);
+        let shared = Arc::new(Shared::new(bells, limits, 7, asker, tables, budgets));
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
         config.http_stream.enabled = true;
@@ -114,18 +116,18 @@ impl House {
 }
 
 /// A client that looks for words in what it hears.
-struct Client {
-    peer: Peer,
-    outgoing: BytesMut,
-    heard: Vec<u8>,
+pub(in super::super) struct Client {
+    pub(in super::super) peer: Peer,
+    pub(in super::super) outgoing: BytesMut,
+    pub(in super::super) heard: Vec<u8>,
 }
 
 impl Client {
-    fn new(peer: Peer) -> Self {
+    pub(in super::super) fn new(peer: Peer) -> Self {
         Self { peer, outgoing: BytesMut::new(), heard: Vec::new() }
     }
 
-    fn say(&mut self, command: &str) {
+    pub(in super::super) fn say(&mut self, command: &str) {
         encoder::encode_message(
             &mut self.outgoing,
             MessageKind::Text,
@@ -134,13 +136,13 @@ impl Client {
         );
     }
 
-    fn step(&mut self) {
+    pub(in super::super) fn step(&mut self) {
         let written = self.peer.write(&self.outgoing);
         let _ = self.outgoing.split_to(written);
         self.peer.read(usize::MAX, &mut self.heard);
     }
 
-    fn count(&self, text: &str) -> usize {
+    pub(in super::super) fn count(&self, text: &str) -> usize {
         self.heard.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
     }
 }

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{KEY, daemon, post};
+use super::{KEY, daemon, daemon_with, post};
 use crate::support::Daemon;
 
 #[test]
@@ -57,15 +57,17 @@ fn every_path_of_the_description_knows_its_methods_and_no_other() {
 fn refusals_are_answered_as_described() {
     let daemon = daemon();
     let description = read(&daemon);
-    let long = " ".repeat((1 << 20) + 1);
+    let small = daemon_with("key = 'k'\nmemory_budget = '1MiB'\nrequest_body_limit = '8KiB'");
+    let long = " ".repeat((8 << 10) + 1);
     for (status, fields, body) in [("400", KEY, "{"), ("401", "", "{}"), ("413", KEY, &long)] {
-        let (got, answer) = post(&daemon, "/api/publish", fields, body);
+        let (got, answer) = post(&small, "/api/publish", fields, body);
         assert_eq!(got.to_string(), status);
         let operation = &description["paths"]["/api/publish"]["post"];
         let described = &operation["responses"][status];
         let described = resolve(&description, described);
         check(&description, &described["content"]["application/json"]["schema"], &answer, status);
     }
+    small.stop();
     daemon.stop();
 }
 

@@ -32,12 +32,16 @@ pub enum InflateError {
 #[derive(Debug)]
 pub struct Inflater {
     codec: Decompress,
+    /// Since [`Inflater::take_inflated`].
+    plain_bytes: usize,
+    deflated_bytes: usize,
 }
 
 impl Default for Inflater {
     /// Its window is the largest there is: data for smaller ones is read all the same.
     fn default() -> Self {
-        Self { codec: Decompress::new_with_window_bits(false, WindowBits::MAX.bits()) }
+        let codec = Decompress::new_with_window_bits(false, WindowBits::MAX.bits());
+        Self { codec, plain_bytes: 0, deflated_bytes: 0 }
     }
 }
 
@@ -75,6 +79,11 @@ impl Inflater {
         let past = window.map_or(&[][..], Window::bytes);
         let (output, _) = self.inflate_all(deflated, past, bytes_max)?;
         finish(output, None)
+    }
+
+    /// How many bytes were made since the last call, and of how many, whatever became of them: what the work was.
+    pub fn take_inflated(&mut self) -> (usize, usize) {
+        (std::mem::take(&mut self.plain_bytes), std::mem::take(&mut self.deflated_bytes))
     }
 
     /// Inflates all of `deflated`. True exactly when a stream ends where it does.
@@ -115,6 +124,8 @@ impl Inflater {
             let written = as_usize(self.codec.total_out() - written_before);
             *input = &input[read..];
             output.len += written;
+            self.plain_bytes += written;
+            self.deflated_bytes += read;
             if status == Status::StreamEnd {
                 return Ok(true);
             }

@@ -1,0 +1,124 @@
+//! Cost: the memory that a message keeps while it waits.
+//!
+//! In:  a message.
+//! Out: bytes, never less than what it keeps alone; what it shares with others is counted with it.
+
+use crate::{
+    hub::{
+        message::{Answer, Delivery, FromHome, Outcome, Publish, Question, Subscribe, Subscribed, ToHome},
+        publication::{Info, Stored},
+    },
+    peers::{Message, Parcel},
+    session::ask::{self, What},
+};
+
+/// What an entry, an allocation and a count of references cost beside the text in them.
+const SHARED_BYTES: usize = 64;
+
+impl Message {
+    /// Bytes of memory, its entry in a queue among them.
+    pub(crate) fn cost_bytes(&self) -> u32 {
+        let heap = match self {
+            Self::Broadcast(frames) => frames.bytes.len(),
+            Self::ToHome(message) => to_home(message),
+            Self::FromHome(message) => from_home(message),
+            Self::ToSession(asked) => {
+                size_of_val(&**asked)
+                    + match &asked.what {
+                        What::Commands(commands) | What::Poll { commands, .. } => commands.len(),
+                    }
+            }
+            Self::Answer { answer, .. } => answer_bytes(answer),
+            Self::ToSeats(_) | Self::FromSeats(_) => SHARED_BYTES,
+            // They come from the control thread, which has bounds of its own, or are as small as they look.
+            Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
+        };
+        u32::try_from(size_of::<Parcel>() + heap).unwrap_or(u32::MAX)
+    }
+}
+
+fn answer_bytes(answer: &ask::Answer) -> usize {
+    answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |body| body.len())
+}
+
+fn to_home(message: &ToHome) -> usize {
+    match message {
+        ToHome::Subscribe(subscribe) => {
+            let Subscribe { channel, recover, info, data, .. } = &**subscribe;
+            size_of::<Subscribe>()
+                + SHARED_BYTES
+                + channel.len()
+                + recover.as_ref().map_or(0, |recover| recover.epoch.len())
+                + info.as_deref().map_or(0, info_bytes)
+                + data.as_ref().map_or(0, |data| data.len())
+        }
+        ToHome::Unsubscribe { channel, info, .. } => {
+            SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
+        }
+        ToHome::Publish(publish) => {
+            let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
+            let tags: usize = tags.iter().map(|(key, value)| key.len() + value.len() + SHARED_BYTES).sum();
+            size_of::<Publish>()
+                + SHARED_BYTES
+                + channel.len()
+                + data.bytes.len()
+                + info.as_deref().map_or(0, info_bytes)
+                + tags
+                + idempotency_key.len()
+                + version.epoch.len()
+        }
+        ToHome::Ask { channel, question, .. } => {
+            let since = match question {
+                Question::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
+                _ => 0,
+            };
+            SHARED_BYTES + channel.len() + since
+        }
+    }
+}
+
+fn from_home(message: &FromHome) -> usize {
+    match message {
+        FromHome::Deliver(delivery) => {
+            let Delivery { channel, publication, frames, for_delta } = &**delivery;
+            let for_delta = for_delta.as_ref().map_or(0, |for_delta| {
+                2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.len())
+            });
+            size_of::<Delivery>()
+                + channel.len()
+                + 2 * frames.len()
+                + for_delta
+                + publication.as_deref().map_or(0, Stored::cost_bytes)
+        }
+        FromHome::Subscribed(subscribed) => {
+            let Subscribed { channel, position, recovered, data, .. } = &**subscribed;
+            size_of::<Subscribed>()
+                + channel.len()
+                + position.as_ref().map_or(0, |position| position.epoch.len())
+                + recovered.iter().flatten().map(|stored| stored.cost_bytes()).sum::<usize>()
+                + data.as_ref().map_or(0, |data| data.len())
+        }
+        FromHome::Answered { outcome, .. } => outcome_bytes(outcome),
+    }
+}
+
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Ok(Answer::Presence(infos)) => infos.iter().map(|info| info_bytes(info)).sum(),
+        Ok(Answer::History { publications, position }) => {
+            position.epoch.len() + publications.iter().map(|stored| stored.cost_bytes()).sum::<usize>()
+        }
+        Ok(Answer::Published(position)) => position.as_ref().map_or(0, |position| position.epoch.len()),
+        Ok(Answer::PresenceStats { .. } | Answer::Done) | Err(_) => 0,
+    }
+}
+
+fn info_bytes(info: &Info) -> usize {
+    let Info { user, client, conn_info, chan_info } = info;
+    size_of::<Info>()
+        + SHARED_BYTES
+        + user.len()
+        + client.len()
+        + conn_info.bytes.len()
+        + chan_info.bytes.len()
+}

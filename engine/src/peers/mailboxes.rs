@@ -1,0 +1,276 @@
+//! Mailboxes: the ways into one shard, a bounded queue for each sender.
+//!
+//! In:  messages of the other shards, each by its own queue; calls for channels, and control messages, of the control
+//!      thread; stop orders.
+//! Out: the same, each queue in its order.
+//!
+//! No sender can fill another one's queue, so none waits for another one's sake; and what clients cause never fills those of
+//! the control thread. A queue is bounded in messages and in bytes; the message that comes to an empty one passes whatever
+//! its size. Worst case: that of [`MailboxLimits`] for each sender, and one message more.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use holdfast_ring::{Doorbell, Mailbox};
+
+use super::Message;
+use crate::shard::StopOrder;
+
+/// Control messages that may wait: a call, an answer of a backend, certificates.
+const CONTROL_MESSAGES_MAX: usize = 1024;
+
+/// Stop orders that may wait. A later one only makes it faster, and from the third one on they are all alike.
+const ORDERS_MAX: usize = 8;
+
+/// How much may wait for one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MailboxLimits {
+    pub(crate) messages_max: usize,
+    pub(crate) bytes_max: u64,
+}
+
+impl MailboxLimits {
+    /// The part of each of `senders`.
+    fn shared_out(self, senders: usize) -> Self {
+        let senders = senders.max(1);
+        Self {
+            messages_max: self.messages_max.div_ceil(senders),
+            bytes_max: self.bytes_max.div_ceil(senders as u64),
+        }
+    }
+}
+
+/// A message, and the memory that it keeps while it waits.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: u32,
+    pub(crate) message: Message,
+}
+
+impl From<Message> for Parcel {
+    fn from(message: Message) -> Self {
+        Self { bytes: message.cost_bytes(), message }
+    }
+}
+
+/// The queue of one sender. The two counters lie apart: each has one writer.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    mailbox: Mailbox<Parcel>,
+    bytes_max: u64,
+    sent_bytes: Counter,
+    taken_bytes: Counter,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counter(AtomicU64);
+
+impl Inlet {
+    fn new(limits: MailboxLimits, bell: &Arc<Doorbell>) -> Self {
+        Self {
+            mailbox: Mailbox::new(limits.messages_max, Arc::clone(bell)),
+            bytes_max: limits.bytes_max,
+            sent_bytes: Counter::default(),
+            taken_bytes: Counter::default(),
+        }
+    }
+
+    /// Leaves a message. Its sender alone calls this.
+    ///
+    /// # Errors
+    /// Gives it back where the queue is full.
+    pub(crate) fn push(&self, parcel: Parcel) -> Result<(), Parcel> {
+        let bytes = u64::from(parcel.bytes);
+        let waiting = self.bytes();
+        if waiting > 0 && waiting + bytes > self.bytes_max {
+            return Err(parcel);
+        }
+        // Before it can be taken: what waits is never less than nothing.
+        self.sent_bytes.0.fetch_add(bytes, Ordering::Relaxed);
+        self.mailbox.push(parcel).inspect_err(|_| {
+            self.sent_bytes.0.fetch_sub(bytes, Ordering::Relaxed);
+        })
+    }
+
+    /// Takes the oldest message. The owner alone calls this.
+    pub(crate) fn pop(&self) -> Option<Message> {
+        let parcel = self.mailbox.pop()?;
+        self.taken_bytes.0.fetch_add(u64::from(parcel.bytes), Ordering::Relaxed);
+        Some(parcel.message)
+    }
+
+    /// Bytes that wait, as the sender knows it.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sent = self.sent_bytes.0.load(Ordering::Relaxed);
+        sent.saturating_sub(self.taken_bytes.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mailbox.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    fn abandon(&self) {
+        self.mailbox.abandon();
+        // Whatever is sent from now on, nothing waits.
+        self.taken_bytes.0.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// As [`Mailbox::narrow`].
+    #[cfg(test)]
+    pub(crate) fn narrow(&self, messages: usize) {
+        self.mailbox.narrow(messages);
+    }
+}
+
+/// All ways into one shard.
+#[derive(Debug)]
+pub(crate) struct Mailboxes {
+    bell: Arc<Doorbell>,
+    orders: Mailbox<StopOrder>,
+    control: Mailbox<Message>,
+    /// By the sender's number; the last one is the control thread's.
+    inlets: Vec<Inlet>,
+}
+
+impl Mailboxes {
+    /// Those of one of `shards`, which sleeps behind `bell`.
+    pub(super) fn new(shards: usize, limits: MailboxLimits, bell: Arc<Doorbell>) -> Self {
+        let part = limits.shared_out(shards.saturating_sub(1));
+        Self {
+            orders: Mailbox::new(ORDERS_MAX, Arc::clone(&bell)),
+            control: Mailbox::new(CONTROL_MESSAGES_MAX, Arc::clone(&bell)),
+            inlets: (0..shards).map(|_| Inlet::new(part, &bell)).chain([Inlet::new(limits, &bell)]).collect(),
+            bell,
+        }
+    }
+
+    /// The owner's bell.
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
+    /// The queues by sender; the control thread's is the last one.
+    pub(crate) fn inlets(&self) -> &[Inlet] {
+        &self.inlets
+    }
+
+    /// The queue of one shard.
+    pub(crate) fn inlet(&self, sender: usize) -> &Inlet {
+        &self.inlets[sender]
+    }
+
+    /// Leaves a message of the control thread, in the queue where it belongs: what is for a channel waits with the control
+    /// thread's other calls for channels, all else comes before whatever clients do. Wakes the owner.
+    ///
+    /// # Errors
+    /// Gives it back where that queue is full.
+    pub(crate) fn push_control(&self, message: Message) -> Result<(), Message> {
+        let pushed = match message {
+            Message::ToHome(_) => {
+                let inlet = &self.inlets[self.inlets.len() - 1];
+                inlet.push(message.into()).map_err(|parcel| parcel.message)
+            }
+            message => self.control.push(message),
+        };
+        self.bell.ring();
+        pushed
+    }
+
+    /// Leaves a stop order. Wakes the owner.
+    pub(super) fn push_order(&self, order: StopOrder) {
+        // Where eight wait, another one says nothing new.
+        let _ = self.orders.push(order);
+        self.bell.ring();
+    }
+
+    pub(crate) fn pop_order(&self) -> Option<StopOrder> {
+        self.orders.pop()
+    }
+
+    pub(crate) fn pop_control(&self) -> Option<Message> {
+        self.control.pop()
+    }
+
+    /// Control messages that wait.
+    pub(crate) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// True exactly when nothing waits in any queue.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.control.is_empty() && self.inlets.iter().all(Inlet::is_empty)
+    }
+
+    /// Messages that wait, but for stop orders.
+    pub(crate) fn len(&self) -> usize {
+        self.control.len() + self.inlets.iter().map(Inlet::len).sum::<usize>()
+    }
+
+    /// The owner takes no more.
+    pub(super) fn abandon(&self) {
+        self.orders.abandon();
+        self.control.abandon();
+        self.inlets.iter().for_each(Inlet::abandon);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::hub::broadcast::Frames;
+
+    fn mailboxes(shards: usize, messages_max: usize, bytes_max: u64) -> Mailboxes {
+        let bell = Arc::new(Doorbell::new(None).unwrap());
+        Mailboxes::new(shards, MailboxLimits { messages_max, bytes_max }, bell)
+    }
+
+    fn parcel(bytes: usize) -> Parcel {
+        Message::Broadcast(Frames { bytes: Bytes::from(vec![b'x'; bytes]), messages: 1 }).into()
+    }
+
+    #[test]
+    fn a_queue_is_full_by_messages_or_by_bytes_and_takes_one_message_of_any_size() {
+        let mailboxes = mailboxes(2, 3, 10_000);
+        let inlet = mailboxes.inlet(0);
+        assert!(inlet.push(parcel(50_000)).is_ok());
+        assert!(inlet.push(parcel(1)).is_err(), "it has more than its bytes");
+        assert!(inlet.bytes() >= 50_000);
+        assert!(inlet.pop().is_some());
+        assert_eq!(inlet.bytes(), 0);
+        assert!((0..3).all(|_| inlet.push(parcel(10)).is_ok()));
+        assert!(inlet.push(parcel(10)).is_err(), "it has as many messages as it may");
+        assert!(inlet.bytes() < 10_000);
+    }
+
+    #[test]
+    fn no_sender_fills_the_queue_of_another_one_nor_that_of_control_and_stop() {
+        let mailboxes = mailboxes(3, 4, 1 << 20);
+        while mailboxes.inlet(1).push(parcel(10)).is_ok() {}
+        assert_eq!(mailboxes.inlet(1).len(), 2, "two senders share four");
+        assert!(mailboxes.inlet(2).push(parcel(10)).is_ok());
+        assert!(mailboxes.push_control(parcel(10).message).is_ok());
+        let order = StopOrder::at_once(Duration::ZERO);
+        (0..100).for_each(|_| mailboxes.push_order(order));
+        assert_eq!(std::iter::from_fn(|| mailboxes.pop_order()).count(), ORDERS_MAX);
+        assert!(mailboxes.pop_control().is_some());
+    }
+
+    #[test]
+    fn mailboxes_whose_owner_has_gone_are_never_full() {
+        let mailboxes = mailboxes(2, 1, 100);
+        mailboxes.abandon();
+        assert!((0..10).all(|_| mailboxes.inlet(0).push(parcel(60)).is_ok()));
+        assert!(mailboxes.is_empty());
+    }
+}

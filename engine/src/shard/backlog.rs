@@ -1,0 +1,305 @@
+//! Backlog: what connections have sent and a turn had no part for.
+//!
+//! In:  received bytes, frames of commands, ends of streams, in the order of each connection.
+//! Out: the same, one flow after the other ([`super::flows`]).
+//!
+//! Bytes wait in the receive buffers that they came in, as long as they hold no more than half of a lane's; others are copied,
+//! so that nobody's backlog keeps everybody from receiving. Who has a backlog that grows is not read from, so it is TCP that
+//! holds up the sender. Worst case: half of the receive buffers, and [`COPIED_BYTES_MAX`] a shard; past that buffers are kept,
+//! and the kernel receives for nobody until some are back.
+
+use std::ops::DerefMut;
+
+use bytes::Bytes;
+use holdfast_ring::{Ended, Socket};
+
+use super::flows::{Class, FlowKey, Flows};
+use crate::{hub::message::ClientKey, session::client::KeysCame};
+
+/// Pieces of one flow that may wait in receive buffers.
+const BUFFERS_A_FLOW: usize = 4;
+
+/// Copied bytes of a shard.
+const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Something that waits.
+#[derive(Debug)]
+pub(super) enum Item<B> {
+    /// Bytes of the connection.
+    Received(Received<B>),
+    /// A frame of commands, or what is left of it.
+    Commands(Commands),
+    /// The stream has ended.
+    Ended(Ended),
+    /// Keys have come that a command waits for.
+    Retry(ClientKey, KeysCame),
+}
+
+/// Bytes, of which `from` have been handled.
+#[derive(Debug)]
+pub(super) struct Received<B> {
+    held: Held<B>,
+    pub(super) from: usize,
+    /// True exactly when they are as the peer meant them: decrypted, and past the limits.
+    pub(super) is_plain: bool,
+}
+
+#[derive(Debug)]
+enum Held<B> {
+    /// Of this lane.
+    Buffer(B, usize),
+    Copy(Vec<u8>),
+}
+
+/// Commands of a client.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    pub(super) frame: Bytes,
+    /// True exactly when some of the frame have been done.
+    pub(super) is_begun: bool,
+    /// Memory that the frame keeps alive.
+    pub(super) memory_bytes: usize,
+}
+
+impl<B: DerefMut<Target = [u8]>> Received<B> {
+    /// As the kernel gives them.
+    pub(super) fn new(socket: Socket, buffer: B) -> Self {
+        Self { held: Held::Buffer(buffer, socket.lane()), from: 0, is_plain: false }
+    }
+
+    /// What is left of bytes that came another way.
+    pub(super) fn plain(bytes: Vec<u8>) -> Self {
+        Self { held: Held::Copy(bytes), from: 0, is_plain: true }
+    }
+
+    /// Those that have not been handled.
+    pub(super) fn rest(&mut self) -> &mut [u8] {
+        let bytes = match &mut self.held {
+            Held::Buffer(buffer, _) => &mut **buffer,
+            Held::Copy(bytes) => bytes,
+        };
+        &mut bytes[self.from..]
+    }
+}
+
+impl Commands {
+    /// What is left of a frame that lies elsewhere.
+    pub(crate) fn rest(frame: &[u8], is_begun: bool) -> Self {
+        Self { frame: Bytes::copy_from_slice(frame), is_begun, memory_bytes: frame.len() }
+    }
+
+    /// A frame of which nothing has been done.
+    pub(crate) fn whole(frame: Bytes) -> Self {
+        Self { memory_bytes: frame.len(), is_begun: false, frame }
+    }
+
+    /// What is left behind `at`.
+    pub(crate) fn from(mut self, at: usize) -> Self {
+        self.frame = self.frame.slice(at..);
+        self.is_begun = true;
+        self
+    }
+}
+
+/// Everything that waits on a shard.
+#[derive(Debug)]
+pub(super) struct Backlog<B> {
+    flows: Flows<Item<B>>,
+    /// Receive buffers that are held, by lane, and how many of each may be.
+    buffers: Vec<usize>,
+    buffers_max: usize,
+    memory_bytes: u64,
+}
+
+impl<B: DerefMut<Target = [u8]>> Backlog<B> {
+    /// For a shard whose lanes have so many receive buffers each; with this quantum for each flow.
+    pub(super) fn new(lanes: usize, lane_buffers: usize, quantum_ns: u64) -> Self {
+        Self {
+            flows: Flows::new(quantum_ns),
+            buffers: vec![0; lanes],
+            buffers_max: lane_buffers / 2,
+            memory_bytes: 0,
+        }
+    }
+
+    /// Connections and clients that wait.
+    pub(super) fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    pub(super) fn is_any_of(&self, class: Class) -> bool {
+        self.flows.is_any_of(class)
+    }
+
+    /// True exactly when something of this one waits.
+    pub(super) fn waits(&self, key: FlowKey) -> bool {
+        self.flows.waits(key)
+    }
+
+    /// Memory that is kept beside the receive buffers.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Receive buffers that are held.
+    #[cfg(test)]
+    pub(super) fn buffers(&self) -> usize {
+        self.buffers.iter().sum()
+    }
+
+    /// Something waits behind all else of this one. Answers with how many pieces of it wait then.
+    pub(super) fn push_back(&mut self, key: FlowKey, class: Class, mut item: Item<B>) -> usize {
+        let pieces = self.flows.items_of(key).len();
+        if let Item::Received(Received { held, .. }) = &mut item
+            && let Held::Buffer(buffer, lane) = held
+            && (pieces >= BUFFERS_A_FLOW || self.buffers[*lane] >= self.buffers_max)
+            && self.memory_bytes < COPIED_BYTES_MAX
+        {
+            *held = Held::Copy(buffer.to_vec());
+        }
+        self.count(&item);
+        self.flows.push_back(key, class, item);
+        pieces + 1
+    }
+
+    /// Something that was begun waits before all else of this one, which has used `used_ns` of its part.
+    pub(super) fn push_front(&mut self, key: FlowKey, class: Class, used_ns: u64, item: Item<B>) {
+        self.count(&item);
+        self.flows.push_front(key, class, used_ns, item);
+    }
+
+    /// Takes the next piece of this one.
+    pub(super) fn pop(&mut self, key: FlowKey) -> Option<Item<B>> {
+        let item = self.flows.pop(key)?;
+        self.count_off(&item);
+        Some(item)
+    }
+
+    /// As [`Flows::next`].
+    pub(super) fn next(&mut self, class: Class) -> Option<(FlowKey, u64)> {
+        self.flows.next(class)
+    }
+
+    /// As [`Flows::served`].
+    pub(super) fn served(&mut self, key: FlowKey, class: Class, used_ns: u64) {
+        self.flows.served(key, class, used_ns);
+    }
+
+    /// Bytes of commands that wait for this one.
+    pub(super) fn command_bytes(&self, key: FlowKey) -> usize {
+        let commands = self.flows.items_of(key).map(|item| match item {
+            Item::Commands(commands) => commands.frame.len(),
+            Item::Received(_) | Item::Ended(_) | Item::Retry(..) => 0,
+        });
+        commands.sum()
+    }
+
+    /// Whether this one's connection is read from. Answers with what was so before.
+    pub(super) fn set_paused(&mut self, key: FlowKey, is_paused: bool) -> bool {
+        self.flows.set_paused(key, is_paused)
+    }
+
+    /// True exactly when this one's connection is not read from because of its backlog.
+    pub(super) fn is_paused(&self, key: FlowKey) -> bool {
+        self.flows.is_paused(key)
+    }
+
+    /// It is gone, and what waits with it.
+    pub(super) fn remove(&mut self, key: FlowKey) {
+        if self.flows.is_empty() {
+            return;
+        }
+        for item in self.flows.remove(key) {
+            self.count_off(&item);
+        }
+    }
+
+    fn count(&mut self, item: &Item<B>) {
+        match item {
+            Item::Received(Received { held: Held::Buffer(_, lane), .. }) => self.buffers[*lane] += 1,
+            item => self.memory_bytes += memory_bytes(item),
+        }
+    }
+
+    fn count_off(&mut self, item: &Item<B>) {
+        match item {
+            Item::Received(Received { held: Held::Buffer(_, lane), .. }) => self.buffers[*lane] -= 1,
+            item => self.memory_bytes -= memory_bytes(item),
+        }
+    }
+}
+
+fn memory_bytes<B>(item: &Item<B>) -> u64 {
+    let heap = match item {
+        Item::Received(Received { held: Held::Copy(bytes), .. }) => bytes.capacity(),
+        Item::Commands(commands) => commands.memory_bytes,
+        Item::Received(_) | Item::Ended(_) | Item::Retry(..) => 0,
+    };
+    (size_of::<Item<B>>() + heap) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_ring::Descriptor;
+
+    use super::{super::flows::QUANTUM_NS, *};
+
+    const BUFFERS: usize = 16;
+
+    fn backlog() -> Backlog<Vec<u8>> {
+        Backlog::new(1, BUFFERS, QUANTUM_NS)
+    }
+
+    fn came(backlog: &mut Backlog<Vec<u8>>, slot: u32, text: &str) -> usize {
+        let socket = Socket::new(Descriptor::new(0, slot), 0);
+        let received = Received::new(socket, text.as_bytes().to_vec());
+        backlog.push_back(FlowKey::Socket(socket), Class::Sessions, Item::Received(received))
+    }
+
+    fn taken(backlog: &mut Backlog<Vec<u8>>) -> Vec<String> {
+        let (key, _) = backlog.next(Class::Sessions).expect("somebody waits");
+        let mut texts = Vec::new();
+        while let Some(item) = backlog.pop(key) {
+            let Item::Received(mut received) = item else { panic!("only bytes came") };
+            texts.push(String::from_utf8_lossy(received.rest()).into_owned());
+        }
+        backlog.served(key, Class::Sessions, 0);
+        texts
+    }
+
+    #[test]
+    fn no_connection_holds_more_than_some_buffers_and_all_together_half_of_them() {
+        let mut backlog = backlog();
+        for piece in 0..100 {
+            came(&mut backlog, 1, &piece.to_string());
+        }
+        assert_eq!(backlog.buffers(), BUFFERS_A_FLOW);
+        for slot in 2..50 {
+            came(&mut backlog, slot, "x");
+        }
+        assert_eq!(backlog.buffers(), BUFFERS / 2);
+        assert!(backlog.memory_bytes() > 0);
+        let texts: Vec<String> = (0..100).map(|piece| piece.to_string()).collect();
+        assert_eq!(taken(&mut backlog), texts, "copied or not, in their order");
+        (2..50).for_each(|_| assert_eq!(taken(&mut backlog), ["x"]));
+        assert_eq!((backlog.buffers(), backlog.memory_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_gone_keeps_nothing() {
+        let mut backlog = backlog();
+        for _ in 0..100 {
+            came(&mut backlog, 1, "abc");
+        }
+        let key = FlowKey::Socket(Socket::new(Descriptor::new(0, 1), 0));
+        let commands = Commands::rest(&[b'c'; 1000], true);
+        backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
+        assert_eq!(backlog.command_bytes(key), 1000);
+        backlog.remove(key);
+        assert_eq!((backlog.buffers(), backlog.memory_bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,306 @@
+//! Events: what has happened to the sockets of this shard.
+//!
+//! In:  events of the ring; what waits from earlier turns; what the schedule lets them cost.
+//! Out: calls of the files that handle them, in the order of each connection.
+//!
+//! What came is handled in the order in which it came, as long as there is room for it in the turn: that is nearly always so,
+//! and then nobody is counted. Only what is left waits, each connection by itself (`backlog`), and from then on they take turns
+//! (`flows`). Within a piece of received bytes, a frame of commands, or what a small frame was inflated to, the connection is
+//! interrupted when it has used up its part: the rest waits before all that came later.
+
+use std::time::Duration;
+
+use holdfast_ring::{Ended, Event, Kernel, Socket};
+
+use super::{
+    Shard,
+    backlog::{Commands, Item, Received},
+    cost,
+    flows::{Class, FlowKey},
+};
+use crate::{
+    conn::{Phase, Session},
+    hub::message::ClientKey,
+    metrics::Metric,
+    session::client::{KeysCame, Link, Stage},
+};
+
+/// Bytes of commands that may wait for a client that sends them by requests.
+const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
+/// What is left of received bytes when their connection has used up its part.
+#[derive(Debug)]
+pub(crate) enum Left {
+    Nothing,
+    /// Those that were handed over, from here on; they are past the limits, and were not encrypted.
+    From(usize),
+    /// Decrypted ones, and behind them perhaps the end.
+    Plain(Vec<u8>, bool),
+}
+
+impl<K: Kernel> Shard<K> {
+    /// Handles what has just happened, and then what waits of connections with a session.
+    pub(super) fn handle_events(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+        let until = self.meter.total_ns().saturating_add(part_ns);
+        while let Some(event) = self.events.pop_front() {
+            match event {
+                Event::Received(socket, buffer) => {
+                    let received = Item::Received(Received::new(socket, buffer));
+                    self.handle_or_defer(socket, received, until);
+                }
+                Event::Ended(socket, how) => self.handle_or_defer(socket, Item::Ended(how), until),
+                // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
+                Event::Accepted(socket, from) => {
+                    self.meter.add(cost::ACCEPT_NS);
+                    self.accepted(socket, from.map(|from| from.ip()));
+                }
+                Event::AcceptFailed(error) => self.accept_failed(error),
+                Event::Drained(socket) => {
+                    self.meter.add(cost::END_NS);
+                    self.drained(socket);
+                }
+                Event::Closed(socket) => {
+                    self.meter.add(cost::END_NS);
+                    self.backlog.remove(FlowKey::Socket(socket));
+                    self.closed(socket);
+                }
+                Event::Connected(_) => unreachable!("a shard connects to nobody"),
+                // The mailboxes are looked at in every turn.
+                Event::Woken => {}
+            }
+            self.look_at_clock(elapsed);
+        }
+        // However much has just come, who waits gets on.
+        let left_ns = until.saturating_sub(self.meter.total_ns()).max(self.settings.quantum_ns);
+        self.serve_flows(Class::Sessions, left_ns, elapsed);
+    }
+
+    /// True exactly when some of a class may go on.
+    pub(super) fn has_flows(&self, class: Class) -> bool {
+        self.backlog.is_any_of(class) && !self.is_full()
+    }
+
+    /// Handles what waits, one flow after the other, until it has cost `part_ns` or nothing waits.
+    pub(super) fn serve_flows(&mut self, class: Class, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+        let until = self.meter.total_ns().saturating_add(part_ns);
+        while self.meter.total_ns() < until
+            && !self.is_full()
+            && let Some((key, credit_ns)) = self.backlog.next(class)
+        {
+            let began = self.meter.total_ns();
+            self.meter.allow(credit_ns);
+            while !self.meter.is_over()
+                && !self.is_full()
+                && let Some(item) = self.backlog.pop(key)
+            {
+                self.handle_item(key, item);
+                self.look_at_clock(elapsed);
+            }
+            self.meter.allow_all();
+            self.meter.read(elapsed());
+            let class = self.class_of(key);
+            self.backlog.served(key, class, self.meter.total_ns().saturating_sub(began));
+            self.pace(key);
+        }
+    }
+
+    pub(super) fn look_at_clock(&mut self, elapsed: &mut impl FnMut() -> Duration) {
+        if self.meter.is_reading_due() {
+            self.meter.read(elapsed());
+        }
+    }
+
+    /// Where there is room in the turn and nobody waits, nobody has to.
+    fn handle_or_defer(&mut self, socket: Socket, item: Item<K::Buffer>, until: u64) {
+        let key = FlowKey::Socket(socket);
+        if self.backlog.is_empty() && self.meter.total_ns() < until && !self.is_full() {
+            self.meter.allow(self.settings.quantum_ns);
+            self.handle_item(key, item);
+            self.meter.allow_all();
+            if !self.backlog.is_empty() {
+                self.pace(key);
+            }
+            return;
+        }
+        let class = self.class_of(key);
+        let is_more_than_one = self.backlog.push_back(key, class, item) > 1;
+        if is_more_than_one && !self.backlog.set_paused(key, true) {
+            self.sockets.pause_receive(socket);
+        }
+    }
+
+    fn handle_item(&mut self, key: FlowKey, item: Item<K::Buffer>) {
+        match (key, item) {
+            (FlowKey::Socket(socket), Item::Received(received)) => self.handle_received(socket, received),
+            (FlowKey::Socket(socket), Item::Ended(how)) => {
+                self.meter.add(cost::END_NS);
+                self.ended(socket, how);
+            }
+            (FlowKey::Socket(socket), Item::Commands(commands)) => {
+                if let Some(Session::Client { key: client }) = self.conns.get(socket).map(|conn| conn.session)
+                {
+                    self.handle_commands(key, client, commands);
+                }
+            }
+            (FlowKey::Client(client), Item::Commands(commands)) => {
+                self.handle_commands(key, client, commands);
+            }
+            (_, Item::Retry(client, came)) => self.retry(client, came),
+            (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
+                unreachable!("a client has no connection of its own")
+            }
+        }
+    }
+
+    fn handle_received(&mut self, socket: Socket, mut received: Received<K::Buffer>) {
+        self.meter.add(cost::RECEIVE_NS);
+        let began = self.meter.total_ns();
+        let left = match received.is_plain {
+            true => {
+                let bytes = received.rest();
+                let (count, used) = (bytes.len(), self.received(socket, bytes));
+                if used < count { Left::From(used) } else { Left::Nothing }
+            }
+            false => self.bytes_came(socket, received.rest()),
+        };
+        let used_ns = self.meter.total_ns().saturating_sub(began);
+        let (key, class) = (FlowKey::Socket(socket), Class::Sessions);
+        match left {
+            Left::Nothing => {}
+            Left::From(used) => {
+                received.from += used;
+                received.is_plain = true;
+                self.backlog.push_front(key, class, used_ns, Item::Received(received));
+            }
+            Left::Plain(bytes, has_ended) => {
+                if has_ended {
+                    self.backlog.push_front(key, class, used_ns, Item::Ended(Ended::ByPeer));
+                }
+                if !bytes.is_empty() {
+                    let rest = Item::Received(Received::plain(bytes));
+                    self.backlog.push_front(key, class, used_ns, rest);
+                }
+            }
+        }
+        if let Some(commands) = self.cut.take() {
+            self.backlog.push_front(key, class, used_ns, Item::Commands(commands));
+        }
+    }
+
+    /// Bytes that were kept while the connection could not be read; behind them perhaps the end.
+    pub(crate) fn received_late(&mut self, socket: Socket, bytes: &mut [u8], has_ended: bool) {
+        let used = self.received(socket, bytes);
+        let (key, class) = (FlowKey::Socket(socket), Class::Sessions);
+        let is_left = used < bytes.len() || self.cut.is_some();
+        if has_ended && is_left {
+            self.backlog.push_front(key, class, 0, Item::Ended(Ended::ByPeer));
+        }
+        if used < bytes.len() {
+            let rest = Received::plain(bytes[used..].to_vec());
+            self.backlog.push_front(key, class, 0, Item::Received(rest));
+        }
+        if let Some(commands) = self.cut.take() {
+            self.backlog.push_front(key, class, 0, Item::Commands(commands));
+        }
+        if has_ended && !is_left {
+            self.ended(socket, Ended::ByPeer);
+        }
+    }
+
+    fn handle_commands(&mut self, key: FlowKey, client: ClientKey, commands: Commands) {
+        let at = match commands.is_begun {
+            true => self.commands_go_on(client, &commands.frame),
+            false => self.commands_came(client, &commands.frame),
+        };
+        if let Some(at) = at {
+            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands.from(at)));
+        }
+    }
+
+    /// A frame of commands that a request has brought. It waits for those before it.
+    pub(crate) fn frame_came(&mut self, client: ClientKey, frame: &[u8]) {
+        let key = FlowKey::Client(client);
+        if self.backlog.waits(key) {
+            if self.backlog.command_bytes(key) + frame.len() > COMMAND_BYTES_MAX {
+                return self.disconnect(client, holdfast_protocol::client::DisconnectCode::SLOW);
+            }
+            let commands = Commands::rest(frame, false);
+            self.backlog.push_back(key, Class::Sessions, Item::Commands(commands));
+        } else if let Some(at) = self.commands_came(client, frame) {
+            let commands = Commands::rest(&frame[at..], true);
+            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
+        }
+    }
+
+    /// Frames that waited for the connect of a client, and come before all that it has sent since.
+    pub(crate) fn frames_go_on(&mut self, client: ClientKey, frames: Vec<Box<[u8]>>) {
+        let mut frames = frames.into_iter();
+        let Some((frame, at)) =
+            frames.find_map(|frame| self.commands_came(client, &frame).map(|at| (frame, at)))
+        else {
+            return;
+        };
+        let key = self.flow_of(client);
+        let later = frames.rev().map(|frame| Commands::rest(&frame, false));
+        for commands in later.chain([Commands::rest(&frame[at..], true)]) {
+            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
+        }
+    }
+
+    /// Keys have come for a command that waits for them.
+    pub(crate) fn retry_later(&mut self, client: ClientKey, came: KeysCame) {
+        let key = self.flow_of(client);
+        self.backlog.push_back(key, Class::Arrivals, Item::Retry(client, came));
+    }
+
+    /// In which order what a client sends is handled.
+    fn flow_of(&mut self, client: ClientKey) -> FlowKey {
+        match self.clients.get(client).map(|client| client.link) {
+            Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
+            Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
+        }
+    }
+
+    /// Who has more than its part is not read from; who has nothing left is again.
+    fn pace(&mut self, key: FlowKey) {
+        let waits = self.backlog.waits(key);
+        let FlowKey::Socket(socket) = key else { return };
+        if waits {
+            self.counters.add(Metric::Deferrals, 1);
+        }
+        match (self.backlog.set_paused(key, waits), waits) {
+            (false, true) => self.sockets.pause_receive(socket),
+            (true, false) => self.read_again(socket),
+            _ => {}
+        }
+    }
+
+    /// A client has gone.
+    pub(crate) fn forget_backlog(&mut self, client: ClientKey) {
+        self.backlog.remove(FlowKey::Client(client));
+    }
+
+    /// True exactly when a message in hand was interrupted.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// True exactly when something of a connection has come and is not handled yet.
+    pub(crate) fn has_backlog(&self, socket: Socket) -> bool {
+        self.backlog.waits(FlowKey::Socket(socket))
+    }
+
+    /// With whom a flow waits.
+    fn class_of(&mut self, key: FlowKey) -> Class {
+        let FlowKey::Socket(socket) = key else { return Class::Sessions };
+        let Some(conn) = self.conns.get(socket) else { return Class::Sessions };
+        let is_arriving = match conn.session {
+            Session::Client { key } => {
+                self.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)
+            }
+            Session::Echo | Session::Broadcast { .. } => false,
+            Session::None => matches!(conn.phase, Phase::Head | Phase::Body) && !conn.is_reused,
+        };
+        if is_arriving { Class::Arrivals } else { Class::Sessions }
+    }
+}

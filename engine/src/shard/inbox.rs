@@ -1,0 +1,142 @@
+//! Inbox: messages of this core to itself.
+//!
+//! In:  what clients of this core have for channels whose home it is, and what those answer.
+//! Out: the same, in order; whether there is too much of it.
+//!
+//! Bounded as the mailboxes of other cores are: what a mailbox holds may wait, and as much again before nobody may cause
+//! more; messages that take long count for more. Worst case: twice the limits, and what one piece of work causes.
+
+use std::collections::VecDeque;
+
+use crate::peers::{MailboxLimits, Message, Parcel};
+
+/// The longest that what is here may take to handle, as the last messages took, before it counts as too much.
+const WAIT_NS_MAX: u64 = 8_000_000;
+
+/// So many messages are not too many, however long they take.
+const MESSAGES_MIN: u64 = 64;
+
+/// How slowly the mean forgets, in messages.
+const MEAN_MESSAGES: u64 = 256;
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    parcels: VecDeque<Parcel>,
+    bytes: u64,
+    limits: MailboxLimits,
+    /// What a message takes, lately.
+    mean_ns: u64,
+}
+
+impl Inbox {
+    pub(super) fn new(limits: MailboxLimits) -> Self {
+        Self { parcels: VecDeque::new(), bytes: 0, limits, mean_ns: 0 }
+    }
+
+    pub(super) fn push(&mut self, message: Message) {
+        let parcel = Parcel::from(message);
+        self.bytes += u64::from(parcel.bytes);
+        self.parcels.push_back(parcel);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        let parcel = self.parcels.pop_front()?;
+        self.bytes -= u64::from(parcel.bytes);
+        if self.parcels.is_empty() && self.parcels.capacity() > self.limits.messages_max {
+            self.parcels = VecDeque::new();
+        }
+        Some(parcel.message)
+    }
+
+    /// So many messages took so long.
+    pub(super) fn took(&mut self, messages: u64, time_ns: u64) {
+        let messages = messages.max(1);
+        let weight = messages.min(MEAN_MESSAGES);
+        self.mean_ns =
+            (self.mean_ns * (MEAN_MESSAGES - weight) + time_ns / messages * weight) / MEAN_MESSAGES;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parcels.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// True exactly when more waits than another core's mailbox would hold: who causes it is to wait.
+    pub(super) fn is_congested(&self) -> bool {
+        self.has_more_than(1)
+    }
+
+    /// True exactly when twice that waits: nobody may cause more.
+    pub(super) fn is_full(&self) -> bool {
+        self.has_more_than(2)
+    }
+
+    fn has_more_than(&self, mailboxes: u64) -> bool {
+        let messages = self.parcels.len() as u64;
+        messages > mailboxes * self.limits.messages_max as u64
+            || self.bytes > mailboxes * self.limits.bytes_max
+            || (messages > mailboxes * MESSAGES_MIN
+                && messages.saturating_mul(self.mean_ns) > mailboxes * WAIT_NS_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::hub::broadcast::Frames;
+
+    fn inbox(messages_max: usize, bytes_max: u64) -> Inbox {
+        Inbox::new(MailboxLimits { messages_max, bytes_max })
+    }
+
+    fn push(inbox: &mut Inbox, messages: usize, bytes: usize) {
+        let frames = Frames { bytes: Bytes::from(vec![0; bytes]), messages: 1 };
+        (0..messages).for_each(|_| inbox.push(Message::Broadcast(frames.clone())));
+    }
+
+    #[test]
+    fn it_is_full_by_messages_by_bytes_or_by_the_time_that_they_take() {
+        let mut many = inbox(100, 1 << 30);
+        push(&mut many, 100, 1);
+        assert!(!many.is_congested());
+        push(&mut many, 1, 1);
+        assert!(many.is_congested() && !many.is_full());
+        push(&mut many, 100, 1);
+        assert!(many.is_full());
+
+        let mut long = inbox(1_000_000, 10_000);
+        push(&mut long, 1, 11_000);
+        assert!(long.is_congested() && !long.is_full());
+        push(&mut long, 1, 11_000);
+        assert!(long.is_full());
+
+        let mut slow = inbox(1_000_000, 1 << 30);
+        push(&mut slow, 100, 1);
+        slow.took(1_000, 1_000 * 1_000_000);
+        assert!(slow.is_congested() && !slow.is_full(), "each takes a millisecond");
+        push(&mut slow, 100, 1);
+        assert!(slow.is_full());
+        slow.took(1_000, 1_000 * 1_000);
+        assert!(!slow.is_congested(), "they take a microsecond now");
+    }
+
+    #[test]
+    fn what_is_taken_counts_no_more() {
+        let mut inbox = inbox(10, 1_000);
+        push(&mut inbox, 30, 100);
+        assert!(inbox.is_full());
+        while inbox.pop().is_some() {}
+        assert!(inbox.is_empty() && inbox.bytes() == 0 && !inbox.is_congested());
+        assert!(inbox.parcels.capacity() <= 10);
+    }
+}

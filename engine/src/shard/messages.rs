@@ -1,0 +1,166 @@
+//! Messages: what shards and the control thread have for this one.
+//!
+//! In:  stop orders and control messages; this core's inbox; the queue of every other core; calls for channels.
+//! Out: calls of the files that handle them.
+//!
+//! Control comes first and completely in every turn: its queues are small, and clients cannot fill them. All else takes turns,
+//! each sender with its part, as long as the schedule lets them. While the own inbox is over its bound nothing is taken from
+//! others, since that causes more for it; what is in the inbox causes nothing that cannot be put away at once, so it gets
+//! empty.
+
+use std::time::Duration;
+
+use holdfast_ring::Kernel;
+
+use super::{Shard, cost};
+use crate::{backend::Answer, peers::Message};
+
+/// What one sender may use at a time, in nanoseconds.
+const SENDER_QUANTUM_NS: i64 = 100_000;
+
+/// Whose turn it is among the senders.
+#[derive(Debug)]
+pub(super) struct Senders {
+    /// What each may still use; negative for a debt. The shards, this one among them for its inbox; then the control thread.
+    credits_ns: Vec<i64>,
+    at: usize,
+}
+
+impl Senders {
+    /// For a daemon of so many shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self { credits_ns: vec![0; shards + 1], at: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.credits_ns.len()
+    }
+
+    /// The one whose turn it is, and what it may use; nothing where it has a debt to pay first.
+    fn next(&mut self) -> (usize, Option<u64>) {
+        let credit_ns = &mut self.credits_ns[self.at];
+        // What was not used is not saved.
+        *credit_ns = (*credit_ns + SENDER_QUANTUM_NS).min(SENDER_QUANTUM_NS);
+        (self.at, u64::try_from(*credit_ns).ok().filter(|&credit_ns| credit_ns > 0))
+    }
+
+    /// It has used this much, and the next one follows.
+    fn used(&mut self, cost_ns: u64) {
+        let credit_ns = &mut self.credits_ns[self.at];
+        let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
+        *credit_ns = credit_ns.saturating_sub(cost_ns).max(-8 * SENDER_QUANTUM_NS);
+        self.at = (self.at + 1) % self.credits_ns.len();
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// Stop orders and control messages: as many as are there.
+    pub(super) fn take_control(&mut self) {
+        while let Some(order) = self.peers.mailboxes().pop_order() {
+            self.begin_stop(order);
+        }
+        for _ in 0..self.peers.mailboxes().control_len() {
+            let Some(message) = self.peers.mailboxes().pop_control() else { return };
+            self.handle_message(message);
+        }
+    }
+
+    /// True exactly when there are messages that may be taken.
+    pub(super) fn has_messages(&self) -> bool {
+        let any = || self.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty());
+        !self.has_gathered_enough() && (!self.inbox.is_empty() || any())
+    }
+
+    /// Takes messages of all senders in turns, until they have cost `part_ns` or there are none.
+    pub(super) fn take_messages(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+        let until = self.meter.total_ns().saturating_add(part_ns);
+        let mut idle = 0;
+        while idle < self.senders.len() && self.meter.total_ns() < until && !self.has_gathered_enough() {
+            let (sender, part_ns) = self.senders.next();
+            let began = self.meter.total_ns();
+            let mut taken = 0;
+            if let Some(part_ns) = part_ns {
+                let until = until.min(began.saturating_add(part_ns));
+                while (taken == 0 || self.meter.total_ns() < until)
+                    && !self.has_gathered_enough()
+                    && let Some(message) = self.next_message_of(sender)
+                {
+                    taken += 1;
+                    self.handle_message(message);
+                    self.look_at_clock(elapsed);
+                }
+            } else if self.has_message_of(sender) {
+                idle = 0;
+            }
+            idle = if taken == 0 { idle + 1 } else { 0 };
+            let used_ns = self.meter.total_ns().saturating_sub(began);
+            if sender == self.index && taken > 0 {
+                self.inbox.took(taken, used_ns);
+            }
+            self.senders.used(used_ns);
+        }
+    }
+
+    fn has_message_of(&self, sender: usize) -> bool {
+        match sender == self.index {
+            true => !self.inbox.is_empty(),
+            false => !self.inbox.is_congested() && !self.peers.mailboxes().inlet(sender).is_empty(),
+        }
+    }
+
+    fn next_message_of(&mut self, sender: usize) -> Option<Message> {
+        match sender == self.index {
+            true => self.inbox.pop(),
+            false if self.inbox.is_congested() => None,
+            false => self.peers.mailboxes().inlet(sender).pop(),
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        self.meter.add(cost::of_message(&message));
+        // The commands in a message are cut where a connection's are.
+        self.meter.allow(self.settings.quantum_ns);
+        match message {
+            Message::Broadcast(frames) => {
+                self.meter.publish(frames.bytes.len());
+                self.hub.relay(&frames);
+            }
+            Message::ToHome(message) => self.at_home(message),
+            Message::FromHome(message) => self.for_clients(message),
+            Message::ToSession(asked) => self.at_session(*asked),
+            Message::Answer { socket, answer } => self.answer_request(socket, answer),
+            Message::Limits(notice) => self.noticed(notice),
+            Message::Api(call) => self.api_call(call),
+            Message::Certificates(config) => {
+                if let Some(secure) = &mut self.secure {
+                    secure.renew(config);
+                }
+            }
+            Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
+            Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
+            Message::ToSeats(message) => self.at_seats(message),
+            Message::FromSeats(message) => self.seats_said(message),
+        }
+        self.meter.allow_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_share_alike_whatever_their_messages_cost() {
+        let mut senders = Senders::new(3);
+        let costs = [1_000_u64, 60_000, 450_000, 99_000];
+        let mut used = [0; 4];
+        for _ in 0..4_000 {
+            let (sender, part_ns) = senders.next();
+            let cost_ns = part_ns.map_or(0, |part_ns| part_ns.div_ceil(costs[sender]) * costs[sender]);
+            used[sender] += cost_ns;
+            senders.used(cost_ns);
+        }
+        let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
+        assert!(most - least <= 1_000_000, "{used:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Beats: what each part tells of itself.
+//!
+//! In:  a beat of each shard in each turn, of the control thread and of the pulse four times a second; how far each
+//! shard has come.
+//! Out: the same for whoever watches; which parts stand still, as they found it.
+//!
+//! Each cache line has one writer, and a beat is an addition and a store.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::Part;
+
+/// How far a part has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Starting,
+    Serving,
+    /// Clients are sent away.
+    Draining,
+    /// Clients are sent away, and another daemon takes over the port.
+    HandingOver,
+    /// Clients are sent away, and another daemon has the port.
+    HandedOver,
+    /// It has come to its end.
+    Ended,
+}
+
+impl State {
+    const ALL: [Self; 6] =
+        [Self::Starting, Self::Serving, Self::Draining, Self::HandingOver, Self::HandedOver, Self::Ended];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::HandingOver => "handing over",
+            Self::HandedOver => "handed over",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What one part tells.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Told {
+    beats: AtomicU64,
+    /// The place of a [`State`].
+    state: AtomicU8,
+}
+
+/// What was found about one part.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Found {
+    still_ms: AtomicU64,
+    is_stalled: AtomicBool,
+}
+
+/// All parts of a daemon that beat: its shards, then the control thread, then the pulse.
+#[derive(Debug)]
+pub(crate) struct Beats {
+    told: Vec<Told>,
+    found: Vec<Found>,
+    shards: usize,
+    is_ready: AtomicBool,
+    began: Instant,
+    /// When the process is to have ended, in milliseconds since it began.
+    ends_ms: AtomicU64,
+}
+
+impl Beats {
+    pub(crate) fn new(shards: usize) -> Self {
+        let parts = shards + 2;
+        Self {
+            told: (0..parts).map(|_| Told::default()).collect(),
+            found: (0..parts).map(|_| Found::default()).collect(),
+            shards,
+            is_ready: AtomicBool::new(false),
+            began: Instant::now(),
+            ends_ms: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Everybody who beats.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        (0..self.shards).map(Part::Shard).chain([Part::CONTROL, Part::PULSE])
+    }
+
+    /// The shards and the control thread, which the pulse watches.
+    pub(super) fn watched_by_pulse(&self) -> Vec<Part> {
+        self.parts().filter(|&part| part != Part::PULSE).collect()
+    }
+
+    fn place(&self, part: Part) -> usize {
+        match part {
+            Part::Shard(index) => index,
+            Part::CONTROL => self.shards,
+            Part::PULSE => self.shards + 1,
+            Part::Named(_) => unreachable!("invariant: no other part beats"),
+        }
+    }
+
+    /// Only the part itself calls this.
+    #[inline]
+    pub(crate) fn beat(&self, part: Part) {
+        let beats = &self.told[self.place(part)].beats;
+        beats.store(beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, part: Part) -> u64 {
+        self.told[self.place(part)].beats.load(Ordering::Relaxed)
+    }
+
+    /// A shard has come further.
+    pub(crate) fn enter(&self, shard: usize, state: State) {
+        self.told[shard].state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn state_of(&self, shard: usize) -> State {
+        State::ALL[usize::from(self.told[shard].state.load(Ordering::Relaxed))]
+    }
+
+    /// The control plane is open.
+    pub(crate) fn ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// How far the daemon has come: as far as the shard that has come least far, while it serves.
+    pub(crate) fn state(&self) -> State {
+        if !self.is_ready.load(Ordering::Relaxed) {
+            return State::Starting;
+        }
+        let states = (0..self.shards).map(|shard| self.state_of(shard));
+        states.min().unwrap_or(State::Serving).max(State::Serving)
+    }
+
+    /// True exactly when a part need not beat any more.
+    pub(super) fn has_ended(&self, part: Part) -> bool {
+        matches!(part, Part::Shard(shard) if self.state_of(shard) == State::Ended)
+    }
+
+    pub(super) fn found(&self, part: Part, still: Duration, is_stalled: bool) {
+        let found = &self.found[self.place(part)];
+        let still_ms = u64::try_from(still.as_millis()).unwrap_or(u64::MAX);
+        found.still_ms.store(still_ms, Ordering::Relaxed);
+        found.is_stalled.store(is_stalled, Ordering::Relaxed);
+    }
+
+    /// For how long a part has not beaten.
+    pub(crate) fn still(&self, part: Part) -> Duration {
+        Duration::from_millis(self.found[self.place(part)].still_ms.load(Ordering::Relaxed))
+    }
+
+    /// The parts that stand still for too long.
+    pub(crate) fn stalled(&self) -> Vec<Part> {
+        let is_stalled = |part: &Part| self.found[self.place(*part)].is_stalled.load(Ordering::Relaxed);
+        self.parts().filter(is_stalled).collect()
+    }
+
+    /// How long ago it began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The process is to have ended in this time, or sooner if that was said before.
+    pub(crate) fn end_within(&self, time: Duration) {
+        let ends_ms = u64::try_from((self.elapsed() + time).as_millis()).unwrap_or(u64::MAX - 1);
+        self.ends_ms.fetch_min(ends_ms, Ordering::Relaxed);
+    }
+
+    /// When the process is to have ended.
+    pub(super) fn ends(&self) -> Option<Duration> {
+        match self.ends_ms.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            ends_ms => Some(Duration::from_millis(ends_ms)),
+        }
+    }
+}
