@@ -39,7 +39,7 @@ pub(crate) enum Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Flood,
         Self::Burst,
         Self::SlowReaders,
@@ -49,6 +49,7 @@ impl Nemesis {
         Self::Restart,
         Self::Handover,
         Self::Crash,
+        Self::DeadShard,
     ];
 
     /// True exactly when both may be there at the same time: a daemon has one end, and one that stands still has none.
