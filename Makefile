@@ -11,6 +11,7 @@ PROFILE ?= 100k
 TARGET ?= all
 DURATION ?= 60
 
+include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
 .PHONY: help setup build demo run test sim fuzz check fairness bench sysctl docs
