@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    oracle::{Content, Life, lock},
+    oracle::{Content, Life, Oracle, lock},
     support::PATIENCE,
     transport::{Heard, Kind, Transport},
     world::{CHANNELS, Moment, RECOVERY_MAX, World},
@@ -143,7 +143,7 @@ impl Subscriber<'_> {
             let channel = push["channel"].as_str().unwrap_or_default();
             match self.channels.iter().find(|ours| **ours == channel).and_then(|ours| positions.get_mut(ours))
             {
-                Some(position) => self.follow(publication, position),
+                Some(position) => follow(&self.world.oracle, &self.name, publication, position),
                 None => self.broken(format!("hears of a channel that it is not in: {push}")),
             }
         } else if push.get("unsubscribe").is_some() {
@@ -151,20 +151,6 @@ impl Subscriber<'_> {
             return false;
         }
         true
-    }
-
-    /// Takes the next publication.
-    fn follow(&self, publication: &Value, position: &mut Position) {
-        let offset = publication["offset"].as_u64().unwrap_or(0);
-        if offset != position.offset + 1 {
-            let at = position.offset;
-            self.broken(format!("in {:?}: {offset} comes after {at}", position.life));
-        }
-        position.offset = offset;
-        match Content::of(&publication["data"]) {
-            Some(content) => self.world.oracle.saw(&self.name, &position.life, offset, content),
-            None => self.broken(format!("hears what nobody published: {publication}")),
-        }
     }
 
     /// Takes the answer to a subscription.
@@ -185,7 +171,7 @@ impl Subscriber<'_> {
                 self.broken(format!("recovers {:?} from {:?}", told.life, known.life));
             }
             for publication in answer["publications"].as_array().into_iter().flatten() {
-                self.follow(publication, known);
+                follow(&self.world.oracle, &self.name, publication, known);
             }
             return;
         }
@@ -197,5 +183,48 @@ impl Subscriber<'_> {
             self.broken(format!("the same daemon has {:?} and {:?}", known.life, told.life));
         }
         *known = told;
+    }
+}
+
+/// Takes the next publication.
+fn follow(oracle: &Oracle, who: &str, publication: &Value, position: &mut Position) {
+    let offset = publication["offset"].as_u64().unwrap_or(0);
+    if offset != position.offset + 1 {
+        let (life, at) = (&position.life, position.offset);
+        oracle.broken(format!("{who}: in {life:?}: {offset} comes after {at}"));
+    }
+    position.offset = offset;
+    match Content::of(&publication["data"]) {
+        Some(content) => oracle.saw(who, &position.life, offset, content),
+        None => oracle.broken(format!("{who} hears what nobody published: {publication}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many promises are broken where this is what comes, as offset and number.
+    fn broken_by(publications: &[(u64, u64)]) -> usize {
+        let oracle = Oracle::default();
+        let life = Life { channel: "c".to_owned(), epoch: "e".to_owned() };
+        // Another subscriber has heard the numbers at their own offsets.
+        (1..5).for_each(|number| oracle.saw("another", &life, number, Content { by: 1, number }));
+        let mut position = Position { life, offset: 0, since: Moment::default() };
+        for (offset, number) in publications {
+            let data = Content { by: 1, number: *number }.data(3);
+            follow(&oracle, "one", &json!({ "offset": offset, "data": data }), &mut position);
+        }
+        oracle.verdict().len()
+    }
+
+    #[test]
+    fn a_gap_a_repeat_and_what_others_did_not_hear_so_break_a_promise() {
+        assert_eq!(broken_by(&[(1, 1), (2, 2), (3, 3)]), 0);
+        assert_eq!(broken_by(&[(1, 1), (3, 3)]), 1, "a gap");
+        assert_eq!(broken_by(&[(1, 1), (1, 1)]), 1, "a repeat");
+        // It is neither what is there nor where it is.
+        assert_eq!(broken_by(&[(1, 1), (2, 3)]), 2, "another one");
+        assert_eq!(broken_by(&[(1, 1), (2, 2), (3, 2)]), 2, "one of them twice");
     }
 }

@@ -39,6 +39,9 @@ pub(crate) fn watch(world: &World) {
 }
 
 fn judge(world: &World, metrics: &Metrics) {
+    if metrics.select("holdfast_memory_limit_bytes", &[]).next().is_none() {
+        world.oracle.broken("no memory budget is told of".to_owned());
+    }
     for limit in metrics.select("holdfast_memory_limit_bytes", &[]) {
         let budget = limit.label("budget").unwrap_or_default();
         let used: f64 =

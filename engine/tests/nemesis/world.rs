@@ -62,7 +62,7 @@ const LAST_PUBLISHER: u64 = 20;
 const FAIR_CODES: [u64; 2] = [3008, 3010];
 
 /// Which lives there were so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     stops: u64,
     crashes: u64,
