@@ -161,6 +161,14 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     budgets
 }
 
+/// Two messages, and all that may be received of one connection in the turn in which that is stopped and in the next one.
+fn parked_bytes_max(config: &Config) -> usize {
+    let engine = &config.engine;
+    let (websocket, inflated) = (&config.websocket, config.websocket.decompressed_message_size_limit_bytes);
+    let message_bytes_max = websocket.message_size_limit_bytes.max(inflated) as usize;
+    2 * (message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize)
+}
+
 pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
     let slots = plan.slots() * config.cores.len() as u64;
     let queue_bytes_max = config.client.queue_max_size_bytes as usize;
@@ -176,6 +184,8 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         paused_queue_bytes: queue_bytes_max / 4,
         queue_bytes_max,
         queue_pieces_max: config.client.queue_max_messages as usize,
+        reply_bytes_max: config.client.reply_max_size_bytes as usize,
+        parked_bytes_max: parked_bytes_max(config),
         quantum_ns: shard::QUANTUM_NS,
         lane_buffers: plan.uring(config).receive_buffers as usize,
         budgets: BudgetLimits::of(config),

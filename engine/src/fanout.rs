@@ -163,8 +163,11 @@ impl<K: Kernel> Shard<K> {
         self.is_fanning_out = false;
         self.deflating.end_turn();
         self.locals.put_back(turn);
-        for (socket, queued_bytes) in std::mem::take(&mut self.long_queues) {
-            self.long_queue(socket, queued_bytes);
+        for long in std::mem::take(&mut self.long_queues) {
+            self.long_queue(long);
+        }
+        for socket in std::mem::take(&mut self.slow.given_up) {
+            self.give_up_reader(socket);
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{Call, Fetched, KeysAsk, Said};
+use super::{Call, KeyNews, KeysAsk, Said};
 use crate::hub::message::ClientKey;
 
 /// Where an answer belongs. A client that has gone by then is not found, since its key has a generation; nor is what it
@@ -30,8 +30,8 @@ pub(crate) struct Back {
 pub(crate) enum Answer {
     /// Of the application's backend.
     Said(Back, Box<Said>),
-    /// Of a JWKS endpoint; to every shard.
-    Keys(Fetched),
+    /// Of a JWKS endpoint.
+    Keys(KeyNews),
 }
 
 /// Numbers of all calls, written by the threads that see them happen.
@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn a_full_queue_takes_no_more_and_is_counted() {
         let (asker, _queue) = queue(1);
-        let ask = || asker.keys(KeysAsk { endpoint: "https://id.test/".parse().unwrap() });
+        let ask =
+            || asker.keys(KeysAsk { endpoint: "https://id.test/".parse().unwrap(), core: 0, number: 1 });
         assert!((0..KEYS_ASKS_MAX).all(|_| ask()));
         assert!(!ask());
         assert_eq!(asker.counts().overflows.load(Ordering::Relaxed), 1);

@@ -16,13 +16,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys, proxy::Proxy};
+use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys::Keeper, proxy::Proxy};
 use crate::{
     config::Config,
+    descriptors,
     http_client::HttpClient,
     peers::{Message, Shared},
     supervise::{endless, task},
-    token::{Endpoint, Verifier},
+    token::{Endpoint, jwks::Schedule},
 };
 
 /// How long a mailbox may stay full.
@@ -36,13 +37,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 pub(super) struct Mailboxes(Arc<Shared>);
 
 impl Mailboxes {
-    pub(super) async fn post_all(&self, answer: impl Fn() -> Answer) {
-        for core in 0..self.0.mailboxes.len() {
-            self.post(core, answer()).await;
+    pub(super) fn count(&self) -> usize {
+        self.0.mailboxes.len()
+    }
+
+    pub(super) async fn post_all(&self, answer: impl Fn(usize) -> Answer) {
+        for core in 0..self.count() {
+            self.post(core, answer(core)).await;
         }
     }
 
-    async fn post(&self, core: usize, answer: Answer) {
+    pub(super) async fn post(&self, core: usize, answer: Answer) {
         let mailbox = &self.0.mailboxes[core];
         let mut message = Message::Backend(answer);
         let began = Instant::now();
@@ -72,15 +77,17 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let http = HttpClient::with_idle_timeout(Duration::from_millis(config.backend.idle_ms));
     let keepers: Vec<_> = key_endpoints(&config)
         .into_iter()
-        .map(|endpoint| {
+        .map(|(endpoint, schedule)| {
             // A shard asks an endpoint again only after an answer.
-            let (sender, receiver) = mpsc::channel(mailboxes.0.mailboxes.len());
-            endless("keys", keys::keep(endpoint.clone(), receiver, http.clone(), mailboxes.clone()));
+            let (sender, receiver) = mpsc::channel(mailboxes.count());
+            let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), mailboxes.clone());
+            endless("keys", keeper.run(receiver));
             (endpoint, sender)
         })
         .collect();
     let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
-    let calls = Arc::new(Semaphore::new(config.backend.calls_max as usize));
+    let calls_max = descriptors::within_limit("backend.concurrency", config.backend.calls_max);
+    let calls = Arc::new(Semaphore::new(calls_max));
     let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
     let mut keys = queue.keys;
     endless("keys", async move {
@@ -122,14 +129,17 @@ async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysAsk>)], ask: KeysAsk) 
     }
 }
 
-/// The JWKS endpoints of all kinds of tokens, each once.
-fn key_endpoints(config: &Config) -> Vec<Endpoint> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for verifier in [Verifier::of_connections(&config.client), Verifier::of_subscriptions(&config.client)] {
-        if let Some(endpoint) = verifier.jwks_endpoint()
-            && !endpoints.contains(endpoint)
-        {
-            endpoints.push(endpoint.clone());
+/// The JWKS endpoints of all kinds of tokens, each once. Where two sections name the same one, it is asked as often as the
+/// stricter one says.
+fn key_endpoints(config: &Config) -> Vec<(Endpoint, Schedule)> {
+    let mut endpoints: Vec<(Endpoint, Schedule)> = Vec::new();
+    let own = Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token);
+    for token in [Some(&config.client.token), own].into_iter().flatten() {
+        let Some(endpoint) = &token.jwks_public_endpoint else { continue };
+        let schedule = Schedule::new(token.jwks_refresh_interval_ms, token.jwks_age_limit_ms);
+        match endpoints.iter_mut().find(|(other, _)| other == endpoint) {
+            Some((_, other)) => *other = other.stricter(schedule),
+            None => endpoints.push((endpoint.clone(), schedule)),
         }
     }
     endpoints

@@ -1,10 +1,10 @@
 //! Keys: the public keys of JWKS endpoints, for all shards.
 //!
 //! In:  the endpoints of the configuration; the time; shards that met an unknown key.
-//! Out: key sets for all shards, and the word that there is no newer one.
+//! Out: key sets for all shards; the word that an endpoint could not be asked, or when it will be.
 //!
-//! An endpoint is asked at the start, every hour, and for unknown keys at most every 10 seconds, for all shards
-//! together. Keys that are known stay in force while the endpoint fails.
+//! An endpoint is asked at the start, as often as keys are to be renewed, and for unknown keys at most every 10 seconds,
+//! for all shards together. Keys that are known stay in force while the endpoint fails, until they are too old.
 
 use std::time::Duration;
 
@@ -25,56 +25,131 @@ use crate::{
 /// How exactly due times are kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A shard wants to know whether the endpoint has newer keys.
+/// A shard wants to know whether the endpoint has newer keys. It asks again only after an answer to this.
 #[derive(Debug)]
 pub(crate) struct KeysAsk {
     pub(crate) endpoint: Endpoint,
+    pub(crate) core: usize,
+    /// The last token of this core that waits for the answer; they are numbered from 1.
+    pub(crate) number: u64,
 }
 
-/// The endpoint was asked, or was not because that was done a moment ago.
+/// What there is to say of an endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Fetched {
+pub(crate) struct KeyNews {
     pub(crate) endpoint: Endpoint,
-    /// `None`: those that are known stay in force.
-    pub(crate) keys: Option<KeySet>,
+    pub(crate) what: KeysAre,
 }
 
-/// Keeps the keys of one endpoint up to date, as long as anyone may ask.
-pub(super) async fn keep(
+/// What came of its keys.
+#[derive(Clone, Debug)]
+pub(crate) enum KeysAre {
+    /// They were fetched after the tokens of this core up to that number had come.
+    Fetched { keys: KeySet, asked: u64 },
+    /// They could not be fetched; those that are known stay in force. The number as before.
+    Failed { asked: u64 },
+    /// They were fetched a moment ago, and will be again in so many milliseconds.
+    FetchedIn { ms: u64 },
+    /// They are too old by now to be believed.
+    TooOld,
+}
+
+/// Keeps the keys of one endpoint up to date.
+pub(super) struct Keeper {
     endpoint: Endpoint,
-    mut asks: mpsc::Receiver<KeysAsk>,
+    schedule: Schedule,
     http: HttpClient,
     mailboxes: Mailboxes,
-) {
-    let began = Instant::now();
-    let now_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut schedule = Schedule::default();
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let (is_asked, fetches) = tokio::select! {
-            ask = asks.recv() => match ask {
-                Some(_) => (true, schedule.may_fetch(now_ms())),
-                None => return,
-            },
-            _ = looks.tick() => (false, schedule.is_due(now_ms())),
-        };
-        let mut keys = None;
-        if fetches {
-            schedule.began(now_ms());
-            let fetched = fetch(&http, &endpoint).await;
-            schedule.ended(fetched.is_ok());
-            match fetched {
-                Ok(fetched) => {
-                    tracing::info!(%endpoint, keys = fetched.len(), "keys for tokens are fetched");
-                    keys = Some(fetched);
-                }
-                Err(error) => tracing::warn!(%error, "no keys for tokens could be fetched"),
+    began: Instant,
+    /// By core, the last token that is known to wait.
+    asked: Vec<u64>,
+    /// True exactly when a token waits for the next fetch.
+    is_wanted: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        schedule: Schedule,
+        http: HttpClient,
+        mailboxes: Mailboxes,
+    ) -> Self {
+        let asked = vec![0; mailboxes.count()];
+        Self { endpoint, schedule, http, mailboxes, began: Instant::now(), asked, is_wanted: false }
+    }
+
+    /// Goes on as long as anyone may ask.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<KeysAsk>) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.asked(&ask).await,
+                    None => return,
+                },
+                _ = looks.tick() => self.look().await,
             }
         }
-        if is_asked || keys.is_some() {
-            let fetched = Fetched { endpoint: endpoint.clone(), keys };
-            mailboxes.post_all(|| Answer::Keys(fetched.clone())).await;
+    }
+
+    async fn asked(&mut self, ask: &KeysAsk) {
+        self.asked[ask.core] = ask.number;
+        self.is_wanted = true;
+        match self.schedule.may_fetch_in(self.now_ms()) {
+            0 => self.fetch().await,
+            ms => {
+                let look_ms = u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
+                let news = self.news(KeysAre::FetchedIn { ms: ms.saturating_add(look_ms) });
+                self.mailboxes.post(ask.core, Answer::Keys(news)).await;
+            }
         }
+    }
+
+    async fn look(&mut self) {
+        let now_ms = self.now_ms();
+        if self.schedule.is_due(now_ms) || (self.is_wanted && self.schedule.may_fetch_in(now_ms) == 0) {
+            self.fetch().await;
+        } else if self.schedule.keys_end(now_ms) {
+            tracing::error!(endpoint = %self.endpoint, "keys for tokens are too old: no token is accepted until new ones come");
+            let news = self.news(KeysAre::TooOld);
+            self.mailboxes.post_all(|_| Answer::Keys(news.clone())).await;
+        }
+    }
+
+    async fn fetch(&mut self) {
+        // Who asks from here on does not know whether its key was there by then.
+        let asked = self.asked.clone();
+        self.is_wanted = false;
+        self.schedule.began(self.now_ms());
+        let fetched = fetch(&self.http, &self.endpoint).await;
+        let fresh_ms = fetched.as_ref().map(|fetched| fetched.fresh_ms).map_err(drop);
+        self.schedule.ended(fresh_ms);
+        let keys = match fetched {
+            Ok(fetched) => {
+                tracing::info!(endpoint = %self.endpoint, keys = fetched.keys.len(), "keys for tokens are fetched");
+                Some(fetched.keys)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no keys for tokens could be fetched");
+                None
+            }
+        };
+        let news = |core: usize| {
+            let asked = asked[core];
+            self.news(match &keys {
+                Some(keys) => KeysAre::Fetched { keys: keys.clone(), asked },
+                None => KeysAre::Failed { asked },
+            })
+        };
+        self.mailboxes.post_all(|core| Answer::Keys(news(core))).await;
+    }
+
+    fn news(&self, what: KeysAre) -> KeyNews {
+        KeyNews { endpoint: self.endpoint.clone(), what }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -22,5 +22,5 @@ pub(crate) use self::{
     ask::{Answer, Asker, Back, Counts, Queue, queue},
     call::{Call, Event, Header},
     desk::serve,
-    keys::{Fetched, KeysAsk},
+    keys::{KeyNews, KeysAre, KeysAsk},
 };

@@ -8,6 +8,7 @@
 
 use super::centrifugo::{self, Verdict};
 use super::problem::{Problem, Problems, nearest};
+use crate::masked;
 use serde_json::Value;
 
 /// A table of options: what `section!` makes of a struct.
@@ -56,6 +57,8 @@ pub struct About {
     pub flag: Option<&'static str>,
     /// True exactly when its value must not be shown.
     pub secret: bool,
+    /// True exactly when it is an address, whose credentials and query must not be shown.
+    pub is_address: bool,
     /// How a value is built up.
     pub shape: Shape,
 }
@@ -106,6 +109,7 @@ impl<T: 'static> Spec<T> {
             default: Some(default),
             flag: None,
             secret: false,
+            is_address: false,
             shape,
         };
         let read = move |value: &Value, path: &str, problems: &mut Problems| {
@@ -214,7 +218,9 @@ pub(super) fn is_unset(value: &Value) -> bool {
 /// Refuses what is not a table, and every key that no field has, unless it asks for nothing.
 pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
     let Some(table) = table.as_object() else {
-        problems.refuse(path, format!("found {}", show(table)), "a table of options");
+        // It may be what one of these options is to hold, a secret among them.
+        let found = if table.is_string() { "a text".to_owned() } else { show(table) };
+        problems.refuse(path, format!("found {found}"), "a table of options");
         return false;
     };
     let names = || fields.iter().map(|field| field.key);
@@ -280,8 +286,10 @@ pub(super) fn show(value: &Value) -> String {
         Value::Null => "nothing".into(),
         Value::Bool(b) => format!("the boolean {b}"),
         Value::Number(n) => format!("the number {n}"),
-        Value::String(s) if s.chars().count() <= 60 => format!("{s:?}"),
-        Value::String(s) => format!("{:?}…", s.chars().take(60).collect::<String>()),
+        Value::String(text) => match masked::text(text) {
+            shown if shown.chars().count() <= 60 => format!("{shown:?}"),
+            shown => format!("{:?}…", shown.chars().take(60).collect::<String>()),
+        },
         Value::Array(list) => format!("a list of {}", list.len()),
         Value::Object(_) => "a table".into(),
     }

@@ -8,6 +8,7 @@
 use super::definition::{About, Section, Shape, Spec, show};
 use super::problem::Problems;
 use super::units::{parse_duration_ms, parse_size_bytes, show_size};
+use crate::masked;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,6 +98,19 @@ where
     })
 }
 
+/// An address that is called, which may hold a secret in its query.
+pub fn address<T>(allowed: &'static str) -> Spec<T>
+where
+    T: FromStr<Err: fmt::Display> + 'static,
+{
+    let mut spec = Spec::leaf("address", allowed.into(), json!(""), Shape::Text, |value| {
+        let text = value.as_str().ok_or_else(|| found(value))?;
+        text.parse().map_err(|why| format!("{}: {why}", found(&json!(masked::address(text)))))
+    });
+    spec.about.is_address = true;
+    spec
+}
+
 /// One of a few names.
 pub fn choice<T: Copy + 'static>(default: &'static str, names: &'static [(&'static str, T)]) -> Spec<T> {
     let allowed = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
@@ -183,7 +197,8 @@ fn read_list<T>(
 }
 
 fn about(kind: String, allowed: &str, default: Value, shape: Shape) -> About {
-    About { kind, allowed: allowed.to_owned(), default: Some(default), flag: None, secret: false, shape }
+    let allowed = allowed.to_owned();
+    About { kind, allowed, default: Some(default), flag: None, secret: false, is_address: false, shape }
 }
 
 fn found(value: &Value) -> String {

@@ -85,7 +85,8 @@ section! {
     /// What may be sent. 0 sets no limit. What is over it is answered with error 111, which tells clients to try again;
     /// who goes on is sent away with 3013.
     pub struct FlowLimits {
-        /// Commands in a second. As many may come at once, after a quiet time.
+        /// Commands in a second. As many may come at once, after a quiet time. A reply with history, presence or what was
+        /// recovered counts as another command for each 16 KiB of it.
         "commands_per_second" => pub commands_per_s: u32 = integer(0, 0, 10_000_000);
         /// Bytes in a second, what compressed messages are inflated to among them. A message is taken whole where what came
         /// before it is within the limit.

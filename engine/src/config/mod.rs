@@ -17,6 +17,7 @@ pub mod kinds;
 mod limits;
 mod network;
 mod options;
+mod place;
 mod problem;
 mod proxy;
 mod reference;

@@ -122,7 +122,7 @@ section! {
         /// How long a client whose subscription token has expired may take to refresh it, before it is unsubscribed.
         "expired_sub_close_delay" => pub expired_sub_close_delay_ms: u64 = duration("25s", "0s", "1h");
         /// Channels that one client may be subscribed to; the next subscription is answered with error 106.
-        /// Worst case: connections × this × 100 bytes.
+        /// Worst case: connections × this × 200 bytes, and 16 KiB for each filter; held by `client.session_budget`.
         "channel_limit" => pub channel_limit: u32 = integer(128, 1, 65_536);
         /// Connections that one user may have, over all cores; where there is one more, `user_connection_policy` says
         /// which one is closed with 3504. Anonymous clients are not counted together. 0 sets no limit.
@@ -133,26 +133,36 @@ section! {
         /// as final.
         "user_connection_policy" => pub user_connection_policy: UserConnectionPolicy
             = choice("reject_newest", UserConnectionPolicy::NAMES);
+        /// The longest reply to one command: a page of history ends there, a recovery that would be longer is answered as
+        /// one whose position is lost, presence with error 106. All that is recovered with a connect has this limit
+        /// together. A single publication always passes. Long replies are sent one at a time, each when the client has read
+        /// what it had been sent before. Holdfast's own.
+        /// Worst case: twice this for each client that has asked for one and does not read it, held by
+        /// `client.queue_budget`; and twice this once a shard while it is written.
+        "reply_max_size" => pub reply_max_size_bytes: u32 = size("8MiB", "4KiB", "256MiB");
         /// Publications that one history request returns at most; a request for more is cut down to it.
-        /// Worst case: this × `websocket.message_size_limit` for each answer, held by `client.queue_max_size`.
+        /// Worst case: see `client.reply_max_size`.
         "history_max_publication_limit" => pub history_publications_max: u32 = integer(300, 1, 65_536);
         /// Publications that a client may get back when it comes back; if it missed more it is told that its
         /// position is lost.
-        /// Worst case: as for `client.history_max_publication_limit`.
+        /// Worst case: see `client.reply_max_size`.
         "recovery_max_publication_limit" => pub recovery_publications_max: u32 = integer(300, 1, 65_536);
         /// How long to wait for the peer's close frame after ours, before the socket is closed all the same.
         "close_timeout" => pub close_timeout_ms: u64 = duration("5s", "100ms", "10m");
-        /// How many connections the daemon holds; the next ones are answered 503. 0 sets no limit of its own: tables
+        /// How many connections the daemon holds, sessions of polls among them; the next ones are answered 503. 0 sets no limit of its own: tables
         /// are made for at least 100,000 connections, and as many are held as descriptors allow.
         /// Worst case: 4.7 KB of memory a connection (4.4 KB of it the kernel's) when idle: 470 MB at 100,000.
         "connection_limit" => pub connection_limit: u32 = integer(0, 0, 16_000_000);
         /// Connections that the daemon takes in a second; the next ones are answered 429. As many may come at once, after
         /// a quiet time. 0 sets no limit. Limits for each address are in the section `limits`.
         "connection_rate_limit" => pub connections_per_s: u32 = integer(0, 0, 10_000_000);
-        /// How many bytes may wait to be sent to one client. A reader so slow that this overflows is closed; no one
-        /// else waits for it. Must hold at least one message of the greatest size.
-        /// Worst case: connections × this, when all clients stop reading at once; messages of more than 4 KiB that several
-        /// clients wait for are shared and count once in memory. See also `client.queue_budget`.
+        /// How many bytes may wait before a message that others send to a client; a reader so slow that more wait is closed,
+        /// and no one else waits for it. It says how far behind a client may be, not how long a message may be: of what
+        /// waits, neither the longest message counts nor the replies that the client asked for. Must hold at least one
+        /// message of the greatest size.
+        /// Worst case: connections × this, twice the longest message and `client.reply_max_size`, when all clients stop
+        /// reading at once; messages of more than 4 KiB that several clients wait for are shared and count once in memory.
+        /// See also `client.queue_budget`.
         "queue_max_size" => pub queue_max_size_bytes: u32 = size("1MiB", "4KiB", "1GiB");
         /// How many messages may wait to be sent to one client, whatever their size; what is sent to it at once counts as
         /// one. A reader for which more wait is closed.
@@ -174,7 +184,8 @@ section! {
         /// Worst case: this, and what one turn brings.
         "command_budget" => pub command_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
         /// Memory for the records of clients over all cores: subscriptions, sessions of polls, users and quotas. Where it
-        /// is full, a new session or subscription is refused. Less where memory is limited: see [memory](memory.md).
+        /// is full, a new session is answered 503, a new subscription and a connect with server-side subscriptions with
+        /// error 111. Less where memory is limited: see [memory](memory.md).
         /// Worst case: this: a million clients with one subscription each, or 740 bytes a client.
         "session_budget" => pub session_budget_bytes: u64 = size("768MiB", "1MiB", "16TiB");
         /// The longest request line and headers of a handshake; longer ones are answered 431.
@@ -256,7 +267,8 @@ section! {
         /// against `client.command_budget`.
         "mailbox_bytes_max" => pub mailbox_bytes_max: u64 = size("8MiB", "64KiB", "1GiB");
         /// Connections that the kernel may hold ready for accept, and handshakes that may be half open, for each shard.
-        /// 0 takes `net.core.somaxconn`, which caps any other value too; both are cut to a quarter of a ring's table.
+        /// 0 takes `net.core.somaxconn`, which caps any other value too; above 4096 both are cut to a quarter of a ring's
+        /// table.
         /// Worst case: this × shards connections of 4.4 KB kernel memory: 36 MB on two cores with the kernel's
         /// default of 4096.
         "listen_backlog" => pub listen_backlog: u32 = integer(0, 0, 1_048_576);

@@ -12,7 +12,7 @@ use super::{
     Secret,
     channel::{ChannelConfig, NamespaceOptions, is_namespace_name},
     definition::{Field, Section, Spec, join, section},
-    kinds::{boolean, duration, integer, list_of, map_of, parsed, section, size, tables, text},
+    kinds::{address, boolean, duration, integer, list_of, map_of, parsed, section, size, tables, text},
     options::ClientConfig,
     problem::Problems,
 };
@@ -23,7 +23,7 @@ section! {
     pub struct ProxyConfig {
         /// Address that is asked. Redirects are not followed. Empty: there is none.
         "endpoint" => pub endpoint: Option<Endpoint>
-            = parsed("address", "an address that begins with https:// or http://", "").optional();
+            = address("an address that begins with https:// or http://").optional();
         /// How long an answer may take, from the first step of the connection to its last byte.
         "timeout" => pub timeout_ms: u64 = duration("1s", "10ms", "5m");
         /// Names of header fields of the client's handshake that go to the backend too.
@@ -94,7 +94,7 @@ section! {
 
     /// Calls to the application's backend, of all kinds together. Holdfast's own.
     pub struct BackendConfig {
-        /// Calls that are under way at a time; the others wait.
+        /// Calls that are under way at a time; the others wait. It is at most a quarter of RLIMIT_NOFILE.
         /// Worst case: this × (a message of a client and `answer_size_limit`).
         "concurrency" => pub calls_max: u32 = integer(256, 1, 65_536);
         /// Calls that may wait for that; where more come, the command is answered with error 100, which clients try
@@ -196,10 +196,11 @@ pub(super) fn check(
         }
         let headers = join(path, "http.static_headers");
         for (name, value) in &proxy.http.static_headers {
-            let is_field = hyper::header::HeaderName::try_from(name.as_str()).is_ok()
-                && hyper::header::HeaderValue::try_from(value.expose()).is_ok();
-            if !is_field {
-                problems.refuse(&headers, format!("found {name:?}"), "names and values of header fields");
+            let has_name = hyper::header::HeaderName::try_from(name.as_str()).is_ok();
+            if !has_name || hyper::header::HeaderValue::try_from(value.expose()).is_err() {
+                // What is no name may be a whole line.
+                let found = if has_name { format!("found {name:?}") } else { "found no name".to_owned() };
+                problems.refuse(&headers, found, "names and values of header fields");
             }
         }
     }

@@ -9,6 +9,7 @@ use super::definition::{Field, Section, Shape, is_unset, join, walk};
 use super::options::Options;
 use super::problem::{Origin, Problems};
 use super::source::variable_name;
+use crate::masked;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -74,11 +75,13 @@ pub(super) fn in_force(tree: &Value, origins: &Problems) -> String {
 fn without_secrets(value: &Value, field: &Field) -> Value {
     match (value, &field.about.shape) {
         (_, _) if field.about.secret => "(secret)".into(),
+        (Value::String(text), _) if field.about.is_address => masked::address(text).into(),
+        (Value::String(text), _) => masked::text(text).into(),
         (Value::Array(items), Shape::Tables(fields)) => {
             let table = |item: &Value| {
                 let shown = item.as_object().into_iter().flatten().map(|(key, value)| {
                     let field = fields.iter().find(|field| field.key == key.as_str());
-                    (key.clone(), field.map_or_else(|| value.clone(), |field| without_secrets(value, field)))
+                    (key.clone(), field.map_or("(secret)".into(), |field| without_secrets(value, field)))
                 });
                 Value::Object(shown.collect())
             };

@@ -10,6 +10,7 @@ use super::centrifugo;
 use super::definition::{Section, Shape, walk};
 use super::expand::{self, Variables};
 use super::options::Options;
+use super::place::{Language, line_and_column, place};
 use super::problem::{Origin, Problem, Problems, nearest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -146,10 +147,10 @@ fn read_file(path: &Path) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(cannot)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let table: Value = match extension.as_str() {
-        "toml" => toml::from_str(&text).map_err(|e| format!("is not valid TOML: {e}"))?,
-        "json" => serde_json::from_str(&text).map_err(|e| format!("is not valid JSON: {e}"))?,
+        "toml" => toml::from_str(&text).map_err(|error| toml_fault(&text, &error))?,
+        "json" => serde_json::from_str(&text).map_err(|error| json_fault(&text, &error))?,
         "yaml" | "yml" if text.trim().is_empty() => json!({}),
-        "yaml" | "yml" => serde_saphyr::from_str(&text).map_err(|e| format!("is not valid YAML: {e}"))?,
+        "yaml" | "yml" => serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&text, &error))?,
         _ => return Err(format!("found the extension {extension:?}, allowed: .toml, .yaml, .yml, .json")),
     };
     match table {
@@ -157,6 +158,32 @@ fn read_file(path: &Path) -> Result<Value, String> {
         Value::Object(_) => Ok(table),
         other => Err(format!("found {}, allowed: a table of options", super::definition::show(&other))),
     }
+}
+
+/// Without the line itself, which these errors would show: it may hold a secret.
+fn toml_fault(text: &str, error: &toml::de::Error) -> String {
+    let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
+    format!("is not valid TOML: {}: {}", place(Language::Toml, text, line, column), error.message())
+}
+
+fn json_fault(text: &str, error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    // The words come with a place of their own at their end.
+    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+    format!("is not valid JSON: {}: {words}", place(Language::Json, text, error.line(), error.column()))
+}
+
+/// Its words often hold what was found.
+fn yaml_fault(text: &str, error: &serde_saphyr::Error) -> String {
+    let words = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => ": a key is there twice",
+        serde_saphyr::Error::Eof { .. } => ": it ends too early",
+        _ => "",
+    };
+    let Some(location) = error.location() else { return format!("is not valid YAML{words}") };
+    let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let place = place(Language::Yaml, text, at(location.line()), at(location.column()));
+    format!("is not valid YAML: {place}{words}")
 }
 
 /// Sets a value deep in the tree. What stands in its way (a section that is not a table) is left

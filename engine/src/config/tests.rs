@@ -298,3 +298,62 @@ fn a_refused_secret_is_not_repeated() {
     let text = channel(&json!({"key": "hunter2"})).unwrap_err();
     assert!(text.contains("channel.key") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn no_error_of_a_file_shows_what_is_written_in_it() {
+    let secret = "client.token.hmac_secret_key";
+    for (extension, content, part) in [
+        ("toml", "[client.token]\nhmac_secret_key = hunter2\n", secret),
+        ("toml", "[client.token]\nhmac_secret_key = \"hunter2\n", secret),
+        ("toml", "[client.token]\nhmac_secret_key = 'x' hunter2\n", secret),
+        ("toml", "client.token.hmac_secret_key = \"hunter2\" \"\n", secret),
+        ("toml", "[client.token]\nhmac_secret_key = \"a\\hunter2\"\n", secret),
+        ("toml", "[client.token]\nhunter2\n", "line 2"),
+        ("toml", "hunter2 = 1\nhunter2 = 2\n", "line 2"),
+        ("toml", "[hunter2\n", "line 1"),
+        ("yaml", "client:\n  token:\n    hmac_secret_key: \"hunter2\n", "not valid YAML"),
+        ("yaml", "client:\n  token:\n    hmac_secret_key: [hunter2\n", "not valid YAML"),
+        ("yaml", "client:\n  token:\n    hmac_secret_key: *hunter2\n", "not valid YAML"),
+        ("yaml", "client:\n  token:\n    hmac_secret_key: !!int hunter2\n", secret),
+        ("yaml", "client:\n  token:\n    hmac_secret_key: 'x' hunter2\n", "not valid YAML"),
+        ("yaml", "client: {}\nhunter2: 1\nhunter2: 2\n", "twice"),
+        ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":hunter2}}}", secret),
+        ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":\"hunter2\\q\"}}}", secret),
+        ("json", "{\"hunter2", "line 1"),
+        // What can be parsed, and is in the wrong place.
+        ("toml", "client.token = \"hunter2\"", "client.token"),
+        ("toml", "http_api = \"hunter2\"", "http_api"),
+        ("toml", "http_api.key = [\"hunter2\"]", "http_api.key"),
+        ("toml", "http_api.keys = \"hunter2\"", "http_api.keys"),
+        ("toml", "client.token.hmac_secret = \"hunter2\"", "no such option"),
+        ("toml", "rpc.proxy.endpoint = \"https://hunter2:hunter2@app.test/?hunter2\"", "rpc.proxy.endpoint"),
+        ("toml", "rpc.proxy.endpoint = \"ftp://app.test/?hunter2\"", "rpc.proxy.endpoint"),
+        ("toml", "client.token.jwks_public_endpoint = \"hunter2@id.test\"", "jwks_public_endpoint"),
+        ("toml", "rpc.proxy.http.static_headers = { \"X-Key: hunter2\" = \"x\" }", "static_headers"),
+        ("toml", "client.token.rsa_public_key = \"-----BEGIN PRIVATE KEY-----\\nhunter2\"", "rsa_public_key"),
+    ] {
+        let text = refusal(extension, content);
+        assert!(!text.contains("hunter2"), "{content}: {text}");
+        assert!(text.contains(part), "{content}: {text}");
+    }
+}
+
+#[test]
+fn what_is_in_force_is_shown_without_secrets_and_without_queries() {
+    let file = TempFile::new(
+        "toml",
+        "[client.token]\njwks_public_endpoint = \"https://id.test/keys?key=hunter2\"\n\
+         [rpc.proxy]\nendpoint = \"https://app.test/rpc?token=hunter2#hunter2\"\n\
+         http.static_headers = { X-Key = \"hunter2\" }\n\
+         [http_api]\nkey = \"hunter2\"\nkeys = [\"hunter2\"]\n\
+         [http_server.tls]\nkey_pem = \"hunter2\"\n\
+         cert_pem = \"-----BEGIN PRIVATE KEY-----hunter2-----END PRIVATE KEY-----\"\n",
+    );
+    let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
+    let shown = format!("{}{:?}", loaded.in_force(), loaded.config.warnings());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("client.token.jwks_public_endpoint = \"https://id.test/keys?***\""), "{shown}");
+    assert!(shown.contains("rpc.proxy.endpoint = \"https://app.test/rpc?***\""), "{shown}");
+    let debug = format!("{:?}", loaded.config.client) + &format!("{:?}", loaded.config.rpc);
+    assert!(!debug.contains("hunter2"), "{debug}");
+}

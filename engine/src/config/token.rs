@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Secret,
     definition::{Field, Section, section},
-    kinds::{boolean, integer, parsed, text},
+    kinds::{address, boolean, duration, integer, parsed, text},
     problem::Problems,
 };
 use crate::token::{EcdsaKey, Endpoint, Pattern, RsaKey};
@@ -37,12 +37,20 @@ section! {
         /// Public key for ES256 (curve P-256) or ES384 (curve P-384), as PEM. Empty: no such token is accepted.
         "ecdsa_public_key" => pub ecdsa_public_key: Option<EcdsaKey>
             = parsed("PEM", "an ECDSA public key, from -----BEGIN PUBLIC KEY----- on", "").optional();
-        /// Address of a JSON Web Key Set (RFC 7517) with RSA, EC and Ed25519 keys, which are fetched at the start, every
-        /// hour, and when a token names a key that is not known, but at most every 10 seconds. Where it is set, the four
-        /// keys above are not used. Redirects are not followed. Empty: there is none.
+        /// Address of a JSON Web Key Set (RFC 7517) with RSA, EC and Ed25519 keys, which are fetched at the start, after
+        /// `jwks_refresh_interval`, and when a token names a key that is not known, but at most every 10 seconds: until
+        /// then such a token waits, or its client is told to try again. Where it is set, the four keys above are not used.
+        /// Redirects are not followed. Without `https` whoever can change the answer on its way can make tokens. Empty:
+        /// there is none.
         /// Worst case: 1 MiB, the longest key set that is read.
         "jwks_public_endpoint" => pub jwks_public_endpoint: Option<Endpoint>
-            = parsed("address", "an address that begins with https:// or http://", "").optional();
+            = address("an address that begins with https:// or http://").optional();
+        /// After how long keys are fetched again. Sooner where the endpoint says so (`Cache-Control: max-age`), but then not
+        /// within a minute. A key that was withdrawn is refused after at most this time while the endpoint answers.
+        "jwks_refresh_interval" => pub jwks_refresh_interval_ms: u64 = duration("1h", "10s", "24h");
+        /// How long keys are believed while the endpoint does not answer; from then on clients with tokens are told to try
+        /// again. At least `jwks_refresh_interval`. A key that was withdrawn is refused after at most this time.
+        "jwks_age_limit" => pub jwks_age_limit_ms: u64 = duration("24h", "10s", "8760h");
         /// What the claim `aud` must be, or contain. Empty: anything is accepted.
         "audience" => pub audience: String = text("");
         /// A regular expression that some `aud` must match. Excludes `audience`. Empty: anything is accepted.
@@ -114,6 +122,13 @@ pub(super) fn check(token: &TokenConfig, path: &str, problems: &mut Problems) {
             &format!("{path}.{name}_regex"),
             format!("found together with {path}.{name}"),
             "one of the two",
+        );
+    }
+    if token.jwks_age_limit_ms < token.jwks_refresh_interval_ms {
+        problems.refuse(
+            &format!("{path}.jwks_age_limit"),
+            format!("found {} ms", token.jwks_age_limit_ms),
+            format!("at least {path}.jwks_refresh_interval, which is {} ms", token.jwks_refresh_interval_ms),
         );
     }
 }

@@ -50,8 +50,10 @@ section! {
         "enabled" => pub enabled: bool = boolean(false);
         /// How long a poll waits for a message before it is answered empty. Proxies between must wait longer.
         "wait" => pub wait_ms: u64 = duration("25s", "1s", "5m");
-        /// How long a session lives between two polls.
-        /// Worst case: a client that has gone away holds its session, and up to `client.queue_max_size`, for this long.
+        /// How long a session lives between two polls. For its life it counts as a connection of the daemon, its address
+        /// and its network, beside the connections that its requests come by.
+        /// Worst case: a client that has gone away holds its session, and what may wait for a connection
+        /// (`client.queue_max_size`), for this long.
         "session_ttl" => pub session_ttl_ms: u64 = duration("30s", "1s", "10m");
         /// The largest body of a poll; a larger one is answered 413.
         /// Worst case: this for each request that is under way.

@@ -9,10 +9,11 @@
 
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
+pub(crate) mod lag;
 mod partial;
 mod read;
 pub(crate) mod secure;
-mod write;
+pub(crate) mod write;
 
 use bytes::BytesMut;
 use holdfast_protocol::{

@@ -3,7 +3,7 @@
 //! In:  answers and messages, encoded one after the other into the shard's outgoing bytes.
 //! Out: one piece on the socket's queue for all that one piece of input led to.
 //!
-//! A slow reader costs at most its queue's limit; then it is closed, and no one else waits for it.
+//! A slow reader costs at most what its lag allows; then it is closed, and no one else waits for it.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
@@ -12,7 +12,11 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
-use super::{Phase, Session, deflate::Deflate};
+use super::{
+    Phase, Session,
+    deflate::Deflate,
+    lag::{Cause, QueueLimits},
+};
 use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
@@ -21,6 +25,17 @@ use crate::{
 
 /// How long what we said last may take to arrive before the connection is closed.
 const LINGER_MS: u64 = 1_000;
+
+/// Much waits for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongQueue {
+    pub(crate) socket: Socket,
+    /// Bytes that waited before the newest message.
+    pub(crate) before: usize,
+    /// That message.
+    pub(crate) len: usize,
+    pub(crate) cause: Cause,
+}
 
 impl<K: Kernel> Shard<K> {
     pub(crate) fn write_message(&mut self, socket: Socket, deflate: Deflate, message: &Message<'_>) {
@@ -51,18 +66,24 @@ impl<K: Kernel> Shard<K> {
         self.send(socket, bytes);
     }
 
-    /// Queues bytes for one connection, and holds it to its limits.
+    /// Queues what others have sent for one connection, and holds it to its limits.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes) {
+        self.send_for(socket, bytes, Cause::Push);
+    }
+
+    /// Queues bytes for one connection, and holds it to its limits.
+    pub(crate) fn send_for(&mut self, socket: Socket, bytes: Bytes, cause: Cause) {
         let len = bytes.len();
         let queued_bytes = self.transmit(socket, bytes);
         let is_long = queued_bytes > self.settings.paused_queue_bytes
             || (queued_bytes > len && self.has_too_many_pieces(socket));
         if is_long {
+            let long = LongQueue { socket, before: queued_bytes.saturating_sub(len), len, cause };
             // While a channel's subscribers are walked, none of them may go.
             if self.is_fanning_out {
-                self.long_queues.push((socket, queued_bytes));
+                self.long_queues.push(long);
             } else {
-                self.long_queue(socket, queued_bytes);
+                self.long_queue(long);
             }
         }
     }
@@ -71,44 +92,66 @@ impl<K: Kernel> Shard<K> {
         self.sockets.queued_messages(socket) > self.settings.queue_pieces_max
     }
 
+    /// What a queue may hold, in bytes.
+    pub(crate) fn queue_limits(&self) -> QueueLimits {
+        QueueLimits {
+            bytes_max: self.settings.queue_bytes_max,
+            uncounted_bytes: self.settings.paused_queue_bytes,
+        }
+    }
+
     #[cold]
-    pub(crate) fn long_queue(&mut self, socket: Socket, queued_bytes: usize) {
-        let is_too_long = queued_bytes > self.settings.queue_bytes_max || self.has_too_many_pieces(socket);
+    pub(crate) fn long_queue(&mut self, long: LongQueue) {
+        let LongQueue { socket, before, len, cause } = long;
         let Some(conn) = self.conns.get(socket) else { return };
-        match conn.session {
-            // Who is only answered is slowed down to the pace at which it reads.
-            Session::Echo | Session::None => {
-                if !conn.is_paused {
-                    conn.is_paused = true;
-                    self.sockets.pause_receive(socket);
-                }
-            }
+        let (session, is_paused) = (conn.session, conn.is_paused);
+        let limits = self.queue_limits();
+        let mut is_too_long = || {
+            !self.lags.admit(socket, before, len, cause, limits)
+                || (cause == Cause::Push && self.has_too_many_pieces(socket))
+        };
+        match session {
             Session::Broadcast { .. } => {
-                if is_too_long {
+                if is_too_long() {
                     self.counters.add(Metric::SlowByQueue, 1);
                     self.drop_now(socket, CloseReason::Slow);
                 }
             }
-            // Who is both answered and sent to, is slowed down, and closed if that does not help.
-            Session::Client { key } => {
-                if is_too_long {
-                    self.counters.add(Metric::SlowByQueue, 1);
-                    self.disconnect(key, DisconnectCode::SLOW);
-                } else if !conn.is_paused {
-                    conn.is_paused = true;
-                    self.sockets.pause_receive(socket);
+            // Clients are sent to and answered: they are slowed down, and closed if that does not help.
+            Session::Client { key } if is_too_long() => {
+                self.counters.add(Metric::SlowByQueue, 1);
+                self.disconnect(key, DisconnectCode::SLOW);
+            }
+            // What is only answered is slowed down to the pace at which it reads.
+            Session::Client { .. } | Session::Echo | Session::None => {
+                if !is_paused {
+                    self.pause_for_queue(socket);
                 }
             }
         }
     }
 
+    /// Reads no more of a connection until what waits for it has gone out.
+    pub(crate) fn pause_for_queue(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.is_paused = true;
+            self.sockets.pause_receive(socket);
+        }
+    }
+
     /// A long queue has gone out.
     pub(crate) fn drained(&mut self, socket: Socket) {
+        self.lags.forget(socket);
         self.feed(socket);
-        if let Some(conn) = self.conns.get(socket)
-            && std::mem::take(&mut conn.is_paused)
-        {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let session = conn.session;
+        if std::mem::take(&mut conn.is_paused) {
             self.read_again(socket);
+        }
+        match session {
+            Session::Client { key } => self.go_on(key),
+            Session::None => self.act_on_held_request(socket),
+            Session::Echo | Session::Broadcast { .. } => {}
         }
     }
 
@@ -198,6 +241,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.sessions -= 1;
         self.slow.forget(socket);
+        self.lags.forget(socket);
         match session {
             Session::Broadcast { place } => {
                 if let Some(moved) = self.hub.leave(place)

@@ -32,7 +32,6 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, middleware::from_fn, routing::get};
-use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
@@ -46,11 +45,12 @@ use self::{
     connection::Serving,
     counts::Counts,
     drain::Drain,
-    places::{Places, places_within},
+    places::Places,
 };
 use crate::{
     backend,
     config::Config,
+    descriptors,
     peers::Shared,
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::server_config,
@@ -102,13 +102,8 @@ pub(crate) fn start(
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
-    let places = places_within(config.control_connections_max, descriptors_max());
-    if places < config.control_connections_max as usize {
-        tracing::info!(
-            places,
-            "http_server.internal_connection_limit is a quarter of the descriptors that this process may have"
-        );
-    }
+    let places =
+        descriptors::within_limit("http_server.internal_connection_limit", config.control_connections_max);
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let stall = Duration::from_millis(config.engine.stall_timeout_ms);
     let shards = shared.mailboxes.len();

@@ -26,19 +26,6 @@ pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
 /// who close and no request meets a connection that is about to be closed.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
 
-/// Descriptors of the process that the control port may have at most, in parts of RLIMIT_NOFILE. Clients' connections are
-/// in tables of their own; what shares the process's table with these are rings, files and calls to backends.
-const DESCRIPTORS_PART: u64 = 4;
-
-/// So many places there are in any case: health, metrics, an operator.
-const PLACES_MIN: u64 = 8;
-
-/// How many places `configured` are where the process may have `nofile` descriptors.
-pub(super) fn places_within(configured: u32, nofile: u64) -> usize {
-    let most = (nofile / DESCRIPTORS_PART).max(PLACES_MIN);
-    usize::try_from(u64::from(configured).min(most)).unwrap_or(usize::MAX)
-}
-
 /// All places.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -206,14 +193,5 @@ mod tests {
         place.heard();
         place.heard();
         assert_eq!(place.due(), Some((began + HEAD_MAX, Closed::Head)));
-    }
-
-    #[test]
-    fn the_control_port_leaves_most_descriptors_to_others() {
-        for (configured, nofile, places) in
-            [(512, 1 << 20, 512), (512, 1024, 256), (512, 16, 8), (4, 1024, 4), (65_536, 20_000, 5_000)]
-        {
-            assert_eq!(places_within(configured, nofile), places, "{configured} {nofile}");
-        }
     }
 }

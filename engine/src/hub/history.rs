@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::publication::Stored;
+use super::{message::AnswerBytes, publication::Stored};
 use crate::memory::arc_str_bytes;
 
 /// The life of a history: a client that knows another epoch's offsets knows nothing of this one's.
@@ -29,6 +29,31 @@ pub(crate) struct Page {
     /// Where it begins, exclusively.
     pub(crate) since: Option<(u64, Box<str>)>,
     pub(crate) reverse: bool,
+    /// How long the answer may be. A longer page ends before its limit, but not before its first publication.
+    pub(crate) bytes: AnswerBytes,
+}
+
+/// A part of a history, and how long an answer with it is, about.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) publications: Vec<Arc<Stored>>,
+    pub(crate) bytes: usize,
+}
+
+impl Part {
+    /// As many as fit, and one in any case.
+    pub(crate) fn of<'a>(publications: impl Iterator<Item = &'a Arc<Stored>>, bytes_max: usize) -> Self {
+        let mut part = Self::default();
+        for publication in publications {
+            let bytes = part.bytes + publication.answer_bytes();
+            if bytes > bytes_max && !part.publications.is_empty() {
+                break;
+            }
+            part.bytes = bytes;
+            part.publications.push(Arc::clone(publication));
+        }
+        part
+    }
 }
 
 /// Below so many entries the index of publications is never made smaller.
@@ -97,8 +122,9 @@ impl History {
         self.publications.back()
     }
 
-    /// All that came after `offset`, if the epoch is right, nothing of it is gone, and it is no more than `limit`.
-    pub(crate) fn recover(&self, offset: u64, epoch: &str, limit: usize) -> Option<Vec<Arc<Stored>>> {
+    /// All that came after `offset`, if the epoch is right, nothing of it is gone, and it is no more than `limit`
+    /// publications that take `bytes_max` in an answer; or one of any length.
+    pub(crate) fn recover(&self, offset: u64, epoch: &str, limit: usize, bytes_max: usize) -> Option<Part> {
         if !(epoch.is_empty() || epoch == &*self.epoch) || offset > self.top {
             return None;
         }
@@ -106,27 +132,36 @@ impl History {
         if missed > self.publications.len() || missed > limit {
             return None;
         }
-        Some(self.publications.range(self.publications.len() - missed..).cloned().collect())
+        let part = Part::of(self.publications.range(self.publications.len() - missed..), bytes_max);
+        (part.publications.len() == missed).then_some(part)
     }
 
     /// A page; `None` where its beginning belongs to another epoch.
-    pub(crate) fn page(&self, page: &Page) -> Option<Vec<Arc<Stored>>> {
-        let publications = self.publications.iter();
-        let Some((since, epoch)) = &page.since else {
-            return Some(if page.reverse {
-                publications.rev().take(page.limit).cloned().collect()
-            } else {
-                publications.take(page.limit).cloned().collect()
-            });
-        };
-        if !epoch.is_empty() && **epoch != *self.epoch {
+    pub(crate) fn page(&self, page: &Page) -> Option<Part> {
+        if let Some((_, epoch)) = &page.since
+            && !epoch.is_empty()
+            && **epoch != *self.epoch
+        {
             return None;
         }
+        let since = page.since.as_ref().map(|&(offset, _)| offset);
+        let all = self.publications.len();
+        let bytes_max = page.bytes.max;
         Some(if page.reverse {
-            publications.rev().filter(|stored| stored.offset < *since).take(page.limit).cloned().collect()
+            // Those below `since`, from the newest on.
+            let end = since.map_or(all, |since| self.place_of(since));
+            Part::of(self.publications.range(..end).rev().take(page.limit), bytes_max)
         } else {
-            publications.filter(|stored| stored.offset > *since).take(page.limit).cloned().collect()
+            let begin = since.map_or(0, |since| self.place_of(since.saturating_add(1)));
+            Part::of(self.publications.range(begin..).take(page.limit), bytes_max)
         })
+    }
+
+    /// Where the publication of an offset is, or the next one that is there. Offsets have no gap.
+    fn place_of(&self, offset: u64) -> usize {
+        let all = self.publications.len();
+        let before = self.publications.front().map_or(0, |oldest| offset.saturating_sub(oldest.offset));
+        usize::try_from(before).map_or(all, |before| before.min(all))
     }
 
     /// Drops the oldest publication.
@@ -153,21 +188,32 @@ mod tests {
         history
     }
 
-    fn offsets(publications: &[Arc<Stored>]) -> Vec<u64> {
-        publications.iter().map(|publication| publication.offset).collect()
+    const ALL: usize = usize::MAX;
+
+    fn offsets(part: &Part) -> Vec<u64> {
+        part.publications.iter().map(|publication| publication.offset).collect()
     }
 
     #[test]
     fn recovery_gives_the_whole_gap_or_nothing() {
         let history = history(10, 5);
-        let recover = |offset, epoch| history.recover(offset, epoch, 100).map(|found| offsets(&found));
+        let recover = |offset, epoch| history.recover(offset, epoch, 100, ALL).map(|found| offsets(&found));
         assert_eq!(recover(10, "e"), Some(vec![]));
         assert_eq!(recover(7, ""), Some(vec![8, 9, 10]));
         assert_eq!(recover(5, "e"), Some(vec![6, 7, 8, 9, 10]));
         assert_eq!(recover(4, "e"), None, "5 is gone");
         assert_eq!(recover(11, "e"), None, "from the future");
         assert_eq!(recover(7, "other"), None);
-        assert_eq!(history.recover(5, "e", 4).map(|found| offsets(&found)), None, "more than allowed");
+        assert!(history.recover(5, "e", 4, ALL).is_none(), "more than allowed");
+    }
+
+    #[test]
+    fn what_would_be_too_long_an_answer_is_not_recovered_but_for_a_single_one() {
+        let history = history(10, 10);
+        let one = Stored::default().answer_bytes();
+        assert!(history.recover(7, "e", 100, 3 * one).is_some_and(|found| found.bytes == 3 * one));
+        assert!(history.recover(7, "e", 100, 3 * one - 1).is_none());
+        assert!(history.recover(9, "e", 100, 0).is_some(), "however long it is");
     }
 
     #[test]
@@ -175,8 +221,8 @@ mod tests {
         let mut history = history(3, 5);
         history.clear();
         assert_eq!(history.position().offset, 3);
-        assert!(history.recover(3, "e", 10).is_some_and(|none| none.is_empty()));
-        assert!(history.recover(2, "e", 10).is_none());
+        assert!(history.recover(3, "e", 10, ALL).is_some_and(|none| none.publications.is_empty()));
+        assert!(history.recover(2, "e", 10, ALL).is_none());
         assert_eq!(history.bytes(), 0);
     }
 
@@ -185,15 +231,53 @@ mod tests {
         let history = history(10, 8);
         let page = |limit, since: Option<u64>, reverse| {
             let since = since.map(|offset| (offset, "e".into()));
-            offsets(&history.page(&Page { limit, since, reverse }).unwrap())
+            let bytes = AnswerBytes::ANY;
+            offsets(&history.page(&Page { limit, since, reverse, bytes }).unwrap())
         };
         assert_eq!(page(3, None, false), [3, 4, 5]);
         assert_eq!(page(3, None, true), [10, 9, 8]);
         assert_eq!(page(3, Some(5), false), [6, 7, 8]);
         assert_eq!(page(3, Some(5), true), [4, 3]);
         assert!(page(0, None, false).is_empty());
-        let wrong = Page { limit: 1, since: Some((1, "x".into())), reverse: false };
+        for (since, forward, backward) in [
+            (0, vec![3, 4], vec![]),
+            (2, vec![3, 4], vec![]),
+            (3, vec![4, 5], vec![]),
+            (9, vec![10], vec![8, 7]),
+            (10, vec![], vec![9, 8]),
+            (11, vec![], vec![10, 9]),
+            (u64::MAX, vec![], vec![10, 9]),
+        ] {
+            assert_eq!(page(2, Some(since), false), forward, "after {since}");
+            assert_eq!(page(2, Some(since), true), backward, "before {since}");
+        }
+        let since = Some((1, "x".into()));
+        let wrong = Page { limit: 1, since, reverse: false, bytes: AnswerBytes::ANY };
         assert!(history.page(&wrong).is_none());
+    }
+
+    #[test]
+    fn a_page_ends_where_its_answer_would_be_too_long_but_not_before_its_first_publication() {
+        let history = history(10, 8);
+        let one = Stored::default().answer_bytes();
+        let page = |max, reverse| {
+            let bytes = AnswerBytes { now_max: max, max };
+            offsets(&history.page(&Page { limit: 100, since: None, reverse, bytes }).unwrap())
+        };
+        assert_eq!(page(2 * one, false), [3, 4]);
+        assert_eq!(page(2 * one, true), [10, 9]);
+        assert_eq!(page(0, false), [3]);
+    }
+
+    #[test]
+    fn a_page_of_an_empty_history_is_empty() {
+        let mut history = history(3, 3);
+        history.clear();
+        for reverse in [false, true] {
+            let since = Some((2, "e".into()));
+            let page = Page { limit: 9, since, reverse, bytes: AnswerBytes::ANY };
+            assert!(history.page(&page).unwrap().publications.is_empty());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod heap;
 mod idempotency;
 mod table;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use holdfast_protocol::client::{ErrorCode, Payload, delta};
 
@@ -30,7 +30,7 @@ use self::{
     table::{ChannelId, ChannelTable},
 };
 use super::{
-    history::{History, Position},
+    history::{History, Page, Part, Position},
     message::{
         Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
         Subscribe, Subscribed, ToHome,
@@ -87,6 +87,23 @@ pub(crate) struct OwnedChannels {
     sequence: u64,
     /// What the ledger has of the tables.
     charged_bytes: usize,
+    unseen: Unseen,
+}
+
+/// Clients whose subscription has come back to them unanswered, by channel and id: nobody was told that they came, so
+/// nobody is told that they go. As many as a client's reads that wait (`session/client/reads`).
+#[derive(Debug, Default)]
+struct Unseen(HashSet<(Arc<str>, Box<str>)>);
+
+impl Unseen {
+    fn insert(&mut self, channel: &Arc<str>, info: &Info) {
+        self.0.insert((Arc::clone(channel), info.client.clone()));
+    }
+
+    /// True exactly when it was one of them.
+    fn forget(&mut self, channel: &Arc<str>, info: &Info) -> bool {
+        !self.0.is_empty() && self.0.remove(&(Arc::clone(channel), info.client.clone()))
+    }
 }
 
 impl OwnedChannels {
@@ -101,6 +118,7 @@ impl OwnedChannels {
             idle: IndexedHeap::new(),
             sequence: 0,
             charged_bytes: 0,
+            unseen: Unseen::default(),
         }
     }
 
@@ -130,7 +148,7 @@ impl OwnedChannels {
                 if was_last {
                     owned.leave(core, rules, now);
                 }
-                if let Some(info) = info {
+                if let Some(info) = info.filter(|info| !self.unseen.forget(&channel, info)) {
                     unsee(owned, &info, shows, posts);
                 }
                 self.settle(id, ledger);
@@ -143,8 +161,16 @@ impl OwnedChannels {
                 }
             }
             ToHome::Ask { channel, question, answer_to } => {
-                let outcome = self.answer(&channel, question, rules, now, ledger);
-                answer(answer_to, outcome, posts);
+                match (self.answer(&channel, &question, rules, now, ledger), answer_to) {
+                    (Given::Now(outcome), to) => answer(to, outcome, posts),
+                    (Given::TooLongNow, AnswerTo::Client { core, client, command, is_read }) => {
+                        let answer_to = AnswerTo::Client { core, client, command, is_read };
+                        let question = Box::new(ToHome::Ask { channel, question, answer_to });
+                        posts.push((core, FromHome::TooLongNow { client, question }));
+                    }
+                    // The server API asks for answers of any length.
+                    (Given::TooLongNow, to @ AnswerTo::Api(_)) => answer(to, Err(ErrorCode::INTERNAL), posts),
+                }
             }
         }
     }
@@ -184,36 +210,53 @@ impl OwnedChannels {
         ledger: &mut Ledger,
         posts: &mut Posts,
     ) {
-        let Subscribe { channel, core, client, ticket, command, recover, wants_position, info, shows, data } =
-            subscribe;
         let mut subscribed = Subscribed {
-            channel: Arc::clone(&channel),
-            client,
-            ticket,
-            command,
+            channel: Arc::clone(&subscribe.channel),
+            client: subscribe.client,
+            ticket: subscribe.ticket,
+            command: subscribe.command,
+            is_read: subscribe.is_read,
             refused: None,
             position: None,
-            was_recovering: recover.is_some(),
+            was_recovering: subscribe.recover.is_some(),
             recovered: None,
-            data,
+            data: None,
         };
-        let seen = info.filter(|_| shows.presence || shows.join_leave);
-        let Some(id) = self.open(&channel, seen.is_some() && shows.presence, now, ledger) else {
+        let Subscribe { ref channel, core, shows, .. } = subscribe;
+        let is_seen = subscribe.info.is_some() && shows.is_seen();
+        let Some(id) = self.open(channel, is_seen && shows.presence, now, ledger) else {
             subscribed.refused = Some(ErrorCode::LIMIT_EXCEEDED);
             posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
             return;
         };
         let owned = self.channels.get_mut(id);
         owned.join(core);
-        if rules.keeps_history() && (wants_position || recover.is_some()) {
+        if rules.keeps_history() && (subscribe.wants_position || subscribe.recover.is_some()) {
             let epochs = &self.epochs;
             let hash = owned.hash;
             let history = owned.history(|| epochs.current(hash), rules, now);
-            subscribed.recovered = recover.and_then(|recover| recovered(history, &recover));
             subscribed.position = Some(history.position());
+            match subscribe.recover.as_ref().map(|recover| Recovered::from(history, recover)) {
+                Some(Recovered::These(publications)) => subscribed.recovered = Some(publications),
+                Some(Recovered::Lost) | None => {}
+                Some(Recovered::TooLongNow) => {
+                    // It comes again, and is not seen before.
+                    if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
+                        self.unseen.insert(channel, info);
+                    }
+                    let client = subscribe.client;
+                    let question = Box::new(ToHome::Subscribe(Box::new(subscribe)));
+                    posts.push((core, FromHome::TooLongNow { client, question }));
+                    self.settle(id, ledger);
+                    return;
+                }
+            }
         }
+        let Subscribe { channel, info, data, .. } = subscribe;
+        subscribed.data = data;
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
-        if let Some(info) = seen {
+        if let Some(info) = info.filter(|_| is_seen) {
+            self.unseen.forget(&channel, &info);
             if shows.join_leave {
                 let frames = Frames::of_join(&channel, &info);
                 owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
@@ -289,20 +332,23 @@ impl OwnedChannels {
     fn answer(
         &mut self,
         channel: &Arc<str>,
-        question: Question,
+        question: &Question,
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
-    ) -> Outcome {
+    ) -> Given {
         let hash = self.channels.hash(channel);
         let id = self.channels.find(hash, channel);
         let owned = id.map(|id| self.channels.get_mut(id));
-        match question {
-            Question::Presence | Question::PresenceStats if !rules.presence => Err(ErrorCode::NOT_AVAILABLE),
-            Question::Presence => {
-                let presence = owned.and_then(|owned| owned.presence.as_ref());
-                Ok(Answer::Presence(presence.map(|presence| presence.all()).unwrap_or_default()))
+        Given::Now(match question {
+            Question::Presence(_) | Question::PresenceStats if !rules.presence => {
+                Err(ErrorCode::NOT_AVAILABLE)
             }
+            Question::Presence(bytes) => match owned.and_then(|owned| owned.presence.as_ref()) {
+                Some(presence) if presence.answer_bytes() > bytes.max => Err(ErrorCode::LIMIT_EXCEEDED),
+                Some(presence) if presence.answer_bytes() > bytes.now_max => return Given::TooLongNow,
+                presence => Ok(Answer::Presence(presence.map(|presence| presence.all()).unwrap_or_default())),
+            },
             Question::PresenceStats => {
                 let presence = owned.and_then(|owned| owned.presence.as_ref());
                 let (clients, users) = presence.map(|presence| presence.counts()).unwrap_or_default();
@@ -311,19 +357,16 @@ impl OwnedChannels {
             Question::History(_) | Question::RemoveHistory if !rules.keeps_history() => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
-            Question::History(page) => {
-                let page_of = |history: &History| {
-                    let publications = history.page(&page).ok_or(ErrorCode::UNRECOVERABLE_POSITION)?;
-                    Ok(Answer::History { publications, position: history.position() })
-                };
-                match owned.filter(|owned| owned.history.is_some()) {
-                    Some(owned) => {
-                        owned.prolong(rules, now);
-                        owned.history.as_deref().map_or(Err(ErrorCode::INTERNAL), page_of)
-                    }
-                    None => page_of(&History::new(self.epochs.current(hash))),
+            Question::History(page) => match owned.filter(|owned| owned.history.is_some()) {
+                Some(owned) => {
+                    owned.prolong(rules, now);
+                    let history = owned.history.as_deref();
+                    return history.map_or(Given::Now(Err(ErrorCode::INTERNAL)), |history| {
+                        Given::page_of(history, page)
+                    });
                 }
-            }
+                None => return Given::page_of(&History::new(self.epochs.current(hash)), page),
+            },
             Question::RemoveHistory => {
                 if let Some(history) = owned.and_then(|owned| owned.history.as_mut()) {
                     history.clear();
@@ -333,7 +376,7 @@ impl OwnedChannels {
                 }
                 Ok(Answer::Done)
             }
-        }
+        })
     }
 
     fn find(&self, channel: &str) -> Option<ChannelId> {
@@ -481,13 +524,49 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: Shows, posts: &mut Posts)
     }
 }
 
-fn recovered(history: &History, recover: &Recover) -> Option<Vec<Arc<Stored>>> {
-    if recover.cache {
-        let position = history.position();
-        let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
-        return Some(history.newest().filter(|_| !is_current).cloned().into_iter().collect());
+/// What comes of a question.
+enum Given {
+    Now(Outcome),
+    /// Its answer is too long to be given beside others.
+    TooLongNow,
+}
+
+impl Given {
+    fn page_of(history: &History, page: &Page) -> Self {
+        Self::Now(match history.page(page) {
+            Some(part) if part.bytes > page.bytes.now_max => return Self::TooLongNow,
+            Some(Part { publications, .. }) => {
+                Ok(Answer::History { publications, position: history.position() })
+            }
+            None => Err(ErrorCode::UNRECOVERABLE_POSITION),
+        })
     }
-    history.recover(recover.offset, &recover.epoch, recover.limit)
+}
+
+/// What comes of a wish to recover.
+enum Recovered {
+    /// Nobody can tell what was missed, or it is more than may be told.
+    Lost,
+    These(Vec<Arc<Stored>>),
+    /// It is too long to be told beside others.
+    TooLongNow,
+}
+
+impl Recovered {
+    fn from(history: &History, recover: &Recover) -> Self {
+        let part = if recover.cache {
+            let position = history.position();
+            let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
+            Some(Part::of(history.newest().filter(|_| !is_current).into_iter(), recover.bytes.max))
+        } else {
+            history.recover(recover.offset, &recover.epoch, recover.limit, recover.bytes.max)
+        };
+        match part {
+            None => Self::Lost,
+            Some(part) if part.bytes > recover.bytes.now_max => Self::TooLongNow,
+            Some(part) => Self::These(part.publications),
+        }
+    }
 }
 
 /// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
@@ -513,8 +592,8 @@ fn for_delta(channel: &str, stored: &Stored, previous: Option<&Stored>) -> ForDe
 
 fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
     match to {
-        AnswerTo::Client { core, client, command } => {
-            posts.push((core, FromHome::Answered { client, command, outcome }));
+        AnswerTo::Client { core, client, command, is_read } => {
+            posts.push((core, FromHome::Answered { client, command, is_read, outcome }));
         }
         // Who asked may have gone.
         AnswerTo::Api(sender) => drop(sender.send(outcome)),

@@ -54,7 +54,15 @@ pub(crate) struct Locals {
     /// Channels that have something for their subscribers in this turn.
     touched: Vec<LocalKey>,
     subscribers: usize,
+    /// Of all names.
+    names_bytes: usize,
 }
+
+/// What a subscriber takes in its channel's list.
+pub(crate) const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
+
+/// What a channel takes in the map of names: an entry, and room that is not used.
+const NAME_BYTES: usize = 64;
 
 /// What one channel has for its subscribers in this turn, taken out for the time of handing it out.
 #[derive(Debug)]
@@ -78,6 +86,12 @@ impl Locals {
         self.channels.len()
     }
 
+    /// Memory of all channels, but for their lists of subscribers.
+    pub(crate) fn table_bytes(&self) -> usize {
+        let records = self.channels.capacity() * size_of::<Option<LocalChannel>>();
+        records + self.names.len() * NAME_BYTES + self.names_bytes
+    }
+
     pub(crate) fn subscribers(&self) -> usize {
         self.subscribers
     }
@@ -99,6 +113,7 @@ impl Locals {
                     LocalKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
                 });
                 self.channels[key.0 as usize] = Some(channel);
+                self.names_bytes += name.len();
                 self.names.insert(Arc::clone(name), key);
                 key
             }
@@ -189,6 +204,7 @@ impl Locals {
         if is_empty {
             let name = Arc::clone(&channel.name);
             self.names.remove(&name);
+            self.names_bytes -= name.len();
             self.channels[key.0 as usize] = None;
             self.free.push(key);
         } else if channel.subscribers.capacity() > 4 * channel.subscribers.len().max(4) {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     history::{Page, Position},
+    presence::Members,
     publication::{Data, Frames, Info, Stored, Tags},
 };
 
@@ -34,6 +35,8 @@ pub(crate) enum AnswerTo {
         client: ClientKey,
         /// The command's number.
         command: u32,
+        /// True exactly when it counts among the client's reads.
+        is_read: bool,
     },
     /// A request of the server API.
     Api(oneshot::Sender<Outcome>),
@@ -46,10 +49,24 @@ pub(crate) type Outcome = Result<Answer, ErrorCode>;
 #[derive(Debug)]
 pub(crate) enum Answer {
     Published(Option<Position>),
-    Presence(Vec<Arc<Info>>),
+    Presence(Members),
     PresenceStats { clients: usize, users: usize },
     History { publications: Vec<Arc<Stored>>, position: Position },
     Done,
+}
+
+/// How long an answer may be, about, in bytes of what a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerBytes {
+    /// Beside others: a longer one is not given now, and the question comes back.
+    pub(crate) now_max: usize,
+    /// In any case.
+    pub(crate) max: usize,
+}
+
+impl AnswerBytes {
+    /// No limit.
+    pub(crate) const ANY: Self = Self { now_max: usize::MAX, max: usize::MAX };
 }
 
 /// To the home of a channel.
@@ -76,10 +93,28 @@ pub(crate) enum ToHome {
 impl ToHome {
     /// The channel that it is for.
     pub(crate) fn channel(&self) -> &str {
+        self.channel_name()
+    }
+
+    /// The same, as its own memory holds it.
+    pub(crate) fn channel_name(&self) -> &Arc<str> {
         match self {
             Self::Subscribe(subscribe) => &subscribe.channel,
             Self::Publish(publish) => &publish.channel,
             Self::Unsubscribe { channel, .. } | Self::Ask { channel, .. } => channel,
+        }
+    }
+
+    /// Nothing else is under way for who asks: the answer may be as long as any.
+    pub(crate) fn allow_long_answer(&mut self) {
+        let bytes = match self {
+            Self::Subscribe(subscribe) => subscribe.recover.as_mut().map(|recover| &mut recover.bytes),
+            Self::Ask { question: Question::Presence(bytes), .. } => Some(bytes),
+            Self::Ask { question: Question::History(page), .. } => Some(&mut page.bytes),
+            _ => None,
+        };
+        if let Some(bytes) = bytes {
+            bytes.now_max = usize::MAX;
         }
     }
 }
@@ -87,7 +122,7 @@ impl ToHome {
 /// What can be asked of a channel.
 #[derive(Debug)]
 pub(crate) enum Question {
-    Presence,
+    Presence(AnswerBytes),
     PresenceStats,
     History(Page),
     RemoveHistory,
@@ -118,6 +153,8 @@ pub(crate) struct Subscribe {
     pub(crate) ticket: u32,
     /// The command's number; 0 for a subscription that the server makes.
     pub(crate) command: u32,
+    /// True exactly when it counts among the client's reads.
+    pub(crate) is_read: bool,
     /// From where it wants to recover.
     pub(crate) recover: Option<Recover>,
     /// True exactly when it wants to know where it stands.
@@ -138,6 +175,8 @@ pub(crate) struct Recover {
     pub(crate) limit: usize,
     /// True exactly when only the newest publication matters (`force_recovery_mode: cache`).
     pub(crate) cache: bool,
+    /// How long the answer may be; where it would be longer, nothing is recovered.
+    pub(crate) bytes: AnswerBytes,
 }
 
 /// Which state of the application a publication is about. Older ones than the newest that came are not published.
@@ -179,7 +218,17 @@ pub(crate) struct Publish {
 pub(crate) enum FromHome {
     Deliver(Arc<Delivery>),
     Subscribed(Box<Subscribed>),
-    Answered { client: ClientKey, command: u32, outcome: Outcome },
+    Answered {
+        client: ClientKey,
+        command: u32,
+        is_read: bool,
+        outcome: Outcome,
+    },
+    /// A question whose answer is too long to be given beside others: it may be asked once more when it is alone.
+    TooLongNow {
+        client: ClientKey,
+        question: Box<ToHome>,
+    },
 }
 
 /// Something for all subscribers of a channel.
@@ -206,9 +255,10 @@ pub(crate) struct ForDelta {
 pub(crate) struct Subscribed {
     pub(crate) channel: Arc<str>,
     pub(crate) client: ClientKey,
-    /// That of [`Subscribe`], as is the command.
+    /// That of [`Subscribe`], as are the next two.
     pub(crate) ticket: u32,
     pub(crate) command: u32,
+    pub(crate) is_read: bool,
     /// Why there is no subscription: the home has no room for it.
     pub(crate) refused: Option<ErrorCode>,
     pub(crate) position: Option<Position>,

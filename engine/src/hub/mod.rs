@@ -14,5 +14,5 @@ pub(crate) mod history;
 pub(crate) mod home;
 pub(crate) mod local;
 pub(crate) mod message;
-mod presence;
+pub(crate) mod presence;
 pub(crate) mod publication;

@@ -1,57 +1,150 @@
 //! Presence: who is in a channel.
 //!
 //! In:  clients that come and go.
-//! Out: all of them, or how many.
+//! Out: all of them, or how many; how long an answer with all of them is.
 //!
-//! Worst case: one entry a subscription, about 100 bytes and the infos, which are shared with the connection.
+//! How many there are is counted as they come and go. The list of all is made when it is asked for, and shared by all
+//! who ask until somebody comes or goes.
+//!
+//! Worst case: one entry a subscription and one a user, about 100 bytes each, and 16 bytes in the list; and the infos,
+//! which are shared with the connection.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use super::publication::Info;
 use crate::memory::{map_bytes, shrink};
+
+/// Everybody in a channel at one time.
+pub(crate) type Members = Arc<[Arc<Info>]>;
+
+/// What an entry takes in an answer beside its names and infos, about.
+const ENTRY_BYTES: usize = 64;
 
 /// The clients of one channel, by their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     clients: HashMap<Box<str>, Arc<Info>>,
+    /// How many of them each user has.
+    users: HashMap<Arc<str>, u32>,
+    /// How long an answer with all of them is, about.
+    answer_bytes: usize,
+    /// The list that was asked for last, if nobody has come or gone since.
+    listed: OnceCell<Members>,
     infos_bytes: usize,
 }
 
 impl Presence {
     pub(crate) fn add(&mut self, info: Arc<Info>) {
+        self.listed.take();
+        self.answer_bytes += answer_bytes(&info);
         self.infos_bytes += entry_bytes(&info);
+        match self.users.get_mut(&info.user) {
+            Some(clients) => *clients += 1,
+            None => _ = self.users.insert(Arc::clone(&info.user), 1),
+        }
         if let Some(before) = self.clients.insert(info.client.clone(), info) {
-            self.infos_bytes -= entry_bytes(&before);
+            self.forget(&before);
         }
     }
 
     pub(crate) fn remove(&mut self, client: &str) {
-        if let Some(info) = self.clients.remove(client) {
-            self.infos_bytes -= entry_bytes(&info);
-        }
+        let Some(info) = self.clients.remove(client) else { return };
+        self.listed.take();
+        self.forget(&info);
         shrink(&mut self.clients);
+        shrink(&mut self.users);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
-    /// Memory of all entries, also what connections share with them.
-    pub(crate) fn bytes(&self) -> usize {
-        map_bytes(&self.clients) + self.infos_bytes
+    /// How long an answer with all of them is, about.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Info>> {
-        self.clients.values().cloned().collect()
+    /// Memory of all entries, also what connections share with them, and of a list of all.
+    pub(crate) fn bytes(&self) -> usize {
+        let list = self.clients.len() * size_of::<Arc<Info>>();
+        map_bytes(&self.clients) + map_bytes(&self.users) + self.infos_bytes + list
+    }
+
+    pub(crate) fn all(&self) -> Members {
+        Arc::clone(self.listed.get_or_init(|| self.clients.values().cloned().collect()))
     }
 
     /// Clients, and users among them.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let users: std::collections::HashSet<&str> = self.clients.values().map(|info| &*info.user).collect();
-        (self.clients.len(), users.len())
+        (self.clients.len(), self.users.len())
     }
+
+    /// One of the entries is no more.
+    fn forget(&mut self, info: &Info) {
+        self.answer_bytes -= answer_bytes(info);
+        self.infos_bytes -= entry_bytes(info);
+        if let Some(clients) = self.users.get_mut(&info.user) {
+            *clients -= 1;
+            if *clients == 0 {
+                self.users.remove(&info.user);
+            }
+        }
+    }
+}
+
+fn answer_bytes(info: &Info) -> usize {
+    ENTRY_BYTES + info.client.len() + info.text_bytes()
 }
 
 fn entry_bytes(info: &Info) -> usize {
     info.client.len() + info.cost_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(user: &str, client: &str) -> Arc<Info> {
+        Arc::new(Info { user: user.into(), client: client.into(), ..Info::default() })
+    }
+
+    #[test]
+    fn clients_and_users_are_counted_as_they_come_and_go() {
+        let mut presence = Presence::default();
+        for (user, client) in [("ann", "1"), ("ann", "2"), ("bob", "3"), ("", "4")] {
+            presence.add(info(user, client));
+        }
+        assert_eq!(presence.counts(), (4, 3));
+        presence.remove("1");
+        presence.remove("1");
+        presence.remove("unknown");
+        assert_eq!(presence.counts(), (3, 3));
+        presence.remove("2");
+        assert_eq!(presence.counts(), (2, 2));
+        presence.remove("3");
+        presence.remove("4");
+        assert_eq!((presence.counts(), presence.answer_bytes()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn a_client_that_comes_once_more_is_there_once() {
+        let mut presence = Presence::default();
+        presence.add(info("ann", "1"));
+        let bytes = presence.answer_bytes();
+        presence.add(info("bob", "1"));
+        assert_eq!((presence.counts(), presence.answer_bytes()), ((1, 1), bytes));
+        assert_eq!(&*presence.all()[0].user, "bob");
+    }
+
+    #[test]
+    fn a_list_is_made_once_until_somebody_comes_or_goes() {
+        let mut presence = Presence::default();
+        presence.add(info("ann", "1"));
+        let first = presence.all();
+        assert!(Arc::ptr_eq(&first, &presence.all()));
+        presence.add(info("bob", "2"));
+        assert_eq!((first.len(), presence.all().len()), (1, 2));
+        presence.remove("1");
+        assert_eq!(presence.all().len(), 1);
+    }
 }

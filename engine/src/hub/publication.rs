@@ -50,6 +50,11 @@ pub(crate) struct Info {
 }
 
 impl Info {
+    /// Bytes of all that it says.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.user.len() + self.client.len() + self.conn_info.bytes.len() + self.chan_info.bytes.len()
+    }
+
     /// Memory that it takes where it is shared; also what others hold of it.
     pub(crate) fn cost_bytes(&self) -> usize {
         const OWNERS: usize = 16;
@@ -96,6 +101,14 @@ impl Stored {
         let tags = if self.tags.is_empty() { 0 } else { OWNERS + self.tags.iter().map(tag).sum::<usize>() };
         let info = self.info.as_ref().map_or(0, |info| info.cost_bytes());
         OWNERS + size_of::<Self>() + self.data.shared_bytes() + tags + info
+    }
+
+    /// How long it is in an answer, about.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        const NAMES: usize = 64;
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
+        let info = self.info.as_ref().map_or(0, |info| NAMES + info.text_bytes());
+        NAMES + self.data.bytes.len() + tags + info
     }
 
     pub(crate) fn publication(&self) -> Publication<'_> {

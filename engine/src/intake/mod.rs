@@ -59,6 +59,16 @@ impl<K: Kernel> Shard<K> {
             && !self.peers.is_memory_short()
     }
 
+    /// Takes a place for a session without a connection of its own, if there is one.
+    pub(crate) fn take_place_for_session(&mut self) -> bool {
+        self.places_taken += 1;
+        let has_capacity = self.has_capacity();
+        if !has_capacity {
+            self.places_taken -= 1;
+        }
+        has_capacity
+    }
+
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
     pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
         self.meter.add(cost::REQUEST_NS);

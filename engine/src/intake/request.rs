@@ -3,8 +3,10 @@
 //! In:  a head for one of the transports beside WebSocket; then its body, cut anywhere.
 //! Out: the body, handed to its session; one answer; and the connection ready for the next request.
 //!
-//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head. A client
-//! that ends its side after its requests still has its answers, and then the end.
+//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head. Who does
+//! not read its answers is not read from, and its next request waits: at most a quarter of `client.queue_max_size`, and
+//! one answer, wait for a connection. A client that ends its side after its requests still has its answers, and then the
+//! end.
 
 use std::sync::Arc;
 
@@ -52,6 +54,8 @@ pub(crate) struct Request {
     /// True exactly when the connection stays open after the answer.
     keeps_alive: bool,
     body: Body,
+    /// True exactly when its session has it.
+    is_acted_on: bool,
     /// What has come after the body.
     later: BytesMut,
 }
@@ -97,6 +101,7 @@ impl<K: Kernel> Shard<K> {
                 return Ok(());
             }
             ("GET", Target::Stream(Wire::Sse)) => {
+                self.check_room_for_session()?;
                 // A body is not looked at: no request follows a stream.
                 Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
@@ -114,7 +119,15 @@ impl<K: Kernel> Shard<K> {
         }
         let body = Body::announced(head, body_bytes_max)?;
         let told = self.told_headers(head);
-        let request = Request { target, cors: cors.clone(), told, keeps_alive, body, later: BytesMut::new() };
+        let request = Request {
+            target,
+            cors: cors.clone(),
+            told,
+            keeps_alive,
+            body,
+            is_acted_on: false,
+            later: BytesMut::new(),
+        };
         // RFC 9110 §10.1.1.
         if head.version >= Version::Http11
             && head.header_has_token("Expect", "100-continue")
@@ -182,24 +195,56 @@ impl<K: Kernel> Shard<K> {
         conn.phase = Phase::Answering;
         conn.coming = Some(Box::new(Coming::Request(request)));
         self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
-        if self.hold_request(socket) { Ok(()) } else { self.act_on_request(socket) }
+        if self.hold_request(socket) || self.holds_for_queue(socket) {
+            return Ok(());
+        }
+        self.act_on_request(socket)
     }
 
     /// A request that was held may go on, if its connection still waits.
     pub(crate) fn take_up_request(&mut self, socket: Socket) {
+        if self.holds_for_queue(socket) {
+            return;
+        }
         if let Err(refusal) = self.act_on_request(socket) {
             self.refuse(socket, refusal);
         }
         self.count_partial(socket);
     }
 
+    /// True exactly when earlier answers wait to be read: until they have gone out, nothing is done that leads to another.
+    fn holds_for_queue(&mut self, socket: Socket) -> bool {
+        let holds = self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes;
+        if holds {
+            self.pause_for_queue(socket);
+        }
+        holds
+    }
+
+    /// Earlier answers have gone out: what was held for them goes on.
+    pub(crate) fn act_on_held_request(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let is_held = match conn.coming.as_deref() {
+            Some(Coming::Request(request)) => conn.phase == Phase::Answering && !request.is_acted_on,
+            _ => false,
+        };
+        if is_held && !self.hold_request(socket) {
+            self.take_up_request(socket);
+        }
+    }
+
     fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
+        let room = self.check_room_for_session();
         let Some(conn) = self.conns.get(socket) else { return Ok(()) };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
+        if std::mem::replace(&mut request.is_acted_on, true) {
+            return Ok(());
+        }
         let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
         self.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
         match target {
             Target::Stream(wire) => {
+                room?;
                 let cors = request.cors.clone();
                 conn.coming = None;
                 self.open_stream(socket, wire, &cors, told, &body);
@@ -265,6 +310,9 @@ impl<K: Kernel> Shard<K> {
         conn.is_reused = true;
         self.count_partial(socket);
         self.schedule(socket, deadline);
+        if self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes {
+            self.pause_for_queue(socket);
+        }
     }
 }
 

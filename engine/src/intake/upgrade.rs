@@ -68,6 +68,7 @@ impl<K: Kernel> Shard<K> {
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
         admitted_origin(head, &self.rules.origins)?;
+        self.check_room_for_session()?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };

@@ -220,6 +220,30 @@ impl<K: Kernel> Shard<K> {
         limits.admit(self.peers.limit_tables(), socket, address, now)
     }
 
+    /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
+    /// opens it. With the first request of a connection it is not a new one beside that. Answers with the address that it
+    /// counts with until [`Shard::session_left`].
+    pub(crate) fn admit_session(&mut self, socket: Socket) -> Result<Option<IpAddr>, TurnedAway> {
+        let now = self.moment();
+        let is_reused = self.conns.get(socket).is_some_and(|conn| conn.is_reused);
+        let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
+        let Some(limits) = &mut self.limits else { return Ok(None) };
+        let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
+        // Who is exempt has no address here.
+        let address = guest.address;
+        limits.count_in(self.peers.limit_tables(), address, what, now)?;
+        Ok(address)
+    }
+
+    /// Such a session has ended.
+    pub(crate) fn session_left(&mut self, address: Option<IpAddr>) {
+        let (Some(limits), Some(address)) = (&mut self.limits, address) else { return };
+        let tables = self.peers.limit_tables();
+        for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
+            limits.ledger.change(tables, key, |entry| entry.open = entry.open.saturating_sub(1));
+        }
+    }
+
     fn end_handshake(&mut self, socket: Socket) {
         let Some(limits) = &mut self.limits else { return };
         let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
@@ -294,29 +318,47 @@ impl Limits {
         if is_exempt {
             return Ok(());
         }
-        self.admit_to_daemon(tables, now)?;
+        self.count_in(tables, address, Counts::Connection, now)?;
+        if let Some(guest) = self.guests.get(socket) {
+            guest.address = address;
+            guest.stage = Stage::Handshake;
+        }
+        Ok(())
+    }
+
+    /// Asks an address's limits, and counts one more in its numbers and in those of the daemon.
+    fn count_in(
+        &mut self,
+        tables: &Tables,
+        address: Option<IpAddr>,
+        what: Counts,
+        now: Moment,
+    ) -> Result<(), TurnedAway> {
+        let is_new = what != Counts::SessionOfConnection;
+        if is_new {
+            self.admit_to_daemon(tables, now)?;
+        }
         let counted = address.map_or([None; 2], |address| self.counted(tables, address));
         for (key, host, reasons) in counted.into_iter().flatten() {
+            let host = if is_new { host } else { Host { rate: None, ..host } };
             self.check(tables, key, host, reasons, now)?;
         }
         // Only now: who is refused counts nowhere.
         for (key, ..) in counted.into_iter().flatten() {
             self.ledger.change(tables, key, |entry| {
                 entry.open += 1;
-                entry.handshakes += 1;
-                entry.first.add(1.0, now, RATE_FADE_MS);
+                entry.handshakes += u32::from(what == Counts::Connection);
+                if is_new {
+                    entry.first.add(1.0, now, RATE_FADE_MS);
+                }
             });
         }
-        if self.rules.daemon.is_some() {
+        if is_new && self.rules.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
                 // As if it had a connection: a flood from very many addresses must not wash it out.
                 entry.open = 1;
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
-        }
-        if let Some(guest) = self.guests.get(socket) {
-            guest.address = address;
-            guest.stage = Stage::Handshake;
         }
         Ok(())
     }
@@ -375,6 +417,17 @@ impl Limits {
             });
         }
     }
+}
+
+/// What counts in the numbers of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// A connection, whose handshake has begun.
+    Connection,
+    /// A session without one.
+    Session,
+    /// The same, where the connection was new for it.
+    SessionOfConnection,
 }
 
 fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), TurnedAway> {

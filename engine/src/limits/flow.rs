@@ -19,6 +19,9 @@ const REFUSED_FADE_MS: f32 = 5_000.0;
 /// So many commands may be refused, faded, before the client is sent away; more where more are allowed in a second.
 const REFUSED_MIN: f32 = 10.0;
 
+/// So many bytes of a reply to a read (history, recovery, presence) count as one command.
+const COMMAND_REPLY_BYTES: usize = 16 * 1024;
+
 /// Which limit was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -109,6 +112,16 @@ impl<K: Kernel> Shard<K> {
         if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
     }
 
+    /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.
+    #[inline]
+    pub(crate) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
+        if self.limits.is_some() && bytes >= COMMAND_REPLY_BYTES {
+            let now = self.moment();
+            let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else { return };
+            limits.charge_reply(self.peers.limit_tables(), key, &client.user, bytes, now);
+        }
+    }
+
     /// Ends the session of a client that sends far too much.
     pub(super) fn send_away_for_flood(&mut self, key: ClientKey) {
         self.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS);
@@ -158,6 +171,15 @@ impl Limits {
         }
         budget.commands.add(1.0, now, RATE_FADE_MS);
         Ok(())
+    }
+
+    fn charge_reply(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
+        let commands = amount(bytes / COMMAND_REPLY_BYTES);
+        self.budgets.of(key).commands.add(commands, now, RATE_FADE_MS);
+        if self.rules.user.commands.is_some() && !user.is_empty() {
+            let key = tables.key(Kind::User, user);
+            self.ledger.change(tables, key, |entry| entry.first.add(commands, now, RATE_FADE_MS));
+        }
     }
 
     /// Counts a refused command. True exactly when there are too many of them.

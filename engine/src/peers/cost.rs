@@ -20,7 +20,7 @@ impl Message {
     pub(crate) fn cost_bytes(&self) -> u32 {
         let heap = match self {
             Self::Broadcast(frames) => frames.bytes.len(),
-            Self::ToHome(message) => to_home(message),
+            Self::ToHome(message) => message.cost_bytes(),
             Self::FromHome(message) => from_home(message),
             Self::ToSession(asked) => {
                 size_of_val(&**asked)
@@ -41,38 +41,42 @@ fn answer_bytes(answer: &ask::Answer) -> usize {
     answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |body| body.len())
 }
 
-fn to_home(message: &ToHome) -> usize {
-    match message {
-        ToHome::Subscribe(subscribe) => {
-            let Subscribe { channel, recover, info, data, .. } = &**subscribe;
-            size_of::<Subscribe>()
-                + SHARED_BYTES
-                + channel.len()
-                + recover.as_ref().map_or(0, |recover| recover.epoch.len())
-                + info.as_deref().map_or(0, info_bytes)
-                + data.as_ref().map_or(0, |data| data.len())
-        }
-        ToHome::Unsubscribe { channel, info, .. } => {
-            SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
-        }
-        ToHome::Publish(publish) => {
-            let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
-            let tags: usize = tags.iter().map(|(key, value)| key.len() + value.len() + SHARED_BYTES).sum();
-            size_of::<Publish>()
-                + SHARED_BYTES
-                + channel.len()
-                + data.bytes.len()
-                + info.as_deref().map_or(0, info_bytes)
-                + tags
-                + idempotency_key.len()
-                + version.epoch.len()
-        }
-        ToHome::Ask { channel, question, .. } => {
-            let since = match question {
-                Question::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
-                _ => 0,
-            };
-            SHARED_BYTES + channel.len() + since
+impl ToHome {
+    /// Bytes of memory beside the value itself.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        match self {
+            ToHome::Subscribe(subscribe) => {
+                let Subscribe { channel, recover, info, data, .. } = &**subscribe;
+                size_of::<Subscribe>()
+                    + SHARED_BYTES
+                    + channel.len()
+                    + recover.as_ref().map_or(0, |recover| recover.epoch.len())
+                    + info.as_deref().map_or(0, info_bytes)
+                    + data.as_ref().map_or(0, |data| data.len())
+            }
+            ToHome::Unsubscribe { channel, info, .. } => {
+                SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
+            }
+            ToHome::Publish(publish) => {
+                let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
+                let tags: usize =
+                    tags.iter().map(|(key, value)| key.len() + value.len() + SHARED_BYTES).sum();
+                size_of::<Publish>()
+                    + SHARED_BYTES
+                    + channel.len()
+                    + data.bytes.len()
+                    + info.as_deref().map_or(0, info_bytes)
+                    + tags
+                    + idempotency_key.len()
+                    + version.epoch.len()
+            }
+            ToHome::Ask { channel, question, .. } => {
+                let since = match question {
+                    Question::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
+                    _ => 0,
+                };
+                SHARED_BYTES + channel.len() + since
+            }
         }
     }
 }
@@ -99,6 +103,7 @@ fn from_home(message: &FromHome) -> usize {
                 + data.as_ref().map_or(0, |data| data.len())
         }
         FromHome::Answered { outcome, .. } => outcome_bytes(outcome),
+        FromHome::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
     }
 }
 

@@ -13,7 +13,7 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 
 use super::named::SessionId;
-use crate::{backend::Header, peers::Message, shard::Shard};
+use crate::{backend::Header, intake::RETRY_AFTER_S, peers::Message, shard::Shard};
 
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,13 @@ impl<K: Kernel> Shard<K> {
         };
         match (what, self.named.client(place)) {
             (What::Commands(commands), Some(key)) if self.named.poll(place).is_none() => {
-                self.frame_came(key, &commands);
-                self.answer_asker(asker, Ok(None));
+                let answer = if self.has_room_for_commands(key, commands.len()) {
+                    self.frame_came(key, &commands);
+                    Ok(None)
+                } else {
+                    Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
+                };
+                self.answer_asker(asker, answer);
             }
             (What::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
             (What::Poll { received, commands }, _) => self.poll_session(place, asker, received, &commands),

@@ -14,6 +14,9 @@ use subtle::ConstantTimeEq as _;
 use super::poll::Poll;
 use crate::hub::message::ClientKey;
 
+/// What a session of polls takes in the wheel: a few entries of 8 bytes, in vectors that are not all full.
+const WHEEL_BYTES: usize = 64;
+
 /// The place of a session in its core's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionPlace(u32);
@@ -103,6 +106,13 @@ impl Named {
             self.polls -= usize::from(session.poll.is_some());
             self.free.push(place.0);
         }
+    }
+
+    /// Memory of the table, and of the records of polls.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.sessions.capacity() * size_of::<Option<Session>>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.polls * (size_of::<Poll>() + WHEEL_BYTES)
     }
 
     /// Sessions of polls.

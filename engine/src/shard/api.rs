@@ -212,6 +212,7 @@ impl<K: Kernel> Shard<K> {
             epoch: epoch.clone(),
             limit: self.rules.recovery_publications_max,
             cache: self.rules.recovers_newest(&resolved),
+            bytes: self.answer_bytes_alone(),
         });
         let wanted = Wanted {
             recover,

@@ -12,7 +12,7 @@ use crate::{
     session::client::{Link, Place},
 };
 
-/// A queue may pass its limit by what one turn brings.
+/// A queue may pass its bound by what one turn brings.
 const TURN_QUEUE_BYTES_MAX: usize = 1 << 20;
 
 impl<K: Kernel> Shard<K> {
@@ -31,7 +31,7 @@ impl<K: Kernel> Shard<K> {
         let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
             let queued_bytes = self.sockets.queued_bytes(socket);
-            let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
+            let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
             let conn = self.conns.get(socket).expect("it was found");
             places += u64::from(conn.has_place);
@@ -54,7 +54,17 @@ impl<K: Kernel> Shard<K> {
             }
         }
         assert_eq!(self.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
-        assert_eq!(self.places_taken, places, "places are counted");
+        let polls = self.named.polls() as u64;
+        assert_eq!(self.places_taken, places + polls, "places are counted, those of polls among them");
+        let (command_bytes, session_bytes) = self.audit_accounts();
+        assert!(
+            self.ledger.bytes(Budget::Commands) >= command_bytes as u64,
+            "commands that wait are counted"
+        );
+        assert!(
+            self.ledger.bytes(Budget::Sessions) >= session_bytes as u64,
+            "records of clients are counted"
+        );
         assert_eq!(self.sessions, sessions, "sessions are counted");
         assert_eq!(self.hub.members(), members, "members are counted");
         assert_eq!(
@@ -68,12 +78,17 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.locals.subscribers(), subscribed, "subscribers are counted");
     }
 
+    /// What may wait for a client (`conn/lag`).
+    fn queue_bound(&self) -> usize {
+        2 * self.settings.queue_bytes_max + self.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
+    }
+
     /// Checks the sessions of polls. Answers with how many of them have a client.
     fn audit_polls(&mut self) -> usize {
         assert!(self.touched_polls.is_empty(), "a turn leaves no poll without its answer");
         let places = self.named.poll_places();
         assert_eq!(self.named.polls(), places.len(), "sessions of polls are counted");
-        let mut clients = 0;
+        let (mut clients, mut reply_bytes) = (0, 0);
         for place in places {
             let poll = self.named.poll(place).expect("it was found");
             assert!(
@@ -81,7 +96,8 @@ impl<K: Kernel> Shard<K> {
                 "a poll does not wait while there is something"
             );
             let queued_bytes = poll.queued_bytes();
-            let bound = self.settings.queue_bytes_max + TURN_QUEUE_BYTES_MAX;
+            reply_bytes += poll.cost_bytes();
+            let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
             if let Some(key) = self.named.client(place) {
                 clients += 1;
@@ -89,6 +105,7 @@ impl<K: Kernel> Shard<K> {
                 assert_eq!(link, Some(Link::Poll(place)), "a session of polls has its client");
             }
         }
+        assert!(self.ledger.bytes(Budget::Queues) >= reply_bytes as u64, "replies to polls are counted");
         clients
     }
 
@@ -98,7 +115,12 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.sockets.open_sockets(), 0, "all sockets are closed");
         assert_eq!((self.clients.len(), self.users.len()), (0, 0), "all clients are forgotten");
         assert_eq!(self.locals.channels_at(0..self.locals.places()).count(), 0, "all channels are left");
-        assert_eq!(self.places_taken, 0, "all places are free");
+        let polls = self.named.polls() as u64;
+        assert_eq!(
+            self.places_taken, polls,
+            "all places are free, but for those of polls whose last words wait"
+        );
+        assert_eq!(self.audit_accounts(), (0, 0), "all accounts are closed");
     }
 
     /// Seats that are taken here, and clients of this shard that have one, here or on another.

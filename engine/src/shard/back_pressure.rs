@@ -67,7 +67,11 @@ impl<K: Kernel> Shard<K> {
     /// A connection that was not read from may be again, unless there is another reason.
     pub(crate) fn read_again(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
-        if conn.is_paused || self.backlog.is_paused(FlowKey::Socket(socket)) {
+        let waits = match conn.session {
+            Session::Client { key } => self.clients.get(key).is_some_and(|client| client.is_unread()),
+            _ => false,
+        };
+        if conn.is_paused || waits || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
         if !self.must_hold() || !self.hold_publisher(socket) {

@@ -29,6 +29,8 @@ pub(super) enum Item<B> {
     Received(Received<B>),
     /// A frame of commands, or what is left of it.
     Commands(Commands),
+    /// Commands of a client that had to wait may be handled; the client has them.
+    Parked,
     /// The stream has ended.
     Ended(Ended),
     /// Keys have come that a command waits for.
@@ -193,7 +195,7 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
     pub(super) fn command_bytes(&self, key: FlowKey) -> usize {
         let commands = self.flows.items_of(key).map(|item| match item {
             Item::Commands(commands) => commands.frame.len(),
-            Item::Received(_) | Item::Ended(_) | Item::Retry(..) => 0,
+            Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
         });
         commands.sum()
     }
@@ -237,7 +239,7 @@ fn memory_bytes<B>(item: &Item<B>) -> u64 {
     let heap = match item {
         Item::Received(Received { held: Held::Copy(bytes), .. }) => bytes.capacity(),
         Item::Commands(commands) => commands.memory_bytes,
-        Item::Received(_) | Item::Ended(_) | Item::Retry(..) => 0,
+        Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
     };
     (size_of::<Item<B>>() + heap) as u64
 }

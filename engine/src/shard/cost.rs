@@ -46,6 +46,9 @@ pub(crate) const REQUEST_NS: u64 = 3_000;
 /// A thousand bytes of JSON or Protobuf that are read.
 pub(crate) const PARSE_KILOBYTE_NS: u64 = 3_000;
 
+/// A thousand bytes of a reply that are written: of a history, a recovery, presence.
+pub(crate) const REPLY_KILOBYTE_NS: u64 = 1_000;
+
 /// A timer that is due.
 pub(super) const DUE_NS: u64 = 500;
 
@@ -96,6 +99,7 @@ pub(super) fn of_answer(message: &FromHome) -> u64 {
             Ok(Answer::History { publications, .. }) => 1_500 + publications.len() as u64 * RECORD_NS,
             _ => 1_500,
         },
+        FromHome::TooLongNow { .. } => 1_500,
     }
 }
 
@@ -113,7 +117,7 @@ pub(super) fn of_message(message: &Message) -> u64 {
             3_000 + recovery
         }
         Message::ToHome(ToHome::Ask { question, .. }) => match question {
-            Question::Presence => 1_000 + RECORDS_UNKNOWN * RECORD_NS,
+            Question::Presence(_) => 1_000 + RECORDS_UNKNOWN * RECORD_NS,
             Question::History(page) => 1_000 + self::page(Some(page.limit as u64)),
             Question::PresenceStats | Question::RemoveHistory => 2_000,
         },

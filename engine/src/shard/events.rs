@@ -142,9 +142,16 @@ impl<K: Kernel> Shard<K> {
                     self.handle_commands(key, client, commands);
                 }
             }
+            (FlowKey::Socket(socket), Item::Parked) => {
+                if let Some(Session::Client { key: client }) = self.conns.get(socket).map(|conn| conn.session)
+                {
+                    self.handle_parked(client);
+                }
+            }
             (FlowKey::Client(client), Item::Commands(commands)) => {
                 self.handle_commands(key, client, commands);
             }
+            (FlowKey::Client(client), Item::Parked) => self.handle_parked(client),
             (_, Item::Retry(client, came)) => self.retry(client, came),
             (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
                 unreachable!("a client has no connection of its own")
@@ -221,7 +228,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn frame_came(&mut self, client: ClientKey, frame: &[u8]) {
         let key = FlowKey::Client(client);
         if self.backlog.waits(key) {
-            if self.backlog.command_bytes(key) + frame.len() > COMMAND_BYTES_MAX {
+            if !self.has_room_in_backlog(client, frame.len()) {
                 return self.disconnect(client, holdfast_protocol::client::DisconnectCode::SLOW);
             }
             let commands = Commands::rest(frame, false);
@@ -232,19 +239,16 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Frames that waited for the connect of a client, and come before all that it has sent since.
-    pub(crate) fn frames_go_on(&mut self, client: ClientKey, frames: Vec<Box<[u8]>>) {
-        let mut frames = frames.into_iter();
-        let Some((frame, at)) =
-            frames.find_map(|frame| self.commands_came(client, &frame).map(|at| (frame, at)))
-        else {
-            return;
-        };
+    /// Commands of a client that had to wait are handled in its next part of a turn, before all that it has sent since.
+    pub(crate) fn schedule_parked(&mut self, client: ClientKey) {
         let key = self.flow_of(client);
-        let later = frames.rev().map(|frame| Commands::rest(&frame, false));
-        for commands in later.chain([Commands::rest(&frame[at..], true)]) {
-            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
-        }
+        self.backlog.push_front(key, Class::Sessions, 0, Item::Parked);
+    }
+
+    /// True exactly when so many bytes of commands more may wait for a client that sends them by requests.
+    pub(crate) fn has_room_in_backlog(&self, client: ClientKey, bytes: usize) -> bool {
+        let key = FlowKey::Client(client);
+        !self.backlog.waits(key) || self.backlog.command_bytes(key) + bytes <= COMMAND_BYTES_MAX
     }
 
     /// Keys have come for a command that waits for them.

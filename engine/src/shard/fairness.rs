@@ -61,6 +61,7 @@ impl House {
         let shared = Shared::new(vec![kernel.doorbell()], MAILBOX, 7, asker, tables, budgets);
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
+        (config.echo.enabled, config.broadcast.enabled) = (Some(true), Some(true));
         let channels = &mut config.channel.without_namespace;
         channels.allow_subscribe_for_client = true;
         channels.allow_subscribe_for_anonymous = true;

@@ -67,7 +67,10 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
-            FromHome::Answered { client, command, outcome } => self.answered(client, command, &outcome),
+            FromHome::Answered { client, command, is_read, outcome } => {
+                self.answered(client, command, is_read, &outcome);
+            }
+            FromHome::TooLongNow { client, question } => self.defer_read(client, *question),
         }
     }
 

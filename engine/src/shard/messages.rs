@@ -137,7 +137,7 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
-            Message::Backend(Answer::Keys(fetched)) => self.keys_fetched(&fetched),
+            Message::Backend(Answer::Keys(news)) => self.keys_told(&news),
             Message::ToSeats(message) => self.at_seats(message),
             Message::FromSeats(message) => self.seats_said(message),
         }

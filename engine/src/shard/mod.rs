@@ -66,7 +66,9 @@ use crate::{
         Conns,
         deflate::{DeflateRules, Deflating},
         heartbeat::Pings,
+        lag::Lags,
         secure::Secure,
+        write::LongQueue,
     },
     fanout::Gathered,
     hub::{
@@ -114,6 +116,10 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes_max: usize,
     /// The same for the number of pieces.
     pub(crate) queue_pieces_max: usize,
+    /// The longest reply to one command that reads: history, recovery, presence.
+    pub(crate) reply_bytes_max: usize,
+    /// Of commands of one client that has to wait with them.
+    pub(crate) parked_bytes_max: usize,
     /// Receive buffers of each lane.
     pub(crate) lane_buffers: usize,
     /// What one connection may use of a turn at a time.
@@ -176,7 +182,9 @@ pub(crate) struct Shard<K: Kernel> {
     /// True exactly while the subscribers of a channel are walked.
     pub(crate) is_fanning_out: bool,
     /// Who had a long queue meanwhile.
-    pub(crate) long_queues: Vec<(Socket, usize)>,
+    pub(crate) long_queues: Vec<LongQueue>,
+    /// What of all that waits for a connection counts, where much does.
+    pub(crate) lags: Lags,
     /// What waits for those who do not keep up, where not all of it has to.
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
@@ -269,6 +277,7 @@ impl<K: Kernel> Shard<K> {
             deflating,
             is_fanning_out: false,
             long_queues: Vec::new(),
+            lags: Lags::default(),
             slow: SlowReaders::default(),
             ledger,
             meter: Meter::new(),
@@ -314,6 +323,7 @@ impl<K: Kernel> Shard<K> {
         self.hold_to_budget();
         self.hold_partial_to_budget();
         self.account_for_waiting();
+        self.hold_clients_to_budget();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })

@@ -19,8 +19,8 @@ const SHARE_EXTRA: u64 = 256;
 /// Descriptors of the process itself that no table of connections may use up.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// The least that a listener asks for, however small its tables.
-const LISTEN_BACKLOG_MIN: u32 = 16;
+/// What every listener may have, however small its tables: below it bursts lose handshakes.
+const LISTEN_BACKLOG: u32 = 4096;
 
 /// What a kernel without that setting in sight is taken to have.
 pub(crate) const SOMAXCONN_DEFAULT: u32 = 4096;
@@ -72,14 +72,14 @@ impl Plan {
     }
 
     /// Connections that wait for accept, where the kernel lets a listener have `somaxconn` of them. A ring keeps as many
-    /// descriptors free while it accepts by multishot, so they are a quarter of its table at most.
+    /// descriptors free while it accepts by multishot, so a large backlog is a quarter of its table at most.
     #[must_use]
     pub(crate) fn listen_backlog(self, config: &Config, somaxconn: u32) -> u32 {
         let wanted = match config.engine.listen_backlog {
             0 => somaxconn,
             asked => asked.min(somaxconn),
         };
-        wanted.min(self.slots_per_lane / 4).max(LISTEN_BACKLOG_MIN)
+        wanted.min((self.slots_per_lane / 4).max(LISTEN_BACKLOG))
     }
 
     /// The rings' sizes; the shard's receive buffers are shared out among its lanes.
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(with(512, 65_535), 512);
         assert_eq!(with(8192, 4096), 4096);
         let small = Plan { lanes: 1, slots_per_lane: 400 };
-        assert_eq!(small.listen_backlog(&config(1, 1), 4096), 100);
-        assert_eq!(Plan { slots_per_lane: 20, ..small }.listen_backlog(&config(1, 1), 4096), 16);
+        assert_eq!(small.listen_backlog(&config(1, 1), 65_535), 4096);
+        assert_eq!(small.listen_backlog(&config(1, 1), 128), 128);
     }
 
     #[test]

@@ -188,6 +188,8 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
         decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
         deflate: DeflateRules::new(&config.websocket),
         queue_pieces_max: 10_000,
+        reply_bytes_max: 200_000,
+        parked_bytes_max: 1 << 20,
         budgets: BudgetLimits::all(128 << 20),
     }
 }

@@ -4,7 +4,7 @@
 //! Out: the same in each channel's order, channels in turn; with how many were left out before each.
 //!
 //! Frames are made only when the reader has room: nothing of what waits here has gone out, so nothing of it is ever cut.
-//! Worst case: `client.queue_max_size` of payloads that all such readers share, 64 bytes for each that waits.
+//! Worst case: `client.queue_max_size` of payloads, and one, that all such readers share; 64 bytes for each that waits.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -63,15 +63,24 @@ impl Held {
     }
 
     /// Leaves the oldest out where most wait, until what is left has at most so many bytes. Answers with how many went.
+    /// Where each channel is down to one, the longest of these does not count: a message may be longer than the limit.
     pub(super) fn shrink_to(&mut self, bytes_max: usize) -> Result<u32, TooMuch> {
         let mut left_out = 0;
         while self.bytes > bytes_max {
-            let longest = (0..self.channels.len()).max_by_key(|&at| self.channels[at].waiting.len());
-            let at = longest.filter(|&at| self.channels[at].waiting.len() > 1).ok_or(TooMuch)?;
-            self.leave_out(at);
+            let most = (0..self.channels.len()).max_by_key(|&at| self.channels[at].waiting.len());
+            match most.filter(|&at| self.channels[at].waiting.len() > 1) {
+                Some(at) => self.leave_out(at),
+                None if self.bytes - self.longest_bytes() <= bytes_max => break,
+                None => return Err(TooMuch),
+            }
             left_out += 1;
         }
         Ok(left_out)
+    }
+
+    fn longest_bytes(&self) -> usize {
+        let waiting = self.channels.iter().flat_map(|channel| &channel.waiting);
+        waiting.map(|delivery| delivery.frames.len()).max().unwrap_or(0)
     }
 
     /// A subscription has ended: what waits of its channel is no longer wanted.
@@ -186,7 +195,19 @@ mod tests {
         held.push(delivery(&b, "4"), policy);
         let one = held.bytes() / 4;
         assert_eq!(held.shrink_to(2 * one), Ok(2));
-        assert_eq!(held.shrink_to(one), Err(TooMuch));
+        assert_eq!(held.shrink_to(one), Ok(0), "one may be longer than the limit");
+        assert_eq!(held.shrink_to(one - 1), Err(TooMuch));
         assert_eq!(rest(&mut held), [row("a", "3", 2), row("b", "4", 0)]);
+    }
+
+    #[test]
+    fn a_publication_longer_than_the_limit_waits_where_it_is_the_only_one() {
+        let a: Arc<str> = "a".into();
+        let mut held = held();
+        for text in ["1", "2"] {
+            held.push(delivery(&a, text), Policy::DropOldest { kept: 8 });
+        }
+        assert_eq!(held.shrink_to(1), Ok(1));
+        assert_eq!(rest(&mut held), [row("a", "2", 1)]);
     }
 }

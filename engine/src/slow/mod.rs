@@ -12,6 +12,7 @@ mod held;
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
+use holdfast_protocol::client::DisconnectCode;
 use holdfast_ring::{Kernel, Socket};
 
 use self::held::{Held, TooMuch};
@@ -23,6 +24,7 @@ use crate::{
     },
     memory::{Budget, largest_first, shrink},
     metrics::{CloseReason, Metric},
+    session::named::SessionPlace,
     shard::Shard,
 };
 
@@ -79,6 +81,8 @@ impl Policy {
 pub(crate) struct SlowReaders {
     held: HashMap<Socket, Held>,
     bytes: usize,
+    /// For whom too much is held; they go when the walk over a channel's subscribers is over.
+    pub(crate) given_up: Vec<Socket>,
 }
 
 impl SlowReaders {
@@ -108,7 +112,10 @@ impl SlowReaders {
 impl<K: Kernel> Shard<K> {
     /// True exactly when what may wait for this reader is to wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
-        self.sockets.is_behind(socket) || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
+        // A long queue counts before the kernel was asked to take it: a turn's writes are bounded.
+        self.sockets.is_behind(socket)
+            || self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes
+            || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
     }
 
     /// Has publications wait until the reader has room.
@@ -129,9 +136,19 @@ impl<K: Kernel> Shard<K> {
         match shrunk {
             Ok(more) => self.counters.add(Metric::OldestLeftOut, u64::from(more)),
             // One publication of each channel is too much: it is sent away, when the walk over the subscribers is over.
-            Err(TooMuch) => self.long_queues.push((socket, usize::MAX)),
+            Err(TooMuch) => self.slow.given_up.push(socket),
         }
         self.sockets.tell_when_drained(socket);
+    }
+
+    /// For this reader too much is held, whatever is left out.
+    #[cold]
+    pub(crate) fn give_up_reader(&mut self, socket: Socket) {
+        if let Some(held) = self.slow.held.get(&socket) {
+            let client = held.client;
+            self.counters.add(Metric::SlowByQueue, 1);
+            self.disconnect(client, DisconnectCode::SLOW);
+        }
     }
 
     /// A reader has room: some of what waits goes out.
@@ -185,13 +202,22 @@ impl<K: Kernel> Shard<K> {
         if excess == 0 {
             return;
         }
-        let holders = self.sockets.furthest_behind().into_iter();
-        let held = |socket| self.slow.held.get(&socket).map_or(0, Held::bytes);
-        let holders = holders.map(|(socket, bytes)| (socket, (bytes + held(socket)) as u64)).collect();
-        for socket in largest_first(holders, excess) {
-            // No close frame: what waits before it would have to be kept for it.
+        let sockets = self.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
+            let held = self.slow.held.get(&socket).map_or(0, Held::bytes);
+            (Holder::Socket(socket), (bytes + held) as u64)
+        });
+        let mut holders: Vec<_> = sockets.collect();
+        for place in self.named.poll_places() {
+            let bytes = self.named.poll(place).map_or(0, |poll| poll.cost_bytes());
+            holders.push((Holder::Poll(place), bytes as u64));
+        }
+        for holder in largest_first(holders, excess) {
             self.counters.add(Metric::SlowByBudget, 1);
-            self.drop_now(socket, CloseReason::Slow);
+            match holder {
+                // No close frame: what waits before it would have to be kept for it.
+                Holder::Socket(socket) => self.drop_now(socket, CloseReason::Slow),
+                Holder::Poll(place) => self.cut_poll(place),
+            }
         }
     }
 
@@ -200,6 +226,14 @@ impl<K: Kernel> Shard<K> {
         let (sockets, bytes) = self.sockets.behind();
         (sockets, bytes + self.slow.bytes as u64)
     }
+}
+
+/// For whom something waits.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Socket(Socket),
+    /// A session of polls.
+    Poll(SessionPlace),
 }
 
 /// A publication that says how many are missing before it.

@@ -275,5 +275,5 @@ async fn struck(name: &'static str) {
 
 #[cfg(not(debug_assertions))]
 async fn struck(_: &'static str) {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

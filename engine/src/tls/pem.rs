@@ -2,6 +2,8 @@
 //!
 //! In:  the path of a file, PEM text (RFC 7468), or that in base64.
 //! Out: what it holds.
+//!
+//! No error repeats what is written: where a key is written wrongly it may be the key.
 
 use std::{borrow::Cow, fs};
 
@@ -15,14 +17,15 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) fn certificates(source: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let text = read(source)?;
     let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.context("it is not PEM")?;
+    let certificates = certificates.map_err(|_| anyhow::anyhow!("it is not PEM"))?;
     anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
     Ok(certificates)
 }
 
 pub(super) fn private_key(source: &str) -> anyhow::Result<PrivateKeyDer<'static>> {
     let text = read(source)?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).context("there is no private key in it")
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|_| anyhow::anyhow!("there is no private key in it"))
 }
 
 /// The path of the file, where it is one.
@@ -39,9 +42,19 @@ fn read(source: &str) -> anyhow::Result<Cow<'_, str>> {
     if let Some(text) = decoded(source) {
         return Ok(Cow::Owned(text));
     }
-    let length = fs::metadata(source).with_context(|| format!("cannot read {source:?}"))?.len();
-    anyhow::ensure!(length <= FILE_BYTES_MAX, "{source:?} has more than {FILE_BYTES_MAX} bytes");
-    fs::read_to_string(source).map(Cow::Owned).with_context(|| format!("cannot read {source:?}"))
+    let cannot = || format!("cannot read {}", name(source));
+    let length = fs::metadata(source).with_context(cannot)?.len();
+    anyhow::ensure!(length <= FILE_BYTES_MAX, "{} has more than {FILE_BYTES_MAX} bytes", name(source));
+    fs::read_to_string(source).map(Cow::Owned).with_context(cannot)
+}
+
+/// A file's name, where it cannot be a key in base64: that has no dot.
+fn name(source: &str) -> String {
+    if source.contains('.') && !source.contains(char::is_whitespace) {
+        format!("{source:?}")
+    } else {
+        "the file of that name".to_owned()
+    }
 }
 
 fn is_pem(source: &str) -> bool {
@@ -51,4 +64,28 @@ fn is_pem(source: &str) -> bool {
 fn decoded(source: &str) -> Option<String> {
     let bytes = BASE64.decode(source.as_bytes()).ok()?;
     String::from_utf8(bytes).ok().filter(|text| is_pem(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_written_wrongly_is_not_repeated() {
+        for written in [
+            "-----BEGIN PRIVATE KEY-----\\nhunter2",
+            "-----BEGIN PRIVATE KEY-----hunter2\n",
+            "-----BEGIN hunter2\nhunter2",
+            "MC4CAQAwBQYDK2VwBCIEIhunter2",
+            "hunter2 of the server.key",
+        ] {
+            let errors = [private_key(written).map(drop), certificates(written).map(drop)];
+            for error in errors.map(|read| format!("{:#}", read.expect_err("it is wrong"))) {
+                let bytes = format!("{:?}", b"hunter2");
+                assert!(!error.contains("hunter2") && !error.contains(&bytes[1..20]), "{written:?}: {error}");
+            }
+        }
+        let missing = format!("{:#}", private_key("nowhere/server.key").expect_err("it is not there"));
+        assert!(missing.contains("cannot read \"nowhere/server.key\""), "{missing}");
+    }
 }

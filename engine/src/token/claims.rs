@@ -187,7 +187,8 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// RFC 7519 §2, NumericDate: seconds since 1970, maybe with a fraction, which is cut off. Before 1970 counts as 1970.
+/// RFC 7519 §2, NumericDate: seconds since 1970, maybe with a fraction, which is cut off. Before 1970 counts as 1970, and
+/// what is too late for 64 bits as the last second that they hold.
 #[derive(Debug, Clone, Copy)]
 struct Time(u64);
 
@@ -215,7 +216,7 @@ impl<'de> Deserialize<'de> for Time {
 struct RawConnect<'a> {
     sub: Option<String>,
     exp: Option<Time>,
-    expire_at: Option<i64>,
+    expire_at: Option<Time>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
     b64info: Option<String>,
@@ -234,7 +235,7 @@ struct RawSubscribe<'a> {
     channel: Option<String>,
     client: Option<String>,
     exp: Option<Time>,
-    expire_at: Option<i64>,
+    expire_at: Option<Time>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
     b64info: Option<String>,
@@ -290,9 +291,9 @@ fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String,
 }
 
 /// `expire_at` says when to refresh, whatever `exp` says; 0 and below is never.
-fn refresh_at(expire_at: Option<i64>, exp: Option<Time>) -> Option<u64> {
+fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
     match expire_at {
-        Some(at) => u64::try_from(at).ok().filter(|&at| at > 0),
+        Some(Time(at)) => Some(at).filter(|&at| at > 0),
         None => exp.map(|Time(at)| at),
     }
 }

@@ -144,8 +144,8 @@ fn with_fetched_keys(verifier: Verifier) -> anyhow::Result<Verifier> {
         .enable_all()
         .build()
         .context("cannot start what fetches the keys")?;
-    let keys = runtime.block_on(jwks::fetch(&HttpClient::new(), endpoint))?;
-    Ok(verifier.with_keys(keys))
+    let fetched = runtime.block_on(jwks::fetch(&HttpClient::new(), endpoint))?;
+    Ok(verifier.with_keys(fetched.keys))
 }
 
 fn refused(error: TokenError) -> anyhow::Error {

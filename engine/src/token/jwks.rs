@@ -8,10 +8,13 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri, header};
 
 use super::KeySet;
-use crate::http_client::{HttpClient, HttpError, Limits};
+use crate::{
+    http_client::{HttpClient, HttpError, Limits},
+    masked,
+};
 
 /// The longest document that is read. Worst case: twice this while it is parsed.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
@@ -19,15 +22,15 @@ pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 /// How long the endpoint may take, from the connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How old keys may become. A key that was withdrawn is refused after at most this time.
-const KEYS_AGE_MS_MAX: u64 = 60 * 60 * 1000;
+/// The least time after which keys are renewed because their endpoint says that they are stale by then.
+const REFRESH_MS_MIN: u64 = 60_000;
 
 /// How long after a fetch the next one may begin: clients choose the `kid` of a token, and must not choose how often
 /// the endpoint is asked.
 const FETCH_PAUSE_MS: u64 = 10_000;
 
 /// Where keys are published: `http` or `https`, without credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
 impl Endpoint {
@@ -57,10 +60,26 @@ impl FromStr for Endpoint {
     }
 }
 
+/// As it may be shown: a query may have a key.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&masked::address(&self.0.to_string()))
     }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+/// What an endpoint has said.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Its keys.
+    pub keys: KeySet,
+    /// How long it lets its answer be kept (RFC 9111 §5.2.2), in milliseconds; `None` where it does not say.
+    pub fresh_ms: Option<u64>,
 }
 
 /// Why there are no new keys.
@@ -104,7 +123,7 @@ pub enum FetchError {
 ///
 /// # Errors
 /// There are no new keys; those that are known stay in force.
-pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<KeySet, FetchError> {
+pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<Fetched, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(endpoint.0.clone())
@@ -121,7 +140,7 @@ pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<KeySet, F
         return Err(FetchError::Status {
             endpoint: endpoint.clone(),
             status: answer.status(),
-            location: location.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned()),
+            location: location.map(|to| masked::address(&String::from_utf8_lossy(to.as_bytes()))),
         });
     }
     let (keys, unusable) = KeySet::parse(answer.body())
@@ -129,47 +148,87 @@ pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<KeySet, F
     for key in unusable {
         tracing::debug!(%endpoint, kid = ?key.kid, "a key of the JWKS endpoint is left out: {}", key.why);
     }
-    if keys.is_empty() { Err(FetchError::NoKeys { endpoint: endpoint.clone() }) } else { Ok(keys) }
+    if keys.is_empty() {
+        return Err(FetchError::NoKeys { endpoint: endpoint.clone() });
+    }
+    Ok(Fetched { keys, fresh_ms: fresh_ms(answer.headers()) })
+}
+
+/// RFC 9111 §4.2.1 and §5.1: what is left of the time for which the answer may be kept.
+fn fresh_ms(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    let directives =
+        lines.flat_map(|line| line.split(',')).map(|directive| directive.trim().to_ascii_lowercase());
+    let allowed_s = directives.filter_map(|directive| match directive.split_once('=') {
+        Some(("max-age", seconds)) => seconds.trim_matches('"').parse().ok(),
+        None if directive == "no-store" || directive == "no-cache" => Some(0),
+        _ => None,
+    });
+    let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
+    let age_s = age.and_then(|age| age.trim().parse::<u64>().ok()).unwrap_or(0);
+    allowed_s.min().map(|seconds: u64| seconds.saturating_sub(age_s).saturating_mul(1000))
 }
 
 /// When the endpoint is to be asked. Times are milliseconds on any clock that does not go back.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Schedule {
-    /// When the last fetch began, whether it brought keys or not, and whether it did.
+    refresh_ms: u64,
+    age_ms_max: u64,
+    /// The last fetch, whether it brought keys or not.
     last: Option<Fetch>,
+    /// When the keys in force were asked for.
+    keys_of_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Fetch {
     began_ms: u64,
-    has_failed: bool,
+    /// How long after its beginning the next one is due.
+    next_after_ms: u64,
 }
 
 impl Schedule {
-    /// True exactly when a fetch is to begin without anybody asking: there were none, the keys are an hour old, or the
+    /// Keys are renewed after `refresh_ms`, and believed for `age_ms_max` while the endpoint fails.
+    pub const fn new(refresh_ms: u64, age_ms_max: u64) -> Self {
+        Self { refresh_ms, age_ms_max, last: None, keys_of_ms: None }
+    }
+
+    /// What fulfills both.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        Self::new(self.refresh_ms.min(other.refresh_ms), self.age_ms_max.min(other.age_ms_max))
+    }
+
+    /// True exactly when a fetch is to begin without anybody asking: there were none, the keys are to be renewed, or the
     /// last fetch failed a while ago.
     pub fn is_due(&self, now_ms: u64) -> bool {
-        self.last.is_none_or(|last| {
-            let pause_ms = if last.has_failed { FETCH_PAUSE_MS } else { KEYS_AGE_MS_MAX };
-            now_ms.saturating_sub(last.began_ms) >= pause_ms
-        })
+        self.last.is_none_or(|last| now_ms.saturating_sub(last.began_ms) >= last.next_after_ms)
     }
 
-    /// True exactly when a fetch may begin because a token names an unknown key. Where it may not, the token is refused:
-    /// the endpoint was asked a moment ago.
-    pub fn may_fetch(&self, now_ms: u64) -> bool {
-        self.last.is_none_or(|last| now_ms.saturating_sub(last.began_ms) >= FETCH_PAUSE_MS)
+    /// In how many milliseconds a fetch may begin because a token names an unknown key; 0 for now.
+    pub fn may_fetch_in(&self, now_ms: u64) -> u64 {
+        let passed_ms = |last: Fetch| now_ms.saturating_sub(last.began_ms);
+        self.last.map_or(0, |last| FETCH_PAUSE_MS.saturating_sub(passed_ms(last)))
     }
 
-    /// A fetch begins. Until [`ended`](Self::ended) says how it went, it counts as a success.
+    /// A fetch begins.
     pub fn began(&mut self, now_ms: u64) {
-        self.last = Some(Fetch { began_ms: now_ms, has_failed: false });
+        self.last = Some(Fetch { began_ms: now_ms, next_after_ms: FETCH_PAUSE_MS });
     }
 
-    /// The fetch that began last has ended.
-    pub fn ended(&mut self, with_keys: bool) {
-        if let Some(last) = &mut self.last {
-            last.has_failed = !with_keys;
+    /// The fetch that began last has ended: it brought keys, which may be kept for so many milliseconds where that was
+    /// said, or none.
+    pub fn ended(&mut self, fresh_ms: Result<Option<u64>, ()>) {
+        if let (Some(last), Ok(fresh_ms)) = (&mut self.last, fresh_ms) {
+            let least_ms = REFRESH_MS_MIN.min(self.refresh_ms);
+            last.next_after_ms = fresh_ms.unwrap_or(u64::MAX).clamp(least_ms, self.refresh_ms);
+            self.keys_of_ms = Some(last.began_ms);
         }
+    }
+
+    /// True once, when the keys have become too old to be believed.
+    pub fn keys_end(&mut self, now_ms: u64) -> bool {
+        let are_too_old = |of_ms: &mut u64| now_ms.saturating_sub(*of_ms) >= self.age_ms_max;
+        self.keys_of_ms.take_if(are_too_old).is_some()
     }
 }

@@ -20,6 +20,12 @@ use ring::{
 /// RFC 7518 §3.3: an RSA key has at least 2,048 bits.
 const RSA_MODULUS_BYTES_MIN: usize = 256;
 
+/// The longest that `ring` verifies with.
+const RSA_MODULUS_BYTES_MAX: usize = 1024;
+
+/// What a key in DER (RFC 8017 A.1.1) has around its modulus at most: lengths, and an exponent of 33 bits.
+const RSA_DER_BYTES_MAX: usize = 24;
+
 /// RFC 8032 §5.1.5.
 const ED25519_KEY_BYTES: usize = 32;
 
@@ -141,7 +147,8 @@ impl PublicKey {
             (AlgorithmFamily::Hmac, _) => Some("it is a secret"),
             (_, DecodingKeyKind::RsaModulusExponent { n: bytes, .. })
             | (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(bytes)) => {
-                (bytes.len() < RSA_MODULUS_BYTES_MIN).then_some("an RSA key has at least 2048 bits")
+                let lengths = RSA_MODULUS_BYTES_MIN..=RSA_MODULUS_BYTES_MAX + RSA_DER_BYTES_MAX;
+                (!lengths.contains(&bytes.len())).then_some("an RSA key has 2048 to 8192 bits")
             }
             // SEC 1 §2.3.3: 4, then both coordinates.
             (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => {

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::key::PublicKey;
 
+/// Keys that may share a name: a token is tried with each of them.
+const KEYS_OF_A_NAME_MAX: usize = 4;
+
 /// Public keys by their names (`kid`). A clone shares them.
 ///
 /// Worst case: a document of [`DOCUMENT_BYTES_MAX`](super::jwks::DOCUMENT_BYTES_MAX), about half of it as keys.
@@ -48,7 +51,15 @@ impl KeySet {
         let mut unusable = Vec::new();
         for value in listed {
             match read(&value) {
-                Ok((kid, key)) => keys.entry(kid).or_default().push(key),
+                Ok((kid, key)) => {
+                    let same = keys.entry(kid.clone()).or_default();
+                    if same.len() < KEYS_OF_A_NAME_MAX {
+                        same.push(key);
+                    } else {
+                        let why = "four others have its name (kid)";
+                        unusable.push(UnusableKey { kid: Some(kid), why });
+                    }
+                }
                 Err(why) => {
                     let kid = value.get("kid").and_then(Value::as_str).map(str::to_owned);
                     unusable.push(UnusableKey { kid, why });

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -29,6 +29,7 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    pub(crate) at: Instant,
 }
 
 /// How it answers.
@@ -104,7 +105,7 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     let path = head.uri.path().to_owned();
     let body = to_bytes(Body::new(body), usize::MAX).await.unwrap_or_default();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let asked = Asked { path: path.clone(), headers: head.headers, body };
+    let asked = Asked { path: path.clone(), headers: head.headers, body, at: Instant::now() };
     script.asked.lock().expect("no test has failed").push(asked);
     let reply = script.replies.lock().expect("no test has failed").get(&path).cloned();
     let Some(Reply { status, body, after }) = reply else { return StatusCode::NOT_FOUND.into_response() };

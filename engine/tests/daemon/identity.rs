@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::{
     client::{Client, SECRET, token},
+    peer::{Frame, text},
     support::{Daemon, eventually},
 };
 
@@ -53,6 +54,23 @@ fn a_token_for_channels_that_are_not_there_connects_nobody() {
     let (_, connected) =
         Client::connect_with(&daemon, &connect(json!({ "sub": "ann", "channels": ["a", "a"] })));
     assert_eq!(connected["subs"].as_object().expect("they are listed").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_token_that_expires_at_the_end_of_time_is_good_until_then() {
+    let daemon = daemon("ping_interval = '1s'\npong_timeout = '900ms'");
+    let connect = json!({ "token": token(&json!({ "sub": "ann", "exp": u64::MAX })) });
+    let (mut client, connected) = Client::connect_with(&daemon, &connect);
+    assert_eq!(connected["expires"], true);
+    let subscription = token(&json!({ "sub": "ann", "channel": "a", "exp": u64::MAX }));
+    client.command("subscribe", &json!({ "channel": "a", "token": subscription }));
+    // Expiries are looked at with every ping.
+    for _ in 0..2 {
+        assert_eq!(client.peer().frame(), Frame::text("{}"));
+        client.peer().send(&text("{}"));
+    }
+    client.command("presence", &json!({ "channel": "a" }));
     daemon.stop();
 }
 

@@ -3,6 +3,12 @@
 //! In:  a key set that changes; tokens signed with its keys.
 //! Out: sessions for those who hold a token of a published key.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
 use data_encoding::BASE64URL_NOPAD;
 use ring::{
     rand::SystemRandom,
@@ -69,22 +75,16 @@ fn a_new_key_is_fetched_when_a_token_names_it_and_the_endpoint_is_asked_once_for
     let (mut client, _) = Client::connect_with(&daemon, &old.connect("ann"));
     assert_eq!(app.asked("/jwks").len(), 1, "at the start");
 
-    // Rotation, ten seconds later: until then nobody can make the daemon ask again.
+    // Rotation, ten seconds later: until then nobody can make the daemon ask again, and nobody is turned away for it.
     publish(&app, &[&old, &new]);
     eventually("the new key is fetched", || {
         let mut client = Client::open(&daemon, "");
-        client.send(&[("connect", new.connect("bob")), ("subscribe", json!({ "channel": "a" }))]);
-        client.next_or_close().is_ok()
+        let reply = client.ask("connect", &new.connect("bob"));
+        let error = &reply["error"];
+        assert!(error.is_null() || error["code"] == 100, "{reply}");
+        error.is_null()
     });
     assert_eq!(app.asked("/jwks").len(), 2);
-    let mut waiting: Vec<_> = (0..16).map(|_| Client::open(&daemon, "")).collect();
-    for client in &mut waiting {
-        client.send(&[("connect", forged.connect("eve"))]);
-    }
-    for client in waiting {
-        assert_eq!(client.expect_close().0, 3500);
-    }
-    assert_eq!(app.asked("/jwks").len(), 2, "forgers do not choose how often it is asked");
     // Every core has the new key, for every kind of command.
     for _ in 0..8 {
         Client::connect_with(&daemon, &new.connect("bob"));
@@ -92,8 +92,85 @@ fn a_new_key_is_fetched_when_a_token_names_it_and_the_endpoint_is_asked_once_for
     client.command("refresh", &new.connect("ann"));
     let claims = json!({ "sub": "ann", "channel": "$a" });
     client.command("subscribe", &json!({ "channel": "$a", "token": new.token(&claims) }));
+    // What names a key that is not there is refused, once the endpoint was asked for it.
     let claims = json!({ "sub": "ann", "channel": "$b" });
-    assert_eq!(client.error("subscribe", &json!({ "channel": "$b", "token": forged.token(&claims) })), 103);
+    let request = json!({ "channel": "$b", "token": forged.token(&claims) });
+    let mut code = 100;
+    eventually("the endpoint is asked for it", || {
+        code = client.error("subscribe", &request);
+        code != 100
+    });
+    assert_eq!(code, 103);
+    assert_eq!(app.asked("/jwks").len(), 3);
+    assert_eq!(client.error("subscribe", &request), 100, "it may be there by now");
+    daemon.stop();
+}
+
+#[test]
+fn who_names_keys_at_random_does_not_choose_how_often_is_asked_nor_keep_anybody_out() {
+    let [old, first, second, forged] = ["old", "first", "second", "forged"].map(Key::new);
+    let app = App::start();
+    publish(&app, &[&old]);
+    let daemon = daemon(&app);
+    Client::connect_with(&daemon, &old.connect("ann"));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let attackers = [0, 1].map(|_| {
+            scope.spawn(|| {
+                let mut refused = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut client = Client::open(&daemon, "");
+                    client.send(&[("connect", forged.connect("eve"))]);
+                    refused += u32::from(client.next_or_close().err() == Some(3500));
+                    thread::sleep(Duration::from_millis(5));
+                }
+                refused
+            })
+        });
+        // Two rotations under attack.
+        for (keys, new) in [([&old, &first], &first), ([&first, &second], &second)] {
+            publish(&app, &keys);
+            eventually("the new key is known", || {
+                let mut client = Client::open(&daemon, "");
+                let reply = client.ask("connect", &new.connect("bob"));
+                assert!(reply["error"].is_null() || reply["error"]["code"] == 100, "{reply}");
+                reply["error"].is_null()
+            });
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let refused: u32 = attackers.map(|attacker| attacker.join().expect("it ends")).iter().sum();
+        assert!(refused > 0, "who waited for the answer is refused");
+    });
+    let times = app.asked("/jwks");
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at)).collect();
+    // The endpoint's own clock is not ours.
+    assert!(pauses.iter().all(|pause| *pause > Duration::from_millis(9_500)), "{pauses:?}");
+    daemon.stop();
+}
+
+#[test]
+fn keys_that_cannot_be_renewed_end_and_so_does_a_key_that_was_withdrawn() {
+    let (kept, withdrawn) = (Key::new("kept"), Key::new("withdrawn"));
+    let app = App::start();
+    publish(&app, &[&kept, &withdrawn]);
+    let options = "jwks_refresh_interval = '10s'\njwks_age_limit = '15s'";
+    let daemon =
+        Daemon::start(&format!("[client.token]\njwks_public_endpoint = '{}'\n{options}\n", app.url("/jwks")));
+    Client::connect_with(&daemon, &withdrawn.connect("ann"));
+    publish(&app, &[&kept]);
+    let answer = |key: &Key| {
+        let mut client = Client::open(&daemon, "");
+        client.send(&[("connect", key.connect("ann"))]);
+        client.next_or_end().map(|reply| reply["error"]["code"].as_u64())
+    };
+    eventually("the withdrawn key is refused, though no token named an unknown one", || {
+        answer(&withdrawn) != Ok(None)
+    });
+    assert_eq!(answer(&kept), Ok(None));
+    app.answer("/jwks", &json!("down"));
+    eventually("no token is believed", || answer(&kept) == Ok(Some(100)));
+    publish(&app, &[&kept]);
+    eventually("keys have come back", || answer(&kept) == Ok(None));
     daemon.stop();
 }
 

@@ -31,6 +31,7 @@ mod log;
 mod open_paths;
 mod polls;
 mod proxies;
+mod reads;
 mod resets;
 mod slow_readers;
 mod smuggling;
@@ -38,5 +39,6 @@ mod stop;
 mod streams;
 mod tls;
 mod turns;
+mod waiting;
 
 use support::{client, http, peer};

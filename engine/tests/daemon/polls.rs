@@ -20,14 +20,14 @@ fn start(more: &str) -> Daemon {
 }
 
 /// A client that polls.
-struct Poller {
+pub(super) struct Poller {
     http: Http,
     session: String,
     received: u64,
 }
 
 impl Poller {
-    fn open(daemon: &Daemon, user: &str) -> Self {
+    pub(super) fn open(daemon: &Daemon, user: &str) -> Self {
         let mut poller = Self { http: Http::connect(daemon), session: String::new(), received: 0 };
         let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": user })) } });
         let replies = poller.poll(&[connect]);
@@ -51,13 +51,13 @@ impl Poller {
         answer["replies"].take().as_array().expect("an array").clone()
     }
 
-    fn poll(&mut self, commands: &[Value]) -> Vec<Value> {
+    pub(super) fn poll(&mut self, commands: &[Value]) -> Vec<Value> {
         self.ask(commands);
         self.replies()
     }
 
     /// Polls until a reply with this number has come; answers with all that came.
-    fn poll_until(&mut self, id: u32, commands: &[Value]) -> Vec<Value> {
+    pub(super) fn poll_until(&mut self, id: u32, commands: &[Value]) -> Vec<Value> {
         let mut replies = self.poll(commands);
         while !replies.iter().any(|reply| reply["id"] == id) {
             replies.extend(self.poll(&[]));
@@ -261,5 +261,169 @@ fn who_ends_its_side_after_several_requests_has_an_answer_to_each() {
     poller.http.finish();
     assert_eq!(poller.http.answer().status, 200);
     poller.http.expect_end();
+    daemon.stop();
+}
+
+/// Opens a session over a connection that stays; the status of the answer.
+fn open_over(http: &mut Http) -> u16 {
+    let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": "ann" })) } });
+    http.post("/connection/poll", "", &json!({ "commands": [connect] }).to_string());
+    http.answer().status
+}
+
+fn start_limited(before: &str, more: &str) -> Daemon {
+    Daemon::start_on_one_core(&format!(
+        "[client]\n{before}\n[client.token]\nhmac_secret_key = '{SECRET}'\n[http_api]\ninsecure = true\n\
+         [channel.without_namespace]\nallow_subscribe_for_client = true\n[poll]\nenabled = true\n{more}"
+    ))
+}
+
+#[test]
+fn a_session_counts_as_a_connection_of_the_daemon_for_its_life() {
+    let daemon = start_limited("connection_limit = 5", "session_ttl = '1s'");
+    // The connection that they come by is the fifth.
+    let mut http = Http::connect(&daemon);
+    for _ in 0..4 {
+        assert_eq!(open_over(&mut http), 200);
+    }
+    assert_eq!(open_over(&mut http), 503);
+    assert_eq!(daemon.metric("holdfast_places_taken", &[]), 4, "who is refused has no place");
+    eventually("they end, and leave their places", || {
+        daemon.metric("holdfast_places_taken", &[]) == 0 && daemon.metric("holdfast_poll_sessions", &[]) == 0
+    });
+    assert_eq!(open_over(&mut Http::connect(&daemon)), 200);
+    daemon.stop();
+}
+
+#[test]
+fn a_session_counts_as_a_connection_of_its_address_and_network() {
+    for (limit, reason) in
+        [("address", "address_connections"), ("subnet", "subnet_connections"), ("address", "address_rate")]
+    {
+        let option = if reason.ends_with("rate") { "connections_per_second" } else { "connections" };
+        let mask = if limit == "subnet" { "ipv4_prefix = 24" } else { "" };
+        let limits = format!("session_ttl = '1s'\n[limits.{limit}]\n{option} = 4\n{mask}");
+        let daemon = start_limited("", &limits);
+        let mut http = Http::connect(&daemon);
+        let mut opened = 0;
+        while open_over(&mut http) == 200 {
+            opened += 1;
+            assert!(opened < 20, "{reason}: there is no limit");
+        }
+        assert!(opened >= 3, "{reason}: {opened}");
+        assert_eq!(daemon.metric("holdfast_refusals_total", &[("reason", reason)]), 1);
+        eventually("the others end, and another one may come", || {
+            let mut http = Http::connect(&daemon);
+            let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": "ann" })) } });
+            let body = json!({ "commands": [connect] }).to_string();
+            http.post("/connection/poll", "", &body);
+            http.answer().status == 200
+        });
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_session_counts_as_a_connection_of_its_user() {
+    let daemon = start_limited("user_connection_limit = 2", "");
+    let mut http = Http::connect(&daemon);
+    let told = |http: &mut Http| {
+        let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": "ann" })) } });
+        http.post("/connection/poll", "", &json!({ "commands": [connect] }).to_string());
+        http.answer().json()["replies"][0].take()
+    };
+    assert!(told(&mut http).get("connect").is_some() && told(&mut http).get("connect").is_some());
+    assert_eq!(told(&mut http)["push"]["disconnect"]["code"], 3504);
+    daemon.stop();
+}
+
+fn publish_from_server(daemon: &Daemon, channel: &str, data: &Value) {
+    let body = json!({ "channel": channel, "data": data }).to_string();
+    let (head, answer) = daemon.request("POST", "/api/publish", "", &body);
+    assert!(head.starts_with("HTTP/1.1 200") && !answer.contains("error"), "{answer}");
+}
+
+fn queued_bytes(daemon: &Daemon) -> u64 {
+    daemon.metric("holdfast_memory_bytes", &[("budget", "queues")])
+}
+
+#[test]
+fn what_a_client_never_acknowledges_is_bounded_in_bytes_and_in_number_even_while_it_polls() {
+    for (limits, pad) in [("queue_max_size = '128KiB'", 10_000), ("queue_max_messages = 64", 10)] {
+        let daemon = start_limited(limits, "");
+        let mut poller = Poller::open(&daemon, "ann");
+        poller.poll_until(2, &[subscribe(2, "room")]);
+        let received = poller.received;
+        let mut ended = None;
+        for n in 0..500 {
+            publish_from_server(&daemon, "room", &json!(format!("{n}{}", "x".repeat(pad))));
+            // It has its answers, but says that it has not.
+            poller.received = received;
+            poller.ask(&[]);
+            let answer = poller.http.answer();
+            assert_eq!(answer.status, 200);
+            let replies = answer.json()["replies"].take();
+            let last = replies.as_array().and_then(|replies| replies.last()).cloned().unwrap_or_default();
+            if last["push"].get("disconnect").is_some() {
+                ended = last["push"]["disconnect"]["code"].as_u64();
+                break;
+            }
+        }
+        assert_eq!(ended, Some(3008), "{limits}");
+        assert!(queued_bytes(&daemon) < 400_000, "{} bytes", queued_bytes(&daemon));
+        assert_eq!(daemon.metric("holdfast_clients", &[]), 0);
+        daemon.stop();
+    }
+}
+
+#[test]
+fn where_the_budget_of_queues_is_full_the_session_goes_for_which_most_waits() {
+    let daemon = start_limited("queue_budget = '1MiB'", "");
+    let mut large = Poller::open(&daemon, "ann");
+    large.poll_until(2, &[subscribe(2, "large")]);
+    let mut small = Poller::open(&daemon, "bob");
+    small.poll_until(2, &[subscribe(2, "small")]);
+    publish_from_server(&daemon, "small", &json!("x".repeat(100_000)));
+    eventually("it is counted", || queued_bytes(&daemon) > 100_000);
+    for _ in 0..3 {
+        publish_from_server(&daemon, "large", &json!("x".repeat(400_000)));
+    }
+    eventually("the larger one is cut", || {
+        daemon.metric("holdfast_slow_reader_disconnects_total", &[("limit", "budget")]) == 1
+    });
+    large.ask(&[]);
+    assert_eq!(large.http.answer().status, 404);
+    assert_eq!(small.poll(&[]).len(), 1, "the other one has lost nothing");
+    let bytes = queued_bytes(&daemon);
+    assert!(bytes < 200_000, "{bytes} bytes");
+    daemon.stop();
+}
+
+#[test]
+fn who_does_not_read_its_answers_has_no_more_of_them_made() {
+    let daemon = start_limited("queue_max_size = '128KiB'", "");
+    let mut poller = Poller::open(&daemon, "ann");
+    poller.poll_until(2, &[subscribe(2, "room")]);
+    publish_from_server(&daemon, "room", &json!("x".repeat(900_000)));
+    eventually("it waits", || queued_bytes(&daemon) > 900_000);
+    let before = daemon.user_memory_bytes();
+    let body = json!({ "session": poller.session, "received": poller.received }).to_string();
+    let request = format!(
+        "POST /connection/poll HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Each of these has the same 900 KB for its answer, and nobody reads one.
+    let mut peers: Vec<Http> = (0..8).map(|_| Http::connect(&daemon)).collect();
+    for http in &mut peers {
+        http.send(request.repeat(40).as_bytes());
+    }
+    let options = "OPTIONS /connection/poll HTTP/1.1\r\nHost: test\r\n\r\n";
+    let mut preflights = Http::connect(&daemon);
+    preflights.send_while_taken(options.repeat(100).as_bytes(), 64 << 20);
+    let requests = daemon.metric("holdfast_requests_total", &[]);
+    assert!(poller.poll(&[]).len() == 1, "the session is served");
+    let grown = daemon.user_memory_bytes().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes after {requests} requests");
+    drop(peers);
     daemon.stop();
 }

@@ -11,8 +11,8 @@ use crate::{
     support::Daemon,
 };
 
-const SSE: &str = "/connection/sse";
-const STREAM: &str = "/connection/http_stream";
+pub(super) const SSE: &str = "/connection/sse";
+pub(super) const STREAM: &str = "/connection/http_stream";
 
 fn start(more: &str) -> Daemon {
     Daemon::start(&format!(
@@ -23,7 +23,7 @@ fn start(more: &str) -> Daemon {
 }
 
 /// A client whose replies come in a stream of events or of lines.
-struct Streamed {
+pub(super) struct Streamed {
     http: Http,
     is_sse: bool,
     session: String,
@@ -31,7 +31,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    fn open(daemon: &Daemon, path: &str, user: &str) -> Self {
+    pub(super) fn open(daemon: &Daemon, path: &str, user: &str) -> Self {
         let mut http = Http::connect(daemon);
         http.post(path, "", &connect(user));
         let head = http.answer();
@@ -51,7 +51,7 @@ impl Streamed {
         streamed
     }
 
-    fn message(&mut self) -> Value {
+    pub(super) fn message(&mut self) -> Value {
         let line = self.http.line();
         let text = if self.is_sse {
             assert_eq!(self.http.line(), "\n", "an event ends with an empty line");
@@ -63,7 +63,7 @@ impl Streamed {
     }
 
     /// Sends commands over some other connection.
-    fn command(&self, daemon: &Daemon, commands: &str) -> Answer {
+    pub(super) fn command(&self, daemon: &Daemon, commands: &str) -> Answer {
         emulate(daemon, &self.node, &self.session, commands)
     }
 }
@@ -288,7 +288,8 @@ fn what_is_no_request_gets_a_clear_answer() {
         ("PUT", SSE, "", "", 405),
         ("POST", "/connection/poll", "", "{}", 404),
         ("POST", "/emulation", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "", 400),
-        ("POST", "/emulation", "Transfer-Encoding: gzip\r\n", "", 501),
+        ("POST", "/emulation", "Transfer-Encoding: gzip\r\n", "", 400),
+        ("POST", "/emulation", "Transfer-Encoding: gzip, chunked\r\n", "", 501),
         ("POST", "/emulation", "Transfer-Encoding: chunked\r\n", "zz\r\n", 400),
         ("POST", "/emulation", "Content-Length: 2\r\n", "[]", 400),
         ("POST", "/emulation", "Content-Length: 1025\r\n", &long, 413),

@@ -282,8 +282,8 @@ fn the_control_port_may_speak_tls_too() {
     let authority = Authority::new();
     let first = authority.renew();
     let daemon = Daemon::start(&authority.section("internal_tls"));
-    // Who says nothing holds up nobody.
-    let _silent = TcpStream::connect(daemon.control()).expect("it listens");
+    // Who says nothing holds up nobody, and is sent away.
+    let mut silent = TcpStream::connect(daemon.control()).expect("it listens");
     let ask = || {
         let mut stream = connect(daemon.control(), &authority.client(&TLS13, None));
         stream
@@ -298,6 +298,8 @@ fn the_control_port_may_speak_tls_too() {
     let second = authority.renew();
     daemon.signal(Signal::HUP);
     eventually("the new certificate is shown", || ask() == second);
+    silent.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    assert_eq!(silent.read(&mut [0]).expect("the end comes in good order"), 0);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().code(), Some(0));
 }
@@ -307,7 +309,7 @@ fn what_cannot_be_used_is_named_at_the_start() {
     let authority = Authority::new();
     authority.renew();
     let cases = [
-        ("cert_pem = 'nowhere'", "http_server.tls.cert_pem: cannot read \"nowhere\""),
+        ("cert_pem = 'nowhere.pem'", "http_server.tls.cert_pem: cannot read \"nowhere.pem\""),
         ("key_pem = ''", "http_server.tls.key_pem: it is not set"),
         ("client_ca_pem = '-----BEGIN nothing'", "http_server.tls.client_ca_pem"),
     ];

@@ -205,7 +205,9 @@ fn answers_of_many_times_the_memory_are_cut_and_said_to_be() {
 fn bodies_that_never_end_hold_no_more_than_their_budget() {
     const BODY_BYTES: usize = 16_000_000;
     survive("bodies", "", |daemon| {
-        let head = format!("POST /api/info HTTP/1.1\r\nHost: test\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+        let head = format!(
+            "POST /api/info HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+        );
         let mut held = Vec::new();
         let mut refused = 0;
         for _ in 0..40 {

@@ -6,6 +6,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpStream},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -36,6 +37,16 @@ impl Http {
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("the daemon reads");
+    }
+
+    /// Sends bytes again and again, until the daemon takes no more for a while, or so many have been sent.
+    pub(crate) fn send_while_taken(&mut self, bytes: &[u8], count_max: usize) {
+        let stream = self.stream.get_mut();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout can be set");
+        let mut sent = 0;
+        while sent < count_max && stream.write_all(bytes).is_ok() {
+            sent += bytes.len();
+        }
     }
 
     /// Sends a POST with a body. `fields` are whole header lines.

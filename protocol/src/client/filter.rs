@@ -4,7 +4,7 @@
 //! Out: a checked filter of bounded size; later, yes or no.
 //!
 //! A tree is checked once and evaluated for each subscriber of each publication, so its size is bounded:
-//! [`NODES_MAX`] tests and [`VALUES_MAX`] values. Nothing is allocated to evaluate it.
+//! [`NODES_MAX`] tests, [`VALUES_MAX`] values and [`TEXT_BYTES_MAX`] bytes of names and values. Nothing is allocated to evaluate it.
 
 use std::borrow::Cow;
 
@@ -18,6 +18,8 @@ pub const DEPTH_MAX: usize = 8;
 pub const NODES_MAX: usize = 64;
 /// How many values the lists of a filter may have, all together.
 pub const VALUES_MAX: usize = 256;
+/// How long the names and values of a filter may be, all together, in bytes.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 message! {
     /// A node of the tree, as it comes.
@@ -59,7 +61,8 @@ pub enum FilterError {
     NodesWrong,
     /// Our limits.
     #[error(
-        "the tags filter is too large; {DEPTH_MAX} levels, {NODES_MAX} nodes and {VALUES_MAX} values are allowed"
+        "the tags filter is too large; {DEPTH_MAX} levels, {NODES_MAX} nodes, {VALUES_MAX} values and \
+         {TEXT_BYTES_MAX} bytes of text are allowed"
     )]
     TooLarge,
 }
@@ -73,7 +76,10 @@ impl FilterError {
 
 /// A checked tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Filter(Node);
+pub struct Filter {
+    root: Node,
+    cost_bytes: usize,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Node {
@@ -103,12 +109,20 @@ enum Test {
 impl Filter {
     /// Checks a tree.
     pub fn new(tree: &FilterNode<'_>) -> Result<Self, FilterError> {
-        Budget { nodes_left: NODES_MAX, values_left: VALUES_MAX }.node(tree, DEPTH_MAX).map(Self)
+        let mut budget =
+            Budget { nodes_left: NODES_MAX, values_left: VALUES_MAX, text_bytes_left: TEXT_BYTES_MAX };
+        let root = budget.node(tree, DEPTH_MAX)?;
+        Ok(Self { root, cost_bytes: budget.spent_bytes() })
+    }
+
+    /// Memory that it takes beside the value itself, about.
+    pub const fn cost_bytes(&self) -> usize {
+        self.cost_bytes
     }
 
     /// True exactly when a publication is wanted whose tags `tag` looks up.
     pub fn matches<'t>(&self, tag: impl Fn(&str) -> Option<&'t str>) -> bool {
-        self.0.matches(&tag)
+        self.root.matches(&tag)
     }
 }
 
@@ -116,9 +130,22 @@ impl Filter {
 struct Budget {
     nodes_left: usize,
     values_left: usize,
+    text_bytes_left: usize,
 }
 
 impl Budget {
+    /// Memory for what has been taken of it.
+    const fn spent_bytes(&self) -> usize {
+        let nodes = (NODES_MAX - self.nodes_left) * size_of::<Node>();
+        let values = (VALUES_MAX - self.values_left) * size_of::<Box<str>>();
+        nodes + values + TEXT_BYTES_MAX - self.text_bytes_left
+    }
+
+    fn text(&mut self, text: &str) -> Result<Box<str>, FilterError> {
+        self.text_bytes_left = self.text_bytes_left.checked_sub(text.len()).ok_or(FilterError::TooLarge)?;
+        Ok(text.into())
+    }
+
     fn node(&mut self, tree: &FilterNode<'_>, depth_left: usize) -> Result<Node, FilterError> {
         let depth_left = depth_left.checked_sub(1).ok_or(FilterError::TooLarge)?;
         self.nodes_left = self.nodes_left.checked_sub(1).ok_or(FilterError::TooLarge)?;
@@ -143,19 +170,19 @@ impl Budget {
 
     fn leaf(&mut self, tree: &FilterNode<'_>) -> Result<Node, FilterError> {
         let test = match &*tree.cmp {
-            "eq" => Test::Equal(operand(tree)?),
-            "neq" => Test::NotEqual(operand(tree)?),
+            "eq" => Test::Equal(self.operand(tree)?),
+            "neq" => Test::NotEqual(self.operand(tree)?),
             "in" => Test::In(self.operands(tree)?),
             "nin" => Test::NotIn(self.operands(tree)?),
             "ex" => Test::Exists,
             "nex" => Test::NotExists,
-            "sw" => Test::StartsWith(operand(tree)?),
-            "ew" => Test::EndsWith(operand(tree)?),
-            "ct" => Test::Contains(operand(tree)?),
-            "gt" => Test::Greater(operand(tree)?),
-            "gte" => Test::GreaterOrEqual(operand(tree)?),
-            "lt" => Test::Less(operand(tree)?),
-            "lte" => Test::LessOrEqual(operand(tree)?),
+            "sw" => Test::StartsWith(self.operand(tree)?),
+            "ew" => Test::EndsWith(self.operand(tree)?),
+            "ct" => Test::Contains(self.operand(tree)?),
+            "gt" => Test::Greater(self.operand(tree)?),
+            "gte" => Test::GreaterOrEqual(self.operand(tree)?),
+            "lt" => Test::Less(self.operand(tree)?),
+            "lte" => Test::LessOrEqual(self.operand(tree)?),
             _ => return Err(FilterError::CmpUnknown),
         };
         if matches!(test, Test::Exists | Test::NotExists) {
@@ -165,7 +192,7 @@ impl Budget {
         } else if tree.key.is_empty() {
             return Err(FilterError::KeyMissing);
         }
-        Ok(Node::Leaf { key: (&*tree.key).into(), test })
+        Ok(Node::Leaf { key: self.text(&tree.key)?, test })
     }
 
     fn operands(&mut self, tree: &FilterNode<'_>) -> Result<Box<[Box<str>]>, FilterError> {
@@ -173,15 +200,15 @@ impl Budget {
             return Err(FilterError::OperandWrong);
         }
         self.values_left = self.values_left.checked_sub(tree.vals.len()).ok_or(FilterError::TooLarge)?;
-        Ok(tree.vals.iter().map(|value| Box::from(&**value)).collect())
+        tree.vals.iter().map(|value| self.text(value)).collect()
     }
-}
 
-fn operand(tree: &FilterNode<'_>) -> Result<Box<str>, FilterError> {
-    if tree.val.is_empty() || !tree.vals.is_empty() {
-        return Err(FilterError::OperandWrong);
+    fn operand(&mut self, tree: &FilterNode<'_>) -> Result<Box<str>, FilterError> {
+        if tree.val.is_empty() || !tree.vals.is_empty() {
+            return Err(FilterError::OperandWrong);
+        }
+        self.text(&tree.val)
     }
-    Ok((&*tree.val).into())
 }
 
 impl Node {

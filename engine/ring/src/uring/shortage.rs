@@ -216,7 +216,11 @@ mod tests {
         suffer(&mut uring, &Shortage::at_random(SmallRng::from_rng(&mut random)));
         let mut sockets = Sockets::new(
             uring,
-            SocketsConfig { accept_reserve: 8, peer_addresses: seed % 2 == 0, ..SocketsConfig::default() },
+            SocketsConfig {
+                accept_reserve: 8,
+                peer_addresses: seed.is_multiple_of(2),
+                ..SocketsConfig::default()
+            },
         );
         let (socket, address) = listener("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         // What is accepted inherits it: writes are to be short.
@@ -233,7 +237,7 @@ mod tests {
             for event in events.drain(..) {
                 match event {
                     Event::Accepted(socket, from) => {
-                        assert_eq!(from.is_some(), seed % 2 == 0, "seed {seed}");
+                        assert_eq!(from.is_some(), seed.is_multiple_of(2), "seed {seed}");
                         sent.push((socket, 0));
                     }
                     Event::Closed(_) => closed += 1,

@@ -69,7 +69,7 @@ impl Owner {
         let wait = Duration::from_millis(random.random_range(0..2));
         self.sockets.turn(wait, &mut self.events).expect("the ring works");
         for event in std::mem::take(&mut self.events) {
-            self.handle(event, random);
+            self.handle(event);
         }
         assert_eq!(
             self.sockets.open_sockets(),
@@ -78,7 +78,7 @@ impl Owner {
         );
     }
 
-    fn handle(&mut self, event: Event<SimulatedBuffer>, random: &mut SmallRng) {
+    fn handle(&mut self, event: Event<SimulatedBuffer>) {
         match event {
             Event::Accepted(socket, from) => {
                 assert!(!self.gone.contains(&socket), "{socket:?} comes again");

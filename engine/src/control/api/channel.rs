@@ -25,7 +25,8 @@ use super::{
 };
 use crate::hub::{
     history::{Page, Position},
-    message::{Answer, Publish, Question, ToHome, Version},
+    message::{Answer, AnswerBytes, Publish, Question, ToHome, Version},
+    presence::Members,
     publication::{Data, Info, Stored, Tags, tags},
 };
 
@@ -119,7 +120,7 @@ async fn response(sent: Option<Result<Pending, ApiError>>) -> Option<Response> {
 
 /// Written client by client, so that they are not all there twice.
 #[derive(Debug)]
-pub(super) struct Presence(Vec<Arc<Info>>);
+pub(super) struct Presence(Members);
 
 impl Weight for Presence {
     fn weight(&self) -> usize {
@@ -137,7 +138,8 @@ impl Serialize for Presence {
 }
 
 pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<Presence, ApiError> {
-    let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence).await? else {
+    let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence(AnswerBytes::ANY)).await?
+    else {
         unreachable!("a home answers what it is asked")
     };
     Ok(Presence(infos))
@@ -208,6 +210,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
             .min(api.room.answer_bytes_max / PUBLICATION_BYTES_MIN + 1),
         since: request.since.map(|since| (since.offset, since.epoch.into())),
         reverse: request.reverse,
+        bytes: AnswerBytes::ANY,
     };
     let Answer::History { publications, position } =
         ask(api, &request.channel, Question::History(page)).await?

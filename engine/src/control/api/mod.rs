@@ -279,7 +279,10 @@ async fn replies(api: &Api, batch: Batch) -> Outcome {
         }
         let appended = outcome.and_then(|reply| match reply.as_bytes() {
             // What has been done is told in any case: only answers to questions are long.
-            short if short.len() <= SHORT_BYTES_MAX => Ok(text.push_short(short)),
+            short if short.len() <= SHORT_BYTES_MAX => {
+                text.push_short(short);
+                Ok(())
+            }
             long => text.push(long),
         });
         if let Err(error) = appended {
@@ -379,8 +382,9 @@ async fn read_body(room: &Arc<Room>, body: Body) -> Result<(Bytes, Hold), Respon
         }
         Ok((bytes.freeze(), hold))
     };
-    timeout(BODY_MAX, reading).await.unwrap_or_else(|_| {
+    let Ok(read) = timeout(BODY_MAX, reading).await else {
         let words = format!("the body did not come within {} s", BODY_MAX.as_secs());
-        Err(refused(StatusCode::REQUEST_TIMEOUT, words))
-    })
+        return Err(refused(StatusCode::REQUEST_TIMEOUT, words));
+    };
+    read
 }

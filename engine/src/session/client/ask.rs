@@ -33,7 +33,7 @@ impl<K: Kernel> Shard<K> {
         let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
         let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
-        let question = if stats { Question::PresenceStats } else { Question::Presence };
+        let question = if stats { Question::PresenceStats } else { Question::Presence(self.answer_bytes()) };
         self.ask(key, command, channel, question);
         Ok(None)
     }
@@ -55,6 +55,7 @@ impl<K: Kernel> Shard<K> {
             limit: usize::try_from(request.limit).map_or(most, |limit| limit.min(most)),
             since: request.since.as_ref().map(|since| (since.offset, since.epoch.as_ref().into())),
             reverse: request.reverse,
+            bytes: self.answer_bytes(),
         };
         self.ask(key, command, channel, Question::History(page));
         Ok(None)
@@ -62,37 +63,44 @@ impl<K: Kernel> Shard<K> {
 
     fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: Question) {
         let channel: Arc<str> = channel.into();
-        let answer_to = AnswerTo::Client { core: self.index, client: key, command };
+        let is_read = !matches!(question, Question::PresenceStats);
+        if is_read {
+            self.begin_read(key);
+        }
+        let answer_to = AnswerTo::Client { core: self.index, client: key, command, is_read };
         self.post_home(&Arc::clone(&channel), ToHome::Ask { channel, question, answer_to });
     }
 
     /// A home has answered a client's command.
-    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, outcome: &Outcome) {
-        match outcome {
-            Err(code) => self.reply(key, command, Err(*code)),
-            Ok(Answer::Published(_)) => self.reply(key, command, Ok(ReplyResult::Publish(Done::default()))),
+    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, is_read: bool, outcome: &Outcome) {
+        let result = match outcome {
+            Err(code) => Err(*code),
+            Ok(Answer::Published(_)) => Ok(ReplyResult::Publish(Done::default())),
             Ok(Answer::Presence(infos)) => {
                 let presence = infos
                     .iter()
                     .map(|info| (Cow::Borrowed(&*info.client), info.client_info()))
                     .collect::<Vec<_>>();
-                let result = PresenceResult { presence: Map(presence) };
-                self.reply(key, command, Ok(ReplyResult::Presence(result)));
+                Ok(ReplyResult::Presence(PresenceResult { presence: Map(presence) }))
             }
             Ok(Answer::PresenceStats { clients, users }) => {
                 let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
                 let result = PresenceStatsResult { num_clients: count(*clients), num_users: count(*users) };
-                self.reply(key, command, Ok(ReplyResult::PresenceStats(result)));
+                Ok(ReplyResult::PresenceStats(result))
             }
-            Ok(Answer::History { publications, position }) => {
-                let result = HistoryResult {
-                    publications: publications.iter().map(|stored| stored.publication()).collect(),
-                    epoch: Cow::Borrowed(&position.epoch),
-                    offset: position.offset,
-                };
-                self.reply(key, command, Ok(ReplyResult::History(result)));
-            }
-            Ok(Answer::Done) => {}
+            Ok(Answer::History { publications, position }) => Ok(ReplyResult::History(HistoryResult {
+                publications: publications.iter().map(|stored| stored.publication()).collect(),
+                epoch: Cow::Borrowed(&position.epoch),
+                offset: position.offset,
+            })),
+            Ok(Answer::Done) => return,
+        };
+        if is_read {
+            self.reply_to_read(key, command, result);
+            self.end_read(key);
+            self.go_on(key);
+        } else {
+            self.reply(key, command, result);
         }
     }
 }

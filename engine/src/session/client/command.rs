@@ -4,7 +4,7 @@
 //! Out: calls of the other files; replies, those to one frame in one frame.
 //!
 //! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
-//! more. Commands of one frame are handled in their order.
+//! more. Commands of one frame are handled in their order; where one has to wait, so do those after it (`waiting`).
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::{
@@ -13,9 +13,12 @@ use holdfast_protocol::client::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Link, Stage};
+use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
-    conn::deflate::{Deflate, Deflating},
+    conn::{
+        deflate::{Deflate, Deflating},
+        lag::Cause,
+    },
     hub::{
         message::ClientKey,
         publication::{Frames, kind},
@@ -61,73 +64,67 @@ impl From<Verdict> for Refused {
     }
 }
 
+/// What is left of a frame, in bytes at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// The client has used up its part of the turn.
+    Interrupted(usize),
+    /// The client has to wait before it may be handled.
+    Waits(usize),
+}
+
 /// What a command's handler leaves to be said: a result, or nothing, because an answer will come from elsewhere.
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
 impl<K: Kernel> Shard<K> {
-    /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
-    /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
-    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
-        let client = self.clients.get(key)?;
-        if client.stage != Stage::Connecting {
-            if frame.is_empty() {
-                self.disconnect(key, DisconnectCode::BAD_REQUEST);
-                return None;
-            }
-            self.charge_frame(key, frame.len());
+    /// Handles the commands of a frame, up to one that may not be handled now.
+    pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Left {
+        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Left::Nothing };
+        if !frame.is_rest {
+            self.charge_frame(key, frame.bytes.len());
         }
-        self.commands_go_on(key, frame)
-    }
-
-    /// The rest of a message.
-    pub(crate) fn commands_go_on(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
-        let handled = self.handle_frame(key, frame);
-        handled.unwrap_or_else(|code| {
-            self.disconnect(key, code);
-            None
-        })
-    }
-
-    fn handle_frame(&mut self, key: ClientKey, frame: &[u8]) -> Result<Option<usize>, DisconnectCode> {
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let format = client.format;
-        if client.stage == Stage::Connecting {
-            return client.park(frame).map(|()| None);
-        }
-        let mut messages = decode_commands(format, frame);
-        let mut left_bytes = frame.len();
-        while let Some(message) = messages.next() {
-            let message_bytes = left_bytes - messages.rest().len();
-            left_bytes = messages.rest().len();
-            let command = match message {
-                Ok(FromClient::Pong) => {
-                    if !self.client_pong(key) {
-                        return Err(DisconnectCode::BAD_REQUEST);
-                    }
-                    continue;
+        let mut messages = decode_commands(format, frame.bytes);
+        let left = loop {
+            let unread_bytes = messages.rest().len();
+            let command = match messages.next() {
+                None => break Left::Nothing,
+                Some(Ok(FromClient::Command(command))) => command,
+                Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
+                Some(Ok(FromClient::Pong)) => {
+                    self.disconnect(key, DisconnectCode::BAD_REQUEST);
+                    return Left::Nothing;
                 }
-                Ok(FromClient::Command(command)) => command,
-                Err(fault) => return Err(fault.disconnect()),
+                Some(Err(fault)) => {
+                    self.disconnect(key, fault.disconnect());
+                    return Left::Nothing;
+                }
             };
+            if is_read(&command.request) && !self.may_read(key) {
+                break Left::Waits(unread_bytes);
+            }
+            let left_bytes = messages.rest().len();
             self.counters.add(Metric::Commands, 1);
-            self.meter.add(cost::of_command(&command.request, message_bytes));
+            self.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
             let handled = self.handle(key, &command);
-            self.conclude(key, &command, handled, false)?;
-            let Some(client) = self.clients.get(key) else { break };
+            if let Err(code) = self.conclude(key, &command, handled, false) {
+                self.disconnect(key, code);
+                return Left::Nothing;
+            }
+            let Some(client) = self.clients.get(key) else { return Left::Nothing };
+            if left_bytes == 0 {
+                break Left::Nothing;
+            }
             // What follows a connect that has to wait, waits too.
             if client.stage == Stage::Connecting {
-                if left_bytes > 0 {
-                    client.park(messages.rest())?;
-                }
-                break;
+                break Left::Waits(left_bytes);
             }
-            if self.meter.is_over() && left_bytes > 0 {
-                self.flush_replies(key);
-                return Ok(Some(frame.len() - left_bytes));
+            if self.meter.is_over() {
+                break Left::Interrupted(left_bytes);
             }
-        }
+        };
         self.flush_replies(key);
-        Ok(None)
+        left
     }
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
@@ -230,8 +227,26 @@ impl<K: Kernel> Shard<K> {
         let replies = self.replies.split();
         if let Some(client) = self.clients.get(key) {
             let (link, format) = (client.link, client.format);
-            self.send_message(link, format, &replies);
+            self.send_message(link, format, &replies, Cause::Reply);
         }
+    }
+
+    /// Sends one reply by itself that may be long: it counts as so much work of the turn, and of the client.
+    pub(super) fn reply_to_read(
+        &mut self,
+        key: ClientKey,
+        id: u32,
+        result: Result<ReplyResult<'_>, ErrorCode>,
+    ) {
+        self.flush_replies(key);
+        let Some(client) = self.clients.get(key) else { return };
+        let format = client.format;
+        let result = result.map_err(ClientError::from);
+        append_reply(format, &mut self.replies, &Reply { id, result });
+        let len = self.replies.len();
+        self.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
+        self.charge_reply(key, len);
+        self.flush_replies(key);
     }
 
     /// Sends one reply by itself.
@@ -245,7 +260,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Sends protocol messages as one message of the client's transport.
-    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8]) {
+    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8], cause: Cause) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 self.counters.add(Metric::MessagesOut, 1);
@@ -258,9 +273,9 @@ impl<K: Kernel> Shard<K> {
                         frame.freeze()
                     }
                 };
-                self.send(socket, bytes);
+                self.send_for(socket, bytes, cause);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, message),
+            (None, Link::Poll(session)) => self.tell_poll(session, message, cause),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }
@@ -290,7 +305,7 @@ impl<K: Kernel> Shard<K> {
                 };
                 self.send(socket, bytes);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format)),
+            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format), Cause::Push),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }

@@ -30,25 +30,23 @@ use crate::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
     },
+    memory::Budget,
     shard::Shard,
     token::{SubscribeOptions, TokenUse},
 };
 
-/// Bytes of commands that may wait for a connect.
-const PARKED_BYTES_MAX: usize = 256 * 1024;
-
-/// A connect that waits, and what has come after it.
+/// A connect that waits for its answer.
 #[derive(Debug, Default)]
-pub(crate) struct Parked {
+pub(crate) struct Connecting {
     command: u32,
     waiting: usize,
     /// Server-side subscriptions that are still to be asked for.
     subs: Vec<ServerSide>,
     subscribed: Vec<Subscribed>,
+    /// How long what these recover is in the reply, about.
+    recovered_bytes: usize,
     /// What the client gets with the reply.
     data: Option<Bytes>,
-    frames: Vec<Box<[u8]>>,
-    bytes: usize,
 }
 
 /// A subscription that the server makes when a client connects.
@@ -59,22 +57,38 @@ struct ServerSide {
     recover: Option<Recover>,
 }
 
-impl Client {
-    /// Keeps commands until the client is connected.
-    pub(super) fn park(&mut self, frame: &[u8]) -> Result<(), DisconnectCode> {
-        let parked = self.parked.get_or_insert_default();
-        parked.bytes += frame.len();
-        if parked.bytes > PARKED_BYTES_MAX {
-            return Err(DisconnectCode::SLOW);
+impl Connecting {
+    /// A subscription is made. All that is recovered goes out in one reply, so it has one limit: what is over is not
+    /// recovered, and the client is told so.
+    fn add(&mut self, mut subscribed: Subscribed, reply_bytes_max: usize) {
+        if let Some(missed) = &subscribed.recovered {
+            let bytes: usize = missed.iter().map(|publication| publication.answer_bytes()).sum();
+            if self.recovered_bytes > 0 && self.recovered_bytes + bytes > reply_bytes_max {
+                subscribed.recovered = None;
+            } else {
+                self.recovered_bytes += bytes;
+            }
         }
-        parked.frames.push(frame.into());
-        Ok(())
+        self.subscribed.push(subscribed);
     }
 
+    /// Memory that it takes, about; what is recovered belongs to histories.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.subs.capacity() * (size_of::<ServerSide>() + SERVER_SIDE_BYTES)
+            + self.subscribed.capacity() * size_of::<Subscribed>()
+            + self.data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// What a server-side subscription takes beside its record, about: the channel's name, infos and data of usual length.
+const SERVER_SIDE_BYTES: usize = 128;
+
+impl Client {
     /// What comes from now on waits until the connect is answered.
     pub(super) fn begin_connecting(&mut self, command: u32) {
         self.stage = Stage::Connecting;
-        self.parked.get_or_insert_default().command = command;
+        self.connecting.get_or_insert_default().command = command;
     }
 }
 
@@ -85,7 +99,7 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
-        self.keep_emulated_headers(key, request);
+        self.keep_emulated_headers(key, request)?;
         if !request.token.is_empty() {
             let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
             let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
@@ -136,11 +150,11 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A connect is answered with an error: what came after it is not looked at.
+    /// A connect is answered with an error: the client is where it was before it, and what came after it is taken so.
     pub(super) fn connect_refused(&mut self, key: ClientKey) {
         if let Some(client) = self.clients.get(key) {
             client.stage = Stage::Fresh;
-            client.parked = None;
+            client.connecting = None;
         }
     }
 
@@ -182,6 +196,9 @@ impl<K: Kernel> Shard<K> {
         if who.expires_at_s > 0 && who.expires_at_s < self.wall_s() {
             return Err(ErrorCode::EXPIRED.into());
         }
+        if !(who.subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
+        }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
             if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
@@ -204,10 +221,11 @@ impl<K: Kernel> Shard<K> {
             client.kept().meta = who.meta;
         }
         client.begin_connecting(command);
-        if let Some(parked) = &mut client.parked {
-            parked.subs = subs;
-            parked.data = who.data;
+        if let Some(connecting) = &mut client.connecting {
+            connecting.subs = subs;
+            connecting.data = who.data;
         }
+        self.account(key);
         if !self.ask_for_seat(key, &user) {
             self.enter(key);
         }
@@ -220,17 +238,18 @@ impl<K: Kernel> Shard<K> {
             epoch: position.epoch.as_ref().into(),
             limit: self.rules.recovery_publications_max,
             cache: false,
+            bytes: self.answer_bytes_alone(),
         }
     }
 
     /// The client may stay: its server-side subscriptions are asked for.
     pub(super) fn enter(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        let Some(parked) = &mut client.parked else { return };
-        let subs = std::mem::take(&mut parked.subs);
-        let command = parked.command;
+        let Some(connecting) = &mut client.connecting else { return };
+        let subs = std::mem::take(&mut connecting.subs);
+        let command = connecting.command;
         // Counted before the first is asked for: none of the answers is the last one too early.
-        parked.waiting = subs.len();
+        connecting.waiting = subs.len();
         for sub in subs {
             self.subscribe_server_side(key, command, sub);
         }
@@ -243,11 +262,12 @@ impl<K: Kernel> Shard<K> {
         key: ClientKey,
         subscribed: Subscribed,
     ) -> Option<Subscribed> {
+        let reply_bytes_max = self.settings.reply_bytes_max;
         let Some(client) = self.clients.get(key) else { return Some(subscribed) };
-        match &mut client.parked {
-            Some(parked) if client.stage == Stage::Connecting => {
-                parked.waiting = parked.waiting.saturating_sub(1);
-                parked.subscribed.push(subscribed);
+        match &mut client.connecting {
+            Some(connecting) if client.stage == Stage::Connecting => {
+                connecting.waiting = connecting.waiting.saturating_sub(1);
+                connecting.add(subscribed, reply_bytes_max);
                 self.connect_if_complete(key);
                 None
             }
@@ -260,7 +280,9 @@ impl<K: Kernel> Shard<K> {
         let (ping_s, node) = (self.rules.ping_s, Arc::clone(&self.rules.node));
         let is_refresh_proxied = self.rules.is_refresh_proxied;
         let Some(client) = self.clients.get(key) else { return };
-        let Some(parked) = client.parked.take_if(|parked| parked.waiting == 0) else { return };
+        let Some(connecting) = client.connecting.take_if(|connecting| connecting.waiting == 0) else {
+            return;
+        };
         client.stage = Stage::Connected;
         let id = id_text(client.id);
         let told_expiry = if is_refresh_proxied { 0 } else { client.expires_at_s };
@@ -272,7 +294,7 @@ impl<K: Kernel> Shard<K> {
             let local = self.locals.find(&subscribed.channel)?;
             client.subs.iter().find(|sub| sub.channel == local)
         };
-        let subs: Vec<(Cow<'_, str>, SubscribeResult<'_>)> = parked
+        let subs: Vec<(Cow<'_, str>, SubscribeResult<'_>)> = connecting
             .subscribed
             .iter()
             .filter_map(|subscribed| {
@@ -285,7 +307,7 @@ impl<K: Kernel> Shard<K> {
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             expires,
             ttl,
-            data: Payload::new(parked.data.as_deref().unwrap_or_default()),
+            data: Payload::new(connecting.data.as_deref().unwrap_or_default()),
             subs: Map(subs),
             ping: if is_pinged { ping_s } else { 0 },
             pong: is_pinged,
@@ -293,9 +315,10 @@ impl<K: Kernel> Shard<K> {
             session: Cow::Borrowed(session.as_deref().unwrap_or_default()),
             time: 0,
         };
-        self.reply(key, parked.command, Ok(ReplyResult::Connect(result)));
+        self.reply(key, connecting.command, Ok(ReplyResult::Connect(result)));
         self.begin_pings(key);
-        self.frames_go_on(key, parked.frames);
+        self.account(key);
+        self.go_on(key);
     }
 
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
@@ -317,12 +340,24 @@ impl<K: Kernel> Shard<K> {
         self.ask_to_subscribe(key, &channel, wanted);
     }
 
-    fn keep_emulated_headers(&mut self, key: ClientKey, request: &ConnectRequest<'_>) {
+    /// Keeps the header fields of a connect command that backends are told, as many bytes as a request's may have.
+    fn keep_emulated_headers(
+        &mut self,
+        key: ClientKey,
+        request: &ConnectRequest<'_>,
+    ) -> Result<(), ErrorCode> {
         let allowed = &self.rules.emulated_headers;
         let mut fields: Vec<Header> = Vec::new();
+        let mut bytes = 0;
         for (name, value) in &request.headers.0 {
             let name = name.to_ascii_lowercase().into_boxed_str();
             let value = value.as_bytes();
+            if allowed.contains(&name) {
+                bytes += name.len() + value.len();
+                if bytes > self.settings.head.bytes_max {
+                    return Err(ErrorCode::LIMIT_EXCEEDED);
+                }
+            }
             match fields.iter_mut().find(|(before, _)| *before == name) {
                 Some((_, before)) => *before = [before, list_separator(&name), value].concat().into(),
                 None if allowed.contains(&name) => fields.push((name, value.into())),
@@ -333,7 +368,9 @@ impl<K: Kernel> Shard<K> {
             && let Some(client) = self.clients.get(key)
         {
             client.kept().emulated_headers = fields.into();
+            self.account(key);
         }
+        Ok(())
     }
 }
 

@@ -42,6 +42,15 @@ pub(super) struct About<'a> {
     pub(super) data: &'a [u8],
 }
 
+impl About<'_> {
+    /// Memory of a call with it.
+    fn bytes(&self) -> usize {
+        let texts = [self.channel, self.method, self.token, self.name, self.version];
+        let channels: usize = self.channels.iter().map(|channel| size_of::<Box<str>>() + channel.len()).sum();
+        size_of::<Call>() + texts.into_iter().map(str::len).sum::<usize>() + channels + self.data.len()
+    }
+}
+
 impl Link {
     /// What backends call the transport.
     const fn transport(self) -> &'static str {
@@ -83,6 +92,7 @@ impl<K: Kernel> Shard<K> {
             && let Some(client) = self.clients.get(key)
         {
             client.kept().headers = told;
+            self.account(key);
         }
     }
 
@@ -104,9 +114,8 @@ impl<K: Kernel> Shard<K> {
     ) -> Handled<'static> {
         let ticket = self.next_ticket();
         let core = self.index;
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let format = client.format;
-        client.wait(Pending {
+        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Ok(None) };
+        let pending = Pending {
             ticket,
             awaits: Awaits::Backend,
             command: command.map_or_else(Box::default, |(id, request)| encoded(format, id, request)),
@@ -114,7 +123,10 @@ impl<K: Kernel> Shard<K> {
                 Event::Subscribe | Event::SubRefresh => about.channel.into(),
                 _ => Box::default(),
             },
-        })?;
+            told_bytes: about.bytes(),
+        };
+        self.wait_with(key, pending)?;
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
         let kept = client.kept.as_deref();
         let call = Call {
             event,
@@ -136,7 +148,7 @@ impl<K: Kernel> Shard<K> {
         if self.peers.asker().call(Back { core, client: key, ticket }, Box::new(call)) {
             return Ok(None);
         }
-        client.take_pending(ticket);
+        self.take_pending(key, ticket);
         Err(ErrorCode::INTERNAL.into())
     }
 
@@ -145,7 +157,7 @@ impl<K: Kernel> Shard<K> {
         let key = back.client;
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
-        let Some(pending) = client.take_pending(back.ticket) else { return };
+        let Some(pending) = self.take_pending(key, back.ticket) else { return };
         match said {
             Said::Refresh(said) => return self.refresh_said(key, said),
             Said::SubRefresh(said) => return self.sub_refresh_said(key, &pending.channel, said),
@@ -179,7 +191,10 @@ impl<K: Kernel> Shard<K> {
     /// A command is done that has waited.
     pub(super) fn conclude_late(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
         match self.conclude(key, command, handled, true) {
-            Ok(()) => self.flush_replies(key),
+            Ok(()) => {
+                self.flush_replies(key);
+                self.go_on(key);
+            }
             Err(code) => self.disconnect(key, code),
         }
     }
@@ -200,6 +215,7 @@ impl<K: Kernel> Shard<K> {
                 let error = ClientError { code, message: Cow::Owned(message.into()), temporary };
                 append_reply(format, &mut self.replies, &Reply { id: command.id, result: Err(error) });
                 self.flush_replies(key);
+                self.go_on(key);
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Keys: tokens that name a key which is not known here yet.
 //!
-//! In:  commands with such tokens; what the JWKS endpoint says.
-//! Out: an ask for the control thread; the same commands once more, and then their refusal.
+//! In:  commands with such tokens; what is said of the JWKS endpoint.
+//! Out: asks for the control thread; the same commands once more, and then their refusal.
 //!
-//! Until keys have come for the first time, nobody can say whether a token is genuine: clients are told to try again.
+//! A token is refused for good only where the endpoint was asked after the token had come, and its answer lacks the key.
+//! Until then nobody can say whether the token is genuine: its client waits, and where that would take longer than it has
+//! patience for, or the endpoint fails, it is told to try again.
 
 use holdfast_protocol::client::{Command, ErrorCode, Request};
 use holdfast_ring::Kernel;
@@ -15,35 +17,48 @@ use super::{
     pending::{Awaits, Pending},
 };
 use crate::{
-    backend::{Fetched, KeysAsk},
+    backend::{KeyNews, KeysAre, KeysAsk},
     hub::message::ClientKey,
     shard::{Shard, cost},
-    token::{Endpoint, TokenError, TokenUse, Verifier},
+    token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
+
+/// How long a client may wait for the next fetch: SDKs give a command up after 5 seconds.
+const WAIT_MS_MAX: u64 = 4_000;
 
 /// Who waits for keys on this core.
 #[derive(Debug, Default)]
 pub(crate) struct KeyWaits {
-    /// Endpoints that are being asked.
-    asked: Vec<Endpoint>,
-    clients: Vec<ClientKey>,
+    /// Endpoints that are asked, each with the number of the last token that was told.
+    asked: Vec<(Endpoint, u64)>,
+    waiting: Vec<Waiting>,
+    /// How many tokens have waited so far.
+    count: u64,
 }
 
-/// For which tokens keys have come.
+/// One command that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    client: ClientKey,
+    ticket: u32,
+    number: u64,
+}
+
+/// What is known by now for one command that has waited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeysCame {
-    for_connects: bool,
-    for_subscribes: bool,
+    ticket: u32,
+    known: Known,
 }
 
-impl KeysCame {
-    fn are_for(self, pending: &Pending) -> bool {
-        match pending.awaits {
-            Awaits::ConnectKeys => self.for_connects,
-            Awaits::SubscribeKeys => self.for_subscribes,
-            Awaits::Backend => false,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The endpoint's keys, asked for after the token had come.
+    Answer,
+    /// Its keys, asked for before that.
+    Older,
+    /// Nothing new.
+    Nothing,
 }
 
 impl Awaits {
@@ -75,23 +90,33 @@ impl<K: Kernel> Shard<K> {
         let Some(endpoint) = self.verifier(awaits).jwks_endpoint().cloned() else {
             unreachable!("keys are unknown only where they come from an endpoint")
         };
-        if !self.key_waits.asked.contains(&endpoint) {
-            if !self.peers.asker().keys(KeysAsk { endpoint: endpoint.clone() }) {
-                return Err(ErrorCode::INTERNAL);
-            }
-            self.key_waits.asked.push(endpoint);
-        }
+        self.key_waits.count += 1;
+        let number = self.key_waits.count;
+        self.ask_for_keys(&endpoint, number)?;
         let Some(client) = self.clients.get(key) else { return Ok(()) };
         let channel = match &command.request {
             Request::Subscribe(subscribe) => subscribe.channel.as_ref().into(),
             _ => Box::default(),
         };
         let bytes = encoded(client.format, command.id, command.request.clone());
-        client.wait(Pending { ticket, awaits, command: bytes, channel })?;
-        if let Request::Connect(_) = command.request {
+        self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
+        if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.begin_connecting(command.id);
         }
-        self.key_waits.clients.push(key);
+        self.key_waits.waiting.push(Waiting { client: key, ticket, number });
+        Ok(())
+    }
+
+    /// One ask of an endpoint is under way at a time: the next one tells of all who came in between.
+    fn ask_for_keys(&mut self, endpoint: &Endpoint, number: u64) -> Result<(), ErrorCode> {
+        if self.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
+            return Ok(());
+        }
+        let ask = KeysAsk { endpoint: endpoint.clone(), core: self.index, number };
+        if !self.peers.asker().keys(ask) {
+            return Err(ErrorCode::INTERNAL);
+        }
+        self.key_waits.asked.push((endpoint.clone(), number));
         Ok(())
     }
 
@@ -104,49 +129,107 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// An endpoint was asked.
-    pub(crate) fn keys_fetched(&mut self, fetched: &Fetched) {
+    /// There is something to say of an endpoint.
+    pub(crate) fn keys_told(&mut self, news: &KeyNews) {
+        let keys = match &news.what {
+            KeysAre::Fetched { keys, .. } => Some(keys.clone()),
+            KeysAre::TooOld => Some(KeySet::default()),
+            KeysAre::Failed { .. } | KeysAre::FetchedIn { .. } => None,
+        };
         let mut is_meant = |awaits: Awaits| {
             let verifier = self.verifier(awaits);
-            let is_its = verifier.jwks_endpoint() == Some(&fetched.endpoint);
-            if is_its && let Some(keys) = &fetched.keys {
+            let is_its = verifier.jwks_endpoint() == Some(&news.endpoint);
+            if is_its && let Some(keys) = &keys {
                 *verifier = verifier.with_keys(keys.clone());
             }
             is_its
         };
-        let came = KeysCame {
-            for_connects: is_meant(Awaits::ConnectKeys),
-            for_subscribes: is_meant(Awaits::SubscribeKeys),
-        };
-        self.key_waits.asked.retain(|endpoint| *endpoint != fetched.endpoint);
-        for key in std::mem::take(&mut self.key_waits.clients) {
-            let Some(client) = self.clients.get(key) else { continue };
-            if client.is_pending(|pending| came.are_for(pending)) {
+        let for_connects = is_meant(Awaits::ConnectKeys);
+        let for_subscribes = is_meant(Awaits::SubscribeKeys);
+        let told = self.answered_ask(news);
+        if matches!(news.what, KeysAre::FetchedIn { ms } if ms <= WAIT_MS_MAX) {
+            return self.tell_of_others(&news.endpoint, told);
+        }
+        for waiting in std::mem::take(&mut self.key_waits.waiting) {
+            let Some(client) = self.clients.get(waiting.client) else { continue };
+            let is_meant = match client.awaits(waiting.ticket) {
+                Some(Awaits::ConnectKeys) => for_connects,
+                Some(Awaits::SubscribeKeys) => for_subscribes,
+                Some(Awaits::Backend) | None => continue,
+            };
+            let known = match news.what {
+                KeysAre::Fetched { asked, .. } if waiting.number <= asked => Some(Known::Answer),
+                KeysAre::Fetched { .. } => Some(Known::Older),
+                KeysAre::Failed { asked } if waiting.number <= asked => Some(Known::Nothing),
+                KeysAre::FetchedIn { .. } => Some(Known::Nothing),
+                KeysAre::Failed { .. } | KeysAre::TooOld => None,
+            };
+            match known.filter(|_| is_meant) {
                 // As many may wait as there are clients, and each has a signature to be checked: they have their parts of
                 // the turns.
-                self.retry_later(key, came);
-            } else if client.is_pending(|pending| pending.awaits != Awaits::Backend) {
-                self.key_waits.clients.push(key);
+                Some(known) => self.retry_later(waiting.client, KeysCame { ticket: waiting.ticket, known }),
+                None => self.key_waits.waiting.push(waiting),
             }
+        }
+        self.tell_of_others(&news.endpoint, told);
+    }
+
+    /// Forgets an ask that the news answers. Returns the last token that its endpoint's keeper knows of.
+    fn answered_ask(&mut self, news: &KeyNews) -> u64 {
+        let mut told = match news.what {
+            KeysAre::Fetched { asked, .. } | KeysAre::Failed { asked } => asked,
+            KeysAre::FetchedIn { .. } => 0,
+            KeysAre::TooOld => return self.key_waits.count,
+        };
+        self.key_waits.asked.retain(|(endpoint, number)| {
+            if *endpoint != news.endpoint {
+                return true;
+            }
+            let is_answer = matches!(news.what, KeysAre::FetchedIn { .. }) || *number <= told;
+            told = told.max(*number);
+            // One that came during the fetch is answered by itself.
+            !is_answer
+        });
+        told
+    }
+
+    /// Asks for those who have come since the last ask.
+    fn tell_of_others(&mut self, endpoint: &Endpoint, told: u64) {
+        if let Some(last) = self.key_waits.waiting.last().map(|waiting| waiting.number)
+            && last > told
+        {
+            // Where it cannot be asked now, who waits is answered with the next news.
+            let _ = self.ask_for_keys(endpoint, last);
         }
     }
 
-    /// Keys have come, and the client has its part of a turn: one command that waits for them is tried again.
+    /// The client has its part of a turn: one command that has waited goes on.
     pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
-        if let Some(pending) = client.take_pending_if(|pending| came.are_for(pending)) {
-            let command = decoded(format, &pending.command);
-            self.meter.add(cost::of_command(&command.request, pending.command.len()));
-            self.try_again(key, &command);
+        let Some(pending) = self.take_pending(key, came.ticket) else { return };
+        let command = decoded(format, &pending.command);
+        self.meter.add(cost::of_command(&command.request, pending.command.len()));
+        match came.known {
+            Known::Nothing => self.conclude_late(key, &command, Err(ErrorCode::INTERNAL.into())),
+            known => self.try_again(key, &command, known == Known::Answer),
         }
     }
 
-    fn try_again(&mut self, key: ClientKey, command: &Command<'_>) {
+    /// `is_answered`: whether the endpoint was asked after the token had come.
+    fn try_again(&mut self, key: ClientKey, command: &Command<'_>, is_answered: bool) {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
-        let handled = self.handle(key, command);
+        let handled = match self.handle(key, command) {
+            Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
+                match self.wait_for_keys(key, carried_by, command) {
+                    Ok(()) => return,
+                    Err(code) => Err(code.into()),
+                }
+            }
+            handled => handled,
+        };
         self.conclude_late(key, command, handled);
     }
 }

@@ -22,10 +22,6 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// Ends a session with a code of the protocol.
     pub(crate) fn disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
-        self.flush_replies(key);
-        if self.clients.get(key).is_none() {
-            return;
-        }
         let reason = match code {
             DisconnectCode::NO_PONG => CloseReason::NoPong,
             DisconnectCode::SLOW => CloseReason::Slow,
@@ -36,6 +32,15 @@ impl<K: Kernel> Shard<K> {
             DisconnectCode::TOO_MANY_REQUESTS => CloseReason::Flood,
             _ => CloseReason::Disconnected,
         };
+        self.disconnect_as(key, code, reason);
+    }
+
+    /// The same, counted for another reason than the code's usual one.
+    pub(super) fn disconnect_as(&mut self, key: ClientKey, code: DisconnectCode, reason: CloseReason) {
+        self.flush_replies(key);
+        if self.clients.get(key).is_none() {
+            return;
+        }
         self.counters.add(Metric::Disconnects, 1);
         let (close_code, text) = code.close_frame();
         self.part_with(key, close_code, text, reason);
@@ -75,6 +80,7 @@ impl<K: Kernel> Shard<K> {
     /// The transport has ended: the client leaves all its channels.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(key) else { return };
+        self.close_account(&client);
         self.forget_backlog(key);
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
@@ -110,6 +116,8 @@ impl<K: Kernel> Shard<K> {
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
         let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
-        self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody))
+        let key = self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody));
+        self.account(key);
+        key
     }
 }

@@ -6,8 +6,11 @@
 //! What a command may do is decided here, on the client's core; what a channel holds is its home's to say. The files:
 //! [`command`] (which command goes where), `connect`, `subscribe`, `publish`, `ask` (presence and history), `refresh`
 //! (tokens that expire), `seat` (the limit of a user's connections), `event` (what the application's backend decides),
-//! `keys` (tokens whose key is not known yet), `pending` (what waits for the two), `deliver` (publications to those with wishes of their own), `leave` (the end).
+//! `keys` (tokens whose key is not known yet), `pending` (what waits for the two), `waiting` and `parked` (clients that are
+//! handled no further for now), `reads` (questions with long answers), `account` (the memory of all this), `deliver`
+//! (publications to those with wishes of their own), `leave` (the end).
 
+mod account;
 mod ask;
 mod command;
 mod connect;
@@ -15,11 +18,14 @@ mod deliver;
 mod event;
 mod keys;
 mod leave;
+mod parked;
 mod pending;
 mod publish;
+mod reads;
 mod refresh;
 mod seat;
 mod subscribe;
+mod waiting;
 
 use std::{ops::Range, sync::Arc};
 
@@ -38,8 +44,9 @@ use crate::{
     seats::SeatNumber,
 };
 
+use self::{account::Counted, reads::Reads, waiting::Waiting};
 pub(crate) use self::{
-    connect::Parked,
+    connect::Connecting,
     keys::{KeyWaits, KeysCame},
     pending::Kept,
     subscribe::Wanted,
@@ -102,7 +109,7 @@ impl Link {
 ///
 /// ```text
 /// Fresh ── connect ──> Connecting ── its server-side subscriptions are made ──> Connected
-///                          └─── what comes meanwhile waits, in order ────────────┘
+///                          └─── what comes meanwhile waits, in order (`waiting`) ┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -128,8 +135,13 @@ pub(crate) struct Client {
     pub(crate) subs: Vec<Sub>,
     /// When the connection's token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
-    /// What waits while the client is connecting.
-    pub(crate) parked: Option<Box<Parked>>,
+    /// The connect that is not answered yet.
+    pub(crate) connecting: Option<Box<Connecting>>,
+    /// What it has sent that is not handled yet.
+    waiting: Option<Box<Waiting>>,
+    reads: Reads,
+    /// The memory that the ledger has of it.
+    counted: Counted,
     /// What few clients have.
     pub(crate) kept: Option<Box<Kept>>,
     /// Where it counts against the limit of its user's connections.
@@ -229,11 +241,19 @@ impl Clients {
             conn_info: None,
             subs: Vec::new(),
             expires_at_s: 0,
-            parked: None,
+            connecting: None,
+            waiting: None,
+            reads: Reads::default(),
+            counted: Counted::default(),
             kept: None,
             seat: None,
         }));
         ClientKey { place, generation }
+    }
+
+    /// Memory of their table.
+    fn table_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
     }
 
     /// All of them, for what no index knows.

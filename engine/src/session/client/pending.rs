@@ -3,21 +3,23 @@
 //! In:  commands that cannot be done at once, and expiries that the backend decides upon.
 //! Out: the same, when the answer is here.
 //!
-//! Worst case a client: [`PENDING_MAX`] entries with [`PENDING_BYTES_MAX`] bytes of commands.
+//! Worst case a client: [`PENDING_MAX`] entries with [`PENDING_BYTES_MAX`] bytes, or a single longer one. They count
+//! against `client.command_budget`; where that is full, commands that would have to wait are answered with error 111.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
+use holdfast_ring::Kernel;
 
 use super::Client;
-use crate::backend::Header;
+use crate::{backend::Header, hub::message::ClientKey, memory::Budget, shard::Shard};
 
 /// Answers that one client may wait for.
 const PENDING_MAX: usize = 128;
 
-/// Bytes of the commands that wait for them.
-const PENDING_BYTES_MAX: usize = 256 * 1024;
+/// Memory of the commands that wait for them, and of what the backend is told of them.
+const PENDING_BYTES_MAX: usize = 512 * 1024;
 
 /// What few clients have: it is there only where something in it is.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub(crate) struct Kept {
     /// The same of the connect command.
     pub(super) emulated_headers: Arc<[Header]>,
     pending: Vec<Pending>,
+    /// Memory of these.
+    pending_bytes: usize,
 }
 
 /// What waits.
@@ -41,6 +45,8 @@ pub(crate) struct Pending {
     pub(super) command: Box<[u8]>,
     /// The channel that it is about to subscribe to, or whose subscription is to be refreshed.
     pub(super) channel: Box<str>,
+    /// Memory of what the backend is told.
+    pub(super) told_bytes: usize,
 }
 
 /// For what.
@@ -60,27 +66,32 @@ impl Client {
     }
 
     /// Waits for one more answer.
-    pub(super) fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
-        let all = &mut self.kept().pending;
-        let bytes: usize = all.iter().map(|other| other.command.len()).sum();
-        if all.len() >= PENDING_MAX || bytes + pending.command.len() > PENDING_BYTES_MAX {
+    fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
+        let kept = self.kept();
+        let bytes = pending.cost_bytes();
+        let is_first = kept.pending.is_empty();
+        if kept.pending.len() >= PENDING_MAX || !(is_first || kept.pending_bytes + bytes <= PENDING_BYTES_MAX)
+        {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
-        all.push(pending);
+        kept.pending.push(pending);
+        kept.pending_bytes += bytes;
         Ok(())
     }
 
-    /// What has waited for this answer.
-    pub(super) fn take_pending(&mut self, ticket: u32) -> Option<Pending> {
-        self.take_pending_if(|pending| pending.ticket == ticket)
+    /// For what something waits.
+    pub(super) fn awaits(&self, ticket: u32) -> Option<Awaits> {
+        let mut all = self.kept.as_ref()?.pending.iter();
+        all.find(|pending| pending.ticket == ticket).map(|pending| pending.awaits)
     }
 
     pub(super) fn take_pending_if(&mut self, is_meant: impl Fn(&Pending) -> bool) -> Option<Pending> {
-        let all = &mut self.kept.as_mut()?.pending;
-        let at = all.iter().position(is_meant)?;
-        let pending = all.remove(at);
-        if all.is_empty() {
-            all.shrink_to_fit();
+        let kept = self.kept.as_mut()?;
+        let at = kept.pending.iter().position(is_meant)?;
+        let pending = kept.pending.remove(at);
+        kept.pending_bytes -= pending.cost_bytes();
+        if kept.pending.is_empty() {
+            kept.pending.shrink_to_fit();
         }
         Some(pending)
     }
@@ -90,7 +101,47 @@ impl Client {
     }
 }
 
+impl Kept {
+    /// Memory of what waits.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A client waits for one more answer.
+    pub(super) fn wait_with(&mut self, key: ClientKey, pending: Pending) -> Result<(), ErrorCode> {
+        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        if !self.ledger.has_room_for(Budget::Commands, pending.cost_bytes() as u64) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS);
+        }
+        client.wait(pending)?;
+        self.account(key);
+        Ok(())
+    }
+
+    /// What has waited for this answer.
+    pub(super) fn take_pending(&mut self, key: ClientKey, ticket: u32) -> Option<Pending> {
+        self.take_pending_if(key, |pending| pending.ticket == ticket)
+    }
+
+    pub(super) fn take_pending_if(
+        &mut self,
+        key: ClientKey,
+        is_meant: impl Fn(&Pending) -> bool,
+    ) -> Option<Pending> {
+        let pending = self.clients.get(key)?.take_pending_if(is_meant)?;
+        self.account(key);
+        Some(pending)
+    }
+}
+
 impl Pending {
+    /// Memory that it takes. As many entries again may be free.
+    fn cost_bytes(&self) -> usize {
+        2 * size_of::<Self>() + self.command.len() + self.channel.len() + self.told_bytes
+    }
+
     /// True exactly when no command asked: the session's expiry, or with a channel that subscription's, is asked about.
     pub(super) fn is_expiry_of(&self, channel: &str) -> bool {
         self.command.is_empty() && *self.channel == *channel

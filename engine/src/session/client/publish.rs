@@ -70,7 +70,7 @@ impl<K: Kernel> Shard<K> {
             delta: said.delta,
             idempotency_key: said.idempotency_key.into(),
             version: Version { number: said.version, epoch: said.version_epoch.into() },
-            answer_to: Some(AnswerTo::Client { core: self.index, client: key, command }),
+            answer_to: Some(AnswerTo::Client { core: self.index, client: key, command, is_read: false }),
         };
         self.post_home(&name, ToHome::Publish(Box::new(publish)));
         Ok(None)

@@ -95,7 +95,9 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
         let now_s = self.wall_s();
         let (grace_s, sub_grace_s) = (self.rules.expired_close_delay_s, self.rules.expired_sub_close_delay_s);
-        let is_over = |expires_at_s: u64, grace_s: u64| expires_at_s > 0 && expires_at_s + grace_s < now_s;
+        let is_over = |expires_at_s: u64, grace_s: u64| {
+            expires_at_s > 0 && expires_at_s.saturating_add(grace_s) < now_s
+        };
         let Some(client) = self.clients.get(key) else { return false };
         if self.rules.is_refresh_proxied {
             if is_over(client.expires_at_s, 0) && !client.is_pending(|pending| pending.is_expiry_of("")) {

@@ -30,13 +30,14 @@ use super::{
 use crate::{
     backend::{self, Event},
     channel::Extras,
-    conn::deflate::Deflate,
+    conn::{deflate::Deflate, lag::Cause},
     hub::{
         local::{Subscriber, Takes},
         message::{ClientKey, Recover, Subscribe, Subscribed, ToHome},
         publication::{Data, Info},
     },
-    shard::Shard,
+    memory::Budget,
+    shard::{Shard, cost},
     token::{Overrides, TokenUse},
 };
 
@@ -132,6 +133,9 @@ impl<K: Kernel> Shard<K> {
         if client.subs.len() >= self.rules.client_channels_max {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
+        if !self.ledger.has_room(Budget::Sessions) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS);
+        }
         Ok(())
     }
 
@@ -172,6 +176,7 @@ impl<K: Kernel> Shard<K> {
                 epoch: request.epoch.as_ref().into(),
                 limit: self.rules.recovery_publications_max,
                 cache: self.rules.recovers_newest(&resolved),
+                bytes: self.answer_bytes(),
             });
         }
         self.ask_to_subscribe(key, channel, wanted);
@@ -193,7 +198,7 @@ impl<K: Kernel> Shard<K> {
         let wishes =
             Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
         let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !wishes.join_leave;
-        client.subs.push(Sub {
+        client.add_sub(Sub {
             channel: local,
             place: Place::Awaited { ticket, command: wanted.command },
             is_server_side: wanted.is_server_side,
@@ -204,23 +209,39 @@ impl<K: Kernel> Shard<K> {
             wishes: (!is_plain).then(|| Box::new(wishes)),
             extras: wanted.extras,
         });
+        // What the server subscribes a client to, it did not ask for.
+        let is_read = wanted.recover.is_some() && !wanted.is_server_side;
+        if is_read {
+            client.reads.begin();
+        }
         let subscribe = Subscribe {
             channel: Arc::clone(&name),
             core: self.index,
             client: key,
             ticket,
             command: wanted.command,
+            is_read,
             recover: wanted.recover,
             wants_position: wanted.extras.positioned || wanted.extras.recoverable,
             info,
             shows,
             data: wanted.data,
         };
+        self.account(key);
         self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
     }
 
     /// The home has taken a client in.
-    pub(crate) fn subscribed(&mut self, mut subscribed: Subscribed) {
+    pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
+        let (key, is_read) = (subscribed.client, subscribed.is_read);
+        self.take_subscription(subscribed);
+        if is_read {
+            self.end_read(key);
+            self.go_on(key);
+        }
+    }
+
+    fn take_subscription(&mut self, mut subscribed: Subscribed) {
         let key = subscribed.client;
         let now_s = self.wall_s();
         let Some(local) = self.locals.find(&subscribed.channel) else { return };
@@ -233,7 +254,8 @@ impl<K: Kernel> Shard<K> {
             return;
         };
         if let Some(code) = subscribed.refused {
-            let sub = client.subs.swap_remove(at);
+            let sub = client.remove_sub(at);
+            self.account(key);
             return self.subscription_refused(key, sub, subscribed.command, code);
         }
         let sub = &mut client.subs[at];
@@ -264,7 +286,7 @@ impl<K: Kernel> Shard<K> {
         let texts: Vec<_> =
             missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
         let result = result(&subscribed, sub, now_s, &texts);
-        self.reply(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
+        self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
     /// The home has no room for a subscription. A client whose server-side subscriptions are incomplete comes back later.
@@ -294,11 +316,16 @@ impl<K: Kernel> Shard<K> {
                 data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
             }),
         };
-        self.send_push(link, format, &push);
+        let mut message = bytes::BytesMut::new();
+        append_push(format, &mut message, &push);
         for missed in subscribed.recovered.iter().flatten() {
             let body = PushBody::Publication(missed.publication());
-            self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body });
+            let push = Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body };
+            append_push(format, &mut message, &push);
         }
+        // One message, as it would be one reply: a long one passes.
+        self.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
+        self.send_message(link, format, &message, Cause::Push);
     }
 
     pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
@@ -314,15 +341,17 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return false };
         if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
             let id = decoded(client.format, &pending.command).id;
+            self.account(key);
             self.reply(key, id, Err(ErrorCode::INTERNAL));
             return true;
         }
         // What the backend is about to say is of the subscription that ends.
         client.take_pending_if(|pending| pending.is_expiry_of(channel));
+        self.account(key);
         let Some(local) = self.locals.find(channel) else { return false };
         let Some(client) = self.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
-        let sub = client.subs.swap_remove(at);
+        let sub = client.remove_sub(at);
         if let Some((_, socket)) = client.link.connection(client.format) {
             self.slow.forget_channel(socket, channel);
         }
@@ -333,6 +362,7 @@ impl<K: Kernel> Shard<K> {
             self.reply(key, command, Err(ErrorCode::INTERNAL));
         }
         self.leave_channel(sub);
+        self.account(key);
         true
     }
 
@@ -384,7 +414,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn send_push(&mut self, link: Link, format: Format, push: &Push<'_>) {
         let mut message = bytes::BytesMut::new();
         append_push(format, &mut message, push);
-        self.send_message(link, format, &message);
+        self.send_message(link, format, &message, Cause::Push);
     }
 }
 

@@ -4,22 +4,37 @@
 //! Out: the replies that it has not; whether a command has been here before.
 //!
 //! Replies are numbered from 1 and kept until the client names a number as received, so that an answer that was lost on
-//! its way is repeated. No I/O, no clock. Memory: 200 bytes, and the replies, up to `client.queue_max_size`.
+//! its way is repeated. No I/O, no clock. Memory: 250 bytes, and the replies, as much as may wait for a connection
+//! ([`Lag`]), with [`REPLY_BYTES`] for each.
 
 mod serve;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, net::IpAddr};
 
 use bytes::Bytes;
 
 use super::ask::Asker;
-use crate::clock::Tick;
+use crate::{
+    clock::Tick,
+    conn::lag::{Cause, Lag, QueueLimits},
+};
+
+/// What a reply takes beside its bytes: its place in the queue, which may be half empty, and its allocation.
+const REPLY_BYTES: usize = 96;
 
 /// A session's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Poll {
     replies: VecDeque<Bytes>,
     queued_bytes: usize,
+    /// How many of the replies have been in an answer, and their bytes.
+    answered: usize,
+    answered_bytes: usize,
+    lag: Lag,
+    /// True exactly when more waits than may.
+    is_too_long: bool,
+    /// The client's address, where the session counts among the connections of it.
+    address: Option<IpAddr>,
     /// The number of the last reply that the client has.
     received: u64,
     commands: SeenCommands,
@@ -33,18 +48,33 @@ pub(crate) struct Poll {
     is_touched: bool,
 }
 
+/// So many places an empty queue keeps.
+const REPLIES_MIN: usize = 8;
+
 /// A client named a reply that was never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeverSent;
 
 impl Poll {
+    /// A session that counts among the connections of this address.
+    pub(crate) fn of(address: Option<IpAddr>) -> Self {
+        Self { address, ..Self::default() }
+    }
+
     /// Adds replies, one a line.
-    pub(crate) fn push(&mut self, message: &[u8]) {
+    pub(crate) fn push(&mut self, message: &[u8], cause: Cause, limits: QueueLimits, replies_max: usize) {
+        // Where a request waits, only what an earlier one was answered with is late.
+        let (replies, bytes) = match self.waiting {
+            Some(_) => (self.answered, self.answered_bytes),
+            None => (self.replies.len(), self.queued_bytes),
+        };
+        let is_within = self.lag.admit(bytes, message.len(), cause, limits);
         let message = Bytes::copy_from_slice(message);
         for line in message.split(|&byte| byte == b'\n') {
             self.queued_bytes += line.len();
             self.replies.push_back(message.slice_ref(line));
         }
+        self.is_too_long |= !is_within || (cause == Cause::Push && replies >= replies_max);
     }
 
     /// Lets go of what the client has. One that names less than it did before is an old request that came late.
@@ -56,6 +86,12 @@ impl Poll {
             self.received += 1;
             let reply = self.replies.pop_front().expect("there are as many as the numbers say");
             self.queued_bytes -= reply.len();
+            self.answered = self.answered.saturating_sub(1);
+            self.answered_bytes = self.answered_bytes.saturating_sub(reply.len());
+        }
+        if self.replies.is_empty() {
+            self.replies.shrink_to(REPLIES_MIN);
+            self.lag = Lag::default();
         }
         Ok(())
     }
@@ -76,6 +112,16 @@ impl Poll {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// All that waits is in an answer now.
+    pub(crate) fn answer(&mut self) {
+        (self.answered, self.answered_bytes) = (self.replies.len(), self.queued_bytes);
+    }
+
+    /// Memory of all that waits.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.queued_bytes + self.replies.len() * REPLY_BYTES
     }
 
     /// True exactly when a command is to be handled; one without a number always is.
@@ -111,7 +157,15 @@ impl SeenCommands {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_ring::{Descriptor, Socket};
+
     use super::*;
+
+    const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, uncounted_bytes: 25 };
+
+    fn push(poll: &mut Poll, message: &[u8]) {
+        poll.push(message, Cause::Push, LIMITS, 8);
+    }
 
     fn texts(poll: &Poll) -> Vec<&[u8]> {
         poll.replies().map(|reply| &reply[..]).collect()
@@ -120,8 +174,8 @@ mod tests {
     #[test]
     fn what_is_not_acknowledged_is_repeated() {
         let mut poll = Poll::default();
-        poll.push(b"{1}\n{2}");
-        poll.push(b"{3}");
+        push(&mut poll, b"{1}\n{2}");
+        push(&mut poll, b"{3}");
         assert_eq!((poll.sequence(), texts(&poll)), (3, vec![&b"{1}"[..], b"{2}", b"{3}"]));
         poll.acknowledge(2).unwrap();
         assert_eq!((poll.sequence(), texts(&poll)), (3, vec![&b"{3}"[..]]));
@@ -129,6 +183,48 @@ mod tests {
         poll.acknowledge(1).unwrap();
         assert_eq!(texts(&poll), [b"{3}"], "an old request takes nothing back");
         assert_eq!(poll.acknowledge(4), Err(NeverSent));
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_is_bounded_in_bytes_and_in_number() {
+        let mut long = Poll::default();
+        push(&mut long, &[b'x'; 500]);
+        assert!(!long.is_too_long, "a single one passes");
+        for _ in 0..20 {
+            push(&mut long, &[b'x'; 10]);
+        }
+        assert!(long.is_too_long);
+
+        let mut many = Poll::default();
+        for _ in 0..8 {
+            push(&mut many, b"x");
+        }
+        assert!(!many.is_too_long);
+        push(&mut many, b"x");
+        assert!(many.is_too_long);
+        assert_eq!(many.cost_bytes(), 9 * (1 + REPLY_BYTES));
+    }
+
+    #[test]
+    fn who_waits_takes_whatever_a_turn_brings_but_not_what_it_never_acknowledges() {
+        let socket = Socket::new(Descriptor::new(0, 0), 0);
+        let waits = Some(Asker { core: 0, socket });
+        let mut poll = Poll { waiting: waits, ..Poll::default() };
+        for _ in 0..100 {
+            push(&mut poll, &[b'x'; 10]);
+        }
+        assert!(!poll.is_too_long);
+        poll.answer();
+        poll.acknowledge(100).unwrap();
+        for _ in 0..8 {
+            poll.waiting = waits;
+            push(&mut poll, b"x");
+            poll.answer();
+        }
+        assert!(!poll.is_too_long);
+        poll.waiting = waits;
+        push(&mut poll, b"x");
+        assert!(poll.is_too_long, "eight were not acknowledged");
     }
 
     #[test]

@@ -20,8 +20,10 @@ use super::Poll;
 use crate::{
     backend::Header,
     clock::Tick,
+    conn::lag::Cause,
     intake::RETRY_AFTER_S,
-    metrics::Metric,
+    memory::Budget,
+    metrics::{CloseReason, Metric},
     session::{ask::Asker, client::Link, named::SessionPlace},
     shard::Shard,
 };
@@ -37,15 +39,21 @@ impl<K: Kernel> Shard<K> {
         if commands.is_empty() {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
-        // A session needs no connection between its polls, but there are never more of them than connections could be.
-        if self.named.polls() >= self.sockets.slots()
-            || self.peers.is_memory_short()
-            || self.stopping.is_some()
-        {
+        // A session needs no connection between its polls, but it counts as one in every way.
+        self.check_room_for_session()?;
+        if self.stopping.is_some() || !self.take_place_for_session() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
+        let address = match self.admit_session(asker.socket) {
+            Ok(address) => address,
+            Err(turned_away) => {
+                self.places_taken -= 1;
+                self.turn_away(asker.socket, turned_away);
+                return Ok(());
+            }
+        };
         let place = self.named.open(self.ids.random());
-        self.named.set_poll(place, Poll::default());
+        self.named.set_poll(place, Poll::of(address));
         let key = self.open_client(Link::Poll(place), Format::Json);
         self.named.set_client(place, Some(key));
         self.keep_headers(key, told);
@@ -59,7 +67,10 @@ impl<K: Kernel> Shard<K> {
         let Some(poll) = self.named.poll(place) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         };
-        if poll.acknowledge(received).is_err() {
+        let before = poll.cost_bytes();
+        let acknowledged = poll.acknowledge(received);
+        self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
+        if acknowledged.is_err() {
             let refusal = Refusal::BodyMalformed("received is higher than any sequence of this session");
             return self.answer_asker(asker, Err(refusal));
         }
@@ -68,10 +79,20 @@ impl<K: Kernel> Shard<K> {
             self.close_poll(place);
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         }
+        if let Some(key) = client
+            && !self.has_room_for_commands(key, commands.len())
+        {
+            let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
+            return self.answer_asker(asker, Err(refusal));
+        }
+        let Some(poll) = self.named.poll(place) else { return };
         if let Some(before) = poll.waiting.replace(asker) {
             self.answer_empty(place, before);
         }
         self.touch_poll(place);
+        if let Some(key) = client {
+            self.go_on(key);
+        }
         self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
@@ -106,9 +127,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Something for a client that polls. It goes out at the end of the turn.
-    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8]) {
+    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8], cause: Cause) {
+        let limits = self.queue_limits();
         if let Some(poll) = self.named.poll(place) {
-            poll.push(message);
+            let before = poll.cost_bytes();
+            poll.push(message, cause, limits, self.settings.queue_pieces_max);
+            self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
             self.touch_poll(place);
         }
     }
@@ -121,20 +145,19 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Answers those who wait and have something; ends those who have had too much for too long.
+    /// Answers those who wait and have something; ends those who do not acknowledge what they are told.
     pub(crate) fn flush_polls(&mut self) {
-        let queue_bytes_max = self.settings.queue_bytes_max;
         // Last words, and polls that came in with the one that is answered, touch some anew.
         while let Some(place) = self.touched_polls.pop() {
             let Some(poll) = self.named.poll(place) else { continue };
             poll.is_touched = false;
-            if poll.queued_bytes() > queue_bytes_max && poll.waiting.is_none() {
-                if let Some(key) = self.named.client(place) {
-                    self.counters.add(Metric::SlowByQueue, 1);
-                    self.disconnect(key, DisconnectCode::SLOW);
-                }
-                continue;
+            if poll.is_too_long
+                && let Some(key) = self.named.client(place)
+            {
+                self.counters.add(Metric::SlowByQueue, 1);
+                self.disconnect(key, DisconnectCode::SLOW);
             }
+            let Some(poll) = self.named.poll(place) else { continue };
             if poll.has_replies()
                 && let Some(asker) = poll.waiting.take()
             {
@@ -177,7 +200,22 @@ impl<K: Kernel> Shard<K> {
     /// Nobody has polled in time.
     fn close_poll(&mut self, place: SessionPlace) {
         self.end_poll_client(place);
+        let Some(poll) = self.named.poll(place) else { return };
+        let (bytes, address) = (poll.cost_bytes(), poll.address);
         self.named.close(place);
+        self.ledger.release(Budget::Queues, bytes);
+        self.places_taken -= 1;
+        self.session_left(address);
+    }
+
+    /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.
+    pub(crate) fn cut_poll(&mut self, place: SessionPlace) {
+        self.poll_offended(place, CloseReason::Slow);
+        let waiting = self.named.poll(place).and_then(|poll| poll.waiting.take());
+        self.close_poll(place);
+        if let Some(asker) = waiting {
+            self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        }
     }
 
     fn answer_empty(&mut self, place: SessionPlace, asker: Asker) {
@@ -189,6 +227,7 @@ impl<K: Kernel> Shard<K> {
     fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
         let id = self.named.id(place).ok_or(Refusal::SessionUnknown)?;
         let poll = self.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        poll.answer();
         let replies = poll.replies().count() as u64;
         let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
         self.counters.add(Metric::MessagesOut, replies);

@@ -1,6 +1,7 @@
 //! What is refused, why, and with which code.
 
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use ring::signature::RSA_PKCS1_SHA256;
 
 use super::*;
@@ -217,6 +218,62 @@ fn a_token_is_valid_from_nbf_until_exp() {
     }
     for exp in [json!(1.0e300), json!(u64::MAX), json!(NOW_S as f64 + 1.5)] {
         assert!(at(json!({"exp": exp})).is_ok(), "{exp}");
+    }
+}
+
+/// A number as a token may hold it, and what it means: seconds, cut off and kept within 64 bits.
+fn any_time(random: &mut SmallRng) -> (String, u64) {
+    let near = |random: &mut SmallRng, at: u64| {
+        let by = random.random_range(0..100);
+        if random.random() { at.saturating_add(by) } else { at.saturating_sub(by) }
+    };
+    match random.random_range(0..6) {
+        0 => {
+            let at = near(random, u64::MAX);
+            (at.to_string(), at)
+        }
+        1 => {
+            let at = near(random, NOW_S);
+            (at.to_string(), at)
+        }
+        2 => (format!("-{}", random.random::<u64>()), 0),
+        3 => (format!("{}e{}", random.random_range(1..10), random.random_range(20..300)), u64::MAX),
+        4 => (format!("{}{}", u64::MAX, random.random_range(0..1000)), u64::MAX),
+        _ => {
+            let at = near(random, NOW_S);
+            (format!("{at}.{}", random.random_range(1..100)), at)
+        }
+    }
+}
+
+#[test]
+fn no_time_of_a_token_wraps_whatever_number_it_is() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let verifier = hmac_verifier();
+    for _ in 0..3_000 {
+        let [(exp, exp_s), (nbf, nbf_s), (expire_at, expire_at_s), (iat, _)] =
+            std::array::from_fn(|_| any_time(&mut random));
+        let text = format!(r#"{{"exp":{exp},"nbf":{nbf},"expire_at":{expire_at},"iat":{iat}}}"#);
+        let expected = if exp_s <= NOW_S {
+            Err(TokenError::Expired { exp_s, now_s: NOW_S })
+        } else if nbf_s > NOW_S {
+            Err(TokenError::NotYetValid { nbf_s, now_s: NOW_S })
+        } else {
+            Ok(Some(expire_at_s).filter(|&at_s| at_s > 0))
+        };
+        let token = signed_text(&text);
+        let read = verifier.verify_connect(&token, NOW_S).map(|claims| claims.expire_at_s);
+        assert_eq!(read, expected, "{text}");
+    }
+    for claim in ["exp", "nbf", "expire_at"] {
+        for value in ["\"1\"", "true", "[1]", "{}", "\"9999999999\""] {
+            let token = signed_text(&format!(r#"{{"{claim}":{value}}}"#));
+            let error = verifier.verify_connect(&token, NOW_S).expect_err("it is no number");
+            assert!(matches!(error, TokenError::NotTheJson { .. }), "{claim} {value}: {error}");
+            assert_eq!(error.verdict(TokenUse::Connect), Verdict::Disconnect(DisconnectCode::INVALID_TOKEN));
+        }
     }
 }
 

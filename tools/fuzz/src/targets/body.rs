@@ -15,6 +15,11 @@ pub const WORDS: &[&[u8]] = &[
     b"a;ext=1\r\n",
     b"\r\n\r\n",
     b"ffffffffffffffff\r\n",
+    b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"0\r\nA: b\r\n\r\n",
+    b"\r;",
+    b"\n",
 ];
 
 const BYTES_MAX: usize = 200;

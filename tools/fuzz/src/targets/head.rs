@@ -24,6 +24,12 @@ pub const WORDS: &[&[u8]] = &[
     b"\r\n\r\n",
     b"HTTP/1.0",
     b"http://a/",
+    b"OPTIONS * ",
+    b"CONNECT a:80 ",
+    b"Content-Length: 0, 0\r\n",
+    b"\n",
+    b"\r",
+    b"#",
 ];
 
 /// Reads one head.
@@ -35,13 +41,18 @@ pub fn run(data: &[u8]) {
         match (&part, &whole) {
             // What was judged once is judged so for good.
             (Ok(Some((_, used))), Ok(Some((_, all)))) => assert_eq!(used, all),
+            (Err(refusal), Err(at_last)) => assert_eq!(refusal, at_last),
+            (Err(refusal), other) => panic!("{len} bytes are refused ({refusal}), and all are {other:?}"),
             (Ok(Some(_)), other) => panic!("{len} bytes are a head, and all are {other:?}"),
-            (Ok(None) | Err(_), _) => {}
+            (Ok(None), _) => {}
         }
     }
     let Ok(Some((head, used))) = whole else { return };
     assert!(used <= data.len() && used <= limits.bytes_max);
     assert!(head.all_headers().count() <= limits.headers_max);
+    // Whoever ends lines at line feeds alone finds the same ones.
+    let is_ended = |pair: &[u8]| pair[1] != b'\n' || pair[0] == b'\r';
+    assert!(data[0] != b'\n' && data[..used].windows(2).all(is_ended));
     let mut answer = BytesMut::new();
     match handshake_server::upgrade(&head, &["centrifuge-protobuf", "centrifuge-json"]) {
         Ok(mut upgrade) => {

@@ -61,7 +61,7 @@ impl Fuzz {
     fn step(&mut self) {
         let channel = self.channel();
         self.bench.rules = Self::rules(&channel);
-        let answer_to = || AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+        let answer_to = || AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
         match self.random.random_range(0..100) {
             0..50 => {
                 let data = Data::checked(Bytes::from(
@@ -96,10 +96,15 @@ impl Fuzz {
             }
             80..90 => {
                 let question = match self.random.random_range(0..4) {
-                    0 => Question::Presence,
+                    0 => Question::Presence(AnswerBytes::ANY),
                     1 => Question::PresenceStats,
                     2 => Question::RemoveHistory,
-                    _ => Question::History(Page { limit: 10, since: None, reverse: false }),
+                    _ => Question::History(Page {
+                        limit: 10,
+                        since: None,
+                        reverse: false,
+                        bytes: AnswerBytes::ANY,
+                    }),
                 };
                 self.bench.handle(ToHome::Ask { channel, question, answer_to: answer_to() });
             }
@@ -131,6 +136,7 @@ impl Fuzz {
             client: CLIENT,
             ticket: 1,
             command: 1,
+            is_read: false,
             recover: None,
             wants_position,
             info: Some(info),

@@ -1,5 +1,6 @@
 //! The home alone: publications, questions and the passing of time, without any core around it.
 
+mod answers;
 mod bounds;
 mod figures;
 mod fuzz;
@@ -11,7 +12,7 @@ use super::*;
 use crate::{
     hub::{
         history::Page,
-        message::{ClientKey, Version},
+        message::{AnswerBytes, ClientKey, Version},
         publication::Data,
     },
     memory::BudgetLimits,
@@ -79,8 +80,8 @@ impl Bench {
         channel: &str,
         since: Option<(u64, Box<str>)>,
     ) -> Result<(usize, Position), ErrorCode> {
-        let question = Question::History(Page { limit: 100, since, reverse: false });
-        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1 };
+        let question = Question::History(Page { limit: 100, since, reverse: false, bytes: AnswerBytes::ANY });
+        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
         self.handle(ToHome::Ask { channel: channel.into(), question, answer_to });
         match self.posts.pop() {
             Some((0, FromHome::Answered { outcome: Ok(Answer::History { publications, position }), .. })) => {
@@ -102,6 +103,7 @@ impl Bench {
             epoch: (*since.epoch).into(),
             limit: 100,
             cache: false,
+            bytes: AnswerBytes::ANY,
         });
         let subscribe = Subscribe {
             channel: channel.into(),
@@ -109,6 +111,7 @@ impl Bench {
             client: CLIENT,
             ticket: 1,
             command: 1,
+            is_read: false,
             recover,
             wants_position: true,
             info: None,
@@ -148,7 +151,7 @@ fn publish(channel: &str, key: &str) -> Publish {
         delta: false,
         idempotency_key: key.into(),
         version: Version::default(),
-        answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1 }),
+        answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false }),
     }
 }
 

@@ -1,0 +1,139 @@
+//! Answers that are too long: beside others, or at all.
+
+use super::*;
+
+const SEEN: Shows = Shows { presence: true, join_leave: true };
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(1 << 20).with(Rules { presence: true, ..RULES });
+    for _ in 0..5 {
+        bench.publish("c", "");
+    }
+    bench
+}
+
+fn info(client: &str) -> Arc<Info> {
+    Arc::new(Info { client: client.into(), ..Info::default() })
+}
+
+/// Recovers all of the channel, with an answer of this length.
+fn recovers(bytes: AnswerBytes, client: &str) -> ToHome {
+    let recover = Recover { offset: 0, epoch: "".into(), limit: 100, cache: false, bytes };
+    ToHome::Subscribe(Box::new(Subscribe {
+        channel: "c".into(),
+        core: 0,
+        client: CLIENT,
+        ticket: 1,
+        command: 1,
+        is_read: true,
+        recover: Some(recover),
+        wants_position: true,
+        info: Some(info(client)),
+        shows: SEEN,
+        data: None,
+    }))
+}
+
+fn leaves(client: &str) -> ToHome {
+    ToHome::Unsubscribe {
+        channel: "c".into(),
+        core: 0,
+        info: Some(info(client)),
+        shows: SEEN,
+        was_last: false,
+    }
+}
+
+fn ask(question: Question) -> ToHome {
+    let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: true };
+    ToHome::Ask { channel: "c".into(), question, answer_to }
+}
+
+/// What comes of a message.
+fn said(bench: &mut Bench, message: ToHome) -> Vec<FromHome> {
+    bench.handle(message);
+    std::mem::take(&mut bench.posts).into_iter().map(|(_, said)| said).collect()
+}
+
+/// The question that came back.
+fn back(said: &mut Vec<FromHome>) -> ToHome {
+    match (said.pop(), said.len()) {
+        (Some(FromHome::TooLongNow { client: CLIENT, question }), 0) => *question,
+        other => panic!("it comes back, not {other:?}"),
+    }
+}
+
+fn stats(bench: &mut Bench) -> usize {
+    match said(bench, ask(Question::PresenceStats)).pop() {
+        Some(FromHome::Answered { outcome: Ok(Answer::PresenceStats { clients, .. }), .. }) => clients,
+        other => panic!("not {other:?}"),
+    }
+}
+
+#[test]
+fn a_question_whose_answer_is_too_long_now_comes_back_and_is_answered_when_it_is_alone() {
+    let mut bench = bench();
+    said(&mut bench, recovers(AnswerBytes::ANY, "someone"));
+    let bytes = AnswerBytes { now_max: 10, max: 10_000 };
+    let page = Page { limit: 100, since: None, reverse: false, bytes };
+    for question in [Question::History(page), Question::Presence(bytes)] {
+        let mut again = back(&mut said(&mut bench, ask(question)));
+        again.allow_long_answer();
+        let answer = said(&mut bench, again).pop();
+        assert!(
+            matches!(&answer, Some(FromHome::Answered { outcome: Ok(_), is_read: true, .. })),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn who_recovers_too_much_for_now_comes_and_goes_unseen_until_it_is_subscribed() {
+    let mut bench = bench();
+    let bytes = AnswerBytes { now_max: 10, max: 10_000 };
+    let mut again = back(&mut said(&mut bench, recovers(bytes, "late")));
+    assert_eq!(stats(&mut bench), 0);
+    again.allow_long_answer();
+    let answers = said(&mut bench, again);
+    assert!(
+        matches!(&answers[..], [FromHome::Subscribed(subscribed), FromHome::Deliver(_)]
+            if subscribed.recovered.as_ref().is_some_and(|missed| missed.len() == 5)),
+        "the answer, and then its join: {answers:?}"
+    );
+    assert_eq!(stats(&mut bench), 1);
+    assert_eq!(said(&mut bench, leaves("late")).len(), 1, "its leave is told");
+
+    back(&mut said(&mut bench, recovers(bytes, "gone")));
+    assert!(said(&mut bench, leaves("gone")).is_empty(), "nobody was told that it came");
+    assert_eq!(stats(&mut bench), 0);
+    assert!(bench.homes.unseen.0.is_empty());
+}
+
+#[test]
+fn what_is_too_long_in_any_case_is_refused_cut_or_lost() {
+    let mut bench = bench();
+    let one = bench.history("c").0;
+    assert_eq!(one, 5);
+    said(&mut bench, recovers(AnswerBytes::ANY, "someone"));
+    let bytes = AnswerBytes { now_max: 10, max: 10 };
+    let presence = said(&mut bench, ask(Question::Presence(bytes))).pop();
+    let code = ErrorCode::LIMIT_EXCEEDED;
+    assert!(
+        matches!(&presence, Some(FromHome::Answered { outcome: Err(error), .. }) if *error == code),
+        "{presence:?}"
+    );
+    let Some(FromHome::Subscribed(subscribed)) =
+        said(&mut bench, recovers(bytes, "other")).into_iter().next()
+    else {
+        panic!("a subscriber is answered")
+    };
+    assert!(subscribed.was_recovering && subscribed.recovered.is_none() && subscribed.position.is_some());
+    let bytes = AnswerBytes { now_max: 10_000, max: 10 };
+    let page = Page { limit: 100, since: None, reverse: true, bytes };
+    match said(&mut bench, ask(Question::History(page))).pop() {
+        Some(FromHome::Answered { outcome: Ok(Answer::History { publications, .. }), .. }) => {
+            assert_eq!(publications.iter().map(|stored| stored.offset).collect::<Vec<_>>(), [5]);
+        }
+        other => panic!("not {other:?}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! Account: the memory of a client's record and of its commands that wait.
+//!
+//! In:  a client in which something has changed.
+//! Out: charges to the ledger: its record to the budget `sessions`, its commands to `commands`.
+//!
+//! What many clients share (a channel's name, a user's) counts for each of them, so the sum is an upper bound.
+
+use holdfast_protocol::http::Refusal;
+use holdfast_ring::Kernel;
+
+use super::{Client, Kept, Sub, Wishes};
+use crate::{
+    hub::{local::SUBSCRIBER_BYTES, message::ClientKey, publication::Info},
+    intake::RETRY_AFTER_S,
+    memory::Budget,
+    shard::Shard,
+};
+
+/// What a client takes beside its record: its places in tables, and what allocations cost.
+const CLIENT_BYTES: usize = 128;
+
+/// The same for a user, beside its name.
+const USER_BYTES: usize = 96;
+
+/// The same for each shared or boxed part.
+const PART_BYTES: usize = 32;
+
+/// What the ledger has of a client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) commands: usize,
+    session: usize,
+    /// What its subscriptions take beside their records.
+    subs: usize,
+}
+
+impl Sub {
+    /// Memory beside the record.
+    fn cost_bytes(&self) -> usize {
+        let info = self.info.as_ref().map_or(0, |info| PART_BYTES + size_of::<Info>() + info.text_bytes());
+        let wishes = self.wishes.as_ref().map_or(0, |wishes| PART_BYTES + wishes.cost_bytes());
+        2 * SUBSCRIBER_BYTES + info + wishes
+    }
+}
+
+impl Wishes {
+    fn cost_bytes(&self) -> usize {
+        size_of::<Self>() + self.filter.as_ref().map_or(0, |filter| filter.cost_bytes())
+    }
+}
+
+impl Kept {
+    fn session_bytes(&self) -> usize {
+        let headers = self.headers.iter().chain(&*self.emulated_headers);
+        let headers: usize = headers.map(|(name, value)| 2 * PART_BYTES + name.len() + value.len()).sum();
+        size_of::<Self>() + headers + self.meta.as_ref().map_or(0, |meta| PART_BYTES + meta.len())
+    }
+}
+
+impl Client {
+    /// Adds a subscription.
+    pub(super) fn add_sub(&mut self, sub: Sub) {
+        self.counted.subs += sub.cost_bytes();
+        self.subs.push(sub);
+    }
+
+    /// Takes one out.
+    pub(super) fn remove_sub(&mut self, at: usize) -> Sub {
+        let sub = self.subs.swap_remove(at);
+        self.counted.subs -= sub.cost_bytes();
+        if self.subs.capacity() > 4 * self.subs.len().max(4) {
+            self.subs.shrink_to(2 * self.subs.len());
+        }
+        sub
+    }
+
+    /// Memory of the commands that wait.
+    fn command_bytes(&self) -> usize {
+        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
+        let pending = self.kept.as_ref().map_or(0, |kept| kept.pending_bytes());
+        waiting + pending
+    }
+
+    /// Memory of the record.
+    fn session_bytes(&self) -> usize {
+        let user = if self.user.is_empty() { 0 } else { USER_BYTES + self.user.len() };
+        let info = self.conn_info.as_ref().map_or(0, |info| PART_BYTES + info.bytes.len());
+        let connecting = self.connecting.as_ref().map_or(0, |connecting| connecting.bytes());
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.session_bytes());
+        let subs = self.subs.capacity() * size_of::<Sub>() + self.counted.subs;
+        size_of::<Self>() + CLIENT_BYTES + user + info + connecting + kept + subs
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// Something of a client has changed: the ledger is told.
+    pub(super) fn account(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (commands, session) = (client.command_bytes(), client.session_bytes());
+        let counted = &mut client.counted;
+        self.ledger.recharge(Budget::Commands, counted.commands, commands);
+        self.ledger.recharge(Budget::Sessions, counted.session, session);
+        (counted.commands, counted.session) = (commands, session);
+    }
+
+    /// A client is gone.
+    pub(super) fn close_account(&mut self, client: &Client) {
+        self.ledger.release(Budget::Commands, client.counted.commands);
+        self.ledger.release(Budget::Sessions, client.counted.session);
+    }
+
+    /// Tells the ledger what tables of clients take, whose entries are not charged one by one.
+    pub(crate) fn measure_sessions(&mut self) {
+        let tables = self.clients.table_bytes() + self.named.table_bytes() + self.locals.table_bytes();
+        self.ledger.measure(Budget::Sessions, tables as u64);
+    }
+
+    /// Whether there is memory for one more client.
+    pub(crate) fn check_room_for_session(&self) -> Result<(), Refusal> {
+        if self.ledger.has_room(Budget::Sessions) {
+            Ok(())
+        } else {
+            Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
+        }
+    }
+
+    /// All that the clients of this shard have been charged with: commands, records. Each with what it takes now.
+    #[cfg(test)]
+    pub(crate) fn audit_accounts(&self) -> (usize, usize) {
+        let mut sums = (0, 0);
+        for (_, client) in self.clients.iter() {
+            assert_eq!(client.counted.commands, client.command_bytes(), "what waits of a client is counted");
+            assert_eq!(client.counted.session, client.session_bytes(), "a client's record is counted");
+            assert_eq!(
+                client.counted.subs,
+                client.subs.iter().map(Sub::cost_bytes).sum::<usize>(),
+                "a client's subscriptions are counted"
+            );
+            sums.0 += client.counted.commands;
+            sums.1 += client.counted.session;
+        }
+        sums
+    }
+}

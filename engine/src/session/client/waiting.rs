@@ -1,0 +1,207 @@
+//! Waiting: clients that are handled no further for now, and go on later where they stopped.
+//!
+//! In:  frames of a client that is connecting, or that has asked for as much as it may be told at once; then what it
+//!      waited for: the end of its connect, answers, an empty queue.
+//! Out: its commands, in their order.
+//!
+//! While something waits the client is not read from: TCP holds it up, and what waits is what had been received by then.
+//! Streams and polls bring their commands in requests; these are refused while too much waits.
+//!
+//! ```text
+//! handled ── connect is asked about, or a read may not be asked ──> waiting ── nothing is in the way ──> handled
+//! ```
+//!
+//! Worst case a client: two messages, and what may be received in the two turns that it takes to stop receiving
+//! ([`Settings::parked_bytes_max`](crate::shard::Settings)); compressed ones may be more, and then the client is sent away.
+//! It counts against `client.command_budget`; where that is full, those go for whom most waits.
+
+use std::collections::VecDeque;
+
+use holdfast_protocol::client::DisconnectCode;
+use holdfast_ring::Kernel;
+
+use super::{
+    Client, Link, Stage,
+    command::Left,
+    parked::{Parked, ParkedFrames, TooMuch},
+};
+use crate::{
+    hub::message::{ClientKey, ToHome},
+    memory::{Budget, largest_first},
+    metrics::CloseReason,
+    shard::Shard,
+};
+
+/// What waits for a client.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    frames: ParkedFrames,
+    /// True exactly when nothing that comes now is looked at: a frame is among those that wait which ends the session.
+    is_over: bool,
+    /// True exactly when its connection is not read from for that.
+    is_unread: bool,
+    /// True exactly when the frames are to be handled in the client's next part of a turn.
+    is_scheduled: bool,
+    /// Reads whose answers are too long to be given beside others, each with the memory that it takes.
+    pub(super) deferred: VecDeque<ToHome>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.deferred.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let deferred: usize = self.deferred.iter().map(ToHome::cost_bytes).sum();
+        let places = self.deferred.capacity() * size_of::<ToHome>();
+        size_of::<Self>() + self.frames.capacity() + places + deferred
+    }
+}
+
+impl Client {
+    /// True exactly when its connection is not read from because something of it waits.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_unread)
+    }
+
+    pub(super) fn has_waiting_frames(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.frames.is_empty())
+    }
+
+    pub(super) fn waiting(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
+    /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
+    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        self.take_frame(key, Parked { bytes: frame, is_rest: false })
+    }
+
+    /// The rest of a message.
+    pub(crate) fn commands_go_on(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+        self.take_frame(key, Parked { bytes: frame, is_rest: true })
+    }
+
+    fn take_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Option<usize> {
+        let client = self.clients.get(key)?;
+        let mut waits = frame;
+        if client.stage != Stage::Connecting && !client.has_waiting_frames() {
+            let count = frame.bytes.len();
+            match self.handle_frame(key, frame) {
+                Left::Nothing => return None,
+                Left::Interrupted(left) => return Some(count - left),
+                Left::Waits(left) => waits = Parked { bytes: &frame.bytes[count - left..], is_rest: true },
+            }
+        }
+        if self.park(key, waits).is_err() {
+            self.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS);
+        }
+        None
+    }
+
+    /// True exactly when a client's session has room for so many bytes of commands.
+    pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
+        let Some(client) = self.clients.get(key) else { return true };
+        let taken = client.waiting.as_ref().map_or(0, |waiting| waiting.frames.capacity());
+        let has_room = !client.has_waiting_frames() || taken + bytes <= self.settings.parked_bytes_max;
+        has_room && self.has_room_in_backlog(key, bytes)
+    }
+
+    /// Keeps a frame until its client goes on.
+    fn park(&mut self, key: ClientKey, frame: Parked<'_>) -> Result<(), TooMuch> {
+        let bytes_max = self.settings.parked_bytes_max;
+        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let link = client.link;
+        let waiting = client.waiting();
+        if waiting.is_over {
+            return Ok(());
+        }
+        waiting.frames.push(frame, bytes_max)?;
+        waiting.is_over = frame.bytes.is_empty();
+        if let Link::WebSocket { socket, .. } = link
+            && !std::mem::replace(&mut waiting.is_unread, true)
+        {
+            self.sockets.pause_receive(socket);
+        }
+        self.account(key);
+        Ok(())
+    }
+
+    /// Something that a client may have waited for has come. Its commands go on in its part of a turn.
+    pub(crate) fn go_on(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(waiting) = &mut client.waiting else { return };
+        if client.stage == Stage::Connecting || waiting.is_scheduled {
+            return;
+        }
+        if !waiting.frames.is_empty() {
+            waiting.is_scheduled = true;
+            return self.schedule_parked(key);
+        }
+        self.ask_deferred(key);
+        self.forget_waiting(key);
+    }
+
+    /// Handles frames that wait, up to the next one that has to, or until the client has used up its part of the turn.
+    pub(crate) fn handle_parked(&mut self, key: ClientKey) {
+        self.ask_deferred(key);
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(waiting) = &mut client.waiting else { return };
+        waiting.is_scheduled = false;
+        if client.stage == Stage::Connecting {
+            return;
+        }
+        let mut frames = std::mem::take(&mut waiting.frames);
+        let mut is_interrupted = false;
+        while let Some(parked) = frames.pop() {
+            match self.handle_frame(key, parked) {
+                Left::Nothing if self.meter.is_over() && !frames.is_empty() => is_interrupted = true,
+                Left::Nothing => continue,
+                Left::Interrupted(left) => {
+                    frames.put_back(left);
+                    is_interrupted = true;
+                }
+                Left::Waits(left) => frames.put_back(left),
+            }
+            break;
+        }
+        if let Some(client) = self.clients.get(key)
+            && !frames.is_empty()
+        {
+            client.waiting().frames = frames;
+        }
+        if is_interrupted {
+            self.go_on(key);
+        }
+        self.forget_waiting(key);
+    }
+
+    /// Where nothing waits any more, the client is read from again.
+    fn forget_waiting(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get(key)
+            && let Some(waiting) = client.waiting.take_if(|waiting| waiting.is_empty())
+            && let Some((_, socket)) = client.link.connection(client.format)
+            && waiting.is_unread
+        {
+            self.read_again(socket);
+        }
+        self.account(key);
+    }
+
+    /// Where too much waits in all, those for whom most does are sent away.
+    pub(crate) fn hold_clients_to_budget(&mut self) {
+        self.measure_sessions();
+        let excess = self.ledger.excess_with_margin(Budget::Commands);
+        if excess == 0 {
+            return;
+        }
+        let clients = self.clients.iter().map(|(key, client)| (key, client.counted.commands as u64));
+        let holders = clients.filter(|&(_, bytes)| bytes > 0).collect();
+        for key in largest_first(holders, excess) {
+            self.disconnect_as(key, DisconnectCode::TOO_MANY_REQUESTS, CloseReason::ReceiveBudget);
+        }
+    }
+}
