@@ -42,7 +42,7 @@ pub enum Attack {
     Sse,
     /// HTTP streams that are opened and broken off.
     Stream,
-    /// Polls that open sessions.
+    /// Polls that publish, in one session after the other.
     Poll,
     /// Publications by `/emulation`.
     Emulation,

@@ -14,11 +14,33 @@ use crate::{
 /// So many requests are sent at once: what waits behind a request may be as long as a head at most.
 const AT_ONCE: usize = 16;
 
-/// Polls that open a session each, and publish in it.
+/// So many times are polls sent in a session, before there is another one: sessions are places, and whoever takes all of
+/// them is no matter of fairness.
+const SESSION_ROUNDS: usize = 256;
+
+/// Polls that publish, in one session after the other.
 pub(super) fn polls(order: &Order<'_>) -> io::Result<()> {
-    let commands = [connect("attacker"), publish(2, "attack", &json!("x"))];
-    let poll = post("/connection/poll", "", &json!({ "commands": commands }).to_string());
-    ask(Line::connect(order.target.clients)?, order, &poll, AT_ONCE, 1)
+    let poll = |session: &str, commands: &[Value]| {
+        post("/connection/poll", "", &json!({ "session": session, "commands": commands }).to_string())
+    };
+    let mut line = Line::connect(order.target.clients)?;
+    while order.goes_on() {
+        line.send(order, &poll("", &[connect("attacker")]))?;
+        line.read_to(order, "\"session\":\"")?;
+        let session = line.read_to(order, "\"")?;
+        let session = String::from_utf8_lossy(&session).trim_end_matches('"').to_owned();
+        let mut id = 1;
+        for _ in 0..SESSION_ROUNDS {
+            let mut requests = Vec::new();
+            for _ in 0..AT_ONCE {
+                id += 1;
+                requests.extend(poll(&session, &[publish(id, "attack", &json!("x"))]));
+            }
+            line.ask_once(order, &requests, AT_ONCE)?;
+            order.did(AT_ONCE as u64);
+        }
+    }
+    Ok(())
 }
 
 /// Publications for a stream that is read.
@@ -48,5 +70,5 @@ pub(super) fn api(order: &Order<'_>) -> io::Result<()> {
 
 /// Sends so many copies of a request at once, each of which asks for so much.
 fn ask(line: Line, order: &Order<'_>, request: &[u8], count: usize, operations: usize) -> io::Result<()> {
-    line.ask(order, &request.repeat(count), count as u64, (count * operations) as u64)
+    line.ask(order, &request.repeat(count), count, (count * operations) as u64)
 }

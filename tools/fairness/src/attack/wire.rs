@@ -143,19 +143,25 @@ impl Line {
         mut self,
         order: &Order<'_>,
         requests: &[u8],
-        count: u64,
+        count: usize,
         operations: u64,
     ) -> io::Result<()> {
         while order.goes_on() {
-            self.send(order, requests)?;
-            for _ in 0..count {
-                self.read_to(order, "HTTP/1.1 ")?;
-                let status = self.read_to(order, " ")?;
-                if !status.starts_with(b"2") {
-                    return Err(io::Error::other(format!("answered {}", status.escape_ascii())));
-                }
-            }
+            self.ask_once(order, requests, count)?;
             order.did(operations);
+        }
+        Ok(())
+    }
+
+    /// Sends some requests at once, and reads as many answers.
+    pub(super) fn ask_once(&mut self, order: &Order<'_>, requests: &[u8], count: usize) -> io::Result<()> {
+        self.send(order, requests)?;
+        for _ in 0..count {
+            self.read_to(order, "HTTP/1.1 ")?;
+            let status = self.read_to(order, " ")?;
+            if !status.starts_with(b"2") {
+                return Err(io::Error::other(format!("answered {}", status.escape_ascii())));
+            }
         }
         Ok(())
     }
