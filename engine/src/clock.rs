@@ -1,11 +1,15 @@
 //! Clock: the one place where a shard reads the time.
 //!
 //! In:  nothing.
-//! Out: [`Tick`]s since the shard began.
+//! Out: how long the daemon has been up, in [`Tick`]s where that is enough; and the time of day.
 //!
-//! Everything else is told what time it is.
+//! Everything else is told what time it is. The two never mix: how long something may take, or is kept, is measured by
+//! the first, which nobody sets; what others have said in terms of a date (a token's `exp`) is compared with the second,
+//! which may be set at any time, forward or back.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The length of a tick: how exactly timeouts are kept.
 pub(crate) const TICK_MS: u64 = 50;
@@ -18,46 +22,98 @@ impl Tick {
     /// The tick that is `ms` later, rounded up: a timeout is never too short.
     #[must_use]
     pub(crate) fn after_ms(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX)))
+        self.after(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX))
+    }
+
+    /// The tick that is so many later.
+    #[must_use]
+    pub(crate) fn after(self, ticks: u32) -> Self {
+        Self(self.0.saturating_add(ticks))
+    }
+
+    /// How many ticks it is later than `earlier`; 0 where it is not.
+    #[must_use]
+    pub(crate) fn since(self, earlier: Self) -> u32 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
-/// A monotonic clock.
+/// The daemon's clock. Its copies are the same one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    began: Instant,
-    began_wall: Duration,
+    began: Duration,
 }
 
 impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub(crate) fn start() -> Self {
-        let began_wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { began: Instant::now(), began_wall }
+        Self { began: since_boot() }
     }
 
-    /// When it began, since 1970.
+    /// How long ago it began. Goes on while the machine is suspended.
     #[must_use]
-    pub(crate) fn began_wall(&self) -> Duration {
-        self.began_wall
+    pub(crate) fn uptime(&self) -> Duration {
+        since_boot().saturating_sub(self.began)
     }
 
-    /// How long ago it began.
+    /// The time of day, since 1970; zero where it is set to a date before that.
     #[must_use]
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    pub(crate) fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 
-/// The tick that has begun `elapsed` after the clock.
-#[must_use]
-pub(crate) fn tick_at(elapsed: Duration) -> Tick {
-    Tick(u32::try_from(elapsed.as_millis() / u128::from(TICK_MS)).unwrap_or(u32::MAX))
+/// CLOCK_BOOTTIME rather than CLOCK_MONOTONIC, which stands still in suspend (clock_gettime(2)): for what is kept for a
+/// day a suspended night is a night, and that others had no chance to speak in it is for who waits for them to know.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
 }
 
-/// How long it takes from `elapsed` to the beginning of `tick`; zero where that has passed.
+/// The tick that has begun so long after the clock.
 #[must_use]
-pub(crate) fn until(tick: Tick, elapsed: Duration) -> Duration {
-    Duration::from_millis(u64::from(tick.0) * TICK_MS).saturating_sub(elapsed)
+pub(crate) fn tick_at(uptime: Duration) -> Tick {
+    Tick(u32::try_from(uptime.as_millis() / u128::from(TICK_MS)).unwrap_or(u32::MAX))
+}
+
+/// How long it takes from `uptime` to the beginning of `tick`; zero where that has passed.
+#[must_use]
+pub(crate) fn until(tick: Tick, uptime: Duration) -> Duration {
+    Duration::from_millis(u64::from(tick.0) * TICK_MS).saturating_sub(uptime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_a_clock_tell_the_same_time_and_it_does_not_go_back() {
+        let clock = Clock::start();
+        let copy = clock;
+        let mut last = Duration::ZERO;
+        for _ in 0..1_000 {
+            for now in [clock.uptime(), copy.uptime()] {
+                assert!(now >= last, "{now:?} after {last:?}");
+                last = now;
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_day_is_the_systems() {
+        let before = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+        let read = Clock::start().wall();
+        let after = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+        assert!(before <= read && read <= after, "{before:?} {read:?} {after:?}");
+    }
+
+    #[test]
+    fn ticks_are_rounded_so_that_no_timeout_is_too_short_and_never_overflow() {
+        assert_eq!(Tick(1).after_ms(1), Tick(2));
+        assert_eq!(Tick(1).after_ms(100), Tick(3));
+        assert_eq!(Tick(u32::MAX - 1).after_ms(u64::MAX), Tick(u32::MAX));
+        assert_eq!((Tick(7).since(Tick(3)), Tick(3).since(Tick(7))), (4, 0));
+    }
 }

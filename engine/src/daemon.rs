@@ -24,6 +24,7 @@ use rustls::ServerConfig;
 use crate::{
     backend,
     cgroup::Cgroup,
+    clock::Clock,
     config::Config,
     conn::deflate::DeflateRules,
     control, doctor, limits,
@@ -113,6 +114,8 @@ fn start_shards(
     let somaxconn = doctor::sysctl("net.core.somaxconn").and_then(|value| value.parse().ok());
     let somaxconn = somaxconn.unwrap_or(SOMAXCONN_DEFAULT);
     let cpus = config.cores.shards();
+    // One for all shards: what they count for each other they count by it.
+    let clock = Clock::start();
     let mut listen = config.listen;
     let mut shards = Vec::new();
     let mut bells = Vec::new();
@@ -126,6 +129,7 @@ fn start_shards(
             settings: settings.clone(),
             config: config.clone(),
             tls: tls.cloned(),
+            clock,
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();

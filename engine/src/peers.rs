@@ -15,7 +15,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -25,6 +25,7 @@ use rustls::ServerConfig;
 pub(crate) use self::mailboxes::{MailboxLimits, Mailboxes, Parcel};
 use crate::{
     backend::{self, Asker},
+    clock::Tick,
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     listening: AtomicUsize,
     /// Shards that have not been emptied by a stop.
     populated: AtomicUsize,
+    /// Up to when each shard has read all that came to it, in ticks of the uptime.
+    read_up_to: Vec<AtomicU32>,
     /// Shards with messages that another one's mailbox did not take.
     congested: AtomicUsize,
     mailbox_limits: MailboxLimits,
@@ -119,6 +122,7 @@ impl Shared {
             listening: AtomicUsize::new(bells.len()),
             populated: AtomicUsize::new(bells.len()),
             draining: AtomicBool::new(false),
+            read_up_to: bells.iter().map(|_| AtomicU32::new(0)).collect(),
             congested: AtomicUsize::new(0),
             mailbox_limits,
             metrics: bells.iter().map(|_| Published::new()).collect(),
@@ -255,6 +259,20 @@ impl Peers {
         self.shared.populated.load(Ordering::Acquire) > 0
     }
 
+    /// All that had come to shard `own` by then has been read, and is where it belongs.
+    pub(crate) fn tell_read_up_to(&self, own: usize, tick: Tick) {
+        // What is still in an outbox is not where it belongs.
+        if self.outbox_messages == 0 {
+            self.shared.read_up_to[own].store(tick.0, Ordering::Release);
+        }
+    }
+
+    /// The earliest of what all shards have told.
+    pub(crate) fn all_have_read_up_to(&self) -> Tick {
+        let told = self.shared.read_up_to.iter().map(|tick| tick.load(Ordering::Acquire));
+        Tick(told.min().unwrap_or(0))
+    }
+
     pub(crate) fn is_memory_short(&self) -> bool {
         self.shared.memory_short.load(Ordering::Relaxed)
     }
@@ -361,5 +379,6 @@ impl Drop for Peers {
     fn drop(&mut self) {
         self.set_congested(false);
         self.shared.mailboxes[self.own].abandon();
+        self.shared.read_up_to[self.own].store(u32::MAX, Ordering::Release);
     }
 }

@@ -52,7 +52,6 @@ pub(crate) struct Rules {
     pub(crate) history_publications_max: usize,
     pub(crate) expired_close_delay_s: u64,
     pub(crate) expired_sub_close_delay_s: u64,
-    pub(crate) ping_s: u32,
     pub(crate) node: Arc<str>,
     /// The name of the anonymous user.
     pub(crate) nobody: Arc<str>,
@@ -133,7 +132,6 @@ impl Rules {
             history_publications_max: client.history_publications_max as usize,
             expired_close_delay_s: client.expired_close_delay_ms / 1000,
             expired_sub_close_delay_s: client.expired_sub_close_delay_ms / 1000,
-            ping_s: u32::try_from(client.ping_interval_ms / 1000).unwrap_or(u32::MAX),
             node,
             nobody: "".into(),
         }

@@ -1,7 +1,9 @@
 //! Wheel: what is due when, for very many connections (a hashed timing wheel; Varghese and Lauck, 1987).
 //!
 //! In:  keys, of sockets mostly, with the tick at which to look at them.
-//! Out: the keys whose tick has come.
+//! Out: the keys whose tick has come, one by one, the most overdue ones first.
+//!
+//! Who takes only some of them finds the others later: the wheel then stands still at their tick.
 //!
 //! Adding and taking cost the same however many there are. Nothing is ever cancelled: who is told too early, or is
 //! no longer meant, says so by the deadline in its own record. Memory: 8 bytes an entry, in vectors that keep at most
@@ -19,13 +21,16 @@ const KEPT_ENTRIES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
     slots: Vec<Vec<T>>,
+    /// The tick that is being looked at.
     now: Tick,
+    /// What is left of it.
+    ready: Vec<T>,
     entries: usize,
 }
 
 impl<T: Copy> Wheel<T> {
     pub(crate) fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS as usize], now: Tick(0), entries: 0 }
+        Self { slots: vec![Vec::new(); SLOTS as usize], now: Tick(0), ready: Vec::new(), entries: 0 }
     }
 
     /// Looks at `key` again at `due`, or earlier where that is beyond the wheel's span. Returns when that is.
@@ -37,18 +42,37 @@ impl<T: Copy> Wheel<T> {
         due
     }
 
-    /// Appends all whose tick has come by `now`.
-    pub(crate) fn advance(&mut self, now: Tick, due: &mut impl Extend<T>) {
-        while self.now < now {
+    /// The next one whose tick has come by `now`.
+    pub(crate) fn pop(&mut self, now: Tick) -> Option<T> {
+        loop {
+            if let Some(key) = self.ready.pop() {
+                self.entries -= 1;
+                return Some(key);
+            }
             if self.entries == 0 {
-                self.now = now;
-                return;
+                self.now = self.now.max(now);
+            }
+            if self.now >= now {
+                return None;
             }
             self.now.0 += 1;
             let slot = &mut self.slots[Self::slot(self.now)];
-            self.entries -= slot.len();
-            due.extend(slot.drain(..));
+            std::mem::swap(slot, &mut self.ready);
             slot.shrink_to(KEPT_ENTRIES_MAX);
+        }
+    }
+
+    /// The tick up to which all has been taken, or is being taken.
+    pub(crate) fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// How many ticks of what has come by `now` have not been taken whole.
+    pub(crate) fn ticks_behind(&self, now: Tick) -> u32 {
+        match (self.ready.is_empty(), self.entries) {
+            (false, _) => now.since(self.now) + 1,
+            (true, 0) => 0,
+            (true, _) => now.since(self.now),
         }
     }
 
@@ -82,12 +106,10 @@ mod tests {
         for slot in 1..=100 {
             assert_eq!(wheel.insert(socket(slot), Tick(slot)), Tick(slot));
         }
-        let mut due = Vec::new();
         for now in 1..=100 {
             assert_eq!(wheel.next_due(1), Some(Tick(now)));
-            wheel.advance(Tick(now), &mut due);
-            assert_eq!(due, [socket(now)]);
-            due.clear();
+            assert_eq!(wheel.pop(Tick(now)), Some(socket(now)));
+            assert_eq!(wheel.pop(Tick(now)), None);
         }
         assert_eq!(wheel.next_due(SLOTS), None);
     }
@@ -97,9 +119,8 @@ mod tests {
         let mut wheel = Wheel::new();
         let first_look = wheel.insert(socket(1), Tick(10 * SLOTS));
         assert_eq!(first_look, Tick(SLOTS - 1));
-        let mut due = Vec::new();
-        wheel.advance(first_look, &mut due);
-        assert_eq!(due, [socket(1)]);
+        assert_eq!(wheel.pop(Tick(first_look.0 - 1)), None);
+        assert_eq!(wheel.pop(first_look), Some(socket(1)));
     }
 
     #[test]
@@ -107,9 +128,34 @@ mod tests {
         let mut wheel = Wheel::new();
         wheel.insert(socket(1), Tick(3));
         wheel.insert(socket(2), Tick(900));
-        let mut due = Vec::new();
-        wheel.advance(Tick(5000), &mut due);
-        assert_eq!(due.len(), 2);
+        assert_eq!(wheel.pop(Tick(5000)), Some(socket(1)));
+        assert_eq!(wheel.pop(Tick(5000)), Some(socket(2)));
+        assert_eq!(wheel.pop(Tick(5000)), None);
         assert_eq!(wheel.insert(socket(3), Tick(0)), Tick(5001), "never in the past");
+    }
+
+    #[test]
+    fn what_is_not_taken_at_once_is_found_later_the_most_overdue_first_and_nothing_twice() {
+        let mut wheel = Wheel::new();
+        for slot in 0..2_000 {
+            wheel.insert(socket(slot), Tick(1 + slot / 10));
+        }
+        let (mut taken, mut now) = (Vec::new(), Tick(300));
+        while wheel.ticks_behind(now) > 0 {
+            for _ in 0..7 {
+                let key = wheel.pop(now);
+                // What is put in again while the wheel is behind comes at its time.
+                if let Some(key) = key.filter(|key| key.slot() == 5 && taken.len() < 100) {
+                    assert_eq!(wheel.insert(key, Tick(310)), Tick(310));
+                }
+                taken.extend(key);
+            }
+            now.0 += u32::from(now.0 < 320);
+        }
+        assert_eq!(taken.len(), 2_001);
+        assert_eq!(taken.iter().filter(|key| key.slot() == 5).count(), 2);
+        assert!(taken[..2_000].is_sorted_by_key(|key| key.slot() / 10), "the most overdue first");
+        assert_eq!(wheel.pop(Tick(400)), None);
+        assert_eq!(wheel.ticks_behind(Tick(400)), 0);
     }
 }

@@ -32,7 +32,11 @@ impl Link<'_> {
                 self.vacated.extend(member);
             }
             // A worker has no listener and no bell, and asks no queue when it drains.
-            Event::Accepted(..) | Event::AcceptFailed(_) | Event::Drained(_) | Event::Woken => {}
+            Event::Accepted(..)
+            | Event::AcceptFailed(_)
+            | Event::Drained(_)
+            | Event::Looked(_)
+            | Event::Woken => {}
         }
     }
 

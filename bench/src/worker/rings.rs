@@ -45,11 +45,13 @@ pub(super) fn for_share(plan: &Plan, thread: u32) -> Result<UringConfig, String>
     let buffer_bytes = buffer_bytes(plan);
     let buffers = (slots as usize).next_power_of_two().min(POOL_BYTES_MAX / buffer_bytes);
     let buffers = buffers.clamp(BUFFERS_MIN, BUFFERS_MAX);
+    let buffers = u32::try_from(buffers).expect("at most BUFFERS_MAX");
     Ok(UringConfig {
         lanes: lanes as usize,
         slots_per_lane: slots,
         submission_entries: slots.next_power_of_two().clamp(64, 4096),
-        receive_buffers: u32::try_from(buffers).expect("at most BUFFERS_MAX"),
+        receive_buffers: buffers,
+        receive_buffers_max: buffers,
         receive_buffer_bytes: u32::try_from(buffer_bytes).expect("at most BUFFER_BYTES_MAX"),
     })
 }

@@ -147,6 +147,9 @@ pub enum Op {
     Receive(Socket),
     /// Receive again and again.
     ReceiveMany(Socket),
+    /// Receive what is there, and wait for nothing: [`Completion::Looked`] comes in the turn that hands it over. Of the
+    /// socket's reading side, nothing but an [`Op::PollReadable`] may be in the kernel.
+    Look(Socket),
     /// End whatever [`Op::PollReadable`], [`Op::Receive`], [`Op::ReceiveMany`] or [`Op::Connect`] of this socket is
     /// still in the kernel. That operation's own completion tells that it has ended.
     CancelReceive(Socket, Armed),
@@ -214,6 +217,8 @@ pub enum Completion<B> {
     },
     /// A receive ended without bytes.
     ReceiveEnded(Socket, ReceiveEnd),
+    /// The answer to [`Op::Look`].
+    Looked(Socket, Seen<B>),
     /// [`Op::PollReadable`] is over: something is there to read, or it was cancelled.
     Readable(Socket),
     /// [`Op::PollWritable`] is over: there is room, or it was cancelled.
@@ -262,6 +267,22 @@ pub enum ReceiveEnd {
     Failed(Errno),
 }
 
+/// What there was to read.
+#[derive(Debug)]
+pub enum Seen<B> {
+    /// These bytes.
+    Bytes {
+        /// What came.
+        buffer: B,
+        /// True exactly when the kernel knows of more bytes to read now.
+        more_to_read: bool,
+    },
+    /// Nothing.
+    Nothing,
+    /// The end; or no buffer was free for what may have been there.
+    Ended(ReceiveEnd),
+}
+
 /// Sockets and their operations, as one thread sees them.
 pub trait Kernel {
     /// Received bytes; the memory goes back to its pool on drop.
@@ -299,6 +320,10 @@ pub trait Kernel {
     /// # Errors
     /// Only where the ring itself is broken; no socket's fate shows here.
     fn turn(&mut self, wait: Option<Duration>, out: &mut Vec<Completion<Self::Buffer>>) -> io::Result<()>;
+
+    /// True exactly when the last turn has brought all that there was: no operation that is in the kernel could have
+    /// completed when that turn returned.
+    fn is_drained(&mut self) -> bool;
 
     /// Puts a socket into a free descriptor, for [`Op::Connect`].
     ///

@@ -21,7 +21,7 @@ pub use crate::{
     doorbell::Doorbell,
     kernel::{
         AcceptMode, Armed, Completion, Descriptor, Errno, Kernel, KernelStatistics, LANE_SLOTS_MAX,
-        LANES_MAX, Op, ReceiveEnd, Socket,
+        LANES_MAX, Op, ReceiveEnd, Seen, Socket,
     },
     mailbox::Mailbox,
     open::{listener, stream},

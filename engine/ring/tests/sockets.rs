@@ -90,6 +90,7 @@ fn small() -> UringConfig {
         slots_per_lane: 256,
         submission_entries: 64,
         receive_buffers: 64,
+        receive_buffers_max: 64,
         receive_buffer_bytes: 512,
     }
 }
@@ -99,7 +100,8 @@ fn bytes_come_back_whole_and_in_order_through_short_writes_and_too_few_buffers()
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = SmallRng::seed_from_u64(seed);
-    let few_buffers = UringConfig { receive_buffers: 4, submission_entries: 8, ..small() };
+    let few_buffers =
+        UringConfig { receive_buffers: 4, receive_buffers_max: 4, submission_entries: 8, ..small() };
     let mut pair = Pair::new(&few_buffers, &few_buffers);
     let mut expected: HashMap<Socket, (Bytes, usize)> = HashMap::new();
     for _ in 0..8 {
@@ -143,6 +145,59 @@ fn bytes_come_back_whole_and_in_order_through_short_writes_and_too_few_buffers()
     });
     assert!(short_writes > 0, "the test wants short writes");
     assert!(pair.server.sockets.statistics().buffers_exhausted > 0, "the test wants too few buffers");
+}
+
+#[test]
+fn a_look_brings_what_is_unread_in_order_and_then_says_that_there_is_no_more() {
+    const BYTES: usize = 300_000;
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let few_buffers = UringConfig { receive_buffers: 1, receive_buffers_max: 4, ..small() };
+    let mut pair = Pair::new(&few_buffers, &small());
+    let silent = pair.connect();
+    let mut talking = Some(pair.connect());
+    let mut bytes = vec![0; BYTES];
+    random.fill_bytes(&mut bytes);
+    let bytes = Bytes::from(bytes);
+    let (mut at, mut looks, mut answers) = (0, HashMap::new(), HashMap::new());
+    pair.run(|server, client, event| match event {
+        Some((At::Client, Event::Connected(socket))) => {
+            if talking.take_if(|talking| *talking == socket).is_some() {
+                client.send(socket, bytes.clone());
+            }
+            false
+        }
+        Some((At::Server, Event::Accepted(socket, _))) => {
+            assert!(server.look(socket), "it is open");
+            looks.insert(socket, 1);
+            false
+        }
+        Some((At::Server, Event::Received(socket, buffer))) => {
+            assert!(bytes[at..at + buffer.len()] == buffer[..], "other bytes came than were sent");
+            at += buffer.len();
+            if random.random_bool(0.3) {
+                server.look(socket);
+                looks.insert(socket, at);
+            }
+            false
+        }
+        Some((At::Server, Event::Looked(socket))) => {
+            answers.insert(socket, at);
+            false
+        }
+        Some((at, Event::Ended(socket, how))) => panic!("{at:?} {socket:?} ended: {how:?}"),
+        Some(_) => false,
+        None => at == BYTES && looks.len() == 2 && answers.len() == 2,
+    });
+    // In the very turn that hands a look over, whatever else the kernel has to tell first.
+    pair.client.sockets.send(silent, Bytes::from_static(b"here"));
+    pair.client.turn();
+    looks.keys().for_each(|&socket| assert!(pair.server.sockets.look(socket)));
+    let events = pair.server.turn();
+    let told: Vec<_> = events.iter().filter(|event| matches!(event, Event::Received(..))).collect();
+    assert!(matches!(told[..], [Event::Received(_, buffer)] if buffer[..] == *b"here"), "{told:?}");
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Looked(_))).count(), 2);
 }
 
 #[test]

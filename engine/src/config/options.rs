@@ -244,9 +244,9 @@ section! {
         /// needs several. 0 means as many as `client.connection_limit` and RLIMIT_NOFILE call for.
         /// Worst case: for each ring its queues (`engine.submission_entries`) and 8 bytes for each entry of its table.
         "lanes" => pub lanes: u32 = integer(0, 0, 256);
-        /// Receive buffers of each shard, shared out among its rings. Only connections that have bytes to read use
-        /// one, for one turn.
-        /// Worst case: this × `engine.receive_buffer_size` for each shard: 4 MiB.
+        /// Receive buffers of each ring, at most. Only connections that have bytes to read use one, for one turn. A
+        /// shard begins with this many, shared out among its rings; a ring has one more each time that one is missing.
+        /// Worst case: this × `engine.receive_buffer_size` for each ring: 2 MiB.
         "receive_buffers" => pub receive_buffers: u32
             = integer(1024, 16, 32_768).also("a power of two", |n: &u32| n.is_power_of_two());
         /// Size of one receive buffer. A longer message is put together from several.

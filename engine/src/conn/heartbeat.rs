@@ -5,6 +5,17 @@
 //!
 //! One entry in the wheel a connection: a deadline that moves away is only written down, and the wheel's look at the
 //! old time puts it in again.
+//!
+//! Nobody is ended for a silence that is our own lateness:
+//!
+//! ```text
+//! deadline, on the clock that stands still while nobody reads
+//!   └─> a look: the kernel reads the socket once more ── something came ──> it is handled; the deadline may have moved
+//!                    └── nothing is unread ──> the end
+//! ```
+//!
+//! Pings go by the clock that never stands still: after a stall they are due at once. Of all that is due a turn takes so
+//! much as leaves it short; the rest comes next turn, the most overdue first.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
@@ -14,13 +25,30 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
 
-use super::{Phase, Session};
+use super::{Phase, Session, pace::Told};
 use crate::{
-    clock::{TICK_MS, Tick},
+    clock::Tick,
     metrics::{CloseReason, Metric},
     session::{client::Stage, wire::Wire},
-    shard::Shard,
+    shard::{Shard, cost},
 };
+
+/// When it is looked again where nothing has come of a look, or none could be had (200 ms).
+const LOOK_AGAIN_TICKS: u32 = 4;
+
+/// When it is asked again whether all shards have read what came (200 ms).
+const READ_AGAIN_TICKS: u32 = 4;
+
+/// What an open connection's deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// There are no pings yet, or no more: something else is awaited.
+    Off,
+    /// The next ping.
+    Rests,
+    /// A pong.
+    Awaits,
+}
 
 /// The pings of each kind of session, encoded once.
 #[derive(Debug)]
@@ -46,69 +74,151 @@ impl Pings {
 
 impl<K: Kernel> Shard<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections that came
-    /// together are not pinged together.
-    pub(crate) fn begin_heartbeat(&mut self, socket: Socket) {
-        let interval_ms = self.settings.ping_interval_ms;
+    /// together are not pinged together. `told` is what the client was told of the interval.
+    pub(crate) fn begin_heartbeat(&mut self, socket: Socket, told: Told) {
+        let interval_ms = self.pace.interval_ms(self.settings.ping_interval_ms, told);
         let first_ms = self.random.random_range(interval_ms / 2..=interval_ms);
-        self.schedule(socket, self.now.after_ms(first_ms));
+        if let Some(conn) = self.conns.get(socket) {
+            conn.told = told;
+        }
+        self.rest(socket, self.uptime.after_ms(first_ms));
     }
 
     pub(crate) fn pong(&mut self, socket: Socket) {
         self.counters.add(Metric::Pongs, 1);
         let Some(conn) = self.conns.get(socket) else { return };
-        if conn.phase.is_open()
-            && let Some(pinged) = conn.pinged.take()
-        {
-            let due = pinged.after_ms(self.settings.ping_interval_ms);
-            self.schedule(socket, due);
+        if conn.phase.is_open() && conn.beat == Beat::Awaits {
+            let interval_ms = self.pace.interval_ms(self.settings.ping_interval_ms, conn.told);
+            let due = conn.pinged.after_ms(interval_ms);
+            self.rest(socket, due);
         }
     }
 
-    /// Sets a connection's deadline.
+    /// Nothing is awaited of a connection until its next ping.
+    fn rest(&mut self, socket: Socket, ping_at: Tick) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        conn.beat = Beat::Rests;
+        conn.deadline = ping_at;
+        self.watch(socket, ping_at);
+    }
+
+    /// Sets the deadline of what is awaited of a connection, on the clock that stands still while nobody reads.
     pub(crate) fn schedule(&mut self, socket: Socket, deadline: Tick) {
         let Some(conn) = self.conns.get(socket) else { return };
         conn.deadline = deadline;
+        self.watch(socket, self.lateness.uptime_at(deadline));
+    }
+
+    /// Has the wheel look at a connection.
+    fn watch(&mut self, socket: Socket, at: Tick) {
+        let Some(conn) = self.conns.get(socket) else { return };
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        let has_earlier_entry = self.now < conn.looked_at && conn.looked_at <= deadline;
+        let has_earlier_entry = self.wheel.now() < conn.looked_at && conn.looked_at <= at;
         if !has_earlier_entry {
-            conn.looked_at = self.wheel.insert(socket, deadline);
+            conn.looked_at = self.wheel.insert(socket, at);
         }
     }
 
-    /// The wheel's time for this connection has come.
-    pub(crate) fn due(&mut self, socket: Socket) {
-        let now = self.now;
-        let Some(conn) = self.conns.get(socket) else { return };
-        if now < conn.looked_at {
+    /// The wheel's time for this connection has come. Answers with what that cost.
+    pub(crate) fn due(&mut self, socket: Socket) -> u64 {
+        let Some(conn) = self.conns.get(socket) else { return cost::DUE_NS };
+        if self.wheel.now() < conn.looked_at {
             // A later entry, made when the deadline moved closer, has taken this one's place.
-            return;
+            return cost::DUE_NS;
         }
-        if now < conn.deadline {
-            conn.looked_at = self.wheel.insert(socket, conn.deadline);
-            return;
+        let deadline_at = match conn.beat {
+            Beat::Rests => conn.deadline,
+            Beat::Off | Beat::Awaits => self.lateness.uptime_at(conn.deadline),
+        };
+        if self.uptime < deadline_at {
+            conn.looked_at = self.wheel.insert(socket, deadline_at);
+            return cost::DUE_NS;
         }
-        let (phase, pinged, session) = (conn.phase, conn.pinged, conn.session);
-        // What it has sent may be what is awaited: it is read first.
-        if self.has_backlog(socket) && !matches!(phase, Phase::Lingering | Phase::Closing | Phase::Leaving) {
-            return self.schedule(socket, now.after_ms(TICK_MS));
-        }
-        match phase {
-            Phase::Head | Phase::Body | Phase::Answering => self.request_timed_out(socket),
-            Phase::Open | Phase::Streaming => match pinged {
-                None => self.ping_session(socket),
-                Some(_) if self.shows_life(socket) => {
-                    self.schedule(socket, now.after_ms(self.settings.pong_ms));
-                }
-                Some(_) => {
-                    match session {
-                        Session::Client { key } => self.disconnect(key, DisconnectCode::NO_PONG),
-                        _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
-                    }
-                    self.leave(socket, CloseReason::NoPong);
-                }
-            },
+        match conn.phase {
+            Phase::Open | Phase::Streaming if conn.beat == Beat::Rests => {
+                self.pace.was_late(self.uptime.since(deadline_at));
+                self.ping_session(socket);
+                return cost::PING_NS;
+            }
+            Phase::Head | Phase::Body | Phase::Open => self.look_before_the_end(socket),
+            Phase::Streaming => self.await_all_reads(socket, deadline_at),
+            Phase::Answering => self.request_timed_out(socket),
             Phase::Lingering => self.leave(socket, CloseReason::Broken),
             Phase::Closing | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
+        }
+        cost::OVERDUE_NS
+    }
+
+    /// Has the kernel read a connection once more; [`Shard::looked`] hears of it.
+    fn look_before_the_end(&mut self, socket: Socket) {
+        if self.sockets.is_unwritten(socket) {
+            // What it is to answer is still with us.
+            self.counters.add(Metric::TimeoutsDeferred, 1);
+            return self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
+        }
+        if self.has_backlog(socket) {
+            return self.look_later(socket);
+        }
+        let is_looked_at = self.sockets.look(socket);
+        let is_unread = !is_looked_at && self.sockets.is_paused(socket);
+        let Some(conn) = self.conns.get(socket) else { return };
+        if is_looked_at || (is_unread && !conn.is_paused) {
+            // One that is not read from for other shards' sake is looked at when it is again.
+            self.look_later(socket);
+        } else {
+            self.overdue(socket);
+        }
+    }
+
+    fn look_later(&mut self, socket: Socket) {
+        if let Some(conn) = self.conns.get(socket) {
+            conn.looked_at = self.wheel.insert(socket, self.uptime.after(LOOK_AGAIN_TICKS));
+        }
+    }
+
+    /// Of a stream's client, commands and pongs come over other connections, to any shard.
+    fn await_all_reads(&mut self, socket: Socket, deadline_at: Tick) {
+        if self.has_all_read_up_to(deadline_at) {
+            self.overdue(socket);
+        } else if let Some(conn) = self.conns.get(socket) {
+            conn.looked_at = self.wheel.insert(socket, self.uptime.after(READ_AGAIN_TICKS));
+        }
+    }
+
+    /// Nothing of a connection is unread. What was has been handled, and its deadline may have moved; or it waits for its
+    /// part of a turn, and the connection is looked at again after that.
+    pub(crate) fn looked(&mut self, socket: Socket) {
+        let waits_for_its_part = self.has_backlog(socket);
+        let Some(conn) = self.conns.get(socket) else { return };
+        if waits_for_its_part {
+            return;
+        }
+        let waits = matches!(conn.phase, Phase::Head | Phase::Body | Phase::Open) && conn.beat != Beat::Rests;
+        if waits && conn.deadline <= self.now {
+            self.overdue(socket);
+        } else {
+            self.counters.add(Metric::TimeoutsDeferred, 1);
+        }
+    }
+
+    /// What was awaited has not come.
+    fn overdue(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let (session, beat, phase) = (conn.session, conn.beat, conn.phase);
+        match phase {
+            Phase::Head | Phase::Body => self.request_timed_out(socket),
+            Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(socket),
+            Phase::Open | Phase::Streaming if self.shows_life(socket) => {
+                self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
+            }
+            Phase::Open | Phase::Streaming => {
+                match session {
+                    Session::Client { key } => self.disconnect(key, DisconnectCode::NO_PONG),
+                    _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
+                }
+                self.leave(socket, CloseReason::NoPong);
+            }
+            Phase::Answering | Phase::Lingering | Phase::Closing | Phase::Leaving => {}
         }
     }
 
@@ -123,16 +233,26 @@ impl<K: Kernel> Shard<K> {
         was_heard || (conn.is_paused && has_read)
     }
 
-    /// A client that is not connected in time is sent away; one that is, is pinged.
+    /// A client that has not asked to be connected is sent away. One that has waits for us: for its backend, for keys, or
+    /// for another shard, each of which has a time limit of its own.
+    fn not_connected(&mut self, socket: Socket) {
+        let Some(conn) = self.conns.get(socket) else { return };
+        let Session::Client { key } = conn.session else { return };
+        match self.clients.get(key).map(|client| client.stage) {
+            Some(Stage::Connecting) => {
+                self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+            }
+            _ => self.disconnect(key, DisconnectCode::STALE),
+        }
+    }
+
     fn ping_session(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
         let Session::Client { key } = conn.session else { return self.ping(socket, None) };
         let Some(client) = self.clients.get(key) else { return };
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);
-        if client.stage != Stage::Connected {
-            self.disconnect(key, DisconnectCode::STALE);
-        } else if self.check_expiry(key) {
+        if self.check_expiry(key) {
             self.ping(socket, wire);
         }
     }
@@ -142,7 +262,8 @@ impl<K: Kernel> Shard<K> {
         let frame = self.pings.frame(wire);
         self.transmit(socket, frame);
         if let Some(conn) = self.conns.get(socket) {
-            conn.pinged = Some(self.now);
+            conn.beat = Beat::Awaits;
+            conn.pinged = self.uptime;
             conn.heard_since_ping = false;
             conn.queued_bytes_before = u32::MAX;
         }

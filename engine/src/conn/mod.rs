@@ -10,6 +10,7 @@
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
 pub(crate) mod lag;
+pub(crate) mod pace;
 mod partial;
 mod read;
 pub(crate) mod secure;
@@ -23,7 +24,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::Socket;
 
-use self::deflate::Deflate;
+use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
 
 /// Where a connection is in its life.
@@ -93,12 +94,16 @@ pub(crate) struct Conn {
     generation: u32,
     pub(crate) phase: Phase,
     pub(crate) session: Session,
-    /// When something is to be done about it if nothing happens.
+    /// When something is to be done about it if nothing happens: by the uptime where it is to be pinged, else by the clock
+    /// that stands still while nobody reads.
     pub(crate) deadline: Tick,
-    /// When the wheel looks at it.
+    /// When the wheel looks at it, by the uptime.
     pub(crate) looked_at: Tick,
-    /// When the ping was sent whose pong is awaited.
-    pub(crate) pinged: Option<Tick>,
+    pub(crate) beat: Beat,
+    /// What it was told of its pings.
+    pub(crate) told: Told,
+    /// When the last ping was sent, by the uptime.
+    pub(crate) pinged: Tick,
     /// True exactly when bytes came since then.
     pub(crate) heard_since_ping: bool,
     /// True exactly when its receive is paused because its queue is long.
@@ -156,7 +161,9 @@ impl Conns {
             session: Session::None,
             deadline,
             looked_at: Tick(0),
-            pinged: None,
+            beat: Beat::Off,
+            told: Told::NOTHING,
+            pinged: Tick(0),
             heard_since_ping: false,
             is_paused: false,
             queued_bytes_before: u32::MAX,

@@ -15,6 +15,7 @@ use holdfast_ring::{CloseWhen, Kernel, Socket};
 use super::{
     Phase, Session,
     deflate::Deflate,
+    heartbeat::Beat,
     lag::{Cause, QueueLimits},
 };
 use crate::{
@@ -163,7 +164,7 @@ impl<K: Kernel> Shard<K> {
         }
         conn.phase = Phase::Closing;
         conn.close_reason = Some(reason);
-        conn.pinged = None;
+        conn.beat = Beat::Off;
         let deadline = self.now.after_ms(self.settings.close_ms);
         self.leave_session(socket);
         self.write_close(Some((code, text)));
@@ -209,6 +210,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         if let Some(conn) = self.conns.get(socket) {
             conn.phase = phase;
+            conn.beat = Beat::Off;
             conn.close_reason.get_or_insert(reason);
             conn.coming = None;
             conn.decoder = Default::default();

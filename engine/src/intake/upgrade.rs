@@ -12,7 +12,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::cors::admitted_origin;
 use crate::{
-    conn::{Phase, Session, deflate::Deflate},
+    conn::{Phase, Session, deflate::Deflate, pace::Told},
     memory::Budget,
     session::client::Link,
     shard::Shard,
@@ -30,7 +30,7 @@ impl<K: Kernel> Shard<K> {
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket);
+        self.begin_heartbeat(socket, Told::NOTHING);
         Ok(())
     }
 
@@ -51,7 +51,7 @@ impl<K: Kernel> Shard<K> {
         self.hub.join(socket, deflate);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket);
+        self.begin_heartbeat(socket, Told::NOTHING);
         Ok(())
     }
 

@@ -131,7 +131,7 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket).filter(|conn| conn.phase == Phase::Open) else {
             return true;
         };
-        guest.received.add(flow::amount(bytes), now, RATE_FADE_MS);
+        guest.received.add(flow::amount(bytes) * limits.weight, now, RATE_FADE_MS);
         if guest.received.level(now, RATE_FADE_MS) <= flow::hard_limit(rate, limits.rules.message_bytes_max) {
             return true;
         }
@@ -349,7 +349,7 @@ impl Limits {
                 entry.open += 1;
                 entry.handshakes += u32::from(what == Counts::Connection);
                 if is_new {
-                    entry.first.add(1.0, now, RATE_FADE_MS);
+                    entry.first.add(self.weight, now, RATE_FADE_MS);
                 }
             });
         }
@@ -382,7 +382,9 @@ impl Limits {
         if is_full(host.connections_max, sum.open) {
             return Err(too_many(RETRY_AFTER_S, connections));
         }
-        if is_full(host.handshakes_max, sum.handshakes) {
+        // Who had to wait to be accepted had to wait to be read from.
+        let is_late = self.weight < 1.0;
+        if !is_late && is_full(host.handshakes_max, sum.handshakes) {
             return Err(too_many(RETRY_AFTER_S, handshakes));
         }
         host.rate.map_or(Ok(()), |limit| admit_at(limit, sum.first, rate))

@@ -6,7 +6,7 @@
 //! Such a sum is linear: the sums of several cores, added, are the sum of what came to all of them, whichever core it
 //! came to. That is why it stands here where a token bucket would be usual; what it lets through is the same.
 
-use crate::clock::TICK_MS;
+use crate::clock::{TICK_MS, Tick};
 
 /// A point in time on all cores' common clock, in ticks. It wraps after 6.8 years; what is further ahead than half of
 /// that is behind.
@@ -14,10 +14,9 @@ use crate::clock::TICK_MS;
 pub(crate) struct Moment(pub(super) u32);
 
 impl Moment {
-    /// The moment so many milliseconds after 1970.
-    pub(super) fn at_wall_ms(ms: i64) -> Self {
-        let ticks = u64::try_from(ms).unwrap_or(0) / TICK_MS;
-        Self(u32::try_from(ticks & u64::from(u32::MAX)).expect("it is masked"))
+    /// The moment at which the daemon has been up so long.
+    pub(super) fn at(uptime: Tick) -> Self {
+        Self(uptime.0)
     }
 
     /// The moment that is `ms` later.

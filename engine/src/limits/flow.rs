@@ -130,7 +130,7 @@ impl<K: Kernel> Shard<K> {
 
 impl Limits {
     fn charge_frame(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
-        let bytes = amount(bytes);
+        let bytes = amount(bytes) * self.weight;
         let budget = self.budgets.of(key);
         budget.excess = None;
         if let Some(rate) = self.rules.connection.bytes {
@@ -167,9 +167,9 @@ impl Limits {
         {
             let key = tables.key(Kind::User, user);
             excess(rate, self.ledger.sum(tables, key, now).first, Excess::UserCommands)?;
-            self.ledger.change(tables, key, |entry| entry.first.add(1.0, now, RATE_FADE_MS));
+            self.ledger.change(tables, key, |entry| entry.first.add(self.weight, now, RATE_FADE_MS));
         }
-        budget.commands.add(1.0, now, RATE_FADE_MS);
+        budget.commands.add(self.weight, now, RATE_FADE_MS);
         Ok(())
     }
 

@@ -47,6 +47,9 @@ pub(crate) struct Limits {
     offenders: Option<Offenders>,
     /// Connections that have been refused and are only read to their end.
     lingering: usize,
+    /// What one of what is counted counts for: less than 1 while more is read in a second than came in one, because nobody
+    /// read before.
+    weight: f32,
 }
 
 impl Limits {
@@ -58,6 +61,7 @@ impl Limits {
             refused: Refused::new(rules.penalty.map_or(0, |penalty| penalty.tracked_max)),
             offenders: rules.penalty.map(Offenders::new),
             lingering: 0,
+            weight: 1.0,
             rules,
         }
     }
@@ -82,8 +86,16 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// The time on all cores' common clock.
+    /// A turn begins, after which what has come counts for so much.
+    pub(crate) fn weigh_rates(&mut self, weight: f32) {
+        if let Some(limits) = &mut self.limits {
+            limits.weight = weight;
+        }
+    }
+
+    /// The time on all cores' common clock. Nobody can set it: were it the time of day, what has been counted would not
+    /// fade for as long as that is set back.
     fn moment(&self) -> Moment {
-        Moment::at_wall_ms(self.wall_ms())
+        Moment::at(self.uptime)
     }
 }

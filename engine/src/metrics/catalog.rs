@@ -136,6 +136,16 @@ pub(crate) enum Metric {
     OutdatedLeftOut,
     /// Clients that are still to be sent away.
     ClientsLeft,
+    /// By how much this shard was late at most within the last second, in milliseconds.
+    LateMs,
+    /// Time that counted against nobody because nobody read in it, in milliseconds.
+    LatenessGrantedMs,
+    /// Times that somebody was nearly ended for a silence, and something of it was unread.
+    TimeoutsDeferred,
+    /// By how much pings are further apart than configured, in eighths.
+    PingStretch,
+    /// Times that the time of day was set.
+    WallSteps,
     /// Bytes of a budget.
     Memory(Budget),
 }
@@ -247,6 +257,31 @@ pub(crate) const CATALOG: &[Family] = &[
         label: "form",
         metrics: &[(Metric::DeflatePlainBytes, "plain"), (Metric::DeflateBytes, "deflated")],
     },
+    gauge(
+        "late_milliseconds",
+        &[(Metric::LateMs, "")],
+        "How late the shard was at most within the last second: with reading what had come, or with what was due.",
+    ),
+    counter(
+        "lateness_granted_milliseconds",
+        &[(Metric::LatenessGrantedMs, "")],
+        "Time in which the shard did not read (stopped, suspended, starved of its core): it counts against no client.",
+    ),
+    counter(
+        "timeouts_deferred",
+        &[(Metric::TimeoutsDeferred, "")],
+        "Connections that were overdue, and found to have something unread.",
+    ),
+    gauge(
+        "ping_stretch_eighths",
+        &[(Metric::PingStretch, "")],
+        "By how many eighths pings are further apart than client.ping_interval, because the shard is late.",
+    ),
+    counter(
+        "clock_steps",
+        &[(Metric::WallSteps, "")],
+        "Times that the time of day was set, forward or back.",
+    ),
     counter("pings", &[(Metric::Pings, "")], "Pings sent."),
     counter("pongs", &[(Metric::Pongs, "")], "Pongs received."),
     gauge(
@@ -398,7 +433,8 @@ const THROTTLED: usize = BUCKET + TURN_BUCKETS + 12;
 const OFFENDED: usize = THROTTLED + Excess::ALL.len();
 const LIMITS: usize = OFFENDED + Offence::ALL.len();
 const SLOW: usize = LIMITS + 4;
-const LAST: usize = SLOW + 10;
+const LATE: usize = SLOW + 10;
+const LAST: usize = LATE + 5;
 const MEMORY: usize = LAST + 1;
 const TURNS: usize = MEMORY + Budget::COUNT;
 
@@ -472,6 +508,11 @@ impl Metric {
             Self::ClientsLeft => SLOW + 7,
             Self::RingHeld => SLOW + 8,
             Self::PartialBytes => SLOW + 9,
+            Self::LateMs => LATE,
+            Self::LatenessGrantedMs => LATE + 1,
+            Self::TimeoutsDeferred => LATE + 2,
+            Self::PingStretch => LATE + 3,
+            Self::WallSteps => LATE + 4,
             Self::HistoryBytes => LAST,
             Self::Memory(budget) => MEMORY + budget as usize,
             Self::InboxMessages => TURNS,

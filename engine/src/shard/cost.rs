@@ -49,8 +49,14 @@ pub(crate) const PARSE_KILOBYTE_NS: u64 = 3_000;
 /// A thousand bytes of a reply that are written: of a history, a recovery, presence.
 pub(crate) const REPLY_KILOBYTE_NS: u64 = 1_000;
 
-/// A timer that is due.
-pub(super) const DUE_NS: u64 = 500;
+/// An entry of a wheel that is only put in again.
+pub(crate) const DUE_NS: u64 = 100;
+
+/// A ping.
+pub(crate) const PING_NS: u64 = 500;
+
+/// A connection that is overdue: a look, behind which may be its end with all that follows from it.
+pub(crate) const OVERDUE_NS: u64 = 5_000;
 
 /// A token's signature: most take less, some of RSA and of the larger curves take more.
 const SIGNATURE_NS: u64 = 60_000;

@@ -59,6 +59,10 @@ impl<K: Kernel> Shard<K> {
                     self.meter.add(cost::END_NS);
                     self.drained(socket);
                 }
+                Event::Looked(socket) => {
+                    self.meter.add(cost::END_NS);
+                    self.looked(socket);
+                }
                 Event::Closed(socket) => {
                     self.meter.add(cost::END_NS);
                     self.backlog.remove(FlowKey::Socket(socket));

@@ -51,6 +51,8 @@ pub(crate) struct Seed {
     pub(crate) config: Config,
     /// For clients' connections, where they are encrypted.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The daemon's.
+    pub(crate) clock: Clock,
     /// This daemon's name among others.
     pub(crate) node: Arc<str>,
 }
@@ -140,18 +142,16 @@ async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: P
     )
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
-    let clock = Clock::start();
     let mut shard = Shard::new(
         index,
         seed.settings,
         Rules::new(&seed.config, seed.node),
         sockets,
         Peers::new(shared, index),
-        clock.began_wall(),
         rand::random(),
     );
     shard.secure = seed.tls.map(Secure::new);
-    let served = glommio::spawn_local_into(serve(shard, clock, tasks_us, beats), connections)
+    let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
     keeper.cancel().await;
@@ -188,10 +188,10 @@ async fn serve(
             beats.enter(shard.index, state);
         }
         strike(part)?;
-        if shard.turn(|| clock.elapsed())? == Next::Gone {
+        if shard.turn(|| clock.uptime(), || clock.wall())? == Next::Gone {
             return Ok(());
         }
-        let now = clock.elapsed();
+        let now = clock.uptime();
         if now.saturating_sub(yielded) >= YIELD_EVERY {
             yielded = now;
             shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());

@@ -76,7 +76,7 @@ impl House {
         let rules = Rules::new(&config, "node".into());
         let shared = Arc::new(shared);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let shard = Shard::new(0, settings, rules, sockets, peers, Duration::ZERO, [7; 32]);
+        let shard = Shard::new(0, settings, rules, sockets, peers, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 
@@ -96,7 +96,7 @@ impl House {
             trace.pass(LOOK);
             trace.now()
         };
-        self.shard.turn(elapsed).expect("a simulated ring does not break");
+        self.shard.turn(elapsed, || Duration::ZERO).expect("a simulated ring does not break");
         self.shard.audit();
         let inbox = &self.shard.inbox;
         assert!(inbox.bytes() <= 3 * MAILBOX.bytes_max, "{} bytes in the inbox", inbox.bytes());

@@ -66,7 +66,7 @@ impl<K: Kernel> Shard<K> {
         let own = u32::try_from(self.peers.count()).expect("as many as cores");
         self.steer(own..own + order.successors);
         let quarter_ms = u64::try_from(order.gone_within.as_millis() / 4).unwrap_or(u64::MAX);
-        let until = self.now.after_ms(HANDSHAKES_MS.min(quarter_ms));
+        let until = self.uptime.after_ms(HANDSHAKES_MS.min(quarter_ms));
         Handover::Draining { until, successors: order.successors }
     }
 
@@ -77,7 +77,7 @@ impl<K: Kernel> Shard<K> {
                 *handover = Handover::Closing;
             }
             Handover::Draining { until, successors }
-                if self.now >= until && self.peers.listening() == self.index + 1 =>
+                if self.uptime >= until && self.peers.listening() == self.index + 1 =>
             {
                 let own = u32::try_from(self.peers.listening()).expect("as many as cores");
                 self.steer(places_before_a_close(own, successors));

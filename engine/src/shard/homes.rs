@@ -3,8 +3,6 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use std::time::Duration;
-
 use holdfast_ring::Kernel;
 
 use super::{Shard, cost};
@@ -41,7 +39,7 @@ impl<K: Kernel> Shard<K> {
             self.meter.add_bytes(publish.data.bytes.len(), cost::PATCH_KILOBYTE_NS);
         }
         let mut posts = std::mem::take(&mut self.posts);
-        self.homes.handle(message, rules, self.now, &mut self.ledger, &mut posts);
+        self.homes.handle(message, rules, self.uptime, &mut self.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
             // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
             // inbox longer.
@@ -78,16 +76,5 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn next_ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
         self.tickets
-    }
-
-    /// The time, in milliseconds since 1970, to a tick.
-    pub(crate) fn wall_ms(&self) -> i64 {
-        let ticks = Duration::from_millis(u64::from(self.now.0) * crate::clock::TICK_MS);
-        i64::try_from((self.began_wall + ticks).as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// The time, in seconds since 1970.
-    pub(crate) fn wall_s(&self) -> u64 {
-        u64::try_from(self.wall_ms()).unwrap_or(0) / 1000
     }
 }

@@ -24,6 +24,7 @@ mod flows;
 mod handover;
 mod homes;
 mod inbox;
+mod lateness;
 mod messages;
 mod meter;
 pub(crate) mod plan;
@@ -49,6 +50,7 @@ pub(crate) use self::{
     events::Left,
     executor::{Seed, Spawned, spawn},
     flows::QUANTUM_NS,
+    lateness::Lateness,
     stop::{StopOrder, Stopping},
 };
 use self::{
@@ -67,6 +69,7 @@ use crate::{
         deflate::{DeflateRules, Deflating},
         heartbeat::Pings,
         lag::Lags,
+        pace::Pace,
         secure::Secure,
         write::LongQueue,
     },
@@ -167,8 +170,14 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) random: SmallRng,
     /// Where clients' ids and secrets come from: nobody can guess the next one.
     pub(crate) ids: StdRng,
-    /// The tick in which this turn began.
+    /// The tick in which this turn began, on the clock that never stands still: for what is kept or done for a time.
+    pub(crate) uptime: Tick,
+    /// The same on the clock that stands still while nobody reads: for what is awaited of clients.
     pub(crate) now: Tick,
+    pub(crate) lateness: Lateness,
+    pub(crate) pace: Pace,
+    /// Up to when all that came to this shard has been read and handled.
+    read_up_to: Tick,
     /// Connections that count against the limit: all but those that have been refused.
     pub(crate) places_taken: u64,
     /// Connections whose handshake is done.
@@ -206,15 +215,11 @@ pub(crate) struct Shard<K: Kernel> {
     /// What of it, and of messages that wait, the ledger knows.
     waiting_bytes: usize,
     posts: Posts,
-    /// When the clock began, since 1970.
-    began_wall: Duration,
     /// Who waits because another core does not keep up.
     held: Held,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
-    due: VecDeque<Socket>,
-    due_polls: VecDeque<SessionPlace>,
     next_socket_tick: Tick,
 }
 
@@ -228,14 +233,13 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// `began_wall` is when the clock began, since 1970. All that is random in the shard comes from `seed`.
+    /// All that is random in the shard comes from `seed`.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
         rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
-        began_wall: Duration,
         seed: [u8; 32],
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
@@ -268,7 +272,11 @@ impl<K: Kernel> Shard<K> {
             counters: Counters::new(),
             random: SmallRng::from_rng(&mut ids),
             ids,
+            uptime: Tick(0),
             now: Tick(0),
+            lateness: Lateness::default(),
+            pace: Pace::default(),
+            read_up_to: Tick(0),
             places_taken: 0,
             sessions: 0,
             out: BytesMut::with_capacity(OUT_BYTES),
@@ -289,33 +297,33 @@ impl<K: Kernel> Shard<K> {
             backlog,
             waiting_bytes: 0,
             posts: Vec::new(),
-            began_wall,
             held: Held::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),
-            due: VecDeque::new(),
-            due_polls: VecDeque::new(),
             next_socket_tick: Tick(0),
         }
     }
 
-    /// One turn. `elapsed` reads the time since the shard began.
+    /// One turn. `elapsed` reads the time since the daemon began, `wall` the time of day, since 1970.
     ///
     /// # Errors
     /// Where the ring is broken: the shard cannot go on.
-    pub(crate) fn turn(&mut self, mut elapsed: impl FnMut() -> Duration) -> io::Result<Next> {
+    pub(crate) fn turn(
+        &mut self,
+        mut elapsed: impl FnMut() -> Duration,
+        wall: impl FnOnce() -> Duration,
+    ) -> io::Result<Next> {
         let wait = self.sleep_for(elapsed());
         self.take_turn(wait)?;
         let began = elapsed();
-        self.now = self.now.max(tick_at(began));
+        self.take_time(began, wait, wall());
         let peers = &self.peers;
         self.ledger.begin_turn(peers.is_memory_short(), |budget| peers.memory_elsewhere(budget));
         self.meter.begin_turn(began);
         self.schedule.begin_turn();
         self.take_control();
         self.release_held();
-        self.find_due();
         self.work(&mut elapsed);
         self.keep_house();
         self.advance_stop();
@@ -327,6 +335,25 @@ impl<K: Kernel> Shard<K> {
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
+    }
+
+    fn take_time(&mut self, began: Duration, wait: Duration, wall: Duration) {
+        let steps = self.lateness.wall_steps();
+        self.lateness.turn_began(began, wait, wall);
+        self.uptime = self.uptime.max(tick_at(began));
+        self.now = self.now.max(self.lateness.served(self.uptime));
+        self.weigh_rates(self.lateness.rate_weight());
+        if self.lateness.wall_steps() > steps && self.index == 0 {
+            tracing::warn!(
+                now_s = self.wall_s(),
+                "the time of day was set: what expires is measured by it from now on"
+            );
+        }
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub(crate) fn wall_s(&self) -> u64 {
+        self.lateness.wall_ms() / 1000
     }
 
     /// Does what there is to do, each kind of work in its part of the turn.
@@ -362,12 +389,12 @@ impl<K: Kernel> Shard<K> {
             || self.is_gathering()
             || self.peers.is_congested()
             || self.is_stop_under_way()
-            || self.homes.is_due(self.now)
+            || self.homes.is_due(self.uptime)
         {
             return Duration::ZERO;
         }
         let ticks_max = if self.stopping.is_some() { 1 } else { SLEEP_TICKS_MAX };
-        let latest = Tick(self.now.0 + ticks_max);
+        let latest = self.uptime.after(ticks_max);
         let sockets = self.wheel.next_due(ticks_max).unwrap_or(latest);
         let polls = self.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         let wait = until(sockets.min(polls), elapsed);
@@ -420,6 +447,9 @@ impl<K: Kernel> Shard<K> {
             (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
+            (Metric::LatenessGrantedMs, self.lateness.granted_ms()),
+            (Metric::WallSteps, self.lateness.wall_steps()),
+            (Metric::PingStretch, u64::from(self.pace.stretch())),
             (Metric::MailboxMessages, self.peers.mailboxes().len() as u64),
             (Metric::InboxMessages, self.inbox.len() as u64),
             (Metric::DeferredConnections, self.backlog.len() as u64),

@@ -37,6 +37,9 @@ pub(crate) fn lanes_for(slots: u64, nofile: u64) -> Option<u64> {
     (per_lane > 0).then(|| slots.div_ceil(per_lane).max(1))
 }
 
+/// Receive buffers that a lane has at first, however many lanes there are.
+const FIRST_BUFFERS_MIN: u32 = 32;
+
 /// The rings of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -82,16 +85,18 @@ impl Plan {
         wanted.min((self.slots_per_lane / 4).max(LISTEN_BACKLOG))
     }
 
-    /// The rings' sizes; the shard's receive buffers are shared out among its lanes.
+    /// The rings' sizes. Lanes begin with their share of the shard's receive buffers: connections may all be in one of
+    /// them, and then it has as many as that one needs.
     #[must_use]
     pub(crate) fn uring(self, config: &Config) -> UringConfig {
         let lanes = u32::try_from(self.lanes).expect("at most 256");
-        let buffers = (config.engine.receive_buffers / lanes).max(16).next_power_of_two();
+        let buffers_max = config.engine.receive_buffers;
         UringConfig {
             lanes: self.lanes,
             slots_per_lane: self.slots_per_lane,
             submission_entries: config.engine.submission_entries,
-            receive_buffers: buffers,
+            receive_buffers: (buffers_max / lanes).max(FIRST_BUFFERS_MIN).min(buffers_max),
+            receive_buffers_max: buffers_max,
             receive_buffer_bytes: config.engine.receive_buffer_bytes,
         }
     }
@@ -121,6 +126,19 @@ mod tests {
         assert_eq!(plan.lanes, 4);
         assert!(plan.slots() >= 62_500);
         assert!(plan.slots_per_lane <= 20_000 - 64);
+    }
+
+    #[test]
+    fn a_lane_that_has_all_the_connections_gets_as_many_buffers_as_there_may_be() {
+        let mut config = config(100_000, 1);
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.lanes, uring.receive_buffers, uring.receive_buffers_max), (7, 146, 1024));
+        config.client.connection_limit = 1_000_000;
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.receive_buffers, uring.receive_buffers_max), (32, 1024));
+        config.engine.receive_buffers = 16;
+        let uring = Plan::new(&config, 20_000).uring(&config);
+        assert_eq!((uring.receive_buffers, uring.receive_buffers_max), (16, 16));
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Stopping {
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn begin_stop(&mut self, order: StopOrder) {
-        let after = |time: Duration| self.now.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let after =
+            |time: Duration| self.uptime.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let (told_by, deadline) = (after(order.told_within), after(order.gone_within));
         if let Some(stopping) = &mut self.stopping {
             stopping.told_by = stopping.told_by.min(told_by);
@@ -118,8 +119,8 @@ impl<K: Kernel> Shard<K> {
             told_by,
             deadline,
             handover,
-            requests_until: self.now.after_ms(REQUEST_MS),
-            reckoned: self.now,
+            requests_until: self.uptime.after_ms(REQUEST_MS),
+            reckoned: self.uptime,
             due: 0,
             polls: self.named.poll_places(),
             from: (0, 0),
@@ -147,7 +148,7 @@ impl<K: Kernel> Shard<K> {
         if !std::mem::replace(&mut stopping.is_empty, true) {
             self.peers.shard_emptied();
         }
-        !self.peers.is_anyone_left() || self.now >= stopping.deadline
+        !self.peers.is_anyone_left() || self.uptime >= stopping.deadline
     }
 
     /// Clients that are still to be sent away; 0 while nobody is.
@@ -158,7 +159,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn advance_stop(&mut self) {
         let left = usize::try_from(self.clients_left()).unwrap_or(usize::MAX);
         let Some(mut stopping) = self.stopping.take() else { return };
-        if self.now >= stopping.deadline && !stopping.has_cut {
+        if self.uptime >= stopping.deadline && !stopping.has_cut {
             stopping.has_cut = true;
             stopping.is_cutting = true;
             stopping.from = (0, 0);
@@ -167,7 +168,7 @@ impl<K: Kernel> Shard<K> {
         if stopping.is_cutting {
             self.cut(&mut stopping);
         } else {
-            stopping.reckon(self.now, left, &mut self.random);
+            stopping.reckon(self.uptime, left, &mut self.random);
             self.tell(&mut stopping);
             self.give_up_requests(&mut stopping);
         }
@@ -222,12 +223,12 @@ impl<K: Kernel> Shard<K> {
     /// Drops the connections on which no request has come, or no other one: once in a while, since answers go on.
     fn give_up_requests(&mut self, stopping: &mut Stopping) {
         if stopping.handover.is_draining() {
-            stopping.requests_until = self.now.after_ms(REQUEST_MS);
+            stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
         }
-        if self.now < stopping.requests_until {
+        if self.uptime < stopping.requests_until {
             return;
         }
-        stopping.requests_until = self.now.after_ms(REQUEST_MS);
+        stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
         let mut from = (0, 0);
         while let Some((socket, next)) = self.conns.next_from(from) {
             from = next;

@@ -3,58 +3,79 @@
 //! In:  the time; what the schedule lets it cost.
 //! Out: calls of the files that decide what follows; housekeeping once a second.
 //!
-//! What is due when much else is goes on with the next turn. Nobody is harmed by that: a deadline is looked at again when its
-//! turn has come, and what came meanwhile counts.
+//! What is due when much else is goes on with the next turn, the most overdue first. Nobody is harmed by that: before anybody
+//! is ended for a silence it is looked whether something of it is unread (`conn/heartbeat`).
 
 use std::time::Duration;
 
 use holdfast_ring::Kernel;
 
-use super::{Shard, cost};
-use crate::clock::Tick;
+use super::Shard;
+use crate::{
+    clock::{TICK_MS, Tick},
+    metrics::Metric,
+};
 
 /// Ticks between two calls of [`holdfast_ring::Sockets::tick`] (1 s).
 const SOCKET_TICK_TICKS: u32 = 20;
 
-/// Places that are kept when nothing is due any more.
-const KEPT_MAX: usize = 1024;
+/// How long it is waited until all shards have read what came to them, where one does not get to that (60 s).
+const READ_UP_TICKS_MAX: u32 = 1200;
 
 impl<K: Kernel> Shard<K> {
-    /// Asks the wheels.
-    pub(super) fn find_due(&mut self) {
-        self.wheel.advance(self.now, &mut self.due);
-        self.poll_wheel.advance(self.now, &mut self.due_polls);
-    }
-
     pub(super) fn has_due(&self) -> bool {
-        !self.due.is_empty() || !self.due_polls.is_empty()
+        self.wheel.ticks_behind(self.uptime) > 0 || self.poll_wheel.ticks_behind(self.uptime) > 0
     }
 
     /// Looks at what is due until it has cost `part_ns`.
     pub(super) fn look_at_due(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.meter.total_ns().saturating_add(part_ns);
         while self.meter.total_ns() < until {
-            if let Some(socket) = self.due.pop_front() {
-                self.due(socket);
-            } else if let Some(place) = self.due_polls.pop_front() {
-                self.poll_due(place);
+            let cost_ns = if let Some(socket) = self.wheel.pop(self.uptime) {
+                self.due(socket)
+            } else if let Some(place) = self.poll_wheel.pop(self.uptime) {
+                self.poll_due(place)
             } else {
-                self.due.shrink_to(KEPT_MAX);
-                self.due_polls.shrink_to(KEPT_MAX);
                 return;
-            }
-            self.meter.add(cost::DUE_NS);
+            };
+            self.meter.add(cost_ns);
             self.look_at_clock(elapsed);
         }
     }
 
     /// Housekeeping.
     pub(super) fn keep_house(&mut self) {
-        self.homes.tend(self.now, &mut self.ledger);
-        if self.now >= self.next_socket_tick {
-            self.next_socket_tick = Tick(self.now.0 + SOCKET_TICK_TICKS);
+        self.note_what_is_read();
+        self.pace.was_late(self.wheel.ticks_behind(self.uptime));
+        self.homes.tend(self.uptime, &mut self.ledger);
+        if self.uptime >= self.next_socket_tick {
+            self.next_socket_tick = self.uptime.after(SOCKET_TICK_TICKS);
             self.sockets.tick();
             self.tend_limits();
+            let late_ms = u64::from(self.pace.second_passed()) * TICK_MS;
+            self.counters.set(Metric::LateMs, late_ms);
         }
+    }
+
+    /// Once a tick, at most.
+    fn note_what_is_read(&mut self) {
+        if self.read_up_to < self.uptime {
+            if self.events.is_empty() && self.backlog.is_empty() && self.sockets.is_read_up() {
+                self.read_up_to = self.uptime;
+                self.peers.tell_read_up_to(self.index, self.uptime);
+                self.lateness.caught_up();
+            }
+            self.pace.was_late(self.uptime.since(self.read_up_to));
+        }
+    }
+
+    /// True exactly when all shards have read what had come to them by then, and what they had for this one has been
+    /// handled; or when that takes too long.
+    pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
+        let is_read = self.peers.all_have_read_up_to() >= then
+            && self.peers.mailboxes().is_empty()
+            && self.inbox.is_empty()
+            && self.backlog.is_empty();
+        is_read || self.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 }

@@ -85,6 +85,8 @@ impl Scene<'_> {
 pub(super) struct Fate {
     /// True exactly when the client did something that may end it.
     pub(super) is_our_doing: bool,
+    /// True exactly when a request was lost, which may have had the answer to a ping in it.
+    pub(super) has_lost_words: bool,
     is_open: bool,
     was_told: bool,
     pub(super) is_over: bool,
@@ -114,7 +116,6 @@ impl Fate {
                 let is_explained = match status {
                     // No room.
                     503 => true,
-                    408 => ledger.has_jumped,
                     _ => false,
                 };
                 assert!(is_explained || self.is_our_doing, "a good request is refused with {status}");
@@ -129,8 +130,8 @@ impl Fate {
                     Some(3008) => true,
                     // One connection of its user too many.
                     Some(3504) => terms.user_connections_max() > 0,
-                    // No pong in time; stale.
-                    Some(1008 | 3012 | 3502) => ledger.has_jumped,
+                    // No pong in time.
+                    Some(3012) => self.has_lost_words,
                     _ => false,
                 };
                 assert!(is_explained || self.is_our_doing || was_cut, "closed with {code:?}");
@@ -142,8 +143,7 @@ impl Fate {
                     .stop
                     .as_ref()
                     .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.cuts_from);
-                let is_explained =
-                    self.was_told || self.is_our_doing || was_cut || is_stopped || ledger.has_jumped;
+                let is_explained = self.was_told || self.is_our_doing || was_cut || is_stopped;
                 if !is_explained {
                     network.trace().note("an end without a word", peer.map_or(0, Peer::number), 0);
                     ledger.unexplained += 1;

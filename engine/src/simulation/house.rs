@@ -32,6 +32,8 @@ const RELUCTANT_TURNS_MAX: u32 = 3;
 
 pub(super) struct House {
     network: Network,
+    /// By how much the time of day is ahead of the simulated one.
+    wall_ahead: Duration,
     shared: Arc<Shared>,
     /// `None` when it is gone.
     shards: Vec<Option<Shard<Simulated>>>,
@@ -80,15 +82,15 @@ impl House {
             sockets.listen(listener());
             let rules = Rules::new(&terms.config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
-            let began_wall = Duration::from_secs(1_700_000_000);
             let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
-            let mut shard = Shard::new(index, settings, rules, sockets, peers, began_wall, random.random());
+            let mut shard = Shard::new(index, settings, rules, sockets, peers, random.random());
             shard.secure = terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
             Some(shard)
         });
         Self {
             shards: shards.collect(),
             network: network.clone(),
+            wall_ahead: Duration::from_secs(1_700_000_000),
             shared,
             buffers,
             // What mailboxes hold, and what one turn's receive buffers hold, at forty bytes a command, with the answers to
@@ -99,6 +101,16 @@ impl House {
             reluctance: if random.random_bool(0.5) { random.random_range(0.0..0.8) } else { 0.0 },
             reluctant_turns: vec![vec![0; count]; count],
         }
+    }
+
+    /// Sets the time of day.
+    pub(super) fn set_wall(&mut self, wall: Duration) {
+        self.wall_ahead = wall.saturating_sub(self.network.trace().now());
+    }
+
+    /// The time of day.
+    pub(super) fn wall(&self) -> Duration {
+        self.network.trace().now() + self.wall_ahead
     }
 
     /// Shards, those that have gone among them.
@@ -122,10 +134,13 @@ impl House {
         let trace = self.network.trace();
         // Now and then work takes long, and is interrupted by that.
         let look = Duration::from_micros(if random.random_bool(0.1) { 300 } else { 7 });
-        let next = shard.turn(|| {
-            trace.pass(look);
-            trace.now()
-        });
+        let next = shard.turn(
+            || {
+                trace.pass(look);
+                trace.now()
+            },
+            || trace.now() + self.wall_ahead,
+        );
         let next = next.expect("a simulated ring does not break");
         shard.audit();
         let waiting = u32::try_from(shard.waiting_buffers()).expect("few buffers");

@@ -94,7 +94,6 @@ impl Post {
             || is_mute_refusal
             || peer.was_cut()
             || is_late_refusal
-            || scene.ledger.has_jumped
             || scene.ledger.stop.is_some();
         assert!(is_explained, "connection {} ends without its answer", peer.number());
     }

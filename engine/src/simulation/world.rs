@@ -43,6 +43,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a shard takes for now may be so much ago.
 const TICK: Duration = Duration::from_millis(crate::clock::TICK_MS);
 
+/// What passes between two turns of a shard that serves: it is late for none of them.
+const BETWEEN_TURNS: Duration = Duration::from_millis(90);
+
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
@@ -141,6 +144,15 @@ impl World {
         self.network.trace().pass(time);
     }
 
+    /// Lets time pass in which all shards have their turns.
+    pub(super) fn serve(&mut self, time: Duration) {
+        let until = self.network.trace().now() + time;
+        while self.network.trace().now() < until {
+            self.turn_all();
+            self.pass(BETWEEN_TURNS);
+        }
+    }
+
     /// The witness acts, or another one.
     pub(super) fn act(&mut self, actor: Option<usize>) {
         let Self { random, network, terms, ledger, .. } = self;
@@ -187,7 +199,7 @@ impl World {
     /// A second and more passes.
     fn come_to_rest(&mut self) {
         // Accepting goes on a second after an error.
-        self.pass(Duration::from_millis(1_100));
+        self.serve(Duration::from_millis(1_100));
         let trace = self.network.trace();
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
@@ -231,7 +243,8 @@ impl World {
         if longest > OUTLIVED_MAX {
             return;
         }
-        let until = self.network.trace().now() + longest;
+        // It ends when all shards have been asked whether the next poll has come to them.
+        let until = self.network.trace().now() + longest + Duration::from_secs(1);
         while self.network.trace().now() < until {
             self.come_to_rest();
         }

@@ -5,7 +5,7 @@
 //! choose, with errors, multishots that end, and connections that break at any point.
 //!
 //! It also holds its caller to the other side of those promises, and panics where one is broken: no two reads of a
-//! socket in the kernel, no two writes in a turn, no close with something armed, no key of a socket that is gone.
+//! socket in the kernel, and no look beside one; no two writes in a turn, no close with something armed, no key of a socket that is gone.
 //!
 //! The same seed and the same calls give the same completions. A `turn` never sleeps: it gives what is due and returns,
 //! as if woken for nothing, and the test lets time pass between turns.
@@ -196,6 +196,10 @@ impl Simulated {
             Op::PollReadable(socket) => place(&mut self.lanes, socket).arm(socket, crate::Armed::Poll),
             Op::Receive(socket) => place(&mut self.lanes, socket).arm(socket, crate::Armed::Once),
             Op::ReceiveMany(socket) => place(&mut self.lanes, socket).arm(socket, crate::Armed::Many),
+            Op::Look(socket) => {
+                let (pool, bytes_max) = (&self.pool, self.buffer_bytes);
+                at_once.push_back(place(&mut self.lanes, socket).look(state, socket, pool, bytes_max));
+            }
             Op::CancelReceive(socket, armed) => place(&mut self.lanes, socket).cancel(armed),
             Op::PollWritable(socket) => place(&mut self.lanes, socket).arm_writable(socket),
             Op::CancelWritable(socket) => place(&mut self.lanes, socket).cancel_writable(),
@@ -377,6 +381,13 @@ impl Kernel for Simulated {
         merge(streams, state, out);
         self.statistics.completed += (out.len() - before) as u64;
         Ok(())
+    }
+
+    fn is_drained(&mut self) -> bool {
+        let state = &mut *self.network.state();
+        let is_due = |place: &Place| place.is_due(state);
+        let has_more = self.lanes.iter().flat_map(|lane| &lane.places).any(is_due);
+        self.queue.is_empty() && !has_more
     }
 
     fn attach(&mut self, at: Descriptor, socket: OwnedFd) -> io::Result<()> {

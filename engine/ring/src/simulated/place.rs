@@ -12,7 +12,7 @@ use super::{
     network::{Readable, State},
     short,
 };
-use crate::kernel::{Armed, Completion, Errno, ReceiveEnd, Socket};
+use crate::kernel::{Armed, Completion, Errno, ReceiveEnd, Seen, Socket};
 
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -25,6 +25,8 @@ pub(super) struct Place {
     /// A poll for room, and whether it is to end.
     writing: Option<bool>,
     has_sent: bool,
+    /// True exactly when there was a look in this turn: what is read at once in the same call may come before it.
+    has_looked: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,7 @@ impl Place {
 
     pub(super) fn begin_turn(&mut self) {
         self.has_sent = false;
+        self.has_looked = false;
     }
 
     /// The socket that speaks must be the one that is here.
@@ -84,11 +87,55 @@ impl Place {
     pub(super) fn arm(&mut self, socket: Socket, armed: Armed) {
         self.check(socket);
         assert!(self.reading.is_none(), "{socket:?} reads once at a time");
+        assert!(!self.has_looked, "{socket:?} reads beside a look");
         assert!(
             (armed == Armed::Connect) == (self.life == Life::Attached),
             "{socket:?} is connected, then read"
         );
         self.reading = Some(Reading { armed, is_cancelled: false });
+    }
+
+    /// Reads what is there, at once.
+    pub(super) fn look(
+        &mut self,
+        state: &mut State,
+        socket: Socket,
+        pool: &Pool,
+        buffer_bytes: usize,
+    ) -> Completion<SimulatedBuffer> {
+        self.check(socket);
+        let armed = self.reading.map(|reading| reading.armed);
+        assert!(matches!(armed, None | Some(Armed::Poll)), "{socket:?} looks beside {armed:?}");
+        self.has_looked = true;
+        let connection = self.connection().expect("what is looked at is connected");
+        let seen = match state.connection(connection).readable() {
+            Readable::Nothing => Seen::Nothing,
+            Readable::End => Seen::Ended(ReceiveEnd::EndOfStream),
+            Readable::Error(error) => {
+                state.connection(connection).take_error();
+                Seen::Ended(ReceiveEnd::Failed(error))
+            }
+            Readable::Bytes(_) if pool.free() == 0 || state.chance(state.faults.no_buffers) => {
+                Seen::Ended(ReceiveEnd::NoBuffers)
+            }
+            Readable::Bytes(available) => {
+                let mut len = available.min(buffer_bytes);
+                if state.chance(state.faults.short_read) {
+                    len = state.random.random_range(1..=len);
+                }
+                let bytes = state.connection(connection).inward.take(len);
+                Seen::Bytes { buffer: pool.take(bytes), more_to_read: len < available }
+            }
+        };
+        state.trace.note("looked", connection as u64, u64::from(matches!(seen, Seen::Bytes { .. })));
+        Completion::Looked(socket, seen)
+    }
+
+    /// True exactly when the reading side has something to tell.
+    pub(super) fn is_due(&self, state: &mut State) -> bool {
+        let Some(connection) = self.connection() else { return false };
+        self.reading.is_some_and(|reading| reading.armed != Armed::Connect)
+            && state.connection(connection).readable() != Readable::Nothing
     }
 
     /// Finds nothing where the operation has completed already.

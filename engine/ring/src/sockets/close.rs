@@ -6,7 +6,10 @@
 //! A descriptor that is closed while an operation of its socket is still in the kernel would leave the connection
 //! alive behind our back. So what is in the kernel is ended first, and the close goes out when all of it has answered.
 
-use super::{CloseWhen, Event, Sockets, record::Reading};
+use super::{
+    CloseWhen, Event, Sockets,
+    record::{Look, Reading},
+};
 use crate::kernel::{Kernel, Op, Socket};
 
 impl<K: Kernel> Sockets<K> {
@@ -50,8 +53,9 @@ impl<K: Kernel> Sockets<K> {
     /// Pushes the close of a closing socket once nothing of it is in the kernel.
     pub(super) fn close_if_quiet(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
-        let is_quiet =
-            !record.is_blocked && !matches!(record.reading, Reading::Armed(_) | Reading::Cancelling);
+        let is_quiet = !record.is_blocked
+            && record.look != Look::Asked
+            && !matches!(record.reading, Reading::Armed(_) | Reading::Cancelling);
         if record.closing == Some(CloseWhen::Now) && is_quiet && !record.is_close_pushed {
             record.is_close_pushed = true;
             self.kernel.push(Op::Close(socket));

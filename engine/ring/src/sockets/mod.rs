@@ -7,10 +7,11 @@
 //! no system call of its own: it talks to a [`Kernel`].
 //!
 //! The parts: `accept` (which lane takes connections), `receive` (the reading side), `transmit` (the writing side),
-//! `close` (the way out), `record` (what is kept a socket).
+//! `close` (the way out), `look` (is there something unread?), `record` (what is kept a socket).
 
 mod accept;
 mod close;
+mod look;
 mod queue;
 mod receive;
 mod record;
@@ -52,6 +53,8 @@ pub enum Event<B> {
     /// The connection is over as far as the other side is concerned; it is for the owner to close it. Comes at most
     /// once a socket.
     Ended(Socket, Ended),
+    /// The answer to [`Sockets::look`]: there was nothing to read any more. What there was came before.
+    Looked(Socket),
     /// The descriptor is free again, and this key will never be seen again.
     Closed(Socket),
     /// This thread's [`Doorbell`] rang.
@@ -143,6 +146,8 @@ pub struct Sockets<K: Kernel> {
     starved: Vec<Socket>,
     /// Sockets with a multishot receive.
     streaming: Vec<Socket>,
+    /// True exactly when a socket that had something to read has an operation for it in the next turn.
+    has_more_to_read: bool,
     /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
     ticks: u8,
     /// Sockets that the kernel takes no more for, and the bytes in their queues.
@@ -168,6 +173,7 @@ impl<K: Kernel> Sockets<K> {
             flushing: Vec::new(),
             starved: Vec::new(),
             streaming: Vec::new(),
+            has_more_to_read: false,
             ticks: 0,
             behind_sockets: 0,
             behind_bytes: 0,
@@ -269,6 +275,12 @@ impl<K: Kernel> Sockets<K> {
         self.acceptor.go_on();
     }
 
+    /// True exactly when all that could be read when the last turn began has come, but for sockets that are paused.
+    #[must_use]
+    pub fn is_read_up(&mut self) -> bool {
+        !self.has_more_to_read && self.starved.is_empty() && self.kernel.is_drained()
+    }
+
     /// Counters since the beginning.
     #[must_use]
     pub fn statistics(&self) -> SocketsStatistics {
@@ -281,6 +293,7 @@ impl<K: Kernel> Sockets<K> {
     /// Only where the ring itself is broken.
     pub fn turn(&mut self, wait: Duration, events: &mut Vec<Event<K::Buffer>>) -> io::Result<()> {
         self.feed_starved();
+        self.has_more_to_read = false;
         self.flush();
         self.steer_accept();
         let wait = (!wait.is_zero() && self.flushing.is_empty() && self.dirty.is_empty()).then_some(wait);
@@ -303,6 +316,7 @@ impl<K: Kernel> Sockets<K> {
                 self.received(socket, buffer, armed, more_to_read, events);
             }
             Completion::ReceiveEnded(socket, end) => self.receive_ended(socket, end, events),
+            Completion::Looked(socket, seen) => self.looked(socket, seen, events),
             Completion::Readable(socket) => self.readable(socket),
             Completion::Writable(socket) => self.writable(socket),
             Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),

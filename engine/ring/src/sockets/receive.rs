@@ -148,9 +148,11 @@ impl<K: Kernel> Sockets<K> {
         let ticks = self.ticks;
         let record = self.table.record(socket);
         let wanted = record.wants_bytes && record.closing.is_none();
-        if record.reading != Reading::Idle || !wanted {
+        if record.reading != Reading::Idle || !wanted || self.looks_first(socket) {
             return;
         }
+        let record = self.table.record(socket);
+        self.has_more_to_read |= is_readable;
         let is_busy = record.wakes_tick == ticks && record.wakes > BUSY_WAKES;
         self.arm(
             socket,

@@ -35,6 +35,17 @@ pub(super) enum Reading {
     Over,
 }
 
+/// A look for something unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// There is none.
+    None,
+    /// It waits for the end of a receive.
+    Wanted,
+    /// It is in the kernel.
+    Asked,
+}
+
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) generation: u32,
@@ -42,6 +53,7 @@ pub(super) struct Record {
     pub(super) queued_bytes: u32,
     pub(super) queue: Queue,
     pub(super) reading: Reading,
+    pub(super) look: Look,
     pub(super) closing: Option<CloseWhen>,
     /// How often there was something to read in tick `wakes_tick`.
     pub(super) wakes: u8,
@@ -73,6 +85,7 @@ impl Record {
             queued_bytes: 0,
             queue: Queue::Empty,
             reading: Reading::Idle,
+            look: Look::None,
             closing: None,
             wakes: 0,
             wakes_tick: 0,

@@ -52,7 +52,12 @@ impl<K: Kernel> Sockets<K> {
         self.table.get(socket).is_some_and(|record| record.is_blocked)
     }
 
-    /// The number of sockets for which that is so, and how many bytes wait for them.
+    /// True exactly when something for this socket waits for a turn of ours, and not for its peer.
+    pub fn is_unwritten(&mut self, socket: Socket) -> bool {
+        self.table.get(socket).is_some_and(|record| record.is_dirty && !record.is_blocked)
+    }
+
+    /// The number of sockets for which the kernel takes no more, and how many bytes wait for them.
     #[must_use]
     pub fn behind(&self) -> (u64, u64) {
         (self.behind_sockets, self.behind_bytes)

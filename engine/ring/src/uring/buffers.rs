@@ -1,10 +1,11 @@
 //! Buffers: memory that the kernel fills with received bytes (a provided-buffer ring).
 //!
-//! In:  a count and a size; buffer numbers out of completions.
+//! In:  how many at first and at last, and their size; buffer numbers out of completions.
 //! Out: [`Buffer`]s, which give themselves back when they are dropped.
 //!
-//! An idle connection owns no buffer: the kernel takes one when bytes are there. Worst case: `count × bytes`, plus 16
-//! bytes an entry. Pages that were never filled are never resident.
+//! An idle connection owns no buffer: the kernel takes one when bytes are there. It takes them in turn, so each one that
+//! it was ever given becomes resident sooner or later. Therefore it is given few at first, and one more each time that
+//! one is missing. Worst case: `count × bytes`, plus 16 bytes an entry.
 
 use std::{
     cell::Cell,
@@ -29,13 +30,21 @@ pub(crate) struct Pool {
     map: Map,
     count: u16,
     bytes: u32,
+    /// Buffers that the kernel has been given at least once: those with smaller numbers.
+    known: Cell<u16>,
     /// The next entry to fill. The kernel reads its copy in the first entry; this is ours.
     tail: Cell<u16>,
 }
 
 impl Pool {
-    /// Makes `count` buffers (a power of two) of `bytes` each and registers them with `ring`.
-    pub(crate) fn register<S, C>(ring: &IoUring<S, C>, count: u32, bytes: u32) -> io::Result<Rc<Self>>
+    /// Makes room for `count` buffers (a power of two) of `bytes` each, registers it with `ring`, and gives it the `first`
+    /// ones.
+    pub(crate) fn register<S, C>(
+        ring: &IoUring<S, C>,
+        first: u32,
+        count: u32,
+        bytes: u32,
+    ) -> io::Result<Rc<Self>>
     where
         S: io_uring::squeue::EntryMarker,
         C: io_uring::cqueue::EntryMarker,
@@ -46,16 +55,25 @@ impl Pool {
         );
         let count = u16::try_from(count).expect("at most 32,768");
         let map = Map::new(Self::entries_bytes(count) + count as usize * bytes as usize)?;
-        let pool = Rc::new(Self { map, count, bytes, tail: Cell::new(0) });
+        let pool = Rc::new(Self { map, count, bytes, known: Cell::new(0), tail: Cell::new(0) });
         // SAFETY: the address is that of a live, page-aligned mapping with room for `count` entries. It stays mapped
         // until `unregister` has run: a `Lane` holds this `Rc` and unregisters before it lets go of it.
         unsafe {
             ring.submitter().register_buf_ring_with_flags(pool.map.start.as_ptr() as u64, count, GROUP, 0)?;
         }
-        for id in 0..count {
-            pool.give(id);
+        for _ in 0..first {
+            pool.give_one_more();
         }
         Ok(pool)
+    }
+
+    /// Hands the kernel a buffer that it has never had, if there is one.
+    pub(crate) fn give_one_more(&self) {
+        let id = self.known.get();
+        if id < self.count {
+            self.known.set(id + 1);
+            self.give(id);
+        }
     }
 
     /// The buffer that a completion names, `len` bytes of it filled.
@@ -86,7 +104,7 @@ impl Pool {
     fn give(&self, id: u16) {
         let tail = self.tail.get();
         let entries = self.map.start.cast::<BufRingEntry>().as_ptr();
-        // SAFETY: `id` is below `count`: it comes from `register`'s loop or from a `Buffer`, made by `take`.
+        // SAFETY: `id` is below `count`: it comes from `give_one_more`, which has checked that, or from a `Buffer`, made by `take`.
         let start = unsafe { self.buffer_start(id) };
         // SAFETY: the index is masked to the ring's size, a power of two, so the entry lies in the mapping, which is
         // zeroed or holds an earlier entry. The kernel does not read entries beyond the tail that it has seen, and it

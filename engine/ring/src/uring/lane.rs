@@ -23,6 +23,7 @@ use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
+    UringConfig,
     buffers::{GROUP, Pool},
     peer_addresses::PeerAddresses,
     sends::{Fate, Sends},
@@ -71,8 +72,14 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(ring: IoUring, receive_buffers: u32, receive_buffer_bytes: u32) -> io::Result<Self> {
-        let pool = ManuallyDrop::new(Pool::register(&ring, receive_buffers, receive_buffer_bytes)?);
+    pub(crate) fn new(ring: IoUring, config: &UringConfig) -> io::Result<Self> {
+        let pool = Pool::register(
+            &ring,
+            config.receive_buffers,
+            config.receive_buffers_max,
+            config.receive_buffer_bytes,
+        )?;
+        let pool = ManuallyDrop::new(pool);
         Ok(Self {
             ring,
             pool,
@@ -186,6 +193,16 @@ impl Lane {
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.push(&entry.user_data(Token::of(Kind::Receive, socket).0));
+    }
+
+    /// Receives what is there. `MSG_DONTWAIT` makes the kernel answer at submission, as it does for sends.
+    pub(crate) fn look(&mut self, socket: Socket) {
+        let entry = opcode::Recv::new(fixed(socket), std::ptr::null_mut(), 0)
+            .flags(libc::MSG_DONTWAIT)
+            .buf_group(GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(Token::of(Kind::Look, socket).0));
     }
 
     pub(crate) fn receive_many(&mut self, socket: Socket) {

@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     doorbell::Doorbell,
-    kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, ReceiveEnd},
+    kernel::{Completion, Descriptor, Errno, Kernel, KernelStatistics, Op, ReceiveEnd, Seen},
     steer,
 };
 
@@ -47,8 +47,9 @@ const SLEEP_MIN: Duration = Duration::from_micros(100);
 /// Completions of one lane after which a turn goes on with what it has.
 const TURN_COMPLETIONS_MAX: usize = 512;
 
-/// The sizes of a thread's rings. Worst-case memory: `lanes × (receive_buffers × receive_buffer_bytes +
+/// The sizes of a thread's rings. Worst-case memory: `lanes × (receive_buffers_max × receive_buffer_bytes +
 /// submission_entries × 128 bytes)` of user memory, and in the kernel 8 bytes a slot and 128 bytes a submission entry.
+/// A receive buffer that was never in use is not resident.
 #[derive(Clone, Debug)]
 pub struct UringConfig {
     /// Rings of this thread. More than one only where `RLIMIT_NOFILE` is smaller than the connections planned for it.
@@ -57,8 +58,10 @@ pub struct UringConfig {
     pub slots_per_lane: u32,
     /// Submission queue entries of each lane, a power of two. The completion queue holds 8 times as many.
     pub submission_entries: u32,
-    /// Receive buffers of each lane, a power of two up to 32,768.
+    /// Receive buffers of each lane at first. Each time that one is missing there is one more.
     pub receive_buffers: u32,
+    /// Receive buffers of each lane at last, a power of two up to 32,768.
+    pub receive_buffers_max: u32,
     /// Bytes of a receive buffer.
     pub receive_buffer_bytes: u32,
 }
@@ -70,6 +73,7 @@ impl Default for UringConfig {
             slots_per_lane: 1024,
             submission_entries: 1024,
             receive_buffers: 1024,
+            receive_buffers_max: 1024,
             receive_buffer_bytes: 2048,
         }
     }
@@ -149,18 +153,30 @@ impl Uring {
             Kind::PollReadable => out.push(Completion::Readable(socket)),
             Kind::PollWritable => out.push(Completion::Writable(socket)),
             Kind::Receive | Kind::ReceiveMany => {
-                let buffer = cqueue::buffer_select(entry.flags).map(|id| {
-                    // SAFETY: the buffer number of a completion of this lane's ring, taken once, here.
-                    unsafe { self.lanes[lane].pool().take(id, result.unwrap_or(0)) }
-                });
+                let buffer = self.buffer(lane, entry, result);
                 match (result, buffer) {
                     (Ok(1..), Some(buffer)) => {
                         let more_to_read = cqueue::sock_nonempty(entry.flags);
                         out.push(Completion::Received { socket, buffer, armed, more_to_read });
                     }
                     (Ok(_), _) => out.push(Completion::ReceiveEnded(socket, ReceiveEnd::EndOfStream)),
-                    (Err(error), _) => out.push(Completion::ReceiveEnded(socket, receive_end(error))),
+                    (Err(error), _) => {
+                        let end = self.receive_end(lane, error);
+                        out.push(Completion::ReceiveEnded(socket, end));
+                    }
                 }
+            }
+            Kind::Look => {
+                let buffer = self.buffer(lane, entry, result);
+                let seen = match (result, buffer) {
+                    (Ok(1..), Some(buffer)) => {
+                        Seen::Bytes { buffer, more_to_read: cqueue::sock_nonempty(entry.flags) }
+                    }
+                    (Ok(_), _) => Seen::Ended(ReceiveEnd::EndOfStream),
+                    (Err(Errno(libc::EAGAIN)), _) => Seen::Nothing,
+                    (Err(error), _) => Seen::Ended(self.receive_end(lane, error)),
+                };
+                out.push(Completion::Looked(socket, seen));
             }
             Kind::Send => {
                 let (socket, mut rest) = self.lanes[lane].sent(entry.token);
@@ -194,6 +210,26 @@ impl Uring {
                 }
             }
             Kind::Ignored => {}
+        }
+    }
+
+    /// The buffer that the kernel has filled for a completion, if it has. To be called once for each.
+    fn buffer(&self, lane: usize, entry: Entry, result: Result<u32, Errno>) -> Option<Buffer> {
+        cqueue::buffer_select(entry.flags).map(|id| {
+            // SAFETY: the buffer number of a completion of this lane's ring; the caller takes it once.
+            unsafe { self.lanes[lane].pool().take(id, result.unwrap_or(0)) }
+        })
+    }
+
+    /// Why a receive ended. Where that is for want of a buffer, there is one more from now on, up to the lane's maximum.
+    fn receive_end(&self, lane: usize, error: Errno) -> ReceiveEnd {
+        match error.0 {
+            libc::ENOBUFS => {
+                self.lanes[lane].pool().give_one_more();
+                ReceiveEnd::NoBuffers
+            }
+            libc::ECANCELED | libc::EAGAIN | libc::EINTR => ReceiveEnd::Stopped,
+            _ => ReceiveEnd::Failed(error),
         }
     }
 
@@ -287,6 +323,7 @@ impl Kernel for Uring {
             }
             Op::Receive(socket) => self.lanes[socket.lane()].receive(socket),
             Op::ReceiveMany(socket) => self.lanes[socket.lane()].receive_many(socket),
+            Op::Look(socket) => self.lanes[socket.lane()].look(socket),
             Op::CancelReceive(socket, armed) => self.lanes[socket.lane()].cancel(Token::armed(armed, socket)),
             Op::CancelWritable(socket) => {
                 self.lanes[socket.lane()].cancel(Token::of(Kind::PollWritable, socket));
@@ -331,6 +368,10 @@ impl Kernel for Uring {
         Ok(())
     }
 
+    fn is_drained(&mut self) -> bool {
+        !self.lanes.iter_mut().any(Lane::is_due)
+    }
+
     fn attach(&mut self, at: Descriptor, socket: OwnedFd) -> io::Result<()> {
         self.lanes[at.lane()].attach(at.slot(), socket.as_fd())
     }
@@ -354,12 +395,4 @@ impl Kernel for Uring {
 
 fn outcome(result: i32) -> Result<u32, Errno> {
     u32::try_from(result).map_err(|_| Errno(-result))
-}
-
-fn receive_end(error: Errno) -> ReceiveEnd {
-    match error.0 {
-        libc::ENOBUFS => ReceiveEnd::NoBuffers,
-        libc::ECANCELED | libc::EAGAIN | libc::EINTR => ReceiveEnd::Stopped,
-        _ => ReceiveEnd::Failed(error),
-    }
 }

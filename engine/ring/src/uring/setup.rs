@@ -127,7 +127,7 @@ pub(super) fn lane(config: &UringConfig) -> Result<Lane, SetupError> {
             _ => SetupError::of(source),
         }
     })?;
-    Lane::new(ring, config.receive_buffers, config.receive_buffer_bytes).map_err(SetupError::of)
+    Lane::new(ring, config).map_err(SetupError::of)
 }
 
 fn ring(submission_entries: u32) -> io::Result<IoUring> {
@@ -146,6 +146,7 @@ fn features() -> Result<Features, SetupError> {
         slots_per_lane: 8,
         submission_entries: 8,
         receive_buffers: 8,
+        receive_buffers_max: 8,
         receive_buffer_bytes: 64,
         ..UringConfig::default()
     };

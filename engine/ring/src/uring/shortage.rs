@@ -55,7 +55,12 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn uring(lanes: usize) -> Uring {
-        let sizes = UringConfig { submission_entries: 16, receive_buffers: 64, ..UringConfig::default() };
+        let sizes = UringConfig {
+            submission_entries: 16,
+            receive_buffers: 64,
+            receive_buffers_max: 64,
+            ..UringConfig::default()
+        };
         Uring::new(&UringConfig { lanes, slots_per_lane: 64, ..sizes }).expect("io_uring works here")
     }
 

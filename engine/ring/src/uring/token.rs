@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     PollWritable,
     Receive,
     ReceiveMany,
+    Look,
     /// Its slot is the number of one of the lane's sends.
     Send,
     Close,
@@ -31,13 +32,14 @@ pub(crate) enum Kind {
     Ignored,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Accept,
     Kind::Connect,
     Kind::PollReadable,
     Kind::PollWritable,
     Kind::Receive,
     Kind::ReceiveMany,
+    Kind::Look,
     Kind::Send,
     Kind::Close,
     Kind::Bell,

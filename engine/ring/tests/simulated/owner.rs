@@ -33,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) is_behind: bool,
     /// True exactly when it was paused with a queue that has not been empty since.
     pub(crate) awaits_drained: bool,
+    /// Looks that have not been answered.
+    pub(crate) looks: u32,
 }
 
 pub(crate) struct Owner {
@@ -120,6 +122,11 @@ impl Owner {
                 assert!(link.closing.is_some(), "{socket:?} closes by itself");
                 self.gone.insert(socket);
             }
+            Event::Looked(socket) => {
+                let link = self.link(socket);
+                assert!(link.closing.is_none() && !link.has_ended, "{socket:?} is over and looked at");
+                link.looks = 0;
+            }
             Event::AcceptFailed(_) | Event::Woken => {}
         }
     }
@@ -144,7 +151,8 @@ impl Owner {
             }
             85..88 => self.close(socket, CloseWhen::Now),
             88..92 => self.close(socket, CloseWhen::Flushed),
-            92..96 if link.has_ended => self.close(socket, CloseWhen::Now),
+            92..94 => link.looks += u32::from(self.sockets.look(socket)),
+            94..96 if link.has_ended => self.close(socket, CloseWhen::Now),
             _ => self.sockets.tick(),
         }
     }

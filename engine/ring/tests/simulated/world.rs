@@ -215,6 +215,8 @@ impl World {
                 && link.closing.is_none()
             {
                 assert_eq!(far.received.count, link.sent, "all that {socket:?} sent arrives");
+                let is_answered = link.looks == 0 || link.has_ended;
+                assert!(is_answered, "the looks for something of {socket:?} are answered");
                 assert!(!link.awaits_drained, "who paused {socket:?} is told of its empty queue");
                 if let Some(theirs) = link.received.number() {
                     assert_eq!(theirs, far.peer.number());

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     backend::{Connected, Event, Header},
     channel::Extras,
+    conn::pace::{Told, told_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
@@ -277,7 +278,9 @@ impl<K: Kernel> Shard<K> {
 
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.wall_s();
-        let (ping_s, node) = (self.rules.ping_s, Arc::clone(&self.rules.node));
+        let node = Arc::clone(&self.rules.node);
+        let told = self.pace.tell();
+        let ping_s = told_s(self.settings.ping_interval_ms, told);
         let is_refresh_proxied = self.rules.is_refresh_proxied;
         let Some(client) = self.clients.get(key) else { return };
         let Some(connecting) = client.connecting.take_if(|connecting| connecting.waiting == 0) else {
@@ -316,7 +319,7 @@ impl<K: Kernel> Shard<K> {
             time: 0,
         };
         self.reply(key, connecting.command, Ok(ReplyResult::Connect(result)));
-        self.begin_pings(key);
+        self.begin_pings(key, if is_pinged { told } else { Told::NOTHING });
         self.account(key);
         self.go_on(key);
     }

@@ -14,6 +14,7 @@ use rand::Rng as _;
 
 use super::{Link, Stage};
 use crate::{
+    conn::{heartbeat::Beat, pace::Told},
     hub::message::ClientKey,
     metrics::{CloseReason, Metric},
     shard::Shard,
@@ -98,18 +99,18 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn client_pong(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
         let Some((_, socket)) = client.link.connection(client.format) else { return false };
-        let is_awaited = self.conns.get(socket).is_some_and(|conn| conn.pinged.is_some());
+        let is_awaited = self.conns.get(socket).is_some_and(|conn| conn.beat == Beat::Awaits);
         if is_awaited {
             self.pong(socket);
         }
         is_awaited
     }
 
-    /// The client is connected: from now on it is pinged.
-    pub(super) fn begin_pings(&mut self, key: ClientKey) {
+    /// The client is connected, and was told so: from now on it is pinged.
+    pub(super) fn begin_pings(&mut self, key: ClientKey, told: Told) {
         let Some(client) = self.clients.get(key) else { return };
         if let Some((_, socket)) = client.link.connection(client.format) {
-            self.begin_heartbeat(socket);
+            self.begin_heartbeat(socket, told);
         }
     }
 

@@ -93,24 +93,22 @@ impl<K: Kernel> Shard<K> {
 
     /// Ends what has expired, with its grace. False where that was the whole session.
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
-        let now_s = self.wall_s();
         let (grace_s, sub_grace_s) = (self.rules.expired_close_delay_s, self.rules.expired_sub_close_delay_s);
-        let is_over = |expires_at_s: u64, grace_s: u64| {
-            expires_at_s > 0 && expires_at_s.saturating_add(grace_s) < now_s
-        };
         let Some(client) = self.clients.get(key) else { return false };
         if self.rules.is_refresh_proxied {
-            if is_over(client.expires_at_s, 0) && !client.is_pending(|pending| pending.is_expiry_of("")) {
+            if self.lateness.has_expired(client.expires_at_s, 0)
+                && !client.is_pending(|pending| pending.is_expiry_of(""))
+            {
                 self.ask_to_go_on(key, "");
             }
-        } else if is_over(client.expires_at_s, grace_s) {
+        } else if self.lateness.has_expired(client.expires_at_s, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
             return false;
         }
         let Some(client) = self.clients.get(key) else { return false };
-        let is_expired = |sub: &&Sub| match sub.is_refreshed_by_backend {
-            true => is_over(sub.expires_at_s, 0),
-            false => is_over(sub.expires_at_s, sub_grace_s),
+        let is_expired = |sub: &&Sub| {
+            let grace_s = if sub.is_refreshed_by_backend { 0 } else { sub_grace_s };
+            self.lateness.has_expired(sub.expires_at_s, grace_s)
         };
         let expired = client.subs.iter().filter(is_expired);
         // The client cannot make such a subscription anew; with a new session the server can.

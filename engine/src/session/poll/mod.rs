@@ -40,9 +40,10 @@ pub(crate) struct Poll {
     commands: SeenCommands,
     /// The request that waits for something to come.
     pub(crate) waiting: Option<Asker>,
-    /// When that is answered although nothing came; or, where none waits, when the session ends.
+    /// When that is answered although nothing came, by the uptime; or, where none waits, when the session ends, by the
+    /// clock that stands still while nobody reads.
     deadline: Tick,
-    /// When the wheel looks at it.
+    /// When the wheel looks at it, by the uptime.
     looked_at: Tick,
     /// True exactly when it is on the list of those that have something new in this turn.
     is_touched: bool,

@@ -25,8 +25,18 @@ use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::Shard,
+    shard::{Lateness, Shard, cost},
 };
+
+/// When it is asked again whether all shards have read what came (200 ms).
+const READ_AGAIN_TICKS: u32 = 4;
+
+impl Poll {
+    /// When the wheel is to look at it, by the uptime.
+    fn deadline_at(&self, lateness: &Lateness) -> Tick {
+        if self.waiting.is_some() { self.deadline } else { lateness.uptime_at(self.deadline) }
+    }
+}
 
 impl<K: Kernel> Shard<K> {
     /// The first poll of a session.
@@ -93,7 +103,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(key) = client {
             self.go_on(key);
         }
-        self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_wait_ms));
+        self.set_poll_deadline(place, self.uptime.after_ms(self.rules.requests.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -176,25 +186,32 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// The wheel's time for this session has come.
-    pub(crate) fn poll_due(&mut self, place: SessionPlace) {
-        let now = self.now;
-        let Some(poll) = self.named.poll(place) else { return };
-        if now < poll.looked_at {
+    /// The wheel's time for this session has come. Answers with what that cost.
+    pub(crate) fn poll_due(&mut self, place: SessionPlace) -> u64 {
+        let Some(poll) = self.named.poll(place) else { return cost::DUE_NS };
+        if self.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
-            return;
+            return cost::DUE_NS;
         }
-        if now < poll.deadline {
-            poll.looked_at = self.poll_wheel.insert(place, poll.deadline);
-            return;
+        let deadline_at = poll.deadline_at(&self.lateness);
+        if self.uptime < deadline_at {
+            poll.looked_at = self.poll_wheel.insert(place, deadline_at);
+            return cost::DUE_NS;
         }
         match poll.waiting.take() {
             Some(asker) => {
                 self.answer_empty(place, asker);
-                self.set_poll_deadline(place, now.after_ms(self.rules.requests.poll_session_ttl_ms));
+                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+            }
+            // The next poll may have come already, to any shard.
+            None if !self.has_all_read_up_to(deadline_at) => {
+                if let Some(poll) = self.named.poll(place) {
+                    poll.looked_at = self.poll_wheel.insert(place, self.uptime.after(READ_AGAIN_TICKS));
+                }
             }
             None => self.close_poll(place),
         }
+        cost::OVERDUE_NS
     }
 
     /// Nobody has polled in time.
@@ -235,12 +252,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
-        let now = self.now;
         let Some(poll) = self.named.poll(place) else { return };
         poll.deadline = deadline;
+        let at = poll.deadline_at(&self.lateness);
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        if !(now < poll.looked_at && poll.looked_at <= deadline) {
-            poll.looked_at = self.poll_wheel.insert(place, deadline);
+        if !(self.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
+            poll.looked_at = self.poll_wheel.insert(place, at);
         }
     }
 }

@@ -68,7 +68,7 @@ impl House {
             let rules = Rules::new(&config, "node".into());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings, rules, sockets, peers, Duration::ZERO, [7; 32])
+            Shard::new(index, settings, rules, sockets, peers, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }
     }
@@ -77,7 +77,7 @@ impl House {
         for &core in cores {
             self.network.trace().pass(Duration::from_micros(50));
             let trace = self.network.trace();
-            self.shards[core].turn(|| trace.now()).expect("a simulated ring does not break");
+            self.shards[core].turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
             let waiting = self.shards[core].outbox_messages();
             assert!(waiting <= OUTBOX_MESSAGES_MAX, "{waiting} messages wait on core {core}");
             let held = &self.shards[core].held;

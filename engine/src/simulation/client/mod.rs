@@ -197,6 +197,7 @@ impl Actor for Client {
         for news in news {
             match news {
                 News::Lost(commands) => {
+                    self.session.fate.has_lost_words = true;
                     self.session.lost.extend(commands.into_iter().flatten());
                     // What it has lost must not stand between what it says before and after.
                     self.session.publisher = scene.ledger.new_publisher();

@@ -1,0 +1,143 @@
+//! Pace: how often connections are pinged.
+//!
+//! In:  how late this shard is, and what each client was told.
+//! Out: intervals: longer ones while the shard is late, up to twice the configured one.
+//!
+//! The rule, and why it is safe. A client of the Centrifuge protocol is told its interval when it connects, and gives up
+//! when there was no ping for that long and ten seconds more (`maxServerPingDelay` of its SDK). So a late shard tells
+//! clients that come a longer interval, and keeps to that; to those that are there already it is never longer than they
+//! were told by more than [`EXTRA_MS`], which leaves the other half of the ten seconds to the network and to pings that are
+//! late themselves. Who was told nothing (`/echo`, `/broadcast`, native pings) is pinged less often at once.
+
+/// Intervals grow in steps of an eighth.
+const STEPS: u64 = 8;
+
+/// Steps at most: intervals are at most twice as long.
+const STRETCH_MAX: u8 = 8;
+
+/// How much longer than it was told a client's interval may become.
+const EXTRA_MS: u64 = 5_000;
+
+/// Ticks of lateness within one second that make intervals a step longer (1 s).
+const LATE_TICKS: u32 = 20;
+
+/// Ticks of lateness that are nothing: what a second has at most to count as calm (100 ms).
+const CALM_TICKS: u32 = 2;
+
+/// Calm seconds after which intervals are a step shorter.
+const CALM_SECONDS: u8 = 10;
+
+/// What a connection was told of its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told(u8);
+
+impl Told {
+    pub(crate) const NOTHING: Self = Self(u8::MAX);
+}
+
+/// How late a shard is, and what follows from that.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Steps by which intervals are longer than configured.
+    stretch: u8,
+    /// The most that something was late in this second.
+    late_ticks: u32,
+    calm_seconds: u8,
+}
+
+impl Pace {
+    /// Something was so late.
+    pub(crate) fn was_late(&mut self, ticks: u32) {
+        self.late_ticks = self.late_ticks.max(ticks);
+    }
+
+    /// A second is over. Answers with the lateness in it, in ticks.
+    pub(crate) fn second_passed(&mut self) -> u32 {
+        let late_ticks = std::mem::take(&mut self.late_ticks);
+        if late_ticks >= LATE_TICKS {
+            self.stretch = (self.stretch + 1).min(STRETCH_MAX);
+        }
+        self.calm_seconds = if late_ticks <= CALM_TICKS { self.calm_seconds + 1 } else { 0 };
+        if self.calm_seconds == CALM_SECONDS {
+            self.calm_seconds = 0;
+            self.stretch = self.stretch.saturating_sub(1);
+        }
+        late_ticks
+    }
+
+    /// What a client is to be told that connects now.
+    pub(crate) fn tell(&self) -> Told {
+        Told(self.stretch)
+    }
+
+    /// By how much intervals are longer than configured, in eighths.
+    pub(crate) fn stretch(&self) -> u8 {
+        self.stretch
+    }
+
+    /// The interval of who was told this.
+    pub(crate) fn interval_ms(&self, configured_ms: u64, told: Told) -> u64 {
+        let present_ms = stretched(configured_ms, self.stretch);
+        if told == Told::NOTHING {
+            return present_ms;
+        }
+        let told_ms = stretched(configured_ms, told.0);
+        present_ms.clamp(told_ms, told_ms + EXTRA_MS)
+    }
+}
+
+/// What the client is told in the protocol's words, in whole seconds: never less than its interval.
+pub(crate) fn told_s(configured_ms: u64, told: Told) -> u32 {
+    u32::try_from(stretched(configured_ms, told.0).div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+fn stretched(configured_ms: u64, stretch: u8) -> u64 {
+    configured_ms * (STEPS + u64::from(stretch)) / STEPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURED_MS: u64 = 25_000;
+
+    fn after(seconds: impl IntoIterator<Item = u32>) -> Pace {
+        let mut pace = Pace::default();
+        for late_ticks in seconds {
+            pace.was_late(late_ticks);
+            pace.second_passed();
+        }
+        pace
+    }
+
+    #[test]
+    fn intervals_grow_while_the_shard_is_late_to_twice_and_shrink_slowly_when_it_is_not() {
+        let told_now = |pace: &Pace| told_s(CONFIGURED_MS, pace.tell());
+        assert_eq!(told_now(&after([])), 25);
+        assert_eq!(told_now(&after([19; 100])), 25, "late by less than a second");
+        assert_eq!(told_now(&after([20])), 29);
+        assert_eq!(told_now(&after([200; 4])), 38);
+        assert_eq!(told_now(&after([200; 1000])), 50);
+        assert_eq!(told_now(&after([200; 8].into_iter().chain([0; 9]))), 50);
+        assert_eq!(told_now(&after([200; 8].into_iter().chain([0; 10]))), 47);
+        assert_eq!(told_now(&after([200; 8].into_iter().chain([2; 80]))), 25);
+        assert_eq!(told_now(&after([200; 8].into_iter().chain([3; 80]))), 50, "not yet calm");
+    }
+
+    #[test]
+    fn no_client_waits_for_a_ping_much_longer_than_it_was_told() {
+        for told_at in 0..=u32::from(STRETCH_MAX) {
+            let told = after(vec![20; told_at as usize]).tell();
+            for stretch in 0..=20 {
+                let pace = after(vec![20; stretch]);
+                let interval_ms = pace.interval_ms(CONFIGURED_MS, told);
+                let told_ms = u64::from(told_s(CONFIGURED_MS, told)) * 1000;
+                assert!(interval_ms <= told_ms + EXTRA_MS, "{interval_ms} where {told_ms} was told");
+                assert!(interval_ms + 1000 > told_ms, "never more often than was told");
+            }
+        }
+        assert_eq!(after([20; 20]).interval_ms(CONFIGURED_MS, after([]).tell()), 30_000);
+        assert_eq!(after([20; 20]).interval_ms(CONFIGURED_MS, Told::NOTHING), 50_000);
+        assert_eq!(after([]).interval_ms(CONFIGURED_MS, Told::NOTHING), CONFIGURED_MS);
+    }
+}

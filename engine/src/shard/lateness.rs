@@ -1,0 +1,255 @@
+//! Lateness: nobody is blamed for time in which this shard did not read.
+//!
+//! In:  when each turn came out of the kernel, how long it meant to sleep there, and the time of day.
+//! Out: two clocks in ticks, one that goes on whatever happens, and one that stands still while nobody reads; and how
+//! much of a span of the time of day was lost so.
+//!
+//! ```text
+//! uptime   ├──────┼──────┼──────┼── stopped, suspended, starved ──┼──────┼──────┤
+//! served   ├──────┼──────┼──────┤                                 ├──────┼──────┤
+//! ```
+//!
+//! What is awaited of a client has its deadline on the second clock: a stall moves all such deadlines by its length. What
+//! this shard is to do for others, and what it keeps for a time, goes by the first.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::clock::{TICK_MS, Tick, tick_at};
+
+/// A turn that begins so much later than it was to begin is late; what is less is part of every load.
+const STALL_MIN: Duration = Duration::from_millis(100);
+
+/// The time of day was set where it moves by so much against the uptime. Daemons that keep it right by less do so slowly.
+const STEP_MS_MIN: u64 = 1_000;
+
+/// After a longer stall rates count as after this one (60 s).
+const UNREAD_MAX: Duration = Duration::from_secs(60);
+
+/// Spans that are remembered. Worst case: this × 24 bytes. An older one is forgotten: what has expired before it has had
+/// its grace since.
+const LOST_SPANS_MAX: usize = 64;
+
+/// Spans that are as close as this are remembered as one.
+const LOST_SPANS_APART_MS: u64 = 10_000;
+
+/// What a shard knows of its own lateness.
+#[derive(Debug, Default)]
+pub(crate) struct Lateness {
+    /// When the last turn came out of the kernel; `None` before the first.
+    began: Option<Duration>,
+    /// Ticks in which nobody read.
+    granted: u32,
+    wall_ms: u64,
+    /// Spans of the time of day, the newest last.
+    lost: VecDeque<LostSpan>,
+    wall_steps: u64,
+    /// How late turns have been since all was read that could be, less the time that there was to read it.
+    unread: Duration,
+}
+
+/// A span of the time of day in which clients had no chance to be heard, or not all of it.
+#[derive(Clone, Copy, Debug)]
+struct LostSpan {
+    to_ms: u64,
+    lost_ms: u64,
+}
+
+impl Lateness {
+    /// A turn has come out of the kernel at `now`, where it meant to sleep for `wait` at most.
+    pub(super) fn turn_began(&mut self, now: Duration, wait: Duration, wall: Duration) {
+        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let Some(before) = self.began.replace(now) else {
+            self.wall_ms = wall_ms;
+            return;
+        };
+        let passed = now.saturating_sub(before);
+        let is_late = passed.saturating_sub(wait) >= STALL_MIN;
+        if is_late {
+            // A tick of it counts: were all turns late, silence would still have an end.
+            self.granted += tick_at(now).since(tick_at(before)).saturating_sub(1);
+            self.unread = (self.unread + passed).min(UNREAD_MAX);
+        } else {
+            self.unread = self.unread.saturating_sub(passed);
+        }
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let expected_ms = self.wall_ms.saturating_add(passed_ms);
+        let was_set = wall_ms.abs_diff(expected_ms) >= STEP_MS_MIN;
+        if was_set {
+            self.wall_steps += 1;
+        }
+        if is_late || was_set {
+            self.lose(self.wall_ms, wall_ms);
+        }
+        self.wall_ms = wall_ms;
+    }
+
+    fn lose(&mut self, from_ms: u64, to_ms: u64) {
+        // Where the time of day goes back, it goes through such spans once more.
+        self.lost.retain(|span| span.to_ms <= to_ms);
+        let Some(lost_ms) = to_ms.checked_sub(from_ms) else { return };
+        match self.lost.back_mut() {
+            Some(last) if from_ms.saturating_sub(last.to_ms) <= LOST_SPANS_APART_MS => {
+                last.to_ms = to_ms;
+                last.lost_ms = last.lost_ms.saturating_add(lost_ms);
+            }
+            _ => self.lost.push_back(LostSpan { to_ms, lost_ms }),
+        }
+        if self.lost.len() > LOST_SPANS_MAX {
+            self.lost.pop_front();
+        }
+    }
+
+    /// The tick on the clock that stands still while nobody reads.
+    pub(super) fn served(&self, uptime: Tick) -> Tick {
+        Tick(uptime.since(Tick(self.granted)))
+    }
+
+    /// The tick of the other clock at which that one comes to `served`, if nothing more is lost.
+    pub(crate) fn uptime_at(&self, served: Tick) -> Tick {
+        served.after(self.granted)
+    }
+
+    /// How much has been granted since the beginning.
+    pub(super) fn granted_ms(&self) -> u64 {
+        u64::from(self.granted) * TICK_MS
+    }
+
+    /// How often the time of day was set.
+    pub(super) fn wall_steps(&self) -> u64 {
+        self.wall_steps
+    }
+
+    /// The time of day, in milliseconds since 1970.
+    pub(super) fn wall_ms(&self) -> u64 {
+        self.wall_ms
+    }
+
+    /// What one of what is counted by the second is to count for: after a stall of some seconds what came in all of them is
+    /// read in one.
+    pub(super) fn rate_weight(&self) -> f32 {
+        1.0 / (1.0 + self.unread.as_secs_f32())
+    }
+
+    /// All that could be read has been read.
+    pub(super) fn caught_up(&mut self) {
+        self.unread = Duration::ZERO;
+    }
+
+    /// True exactly when what expires at that second of the time of day, 0 for never, has done so, and its grace is over.
+    /// Of the grace, only time counts in which the client could be heard, and none that the time of day has skipped.
+    pub(crate) fn has_expired(&self, at_s: u64, grace_s: u64) -> bool {
+        let at_ms = at_s.saturating_mul(1000);
+        let passed_ms = self.wall_ms.saturating_sub(at_ms);
+        if at_s == 0 || passed_ms / 1000 <= grace_s {
+            return false;
+        }
+        let lost = self.lost.iter().map(|span| span.lost_since(at_ms));
+        let lost_ms = if grace_s == 0 { 0 } else { lost.fold(0, u64::saturating_add) };
+        passed_ms.saturating_sub(lost_ms) / 1000 > grace_s
+    }
+}
+
+impl LostSpan {
+    fn lost_since(self, since_ms: u64) -> u64 {
+        self.to_ms.saturating_sub(since_ms).min(self.lost_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON_S: u64 = 1_700_000_000;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Turns that begin at these times, each after a sleep of at most 250 ms; the time of day is `wall_s` at the first.
+    fn after(turns_ms: &[u64]) -> Lateness {
+        let mut lateness = Lateness::default();
+        for &turn_ms in turns_ms {
+            lateness.turn_began(ms(turn_ms), ms(250), ms(NOON_S * 1000 + turn_ms));
+        }
+        lateness
+    }
+
+    #[test]
+    fn sleep_and_work_count_and_a_stall_does_not() {
+        let lateness = after(&[1_000, 1_250, 1_290, 1_540, 1_880]);
+        assert_eq!(lateness.granted_ms(), 0);
+        assert!(lateness.rate_weight() >= 1.0);
+        let mut lateness = after(&[1_000, 1_250, 25_250, 25_500]);
+        // All but the tick that every turn counts for.
+        assert_eq!(lateness.granted_ms(), 23_950);
+        assert_eq!(lateness.served(Tick(510)), Tick(510 - 479));
+        assert_eq!(lateness.uptime_at(Tick(510 - 479)), Tick(510));
+        assert!(lateness.rate_weight() < 1.0 / 24.0);
+        lateness.caught_up();
+        assert!(lateness.rate_weight() >= 1.0);
+    }
+
+    #[test]
+    fn where_every_turn_is_late_time_goes_on_by_a_tick_a_turn() {
+        let turns: Vec<u64> = (0..100).map(|turn| turn * 2_000).collect();
+        let lateness = after(&turns);
+        assert_eq!(lateness.served(tick_at(ms(99 * 2_000))), Tick(99));
+    }
+
+    #[test]
+    fn the_grace_of_what_has_expired_counts_only_time_in_which_somebody_read() {
+        let expired_s = NOON_S + 10;
+        let turns: Vec<u64> = (0..200).map(|turn| turn * 200).collect();
+        assert!(after(&turns).has_expired(expired_s, 25), "forty seconds less ten");
+        // It has expired in an hour's stall.
+        let mut stalled: Vec<u64> = (0..25).map(|turn| turn * 200).collect();
+        stalled.extend((0..200).map(|turn| 3_605_000 + turn * 200));
+        assert!(!after(&stalled[..26]).has_expired(expired_s, 25), "the stall is just over");
+        assert!(!after(&stalled[..145]).has_expired(expired_s, 25), "for 23.8 s");
+        assert!(after(&stalled[..160]).has_expired(expired_s, 25), "for 26.8 s");
+        // It had expired five seconds before.
+        let before_s = NOON_S;
+        assert!(!after(&stalled[..120]).has_expired(before_s, 25), "for 18.8 s");
+        assert!(after(&stalled[..140]).has_expired(before_s, 25), "for 22.8 s");
+    }
+
+    #[test]
+    fn the_time_of_day_may_be_set_forward_and_back() {
+        let mut lateness = Lateness::default();
+        let mut uptime_ms = 0;
+        let mut turn = |wall_ms: u64| {
+            uptime_ms += 200;
+            lateness.turn_began(ms(uptime_ms), ms(250), ms(wall_ms));
+            (lateness.wall_steps(), lateness.granted_ms(), lateness.has_expired(NOON_S + 60, 25))
+        };
+        assert_eq!(turn(NOON_S * 1000), (0, 0, false));
+        assert_eq!(turn(NOON_S * 1000 + 200), (0, 0, false));
+        // Forward by a day: what has expired in it has its grace from now.
+        let day_ms = (NOON_S + 86_400) * 1000;
+        assert_eq!(turn(day_ms), (1, 0, false));
+        for tenth in 1..=300 {
+            assert_eq!(turn(day_ms + 100 * tenth).2, 100 * tenth >= 26_000, "after {tenth} tenths");
+        }
+        // Back again, and then to where it was before 1970, and back to now.
+        assert!(!turn(NOON_S * 1000 + 60_000).2);
+        assert!(!turn(0).2);
+        assert!(!turn(0).2);
+        assert!(!turn(u64::MAX).2);
+        assert!(!turn(NOON_S * 1000 + 70_000).2);
+    }
+
+    #[test]
+    fn what_is_remembered_of_lost_time_is_bounded() {
+        let mut lateness = Lateness::default();
+        for turn in 0..10_000 {
+            lateness.turn_began(ms(turn * 30_000), ms(0), ms(NOON_S * 1000 + turn * 30_000));
+            lateness.turn_began(ms(turn * 30_000 + 1), ms(0), ms(NOON_S * 1000 + turn * 30_000 + 1));
+        }
+        assert!(lateness.lost.len() <= LOST_SPANS_MAX);
+        let mut close = Lateness::default();
+        for turn in 0..10_000 {
+            close.turn_began(ms(turn * 2_000), ms(0), ms(NOON_S * 1000 + turn * 2_000));
+        }
+        assert_eq!(close.lost.len(), 1);
+    }
+}
