@@ -36,18 +36,31 @@ const GATHERED_BYTES_MAX: usize = 64 * 1024;
 /// The same, times the receivers on this core: what the kernel copies in some 15 ms.
 const COPIED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// What may gather in any case.
+/// What may gather in any case, unless that is much for one receiver's queue.
 const GATHERED_BYTES_MIN: usize = 4 * 1024;
 
+/// No more gathers than this part of a receiver's queue: nobody's queue is full because of what came at once.
+const QUEUE_PARTS: usize = 4;
+
+/// How often queues that took more than one write are waited for once more. Not longer: others always have something to
+/// write.
+const MORE_WRITES_MAX: u32 = 4;
+
 /// What gathers for the members and subscribers of this core.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gathered {
+    /// What may gather at most and in any case.
+    bytes_max: usize,
+    bytes_min: usize,
     /// Of channels; that of `/broadcast` is with the hub.
     channel_bytes: usize,
     /// The most that one of them has to be sent to.
     receivers: usize,
     /// Behind the writes of the last fan-out.
     mark: u64,
+    more_writes: u32,
+    /// True exactly when the last turn left nothing to be written.
+    pub(crate) is_all_written: bool,
 }
 
 impl Gathered {
@@ -57,8 +70,18 @@ impl Gathered {
         self.receivers = self.receivers.max(receivers);
     }
 
-    fn bytes_max(receivers: usize) -> usize {
-        (COPIED_BYTES_MAX / receivers.max(1)).clamp(GATHERED_BYTES_MIN, GATHERED_BYTES_MAX)
+    /// Nothing, for receivers whose queues may have so many bytes, of which one write takes so many.
+    pub(crate) fn new(queue_bytes_max: usize, write_bytes_max: usize) -> Self {
+        let part = write_bytes_max.min(queue_bytes_max / QUEUE_PARTS);
+        Self {
+            bytes_max: GATHERED_BYTES_MAX.min(part),
+            bytes_min: GATHERED_BYTES_MIN.min(part),
+            channel_bytes: 0,
+            receivers: 0,
+            mark: 0,
+            more_writes: 0,
+            is_all_written: true,
+        }
     }
 }
 
@@ -71,8 +94,11 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn has_gathered_enough(&self) -> bool {
         let bytes = self.gathered_bytes();
         // Nearly always there is little, and nobody has to be counted.
-        bytes >= GATHERED_BYTES_MIN
-            && bytes >= Gathered::bytes_max(self.gathered.receivers.max(self.hub.receivers()))
+        if bytes < self.gathered.bytes_min || bytes == 0 {
+            return false;
+        }
+        let receivers = self.gathered.receivers.max(self.hub.receivers());
+        bytes >= (COPIED_BYTES_MAX / receivers.max(1)).clamp(self.gathered.bytes_min, self.gathered.bytes_max)
     }
 
     /// True exactly when something has gathered that waits for the writes of the last fan-out.
@@ -83,7 +109,7 @@ impl<K: Kernel> Shard<K> {
     /// Ends a turn's publishing.
     pub(crate) fn fan_out(&mut self) {
         // Who is sent away has heard everything before.
-        if self.sockets.has_passed(self.gathered.mark) || self.stopping.is_some() {
+        if self.is_last_fan_out_written() || self.stopping.is_some() {
             self.fan_out_gathered();
         }
         self.flush_polls();
@@ -91,6 +117,19 @@ impl<K: Kernel> Shard<K> {
             self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
         }
         self.peers.push_out(|bell| self.sockets.wake(bell));
+    }
+
+    fn is_last_fan_out_written(&mut self) -> bool {
+        let gathered = &mut self.gathered;
+        if gathered.is_all_written {
+            return true;
+        }
+        if !self.sockets.has_passed(gathered.mark) {
+            return false;
+        }
+        gathered.more_writes += 1;
+        gathered.mark = self.sockets.mark();
+        gathered.more_writes > MORE_WRITES_MAX
     }
 
     fn fan_out_gathered(&mut self) {
@@ -114,7 +153,10 @@ impl<K: Kernel> Shard<K> {
             }
             self.deflating.end_turn();
         }
-        self.gathered = Gathered { mark: self.sockets.mark(), ..Gathered::default() };
+        self.gathered.channel_bytes = 0;
+        self.gathered.receivers = 0;
+        self.gathered.mark = self.sockets.mark();
+        self.gathered.more_writes = 0;
     }
 
     /// Hands a channel's turn out to its subscribers on this core.

@@ -44,8 +44,9 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
         let lines = failed.iter().map(|check| doctor::line(check, false)).collect::<String>();
         anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
     }
-    log::start(&config.log)?;
+    // Before there is a thread that could panic.
     supervise::end_at_panics();
+    log::start(&config.log)?;
     // Tables are made for all connections that there can be and touched as they come: a huge page would make 2 MiB of
     // each resident at once. docs/decisions/0008-no-huge-pages.md has the figures.
     let _ = rustix::thread::disable_transparent_huge_pages(true);

@@ -147,6 +147,7 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return };
         let session = conn.session;
         if std::mem::take(&mut conn.is_paused) {
+            self.wake_backlog(socket);
             self.read_again(socket);
         }
         match session {

@@ -1,6 +1,6 @@
 //! Log: what the daemon tells its operator, on standard error.
 //!
-//! In:  the `log` section of the configuration; events; panics.
+//! In:  the `log` section of the configuration; events.
 //! Out: lines of text or of JSON. Nothing is ever logged for a message or, below `debug`, for a connection; and of each
 //! kind of line only some in an interval (`limit`).
 //!
@@ -14,9 +14,7 @@ mod queue;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{IsTerminal, Write, stderr},
-    panic::{self, PanicHookInfo},
     sync::OnceLock,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -75,7 +73,6 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     };
     let limited = Registry::default().with(filter(config.level)).with(Limited(limiter));
     limited.with(events).init();
-    panic::set_hook(Box::new(panicked));
     Ok(())
 }
 
@@ -120,15 +117,6 @@ pub(crate) fn write_without_thread() {
 /// Lines that were not written, since the start.
 pub(crate) fn lines_lost() -> u64 {
     LINES.get().map_or(0, Lines::lost)
-}
-
-/// In the place of the standard library's hook, which would write to standard error itself and wait for it.
-fn panicked(panic: &PanicHookInfo<'_>) {
-    let thread = thread::current();
-    tracing::error!(target: EACH, thread = thread.name(), "{panic}");
-    backtrace().into_iter().for_each(|backtrace| say(&backtrace));
-    // What comes next may be the end of the process.
-    flush();
 }
 
 /// Where the caller is; nothing unless RUST_BACKTRACE asks for it.

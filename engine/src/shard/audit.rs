@@ -134,6 +134,12 @@ impl<K: Kernel> Shard<K> {
         self.named.polls()
     }
 
+    /// Bytes that the ledger has, and connections.
+    pub(crate) fn accounts(&self) -> (u64, u64) {
+        let bytes = Budget::ALL.iter().map(|&(budget, _)| self.ledger.bytes(budget)).sum();
+        (bytes, self.sockets.open_sockets() as u64)
+    }
+
     /// Messages that other shards have not taken.
     pub(crate) fn outbox_messages(&self) -> usize {
         self.peers.outbox_messages()

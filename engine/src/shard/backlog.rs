@@ -129,8 +129,9 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         self.flows.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+    /// True exactly when nobody waits for a part of a turn.
+    pub(super) fn are_all_asleep(&self) -> bool {
+        self.flows.are_all_asleep()
     }
 
     pub(super) fn is_any_of(&self, class: Class) -> bool {
@@ -140,6 +141,16 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
     /// True exactly when something of this one waits.
     pub(super) fn waits(&self, key: FlowKey) -> bool {
         self.flows.waits(key)
+    }
+
+    /// True exactly when that waits for a part of a turn.
+    pub(super) fn is_awake(&self, key: FlowKey) -> bool {
+        self.flows.is_awake(key)
+    }
+
+    /// True exactly when the last of what waits is the end of its stream.
+    pub(super) fn has_end(&self, key: FlowKey) -> bool {
+        matches!(self.flows.items_of(key).next_back(), Some(Item::Ended(_)))
     }
 
     /// Memory that is kept beside the receive buffers.
@@ -186,6 +197,16 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         self.flows.next(class)
     }
 
+    /// As [`Flows::sleep`].
+    pub(super) fn sleep(&mut self, key: FlowKey, used_ns: u64) {
+        self.flows.sleep(key, used_ns);
+    }
+
+    /// As [`Flows::wake`].
+    pub(super) fn wake(&mut self, key: FlowKey, class: Class) {
+        self.flows.wake(key, class);
+    }
+
     /// As [`Flows::served`].
     pub(super) fn served(&mut self, key: FlowKey, class: Class, used_ns: u64) {
         self.flows.served(key, class, used_ns);
@@ -212,9 +233,6 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
 
     /// It is gone, and what waits with it.
     pub(super) fn remove(&mut self, key: FlowKey) {
-        if self.flows.is_empty() {
-            return;
-        }
         for item in self.flows.remove(key) {
             self.count_off(&item);
         }

@@ -95,6 +95,7 @@ impl<K: Kernel> Shard<K> {
             self.meter.allow(credit_ns);
             while !self.meter.is_over()
                 && !self.is_full()
+                && !self.is_behind(key)
                 && let Some(item) = self.backlog.pop(key)
             {
                 self.handle_item(key, item);
@@ -102,9 +103,34 @@ impl<K: Kernel> Shard<K> {
             }
             self.meter.allow_all();
             self.meter.read(elapsed());
-            let class = self.class_of(key);
-            self.backlog.served(key, class, self.meter.total_ns().saturating_sub(began));
+            let used_ns = self.meter.total_ns().saturating_sub(began);
+            if self.is_behind(key) && self.backlog.waits(key) {
+                self.backlog.sleep(key, used_ns);
+            } else {
+                let class = self.class_of(key);
+                self.backlog.served(key, class, used_ns);
+            }
             self.pace(key);
+        }
+    }
+
+    /// True exactly when a connection does not read what it is answered: it gets no more answers until it has.
+    fn is_behind(&mut self, key: FlowKey) -> bool {
+        match key {
+            FlowKey::Socket(socket) => {
+                // Who has gone will read nothing more: what it sent is handled, and then its end.
+                self.conns.get(socket).is_some_and(|conn| conn.is_paused) && !self.backlog.has_end(key)
+            }
+            FlowKey::Client(_) => false,
+        }
+    }
+
+    /// A connection has read what it was answered: what of it waits may go on.
+    pub(crate) fn wake_backlog(&mut self, socket: Socket) {
+        let key = FlowKey::Socket(socket);
+        if self.backlog.waits(key) {
+            let class = self.class_of(key);
+            self.backlog.wake(key, class);
         }
     }
 
@@ -117,17 +143,24 @@ impl<K: Kernel> Shard<K> {
     /// Where there is room in the turn and nobody waits, nobody has to.
     fn handle_or_defer(&mut self, socket: Socket, item: Item<K::Buffer>, until: u64) {
         let key = FlowKey::Socket(socket);
-        if self.backlog.is_empty() && self.meter.total_ns() < until && !self.is_full() {
+        if self.backlog.are_all_asleep()
+            && !self.backlog.waits(key)
+            && self.meter.total_ns() < until
+            && !self.is_full()
+        {
             self.meter.allow(self.settings.quantum_ns);
             self.handle_item(key, item);
             self.meter.allow_all();
-            if !self.backlog.is_empty() {
+            if !self.backlog.are_all_asleep() {
                 self.pace(key);
             }
             return;
         }
         let class = self.class_of(key);
         let is_more_than_one = self.backlog.push_back(key, class, item) > 1;
+        if self.backlog.has_end(key) {
+            self.backlog.wake(key, class);
+        }
         if is_more_than_one && !self.backlog.set_paused(key, true) {
             self.sockets.pause_receive(socket);
         }
@@ -293,9 +326,9 @@ impl<K: Kernel> Shard<K> {
         self.cut.is_some()
     }
 
-    /// True exactly when something of a connection has come and is not handled yet.
+    /// True exactly when something of a connection has come and waits for its part of a turn.
     pub(crate) fn has_backlog(&self, socket: Socket) -> bool {
-        self.backlog.waits(FlowKey::Socket(socket))
+        self.backlog.is_awake(FlowKey::Socket(socket))
     }
 
     /// With whom a flow waits.

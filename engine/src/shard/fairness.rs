@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     daemon,
     memory::{Budget, BudgetLimits},
+    metrics::Metric,
     peers::{MailboxLimits, Message, Peers, Shared},
     rules::Rules,
 };
@@ -68,6 +69,8 @@ impl House {
         channels.allow_publish_for_client = true;
         channels.allow_publish_for_anonymous = true;
         change(&mut config);
+        config.echo.enabled = Some(true);
+        config.broadcast.enabled = Some(true);
         let mut sockets =
             Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
         sockets.listen(listener());
@@ -148,12 +151,9 @@ impl House {
     fn begin_flood(&mut self, flooders: Vec<Client>, said: BytesMut) {
         self.flooders = flooders;
         self.said = said.to_vec();
-        let mut waiting = 0;
-        for _ in 0..100 {
-            self.turn();
-            waiting = waiting.max(self.shard.backlog.len() + self.shard.inbox.len());
-        }
-        assert!(waiting > 0, "the test wants a flood");
+        (0..100).for_each(|_| self.turn());
+        let deferrals = self.shared.metrics[0].get(Metric::Deferrals);
+        assert!(deferrals > 0, "the test wants a flood");
     }
 
     /// How long a well-behaved client, the server API and a stop order wait, in turns.
@@ -344,4 +344,43 @@ fn the_end_of_a_stream_comes_after_all_that_was_sent_before_it() {
     let numbers: Vec<usize> =
         heard.split(r#""n0"#).skip(1).filter_map(|rest| rest.get(..4)?.parse().ok()).collect();
     assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
+    let mut house = House::new(|_| {});
+    let mut client = house.client();
+    let said = 60_000;
+    for id in 10..10 + said {
+        client
+            .outgoing
+            .extend_from_slice(&message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)));
+    }
+    // It writes, and does not read.
+    for _ in 0..400 {
+        let written = client.peer.write(&client.outgoing);
+        let _ = client.outgoing.split_to(written);
+        house.turn();
+    }
+    assert!(!client.outgoing.is_empty(), "TCP holds it");
+    let turns = house.turns_until_heard(&mut client, &format!(r#""id":{},"#, 10 + said - 1));
+    assert!(turns > 0);
+    assert_eq!(client.count(r#""unsubscribe""#), said, "each is answered once");
+
+    // Another one goes without having read.
+    let mut client = house.client();
+    for id in 10..10 + said {
+        client
+            .outgoing
+            .extend_from_slice(&message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)));
+    }
+    for _ in 0..100 {
+        let written = client.peer.write(&client.outgoing);
+        let _ = client.outgoing.split_to(written);
+        house.turn();
+    }
+    client.peer.reset();
+    (0..100).for_each(|_| house.turn());
+    assert_eq!(house.shard.backlog.len(), 0, "nothing of it is kept");
+    assert_eq!(house.shard.clients.len(), 1);
 }

@@ -55,10 +55,12 @@ struct Flow<I> {
     credit_ns: i64,
     /// True exactly when its connection is not read from for this.
     is_paused: bool,
+    /// True exactly when it is in no round, until it is woken.
+    is_asleep: bool,
 }
 
-/// Each flow of the class is in one of the two, once, but for the one that is being served: the fresh ones have not had their
-/// first quantum.
+/// Each flow of the class that is awake is in one of the two, once, but for the one that is being served: the fresh ones have not
+/// had their first quantum.
 #[derive(Debug, Default)]
 struct Round {
     fresh: VecDeque<FlowKey>,
@@ -72,9 +74,9 @@ impl<I> Flows<I> {
         Self { quantum_ns: quantum_ns.cast_signed(), flows: HashMap::new(), rounds }
     }
 
-    /// True exactly when nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+    /// True exactly when nobody waits for a part of a turn.
+    pub(super) fn are_all_asleep(&self) -> bool {
+        self.rounds.iter().all(Round::is_empty)
     }
 
     /// How many there are.
@@ -84,13 +86,18 @@ impl<I> Flows<I> {
 
     /// True exactly when some of a class may have something to do.
     pub(super) fn is_any_of(&self, class: Class) -> bool {
-        let round = &self.rounds[class as usize];
-        !round.fresh.is_empty() || !round.old.is_empty()
+        !self.rounds[class as usize].is_empty()
     }
 
     /// True exactly when something of this one waits.
     pub(super) fn waits(&self, key: FlowKey) -> bool {
         !self.flows.is_empty() && self.flows.get(&key).is_some_and(|flow| !flow.items.is_empty())
+    }
+
+    /// True exactly when that waits for a part of a turn.
+    pub(super) fn is_awake(&self, key: FlowKey) -> bool {
+        !self.flows.is_empty()
+            && self.flows.get(&key).is_some_and(|flow| !flow.items.is_empty() && !flow.is_asleep)
     }
 
     /// Pieces that wait for this one.
@@ -133,6 +140,24 @@ impl<I> Flows<I> {
         }
     }
 
+    /// The one that was next waits for something else than its part, until it is woken.
+    pub(super) fn sleep(&mut self, key: FlowKey, used_ns: u64) {
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.is_asleep = true;
+            flow.credit_ns = less(flow.credit_ns, used_ns, self.quantum_ns);
+        }
+    }
+
+    /// What it waited for has come.
+    pub(super) fn wake(&mut self, key: FlowKey, class: Class) {
+        if !self.flows.is_empty()
+            && let Some(flow) = self.flows.get_mut(&key)
+            && std::mem::take(&mut flow.is_asleep)
+        {
+            self.rounds[class as usize].old.push_back(key);
+        }
+    }
+
     /// The one that was next has used this much, and is of this class now.
     pub(super) fn served(&mut self, key: FlowKey, class: Class, used_ns: u64) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
@@ -161,8 +186,14 @@ impl<I> Flows<I> {
         self.flows.entry(key).or_insert_with(|| {
             self.rounds[class as usize].fresh.push_back(key);
             let credit_ns = less(quantum_ns, used_ns, quantum_ns);
-            Flow { items: VecDeque::new(), credit_ns, is_paused: false }
+            Flow { items: VecDeque::new(), credit_ns, is_paused: false, is_asleep: false }
         })
+    }
+}
+
+impl Round {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.old.is_empty()
     }
 }
 
@@ -250,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn who_sleeps_is_passed_over_until_it_is_woken() {
+        let mut flows = Flows::new(QUANTUM_NS);
+        flows.push_back(key(1), Class::Sessions, 1_000);
+        assert_eq!(flows.next(Class::Sessions), Some((key(1), QUANTUM_NS)));
+        flows.sleep(key(1), 0);
+        flows.push_back(key(1), Class::Sessions, 2_000);
+        assert!(flows.waits(key(1)) && !flows.is_awake(key(1)) && flows.are_all_asleep());
+        assert_eq!(serve(&mut flows), None);
+        (0..2).for_each(|_| flows.wake(key(1), Class::Sessions));
+        assert_eq!(serve(&mut flows), Some((key(1), 3_000)));
+        assert_eq!(serve(&mut flows), None, "it is in the round once");
+    }
+
+    #[test]
     fn who_is_served_is_forgotten_and_who_is_gone_is_found_nowhere() {
         let mut flows = Flows::new(QUANTUM_NS);
         flows.push_back(key(1), Class::Sessions, 1);
@@ -262,6 +307,6 @@ mod tests {
         assert_eq!(flows.pop(key(2)), Some(2));
         flows.served(key(2), Class::Sessions, 1);
         assert_eq!(serve(&mut flows), None);
-        assert!(flows.is_empty());
+        assert_eq!(flows.len(), 0);
     }
 }

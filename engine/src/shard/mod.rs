@@ -246,6 +246,7 @@ impl<K: Kernel> Shard<K> {
         let deflating = Deflating::new(settings.deflate);
         let ledger = Ledger::new(settings.budgets, peers.count());
         let homes = OwnedChannels::new(settings.idempotency_ms, ids.random());
+        let gathered = Gathered::new(settings.queue_bytes_max, sockets.write_bytes_max());
         let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
         let (peers_count, mailbox_limits) = (peers.count(), peers.limits());
         Self {
@@ -289,7 +290,7 @@ impl<K: Kernel> Shard<K> {
             slow: SlowReaders::default(),
             ledger,
             meter: Meter::new(),
-            gathered: Gathered::default(),
+            gathered,
             cut: None,
             schedule: Schedule::default(),
             senders: Senders::new(peers_count),
@@ -383,7 +384,7 @@ impl<K: Kernel> Shard<K> {
 
     /// How long there will be nothing to do unless something comes.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
-        if !self.backlog.is_empty()
+        if !self.backlog.are_all_asleep()
             || !self.inbox.is_empty()
             || self.has_due()
             || self.is_gathering()
@@ -412,6 +413,7 @@ impl<K: Kernel> Shard<K> {
         let turned = self.sockets.turn(wait, &mut self.arrived);
         mailboxes.bell().awake();
         self.events.extend(self.arrived.drain(..));
+        self.gathered.is_all_written = self.sockets.is_all_written();
         turned
     }
 

@@ -60,7 +60,7 @@ impl<K: Kernel> Shard<K> {
     /// Once a tick, at most.
     fn note_what_is_read(&mut self) {
         if self.read_up_to < self.uptime {
-            if self.events.is_empty() && self.backlog.is_empty() && self.sockets.is_read_up() {
+            if self.events.is_empty() && self.backlog.are_all_asleep() && self.sockets.is_read_up() {
                 self.read_up_to = self.uptime;
                 self.peers.tell_read_up_to(self.index, self.uptime);
                 self.lateness.caught_up();
@@ -75,7 +75,7 @@ impl<K: Kernel> Shard<K> {
         let is_read = self.peers.all_have_read_up_to() >= then
             && self.peers.mailboxes().is_empty()
             && self.inbox.is_empty()
-            && self.backlog.is_empty();
+            && self.backlog.are_all_asleep();
         is_read || self.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 }

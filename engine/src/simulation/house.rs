@@ -169,6 +169,12 @@ impl House {
         }
     }
 
+    /// Bytes that the ledgers have, and connections.
+    pub(super) fn accounts(&self) -> (u64, u64) {
+        let shards = self.shards.iter().flatten();
+        shards.map(Shard::accounts).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
+    }
+
     /// True exactly when no message is on its way between shards.
     pub(super) fn is_idle(&self) -> bool {
         let mut shards = self.shards.iter().flatten();

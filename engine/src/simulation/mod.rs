@@ -32,6 +32,7 @@ mod order;
 mod post;
 mod secrets;
 mod terms;
+mod weight;
 mod wire;
 mod world;
 
@@ -66,6 +67,14 @@ fn who_stalls_is_told_how_much_was_left_out_and_stays_compressed_or_not() {
     for compresses in [false, true] {
         let left_out: u64 = (0..10).map(|seed| course::stall(seed, compresses)).sum();
         assert!(left_out > 0, "something is left out, compressed: {compresses}");
+    }
+}
+
+#[test]
+fn no_more_is_alive_in_shards_than_their_ledgers_say() {
+    for seed in 0..200 {
+        let weight = weight::Weight::of(seed);
+        assert!(weight.alive <= weight.most(), "seed {seed}: {weight:?}, {} at most", weight.most());
     }
 }
 

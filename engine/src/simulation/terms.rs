@@ -87,6 +87,12 @@ impl Terms {
         self.settings.paused_queue_bytes = 5_000;
     }
 
+    /// Has no compressors, which are made when they are first needed and are as large as all else together.
+    pub(super) fn compress_nothing(&mut self) {
+        self.config.websocket.compression = false;
+        self.settings.deflate = None;
+    }
+
     /// True exactly when messages may be compressed.
     pub(super) fn compresses(&self) -> bool {
         self.settings.deflate.is_some()

@@ -31,7 +31,8 @@ use crate::{
 /// The tag of a publication before which others were left out: how many.
 const LEFT_OUT_TAG: &str = "holdfast-left-out";
 
-/// Bytes that go to a reader at once when it has room again.
+/// Bytes that go to a reader at once when it has room again; at most a quarter of its queue, so that what is published
+/// meanwhile has room behind them.
 const FED_BYTES: usize = 16 * 1024;
 
 /// What becomes of a channel's publications for a reader that does not keep up.
@@ -159,8 +160,9 @@ impl<K: Kernel> Shard<K> {
         let Some(held) = self.slow.held.get_mut(&socket) else { return };
         let before = held.bytes();
         let client = held.client;
+        let fed_bytes = FED_BYTES.min(self.settings.queue_bytes_max / 4);
         let mut next = Vec::new();
-        while before - held.bytes() < FED_BYTES
+        while before - held.bytes() < fed_bytes
             && let Some(popped) = held.pop()
         {
             next.push(popped);

@@ -171,7 +171,11 @@ fn end_for(part: &str, state: State, cause: &str) -> ! {
         let state = state.name();
         tracing::error!(target: log::EACH, part, state, cause, code = FAILED, "a part of the daemon has failed: the process ends");
     } else {
-        log::say(&format!("holdfast: {part} ({}) has failed: {cause}", state.name()));
+        // The same words, where nothing else is to be logged or logging has not begun.
+        let state = state.name();
+        log::say(&format!(
+            "ERROR a part of the daemon has failed: the process ends part={part:?} state={state:?} cause={cause:?} code={FAILED}"
+        ));
     }
     // Slow, where somebody has asked for it: after what has to be said.
     log::backtrace().into_iter().for_each(|backtrace| log::say(&backtrace));

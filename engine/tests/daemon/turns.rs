@@ -21,7 +21,7 @@ use crate::{
 const CONFIG: &str = "[client]\nallow_anonymous_connect_without_token = true\n[http_api]\nkey = 'k'\n\
     [channel.without_namespace]\nallow_subscribe_for_client = true\nallow_subscribe_for_anonymous = true\n\
     allow_publish_for_client = true\nallow_publish_for_anonymous = true\n\
-    [shutdown]\ntimeout = '5s'\n";
+    [echo]\nenabled = true\n[broadcast]\nenabled = true\n[shutdown]\ntimeout = '5s'\n";
 
 /// How long an API call may take. Without a part of the turn it takes as long as the flood.
 const CALL_MAX: Duration = Duration::from_secs(1);

@@ -4,19 +4,13 @@
 //! Out: clients that notice nothing, lines that are counted, an orderly end with the right exit code.
 
 use std::{
-    env,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
+    process::{Child, ExitStatus, Stdio},
 };
 
-use holdfast::{
-    config::{LogConfig, LogFormat, LogLevel},
-    log,
-};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -199,35 +193,6 @@ fn clients_are_served_where_nobody_can_be_told_that_they_are() {
     assert_eq!(child.wait().expect("it is our child").code(), Some(0));
 }
 
-/// What a panic does is seen in a process of its own: this test again, which then has one.
-#[test]
-fn a_panic_is_logged_like_all_else_and_waits_for_nobody() {
-    const HERE: &str = "HOLDFAST_TEST_PANIC";
-    if env::var_os(HERE).is_some() {
-        log::start(&LogConfig {
-            level: LogLevel::Info,
-            format: LogFormat::Text,
-            repeat_limit: 10,
-            repeat_interval_ms: 10_000,
-        })
-        .expect("a thread can be had");
-        return assert!(thread::spawn(|| panic!("on purpose")).join().is_err());
-    }
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("panic-{}.log", std::process::id()));
-    let (reader, mut stuck) = io::pipe().expect("a descriptor is free");
-    fill(&mut stuck);
-    for log in [File::create(&path).expect("it can be made").into(), Stdio::from(stuck), full().into()] {
-        let mut again = Command::new(env::current_exe().expect("it is known"));
-        again.args(["--exact", "--nocapture", "disk::a_panic_is_logged_like_all_else_and_waits_for_nobody"]);
-        let again = again.env(HERE, "1").stdout(Stdio::null()).stderr(log).spawn();
-        assert!(await_end(again.expect("it can be started")).success());
-    }
-    drop(reader);
-    let text = fs::read_to_string(&path).expect("lines are text");
-    fs::remove_file(path).expect("it is ours");
-    assert!(text.contains("ERROR panicked at ") && text.contains("on purpose"), "{text}");
-}
-
 /// Waits for a process's end.
 fn await_end(mut child: Child) -> ExitStatus {
     let mut status = None;
@@ -239,7 +204,7 @@ fn await_end(mut child: Child) -> ExitStatus {
 }
 
 /// Where each write fails, as on a full disk.
-fn full() -> File {
+pub(crate) fn full() -> File {
     File::options().write(true).open("/dev/full").expect("Linux has it")
 }
 

@@ -19,7 +19,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    disk::fill,
+    disk::{fill, full},
     peer::Peer,
     support::{Daemon, Launch, eventually},
 };
@@ -149,11 +149,11 @@ fn whichever_part_fails_while_it_serves_the_process_ends_and_its_clients_know() 
 
 #[test]
 fn a_failure_that_nobody_reads_of_ends_the_process_too() {
-    for part in ["shard-0", "memory"] {
+    let (_reader, mut stuck) = io::pipe().expect("a descriptor is free");
+    fill(&mut stuck);
+    for (part, log) in [("shard-0", Stdio::from(stuck)), ("memory", full().into()), ("log", full().into())] {
         let fault = Fault::new(part, "serving", "panic");
-        let (_reader, mut stuck) = io::pipe().expect("a descriptor is free");
-        fill(&mut stuck);
-        let mut daemon = Daemon::launch("", Launch { log: Some(stuck.into()), ..fault.launch() });
+        let mut daemon = Daemon::launch("", Launch { log: Some(log), ..fault.launch() });
         fault.begin();
         assert_eq!(daemon.end().0, Some(70), "{fault:?}");
     }
@@ -181,10 +181,7 @@ fn where_nothing_is_to_be_logged_a_failure_is_told_all_the_same() {
     fault.begin();
     let (code, log) = daemon.end();
     assert_eq!(code, Some(70), "{log}");
-    assert!(
-        log.starts_with("holdfast: memory (serving) has failed: it ends, though nobody told it to\n"),
-        "{log}"
-    );
+    fault.expect_told(&log);
 }
 
 #[test]

@@ -80,6 +80,18 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
+    /// What one write takes of a queue.
+    #[must_use]
+    pub fn write_bytes_max(&self) -> usize {
+        self.config.joined_bytes_max
+    }
+
+    /// True exactly when no socket has anything that could be written, but for those that the kernel takes no more for.
+    #[must_use]
+    pub fn is_all_written(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
     /// A mark behind all that is queued now, for [`Sockets::has_passed`].
     #[must_use]
     pub fn mark(&self) -> u64 {

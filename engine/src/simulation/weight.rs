@@ -1,0 +1,67 @@
+//! Weight: what shards hold in the middle of anything, to the byte, against what their ledgers say.
+//!
+//! In:  a seed.
+//! Out: a failed test, where more is alive than the ledgers, the connections and a fixed part account for.
+//!
+//! Shards are weighed by what is freed when they are dropped. What they hold before anybody comes is the fixed part.
+
+use allocation_counter::measure;
+use holdfast_ring::simulated::{Faults, Network, Watch};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use super::{house::House, terms::Terms, world::World};
+
+/// What a connection may take beside what the ledger says of it: its record, its socket, its entries in the wheel.
+const CONNECTION_BYTES: u64 = 600;
+
+/// What a shard may keep for the next turn of what it has used in an earlier one: buffers for events, answers, what is due.
+const SCRATCH_BYTES: u64 = 40 * 1024;
+
+/// What is held at some moment.
+#[derive(Debug)]
+pub(super) struct Weight {
+    pub(super) alive: u64,
+    pub(super) fixed: u64,
+    pub(super) charged: u64,
+    pub(super) connections: u64,
+    pub(super) shards: u64,
+}
+
+impl Weight {
+    /// Of the shards of a seed, after some steps.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let faults = Faults::any(&mut random);
+        let (network_seed, pipe_bytes) = (random.random(), random.random_range(64..8192));
+        let empty = {
+            let mut random = random.clone();
+            let network = Network::new(network_seed, faults, pipe_bytes);
+            let mut terms = Terms::new(&mut random);
+            terms.compress_nothing();
+            House::new(&terms, &network, &mut random)
+        };
+        let fixed = freed_by(empty);
+        let network = Network::new(network_seed, faults, pipe_bytes);
+        let _watch = Watch::new(seed, network.trace());
+        let mut world = World::new(random, network, Terms::compress_nothing);
+        world.bring_in_the_witness();
+        world.gather();
+        for _ in 0..world.random.random_range(10..3_000) {
+            world.step();
+        }
+        let house = world.house;
+        let (charged, connections) = house.accounts();
+        let shards = house.len() as u64;
+        Self { alive: freed_by(house), fixed, charged, connections, shards }
+    }
+
+    /// What may be alive.
+    pub(super) fn most(&self) -> u64 {
+        self.fixed + self.charged + self.connections * CONNECTION_BYTES + self.shards * SCRATCH_BYTES
+    }
+}
+
+fn freed_by(house: House) -> u64 {
+    let freed = measure(move || drop(house)).bytes_current;
+    u64::try_from(-freed).expect("dropping frees")
+}
