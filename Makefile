@@ -11,9 +11,10 @@ PROFILE ?= 100k
 TARGET ?= all
 DURATION ?= 60
 
+include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
-.PHONY: help setup build demo run test sim fuzz check bench sysctl docs
+.PHONY: help setup build demo run test sim fuzz check fairness bench sysctl docs
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -48,6 +49,10 @@ check: ## Format, lints, documentation, dependency rules
 	cargo clippy --workspace --all-targets --release -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@tools/check-dependencies
+
+fairness: ## Measure what clients get while others use one path as hard as they can: FAIRNESS="--path NAME --seconds N"
+	cargo build --release -p holdfast -p holdfast-fairness
+	target/release/holdfast-fairness $(FAIRNESS)
 
 bench: build ## Measure what README states, on this machine
 	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/measure

@@ -11,8 +11,9 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
-    sync::atomic::{AtomicBool, Ordering, fence},
 };
+
+use crate::sync::{AtomicBool, Ordering, fence};
 
 /// One thread's bell. Shared by all who may wake it.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod open;
 pub mod simulated;
 mod sockets;
 mod steer;
+mod sync;
 mod uring;
 
 pub use crate::{

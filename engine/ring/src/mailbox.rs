@@ -8,14 +8,11 @@
 
 #[cfg(feature = "simulation")]
 use std::sync::atomic::AtomicUsize;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+
+use crate::{
+    doorbell::Doorbell,
+    sync::{Arc, ArrayQueue, AtomicBool, Ordering},
 };
-
-use crossbeam::queue::ArrayQueue;
-
-use crate::doorbell::Doorbell;
 
 /// The queue into one thread.
 #[derive(Debug)]
@@ -96,7 +93,7 @@ impl<T> Mailbox<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -110,3 +107,6 @@ mod tests {
         assert_eq!(mailbox.pop(), None);
     }
 }
+
+#[cfg(all(test, loom))]
+mod orders;
