@@ -209,3 +209,31 @@ pub(crate) fn kind(format: Format) -> MessageKind {
         Format::Protobuf => MessageKind::Binary,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_publication_costs_has_all_its_parts_in_it() {
+        let plain = Stored { data: Data::checked(Bytes::from(vec![b'1'; 1_000])), ..Stored::default() };
+        let bytes = plain.cost_bytes();
+        assert!(bytes >= size_of::<Stored>() + 1_000);
+        let tags = Tags::from([("k".repeat(10).into(), "v".repeat(90).into())]);
+        let tagged = Stored { tags, ..plain };
+        assert!(tagged.cost_bytes() >= bytes + 100 + size_of::<(Box<str>, Box<str>)>());
+        let bytes = tagged.cost_bytes();
+        let info = Info { user: "u".repeat(50).into(), client: "c".repeat(50).into(), ..Info::default() };
+        let told = Stored { info: Some(Arc::new(info)), ..tagged };
+        assert!(told.cost_bytes() >= bytes + 100 + size_of::<Info>());
+    }
+
+    #[test]
+    fn frames_are_as_long_as_the_longer_one() {
+        let stored = Stored { data: Data::checked(Bytes::from_static(b"[1]")), ..Stored::default() };
+        let frames = Frames::of_publication("news", stored.publication());
+        let lengths = Format::ALL.map(|format| frames.websocket(format).len());
+        assert_eq!(Some(frames.len()), lengths.into_iter().max());
+        assert!(lengths.iter().all(|length| *length > 3));
+    }
+}

@@ -178,7 +178,7 @@ impl Limits {
     }
 
     fn charge_reply(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
-        let commands = amount(bytes / COMMAND_REPLY_BYTES);
+        let commands = amount(bytes / COMMAND_REPLY_BYTES) * self.weight;
         self.budgets.of(key).commands.add(commands, now, RATE_FADE_MS);
         if self.rules.user.commands.is_some() && !user.is_empty() {
             let key = tables.key(Kind::User, user);

@@ -134,9 +134,16 @@ impl<K: Kernel> Shard<K> {
         self.named.polls()
     }
 
-    /// Bytes that the ledger has, and connections.
-    pub(crate) fn accounts(&self) -> (u64, u64) {
-        let bytes = Budget::ALL.iter().map(|&(budget, _)| self.ledger.bytes(budget)).sum();
+    /// Bytes that the ledger has or that go out in the next turns, and connections.
+    pub(crate) fn accounts(&mut self) -> (u64, u64) {
+        let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.ledger.bytes(budget)).sum();
+        let mut from = (0, 0);
+        while let Some((socket, next)) = self.conns.next_from(from) {
+            from = next;
+            if !self.sockets.is_behind(socket) {
+                bytes += self.sockets.queued_bytes(socket) as u64;
+            }
+        }
         (bytes, self.sockets.open_sockets() as u64)
     }
 

@@ -30,6 +30,8 @@ mod meter;
 pub(crate) mod plan;
 pub(crate) mod pulse;
 mod schedule;
+#[cfg(test)]
+mod stalls;
 mod stop;
 mod timers;
 

@@ -169,9 +169,9 @@ impl House {
         }
     }
 
-    /// Bytes that the ledgers have, and connections.
-    pub(super) fn accounts(&self) -> (u64, u64) {
-        let shards = self.shards.iter().flatten();
+    /// Bytes that the ledgers have or that go out in the next turns, and connections.
+    pub(super) fn accounts(&mut self) -> (u64, u64) {
+        let shards = self.shards.iter_mut().flatten();
         shards.map(Shard::accounts).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
     }
 

@@ -17,6 +17,10 @@ const CONNECTION_BYTES: u64 = 600;
 /// What a shard may keep for the next turn of what it has used in an earlier one: buffers for events, answers, what is due.
 const SCRATCH_BYTES: u64 = 40 * 1024;
 
+/// What it keeps beside that where connections are encrypted: the plaintext of one receive, and a block for ciphertexts that
+/// is used up in part.
+const TLS_SCRATCH_BYTES: u64 = 48 * 1024;
+
 /// What is held at some moment.
 #[derive(Debug)]
 pub(super) struct Weight {
@@ -25,6 +29,8 @@ pub(super) struct Weight {
     pub(super) charged: u64,
     pub(super) connections: u64,
     pub(super) shards: u64,
+    /// What a shard may keep for its next turn.
+    scratch: u64,
 }
 
 impl Weight {
@@ -49,15 +55,16 @@ impl Weight {
         for _ in 0..world.random.random_range(10..3_000) {
             world.step();
         }
-        let house = world.house;
+        let scratch = SCRATCH_BYTES + if world.terms.secrets.is_some() { TLS_SCRATCH_BYTES } else { 0 };
+        let mut house = world.house;
         let (charged, connections) = house.accounts();
         let shards = house.len() as u64;
-        Self { alive: freed_by(house), fixed, charged, connections, shards }
+        Self { alive: freed_by(house), fixed, charged, connections, shards, scratch }
     }
 
     /// What may be alive.
     pub(super) fn most(&self) -> u64 {
-        self.fixed + self.charged + self.connections * CONNECTION_BYTES + self.shards * SCRATCH_BYTES
+        self.fixed + self.charged + self.connections * CONNECTION_BYTES + self.shards * self.scratch
     }
 }
 

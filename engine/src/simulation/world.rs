@@ -135,9 +135,18 @@ impl World {
                 self.ledger.has_jumped = true;
                 self.network.trace().note("the clock jumps", 0, time.as_secs());
                 self.pass(time);
+                self.step_wall();
             }
             _ => {}
         }
+    }
+
+    /// The time of day is set, forward or back, by up to a month: nothing here may go by it.
+    fn step_wall(&mut self) {
+        let step = Duration::from_secs(self.random.random_range(0..30 * 86_400));
+        let wall = self.house.wall();
+        let is_forward = self.random.random_bool(0.5);
+        self.house.set_wall(if is_forward { wall + step } else { wall.saturating_sub(step) });
     }
 
     pub(super) fn pass(&self, time: Duration) {

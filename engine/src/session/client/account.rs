@@ -28,10 +28,14 @@ const PART_BYTES: usize = 32;
 /// What the ledger has of a client.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
-    pub(super) commands: usize,
-    session: usize,
+    session: u32,
     /// What its subscriptions take beside their records.
-    subs: usize,
+    subs: u32,
+}
+
+/// Of 4 GiB and more nobody has to know how much it is.
+fn as_counted(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Sub {
@@ -60,14 +64,14 @@ impl Kept {
 impl Client {
     /// Adds a subscription.
     pub(super) fn add_sub(&mut self, sub: Sub) {
-        self.counted.subs += sub.cost_bytes();
+        self.counted.subs = self.counted.subs.saturating_add(as_counted(sub.cost_bytes()));
         self.subs.push(sub);
     }
 
     /// Takes one out.
     pub(super) fn remove_sub(&mut self, at: usize) -> Sub {
         let sub = self.subs.swap_remove(at);
-        self.counted.subs -= sub.cost_bytes();
+        self.counted.subs = self.counted.subs.saturating_sub(as_counted(sub.cost_bytes()));
         if self.subs.capacity() > 4 * self.subs.len().max(4) {
             self.subs.shrink_to(2 * self.subs.len());
         }
@@ -76,9 +80,13 @@ impl Client {
 
     /// Memory of the commands that wait.
     fn command_bytes(&self) -> usize {
-        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
-        let pending = self.kept.as_ref().map_or(0, |kept| kept.pending_bytes());
-        waiting + pending
+        let Some(kept) = &self.kept else { return 0 };
+        kept.waiting.as_ref().map_or(0, |waiting| waiting.bytes()) + kept.pending_bytes()
+    }
+
+    /// What the ledger has of these.
+    pub(super) fn counted_commands(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.counted_commands)
     }
 
     /// Memory of the record.
@@ -87,7 +95,7 @@ impl Client {
         let info = self.conn_info.as_ref().map_or(0, |info| PART_BYTES + info.bytes.len());
         let connecting = self.connecting.as_ref().map_or(0, |connecting| connecting.bytes());
         let kept = self.kept.as_ref().map_or(0, |kept| kept.session_bytes());
-        let subs = self.subs.capacity() * size_of::<Sub>() + self.counted.subs;
+        let subs = self.subs.capacity() * size_of::<Sub>() + self.counted.subs as usize;
         size_of::<Self>() + CLIENT_BYTES + user + info + connecting + kept + subs
     }
 }
@@ -96,17 +104,19 @@ impl<K: Kernel> Shard<K> {
     /// Something of a client has changed: the ledger is told.
     pub(super) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        let (commands, session) = (client.command_bytes(), client.session_bytes());
-        let counted = &mut client.counted;
-        self.ledger.recharge(Budget::Commands, counted.commands, commands);
-        self.ledger.recharge(Budget::Sessions, counted.session, session);
-        (counted.commands, counted.session) = (commands, session);
+        let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
+        if let Some(kept) = &mut client.kept {
+            let before = std::mem::replace(&mut kept.counted_commands, commands);
+            self.ledger.recharge(Budget::Commands, before, commands);
+        }
+        let before = std::mem::replace(&mut client.counted.session, session);
+        self.ledger.recharge(Budget::Sessions, before as usize, session as usize);
     }
 
     /// A client is gone.
     pub(super) fn close_account(&mut self, client: &Client) {
-        self.ledger.release(Budget::Commands, client.counted.commands);
-        self.ledger.release(Budget::Sessions, client.counted.session);
+        self.ledger.release(Budget::Commands, client.counted_commands());
+        self.ledger.release(Budget::Sessions, client.counted.session as usize);
     }
 
     /// Tells the ledger what tables of clients take, whose entries are not charged one by one.
@@ -134,15 +144,20 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn audit_accounts(&self) -> (usize, usize) {
         let mut sums = (0, 0);
         for (_, client) in self.clients.iter() {
-            assert_eq!(client.counted.commands, client.command_bytes(), "what waits of a client is counted");
-            assert_eq!(client.counted.session, client.session_bytes(), "a client's record is counted");
+            let session = client.counted.session as usize;
             assert_eq!(
-                client.counted.subs,
+                client.counted_commands(),
+                client.command_bytes(),
+                "what waits of a client is counted"
+            );
+            assert_eq!(session, client.session_bytes(), "a client's record is counted");
+            assert_eq!(
+                client.counted.subs as usize,
                 client.subs.iter().map(Sub::cost_bytes).sum::<usize>(),
                 "a client's subscriptions are counted"
             );
-            sums.0 += client.counted.commands;
-            sums.1 += client.counted.session;
+            sums.0 += client.counted_commands();
+            sums.1 += session;
         }
         sums
     }

@@ -44,7 +44,7 @@ use crate::{
     seats::SeatNumber,
 };
 
-use self::{account::Counted, reads::Reads, waiting::Waiting};
+use self::{account::Counted, reads::Reads};
 pub(crate) use self::{
     connect::Connecting,
     keys::{KeyWaits, KeysCame},
@@ -137,10 +137,8 @@ pub(crate) struct Client {
     pub(crate) expires_at_s: u64,
     /// The connect that is not answered yet.
     pub(crate) connecting: Option<Box<Connecting>>,
-    /// What it has sent that is not handled yet.
-    waiting: Option<Box<Waiting>>,
     reads: Reads,
-    /// The memory that the ledger has of it.
+    /// The memory that the ledger has of its record.
     counted: Counted,
     /// What few clients have.
     pub(crate) kept: Option<Box<Kept>>,
@@ -242,7 +240,6 @@ impl Clients {
             subs: Vec::new(),
             expires_at_s: 0,
             connecting: None,
-            waiting: None,
             reads: Reads::default(),
             counted: Counted::default(),
             kept: None,
@@ -305,4 +302,14 @@ impl Client {
 /// The text of a client's id.
 pub(crate) fn id_text(id: uuid::Uuid) -> Box<str> {
     id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned().into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_small() {
+        assert!(size_of::<Client>() <= 128, "{} bytes", size_of::<Client>());
+    }
 }

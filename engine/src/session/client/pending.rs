@@ -12,7 +12,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 use holdfast_ring::Kernel;
 
-use super::Client;
+use super::{Client, waiting::Waiting};
 use crate::{backend::Header, hub::message::ClientKey, memory::Budget, shard::Shard};
 
 /// Answers that one client may wait for.
@@ -33,6 +33,10 @@ pub(crate) struct Kept {
     pending: Vec<Pending>,
     /// Memory of these.
     pending_bytes: usize,
+    /// What it has sent that is not handled yet.
+    pub(super) waiting: Option<Box<Waiting>>,
+    /// The memory that the ledger has of its commands, here and in `waiting`.
+    pub(super) counted_commands: usize,
 }
 
 /// What waits.

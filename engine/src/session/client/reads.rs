@@ -60,8 +60,7 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when a client may read something now. If not, what is under way or waits for it will go on with it.
     pub(super) fn may_read(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
-        let has_deferred = client.waiting.as_ref().is_some_and(|waiting| !waiting.deferred.is_empty());
-        client.reads.may_begin() && !has_deferred && !self.is_queue_long(key)
+        client.reads.may_begin() && !client.has_deferred_reads() && !self.is_queue_long(key)
     }
 
     /// True exactly when so much waits for a client that no more is to be asked for it. It goes on when that has gone out.
@@ -122,7 +121,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn ask_deferred(&mut self, key: ClientKey) {
         while let Some(client) = self.clients.get(key)
             && client.reads.under_way == 0
-            && client.waiting.as_ref().is_some_and(|waiting| !waiting.deferred.is_empty())
+            && client.has_deferred_reads()
             && !self.is_queue_long(key)
         {
             let Some(client) = self.clients.get(key) else { return };

@@ -61,15 +61,28 @@ impl Waiting {
 impl Client {
     /// True exactly when its connection is not read from because something of it waits.
     pub(crate) fn is_unread(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.is_unread)
+        self.what_waits().is_some_and(|waiting| waiting.is_unread)
     }
 
     pub(super) fn has_waiting_frames(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| !waiting.frames.is_empty())
+        self.what_waits().is_some_and(|waiting| !waiting.frames.is_empty())
+    }
+
+    /// True exactly when the answer to a read of it waits to be asked for once more.
+    pub(super) fn has_deferred_reads(&self) -> bool {
+        self.what_waits().is_some_and(|waiting| !waiting.deferred.is_empty())
+    }
+
+    fn what_waits(&self) -> Option<&Waiting> {
+        self.kept.as_ref()?.waiting.as_deref()
+    }
+
+    fn waiting_if_any(&mut self) -> Option<&mut Waiting> {
+        self.kept.as_mut()?.waiting.as_deref_mut()
     }
 
     pub(super) fn waiting(&mut self) -> &mut Waiting {
-        self.waiting.get_or_insert_default()
+        self.kept().waiting.get_or_insert_default()
     }
 }
 
@@ -105,7 +118,7 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when a client's session has room for so many bytes of commands.
     pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
         let Some(client) = self.clients.get(key) else { return true };
-        let taken = client.waiting.as_ref().map_or(0, |waiting| waiting.frames.capacity());
+        let taken = client.what_waits().map_or(0, |waiting| waiting.frames.capacity());
         let has_room = !client.has_waiting_frames() || taken + bytes <= self.settings.parked_bytes_max;
         has_room && self.has_room_in_backlog(key, bytes)
     }
@@ -133,8 +146,9 @@ impl<K: Kernel> Shard<K> {
     /// Something that a client may have waited for has come. Its commands go on in its part of a turn.
     pub(crate) fn go_on(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
-        let Some(waiting) = &mut client.waiting else { return };
-        if client.stage == Stage::Connecting || waiting.is_scheduled {
+        let is_connecting = client.stage == Stage::Connecting;
+        let Some(waiting) = client.waiting_if_any() else { return };
+        if is_connecting || waiting.is_scheduled {
             return;
         }
         if !waiting.frames.is_empty() {
@@ -149,9 +163,10 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn handle_parked(&mut self, key: ClientKey) {
         self.ask_deferred(key);
         let Some(client) = self.clients.get(key) else { return };
-        let Some(waiting) = &mut client.waiting else { return };
+        let is_connecting = client.stage == Stage::Connecting;
+        let Some(waiting) = client.waiting_if_any() else { return };
         waiting.is_scheduled = false;
-        if client.stage == Stage::Connecting {
+        if is_connecting {
             return;
         }
         let mut frames = std::mem::take(&mut waiting.frames);
@@ -182,7 +197,8 @@ impl<K: Kernel> Shard<K> {
     /// Where nothing waits any more, the client is read from again.
     fn forget_waiting(&mut self, key: ClientKey) {
         if let Some(client) = self.clients.get(key)
-            && let Some(waiting) = client.waiting.take_if(|waiting| waiting.is_empty())
+            && let Some(kept) = &mut client.kept
+            && let Some(waiting) = kept.waiting.take_if(|waiting| waiting.is_empty())
             && let Some((_, socket)) = client.link.connection(client.format)
             && waiting.is_unread
         {
@@ -198,7 +214,7 @@ impl<K: Kernel> Shard<K> {
         if excess == 0 {
             return;
         }
-        let clients = self.clients.iter().map(|(key, client)| (key, client.counted.commands as u64));
+        let clients = self.clients.iter().map(|(key, client)| (key, client.counted_commands() as u64));
         let holders = clients.filter(|&(_, bytes)| bytes > 0).collect();
         for key in largest_first(holders, excess) {
             self.disconnect_as(key, DisconnectCode::TOO_MANY_REQUESTS, CloseReason::ReceiveBudget);
