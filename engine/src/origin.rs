@@ -30,7 +30,8 @@ impl FromStr for OriginPattern {
         let read = as_read(text);
         for (alone, outline) in pattern::alternatives(&read)? {
             let is_origin = || alone.matches_some(Place::Begin, Place::step, Place::is_end);
-            if !alone.matches("null") && !(names_scheme(&outline) && is_origin()) {
+            let is_well = alone.matches("null") || names_scheme(&outline) && is_origin();
+            if !is_well {
                 return Err(why_none(&outline));
             }
         }

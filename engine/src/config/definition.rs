@@ -73,9 +73,9 @@ pub enum Shape {
     /// A number, or a text with a unit: an environment variable is taken as it is.
     Size,
     /// A list of such items: an environment variable is JSON, or separated by commas.
-    List(Box<Shape>),
+    List(Box<Self>),
     /// Names with such values: an environment variable is JSON.
-    Map(Box<Shape>),
+    Map(Box<Self>),
     /// A list of tables with these options: an environment variable is JSON.
     Tables(Vec<Field>),
     /// A table with these options, each of which has a path of its own.

@@ -154,9 +154,10 @@ fn without_secrets(value: &Value, field: &Field) -> Value {
         (Value::String(text), _) => masked::text(text).into(),
         (Value::Array(items), Shape::Tables(fields)) => {
             let table = |item: &Value| {
-                let shown = item.as_object().into_iter().flatten().map(|(key, value)| {
-                    let field = fields.iter().find(|field| field.key == key.as_str());
-                    (key.clone(), field.map_or_else(|| hidden(value), |field| without_secrets(value, field)))
+                let shown = item.as_object().into_iter().flatten().filter_map(|(key, value)| {
+                    // What is no option is not in force.
+                    let field = fields.iter().find(|field| field.key == key.as_str())?;
+                    Some((key.clone(), without_secrets(value, field)))
                 });
                 Value::Object(shown.collect())
             };
