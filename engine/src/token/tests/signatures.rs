@@ -248,6 +248,10 @@ fn why_a_key_is_left_out_is_told() {
             json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}),
             "its curve is neither P-256 nor P-384",
         ),
+        (
+            json!({"kty": "EC", "crv": "Ed25519", "x": "A".repeat(43), "y": "A".repeat(43)}),
+            "its curve is neither P-256 nor P-384",
+        ),
         (json!({"kty": "OKP", "crv": "P-256", "x": "AAAA"}), "its curve is not Ed25519"),
         (json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}), "an Ed25519 key has 32 bytes"),
     ] {
