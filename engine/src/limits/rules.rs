@@ -175,6 +175,7 @@ pub(super) fn penalized(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Network;
 
     #[test]
     fn where_nothing_is_limited_there_are_no_rules() {
@@ -206,23 +207,26 @@ mod tests {
 
     #[test]
     fn each_limit_alone_is_one_and_says_whether_addresses_are_needed_and_numbers_are_shared() {
-        let network = || vec!["10.0.0.0/8".parse().unwrap()];
-        let each: [(bool, bool, &dyn Fn(&mut Config)); 15] = [
-            (true, false, &|config| config.proxy_protocol.trusted = network()),
-            (true, false, &|config| config.limits.allow = network()),
-            (true, false, &|config| config.limits.deny = network()),
-            (true, false, &|config| config.limits.penalty.threshold = 1),
-            (true, true, &|config| config.limits.address.connections_max = 1),
-            (true, true, &|config| config.limits.address.connections_per_s = 1),
-            (true, true, &|config| config.limits.address.handshakes_max = 1),
-            (true, true, &|config| config.limits.subnet.connections_max = 1),
-            (true, true, &|config| config.limits.subnet.connections_per_s = 1),
-            (true, true, &|config| config.limits.subnet.handshakes_max = 1),
-            (false, true, &|config| config.client.connections_per_s = 1),
-            (false, true, &|config| config.limits.user.commands_per_s = 1),
-            (false, true, &|config| config.limits.user.bytes_per_s = 1),
-            (false, false, &|config| config.limits.connection.commands_per_s = 1),
-            (false, false, &|config| config.limits.connection.bytes_per_s = 1),
+        type Set = fn(&mut Config);
+        fn network() -> Vec<Network> {
+            vec!["10.0.0.0/8".parse().unwrap()]
+        }
+        let each: [(bool, bool, Set); 15] = [
+            (true, false, |config| config.proxy_protocol.trusted = network()),
+            (true, false, |config| config.limits.allow = network()),
+            (true, false, |config| config.limits.deny = network()),
+            (true, false, |config| config.limits.penalty.threshold = 1),
+            (true, true, |config| config.limits.address.connections_max = 1),
+            (true, true, |config| config.limits.address.connections_per_s = 1),
+            (true, true, |config| config.limits.address.handshakes_max = 1),
+            (true, true, |config| config.limits.subnet.connections_max = 1),
+            (true, true, |config| config.limits.subnet.connections_per_s = 1),
+            (true, true, |config| config.limits.subnet.handshakes_max = 1),
+            (false, true, |config| config.client.connections_per_s = 1),
+            (false, true, |config| config.limits.user.commands_per_s = 1),
+            (false, true, |config| config.limits.user.bytes_per_s = 1),
+            (false, false, |config| config.limits.connection.commands_per_s = 1),
+            (false, false, |config| config.limits.connection.bytes_per_s = 1),
         ];
         for (at, (needs_addresses, is_shared, set)) in each.into_iter().enumerate() {
             let mut config = Config::default();
