@@ -82,7 +82,7 @@ use crate::{
         local::Locals,
     },
     limits::Limits,
-    memory::{Budget, BudgetLimits, Ledger},
+    memory::{Budget, BudgetLimits, Holders, Ledger},
     metrics::{Counters, Metric},
     peers::Peers,
     rules::Rules,
@@ -200,6 +200,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
     pub(crate) ledger: Ledger,
+    /// Connections of which something has come in part.
+    pub(crate) partial: Holders<Socket>,
     /// What this turn has cost.
     pub(crate) meter: Meter,
     /// What is published and has not gone out.
@@ -261,7 +263,7 @@ impl<K: Kernel> Shard<K> {
             hub: Broadcast::new(peers.count() > 1),
             homes,
             locals: Locals::default(),
-            clients: Clients::default(),
+            clients: Clients::new(ids.random()),
             named: Named::new(index),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
@@ -291,6 +293,7 @@ impl<K: Kernel> Shard<K> {
             lags: Lags::default(),
             slow: SlowReaders::default(),
             ledger,
+            partial: Holders::default(),
             meter: Meter::new(),
             gathered,
             cut: None,
