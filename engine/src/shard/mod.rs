@@ -263,7 +263,7 @@ impl<K: Kernel> Shard<K> {
             hub: Broadcast::new(peers.count() > 1),
             homes,
             locals: Locals::default(),
-            clients: Clients::new(ids.random()),
+            clients: Clients::new(seed),
             named: Named::new(index),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),

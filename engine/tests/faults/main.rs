@@ -17,6 +17,7 @@ mod chamber;
 mod group;
 mod wire;
 
+mod attacks;
 mod budgets;
 mod churn;
 mod disk;
@@ -29,7 +30,7 @@ mod stall;
 #[cfg(debug_assertions)]
 mod still;
 
-use support::{client, peer};
+use support::{client, http, peer};
 
 use std::{
     env,

@@ -206,7 +206,7 @@ pub(crate) enum Delta {
 #[derive(Debug)]
 pub(crate) struct Clients {
     /// Hides in ids where their clients are.
-    secret: u64,
+    secret: [u8; 32],
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Those of whom commands wait.
@@ -224,7 +224,7 @@ enum Slot {
 const ID_RANDOM_BYTES: usize = 12;
 
 impl Clients {
-    pub(crate) fn new(secret: u64) -> Self {
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
         Self { secret, slots: Vec::new(), free: Vec::new(), waiting: Holders::default() }
     }
 
@@ -292,7 +292,7 @@ impl Clients {
     /// Looks random to everybody who does not know the secret (SipHash).
     fn mask(&self, id: &uuid::Bytes) -> u32 {
         let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.secret);
+        hasher.write(&self.secret);
         hasher.write(&id[..ID_RANDOM_BYTES]);
         (hasher.finish() >> 32) as u32
     }
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_client_is_found_by_its_id_and_nobody_by_another_one() {
-        let mut clients = Clients::new(7);
+        let mut clients = Clients::new([7; 32]);
         let all: Vec<_> = (0..=255).map(|random| insert(&mut clients, random)).collect();
         for &(key, id) in &all {
             assert_eq!((clients.find(id), id.get_version_num()), (Some(key), 4));
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn ids_do_not_show_places() {
-        let ids = [1, 2].map(|secret| insert(&mut Clients::new(secret), 3).1);
+        let ids = [1, 2].map(|secret| insert(&mut Clients::new([secret; 32]), 3).1);
         assert_ne!(ids[0].as_bytes()[12..], ids[1].as_bytes()[12..]);
         assert_eq!(ids[0].as_bytes()[..12], ids[1].as_bytes()[..12]);
     }
