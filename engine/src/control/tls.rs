@@ -3,7 +3,7 @@
 //! In:  files that change.
 //! Out: configurations for the next connections.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ pub(crate) const CLIENT_TLS: &str = "http_server.tls";
 /// The control port's configuration as it is at each moment.
 pub(super) fn renew_own(options: TlsConfig, first: Arc<ServerConfig>) -> watch::Receiver<Arc<ServerConfig>> {
     let (renewed, config) = watch::channel(first);
-    supervise::task("certificates", reload(options, CONTROL_TLS, renewed));
+    supervise::endless("certificates", reload(options, CONTROL_TLS, renewed));
     config
 }
 
@@ -46,4 +46,6 @@ async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sende
     if let Err(error) = reload::run(options, section, renewed).await {
         supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
+    // Nobody is left to use them.
+    pending().await
 }

@@ -5,20 +5,18 @@
 //! sent away, refused, or held up by TCP.
 
 use std::{
-    fs,
     io::{ErrorKind, Write},
     net::{TcpListener, TcpStream},
-    path::Path,
     thread,
     time::Duration,
 };
 
-use rcgen::generate_simple_self_signed;
 use serde_json::json;
 
 use crate::{
     api::Publisher,
     budgets::{FRAME_COMMANDS, channels_bytes, command_all, survive, survive_with, survive_with_tls},
+    certificate,
     client::{Client, token},
     http::Http,
     peer::{FIN, Peer, TEXT, frame, request, text},
@@ -277,17 +275,7 @@ fn windows_of_compressed_connections_end_at_their_budget() {
 
 #[test]
 fn heads_bodies_and_records_that_never_end_hold_no_more_than_their_budget() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let [cert, key] = ["attacks-cert.pem", "attacks-key.pem"].map(|name| folder.join(name));
-    let own = generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate can be made");
-    fs::write(&cert, own.cert.pem()).expect("it can be written");
-    fs::write(&key, own.signing_key.serialize_pem()).expect("it can be written");
-    let polls = "[poll]\nenabled = true";
-    let tls = format!(
-        "[http_server.tls]\nenabled = true\ncert_pem = '{}'\nkey_pem = '{}'",
-        cert.display(),
-        key.display()
-    );
+    let (polls, tls) = ("[poll]\nenabled = true", certificate::section("tls"));
     // A head in part; a body in part; the record of a TLS handshake that announces more than comes.
     let head = format!("GET /echo HTTP/1.1\r\nHost: test\r\nX: {}", "x".repeat(7_000)).into_bytes();
     let body = b"POST /connection/poll HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\n".to_vec();

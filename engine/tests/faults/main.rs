@@ -13,6 +13,7 @@ mod support;
 
 mod api;
 mod base;
+mod certificate;
 mod chamber;
 mod group;
 mod wire;
