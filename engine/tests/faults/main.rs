@@ -27,6 +27,7 @@ mod memory;
 mod network;
 #[cfg(debug_assertions)]
 mod parts;
+mod soak;
 mod stall;
 #[cfg(debug_assertions)]
 mod still;
