@@ -27,6 +27,10 @@ pub(crate) struct Users {
 struct ClientsOf {
     all: Vec<ClientKey>,
     /// Where in `all` each of them is, where they were more than [`FEW`] at some time.
+    #[expect(
+        clippy::box_collection,
+        reason = "nearly all users have few clients: eight bytes are less than a map"
+    )]
     places: Option<Box<HashMap<ClientKey, u32>>>,
 }
 

@@ -47,5 +47,5 @@ async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sende
         supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
     // Nobody is left to use them.
-    pending().await
+    pending::<()>().await;
 }
