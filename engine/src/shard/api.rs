@@ -18,7 +18,7 @@ use crate::{
     channel::Extras,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
-    session::client::{Client, Stage, Wanted},
+    session::client::{Client, Stage, Wanted, is_past},
     token::Overrides,
 };
 
@@ -61,8 +61,8 @@ impl<T> ApiPage<T> {
 /// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
 #[derive(Debug, Default)]
 pub(crate) struct Whom {
-    /// Empty: of any user.
-    pub(crate) user: Box<str>,
+    /// `None`: of any user. Empty: of the anonymous one.
+    pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<uuid::Uuid>,
 }
 
@@ -83,6 +83,8 @@ pub(crate) enum Wish {
     /// A new expiry, in seconds since 1970; 0 for never.
     Refresh {
         expires_at_s: u64,
+        /// What others see of the connection, if it is to be something else.
+        info: Option<Bytes>,
     },
     /// The expiry is now.
     Expire,
@@ -151,6 +153,11 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn each_meant(&mut self, whom: &Whom, wish: &Wish) -> Result<(), ErrorCode> {
+        if let Wish::Subscribe(wish) = wish
+            && is_past(wish.expires_at_s, self.wall_s())
+        {
+            return Err(ErrorCode::EXPIRED);
+        }
         let mut outcome = Ok(());
         for key in self.meant(whom) {
             let Some(client) = self.clients.get(key) else { continue };
@@ -164,10 +171,14 @@ impl<K: Kernel> Shard<K> {
     fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
         let is_meant =
             |client: &Client| client.stage != Stage::Fresh && whom.client.is_none_or(|id| id == client.id);
-        if whom.user.is_empty() {
+        let Some(user) = whom.user.as_deref().filter(|user| !user.is_empty()) else {
+            // Anonymous clients are in no index. Of whom the backend is asked, it may have a name.
+            let is_anonymous = |client: &Client| client.user.is_empty() && client.is_identified();
+            let is_meant =
+                |client: &Client| is_meant(client) && (whom.user.is_none() || is_anonymous(client));
             return self.clients.iter().filter(|(_, client)| is_meant(client)).map(|(key, _)| key).collect();
-        }
-        let keys = self.users.of(&whom.user).iter().copied();
+        };
+        let keys = self.users.of(user).iter().copied();
         keys.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client))).collect()
     }
 
@@ -189,7 +200,9 @@ impl<K: Kernel> Shard<K> {
                     self.disconnect_with(key, *code, reason);
                 }
             }
-            Wish::Refresh { expires_at_s } => self.refresh_from_server(key, *expires_at_s),
+            Wish::Refresh { expires_at_s, info } => {
+                self.refresh_from_server(key, *expires_at_s, info.clone())
+            }
             Wish::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }
         Ok(())

@@ -127,7 +127,7 @@ pub(super) fn of_message(message: &Message) -> u64 {
             Question::History(page) => 1_000 + self::page(Some(page.limit as u64)),
             Question::PresenceStats | Question::RemoveHistory => 2_000,
         },
-        Message::ToHome(ToHome::Unsubscribe { .. }) => 1_500,
+        Message::ToHome(ToHome::Unsubscribe { .. } | ToHome::Renew { .. }) => 1_500,
         Message::FromHome(message) => of_answer(message),
         Message::ToSession(_) | Message::Answer { .. } => REQUEST_NS,
         Message::Backend(_) => 5_000,

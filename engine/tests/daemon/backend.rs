@@ -314,8 +314,7 @@ fn the_backend_says_who_may_subscribe_and_how() {
         let reply = replies.iter().find(|reply| reply["id"] == id).expect("every command is answered");
         reply["error"]["code"].as_u64().unwrap_or(0)
     };
-    assert_eq!([first, first + 1, first + 2].map(code), [100, 105, 0]);
-    sleep(after * 2);
+    assert_eq!([first, first + 1, first + 2].map(code), [0, 105, 0], "it ends when it is made");
     client.command("subscribe", &subscribe("asked:3"));
     app.answer("/subscribe", &json!({ "disconnect": { "code": 4500, "reason": "thief" } }));
     client.send(&[("subscribe", subscribe("asked:4"))]);

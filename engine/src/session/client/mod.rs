@@ -49,6 +49,7 @@ pub(crate) use self::{
     connect::Connecting,
     keys::{KeyWaits, KeysCame},
     pending::Kept,
+    refresh::is_past,
     subscribe::Wanted,
 };
 
@@ -152,6 +153,8 @@ pub(crate) struct Sub {
     pub(crate) channel: LocalKey,
     pub(crate) place: Place,
     pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token asks for it.
+    pub(crate) is_by_token: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
     /// True exactly when the backend, and not the client, is to refresh it.
