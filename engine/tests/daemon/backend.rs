@@ -411,6 +411,25 @@ fn the_backend_says_whether_an_expired_subscription_goes_on() {
 }
 
 #[test]
+fn others_see_what_the_backend_says_with_a_refresh() {
+    let app = App::start();
+    let daemon = daemon(&app);
+    app.answer("/subscribe", &json!({ "result": { "expire_at": now_s() + 3, "info": "new" } }));
+    app.answer("/refresh", &json!({ "result": { "expire_at": now_s() + 600, "info": "host" } }));
+    app.answer("/sub_refresh", &json!({ "result": { "expire_at": now_s() + 600, "info": "old" } }));
+    let expiring =
+        json!({ "token": token(&json!({ "sub": "ann", "expire_at": now_s() + 2, "info": "guest" })) });
+    let (mut client, _) = Client::connect_with(&daemon, &expiring);
+    client.subscribe("asked:1");
+    let expected = json!({ "user": "ann", "client": client.id, "conn_info": "host", "chan_info": "old" });
+    eventually("both are renewed", || {
+        let presence = client.command("presence", &json!({ "channel": "asked:1" }));
+        presence["presence"][&client.id] == expected
+    });
+    daemon.stop();
+}
+
+#[test]
 fn what_the_control_thread_cannot_take_is_answered_at_once_and_counted() {
     let app = App::start();
     let daemon = daemon_with(&app, "[backend]\nconcurrency = 1\nqueue_size = 1\n");

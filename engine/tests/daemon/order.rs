@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{App, Reply},
     client::{Client, SECRET},
+    peer::text,
     support::Daemon,
 };
 
@@ -66,6 +67,26 @@ fn a_change_of_mind_in_one_frame_is_done_in_its_order() {
                 client.command("unsubscribe", &about);
             }
         }
+    }
+    daemon.stop();
+}
+
+#[test]
+fn garbage_behind_a_command_that_waits_ends_the_session_when_that_is_answered() {
+    let daemon = Daemon::start(&config(""));
+    for at in 0..10 {
+        let mut client = Client::connect(&daemon, "ann");
+        let lines = [
+            json!({ "id": 2, "subscribe": { "channel": format!("c{at}") } }).to_string(),
+            json!({ "id": 3, "unsubscribe": { "channel": format!("c{at}") } }).to_string(),
+            "nonsense".to_owned(),
+            json!({ "id": 4, "publish": { "channel": "c", "data": 1 } }).to_string(),
+        ];
+        client.peer().send(&text(&lines.join("\n")));
+        client.peer().send(&text(&lines[3]));
+        let ids: Vec<_> = (0..2).map(|_| client.next()["id"].clone()).collect();
+        assert_eq!(ids, [2, 3]);
+        assert_eq!(client.expect_close().0, 3501);
     }
     daemon.stop();
 }
