@@ -201,7 +201,7 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             Wish::Refresh { expires_at_s, info } => {
-                self.refresh_from_server(key, *expires_at_s, info.clone())
+                self.refresh_from_server(key, *expires_at_s, info.clone());
             }
             Wish::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }

@@ -160,7 +160,7 @@ impl House {
     fn check_others(&mut self, mut client: Client) {
         for round in 0..8 {
             client.heard.clear();
-            client.say(&format!(r#"{{"id":{},"send":{{"data":1}}}}"#, 1000 + round));
+            client.say(&format!(r#"{{"id":{},"rpc":{{"data":1}}}}"#, 1000 + round));
             client.say(&format!(r#"{{"id":{},"unsubscribe":{{"channel":"none"}}}}"#, 2000 + round));
             let turns = self.turns_until_heard(&mut client, &format!(r#""id":{},"#, 2000 + round));
             assert!(turns <= TURNS_AT_ONCE, "a command waits {turns} turns");

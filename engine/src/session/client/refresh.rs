@@ -146,10 +146,11 @@ impl<K: Kernel> Shard<K> {
     /// The same for what they see of a subscription.
     fn take_chan_info(&mut self, key: ClientKey, channel: LocalKey, info: Bytes) {
         let Some(client) = self.clients.get(key) else { return };
+        let taken = Data::checked(info);
         let is_new = |sub: &Sub| {
-            sub.channel == channel && sub.info.as_ref().is_some_and(|seen| seen.chan_info.bytes != info)
+            let seen = sub.info.as_ref().filter(|_| sub.channel == channel);
+            seen.is_some_and(|seen| seen.chan_info.bytes != taken.bytes)
         };
-        let taken = Data::checked(info.clone());
         let present = client.change_infos(is_new, |seen| seen.chan_info = taken.clone());
         self.tell_presence(key, present);
     }
