@@ -95,7 +95,7 @@ describe('frames', sideBySide, () => {
 
   for (const [what, command] of [
     ['a second connect', { id: 2, connect: {} }],
-    ['a ping', { id: 2, ping: {} }],
+    ['an unsubscribe without a channel', { id: 2, unsubscribe: {} }],
     ['a subscribe without a channel', { id: 2, subscribe: {} }],
   ]) {
     it(`${what} ends a session`, async () => {
@@ -120,7 +120,7 @@ describe('frames', sideBySide, () => {
     bad.send({ id: 2, subscribe: { channel } });
     await good.replies(2);
     await bad.replies(2);
-    bad.send({ id: 3, publish: { channel, data: 1 } }, { id: 4, ping: {} });
+    bad.send({ id: 3, publish: { channel, data: 1 } }, { id: 4, connect: {} });
     await eventually('the one is closed', () => bad.closed);
     await eventually('the other has heard it', () => good.messages.some(({ push }) => push?.pub));
     assert.equal(good.closed, null);
