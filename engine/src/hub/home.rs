@@ -166,6 +166,14 @@ impl OwnedChannels {
                 }
                 self.settle(id, ledger);
             }
+            ToHome::Renew { channel, info } => {
+                let Some(id) = self.find(&channel) else { return };
+                let presence = self.channels.get_mut(id).presence.as_mut();
+                if let Some(presence) = presence.filter(|presence| presence.has(&info.client)) {
+                    presence.add(info);
+                }
+                self.settle(id, ledger);
+            }
             ToHome::Publish(mut publish) => {
                 let answer_to = publish.answer_to.take();
                 let published = self.publish(*publish, rules, now, ledger, posts);

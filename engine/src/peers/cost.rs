@@ -59,6 +59,7 @@ impl ToHome {
             Self::Unsubscribe { channel, info, .. } => {
                 SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
             }
+            Self::Renew { channel, info } => SHARED_BYTES + channel.len() + info_bytes(info),
             Self::Publish(publish) => {
                 let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
                 let tags: usize =

@@ -22,7 +22,7 @@ use crate::{
     hub::message::{ClientKey, Recover},
     limits::Penalty,
     peers::Message,
-    session::client::{Stage, Wanted},
+    session::client::{Client, Stage, Wanted, is_past},
     token::Overrides,
 };
 
@@ -68,6 +68,8 @@ impl<T> ApiPage<T> {
 #[derive(Debug)]
 pub(crate) struct Rest {
     clients: vec::IntoIter<ClientKey>,
+    /// Where the search for clients without a user goes on: no index has them.
+    anonymous_from: Option<usize>,
     wish: Arc<Wish>,
     /// The first refusal so far.
     outcome: Result<(), ErrorCode>,
@@ -84,8 +86,8 @@ impl Rest {
 /// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
 #[derive(Debug, Default)]
 pub(crate) struct Whom {
-    /// Empty: of any user.
-    pub(crate) user: Box<str>,
+    /// `None`: of any user. Empty: of the anonymous one.
+    pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<uuid::Uuid>,
 }
 
@@ -106,6 +108,8 @@ pub(crate) enum Wish {
     /// A new expiry, in seconds since 1970; 0 for never.
     Refresh {
         expires_at_s: u64,
+        /// What others see of the connection, if it is to be something else.
+        info: Option<Bytes>,
     },
     /// The expiry is now.
     Expire,
@@ -141,9 +145,14 @@ pub(crate) struct NodePart {
 impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {
         match call {
+            ApiCall::Clients { wish, done, .. } if self.comes_too_late(&wish) => {
+                let _ = done.send(Err(ErrorCode::EXPIRED));
+            }
             ApiCall::Clients { whom, wish, done } => {
+                let is_of_nobody = whom.client.is_none() && whom.user.as_deref() == Some("");
+                let anonymous_from = is_of_nobody.then_some(0);
                 let clients = self.meant(&whom).into_iter();
-                self.tell_clients(Box::new(Rest { clients, wish, outcome: Ok(()), done }));
+                self.tell_clients(Box::new(Rest { clients, anonymous_from, wish, outcome: Ok(()), done }));
             }
             ApiCall::Rest(rest) => self.tell_clients(rest),
             ApiCall::Channels { from, answer } => {
@@ -155,7 +164,7 @@ impl<K: Kernel> Shard<K> {
             }
             ApiCall::Users { from, answer } => {
                 let page = ApiPage::of(self.clients.places(), from, |places| {
-                    let users = self.clients.at(places).map(|client| &client.user);
+                    let users = self.clients.at(places).map(|(_, client)| &client.user);
                     users.filter(|user| !user.is_empty()).map(Arc::clone)
                 });
                 drop(answer.send(page));
@@ -174,16 +183,30 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// True exactly when what is wished has expired already.
+    fn comes_too_late(&self, wish: &Wish) -> bool {
+        matches!(wish, Wish::Subscribe(wish) if is_past(wish.expires_at_s, self.wall_s()))
+    }
+
     /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
     /// part beside them.
     fn tell_clients(&mut self, mut rest: Box<Rest>) {
-        while let Some(key) = rest.clients.next() {
-            let Some(client) = self.clients.get(key) else { continue };
-            if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
-                rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
+        loop {
+            if let Some(key) = rest.clients.next() {
+                let Some(client) = self.clients.get(key) else { continue };
+                if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
+                    rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
+                }
+                self.meter.add(cost::WISH_NS);
+            } else if let Some(from) = rest.anonymous_from {
+                let page = ApiPage::of(self.clients.places(), from, |places| self.anonymous_at(places));
+                (rest.clients, rest.anonymous_from) = (page.items.into_iter(), page.next);
+                self.meter.add(cost::PAGE_NS);
+            } else {
+                break;
             }
-            self.meter.add(cost::WISH_NS);
-            if self.meter.is_over() && rest.clients.len() > 0 {
+            let is_done = rest.clients.len() == 0 && rest.anonymous_from.is_none();
+            if self.meter.is_over() && !is_done {
                 return self.post(self.index, Message::Api(ApiCall::Rest(rest)));
             }
         }
@@ -193,13 +216,24 @@ impl<K: Kernel> Shard<K> {
 
     /// A connection is found by its id, and a user's connections by its name: nobody else is looked at.
     fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
-        let Some(id) = whom.client else { return self.users.of(&whom.user).to_vec() };
-        let found = self.clients.find(id).filter(|&key| {
-            self.clients.get(key).is_some_and(|client| {
-                client.stage != Stage::Fresh && (whom.user.is_empty() || *client.user == *whom.user)
-            })
-        });
-        found.into_iter().collect()
+        let is_known = |client: &Client| client.stage != Stage::Fresh;
+        if let Some(id) = whom.client {
+            let is_meant = |client: &Client| {
+                is_known(client) && whom.user.as_deref().is_none_or(|user| *client.user == *user)
+            };
+            let found = self.clients.find(id);
+            let found = found.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client)));
+            return found.into_iter().collect();
+        }
+        whom.user.as_deref().map(|user| self.users.of(user).to_vec()).unwrap_or_default()
+    }
+
+    /// Of whom the backend is asked, it may have a name.
+    fn anonymous_at(&self, places: Range<usize>) -> impl Iterator<Item = ClientKey> {
+        let is_anonymous = |client: &Client| {
+            client.stage != Stage::Fresh && client.user.is_empty() && client.is_identified()
+        };
+        self.clients.at(places).filter(move |(_, client)| is_anonymous(client)).map(|(key, _)| key)
     }
 
     fn fulfill(&mut self, key: ClientKey, wish: &Wish) -> Result<(), ErrorCode> {
@@ -221,7 +255,9 @@ impl<K: Kernel> Shard<K> {
                     self.disconnect_with(key, *code, reason);
                 }
             }
-            Wish::Refresh { expires_at_s } => self.refresh_from_server(key, *expires_at_s),
+            Wish::Refresh { expires_at_s, info } => {
+                self.refresh_from_server(key, *expires_at_s, info.clone());
+            }
             Wish::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }
         Ok(())

@@ -85,8 +85,12 @@ impl ApiError {
 
     /// The whole reply: `{"error":…}`.
     pub(super) fn reply(&self) -> String {
-        serde_json::to_string(&Refused { error: self })
-            .unwrap_or_else(|_| r#"{"error":{"code":100}}"#.to_owned())
+        format!(r#"{{"error":{}}}"#, self.text())
+    }
+
+    /// The error alone: `{"code":…,"message":…}`.
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| r#"{"code":100}"#.to_owned())
     }
 }
 
@@ -94,11 +98,6 @@ impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         Self { code: code.code, message: code.message.into(), kind: Kind::Plain }
     }
-}
-
-#[derive(Serialize)]
-struct Refused<'a> {
-    error: &'a ApiError,
 }
 
 /// What came of a call: the whole reply, `{"result":…}`, or under the name of its method.
@@ -139,7 +138,12 @@ pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
     match outcome {
         Ok(text) => json(StatusCode::OK, text.into_bytes()),
         Err(error) => {
-            let mut response = json(error.status(mode), error.reply().into());
+            let body = match mode {
+                ApiErrorMode::Body => error.reply(),
+                // The status says already that it is an error.
+                ApiErrorMode::Transport => error.text(),
+            };
+            let mut response = json(error.status(mode), body.into());
             if error.kind == Kind::Full {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }

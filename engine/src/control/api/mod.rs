@@ -54,7 +54,7 @@ use self::{
     browser::Hosts,
     key::Keys,
     reach::Reach,
-    request::Command,
+    request::{Command, CommandMethod},
     room::{Hold, Room},
     share::{Apart, Slices},
     text::{SHORT_BYTES_MAX, Text},
@@ -295,8 +295,12 @@ async fn replies(api: &Api, batch: Batch) -> Outcome {
 }
 
 async fn reply(api: &Api, command: Command) -> Outcome {
-    let Some((name, params)) = command.method else {
-        return Err(ApiError::bad_request("a command has one field, named after its method"));
+    let (name, params) = match command.method {
+        CommandMethod::One(name, params) => (name, params),
+        CommandMethod::Missing => return Err(ErrorCode::METHOD_NOT_FOUND.into()),
+        CommandMethod::Null | CommandMethod::Several => {
+            return Err(ApiError::bad_request("a command has one field, named after its method"));
+        }
     };
     let method = Method::named(&name)?;
     method.run(api, bytes_of(params), method.name()).await

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -66,7 +66,7 @@ impl Publish {
 #[serde(default)]
 pub(super) struct Subscribe {
     pub(super) channel: String,
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     pub(super) expire_at: i64,
@@ -83,7 +83,7 @@ pub(super) struct Subscribe {
 #[serde(default)]
 pub(super) struct Unsubscribe {
     pub(super) channel: String,
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
 }
@@ -91,7 +91,7 @@ pub(super) struct Unsubscribe {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Disconnect {
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     #[serde(deserialize_with = "list::<_, _, CLIENTS_MAX>")]
@@ -109,11 +109,12 @@ pub(super) struct DisconnectWith {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Refresh {
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     pub(super) expired: bool,
     pub(super) expire_at: i64,
+    pub(super) info: Option<Box<RawValue>>,
 }
 
 /// `presence`, `presence_stats` and `history_remove`.
@@ -199,8 +200,18 @@ fn without_nulls(body: &[u8]) -> Option<String> {
 /// One command of a batch: `{"publish": {…}}`.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// `None` where it has not exactly one field.
-    pub(super) method: Option<(String, Box<RawValue>)>,
+    pub(super) method: CommandMethod,
+}
+
+/// What a command is about. Fields that are `null` do not count.
+#[derive(Debug)]
+pub(super) enum CommandMethod {
+    /// The command is `null`.
+    Null,
+    /// It has no field.
+    Missing,
+    One(String, Box<RawValue>),
+    Several,
 }
 
 impl<'de> Deserialize<'de> for Command {
@@ -213,15 +224,23 @@ impl<'de> Deserialize<'de> for Command {
                 f.write_str("an object with a field that is named after a method")
             }
 
+            fn visit_unit<E>(self) -> Result<Command, E> {
+                Ok(Command { method: CommandMethod::Null })
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Command, A::Error> {
-                let mut method = fields.next_entry()?;
-                while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    method = None;
+                let mut method = CommandMethod::Missing;
+                while let Some((name, value)) = fields.next_entry::<String, Box<RawValue>>()? {
+                    method = match method {
+                        unchanged if value.get() == "null" => unchanged,
+                        CommandMethod::Missing => CommandMethod::One(name, value),
+                        _ => CommandMethod::Several,
+                    };
                 }
                 Ok(Command { method })
             }
         }
-        deserializer.deserialize_map(First)
+        deserializer.deserialize_any(First)
     }
 }
 
@@ -336,9 +355,16 @@ mod tests {
     #[test]
     fn a_command_has_one_field() {
         let command = |text: &str| serde_json::from_str::<Command>(text).map(|command| command.method);
-        assert!(matches!(command(r#"{"info":{}}"#), Ok(Some((name, _))) if name == "info"));
-        assert!(command("{}").unwrap().is_none() && command(r#"{"a":1,"b":[2],"c":{}}"#).unwrap().is_none());
-        assert!(command("[]").is_err());
+        for text in [r#"{"info":{}}"#, r#"{"publish":null,"info":{},"a":null}"#] {
+            assert!(matches!(command(text), Ok(CommandMethod::One(name, _)) if name == "info"), "{text}");
+        }
+        assert!(matches!(command("{}"), Ok(CommandMethod::Missing)));
+        assert!(matches!(command(r#"{"info":null}"#), Ok(CommandMethod::Missing)));
+        assert!(matches!(command(r#"{"a":1,"b":[2],"c":{}}"#), Ok(CommandMethod::Several)));
+        assert!(matches!(command("null"), Ok(CommandMethod::Null)));
+        for text in ["[]", "1", "\"info\"", "true"] {
+            assert!(command(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,12 +5,18 @@
 //!
 //! What many clients share (a channel's name, a user's) counts for each of them, so the sum is an upper bound.
 
+use std::sync::Arc;
+
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::Kernel;
 
 use super::{Client, Kept, Sub, Wishes};
 use crate::{
-    hub::{local::SUBSCRIBER_BYTES, message::ClientKey, publication::Info},
+    hub::{
+        local::{LocalKey, SUBSCRIBER_BYTES},
+        message::ClientKey,
+        publication::Info,
+    },
     intake::RETRY_AFTER_S,
     memory::Budget,
     shard::Shard,
@@ -66,6 +72,26 @@ impl Client {
     pub(super) fn add_sub(&mut self, sub: Sub) {
         self.counted.subs = self.counted.subs.saturating_add(as_counted(sub.cost_bytes()));
         self.subs.push(sub);
+    }
+
+    /// Changes how others see the client where they do. Returns those in whose channels a presence is kept.
+    pub(super) fn change_infos(
+        &mut self,
+        is_meant: impl Fn(&Sub) -> bool,
+        change: impl Fn(&mut Info),
+    ) -> Vec<(LocalKey, Arc<Info>)> {
+        let mut present = Vec::new();
+        for sub in self.subs.iter_mut().filter(|sub| is_meant(sub)) {
+            let before = as_counted(sub.cost_bytes());
+            let Some(info) = &mut sub.info else { continue };
+            change(Arc::make_mut(info));
+            if sub.shows.presence {
+                present.push((sub.channel, Arc::clone(info)));
+            }
+            let after = as_counted(sub.cost_bytes());
+            self.counted.subs = self.counted.subs.saturating_sub(before).saturating_add(after);
+        }
+        present
     }
 
     /// Takes one out.

@@ -15,6 +15,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
+    channel::ChannelError,
     conn::{
         deflate::{Deflate, Deflating},
         lag::Cause,
@@ -45,6 +46,15 @@ pub(crate) enum Refused {
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
         Self::Error(code)
+    }
+}
+
+impl From<ChannelError> for Refused {
+    fn from(error: ChannelError) -> Self {
+        match error.disconnect() {
+            Some(code) => Self::Disconnect(code),
+            None => Self::Error(error.code()),
+        }
     }
 }
 
@@ -100,7 +110,7 @@ impl<K: Kernel> Shard<K> {
                     return Left::Nothing;
                 }
             };
-            if is_read(&command.request) && !self.may_read(key) {
+            if self.has_to_wait(key, &command.request) {
                 break Left::Waits(unread_bytes);
             }
             let left_bytes = messages.rest().len();
@@ -125,6 +135,15 @@ impl<K: Kernel> Shard<K> {
         };
         self.flush_replies(key);
         left
+    }
+
+    /// True exactly when a command may not be handled now: a read while too much is read, and the end of a subscription
+    /// that is being made. Centrifugo too answers the subscribe before it.
+    fn has_to_wait(&mut self, key: ClientKey, request: &Request<'_>) -> bool {
+        match request {
+            Request::Unsubscribe(unsubscribe) => self.is_being_subscribed(key, &unsubscribe.channel),
+            request => is_read(request) && !self.may_read(key),
+        }
     }
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
@@ -152,11 +171,11 @@ impl<K: Kernel> Shard<K> {
             Request::PresenceStats(stats) => self.ask_presence(key, id, &stats.channel, true),
             Request::History(history) => self.ask_history(key, id, history),
             Request::Refresh(refresh) => self.refresh(key, &refresh.token),
-            Request::SubRefresh(refresh) => self.sub_refresh(key, &refresh.channel, &refresh.token),
-            // Nobody listens to what is only sent: Centrifugo has no event for it either.
-            Request::Send(_) => Ok(None),
+            Request::SubRefresh(refresh) => self.sub_refresh(key, refresh),
+            // Nobody listens to what is only sent, and there is no reply that could say so: as with Centrifugo.
+            Request::Send(_) => Err(DisconnectCode::NOT_AVAILABLE.into()),
             Request::Rpc(rpc) => self.rpc(key, id, rpc),
-            Request::Ping(_) => Err(DisconnectCode::BAD_REQUEST.into()),
+            Request::Ping(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     backend::{Connected, Event, Header},
-    channel::Extras,
+    channel::{ChannelError, Extras},
     conn::pace::{Told, told_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
@@ -56,6 +56,16 @@ struct ServerSide {
     channel: String,
     options: SubscribeOptions,
     recover: Option<Recover>,
+    is_by_token: bool,
+}
+
+/// Who says what a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Token,
+    Backend,
+    /// Anybody may connect.
+    Nobody,
 }
 
 impl Connecting {
@@ -115,7 +125,7 @@ impl<K: Kernel> Shard<K> {
                 meta: claims.meta,
                 subs: claims.subs,
             };
-            return self.identified(key, command, request, who);
+            return self.identified(key, command, request, who, Source::Token);
         }
         if !self.rules.is_connect_proxied {
             return self.connect_nobody(key, command, request);
@@ -146,7 +156,7 @@ impl<K: Kernel> Shard<K> {
         said: Option<Connected>,
     ) -> Handled<'static> {
         match said {
-            Some(who) => self.identified(key, command, request, who),
+            Some(who) => self.identified(key, command, request, who, Source::Backend),
             None => self.connect_nobody(key, command, request),
         }
     }
@@ -176,7 +186,7 @@ impl<K: Kernel> Shard<K> {
             meta: None,
             subs: Vec::new(),
         };
-        self.identified(key, command, request, nobody)
+        self.identified(key, command, request, nobody, Source::Nobody)
     }
 
     /// It is known who the client is, and to what the server subscribes it.
@@ -186,19 +196,18 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &ConnectRequest<'_>,
         who: Connected,
+        source: Source,
     ) -> Handled<'static> {
         let mut who = who;
-        if let Some(channel) = self.rules.personal_channel(&who.user) {
-            who.subs.push((channel, SubscribeOptions::default()));
+        let personal = self.rules.personal_channel(&who.user);
+        if let Some(channel) = &personal {
+            who.subs.push((channel.clone(), SubscribeOptions::default()));
         }
         if who.subs.len() > self.rules.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
         if who.expires_at_s > 0 && who.expires_at_s < self.wall_s() {
             return Err(ErrorCode::EXPIRED.into());
-        }
-        if !(who.subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
-            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
@@ -211,7 +220,15 @@ impl<K: Kernel> Shard<K> {
             }
             let position = request.subs.get(&channel).filter(|position| position.recover);
             let recover = position.map(|position| self.recover_from(position));
-            subs.push(ServerSide { channel, options, recover });
+            let is_by_token = source == Source::Token && personal.as_ref() != Some(&channel);
+            subs.push(ServerSide { channel, options, recover, is_by_token });
+        }
+        // The backend is told what the client wishes, and its answer says all.
+        if source != Source::Backend {
+            self.add_wished(&who.user, request, &mut subs)?;
+        }
+        if !(subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
         let user = self.users.add(&who.user, key);
         let Some(client) = self.clients.get(key) else { return Ok(None) };
@@ -231,6 +248,37 @@ impl<K: Kernel> Shard<K> {
             self.enter(key);
         }
         Ok(None)
+    }
+
+    /// Adds the subscriptions that the server had made before the connection broke, as the client knows them, where it
+    /// could subscribe by itself without a token. Nothing is said of the others.
+    fn add_wished(
+        &self,
+        user: &str,
+        request: &ConnectRequest<'_>,
+        subs: &mut Vec<ServerSide>,
+    ) -> Result<(), DisconnectCode> {
+        for (channel, position) in &request.subs {
+            let resolved = match self.rules.channels.resolve(channel) {
+                Ok(resolved) => resolved,
+                Err(ChannelError::NamespaceUnknown) => return Err(DisconnectCode::BAD_REQUEST),
+                Err(_) => continue,
+            };
+            let is_open = !resolved.is_subscribe_proxied() && resolved.may_subscribe(user, false).is_ok();
+            if !is_open || subs.iter().any(|sub| sub.channel == *channel) {
+                continue;
+            }
+            if subs.len() >= self.rules.client_channels_max {
+                return Err(DisconnectCode::CHANNEL_LIMIT);
+            }
+            subs.push(ServerSide {
+                channel: channel.clone().into_owned(),
+                options: SubscribeOptions::default(),
+                recover: position.recover.then(|| self.recover_from(position)),
+                is_by_token: false,
+            });
+        }
+        Ok(())
     }
 
     fn recover_from(&self, position: &SubscribeRequest<'_>) -> Recover {
@@ -325,7 +373,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
-        let ServerSide { channel, options, recover } = sub;
+        let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let Ok(resolved) = self.rules.channels.resolve_trusted(&channel) else { return };
         let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
@@ -338,6 +386,7 @@ impl<K: Kernel> Shard<K> {
             chan_info: options.info,
             data: options.data,
             is_server_side: true,
+            is_by_token,
             ..Wanted::default()
         };
         self.ask_to_subscribe(key, &channel, wanted);

@@ -54,6 +54,7 @@ pub(crate) use self::{
     connect::Connecting,
     keys::{KeyWaits, KeysCame},
     pending::Kept,
+    refresh::is_past,
     subscribe::Wanted,
 };
 
@@ -157,6 +158,8 @@ pub(crate) struct Sub {
     pub(crate) channel: LocalKey,
     pub(crate) place: Place,
     pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token asks for it.
+    pub(crate) is_by_token: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
     /// True exactly when the backend, and not the client, is to refresh it.
@@ -316,16 +319,14 @@ impl Clients {
     /// All of them.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
-        self.slots.iter().zip(0..).filter_map(|(slot, place)| match slot {
-            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
-            Slot::Free(_) => None,
-        })
+        self.at(0..self.places())
     }
 
     /// Those at some of its places.
-    pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = &Client> {
-        self.slots[places].iter().filter_map(|slot| match slot {
-            Slot::Taken(client) => Some(&**client),
+    pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = (ClientKey, &Client)> {
+        let first = u32::try_from(places.start).unwrap_or(u32::MAX);
+        self.slots[places].iter().zip(first..).filter_map(|(slot, place)| match slot {
+            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
             Slot::Free(_) => None,
         })
     }

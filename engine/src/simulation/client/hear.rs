@@ -4,7 +4,10 @@
 //! Out: what the client and the ledger know; pongs.
 
 use holdfast_protocol::{
-    client::{FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, reply::SubscribeResult},
+    client::{
+        ErrorCode, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies,
+        reply::SubscribeResult,
+    },
     websocket::MessageKind,
 };
 
@@ -62,6 +65,11 @@ impl Client {
 
     fn hear_reply(&mut self, reply: Reply<'_>, ledger: &mut Ledger) {
         let asked = self.session.asked.remove(&reply.id).expect("a reply comes once, to what was asked");
+        if let Asked::SubscribeAgain(channel) = asked {
+            let code = reply.result.map_err(|error| error.code);
+            assert_eq!(code, Err(ErrorCode::ALREADY_SUBSCRIBED.code), "{channel} is subscribed already");
+            return;
+        }
         let result = reply.result.unwrap_or_else(|error| panic!("{asked:?} is refused: {error:?}"));
         match (asked, result) {
             (Asked::Connect, ReplyResult::Connect(result)) => {
