@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     conn::deflate::DeflateRules,
     control, doctor, limits,
+    log::EACH,
     memory::{self, Budget, BudgetLimits, Room},
     peers::{MailboxLimits, Shared},
     shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
@@ -74,6 +75,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     shared.beats.ready();
     control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    say_what_is_served(config, listen, control.address());
     let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
     if echo || broadcast {
         tracing::info!(echo, broadcast, "paths are served that ask for no token");
@@ -92,6 +94,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     control.stop();
     Ok(())
+}
+
+/// What listens where.
+fn say_what_is_served(config: &Config, clients: SocketAddr, control: SocketAddr) {
+    for (who, address, tls, paths) in [
+        ("clients", clients, config.tls.enabled, config.client_paths()),
+        ("operators and the application", control, config.control_tls.enabled, config.control_paths()),
+    ] {
+        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "for {who}");
+    }
 }
 
 /// Clients are served whether or not anybody can read of it.

@@ -162,6 +162,26 @@ impl Config {
         warning::collect(self)
     }
 
+    /// The paths that clients may ask for.
+    pub fn client_paths(&self) -> Vec<&'static str> {
+        let paths = [
+            ("/connection/websocket", !self.websocket.disabled),
+            ("/connection/sse", self.sse.enabled),
+            ("/connection/http_stream", self.http_stream.enabled),
+            ("/emulation", self.sse.enabled || self.http_stream.enabled),
+            ("/connection/poll", self.poll.enabled),
+            ("/echo", self.serves(&self.echo)),
+            ("/broadcast", self.serves(&self.broadcast)),
+        ];
+        paths.into_iter().filter(|(_, is_served)| *is_served).map(|(path, _)| path).collect()
+    }
+
+    /// The paths of the control port.
+    pub fn control_paths(&self) -> Vec<&'static str> {
+        let api = (!self.http_api.disabled).then_some("/api");
+        ["/", "/health", "/metrics"].into_iter().chain(api).collect()
+    }
+
     /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
     pub fn planned_connections(&self) -> u32 {
         match self.client.connection_limit {

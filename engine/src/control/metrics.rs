@@ -205,6 +205,8 @@ impl Collector for ApiCalls {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let calls = self.0.all().map(|(method, calls, _)| (method, calls));
         encode_counters(&mut encoder, "api_calls", "Calls of the server API.", "method", calls)?;
+        let help = "Calls of the server API that were not let in.";
+        encode_counters(&mut encoder, "api_denials", help, "reason", self.0.denials())?;
         let errors = self.0.all().map(|(method, _, errors)| (method, errors));
         encode_counters(
             &mut encoder,

@@ -85,11 +85,12 @@ impl Rules {
             tracked_max: limits.tracked_max as usize,
             message_bytes_max: config.websocket.message_size_limit_bytes,
         };
-        let needs_addresses =
-            ![&rules.proxy_protocol, &rules.allow, &rules.deny].iter().all(|list| list.is_empty())
-                || rules.address.is_limited()
-                || rules.subnet.is_limited()
-                || rules.penalty.is_some();
+        let needs_addresses = ![&rules.proxy_protocol, &rules.forwarded, &rules.allow, &rules.deny]
+            .iter()
+            .all(|list| list.is_empty())
+            || rules.address.is_limited()
+            || rules.subnet.is_limited()
+            || rules.penalty.is_some();
         let is_on = needs_addresses
             || rules.daemon.is_some()
             || rules.connection.is_limited()
