@@ -31,22 +31,22 @@ use crate::{
     log::EACH,
     memory::{self, Budget, BudgetLimits, Room},
     peers::{MailboxLimits, Shared},
+    preflight::Prepared,
     shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     supervise::{self, Guard, Manager, Part},
-    tls,
 };
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// What kept it from starting, in words for the operator. What fails later ends the process.
-pub fn run(config: &Config) -> anyhow::Result<()> {
-    for warning in config.warnings() {
+pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
+    for warning in config.warnings().iter().chain(prepared.warnings()) {
         tracing::warn!("{warning}");
     }
     let plan = Plan::new(config, descriptors_max());
     let budgets = fit_budgets(config, Cgroup::tightest());
-    let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
+    let tls = prepared.clients.as_ref().map(|secured| Arc::clone(&secured.config));
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
@@ -71,7 +71,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let counted = Arc::clone(&shared);
     let _heart = Heart::start(pulses, move || guard.look(|| control::clients(&counted)))?;
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
-    let control = control::start(config, Arc::clone(&shared), asks, node, listen, tls)?;
+    let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
     shared.beats.ready();
     control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");

@@ -32,6 +32,7 @@ mod metrics;
 mod origin;
 mod patience;
 mod peers;
+pub mod preflight;
 mod refusals;
 mod rules;
 mod seats;

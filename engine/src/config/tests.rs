@@ -102,7 +102,7 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     assert_eq!(loaded.config.client.ping_interval_ms, 40_000);
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
 
-    let shown = loaded.in_force();
+    let shown = loaded.in_force(&[]);
     let line = |start: &str| shown.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
     assert!(line("http_server.port = 1003").ends_with("# flag --listen"));
     assert!(line("client.ping_interval = \"40s\"").ends_with("# environment HOLDFAST_CLIENT_PING_INTERVAL"));
@@ -115,7 +115,7 @@ fn what_is_hardly_meant_is_shown_first() {
     let file =
         TempFile::new("toml", "[client]\nallowed_origins = [\"https://app.*\", \"https://*.a.example\"]");
     let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
-    let shown = loaded.in_force();
+    let shown = loaded.in_force(&[]);
     let warnings: Vec<_> = shown.lines().take_while(|line| line.starts_with("# warning: ")).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("client.allowed_origins: \"https://app.*\""), "{warnings:?}");
@@ -350,7 +350,7 @@ fn what_is_in_force_is_shown_without_secrets_and_without_queries() {
          cert_pem = \"-----BEGIN PRIVATE KEY-----hunter2-----END PRIVATE KEY-----\"\n",
     );
     let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
-    let shown = format!("{}{:?}", loaded.in_force(), loaded.config.warnings());
+    let shown = format!("{}{:?}", loaded.in_force(&[]), loaded.config.warnings());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("client.token.jwks_public_endpoint = \"https://id.test/keys?***\""), "{shown}");
     assert!(shown.contains("rpc.proxy.endpoint = \"https://app.test/rpc?***\""), "{shown}");

@@ -209,7 +209,7 @@ mod tests {
         for (open, closed) in [
             ("hmac_secret_key = \"k\"", "client.token"),
             ("allowed_origins = [\"https://a.example\"]", "client.allowed_origins"),
-            ("key = \"k\"", "http_api.key"),
+            ("[http_api]\nkey = \"k\"", "http_api.key"),
         ] {
             assert_eq!(keys(&OPEN.replacen(open, "", 1)), [closed]);
         }

@@ -32,6 +32,7 @@ use crate::{
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
     supervise::Beats,
+    tls::Ends,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,6 +42,9 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
     registry.register_collector(Box::new(Connections(state.counts)));
+    if state.expiries.left_s().next().is_some() {
+        registry.register_collector(Box::new(Certificates(state.expiries)));
+    }
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
     }
@@ -194,6 +198,22 @@ impl Collector for Connections {
         accepts.encode(encoder.encode_descriptor("control_accepts", help, None, MetricType::Counter)?)?;
         let help = "Connections that the control port closed by itself.";
         encode_counters(&mut encoder, "control_closes", help, "reason", self.0.closes())
+    }
+}
+
+/// Certificates of both ports.
+#[derive(Debug)]
+struct Certificates(Arc<Ends>);
+
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long the certificates of a listener still hold; below 0 where they have expired.";
+        let mut encoder =
+            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (listener, left_s) in self.0.left_s() {
+            ConstGauge::new(left_s).encode(encoder.encode_family(&[("listener", listener)])?)?;
+        }
+        Ok(())
     }
 }
 

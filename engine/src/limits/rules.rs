@@ -181,10 +181,11 @@ mod tests {
     fn where_nothing_is_limited_there_are_no_rules() {
         let mut config = Config::default();
         assert!(Rules::new(&config).is_none());
-        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-        assert!(Rules::new(&config).is_none(), "nobody asks whose a request is");
         config.limits.user.commands_per_s = 1;
         assert!(!Rules::new(&config).unwrap().needs_addresses());
+        config.limits.user.commands_per_s = 0;
+        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(Rules::new(&config).unwrap().needs_addresses(), "the log says whose a request was");
         config.limits.penalty.threshold = 1;
         assert!(Rules::new(&config).unwrap().needs_addresses());
     }
