@@ -208,7 +208,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,
-            ..HeadLimits::default()
+            headers_max: config.client.request_head_fields_max as usize,
         },
         decoder: DecoderConfig {
             role: Role::Server,

@@ -29,6 +29,7 @@ mod limits;
 mod masked;
 mod memory;
 mod metrics;
+mod object;
 mod origin;
 mod patience;
 mod peers;

@@ -22,6 +22,7 @@ mod post;
 mod signals;
 mod successors;
 mod tls;
+mod welcome;
 
 use std::{
     net::SocketAddr,
@@ -227,7 +228,13 @@ pub(crate) fn clients(shared: &Shared) -> u64 {
 }
 
 fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
-    let router = Router::new()
+    let has_api = api.is_some();
+    let plain = if page.is_some() {
+        Router::new()
+    } else {
+        Router::new().route("/", get(async move |headers| welcome::welcome(&headers, has_api)))
+    };
+    let router = plain
         .route("/health", get(health::live))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
