@@ -32,6 +32,7 @@ mod metrics;
 mod object;
 mod origin;
 mod patience;
+mod pattern;
 mod peers;
 pub mod preflight;
 mod refusals;

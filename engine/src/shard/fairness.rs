@@ -150,7 +150,7 @@ impl House {
     /// From now on there are floods, and what they have begun goes on for a while.
     fn begin_flood(&mut self, flooders: Vec<Client>, said: BytesMut) {
         self.flooders = flooders;
-        self.said = said.to_vec();
+        self.said = said.into();
         (0..100).for_each(|_| self.turn());
         let deferrals = self.shared.metrics[0].get(Metric::Deferrals);
         assert!(deferrals > 0, "the test wants a flood");

@@ -30,7 +30,7 @@ pub(super) fn certificates(source: &str) -> anyhow::Result<Vec<CertificateDer<'s
 pub(super) fn private_key(source: &str) -> anyhow::Result<PrivateKeyDer<'static>> {
     let text = read(source)?;
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
-        let has_certificate = matches!(CertificateDer::from_pem_slice(text.as_bytes()), Ok(_));
+        let has_certificate = CertificateDer::from_pem_slice(text.as_bytes()).is_ok();
         match has_certificate {
             true => anyhow::anyhow!(
                 "there is no private key in it, but a certificate: it may be swapped with cert_pem"

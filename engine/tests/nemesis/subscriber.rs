@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -63,11 +64,11 @@ pub(crate) fn live(world: &World, number: usize, kind: Kind) {
             Err(error) => {
                 let is_answer = error.kind() == std::io::ErrorKind::Other;
                 if was_up && world.is_up() && !world.has_stopped_since(&began) && !is_answer {
-                    subscriber.broken(format!("cannot connect to a daemon that is there: {error}"));
+                    subscriber.broken(format_args!("cannot connect to a daemon that is there: {error}"));
                 }
                 let since = *alone_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > PATIENCE {
-                    subscriber.broken(format!("is not let in: {error}"));
+                    subscriber.broken(format_args!("is not let in: {error}"));
                     alone_since = None;
                 }
             }
@@ -77,7 +78,7 @@ pub(crate) fn live(world: &World, number: usize, kind: Kind) {
 }
 
 impl Subscriber<'_> {
-    fn broken(&self, what: String) {
+    fn broken(&self, what: impl Display) {
         self.world.oracle.broken(format!("{}: {what}", self.name));
     }
 
@@ -107,7 +108,7 @@ impl Subscriber<'_> {
             match transport.next() {
                 Heard::Nothing if heard_last.elapsed() < PATIENCE => {}
                 Heard::Nothing => {
-                    return self.broken("hears nothing, not even a ping".to_owned());
+                    return self.broken("hears nothing, not even a ping");
                 }
                 Heard::Message(message) => {
                     heard_last = Instant::now();
@@ -128,7 +129,7 @@ impl Subscriber<'_> {
         if let Some(code) = message["error"]["code"].as_u64() {
             // Both are temporary, and a client comes back.
             if !matches!(code, 100 | 111) {
-                self.broken(format!("is refused: {message}"));
+                self.broken(format_args!("is refused: {message}"));
             }
             return false;
         }
@@ -137,14 +138,14 @@ impl Subscriber<'_> {
             let at = message["id"].as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
             match at.checked_sub(2).and_then(|at| self.channels.get(at)) {
                 Some(channel) => self.subscribed(channel, answer, positions, began),
-                None => self.broken(format!("has a reply that it did not ask for: {message}")),
+                None => self.broken(format_args!("has a reply that it did not ask for: {message}")),
             }
         } else if let Some(publication) = push.get("pub") {
             let channel = push["channel"].as_str().unwrap_or_default();
             match self.channels.iter().find(|ours| **ours == channel).and_then(|ours| positions.get_mut(ours))
             {
                 Some(position) => follow(&self.world.oracle, &self.name, publication, position),
-                None => self.broken(format!("hears of a channel that it is not in: {push}")),
+                None => self.broken(format_args!("hears of a channel that it is not in: {push}")),
             }
         } else if push.get("unsubscribe").is_some() {
             // It is told, and comes back.
@@ -164,11 +165,11 @@ impl Subscriber<'_> {
             return;
         };
         if answer["was_recovering"] != true {
-            self.broken(format!("asks to recover, and is not told of it: {answer}"));
+            self.broken(format_args!("asks to recover, and is not told of it: {answer}"));
         }
         if answer["recovered"] == true {
             if known.life != told.life {
-                self.broken(format!("recovers {:?} from {:?}", told.life, known.life));
+                self.broken(format_args!("recovers {:?} from {:?}", told.life, known.life));
             }
             for publication in answer["publications"].as_array().into_iter().flatten() {
                 follow(&self.world.oracle, &self.name, publication, known);
@@ -177,10 +178,13 @@ impl Subscriber<'_> {
         }
         let missed = told.offset.saturating_sub(known.offset);
         if known.life == told.life && missed <= RECOVERY_MAX {
-            self.broken(format!("in {:?}: {missed} after {} are said to be lost", told.life, known.offset));
+            self.broken(format_args!(
+                "in {:?}: {missed} after {} are said to be lost",
+                told.life, known.offset
+            ));
         }
         if known.life != told.life && !self.world.has_stopped_since(&known.since) {
-            self.broken(format!("the same daemon has {:?} and {:?}", known.life, told.life));
+            self.broken(format_args!("the same daemon has {:?} and {:?}", known.life, told.life));
         }
         *known = told;
     }

@@ -48,8 +48,8 @@ impl Fuzz {
             history_ttl_ms: [1_000, 600_000, 20_000][kind % 3],
             history_meta_ttl_ms: [30_000, 600_000][kind % 2],
             presence: true,
-            delta: kind % 5 == 0,
-            delta_publish: kind % 10 == 0,
+            delta: kind.is_multiple_of(5),
+            delta_publish: kind.is_multiple_of(10),
         }
     }
 
