@@ -46,6 +46,12 @@ pub(super) fn refusal(extension: &str, content: &str) -> String {
     from_file(extension, content).expect_err("must be refused").to_string()
 }
 
+/// What a configuration is warned of beside what the defaults are.
+pub(super) fn own_warnings(config: &Config) -> Vec<Warning> {
+    let of_defaults = from_environment(&[]).unwrap().warnings();
+    config.warnings().into_iter().filter(|warning| !of_defaults.contains(warning)).collect()
+}
+
 #[test]
 fn nothing_configured_gives_the_defaults() {
     let config = from_environment(&[]).unwrap();
