@@ -232,7 +232,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
-            self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
+            self.forget_partial(socket, &conn);
             if conn.deflate != Deflate::Off {
                 let bytes = self.deflating.closed(socket);
                 self.ledger.release(Budget::Sessions, bytes);

@@ -3,7 +3,10 @@
 //! In:  files that change.
 //! Out: configurations for the next connections.
 
-use std::sync::{Arc, atomic::AtomicI64};
+use std::{
+    future::pending,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -24,7 +27,7 @@ pub(super) fn renew_own(
     ends: Arc<Ends>,
 ) -> watch::Receiver<Arc<ServerConfig>> {
     let (renewed, config) = watch::channel(first);
-    supervise::task(
+    supervise::endless(
         "certificates",
         async move { reload(options, CONTROL_TLS, &ends.control, renewed).await },
     );
@@ -58,4 +61,6 @@ async fn reload(
     if let Err(error) = reload::run(options, section, end, renewed).await {
         supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
+    // Nobody is left to use them.
+    pending::<()>().await;
 }

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// A client's key on its core: its place, and how many held that place before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientKey {
     pub(crate) place: u32,
     pub(crate) generation: u32,

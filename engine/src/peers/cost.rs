@@ -10,6 +10,7 @@ use crate::{
     },
     peers::{Message, Parcel},
     session::ask::{self, What},
+    shard::ApiCall,
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.
@@ -30,6 +31,7 @@ impl Message {
             }
             Self::Answer { answer, .. } => answer_bytes(answer),
             Self::ToSeats(_) | Self::FromSeats(_) => SHARED_BYTES,
+            Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
             // They come from the control thread, which has bounds of its own, or are as small as they look.
             Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
         };

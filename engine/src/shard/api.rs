@@ -5,20 +5,24 @@
 //!
 //! A client that is still connecting is not there yet, but for a disconnect. Where neither user nor connection is
 //! found nothing happens: they may be on another core.
+//!
+//! No call goes through all clients or channels in one turn: lists are given page by page, numbers are kept, clients are
+//! found by their user or id, and many of them are told in parts.
 
-use std::{net::IpAddr, ops::Range, sync::Arc};
+use std::{net::IpAddr, ops::Range, sync::Arc, vec};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use holdfast_ring::Kernel;
 use tokio::sync::oneshot;
 
-use super::Shard;
+use super::{Shard, cost};
 use crate::{
     channel::Extras,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
-    session::client::{Client, Stage, Wanted},
+    peers::Message,
+    session::client::{Stage, Wanted},
     token::Overrides,
 };
 
@@ -30,6 +34,8 @@ const PAGE_PLACES: usize = 4_096;
 pub(crate) enum ApiCall {
     /// Something is to happen to some clients. The error is the first client's that refused.
     Clients { whom: Arc<Whom>, wish: Arc<Wish>, done: oneshot::Sender<Result<(), ErrorCode>> },
+    /// The same for those that no turn had a part for yet.
+    Rest(Box<Rest>),
     /// Which channels have subscribers on this core, and how many.
     Channels { from: usize, answer: oneshot::Sender<ApiPage<(Arc<str>, usize)>> },
     /// Whose clients are on this core; a user once for each of its clients.
@@ -55,6 +61,23 @@ impl<T> ApiPage<T> {
     fn of<I: Iterator<Item = T>>(places: usize, from: usize, at: impl FnOnce(Range<usize>) -> I) -> Self {
         let until = from.saturating_add(PAGE_PLACES).min(places);
         Self { items: at(from.min(until)..until).collect(), next: (until < places).then_some(until) }
+    }
+}
+
+/// Clients to which something is still to happen.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    clients: vec::IntoIter<ClientKey>,
+    wish: Arc<Wish>,
+    /// The first refusal so far.
+    outcome: Result<(), ErrorCode>,
+    done: oneshot::Sender<Result<(), ErrorCode>>,
+}
+
+impl Rest {
+    /// Memory of the list, as it was at first.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.clients.as_slice())
     }
 }
 
@@ -119,9 +142,10 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {
         match call {
             ApiCall::Clients { whom, wish, done } => {
-                let outcome = self.each_meant(&whom, &wish);
-                let _ = done.send(outcome);
+                let clients = self.meant(&whom).into_iter();
+                self.tell_clients(Box::new(Rest { clients, wish, outcome: Ok(()), done }));
             }
+            ApiCall::Rest(rest) => self.tell_clients(rest),
             ApiCall::Channels { from, answer } => {
                 let page = ApiPage::of(self.locals.places(), from, |places| {
                     let subscribed = self.locals.channels_at(places).filter(|(_, count)| *count > 0);
@@ -150,25 +174,32 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn each_meant(&mut self, whom: &Whom, wish: &Wish) -> Result<(), ErrorCode> {
-        let mut outcome = Ok(());
-        for key in self.meant(whom) {
+    /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
+    /// part beside them.
+    fn tell_clients(&mut self, mut rest: Box<Rest>) {
+        while let Some(key) = rest.clients.next() {
             let Some(client) = self.clients.get(key) else { continue };
-            if client.stage == Stage::Connected || matches!(wish, Wish::Disconnect { .. }) {
-                outcome = outcome.and(self.fulfill(key, wish));
+            if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
+                rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
+            }
+            self.meter.add(cost::WISH_NS);
+            if self.meter.is_over() && rest.clients.len() > 0 {
+                return self.post(self.index, Message::Api(ApiCall::Rest(rest)));
             }
         }
-        outcome
+        // Who asked may have gone.
+        let _ = rest.done.send(rest.outcome);
     }
 
+    /// A connection is found by its id, and a user's connections by its name: nobody else is looked at.
     fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
-        let is_meant =
-            |client: &Client| client.stage != Stage::Fresh && whom.client.is_none_or(|id| id == client.id);
-        if whom.user.is_empty() {
-            return self.clients.iter().filter(|(_, client)| is_meant(client)).map(|(key, _)| key).collect();
-        }
-        let keys = self.users.of(&whom.user).iter().copied();
-        keys.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client))).collect()
+        let Some(id) = whom.client else { return self.users.of(&whom.user).to_vec() };
+        let found = self.clients.find(id).filter(|&key| {
+            self.clients.get(key).is_some_and(|client| {
+                client.stage != Stage::Fresh && (whom.user.is_empty() || *client.user == *whom.user)
+            })
+        });
+        found.into_iter().collect()
     }
 
     fn fulfill(&mut self, key: ClientKey, wish: &Wish) -> Result<(), ErrorCode> {
@@ -181,6 +212,7 @@ impl<K: Kernel> Shard<K> {
                 let Some(client) = self.clients.get(key) else { return Ok(()) };
                 let channels: Vec<_> = client.subs.iter().map(|sub| self.locals.name(sub.channel)).collect();
                 for channel in channels {
+                    self.meter.add(cost::WISH_NS);
                     self.end_subscription_with(key, &channel, UnsubscribeCode::SERVER);
                 }
             }

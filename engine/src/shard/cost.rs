@@ -58,6 +58,9 @@ pub(crate) const PING_NS: u64 = 500;
 /// A connection that is overdue: a look, behind which may be its end with all that follows from it.
 pub(crate) const OVERDUE_NS: u64 = 5_000;
 
+/// What the server API has happen to one client, or one of its subscriptions.
+pub(super) const WISH_NS: u64 = 5_000;
+
 /// A token's signature: most take less, some of RSA and of the larger curves take more.
 const SIGNATURE_NS: u64 = 60_000;
 

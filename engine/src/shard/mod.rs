@@ -82,7 +82,7 @@ use crate::{
         local::Locals,
     },
     limits::Limits,
-    memory::{Budget, BudgetLimits, Ledger},
+    memory::{Budget, BudgetLimits, Holders, Ledger},
     metrics::{Counters, Metric},
     peers::Peers,
     refusals::{Untold, Why},
@@ -201,6 +201,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
     pub(crate) ledger: Ledger,
+    /// Connections of which something has come in part.
+    pub(crate) partial: Holders<Socket>,
     /// What this turn has cost.
     pub(crate) meter: Meter,
     /// What is published and has not gone out.
@@ -266,7 +268,7 @@ impl<K: Kernel> Shard<K> {
             hub: Broadcast::new(peers.count() > 1),
             homes,
             locals: Locals::default(),
-            clients: Clients::default(),
+            clients: Clients::new(seed),
             named: Named::new(index),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
@@ -296,6 +298,7 @@ impl<K: Kernel> Shard<K> {
             lags: Lags::default(),
             slow: SlowReaders::default(),
             ledger,
+            partial: Holders::default(),
             meter: Meter::new(),
             gathered,
             cut: None,

@@ -18,7 +18,7 @@ mod record;
 mod transmit;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -153,7 +153,7 @@ pub struct Sockets<K: Kernel> {
     /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
     ticks: u8,
     /// Sockets that the kernel takes no more for, and the bytes in their queues.
-    behind_sockets: u64,
+    blocked: HashSet<Socket>,
     behind_bytes: u64,
     completions: Vec<Completion<K::Buffer>>,
     statistics: SocketsStatistics,
@@ -177,7 +177,7 @@ impl<K: Kernel> Sockets<K> {
             streaming: Vec::new(),
             has_more_to_read: false,
             ticks: 0,
-            behind_sockets: 0,
+            blocked: HashSet::new(),
             behind_bytes: 0,
             completions: Vec::new(),
             statistics: SocketsStatistics::default(),

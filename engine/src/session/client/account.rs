@@ -102,20 +102,23 @@ impl Client {
 
 impl<K: Kernel> Shard<K> {
     /// Something of a client has changed: the ledger is told.
-    pub(super) fn account(&mut self, key: ClientKey) {
+    pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
         let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
         if let Some(kept) = &mut client.kept {
             let before = std::mem::replace(&mut kept.counted_commands, commands);
             self.ledger.recharge(Budget::Commands, before, commands);
+            self.clients.waiting.changed(key, before, commands);
         }
+        let Some(client) = self.clients.get(key) else { return };
         let before = std::mem::replace(&mut client.counted.session, session);
         self.ledger.recharge(Budget::Sessions, before as usize, session as usize);
     }
 
     /// A client is gone.
-    pub(super) fn close_account(&mut self, client: &Client) {
+    pub(super) fn close_account(&mut self, key: ClientKey, client: &Client) {
         self.ledger.release(Budget::Commands, client.counted_commands());
+        self.clients.waiting.changed(key, client.counted_commands(), 0);
         self.ledger.release(Budget::Sessions, client.counted.session as usize);
     }
 
@@ -123,6 +126,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn measure_sessions(&mut self) {
         let limits = self.limits.as_ref().map_or(0, |limits| limits.table_bytes());
         let tables = self.clients.table_bytes()
+            + self.partial.bytes()
             + self.named.table_bytes()
             + self.locals.table_bytes()
             + self.seats.table_bytes()
@@ -143,6 +147,12 @@ impl<K: Kernel> Shard<K> {
     #[cfg(test)]
     pub(crate) fn audit_accounts(&self) -> (usize, usize) {
         let mut sums = (0, 0);
+        let holders = self.clients.iter().filter(|(_, client)| client.counted_commands() > 0);
+        assert_eq!(
+            holders.count(),
+            self.clients.waiting.all().count(),
+            "who has commands that wait is known"
+        );
         for (_, client) in self.clients.iter() {
             let session = client.counted.session as usize;
             assert_eq!(

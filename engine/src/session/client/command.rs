@@ -146,6 +146,11 @@ impl<K: Kernel> Shard<K> {
         if self.charge_command(key)? == Charged::TooMany {
             return if id == 0 { Ok(None) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
         }
+        self.perform(key, id, request)
+    }
+
+    /// Does what a command says that may be done now, and has been charged.
+    pub(super) fn perform(&mut self, key: ClientKey, id: u32, request: &Request<'_>) -> Handled<'static> {
         match request {
             Request::Connect(connect) => self.connect(key, id, connect),
             Request::Subscribe(subscribe) => self.subscribe(key, id, subscribe),

@@ -226,7 +226,8 @@ impl<K: Kernel> Shard<K> {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
-        let handled = match self.handle(key, command) {
+        // It has been charged when it came.
+        let handled = match self.perform(key, command.id, &command.request) {
             Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
                 match self.wait_for_keys(key, carried_by, command) {
                     Ok(()) => return,

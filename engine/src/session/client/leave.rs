@@ -86,7 +86,7 @@ impl<K: Kernel> Shard<K> {
     /// The transport has ended: the client leaves all its channels.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(key) else { return };
-        self.close_account(&client);
+        self.close_account(key, &client);
         self.forget_backlog(key);
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
@@ -121,8 +121,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
-        let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
-        let key = self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody));
+        let key = self.clients.insert(link, format, self.ids.random(), Arc::clone(&self.rules.nobody));
         self.account(key);
         key
     }
