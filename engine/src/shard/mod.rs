@@ -85,6 +85,7 @@ use crate::{
     memory::{Budget, BudgetLimits, Holders, Ledger},
     metrics::{Counters, Metric},
     peers::Peers,
+    refusals::{Untold, Why},
     rules::Rules,
     seats::Seats,
     session::{
@@ -221,6 +222,10 @@ pub(crate) struct Shard<K: Kernel> {
     posts: Posts,
     /// Who waits because another core does not keep up.
     held: Held,
+    /// Why a command in hand is refused, or a connection ended.
+    pub(crate) why: Option<Why>,
+    /// Lines about refusals that wait for an address.
+    pub(crate) untold: Untold,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
@@ -304,6 +309,8 @@ impl<K: Kernel> Shard<K> {
             waiting_bytes: 0,
             posts: Vec::new(),
             held: Held::default(),
+            why: None,
+            untold: Untold::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),

@@ -33,6 +33,7 @@ mod order;
 mod polls;
 mod proxies;
 mod reads;
+mod refusals;
 mod renewals;
 mod resets;
 mod slow_readers;

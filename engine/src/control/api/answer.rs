@@ -65,6 +65,11 @@ impl ApiError {
         Self { code, message: format!("{message}: {why}").into(), kind }
     }
 
+    /// For people.
+    pub(super) fn words(&self) -> &str {
+        &self.message
+    }
+
     fn status(&self, mode: ApiErrorMode) -> StatusCode {
         match mode {
             _ if self.kind == Kind::Unreadable => StatusCode::BAD_REQUEST,

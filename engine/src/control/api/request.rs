@@ -16,7 +16,11 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::answer::ApiError;
-use crate::{hub::home::IDEMPOTENCY_KEY_BYTES_MAX, token::Overrides};
+use crate::{
+    hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    object::{self, Object},
+    token::Overrides,
+};
 
 /// Commands of a batch.
 pub(super) const COMMANDS_MAX: usize = 10_000;
@@ -74,8 +78,9 @@ pub(super) struct Subscribe {
     pub(super) b64info: String,
     pub(super) data: Option<Box<RawValue>>,
     pub(super) b64data: String,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) recover_since: Option<Since>,
-    #[serde(rename = "override")]
+    #[serde(rename = "override", deserialize_with = "object::read")]
     pub(super) overrides: Overrides,
 }
 
@@ -96,6 +101,7 @@ pub(super) struct Disconnect {
     pub(super) session: String,
     #[serde(deserialize_with = "list::<_, _, CLIENTS_MAX>")]
     pub(super) whitelist: Vec<String>,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) disconnect: Option<DisconnectWith>,
 }
 
@@ -130,6 +136,7 @@ pub(super) struct History {
     pub(super) channel: String,
     /// Below 0 for all, 0 for the position alone.
     pub(super) limit: i64,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) since: Option<Since>,
     pub(super) reverse: bool,
 }
@@ -181,11 +188,11 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
         return Ok(T::default());
     }
     // What comes from clients that write all fields is rare: only then the fields are looked at one by one.
-    serde_json::from_slice(body).or_else(|error| {
-        without_nulls(body)
-            .ok_or(())
-            .map_err(|()| ApiError::unreadable(&error))
-            .and_then(|body| serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error)))
+    serde_json::from_slice(body).map(|Object(read)| read).or_else(|error| {
+        without_nulls(body).ok_or(()).map_err(|()| ApiError::unreadable(&error)).and_then(|body| {
+            let read = serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error));
+            read.map(|Object(read)| read)
+        })
     })
 }
 
@@ -365,6 +372,26 @@ mod tests {
         for text in ["[]", "1", "\"info\"", "true"] {
             assert!(command(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_array_is_nowhere_taken_for_an_object() {
+        for body in ["[]", r#"["news"]"#, r#" ["news",[],{}]"#] {
+            let error = format!("{:?}", read::<Publish>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("expected an object"), "{body}: {error}");
+            assert!(read::<Info>(body.as_bytes()).is_err() && read::<Drain>(body.as_bytes()).is_err());
+        }
+        for (field, value) in
+            [("recover_since", "[1,\"e\"]"), ("override", "[]"), ("override", "{\"presence\":[true]}")]
+        {
+            let body = format!(r#"{{"channel":"news","{field}":{value}}}"#);
+            let error = format!("{:?}", read::<Subscribe>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("expected an object"), "{body}: {error}");
+        }
+        assert!(read::<Disconnect>(br#"{"disconnect":[4000,"go"]}"#).is_err());
+        assert!(read::<History>(br#"{"since":[1,"e"]}"#).is_err());
+        let nulls = br#"{"channel":"news","recover_since":null,"override":null}"#;
+        assert!(read::<Subscribe>(nulls).unwrap().recover_since.is_none());
     }
 
     #[test]

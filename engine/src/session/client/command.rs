@@ -26,6 +26,7 @@ use crate::{
     },
     limits::{Charged, Offence},
     metrics::Metric,
+    refusals::{Why, with_channel},
     shard::{Shard, cost},
     token::{TokenError, TokenUse, Verdict},
 };
@@ -102,10 +103,12 @@ impl<K: Kernel> Shard<K> {
                 Some(Ok(FromClient::Command(command))) => command,
                 Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
                 Some(Ok(FromClient::Pong)) => {
+                    self.why = Some(Why::new("unasked_pong", ""));
                     self.disconnect(key, DisconnectCode::BAD_REQUEST);
                     return Left::Nothing;
                 }
                 Some(Err(fault)) => {
+                    self.why = Some(Why::of_error(&fault));
                     self.disconnect(key, fault.disconnect());
                     return Left::Nothing;
                 }
@@ -152,6 +155,11 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
+            self.why = Some(match is_connect {
+                _ if id == 0 => Why::new("command_without_id", "an id in the command"),
+                true => Why::new("second_connect", "one connect command a connection"),
+                false => Why::new("command_before_connect", "a connect command first"),
+            });
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         if self.charge_command(key)? == Charged::TooMany {
@@ -186,10 +194,12 @@ impl<K: Kernel> Shard<K> {
         error: &TokenError,
         carried_by: TokenUse,
     ) -> Refused {
-        tracing::debug!(%error, ?carried_by, "a token is refused");
         match error {
             TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
-            error => self.judged(key, error.verdict(carried_by)),
+            error => {
+                self.why = Some(Why::of_token(error, carried_by));
+                self.judged(key, error.verdict(carried_by))
+            }
         }
     }
 
@@ -224,12 +234,14 @@ impl<K: Kernel> Shard<K> {
             Ok(Some(result)) => append_reply(format, &mut self.replies, &Reply { id, result: Ok(result) }),
             Ok(None) => {}
             Err(Refused::Error(code)) => {
+                self.tell_error(key, Some(command), code);
                 if matches!(request, Request::Connect(_)) {
                     self.connect_refused(key);
                 }
                 append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
             }
             Err(Refused::Unsubscribe(code)) => {
+                self.tell_error(key, Some(command), ErrorCode::EXPIRED);
                 self.flush_replies(key);
                 if let Request::SubRefresh(refresh) = request {
                     self.end_subscription_with(key, &refresh.channel, code);
@@ -237,7 +249,10 @@ impl<K: Kernel> Shard<K> {
                 let result = Err(ClientError::from(ErrorCode::EXPIRED));
                 append_reply(format, &mut self.replies, &Reply { id, result });
             }
-            Err(Refused::Disconnect(code)) => return Err(code),
+            Err(Refused::Disconnect(code)) => {
+                self.why = Some(with_channel(self.why.take(), request));
+                return Err(code);
+            }
             Err(Refused::KeyUnknown(_)) => unreachable!("it was judged above"),
         }
         Ok(())
@@ -263,6 +278,9 @@ impl<K: Kernel> Shard<K> {
         result: Result<ReplyResult<'_>, ErrorCode>,
     ) {
         self.flush_replies(key);
+        if let Err(code) = result {
+            self.tell_error(key, None, code);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
@@ -276,6 +294,9 @@ impl<K: Kernel> Shard<K> {
     /// Sends one reply by itself.
     pub(super) fn reply(&mut self, key: ClientKey, id: u32, result: Result<ReplyResult<'_>, ErrorCode>) {
         self.flush_replies(key);
+        if let Err(code) = result {
+            self.tell_error(key, None, code);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);

@@ -32,6 +32,7 @@ use crate::{
         publication::Data,
     },
     memory::Budget,
+    refusals::Why,
     shard::Shard,
     token::{SubscribeOptions, TokenUse},
 };
@@ -92,6 +93,9 @@ impl Connecting {
     }
 }
 
+/// What lets a client connect that brings no token.
+const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_anonymous_connect_without_token, or client.proxy.connect.enabled";
+
 /// What a server-side subscription takes beside its record, about: the channel's name, infos and data of usual length.
 const SERVER_SIDE_BYTES: usize = 128;
 
@@ -115,6 +119,8 @@ impl<K: Kernel> Shard<K> {
             let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
             let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
             if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
+                let allow = "a user in the claim sub, or client.disallow_anonymous_connection_tokens = false";
+                self.why = Some(Why::new("token_without_user", allow));
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
             let who = Connected {
@@ -176,6 +182,7 @@ impl<K: Kernel> Shard<K> {
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
         if !self.rules.allows_anonymous {
+            self.why = Some(Why::new("no_token", WITHOUT_TOKEN));
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let nobody = Connected {
@@ -212,7 +219,7 @@ impl<K: Kernel> Shard<K> {
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
             if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
-                tracing::debug!(%channel, %error, "a client is to be subscribed by the server to what is no channel");
+                self.why = Some(Why::of_channel(&channel, &error));
                 return Err(error.code().into());
             }
             if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {

@@ -16,7 +16,7 @@ use super::{Link, Stage};
 use crate::{
     conn::{heartbeat::Beat, pace::Told},
     hub::message::ClientKey,
-    metrics::{CloseReason, Metric},
+    metrics::CloseReason,
     shard::Shard,
 };
 
@@ -42,7 +42,7 @@ impl<K: Kernel> Shard<K> {
         if self.clients.get(key).is_none() {
             return;
         }
-        self.counters.add(Metric::Disconnects, 1);
+        self.tell_disconnect(key, code);
         let (close_code, text) = code.close_frame();
         self.part_with(key, close_code, text, reason);
     }
@@ -53,7 +53,7 @@ impl<K: Kernel> Shard<K> {
         if self.clients.get(key).is_none() {
             return;
         }
-        self.counters.add(Metric::Disconnects, 1);
+        self.tell_applications_disconnect(key, code, text);
         self.part_with(key, CloseCode::from(code), text, CloseReason::Disconnected);
     }
 
@@ -64,7 +64,12 @@ impl<K: Kernel> Shard<K> {
         match link {
             Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
             // Before the last words: they may make a long queue too long, and that must not end it once more.
-            Link::Stream { socket, .. } => self.leave_session(socket),
+            Link::Stream { socket, .. } => {
+                if let Some(conn) = self.conns.get(socket) {
+                    conn.close_reason.get_or_insert(reason);
+                }
+                self.leave_session(socket);
+            }
             Link::Poll(session) => self.poll_offended(session, reason),
         }
         let code = u32::from(u16::from(code));

@@ -405,6 +405,7 @@ impl<K: Kernel> Shard<K> {
         if !self.end_subscription(key, channel) {
             return false;
         }
+        self.tell_unsubscribe(key, channel, code);
         let Some(client) = self.clients.get(key) else { return true };
         let (link, format) = (client.link, client.format);
         let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };

@@ -24,6 +24,7 @@ use crate::{
     intake::RETRY_AFTER_S,
     memory::Budget,
     metrics::{CloseReason, Metric},
+    refusals::Asking,
     session::{ask::Asker, client::Link, named::SessionPlace},
     shard::{Lateness, Shard, cost},
 };
@@ -58,7 +59,7 @@ impl<K: Kernel> Shard<K> {
             Ok(address) => address,
             Err(turned_away) => {
                 self.places_taken -= 1;
-                self.turn_away(asker.socket, turned_away);
+                self.turn_away(asker.socket, turned_away, Asking::default());
                 return Ok(());
             }
         };
