@@ -105,7 +105,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
         self.write_out(socket);
-        self.hold_reader(socket);
+        self.hold_reader(socket, count);
         count - left
     }
 

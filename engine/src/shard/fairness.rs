@@ -233,7 +233,9 @@ fn who_floods_broadcast_keeps_nobody_from_anything() {
 
 #[test]
 fn who_publishes_without_waiting_for_replies_fills_no_inbox_and_holds_up_nobody() {
-    for (flooders, bytes) in [(1, 2), (1, 30_000), (20, 30), (20, 3_000)] {
+    for (flooders, bytes) in
+        [(1, 2), (1, 30_000), (20, 2), (20, 7), (20, 12), (20, 20), (20, 30), (20, 3_000)]
+    {
         let mut house = House::new(|_| {});
         let client = house.client();
         let mut flooders: Vec<_> = (0..flooders).map(|_| house.client()).collect();
