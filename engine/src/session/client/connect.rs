@@ -202,15 +202,18 @@ impl<K: Kernel> Shard<K> {
         }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
-            if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
-                tracing::debug!(%channel, %error, "a client is to be subscribed by the server to what is no channel");
-                return Err(error.code().into());
-            }
+            let is_cache = match self.rules.channels.resolve_trusted(&channel) {
+                Ok(resolved) => self.rules.recovers_newest(&resolved),
+                Err(error) => {
+                    tracing::debug!(%channel, %error, "a client is to be subscribed by the server to what is no channel");
+                    return Err(error.code().into());
+                }
+            };
             if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {
                 continue;
             }
             let position = request.subs.get(&channel).filter(|position| position.recover);
-            let recover = position.map(|position| self.recover_from(position));
+            let recover = position.map(|position| self.recover_from(position, is_cache));
             subs.push(ServerSide { channel, options, recover });
         }
         let user = self.users.add(&who.user, key);
@@ -233,12 +236,14 @@ impl<K: Kernel> Shard<K> {
         Ok(None)
     }
 
-    fn recover_from(&self, position: &SubscribeRequest<'_>) -> Recover {
+    fn recover_from(&self, position: &SubscribeRequest<'_>, cache: bool) -> Recover {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),
             limit: self.rules.recovery_publications_max,
-            cache: false,
+            cache,
+            filter: None,
+            rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         }
     }

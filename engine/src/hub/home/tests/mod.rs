@@ -103,6 +103,8 @@ impl Bench {
             epoch: (*since.epoch).into(),
             limit: 100,
             cache: false,
+            filter: None,
+            rejects_loss: false,
             bytes: AnswerBytes::ANY,
         });
         let subscribe = Subscribe {
