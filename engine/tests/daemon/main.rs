@@ -32,6 +32,7 @@ mod open_paths;
 mod polls;
 mod proxies;
 mod reads;
+mod recovery;
 mod resets;
 mod slow_readers;
 mod smuggling;
