@@ -27,7 +27,7 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) enum Asked {
     Connect,
-    Subscribe { channel: &'static str, since: Option<Position> },
+    Subscribe { channel: &'static str, since: Option<Position>, takes_patches: bool },
     Unsubscribe(&'static str),
     Publish { channel: &'static str, message: String },
 }
@@ -37,6 +37,8 @@ pub(super) struct Subscription {
     /// When it knew that it is subscribed: a number that no other subscription has.
     pub(super) since: u64,
     pub(super) hearing: Hearing,
+    /// What patches build on, where they were agreed upon: the text that came last.
+    pub(super) base: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
