@@ -1,12 +1,12 @@
 //! CLI: the command line of `holdfast`.
 //!
-//! In:  arguments, and `HOLDFAST_CONFIG`.
+//! In:  arguments, `HOLDFAST_CONFIG` and `HOLDFAST_UNKNOWN_KEYS`.
 //! Out: a command to run, with its flags as they were written.
 //!
 //! No value is checked here that a file could hold as well: that is `config`'s work.
 
 use crate::config::units::parse_duration_ms;
-use crate::config::{CONFIG_VARIABLE, Flags};
+use crate::config::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE, UnknownKeys};
 use crate::doctor::Profile;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
@@ -68,7 +68,13 @@ pub struct Serve {
 impl Serve {
     /// The part of the flags that is configuration.
     pub fn flags(&self) -> Flags {
-        Flags { listen: self.listen, control: self.control, cores: self.cores.clone(), shards: self.shards }
+        Flags {
+            listen: self.listen,
+            control: self.control,
+            cores: self.cores.clone(),
+            shards: self.shards,
+            unknown_keys: self.file.unknown_keys,
+        }
     }
 }
 
@@ -78,6 +84,16 @@ pub struct ConfigFile {
     /// Configuration file: .toml, .yaml, .yml or .json [default: none, all defaults hold].
     #[arg(long = "config", value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub path: Option<PathBuf>,
+    /// What becomes of keys of the file, and of HOLDFAST_… variables, that are no option.
+    #[arg(long, value_enum, value_name = "WHAT", env = UNKNOWN_KEYS_VARIABLE, hide_env_values = true, default_value = "refuse")]
+    pub unknown_keys: UnknownKeys,
+}
+
+impl ConfigFile {
+    /// The part of the flags that is configuration, where there are no others.
+    pub fn flags(&self) -> Flags {
+        Flags { unknown_keys: self.unknown_keys, ..Flags::default() }
+    }
 }
 
 /// Flags of `holdfast doctor`.

@@ -31,6 +31,7 @@ mod memory;
 mod metrics;
 mod origin;
 mod patience;
+mod pattern;
 mod peers;
 mod rules;
 mod seats;

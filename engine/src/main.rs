@@ -10,7 +10,7 @@
 use anyhow::Context as _;
 use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
-use holdfast::config::{self, Config, Flags, Loaded, Problems};
+use holdfast::config::{self, Config, Loaded, Problems};
 use holdfast::doctor::{self, Check, Findings, Plan};
 use holdfast::{daemon, log, supervise, token};
 use std::io::{IsTerminal, Write, stdout};
@@ -56,7 +56,7 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
 }
 
 fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
-    let config = Config::load(args.file.path.as_deref(), env::vars_os(), &Flags::default())?;
+    let config = Config::load(args.file.path.as_deref(), env::vars_os(), &args.file.flags())?;
     let plan = Plan::new(&config, args.profile, args.connections);
     let mut checks = doctor::judge(&Findings::gather(plan.profile), &plan);
     checks.extend(config.warnings().iter().map(Check::from));
@@ -72,13 +72,13 @@ fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
 
 fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     let loaded: Result<Loaded, Problems> =
-        Loaded::read(file.path.as_deref(), env::vars_os(), &Flags::default(), &config::usable_cpus());
+        Loaded::read(file.path.as_deref(), env::vars_os(), &file.flags(), &config::usable_cpus());
     print(&loaded?.in_force())
 }
 
 fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {
     let client = |file: &ConfigFile| {
-        Config::load(file.path.as_deref(), env::vars_os(), &Flags::default()).map(|config| config.client)
+        Config::load(file.path.as_deref(), env::vars_os(), &file.flags()).map(|config| config.client)
     };
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     print(&match command {

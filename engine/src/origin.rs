@@ -1,82 +1,215 @@
 //! Origin: which web pages may connect.
 //!
 //! In:  patterns of the configuration; the `Origin` header of a request.
-//! Out: yes or no.
+//! Out: yes or no; and of a pattern whether a page can have such an origin, and whether anybody can get one.
 //!
 //! A browser tells the origin of the page that connects (RFC 6454 §7), and no page can make it lie. What is no browser
 //! tells none, and is not checked: for it the token decides.
 
+use crate::pattern::{self, Pattern};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+/// One of `client.allowed_origins`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OriginPattern {
+    text: String,
+    pattern: Pattern,
+}
+
+impl OriginPattern {
+    /// As the operator wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = as_read(text);
+        for (alone, outline) in pattern::alternatives(&read)? {
+            let is_origin = || alone.matches_some(Place::Begin, Place::step, Place::is_end);
+            let is_well = alone.matches("null") || names_scheme(&outline) && is_origin();
+            if !is_well {
+                return Err(why_none(&outline));
+            }
+        }
+        Ok(Self { text: text.to_owned(), pattern: Pattern::new(&read)? })
+    }
+}
+
+impl fmt::Debug for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
 /// The patterns of `client.allowed_origins`.
 #[derive(Debug)]
 pub(crate) struct Origins {
-    /// In lower case: scheme and host of an origin are.
-    patterns: Vec<String>,
+    patterns: Vec<OriginPattern>,
 }
 
 impl Origins {
-    pub(crate) fn new(patterns: &[String]) -> Self {
-        Self { patterns: patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect() }
+    pub(crate) fn new(patterns: &[OriginPattern]) -> Self {
+        Self { patterns: patterns.to_vec() }
     }
 
     /// True exactly when a request with this `Origin` header, or without one, may connect.
     pub(crate) fn admit(&self, origin: Option<&[u8]>) -> bool {
         let Some(origin) = origin else { return true };
-        let origin = origin.to_ascii_lowercase();
-        self.patterns.iter().any(|pattern| matches(pattern.as_bytes(), &origin))
+        let origin = String::from_utf8_lossy(origin).to_ascii_lowercase();
+        self.patterns.iter().any(|allowed| allowed.pattern.matches(&origin))
+    }
+}
+
+/// Where in an origin a character stands (RFC 6454 §6.2, RFC 3986). Origins that do not begin with `http` are those of
+/// apps and extensions, which write what they like after the scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Begin,
+    /// With how much of `https` it is, 0 for anything else.
+    Scheme(usize),
+    Colon {
+        is_web: bool,
+    },
+    Slash {
+        is_web: bool,
+    },
+    Slashes,
+    Host,
+    Address,
+    AddressEnd,
+    PortBegin,
+    Port,
+    AnyText,
+}
+
+impl Place {
+    fn step(self, char: char) -> Option<Self> {
+        const HTTPS: &str = "https";
+        match (self, char) {
+            (Self::Begin, 'a'..='z') => Some(Self::Scheme(usize::from(char == 'h'))),
+            (Self::Scheme(len), ':') => Some(Self::Colon { is_web: len >= "http".len() }),
+            (Self::Scheme(len), 'a'..='z' | '0'..='9' | '+' | '.' | '-') => {
+                let goes_on = len > 0 && HTTPS[len..].starts_with(char);
+                Some(Self::Scheme(if goes_on { len + 1 } else { 0 }))
+            }
+            (Self::Colon { is_web }, '/') => Some(Self::Slash { is_web }),
+            (Self::Slash { is_web: true }, '/') => Some(Self::Slashes),
+            (Self::Slash { is_web: false }, '/') => Some(Self::AnyText),
+            (Self::AnyText, '!'..='~') => Some(Self::AnyText),
+            (Self::Slashes, '[') => Some(Self::Address),
+            (Self::Slashes | Self::Host, 'a'..='z' | '0'..='9' | '.' | '-' | '_') => Some(Self::Host),
+            (Self::Address, '0'..='9' | 'a'..='f' | ':' | '.') => Some(Self::Address),
+            (Self::Address, ']') => Some(Self::AddressEnd),
+            (Self::Host | Self::AddressEnd, ':') => Some(Self::PortBegin),
+            (Self::PortBegin | Self::Port, '0'..='9') => Some(Self::Port),
+            _ => None,
+        }
+    }
+
+    const fn is_end(self) -> bool {
+        matches!(self, Self::Host | Self::AddressEnd | Self::Port | Self::AnyText)
+    }
+}
+
+/// In lower case, as scheme and host of an origin are; and the brackets of an IPv6 address are brackets.
+fn as_read(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let address = lower.split_once("://[").and_then(|(scheme, rest)| Some((scheme, rest.split_once(']')?)));
+    match address {
+        Some((scheme, (address, port))) if address.parse::<Ipv6Addr>().is_ok() => {
+            format!("{scheme}://\\[{address}\\]{port}")
+        }
+        _ => lower,
+    }
+}
+
+/// False where a scheme is missing: whoever writes `localhost:*` does not mean `localhost://`.
+fn names_scheme(outline: &str) -> bool {
+    let begin = outline.split('*').next().unwrap_or_default();
+    outline.contains("://") || "http://".starts_with(begin) || "https://".starts_with(begin)
+}
+
+/// Why no page has an origin that this alternative matches.
+fn why_none(text: &str) -> String {
+    let why = match text.split_once("://") {
+        _ if text.contains([' ', '\t', ',']) => {
+            "several origins are items of a list, and in a variable of the \
+                                              environment a comma stands between them"
+                .into()
+        }
+        _ if !text.is_ascii() => {
+            "browsers send names in ASCII letters, as in https://xn--bcher-kva.example".into()
+        }
+        Some((scheme, rest)) => match rest.split_once('/') {
+            Some((host, _)) if !host.is_empty() => {
+                format!("an origin ends before the path; \"{scheme}://{host}\" is meant?")
+            }
+            _ => "an origin is a scheme, a host and perhaps a port, as in https://example.com:8443".into(),
+        },
+        None if text.contains('/') || text.is_empty() => {
+            "an origin is a scheme, a host and perhaps a port, as in https://example.com:8443".into()
+        }
+        None => {
+            format!("an origin begins with its scheme; \"https://{text}\" or \"http://{text}\" is meant?")
+        }
+    };
+    format!("no web page has such an origin: {why}")
+}
+
+/// What a browser does that an operator may not have thought of, so that this pattern matches no page.
+pub(crate) fn mistake(pattern: &OriginPattern) -> Option<&'static str> {
+    let text = pattern.text.to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://")?;
+    match scheme {
+        "ws" | "wss" => {
+            Some("write http:// or https://: browsers send the address of the page, not of the socket")
+        }
+        "https" if rest.ends_with(":443") => {
+            Some("leave out the port: browsers do not send 443 with https://")
+        }
+        "http" if rest.ends_with(":80") => Some("leave out the port: browsers do not send 80 with http://"),
+        _ => None,
     }
 }
 
 /// The top of names that nobody can register (RFC 6761; ICANN has kept `internal` for private use).
 const PRIVATE_SUFFIXES: [&str; 4] = ["internal", "local", "localhost", "test"];
 
-/// True exactly when a pattern has a star that reaches the part of a host that anybody can register for a name of their own:
-/// where the host does not end with `.` and two names. `*` alone says that it means all. Suffixes such as `co.uk` are
-/// taken for a name of somebody's.
-pub(crate) fn is_open_ended(pattern: &str) -> bool {
-    let host_and_port = pattern.split_once("://").map_or(pattern, |(_, rest)| rest);
+/// True exactly when a pattern has a wildcard that reaches the part of a host that anybody can register for a name of
+/// their own: where the host does not end with a name of two parts. `*` alone says that it means all. Suffixes such as
+/// `co.uk` are taken for a name of somebody's.
+pub(crate) fn is_open_ended(pattern: &OriginPattern) -> bool {
+    let all = pattern::alternatives(&as_read(&pattern.text)).unwrap_or_default();
+    pattern.text != "*" && all.iter().any(|(_, outline)| ends_openly(outline))
+}
+
+fn ends_openly(outline: &str) -> bool {
+    let host_and_port = outline.split_once("://").map_or(outline, |(_, rest)| rest);
     let host = host_and_port.split([':', '/']).next().unwrap_or_default();
-    let Some((_, fixed)) = host.rsplit_once('*').filter(|_| pattern != "*") else { return false };
-    match fixed.strip_prefix('.') {
-        Some(suffix) => {
-            let is_private = PRIVATE_SUFFIXES.iter().any(|private| suffix.eq_ignore_ascii_case(private));
+    let Some((_, fixed)) = host.rsplit_once('*') else { return false };
+    match fixed.split_once('.') {
+        Some((_, suffix)) => {
+            let is_private = PRIVATE_SUFFIXES.contains(&suffix);
             !is_private && !suffix.trim_end_matches('.').contains('.')
         }
         None => true,
     }
 }
 
-/// `*` in a pattern stands for any characters. Linear in the text for each `*`: after the last one seen, its match only
-/// ever grows.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut in_text) = (0, 0);
-    let mut last_star = None;
-    while in_text < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                last_star = Some((at, in_text));
-                at += 1;
-            }
-            Some(byte) if *byte == text[in_text] => {
-                at += 1;
-                in_text += 1;
-            }
-            _ => {
-                let Some((star, from)) = last_star else { return false };
-                last_star = Some((star, from + 1));
-                at = star + 1;
-                in_text = from + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> OriginPattern {
+        text.parse().unwrap_or_else(|why| panic!("{text}: {why}"))
+    }
+
     fn admits(patterns: &[&str], origin: Option<&str>) -> bool {
-        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let patterns: Vec<_> = patterns.iter().copied().map(read).collect();
         Origins::new(&patterns).admit(origin.map(str::as_bytes))
     }
 
@@ -98,6 +231,80 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_those_of_centrifugo() {
+        for (pattern, origin, expected) in [
+            ("https://{app,admin}.example.com", "https://admin.example.com", true),
+            ("https://{app,admin}.example.com", "https://a.example.com", false),
+            ("{http,https}://localhost:300?", "http://localhost:3001", true),
+            ("{http,https}://localhost:300?", "http://localhost:300", false),
+            ("https://[cd].example.com", "https://d.example.com", true),
+            ("https://[cd].example.com", "https://e.example.com", false),
+            ("https://[!a-c].example.com", "https://D.example.com", true),
+            ("https://[!a-c].example.com", "https://b.example.com", false),
+            ("HTTPS://App-[A-C].example.com", "https://app-b.example.com", true),
+            ("*.example.com", "https://a.example.com", true),
+            ("https://[::1]:3000", "https://[::1]:3000", true),
+            ("https://[::1]:3000", "https://1:3000", false),
+            ("https://\\[2001:db8::*\\]", "https://[2001:db8::7]", true),
+            ("{null,file://}", "file://", true),
+            ("null", "null", true),
+            ("http*://localhost:*", "https://localhost:3000", true),
+            ("*", "weapp://wechat-game-runtime", true),
+            ("weapp://*", "weapp://wechat-game-runtime", true),
+            ("weapp://wechat-game-runtime", "weapp://wechat-game-runtime", true),
+            ("weapp://*", "https://weapp.example", false),
+            ("capacitor://localhost", "capacitor://localhost", true),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef", true),
+            ("wss://a.example:443", "wss://a.example:443", true),
+        ] {
+            assert_eq!(admits(&[pattern], Some(origin)), expected, "{pattern} {origin}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_page_can_match_is_refused_with_what_is_meant() {
+        for (pattern, part) in [
+            ("example.com", "\"https://example.com\" or \"http://example.com\" is meant?"),
+            ("localhost:3000", "\"http://localhost:3000\" is meant?"),
+            ("{a,b}.example.com", "begins with its scheme"),
+            ("www.example.*", "begins with its scheme"),
+            ("localhost:*", "\"http://localhost:*\" is meant?"),
+            ("{https://a.example,example.com}", "\"https://example.com\" or"),
+            ("https://{a.example,b.example/}", "\"https://b.example\" is meant?"),
+            ("https://example.com/", "\"https://example.com\" is meant?"),
+            ("https://*.example.com/app/*", "\"https://*.example.com\" is meant?"),
+            ("https://example.com, https://b.example", "items of a list"),
+            ("https://example.com,https://b.example", "items of a list"),
+            ("https://example.com:", "a scheme, a host"),
+            ("https://example.com:port", "a scheme, a host"),
+            ("https:/example.com", "a scheme, a host"),
+            ("https://", "a scheme, a host"),
+            ("https://user@example.com", "a scheme, a host"),
+            ("https://b\u{fc}cher.example", "xn--bcher-kva"),
+            ("", "a scheme, a host"),
+            ("https://{a,b", "without its }"),
+            ("https://[a.example", "without its ]"),
+        ] {
+            let why = pattern.parse::<OriginPattern>().expect_err(pattern);
+            assert!(why.contains(part), "{pattern}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_browsers_write_otherwise_is_found() {
+        for (pattern, part) in [
+            ("wss://example.com", "http:// or https://"),
+            ("https://example.com:443", "443"),
+            ("HTTP://example.com:80", "80"),
+        ] {
+            assert!(mistake(&read(pattern)).is_some_and(|why| why.contains(part)), "{pattern}");
+        }
+        for pattern in ["https://example.com:80", "https://example.com", "*", "weapp://*", "null"] {
+            assert_eq!(mistake(&read(pattern)), None, "{pattern}");
+        }
+    }
+
+    #[test]
     fn a_pattern_whose_star_reaches_a_host_that_anybody_can_register_is_found() {
         for pattern in [
             "https://app.*",
@@ -111,10 +318,14 @@ mod tests {
             "https://example*.com",
             "https://example.com*",
             "https://*.app.*",
+            "https://app?.com",
+            "https://[a-z].com",
+            "https://{*.com,a.example.com}",
+            "https://{app,*}",
             "https://192.168.*",
             "HTTPS://*.COM",
         ] {
-            assert!(is_open_ended(pattern), "{pattern}");
+            assert!(is_open_ended(&read(pattern)), "{pattern}");
         }
         for pattern in [
             "*",
@@ -128,8 +339,12 @@ mod tests {
             "https://*.app-*.example.com",
             "http://*.localhost:3000",
             "https://*.Internal",
+            "https://*-app.example.com",
+            "https://{a,b}.com",
+            "https://[cd].com",
+            "https://{*.a,b}.example.com:300?",
         ] {
-            assert!(!is_open_ended(pattern), "{pattern}");
+            assert!(!is_open_ended(&read(pattern)), "{pattern}");
         }
         assert!(admits(&["https://app.*"], Some("https://app.evil.example")), "that is what it is about");
     }

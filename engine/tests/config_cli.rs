@@ -65,8 +65,9 @@ fn check_prints_what_is_in_force_and_from_where() {
     let check =
         holdfast(&["config", "check"], &[("HOLDFAST_CONFIG", file.path()), ("HOLDFAST_LOG_LEVEL", "warn")]);
     assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
-    let line =
-        |start: &str| text(&check.stdout).lines().find(|line| line.starts_with(start)).unwrap_or_default();
+    // Where it came from stands on the next line, if the two do not fit into one.
+    let joined = text(&check.stdout).replace("\n    ", "");
+    let line = |start: &str| joined.lines().find(|line| line.starts_with(start)).unwrap_or_default();
     assert!(line("client.ping_interval = \"30s\"").ends_with(&format!("# file {}", file.path())));
     assert!(line("log.level = \"warn\"").ends_with("# environment HOLDFAST_LOG_LEVEL"));
     assert!(line("http_server.port = 8000").ends_with("# default"));
@@ -90,6 +91,31 @@ fn check_prints_every_error_and_exits_with_1() {
     ] {
         assert!(errors.contains(part), "{part:?} is not in: {errors}");
     }
+}
+
+#[test]
+fn unknown_keys_are_warned_of_where_the_command_line_or_a_variable_says_so() {
+    let file =
+        TempFile::new("unknown.yaml", "odd: 1\nwebsocket: {write_timeout: 5s}\nnode: {name: 5782e509}\n");
+    let check = ["config", "check", "--config", file.path()];
+    let refused = holdfast(&check, &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("1 error") && text(&refused.stderr).contains("  odd (file "));
+    let with_flag = holdfast(&[&check[..], &["--unknown-keys", "warn"]].concat(), &[]);
+    let with_variable = holdfast(&check, &[("HOLDFAST_UNKNOWN_KEYS", "warn")]);
+    for passed in [with_flag, with_variable] {
+        assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stderr));
+        let shown = text(&passed.stdout);
+        for part in [
+            "# warning: odd: no such option: it is passed over; remove it\n",
+            "# warning: websocket.write_timeout: changes nothing here; ",
+            "node.name = \"5782e509\"",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    }
+    assert_eq!(holdfast(&check, &[("HOLDFAST_UNKNOWN_KEYS", "loud")]).status.code(), Some(2));
 }
 
 #[test]

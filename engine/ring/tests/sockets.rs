@@ -433,6 +433,63 @@ fn a_quiet_socket_is_demoted_and_still_gives_what_comes() {
 }
 
 #[test]
+fn an_end_that_comes_with_bytes_or_after_them_is_told_after_them() {
+    use std::io::Write as _;
+
+    let mut pair = Pair::new(&small(), &small());
+    // In one piece or in two, with a FIN or with a reset.
+    let ways = [(false, false), (false, true), (true, false), (true, true)];
+    let mut peers: Vec<_> = ways
+        .iter()
+        .map(|_| {
+            let mut peer = std::net::TcpStream::connect(pair.address).unwrap();
+            peer.write_all(b"0").unwrap();
+            peer
+        })
+        .collect();
+    let mut by_port = HashMap::new();
+    let mut greeted = 0;
+    pair.run(|_, _, event| {
+        greeted += usize::from(matches!(event, Some((At::Server, Event::Received(..)))));
+        greeted == ways.len()
+    });
+    // All wait in their polls now.
+    pair.server.turn();
+    pair.server.turn();
+    for (number, (in_two, is_reset)) in ways.into_iter().enumerate() {
+        let mut peer = peers.remove(0);
+        let digit = b'1' + u8::try_from(number).unwrap();
+        peer.write_all(&[digit; 700]).unwrap();
+        if in_two {
+            pair.server.turn().into_iter().for_each(|event| {
+                if let Event::Received(socket, buffer) = event {
+                    by_port.entry(socket).or_insert_with(Vec::new).extend_from_slice(&buffer);
+                }
+            });
+        }
+        if is_reset {
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(peer);
+    }
+    let mut ended = 0;
+    pair.run(|_, _, event| {
+        match event {
+            Some((At::Server, Event::Received(socket, buffer))) => {
+                by_port.entry(socket).or_insert_with(Vec::new).extend_from_slice(&buffer);
+            }
+            Some((At::Server, Event::Ended(..))) => ended += 1,
+            _ => {}
+        }
+        ended == ways.len()
+    });
+    // A reset may take what was not read with it; a FIN may not.
+    for digit in [b'1', b'3'] {
+        assert!(by_port.values().any(|bytes| *bytes == [digit; 700]), "all bytes before the FIN came");
+    }
+}
+
+#[test]
 fn a_bell_ends_a_sleep_from_a_thread_and_from_another_ring() {
     let mut side = Side::new(&small(), SocketsConfig::default());
     let mailbox = Arc::new(Mailbox::new(8, side.sockets.doorbell()));

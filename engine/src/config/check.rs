@@ -121,6 +121,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         shutdown,
         log,
         ignored_variables: Vec::new(),
+        passed_over: Vec::new(),
         unexpanded_secrets: Vec::new(),
     };
     (problems.len() == before).then_some(config)

@@ -32,7 +32,7 @@ pub trait Section: Sized + 'static {
 }
 
 /// One option, as the documentation and the environment see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Field {
     /// Last part of its path.
     pub key: &'static str,
@@ -45,7 +45,7 @@ pub struct Field {
 }
 
 /// What may be written at an option.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct About {
     /// The type's name: `duration`, `size`, `integer`, …
     pub kind: String,
@@ -64,16 +64,18 @@ pub struct About {
 }
 
 /// How an option's value is built up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Shape {
     /// Text: an environment variable is taken as it is.
     Text,
     /// A number or a boolean: an environment variable is read as one.
     Scalar,
-    /// A list of texts or scalars: an environment variable is JSON, or separated by commas.
-    List,
-    /// Names with values: an environment variable is JSON.
-    Map,
+    /// A number, or a text with a unit: an environment variable is taken as it is.
+    Size,
+    /// A list of such items: an environment variable is JSON, or separated by commas.
+    List(Box<Self>),
+    /// Names with such values: an environment variable is JSON.
+    Map(Box<Self>),
     /// A list of tables with these options: an environment variable is JSON.
     Tables(Vec<Field>),
     /// A table with these options, each of which has a path of its own.
@@ -215,7 +217,7 @@ pub(super) fn is_unset(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
 
-/// Refuses what is not a table, and every key that no field has, unless it asks for nothing.
+/// Refuses what is not a table, and every key that no field has, unless it asks for nothing that matters here.
 pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
     let Some(table) = table.as_object() else {
         // It may be what one of these options is to hold, a secret among them.
@@ -239,16 +241,21 @@ pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: 
                 problems.refuse(&full, found, "");
                 continue;
             }
-            Verdict::Unknown => known = false,
+            Verdict::PassedOver(why) => {
+                problems.pass_over(&full, "changes nothing here", why);
+                continue;
+            }
+            Verdict::Unknown => {}
         }
         let did_you_mean = nearest(key, names()).map(|name| join(path, name)).or_else(|| elsewhere(key));
-        problems.push(Problem {
+        let problem = Problem {
             origin: problems.origin(&full),
             key: full,
             found: "no such option".into(),
             allowed: names().collect::<Vec<_>>().join(", "),
             did_you_mean,
-        });
+        };
+        known &= problems.unknown(problem);
     }
     known
 }

@@ -152,7 +152,7 @@ mod tests {
         let proxy = &config.rpc.proxy;
         assert_eq!(proxy.endpoint.as_ref().unwrap().to_string(), "http://app.test:3000/rpc");
         assert_eq!(proxy.http.static_headers["X-Key"].expose(), "Bearer k");
-        assert_eq!(config.client.allowed_origins, ["https://app.test"]);
+        assert_eq!(config.client.allowed_origins[0].as_str(), "https://app.test");
         assert!(config.warnings().is_empty() && config.unexpanded_secrets.is_empty());
     }
 

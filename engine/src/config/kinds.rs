@@ -66,7 +66,7 @@ pub fn size<T: TryFrom<u64> + 'static>(
     let (low, high) = (parse_size_bytes(min).unwrap_or(0), parse_size_bytes(max).unwrap_or(u64::MAX));
     let allowed =
         format!("a size from {} to {}, in bytes or like \"64KiB\"", show_size(low), show_size(high));
-    Spec::leaf("size", allowed, json!(default), Shape::Text, move |value| {
+    Spec::leaf("size", allowed, json!(default), Shape::Size, move |value| {
         let bytes = match value {
             Value::String(text) => {
                 parse_size_bytes(text).map_err(|why| format!("{}: {why}", found(value)))?
@@ -122,7 +122,8 @@ pub fn choice<T: Copy + 'static>(default: &'static str, names: &'static [(&'stat
 
 /// A list of what `item` reads; empty by default.
 pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
-    let about = about(format!("list of {}", item.about.kind), &item.about.allowed, json!([]), Shape::List);
+    let shape = Shape::List(Box::new(item.about.shape.clone()));
+    let about = about(format!("list of {}", item.about.kind), &item.about.allowed, json!([]), shape);
     let allowed = format!("a list, each item {}", about.allowed);
     Spec::compound(about, move |value, path, problems| {
         read_list(value, path, &allowed, problems, |value, path, problems| {
@@ -134,7 +135,8 @@ pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
 /// Names of the operator's choice, each with what `item` reads; empty by default. A list of `{key, value}`, as
 /// Centrifugo has it too, says the same.
 pub fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
-    let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), Shape::Map);
+    let shape = Shape::Map(Box::new(item.about.shape.clone()));
+    let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), shape);
     Spec::compound(about, move |value, path, problems| {
         let Some(map) = names_with_values(value) else {
             problems.refuse(

@@ -12,6 +12,7 @@ mod check;
 mod control;
 mod cores;
 pub mod definition;
+mod document;
 mod expand;
 pub mod kinds;
 mod limits;
@@ -31,6 +32,7 @@ mod transports;
 pub mod units;
 mod warning;
 
+pub use crate::origin::OriginPattern;
 pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
 pub use cores::{CoreSet, CpuList, usable_cpus};
@@ -43,14 +45,14 @@ pub use options::{
     ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, PersonalChannelConfig, ShutdownConfig,
     UserConnectionPolicy, WebsocketConfig,
 };
-pub use problem::{Origin, Problem, Problems};
+pub use problem::{Origin, Problem, Problems, UnknownKeys};
 pub use proxy::{
     BackendConfig, ChannelProxyConfig, ClientProxyConfig, ProxyConfig, ProxyHttpConfig, RpcConfig,
     RpcNamespace, RpcOptions, SwitchedProxyConfig,
 };
 pub use reference::{default_toml, reference_markdown};
 pub use secret::Secret;
-pub use source::{CONFIG_VARIABLE, IgnoredVariable};
+pub use source::{CONFIG_VARIABLE, IgnoredVariable, UNKNOWN_KEYS_VARIABLE};
 pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
 pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
@@ -121,6 +123,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Variables of Centrifugo that were set and not read; worth one warning each.
     pub ignored_variables: Vec<IgnoredVariable>,
+    /// Keys that change nothing here, and unknown ones where these are not refused; worth one warning each.
+    pub passed_over: Vec<Warning>,
     /// Secrets that still hold what looks like a variable of the environment; worth one warning each.
     pub unexpanded_secrets: Vec<String>,
 }
@@ -204,7 +208,8 @@ impl Loaded {
         let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
         match config {
             Some(config) if problems.is_empty() => {
-                let config = Config { ignored_variables, unexpanded_secrets, ..config };
+                let passed_over = problems.take_passed_over();
+                let config = Config { ignored_variables, passed_over, unexpanded_secrets, ..config };
                 Ok(Self { config, tree, origins: problems })
             }
             _ => Err(problems),
@@ -213,7 +218,8 @@ impl Loaded {
 
     /// The warnings as comments, then what is in force, one option a line, and where each value came from.
     pub fn in_force(&self) -> String {
-        let warnings = self.config.warnings().into_iter().map(|warning| format!("# warning: {warning}\n"));
+        let warnings = self.config.warnings();
+        let warnings = warnings.iter().map(|warning| reference::comment_of(&format!("warning: {warning}")));
         warnings.chain([reference::in_force(&self.tree, &self.origins)]).collect()
     }
 }
@@ -229,6 +235,8 @@ pub struct Flags {
     pub cores: Option<String>,
     /// `--shards`.
     pub shards: Option<u32>,
+    /// `--unknown-keys`.
+    pub unknown_keys: UnknownKeys,
 }
 
 impl Flags {

@@ -18,6 +18,7 @@ use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
+use crate::origin::OriginPattern;
 use std::net::IpAddr;
 
 section! {
@@ -100,10 +101,18 @@ section! {
         /// Worst case: a client that sends nothing holds one connection for this long.
         "stale_close_delay" => pub stale_close_delay_ms: u64 = duration("10s", "100ms", "10m");
         /// Which web pages may connect: the `Origin` header of a request must match one of these. `*` in a pattern
-        /// stands for any characters, as in `https://*.example.com`; `*` alone allows all. A pattern that also matches hosts
-        /// which anybody can register, such as `https://app.*`, is warned of at the start. Requests without `Origin`
-        /// do not come from a web page and are not checked. Empty: no web page may connect.
-        "allowed_origins" => pub allowed_origins: Vec<String> = list_of(text(""));
+        /// stands for any characters, as in `https://*.example.com`, `?` for one, `[ab]` and `[a-z]` for one of these,
+        /// `[!ab]` for any other one, `{a,b}` for one of these texts, and `\\` before one of these signs for the sign itself;
+        /// `*` alone allows all. An origin is a scheme, a host and perhaps a port, without a path; what no origin can match
+        /// is refused. A pattern that also matches hosts which anybody can register, such as `https://app.*`, is warned of
+        /// at the start. Apps have origins of their own: mini-games of WeChat on iOS send `weapp://wechat-game-runtime`,
+        /// which `weapp://*` allows, others `capacitor://localhost`, `file://` or `null`. Requests without `Origin` do not
+        /// come from a web page and are not checked. Empty: no web page may connect.
+        "allowed_origins" => pub allowed_origins: Vec<OriginPattern> = list_of(parsed(
+            "origin",
+            "an origin like \"https://example.com\", with * ? [ab] {a,b} for parts of it",
+            "",
+        ));
         /// True exactly when a client may connect without a token. It is then anonymous: its user is empty.
         "allow_anonymous_connect_without_token" => pub allow_anonymous_connect_without_token: bool = boolean(false);
         /// True exactly when a token whose `sub` is empty is refused.

@@ -5,8 +5,20 @@
 //!
 //! No secret is ever repeated here: what a secret holds is shown as its type only.
 
+use super::warning::Warning;
+use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// What becomes of keys and variables that are no option.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum UnknownKeys {
+    /// Each is an error.
+    #[default]
+    Refuse,
+    /// Each is worth a warning.
+    Warn,
+}
 
 /// Where a value came from: `file holdfast.toml`, `environment HOLDFAST_LOG_LEVEL`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +81,17 @@ pub struct Problems {
     list: Vec<Problem>,
     origins: BTreeMap<String, Origin>,
     file: Option<String>,
+    unknown_keys: UnknownKeys,
+    passed_over: Vec<Warning>,
 }
 
 impl Problems {
-    pub(super) fn new(file: Option<String>, origins: BTreeMap<String, Origin>) -> Self {
-        Self { list: Vec::new(), origins, file }
+    pub(super) fn new(
+        file: Option<String>,
+        origins: BTreeMap<String, Origin>,
+        unknown_keys: UnknownKeys,
+    ) -> Self {
+        Self { list: Vec::new(), origins, file, unknown_keys, passed_over: Vec::new() }
     }
 
     /// The problems, in the order in which they were met.
@@ -110,6 +128,36 @@ impl Problems {
 
     pub(super) fn push(&mut self, problem: Problem) {
         self.list.push(problem);
+    }
+
+    /// A key or a variable that is no option. Answers whether that is well all the same.
+    pub(super) fn unknown(&mut self, problem: Problem) -> bool {
+        let is_well = self.unknown_keys == UnknownKeys::Warn;
+        if is_well {
+            let key = match &problem.origin {
+                Origin::Environment(name) if problem.key.is_empty() => name.clone(),
+                _ => problem.key,
+            };
+            let advice = match problem.did_you_mean {
+                Some(name) => format!("did you mean {name}?"),
+                None => "remove it".into(),
+            };
+            self.passed_over.push(Warning { key, found: "no such option: it is passed over".into(), advice });
+        } else {
+            self.list.push(problem);
+        }
+        is_well
+    }
+
+    /// A key that asks for something without a meaning here.
+    pub(super) fn pass_over(&mut self, key: &str, found: &str, advice: &str) {
+        let warning = Warning { key: key.to_owned(), found: found.into(), advice: advice.into() };
+        self.passed_over.push(warning);
+    }
+
+    /// What was passed over so far.
+    pub(super) fn take_passed_over(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.passed_over)
     }
 
     /// The layer that set `key`, or set a table that holds it; what no layer overrode is the file's.

@@ -18,6 +18,15 @@ const INFALLIBLE: &str = "writing to a String cannot fail";
 /// Width of a comment in `config default`.
 const COMMENT_WIDTH: usize = 100;
 
+/// The width of a terminal as it is opened.
+const LINE_WIDTH: usize = 80;
+
+/// Where origins stand below each other, as far as there is room.
+const PADDED_WIDTH: usize = 48;
+
+/// How much of a text is shown.
+const TEXT_CHARS_MAX: usize = 160;
+
 /// `holdfast config default`: every option with its default, in TOML that reads back as the defaults.
 pub fn default_toml() -> String {
     let mut out = String::new();
@@ -38,50 +47,117 @@ pub fn reference_markdown() -> String {
         "{}\n\n\
          - **File**: `--config FILE` or `{}`; TOML, YAML or JSON by its extension (`.toml`, `.yaml`, `.yml`, `.json`). \
          `holdfast config default` prints one with all defaults.\n\
-         - **Environment**: the variable named with each option. Lists are separated by commas; lists of tables and \
+         - **Environment**: the variable named with each option. Lists are separated by commas, those within braces excepted; lists of tables and \
          maps are JSON.\n\
          - **Flags**: where an option has one, it is named.\n\n\
          The environment wins over the file, and a flag over both. An unknown key, or an unknown variable that starts \
-         with `HOLDFAST_`, is an error; `holdfast config check --config FILE` names all errors at once, or prints what \
-         is in force and where each value came from.\n\n\
+         with `HOLDFAST_`, is an error, or worth a warning with `--unknown-keys warn` (or `{}=warn`); \
+         `holdfast config check --config FILE` names all errors at once, or prints what is in force and where each value \
+         came from, in lines of at most {LINE_WIDTH} columns. No key may stand twice in a table. In YAML a text option \
+         holds what is written, whatever else it could be: `5782e509`, `0123`, `yes`; `null` and `~` leave it unset.\n\n\
          Durations are texts with a unit: `\"25s\"`, `\"500ms\"`, `\"1m30s\"`. Sizes are bytes, or texts with a unit: \
          `65536`, `\"64KiB\"`, `\"1MiB\"`.\n",
         unwrap_lines(Options::ABOUT),
         super::CONFIG_VARIABLE,
+        super::UNKNOWN_KEYS_VARIABLE,
     )
     .expect(INFALLIBLE);
     markdown_section(&mut out, &Options::fields(), "");
     out
 }
 
-/// Every option with the value that holds and where it came from.
+/// Every option with the value that holds and where it came from. No line is longer than [`LINE_WIDTH`].
 pub(super) fn in_force(tree: &Value, origins: &Problems) -> String {
     let mut rows = Vec::new();
     walk(&Options::fields(), "", &mut |path, field| {
         let written = tree.pointer(&format!("/{}", path.replace('.', "/"))).filter(|value| !is_unset(value));
         let value = written.or(field.about.default.as_ref());
         let shown = match value {
-            Some(value) => toml_value(&without_secrets(value, field)),
+            Some(value) => toml_value(&shortened(&without_secrets(value, field))),
             None => "(unset)".to_owned(),
         };
         let origin = if written.is_some() { origins.origin(path) } else { Origin::Default };
-        rows.push((format!("{path} = {shown}"), origin));
+        rows.push((format!("{path} = {shown}"), format!("# {origin}")));
     });
-    let width = rows.iter().map(|(left, _)| left.chars().count()).max().unwrap_or_default();
-    rows.iter().map(|(left, origin)| format!("{left:width$}  # {origin}\n")).collect()
+    let mut out = String::new();
+    for (left, origin) in rows {
+        let width = |text: &str| text.chars().count();
+        let room = LINE_WIDTH.saturating_sub(width(&origin) + 2);
+        if width(&left) <= room {
+            let pad = room.min(PADDED_WIDTH);
+            writeln!(out, "{left:pad$}  {origin}").expect(INFALLIBLE);
+        } else {
+            fold(&mut out, &left, "    ");
+            fold(&mut out, &format!("    {origin}"), "    #   ");
+        }
+    }
+    out
 }
 
-/// The value as it may be shown: secrets are hidden wherever they are nested.
+/// A comment, in lines of at most [`LINE_WIDTH`].
+pub(super) fn comment_of(text: &str) -> String {
+    let mut out = String::new();
+    fold(&mut out, &format!("# {text}"), "#   ");
+    out
+}
+
+/// Lines of at most [`LINE_WIDTH`], those after the first with `indent`. They break between words, and within one that is
+/// too long for a line.
+fn fold(out: &mut String, text: &str, indent: &str) {
+    let mut line = String::new();
+    let mut room = LINE_WIDTH;
+    for word in text.split_inclusive(' ') {
+        if !line.trim().is_empty() && word.trim_end().chars().count() > room {
+            writeln!(out, "{}", line.trim_end()).expect(INFALLIBLE);
+            line = indent.to_owned();
+            room = LINE_WIDTH - indent.chars().count();
+        }
+        for char in word.chars() {
+            if room == 0 && char != ' ' {
+                writeln!(out, "{}", line.trim_end()).expect(INFALLIBLE);
+                line = indent.to_owned();
+                room = LINE_WIDTH - indent.chars().count();
+            }
+            line.push(char);
+            room = room.saturating_sub(1);
+        }
+    }
+    writeln!(out, "{}", line.trim_end()).expect(INFALLIBLE);
+}
+
+/// Texts in one line, and those that are long, as certificates are, by their beginnings.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let line = text.replace("\r\n", " ").replace(['\r', '\n'], " ");
+            match text.chars().count() {
+                0..=TEXT_CHARS_MAX => line.into(),
+                count => {
+                    let begin: String = line.chars().take(TEXT_CHARS_MAX).collect();
+                    format!("{begin}… ({count} characters)").into()
+                }
+            }
+        }
+        Value::Array(items) => items.iter().map(shortened).collect(),
+        Value::Object(table) => {
+            Value::Object(table.iter().map(|(key, value)| (key.clone(), shortened(value))).collect())
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The value as it may be shown: secrets are hidden wherever they are nested. What holds nothing hides nothing.
 fn without_secrets(value: &Value, field: &Field) -> Value {
     match (value, &field.about.shape) {
-        (_, _) if field.about.secret => "(secret)".into(),
+        (_, _) if field.about.secret => hidden(value),
         (Value::String(text), _) if field.about.is_address => masked::address(text).into(),
         (Value::String(text), _) => masked::text(text).into(),
         (Value::Array(items), Shape::Tables(fields)) => {
             let table = |item: &Value| {
-                let shown = item.as_object().into_iter().flatten().map(|(key, value)| {
-                    let field = fields.iter().find(|field| field.key == key.as_str());
-                    (key.clone(), field.map_or("(secret)".into(), |field| without_secrets(value, field)))
+                let shown = item.as_object().into_iter().flatten().filter_map(|(key, value)| {
+                    // What is no option is not in force.
+                    let field = fields.iter().find(|field| field.key == key.as_str())?;
+                    Some((key.clone(), without_secrets(value, field)))
                 });
                 Value::Object(shown.collect())
             };
@@ -89,6 +165,15 @@ fn without_secrets(value: &Value, field: &Field) -> Value {
         }
         _ => value.clone(),
     }
+}
+
+fn hidden(value: &Value) -> Value {
+    let is_nothing = match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(table) => table.is_empty(),
+        value => is_unset(value),
+    };
+    if is_nothing { value.clone() } else { "(secret)".into() }
 }
 
 /// Sections last: what follows a section's heading would belong to it.
@@ -199,6 +284,7 @@ mod tests {
     use super::super::definition::{Section as _, section};
     use super::super::kinds::{tables, text};
     use super::*;
+    use crate::config::{Flags, Loaded, tests::TempFile};
     use serde_json::json;
 
     section! {
@@ -224,5 +310,58 @@ mod tests {
             shown.contains("(secret)") && shown.contains("\"a\"") && !shown.contains("hunter2"),
             "{shown}"
         );
+    }
+
+    fn shown(content: &str) -> String {
+        let file = TempFile::new("toml", content);
+        Loaded::read(Some(&file.0), [], &Flags::default(), &[0]).unwrap().in_force()
+    }
+
+    #[test]
+    fn a_secret_that_is_not_set_is_shown_as_that() {
+        let shown = shown("[http_api]\nkey = ''\n[client.token]\nhmac_secret_key = 'hunter2'\n");
+        let line =
+            |start: &str| shown.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
+        for unset in [
+            "http_api.key = \"\" ",
+            "http_api.keys = [] ",
+            "http_server.tls.key_pem = \"\" ",
+            "rpc.proxy.http.static_headers = {} ",
+            "client.subscription_token.hmac_secret_key = (unset) ",
+        ] {
+            assert!(line(unset).ends_with("# default"), "{unset}: {shown}");
+        }
+        assert!(shown.contains("\nclient.token.hmac_secret_key = \"(secret)\""), "{shown}");
+        assert_eq!(shown.matches("(secret)").count(), 1, "{shown}");
+    }
+
+    #[test]
+    fn what_is_in_force_fits_a_terminal() {
+        let many = (0..40).map(|n| {
+            format!("[[channel.namespaces]]\nname = 'namespace-{n}'\nhistory_size = 10\nhistory_ttl = '60s'\npresence = true\n")
+        });
+        let text = format!(
+            "[http_server.tls]\ncert_pem = \"\"\"-----BEGIN CERTIFICATE-----\n{}\"\"\"\n[node]\nname = '{}'\n\
+             [admin]\noidc = {{ enabled = true }}\n{}",
+            "MIIB\n".repeat(400),
+            "x".repeat(150),
+            many.collect::<String>(),
+        );
+        let shown = shown(&text);
+        for line in shown.lines() {
+            assert!(line.chars().count() <= LINE_WIDTH, "{line}");
+        }
+        let whole = shown.replace("\n    ", "");
+        for part in [
+            &"x".repeat(150),
+            "… (2028 characters)",
+            "\"namespace-39\"",
+            "# warning: admin.oidc: changes nothing",
+        ] {
+            assert!(whole.contains(part), "{part}: {shown}");
+        }
+        for line in shown.lines().filter(|line| !line.starts_with([' ', '#'])) {
+            assert!(line.contains(" ="), "{line}");
+        }
     }
 }

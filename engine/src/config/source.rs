@@ -3,14 +3,16 @@
 //! In:  a configuration file (TOML, YAML or JSON, by its extension), `HOLDFAST_…` variables, flags.
 //! Out: one table in which the later source won, and where each value came from.
 //!
-//! Nothing is checked here but that the sources can be read and that every variable has an option.
+//! Nothing is checked here but that the sources can be read, that every variable has an option, and that a file is none
+//! of another age of Centrifugo.
 
 use super::Flags;
 use super::centrifugo;
 use super::definition::{Section, Shape, walk};
+use super::document;
 use super::expand::{self, Variables};
 use super::options::Options;
-use super::place::{Language, line_and_column, place};
+use super::place::Language;
 use super::problem::{Origin, Problem, Problems, nearest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -21,8 +23,11 @@ use std::{fs, io};
 /// Environment variables with this prefix are options, and refused when they are not.
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
 
-/// Names the file, as `--config` does. The one variable that is not an option.
+/// Names the file, as `--config` does. It is no option.
 pub const CONFIG_VARIABLE: &str = "HOLDFAST_CONFIG";
+
+/// Says what becomes of unknown keys, as `--unknown-keys` does. It is no option either.
+pub const UNKNOWN_KEYS_VARIABLE: &str = "HOLDFAST_UNKNOWN_KEYS";
 
 /// The largest file that is read. Worst case: about ten times this while it is parsed.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -52,7 +57,7 @@ impl Sources {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &Flags,
     ) -> Self {
-        let mut early = Vec::new();
+        let (mut early, mut unknown) = (Vec::new(), Vec::new());
         let name = file.map(|path| path.display().to_string());
         let mut tree = file.map_or_else(
             || json!({}),
@@ -80,22 +85,29 @@ impl Sources {
                 ignored_variables.push(ignored(variable, &names));
                 continue;
             }
-            if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == CONFIG_VARIABLE {
+            let is_no_option = [CONFIG_VARIABLE, UNKNOWN_KEYS_VARIABLE].contains(&variable.as_str());
+            if !variable.starts_with(ENVIRONMENT_PREFIX) || is_no_option {
                 continue;
             }
             let origin = Origin::Environment(variable.clone());
             match (names.get(&variable), text.into_string()) {
-                (None, _) => early.push(unknown_variable(&variable, &names)),
+                (None, _) => unknown.push(unknown_variable(&variable, &names)),
                 (Some(_), Err(_)) => early.push(unreadable(origin, "its value is not UTF-8".into())),
                 (Some(_), Ok(text)) if text.is_empty() => {}
-                (Some((path, shape)), Ok(text)) => overlay(&mut tree, path, from_text(shape, &text), origin),
+                (Some((path, shape)), Ok(text)) => match from_text(shape, &text) {
+                    Ok(value) => overlay(&mut tree, path, value, origin),
+                    Err(found) => early.push(Problem { key: path.clone(), ..unreadable(origin, found) }),
+                },
             }
         }
         for (flag, path, value) in flags.values() {
             overlay(&mut tree, path, value, Origin::Flag(flag));
         }
-        let mut problems = Problems::new(name, origins);
+        let mut problems = Problems::new(name, origins, flags.unknown_keys);
         early.into_iter().for_each(|problem| problems.push(problem));
+        for problem in unknown {
+            problems.unknown(problem);
+        }
         let unexpanded_secrets = expand::expand(&mut tree, &variables, &mut problems);
         Self { tree, problems, ignored_variables, unexpanded_secrets }
     }
@@ -111,8 +123,9 @@ fn option_variables() -> BTreeMap<String, (String, TextShape)> {
     let mut all = BTreeMap::new();
     walk(&Options::fields(), "", &mut |path, field| {
         let shape = match field.about.shape {
-            Shape::Text => TextShape::Text,
-            Shape::List => TextShape::List,
+            Shape::Text | Shape::Size => TextShape::Text,
+            Shape::Scalar => TextShape::Scalar,
+            Shape::List(_) => TextShape::List,
             _ => TextShape::Json,
         };
         all.insert(variable_name(path), (path.to_owned(), shape));
@@ -123,19 +136,33 @@ fn option_variables() -> BTreeMap<String, (String, TextShape)> {
 #[derive(Clone, Copy)]
 enum TextShape {
     Text,
+    Scalar,
     List,
     Json,
 }
 
-/// What is not JSON where JSON is expected stays text, and is refused by the option itself.
-fn from_text(shape: &TextShape, text: &str) -> Value {
-    let parsed = || serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+/// What is no number and no boolean where one is expected stays text, and is refused by the option itself.
+fn from_text(shape: &TextShape, text: &str) -> Result<Value, String> {
     match shape {
-        TextShape::Text => json!(text),
-        TextShape::Json => parsed(),
-        TextShape::List if text.trim_start().starts_with('[') => parsed(),
-        TextShape::List => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+        TextShape::Text => Ok(json!(text)),
+        TextShape::Scalar => Ok(serde_json::from_str(text).unwrap_or_else(|_| json!(text))),
+        TextShape::Json => document::parse(Language::Json, text),
+        TextShape::List if text.trim_start().starts_with('[') => document::parse(Language::Json, text),
+        TextShape::List => Ok(items(text).map(str::trim).filter(|item| !item.is_empty()).collect()),
     }
+}
+
+/// The parts between the commas; those between braces belong to a pattern.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    text.split(move |char| {
+        match char {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        char == ',' && depth == 0
+    })
 }
 
 fn read_file(path: &Path) -> Result<Value, String> {
@@ -146,44 +173,20 @@ fn read_file(path: &Path) -> Result<Value, String> {
     }
     let text = fs::read_to_string(path).map_err(cannot)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let table: Value = match extension.as_str() {
-        "toml" => toml::from_str(&text).map_err(|error| toml_fault(&text, &error))?,
-        "json" => serde_json::from_str(&text).map_err(|error| json_fault(&text, &error))?,
-        "yaml" | "yml" if text.trim().is_empty() => json!({}),
-        "yaml" | "yml" => serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&text, &error))?,
+    let language = match extension.as_str() {
+        "toml" => Language::Toml,
+        "json" => Language::Json,
+        "yaml" | "yml" => Language::Yaml,
         _ => return Err(format!("found the extension {extension:?}, allowed: .toml, .yaml, .yml, .json")),
     };
-    match table {
+    match document::parse(language, &text)? {
         Value::Null => Ok(json!({})),
-        Value::Object(_) => Ok(table),
+        Value::Object(table) => match centrifugo::older(&table) {
+            Some(found) => Err(found),
+            None => Ok(Value::Object(table)),
+        },
         other => Err(format!("found {}, allowed: a table of options", super::definition::show(&other))),
     }
-}
-
-/// Without the line itself, which these errors would show: it may hold a secret.
-fn toml_fault(text: &str, error: &toml::de::Error) -> String {
-    let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
-    format!("is not valid TOML: {}: {}", place(Language::Toml, text, line, column), error.message())
-}
-
-fn json_fault(text: &str, error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    // The words come with a place of their own at their end.
-    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
-    format!("is not valid JSON: {}: {words}", place(Language::Json, text, error.line(), error.column()))
-}
-
-/// Its words often hold what was found.
-fn yaml_fault(text: &str, error: &serde_saphyr::Error) -> String {
-    let words = match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { .. } => ": a key is there twice",
-        serde_saphyr::Error::Eof { .. } => ": it ends too early",
-        _ => "",
-    };
-    let Some(location) = error.location() else { return format!("is not valid YAML{words}") };
-    let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let place = place(Language::Yaml, text, at(location.line()), at(location.column()));
-    format!("is not valid YAML: {place}{words}")
 }
 
 /// Sets a value deep in the tree. What stands in its way (a section that is not a table) is left

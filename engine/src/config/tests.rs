@@ -103,7 +103,14 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
 
     let shown = loaded.in_force();
-    let line = |start: &str| shown.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    // Where it came from stands on the next line, if the two do not fit into one.
+    let line = |start: &str| {
+        let (_, line) = shown.split_once(&format!("\n{start}")).unwrap();
+        let mut parts = line.lines();
+        let first = parts.next().unwrap_or_default();
+        let more = parts.next().filter(|more| more.starts_with("    #")).unwrap_or_default();
+        format!("{start}{first}{more}")
+    };
     assert!(line("http_server.port = 1003").ends_with("# flag --listen"));
     assert!(line("client.ping_interval = \"40s\"").ends_with("# environment HOLDFAST_CLIENT_PING_INTERVAL"));
     assert!(line("log.level = \"warn\"").contains("# file "));
@@ -262,7 +269,7 @@ section! {
 }
 
 fn channel(raw: &Value) -> Result<Channel, String> {
-    let mut problems = Problems::new(Some("x.json".into()), BTreeMap::new());
+    let mut problems = Problems::new(Some("x.json".into()), BTreeMap::new(), UnknownKeys::Refuse);
     Channel::read(raw, "channel", &mut problems).ok_or_else(|| problems.to_string())
 }
 

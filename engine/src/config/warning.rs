@@ -6,7 +6,7 @@
 //! A new warning is one function here, named in `collect`. No secret is ever repeated.
 
 use super::Config;
-use crate::origin;
+use crate::origin::{self, OriginPattern};
 use std::fmt;
 
 /// One finding.
@@ -35,11 +35,12 @@ impl fmt::Display for Warning {
 /// Every warning about this configuration.
 pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
+    all.extend(config.passed_over.iter().cloned());
     all.extend(keys_without_tls(config));
     all.extend(unexpanded_secrets(config));
     all.extend(open_doors(config));
     all.extend(open_api(config));
-    all.extend(open_ended_origins(config));
+    all.extend(doubtful_origins(config));
     all
 }
 
@@ -67,17 +68,20 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
     ignored.collect()
 }
 
-/// Patterns that pages of anybody's hosts match too.
-fn open_ended_origins(config: &Config) -> Vec<Warning> {
-    let patterns = config.client.allowed_origins.iter().filter(|pattern| origin::is_open_ended(pattern));
-    let warning = |pattern: &String| {
-        Warning::new(
-            "client.allowed_origins",
-            format!("{pattern:?} also matches pages of hosts that anybody can register"),
-            "end its host with a name of yours, as in \"https://*.example.com\"",
-        )
+/// Patterns that pages of anybody's hosts match too, and those that match no page of a browser.
+fn doubtful_origins(config: &Config) -> Vec<Warning> {
+    let warning = |pattern: &OriginPattern| {
+        let (found, advice) = match origin::mistake(pattern) {
+            Some(advice) => ("matches no page of a browser", advice),
+            None if origin::is_open_ended(pattern) => (
+                "also matches pages of hosts that anybody can register",
+                "end its host with a name of yours, as in \"https://*.example.com\"",
+            ),
+            None => return None,
+        };
+        Some(Warning::new("client.allowed_origins", format!("{:?} {found}", pattern.as_str()), advice))
     };
-    patterns.map(warning).collect()
+    config.client.allowed_origins.iter().filter_map(warning).collect()
 }
 
 /// Switches for development, which must never be on where anybody else can connect.
@@ -146,6 +150,19 @@ mod tests {
     #[test]
     fn the_defaults_give_no_warning() {
         assert_eq!(keys(""), [""; 0]);
+    }
+
+    #[test]
+    fn origins_that_no_browser_sends_are_warned_of() {
+        let config =
+            from_file("toml", "[client]\nallowed_origins = ['wss://a.example', 'https://a.example']")
+                .unwrap();
+        let told: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("client.allowed_origins: \"wss://a.example\" matches no page"),
+            "{told:?}"
+        );
     }
 
     #[test]

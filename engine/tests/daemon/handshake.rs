@@ -205,16 +205,23 @@ fn a_client_of_another_make_connects_talks_and_leaves() {
 
 #[test]
 fn a_web_page_connects_only_where_its_origin_is_allowed() {
-    let daemon = Daemon::start("[client]\nallowed_origins = ['https://*.example.com']");
+    let daemon = Daemon::start(
+        "[client]\nallowed_origins = ['https://*.example.com', 'https://{a,b}.test:300?', 'weapp://*']",
+    );
     let from = |origin: &str| {
         request("/connection/websocket").replacen("Host:", &format!("Origin: {origin}\r\nHost:"), 1)
     };
-    let mut page = Peer::connect(&daemon);
-    page.send(from("https://app.example.com").as_bytes());
-    page.expect_upgrade();
-    let mut stranger = Peer::connect(&daemon);
-    stranger.send(from("https://example.com.evil.org").as_bytes());
-    assert!(stranger.response().0.starts_with("HTTP/1.1 403 "));
+    // The last one is what mini-games of WeChat send on iOS.
+    for origin in ["https://app.example.com", "https://b.test:3001", "weapp://wechat-game-runtime"] {
+        let mut page = Peer::connect(&daemon);
+        page.send(from(origin).as_bytes());
+        page.expect_upgrade();
+    }
+    for origin in ["https://example.com.evil.org", "https://c.test:3001", "https://weapp.example"] {
+        let mut stranger = Peer::connect(&daemon);
+        stranger.send(from(origin).as_bytes());
+        assert!(stranger.response().0.starts_with("HTTP/1.1 403 "), "{origin}");
+    }
     let mut no_page = Peer::connect(&daemon);
     no_page.send(request("/connection/websocket").as_bytes());
     no_page.expect_upgrade();

@@ -168,8 +168,13 @@ impl World {
         }
         let trace = self.network.trace();
         let mut quiet = 0;
-        for _ in 0..TURNS_MAX {
+        let (mut turns, mut received_bytes) = (0, 0);
+        while turns < TURNS_MAX {
             let before = trace.steps();
+            // Where all have to share a buffer of one byte, it takes a turn a byte.
+            let bytes = self.owner.sockets.statistics().received_bytes;
+            turns = if bytes > received_bytes { 0 } else { turns + 1 };
+            received_bytes = bytes;
             for far in &mut self.peers {
                 far.reads = true;
                 far.read(usize::MAX);
@@ -203,6 +208,13 @@ impl World {
     fn check_complete(&mut self) {
         for far in &self.peers {
             let Some(number) = far.received.number() else { continue };
+            let link = self.owner.links.iter().find(|(socket, _)| Owner::number(**socket) == number);
+            if let Some((socket, link)) = link
+                && link.closing.is_none()
+                && (far.is_done || far.peer.is_broken())
+            {
+                assert!(link.has_ended, "the end of {socket:?} is told");
+            }
             if far.peer.is_broken() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! List: the options of Centrifugo v6 that Holdfast does not have, with what to do about each.
+//! List: the options of Centrifugo v6 that Holdfast does not have and cannot pass over, with what to do about each.
 //!
 //! In:  nothing.
 //! Out: one table, in the order of Centrifugo's own reference.
@@ -8,19 +8,18 @@
 use super::{Dormant, Dormant::Always, Dormant::Off, Dormant::Only, Missing};
 
 /// The default is empty: `false`, 0, `""` or an empty list.
-const EMPTY: Dormant = Dormant::At("");
+pub(super) const EMPTY: Dormant = Dormant::At("");
 
-const fn at(default: &'static str) -> Dormant {
+pub(super) const fn at(default: &'static str) -> Dormant {
     Dormant::At(default)
 }
 
-const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> Missing {
+pub(super) const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> Missing {
     Missing { path, dormant, advice }
 }
 
 const TLS: &str = "remove it and set http_server.tls; files that are renewed are read again";
 const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";
-const BUFFERS: &str = "remove it: connections own no buffers here; see the section engine";
 const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
 const NAMED: &str = "remove it: one backend is asked for each kind of event, the one named default";
@@ -32,12 +31,8 @@ const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
 
 #[rustfmt::skip]
 pub(super) const MISSING: &[Missing] = &[
-    missing("http_server.tls.server_ca_pem", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
-    missing("http_server.tls.server_name", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
-    missing("http_server.tls.insecure_skip_verify", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
-    missing("http_server.internal_tls.server_ca_pem", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
-    missing("http_server.internal_tls.server_name", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
-    missing("http_server.internal_tls.insecure_skip_verify", EMPTY, "remove it: it concerns connections that a program makes, and this is a listener"),
+    // Left of v5. v6 passes it over, and serves without.
+    missing("tls", Off, TLS),
     missing("http_server.tls_autocert", Off, TLS),
     missing("http_server.tls_external", EMPTY, TLS),
     missing("http_server.http3", Off, "remove it: HTTP/1.1 alone is served"),
@@ -54,10 +49,6 @@ pub(super) const MISSING: &[Missing] = &[
 
     missing("client.token.insecure_skip_jwks_endpoint_safety_check", EMPTY, JWKS),
     missing("client.subscription_token.insecure_skip_jwks_endpoint_safety_check", EMPTY, JWKS),
-    missing("client.presence_update_interval", at("27s"), "remove it: presence follows connections at once"),
-    missing("client.concurrency", EMPTY, "remove it: commands never wait for each other's I/O"),
-    missing("client.channel_position_check_delay", at("40s"), "remove it: positions are checked with every publication"),
-    missing("client.channel_position_max_time_lag", EMPTY, "remove it: positions are checked with every publication"),
     missing("client.connect_include_server_time", EMPTY, "remove it"),
     missing("client.user_id_http_header", EMPTY, "remove it and name the user in a connection token"),
     missing("client.connect_code_to_unidirectional_disconnect", Off, UNIDIRECTIONAL),
@@ -103,10 +94,6 @@ pub(super) const MISSING: &[Missing] = &[
     missing("grpc_api", Off, "remove it and use the HTTP API"),
 
     missing("websocket.handler_prefix", at("/connection/websocket"), PATHS),
-    missing("websocket.read_buffer_size", EMPTY, BUFFERS),
-    missing("websocket.write_buffer_size", EMPTY, BUFFERS),
-    missing("websocket.use_write_buffer_pool", EMPTY, BUFFERS),
-    missing("websocket.write_timeout", at("1000ms"), "remove it: a slow client is closed by client.queue_max_size and client.pong_timeout"),
     missing("sse.handler_prefix", at("/connection/sse"), PATHS),
     missing("http_stream.handler_prefix", at("/connection/http_stream"), PATHS),
     missing("emulation.handler_prefix", at("/emulation"), PATHS),
@@ -129,9 +116,6 @@ pub(super) const MISSING: &[Missing] = &[
     // Metrics, health and the API's description are always served on the control port, as if these were on.
     missing("prometheus.enabled", Always, "remove it"),
     missing("prometheus.handler_prefix", at("/metrics"), PATHS),
-    missing("prometheus.instrument_http_handlers", EMPTY, "remove it: see the metrics that there are at /metrics"),
-    missing("prometheus.recovered_publications_histogram", EMPTY, "remove it: see the metrics that there are at /metrics"),
-    missing("prometheus.native_histograms", EMPTY, "remove it: see the metrics that there are at /metrics"),
     missing("health.enabled", Always, "remove it"),
     missing("health.handler_prefix", at("/health"), PATHS),
     missing("swagger.enabled", Always, "remove it"),
@@ -141,7 +125,5 @@ pub(super) const MISSING: &[Missing] = &[
     missing("opentelemetry", Off, "remove it and scrape /metrics"),
     missing("graphite", Off, "remove it and scrape /metrics"),
     missing("usage_stats", Always, "remove it: nothing is ever reported to anyone"),
-    missing("node.info_metrics_aggregate_interval", at("60s"), "remove it and scrape /metrics"),
     missing("pid_file", EMPTY, "remove it: the service manager knows the process"),
-    missing("enable_unreleased_features", EMPTY, "remove it"),
 ];

@@ -4,16 +4,21 @@
 //! Out: whether it is a key of Centrifugo v6, and then whether it asks for anything, and what to do instead.
 //!
 //! A file that Centrifugo v6 reads must load here as long as it asks for nothing that is missing: keys that only repeat
-//! a default, sections that are switched off, and options of such features are passed over in silence. Everything else is
-//! refused, never ignored: whoever asked for TLS or a proxy must not get a daemon without.
+//! a default, sections that are switched off, and options of such features are passed over in silence; what changes
+//! nothing here, as buffers and what only its PRO reads, with a warning. Everything else is refused, never ignored:
+//! whoever asked for TLS or a proxy must not get a daemon without.
 
 mod list;
+mod older;
+mod passed;
 #[cfg(test)]
 mod tests;
 
 use super::source::ENVIRONMENT_PREFIX;
 use super::units::parse_duration_ms;
 use list::MISSING;
+pub(super) use older::older;
+use passed::PASSED;
 use serde_json::Value;
 
 /// An option, or a whole section, of Centrifugo v6 that Holdfast does not have.
@@ -22,7 +27,7 @@ struct Missing {
     /// `rpc.without_namespace`, those of proxies at `rpc.proxy`.
     path: &'static str,
     dormant: Dormant,
-    /// What to do about it, as a clause.
+    /// What to do about it, or why nothing is, as a clause.
     advice: &'static str,
 }
 
@@ -47,24 +52,36 @@ pub(super) enum Verdict {
     Section,
     /// Centrifugo has it, and as it is written it asks for nothing.
     Dormant,
+    /// Centrifugo or its PRO has it, and it changes nothing here; why.
+    PassedOver(&'static str),
     /// Centrifugo has it and Holdfast does not; what to do.
     Unsupported(&'static str),
 }
 
 pub(super) fn judge(path: &str, value: &Value) -> Verdict {
     let path = in_any_proxy(&in_any_namespace(path));
-    let Some(missing) = MISSING.iter().find(|missing| missing.path == path) else {
+    let find = |list: &'static [Missing]| list.iter().find(|missing| missing.path == path);
+    if let Some(passed) = find(PASSED) {
+        let asks = !passed.asks_nothing(value);
+        return if asks { Verdict::PassedOver(passed.advice) } else { Verdict::Dormant };
+    }
+    let Some(missing) = find(MISSING) else {
         let beneath =
             |missing: &Missing| missing.path.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
-        return if MISSING.iter().any(beneath) { Verdict::Section } else { Verdict::Unknown };
+        return if MISSING.iter().chain(PASSED).any(beneath) { Verdict::Section } else { Verdict::Unknown };
     };
-    let dormant = match missing.dormant {
-        Dormant::At(default) => is_empty(value) || is(value, default),
-        Dormant::Only(default) => is(value, default),
-        Dormant::Off => value.is_object() && value.get("enabled").is_none_or(is_empty),
-        Dormant::Always => true,
-    };
-    if dormant { Verdict::Dormant } else { Verdict::Unsupported(missing.advice) }
+    if missing.asks_nothing(value) { Verdict::Dormant } else { Verdict::Unsupported(missing.advice) }
+}
+
+impl Missing {
+    fn asks_nothing(&self, value: &Value) -> bool {
+        match self.dormant {
+            Dormant::At(default) => is_empty(value) || is(value, default),
+            Dormant::Only(default) => is(value, default),
+            Dormant::Off => value.is_object() && value.get("enabled").is_none_or(is_empty),
+            Dormant::Always => true,
+        }
+    }
 }
 
 /// `channel.namespaces[3].map` is the option `channel.without_namespace.map` of another namespace.

@@ -1,11 +1,12 @@
 //! Files as Centrifugo v6 reads them: what loads, and how the rest is refused.
 
 use super::list::MISSING;
+use super::passed::PASSED;
 use super::*;
 use crate::config::definition::{Section, Shape, walk};
 use crate::config::options::Options;
-use crate::config::tests::{from_file, refusal, variables};
-use crate::config::{Config, Flags, Loaded, RecoveryMode};
+use crate::config::tests::{TempFile, from_file, refusal, variables};
+use crate::config::{Config, Flags, Loaded, RecoveryMode, UnknownKeys};
 use serde_json::json;
 
 /// What `centrifugo genconfig` writes, with other secrets.
@@ -96,6 +97,7 @@ fn the_file_that_genconfig_writes_loads() {
 #[test]
 fn a_file_that_spells_out_every_default_loads() {
     let config = from_file("json", DEFAULTS).unwrap();
+    assert_eq!(config.passed_over, []);
     assert_eq!(config.channel, Config::default().channel);
     assert_eq!(config.client, Config::default().client);
 }
@@ -163,7 +165,7 @@ fn what_holdfast_lacks_is_refused_by_name_with_what_to_do() {
             "channel.namespaces[1].publish_proxy_name",
             "one backend",
         ),
-        (json!({"websocket": {"read_buffer_size": 512}}), "websocket.read_buffer_size", "own no buffers"),
+        (json!({"tls": {"enabled": true, "cert_pem": "cert.pem"}}), "tls", "set http_server.tls"),
         (json!({"consumers": [{"name": "a", "type": "kafka"}]}), "consumers", "server API"),
         (json!({"http_api": {"external": true}}), "http_api.external", "internal_address"),
     ] {
@@ -205,12 +207,127 @@ fn what_asks_for_nothing_is_passed_over() {
     }
 }
 
+/// Buffers and times of another engine, and what stands in files of its PRO or is left of versions before v6.
+const MEANINGLESS: &str = r#"
+license: 5782e509
+websocket: {write_timeout: 5s, read_buffer_size: 512, write_buffer_size: 512, use_write_buffer_pool: true}
+client:
+  concurrency: 8
+  presence_update_interval: 5s
+  channel_position_check_delay: 10s
+  channel_position_max_time_lag: 1s
+  queue_shrink_delay: 1s
+  rate_limit: {client_command: {enabled: true}}
+  proxy: {connect: {http: {use_fast_client: true}}}
+proxy: {connect: {endpoint: "http://app"}}
+database: {enabled: true, postgresql: {dsn: "postgres://user:hunter2@db/x"}}
+push_notifications: {enabled: true}
+prometheus: {enabled: true, channel_namespace_resolution: true, native_histograms: true}
+map_brokers: [{name: a}]
+shared_poll_relay: {enabled: true}
+node: {info_metrics_aggregate_interval: 10s}
+channel:
+  namespaces:
+  - {name: chat, private: true, keep_latest_publication: true}
+"#;
+
+#[test]
+fn what_changes_nothing_here_is_passed_over_with_a_warning() {
+    let config = from_file("yaml", MEANINGLESS).unwrap();
+    let told: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+    for key in [
+        "license",
+        "websocket.write_timeout",
+        "websocket.read_buffer_size",
+        "websocket.write_buffer_size",
+        "websocket.use_write_buffer_pool",
+        "client.concurrency",
+        "client.presence_update_interval",
+        "client.channel_position_check_delay",
+        "client.channel_position_max_time_lag",
+        "client.queue_shrink_delay",
+        "client.rate_limit",
+        "client.proxy.connect.http.use_fast_client",
+        "proxy",
+        "database",
+        "push_notifications",
+        "prometheus.channel_namespace_resolution",
+        "prometheus.native_histograms",
+        "map_brokers",
+        "shared_poll_relay",
+        "node.info_metrics_aggregate_interval",
+        "channel.namespaces[0].private",
+        "channel.namespaces[0].keep_latest_publication",
+    ] {
+        assert!(
+            told.iter().any(|line| line.starts_with(&format!("{key}: changes nothing here; "))),
+            "{key}: {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 22, "{told:#?}");
+    assert!(!told.concat().contains("hunter2"));
+}
+
+fn lenient(extension: &str, content: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let file = TempFile::new(extension, content);
+    let flags = Flags { unknown_keys: UnknownKeys::Warn, ..Flags::default() };
+    let loaded = Loaded::read(Some(&file.0), variables(environment), &flags, &[0]);
+    loaded.map(|loaded| loaded.config).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn unknown_keys_are_warned_of_where_that_is_asked_for() {
+    for (extension, content) in [
+        (
+            "json",
+            r#"{"client": {"ping_intervall": "5s", "insecure": true}, "channel": {"namespaces": [{"name": "chat", "odd": 1}]}}"#,
+        ),
+        (
+            "yaml",
+            "client: {ping_intervall: 5s, insecure: true}\nchannel: {namespaces: [{name: chat, odd: 1}]}\n",
+        ),
+        (
+            "toml",
+            "[client]\nping_intervall = '5s'\ninsecure = true\n[[channel.namespaces]]\nname = 'chat'\nodd = 1\n",
+        ),
+    ] {
+        let text = refusal(extension, content);
+        assert!(text.contains("2 errors"), "{text}");
+        let config = lenient(extension, content, &[("HOLDFAST_NO_SUCH", "1")]).unwrap();
+        assert!(config.client.is_insecure);
+        let told: Vec<_> = config.passed_over.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        let all = told.concat();
+        for part in [
+            "client.ping_intervall: no such option: it is passed over; did you mean client.ping_interval?",
+            "channel.namespaces[0].odd: no such option",
+            "HOLDFAST_NO_SUCH: no such option",
+        ] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+    }
+    let found =
+        lenient("json", r#"{"grpc_api": {"enabled": true}, "odd": 1, "log": {"level": "loud"}}"#, &[])
+            .unwrap_err();
+    assert!(
+        found.contains("2 errors") && found.contains("grpc_api") && found.contains("log.level"),
+        "{found}"
+    );
+}
+
 #[test]
 fn every_missing_option_is_listed_once_with_a_clause_and_is_no_option_of_ours() {
     let mut ours = Vec::new();
     walk(&Options::fields(), "", &mut |path, _| ours.push(path.to_owned()));
     for field in Options::fields() {
         assert!(matches!(field.about.shape, Shape::Section { .. }), "{}", field.key);
+    }
+    for passed in PASSED {
+        let path = passed.path;
+        assert!(!ours.iter().any(|option| option == path), "{path} is an option of ours");
+        assert!(!MISSING.iter().any(|missing| missing.path == path), "{path} is in both lists");
+        assert_eq!(PASSED.iter().filter(|other| other.path == path).count(), 1, "{path} is listed twice");
+        assert!(!passed.advice.ends_with('.') && !passed.advice.starts_with("remove"), "{path}");
     }
     for (i, missing) in MISSING.iter().enumerate() {
         let path = missing.path;

@@ -5,7 +5,7 @@
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
 //! `browser` (who may without a key),
-//! `channel`, `clients`, `node` and `penalties` (the methods), `pattern` (which channels are meant), `room` (their memory), `text` (an answer that is
+//! `channel`, `clients`, `node` and `penalties` (the methods), `room` (their memory), `text` (an answer that is
 //! being written), `reach` (the way to the shards and back), `share` (how much of the thread a call gets), `answer` (what is said).
 
 mod answer;
@@ -15,7 +15,6 @@ mod clients;
 mod counts;
 mod key;
 mod node;
-mod pattern;
 mod penalties;
 mod reach;
 mod request;

@@ -16,11 +16,10 @@ use serde::{Serialize, Serializer};
 use super::{
     Api,
     answer::{ApiError, Empty, Weight},
-    pattern::Pattern,
     request,
     share::SMALL,
 };
-use crate::{control::drain::APART, shard::ApiCall};
+use crate::{control::drain::APART, pattern::Pattern, shard::ApiCall};
 
 /// The longest pattern that is read where it stands.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
@@ -123,7 +122,7 @@ impl Weight for Channels {
 }
 
 pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
-    let mut pattern = match request.pattern {
+    let pattern = match request.pattern {
         all if all.is_empty() => None,
         // A long one takes its time to be read.
         text => {
@@ -136,7 +135,7 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
     let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
     let mut text_bytes = 0;
     let add = |(name, subscribers): (Arc<str>, usize)| {
-        if is_full.is_err() || pattern.as_mut().is_some_and(|pattern| !pattern.matches(&name)) {
+        if is_full.is_err() || pattern.as_ref().is_some_and(|pattern| !pattern.matches(&name)) {
             return;
         }
         if !channels.contains_key(&name) {

@@ -1,7 +1,7 @@
-//! Pattern: which channels a call means.
+//! Pattern: texts with wildcards, for channels that a call means and for origins of pages.
 //!
 //! In:  a pattern; names.
-//! Out: whether the whole name matches.
+//! Out: whether the whole name matches; whether any name of a kind does.
 //!
 //! | written | stands for |
 //! |---|---|
@@ -16,10 +16,10 @@
 //! Baeza-Yates and Gonnet, 1992). So a character of a name costs the same, whatever it is and whatever came before:
 //! at most [`STATES_MAX`] / 64 words. Worst case: 1 MiB for the table of a pattern.
 
-use std::{iter::Peekable, ops::RangeInclusive, str::Chars};
+use std::{collections::HashSet, hash::Hash, iter::Peekable, ops::RangeInclusive, str::Chars};
 
 /// The longest pattern.
-pub(super) const PATTERN_BYTES_MAX: usize = 1024;
+const PATTERN_BYTES_MAX: usize = 1024;
 
 /// Characters of all alternatives together, written out, and one more for each.
 const STATES_MAX: usize = 2048;
@@ -27,12 +27,15 @@ const STATES_MAX: usize = 2048;
 /// How deep alternatives may lie within each other.
 const DEPTH_MAX: usize = 8;
 
+/// Words of a row, at most.
+const WORDS_MAX: usize = STATES_MAX.div_ceil(64);
+
 /// Characters that have a row of their own in the table.
 const ASCII: u32 = 128;
 
 /// A pattern that is ready to be matched.
-#[derive(Debug)]
-pub(super) struct Pattern {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
     /// Words of a row.
     words: usize,
     /// Where each row's characters begin, in order; the first 128 rows have one character each.
@@ -43,7 +46,6 @@ pub(super) struct Pattern {
     stays: Vec<u64>,
     first: Vec<u64>,
     last: Vec<u64>,
-    state: Vec<u64>,
 }
 
 /// One character of a pattern.
@@ -68,13 +70,8 @@ type Written = Vec<(Vec<One>, bool)>;
 impl Pattern {
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
-        if text.len() > PATTERN_BYTES_MAX {
-            return Err(format!("pattern has {} bytes, at most {PATTERN_BYTES_MAX} are read", text.len()));
-        }
-        let mut chars = text.chars().peekable();
-        let written = sequence(&mut chars, 0)?;
-        let all: Vec<One> = written
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let all: Vec<One> = written(text)?
             .into_iter()
             .flat_map(|(ones, after_any)| ones.into_iter().chain([One { after_any, is: Is::End }]))
             .collect();
@@ -119,12 +116,14 @@ impl Pattern {
                 }
             }
         }
-        Self { words, begins, moves, stays, state: first.clone(), first, last }
+        Self { words, begins, moves, stays, first, last }
     }
 
     /// True exactly when the whole name matches.
-    pub(super) fn matches(&mut self, name: &str) -> bool {
-        self.state.copy_from_slice(&self.first);
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let mut space = [0; WORDS_MAX];
+        let states = &mut space[..self.words];
+        states.copy_from_slice(&self.first);
         for char in name.chars() {
             let char = char as u32;
             let row = match usize::try_from(char) {
@@ -134,7 +133,7 @@ impl Pattern {
             let moves = &self.moves[row * self.words..][..self.words];
             let mut carry = 0;
             let mut any = 0;
-            for ((state, moves), stays) in self.state.iter_mut().zip(moves).zip(&self.stays) {
+            for ((state, moves), stays) in states.iter_mut().zip(moves).zip(&self.stays) {
                 let moved = *state & moves;
                 *state = (*state & stays) | (moved << 1) | carry;
                 carry = moved >> 63;
@@ -144,8 +143,75 @@ impl Pattern {
                 return false;
             }
         }
-        self.state.iter().zip(&self.last).any(|(state, last)| state & last != 0)
+        states.iter().zip(&self.last).any(|(state, last)| state & last != 0)
     }
+
+    /// True exactly when it matches some ASCII text of a kind: one that `step` leads from `start` to where `is_end`
+    /// holds. Worst case: 128 steps for each pair of a place there and a character here.
+    pub(crate) fn matches_some<S: Copy + Eq + Hash>(
+        &self,
+        start: S,
+        step: impl Fn(S, char) -> Option<S>,
+        is_end: impl Fn(S) -> bool,
+    ) -> bool {
+        let has = |row: &[u64], at: usize| row[at / 64] & (1 << (at % 64)) != 0;
+        let mut open: Vec<(S, usize)> =
+            (0..self.words * 64).filter(|&at| has(&self.first, at)).map(|at| (start, at)).collect();
+        let mut seen: HashSet<(S, usize)> = open.iter().copied().collect();
+        while let Some((place, at)) = open.pop() {
+            if has(&self.last, at) && is_end(place) {
+                return true;
+            }
+            for (char, moves) in ('\0'..='\x7f').zip(self.moves.chunks_exact(self.words)) {
+                let Some(next) = step(place, char) else { continue };
+                let stayed = has(&self.stays, at).then_some(at);
+                let moved = has(moves, at).then_some(at + 1);
+                let new = stayed.into_iter().chain(moved).map(|at| (next, at));
+                open.extend(new.filter(|pair| seen.insert(*pair)));
+            }
+        }
+        false
+    }
+}
+
+/// The alternatives, written out, each as a pattern and with a `*` for whatever may stand in a place where more than a few
+/// characters may.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn alternatives(text: &str) -> Result<Vec<(Pattern, String)>, String> {
+    let alone = |(mut ones, after_any): (Vec<One>, bool)| {
+        let outline = outline(&ones, after_any);
+        ones.push(One { after_any, is: Is::End });
+        (Pattern::of(&ones), outline)
+    };
+    Ok(written(text)?.into_iter().map(alone).collect())
+}
+
+fn outline(ones: &[One], any_after: bool) -> String {
+    let mut outline = String::new();
+    for One { after_any, is } in ones {
+        if *after_any {
+            outline.push('*');
+        }
+        outline.push(match is {
+            Is::Of(ranges, true) if ranges.iter().all(|range| range.start() == range.end()) => {
+                *ranges[0].start()
+            }
+            _ => '*',
+        });
+    }
+    if any_after {
+        outline.push('*');
+    }
+    outline
+}
+
+fn written(text: &str) -> Result<Written, String> {
+    if text.len() > PATTERN_BYTES_MAX {
+        return Err(format!("pattern has {} bytes, at most {PATTERN_BYTES_MAX} are read", text.len()));
+    }
+    sequence(&mut text.chars().peekable(), 0)
 }
 
 /// Reads up to the end, or within braces up to a `,` or `}`, which is left.
@@ -162,7 +228,7 @@ fn sequence(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, St
                 continue;
             }
             '{' => {
-                all = join(&all, &alternatives(chars, depth + 1)?)?;
+                all = join(&all, &braces(chars, depth + 1)?)?;
                 continue;
             }
             '?' => Is::Of(Vec::new(), false),
@@ -181,7 +247,7 @@ fn sequence(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, St
     Ok(all)
 }
 
-fn alternatives(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, String> {
+fn braces(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, String> {
     if depth > DEPTH_MAX {
         return Err(format!("pattern has alternatives {depth} deep, at most {DEPTH_MAX} are read"));
     }
@@ -335,6 +401,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pattern_is_compared_with_all_texts_of_a_kind() {
+        // Texts of the kind `ab`, `aabb`, …: an `a` or more, then a `b` or more.
+        let step = |place: u8, char| match (place, char) {
+            (0 | 1, 'a') => Some(1),
+            (1 | 2, 'b') => Some(2),
+            _ => None,
+        };
+        for (pattern, expected) in [
+            ("*", true),
+            ("ab", true),
+            ("a", false),
+            ("b*", false),
+            ("{x,a?}b", true),
+            ("a[!b]", false),
+            ("*ba*", false),
+            ("", false),
+        ] {
+            let pattern_read = Pattern::new(pattern).expect("a pattern");
+            assert_eq!(pattern_read.matches_some(0, step, |place| place == 2), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn alternatives_are_outlined_with_stars_where_many_characters_may_stand() {
+        let outlines = |text| alternatives(text).expect("a pattern").into_iter().map(|(_, outline)| outline);
+        assert!(outlines("{a,b*}.[cd]?").eq(["a.c*", "b*.c*"]));
+        assert!(outlines("[a-z][!x]*").eq(["***"]));
+        let each = alternatives("{a,b*}c").expect("a pattern");
+        assert!(each[0].0.matches("ac") && !each[0].0.matches("bc") && each[1].0.matches("bac"));
+        assert!(alternatives("{").is_err());
+    }
+
     /// The same as a regular expression, by other means.
     fn regex(pattern: &str) -> Regex {
         let mut out = String::from("(?s)^(?:");
@@ -372,7 +471,7 @@ mod tests {
                 pattern.push(char);
             }
             pattern.push_str(&"}".repeat(depth));
-            let Ok(mut ours) = Pattern::new(&pattern) else { continue };
+            let Ok(ours) = Pattern::new(&pattern) else { continue };
             let theirs = regex(&pattern);
             for _ in 0..20 {
                 let chars =
