@@ -159,7 +159,7 @@ fn the_rust_sdk_gets_the_rest_of_a_recovery_of_the_servers_subscriptions_too() {
             let (heard, told) = (diary.clone(), diary.clone());
             let client = client(&daemon, way, &json!({ "sub": "ann", "channels": [channel] }))
                 .on_subscribed(move |_, event| {
-                    told.subscribed(event.info.was_recovering, event.info.recovered)
+                    told.subscribed(event.info.was_recovering, event.info.recovered);
                 })
                 .on_publication(move |client, event| {
                     if heard.is_enough(&event.publication.data) {
