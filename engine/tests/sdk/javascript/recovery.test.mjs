@@ -158,7 +158,9 @@ for (const format of formats) {
     it('a difference is one to what came last, whether or not that was kept', async () => {
       const channel = channelIn('patched');
       const { network, client, other } = await pair(format);
-      const state = (n) => ({ text: 'Nothing of this long text changes, only the number does. '.repeat(20), n });
+      // Of its own is what the two before have not: a difference to one of them is none to the other.
+      const own = (n) => `${'abc'[n % 3].repeat(40 + 11 * (n % 3))} comes back with every third one. `;
+      const state = (n) => ({ own: own(n), text: 'Nothing of this long text changes, only the number does. '.repeat(20), n });
       const room = await subscribed(format, client, channel, { delta: 'fossil' });
       const plain = await subscribed(format, other, channel);
       let n = 0;

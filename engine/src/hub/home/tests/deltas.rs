@@ -71,7 +71,8 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
         }
         bench.posts.clear();
         bench.rules.delta_publish = random.random_bool(0.3);
-        let text = format!("\"{COMMON}: {number}\"");
+        // Of another length than its neighbors: a patch to one makes nothing of another.
+        let text = format!("\"{}{COMMON}: {number}\"", "x".repeat(number as usize % 7));
         let publish = Publish {
             data: Data::checked(Bytes::from(text.clone())),
             skip_history: random.random_bool(0.4),
