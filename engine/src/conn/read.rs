@@ -14,6 +14,7 @@ use holdfast_ring::{Ended, Kernel, Socket};
 use super::{Phase, Session, deflate::Deflate};
 use crate::{
     metrics::{CloseReason, Metric},
+    refusals::Why,
     shard::{Commands, Shard, cost},
 };
 
@@ -142,6 +143,7 @@ impl<K: Kernel> Shard<K> {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
             _ => CloseReason::ProtocolError,
         };
+        self.why = Some(Why::of_error(&fault));
         if was_open {
             self.write_close(Some((fault.close_code(), &fault.to_string())));
         }

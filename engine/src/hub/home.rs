@@ -71,6 +71,13 @@ pub(crate) type Posts = Vec<(usize, FromHome)>;
 /// How many channels and keys expire in one turn.
 const EXPIRED_MAX: usize = 256;
 
+/// How many publications, and how many keys and positions, go in one turn where a budget is full: when memory gets short,
+/// half of all that is kept is to go.
+const SHED_MAX: usize = 4_096;
+
+/// How many go for one message. Mostly one goes for one that comes; more where a table has grown for it.
+const SHED_FOR_ONE_MAX: usize = 512;
+
 /// The channels of this core.
 #[derive(Debug)]
 pub(crate) struct OwnedChannels {
@@ -87,6 +94,10 @@ pub(crate) struct OwnedChannels {
     sequence: u64,
     /// What the ledger has of the tables.
     charged_bytes: usize,
+    /// Channels that have subscribers.
+    active: usize,
+    /// True exactly when more is to go than went at the last time.
+    has_excess: bool,
     unseen: Unseen,
 }
 
@@ -118,6 +129,8 @@ impl OwnedChannels {
             idle: IndexedHeap::new(),
             sequence: 0,
             charged_bytes: 0,
+            active: 0,
+            has_excess: false,
             unseen: Unseen::default(),
         }
     }
@@ -128,7 +141,7 @@ impl OwnedChannels {
 
     /// How many channels have subscribers.
     pub(crate) fn active(&self) -> usize {
-        self.channels.iter().filter(|channel| !channel.cores.is_empty()).count()
+        self.active
     }
 
     /// Handles one message.
@@ -146,10 +159,18 @@ impl OwnedChannels {
                 let Some(id) = self.find(&channel) else { return };
                 let owned = self.channels.get_mut(id);
                 if was_last {
-                    owned.leave(core, rules, now);
+                    self.active -= usize::from(owned.leave(core, rules, now));
                 }
                 if let Some(info) = info.filter(|info| !self.unseen.forget(&channel, info)) {
                     unsee(owned, &info, shows, posts);
+                }
+                self.settle(id, ledger);
+            }
+            ToHome::Renew { channel, info } => {
+                let Some(id) = self.find(&channel) else { return };
+                let presence = self.channels.get_mut(id).presence.as_mut();
+                if let Some(presence) = presence.filter(|presence| presence.has(&info.client)) {
+                    presence.add(info);
                 }
                 self.settle(id, ledger);
             }
@@ -175,9 +196,9 @@ impl OwnedChannels {
         }
     }
 
-    /// True exactly when something has expired.
+    /// True exactly when something has expired, or is to go because a budget is full.
     pub(crate) fn is_due(&self, now: Tick) -> bool {
-        self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
+        self.has_excess || self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
     }
 
     /// Forgets what has expired, as much of it as one turn may; then gives back what is not needed, and holds what is left
@@ -199,7 +220,7 @@ impl OwnedChannels {
             self.oldest.renumber(number);
             self.idle.renumber(number);
         }
-        self.hold_to_budgets(ledger);
+        self.hold_to_budgets(ledger, SHED_MAX);
     }
 
     fn subscribe(
@@ -247,7 +268,7 @@ impl OwnedChannels {
                 }
                 Some((_, Recovered::Lost)) | None => {}
                 Some((_, Recovered::TooLongNow)) => {
-                    owned.join(core);
+                    self.active += usize::from(owned.join(core));
                     // It comes again, and is not seen before.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
@@ -260,7 +281,7 @@ impl OwnedChannels {
                 }
             }
         }
-        owned.join(core);
+        self.active += usize::from(owned.join(core));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
@@ -349,7 +370,7 @@ impl OwnedChannels {
         if !idempotency_key.is_empty() {
             self.keys.keep(&channel, idempotency_key, position.clone(), now);
         }
-        self.hold_to_budgets(ledger);
+        self.hold_to_budgets(ledger, SHED_FOR_ONE_MAX);
         Ok(position)
     }
 
@@ -410,10 +431,13 @@ impl OwnedChannels {
         let hash = self.channels.hash(channel);
         let found = self.channels.find(hash, channel);
         if found.is_none() || grows {
-            while !ledger.has_room(Budget::Channels) {
-                if !self.drop_oldest_state(ledger) {
-                    return None;
+            for _ in 0..SHED_FOR_ONE_MAX {
+                if ledger.has_room(Budget::Channels) || !self.drop_oldest_state(ledger) {
+                    break;
                 }
+            }
+            if !ledger.has_room(Budget::Channels) {
+                return None;
             }
         }
         // The oldest state may have been that of this channel.
@@ -473,10 +497,15 @@ impl OwnedChannels {
         self.settle(id, ledger);
     }
 
-    fn hold_to_budgets(&mut self, ledger: &mut Ledger) {
+    fn hold_to_budgets(&mut self, ledger: &mut Ledger, shed_max: usize) {
         self.charge_tables(ledger);
-        while ledger.excess(Budget::History) > 0 && self.drop_oldest_publication(ledger) {}
-        while ledger.excess(Budget::Channels) > 0 && self.drop_oldest_state(ledger) {}
+        let mut shed = |budget, drop_oldest: fn(&mut Self, &mut Ledger) -> bool| {
+            let dropped =
+                (0..shed_max).take_while(|_| ledger.excess(budget) > 0 && drop_oldest(self, ledger));
+            dropped.count() == shed_max
+        };
+        let has_excess = shed(Budget::History, Self::drop_oldest_publication);
+        self.has_excess = shed(Budget::Channels, Self::drop_oldest_state) || has_excess;
     }
 
     /// Drops the oldest publication of all.

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// A client's key on its core: its place, and how many held that place before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientKey {
     pub(crate) place: u32,
     pub(crate) generation: u32,
@@ -82,6 +82,11 @@ pub(crate) enum ToHome {
         /// True exactly when the core has no subscriber of this channel left.
         was_last: bool,
     },
+    /// Others are to see a subscriber otherwise, where its presence is kept.
+    Renew {
+        channel: Arc<str>,
+        info: Arc<Info>,
+    },
     Publish(Box<Publish>),
     Ask {
         channel: Arc<str>,
@@ -101,7 +106,9 @@ impl ToHome {
         match self {
             Self::Subscribe(subscribe) => &subscribe.channel,
             Self::Publish(publish) => &publish.channel,
-            Self::Unsubscribe { channel, .. } | Self::Ask { channel, .. } => channel,
+            Self::Unsubscribe { channel, .. } | Self::Renew { channel, .. } | Self::Ask { channel, .. } => {
+                channel
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     },
     peers::{Message, Parcel},
     session::ask::{self, What},
+    shard::ApiCall,
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.
@@ -30,6 +31,7 @@ impl Message {
             }
             Self::Answer { answer, .. } => answer_bytes(answer),
             Self::ToSeats(_) | Self::FromSeats(_) => SHARED_BYTES,
+            Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
             // They come from the control thread, which has bounds of its own, or are as small as they look.
             Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
         };
@@ -60,6 +62,7 @@ impl ToHome {
             Self::Unsubscribe { channel, info, .. } => {
                 SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
             }
+            Self::Renew { channel, info } => SHARED_BYTES + channel.len() + info_bytes(info),
             Self::Publish(publish) => {
                 let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
                 let tags: usize =

@@ -4,9 +4,9 @@
 //! Out: calls of the files that handle them.
 //!
 //! Control comes first and completely in every turn: its queues are small, and clients cannot fill them. All else takes turns,
-//! each sender with its part, as long as the schedule lets them. While the own inbox is over its bound nothing is taken from
-//! others, since that causes more for it; what is in the inbox causes nothing that cannot be put away at once, so it gets
-//! empty.
+//! each sender with its part, as long as the schedule lets them. While the own inbox is full nothing is taken from others,
+//! since that causes more for it; what is in the inbox causes nothing that cannot be put away at once, so it gets empty. A
+//! flood of this core's own clients keeps it near there, but not at the end of a turn: others get their part.
 
 use std::time::Duration;
 
@@ -104,14 +104,14 @@ impl<K: Kernel> Shard<K> {
     fn has_message_of(&self, sender: usize) -> bool {
         match sender == self.index {
             true => !self.inbox.is_empty(),
-            false => !self.inbox.is_congested() && !self.peers.mailboxes().inlet(sender).is_empty(),
+            false => !self.inbox.is_full() && !self.peers.mailboxes().inlet(sender).is_empty(),
         }
     }
 
     fn next_message_of(&mut self, sender: usize) -> Option<Message> {
         match sender == self.index {
             true => self.inbox.pop(),
-            false if self.inbox.is_congested() => None,
+            false if self.inbox.is_full() => None,
             false => self.peers.mailboxes().inlet(sender).pop(),
         }
     }

@@ -216,10 +216,7 @@ impl<K: Kernel> Shard<K> {
             (Holder::Socket(socket), (bytes + held) as u64)
         });
         let mut holders: Vec<_> = sockets.collect();
-        for place in self.named.poll_places() {
-            let bytes = self.named.poll(place).map_or(0, |poll| poll.cost_bytes());
-            holders.push((Holder::Poll(place), bytes as u64));
-        }
+        holders.extend(self.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
         for holder in largest_first(holders, excess) {
             self.counters.add(Metric::SlowByBudget, 1);
             match holder {
@@ -238,7 +235,7 @@ impl<K: Kernel> Shard<K> {
 }
 
 /// For whom something waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Socket(Socket),
     /// A session of polls.

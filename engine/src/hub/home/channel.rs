@@ -74,22 +74,28 @@ impl OwnedChannel {
         self.history.as_ref().is_some_and(|history| history.position().offset > 0)
     }
 
-    pub(super) fn join(&mut self, core: usize) {
+    /// A core has a subscriber. True exactly when no core had one.
+    pub(super) fn join(&mut self, core: usize) -> bool {
         let core = u16::try_from(core).expect("at most 1024 cores");
+        let is_first = self.cores.is_empty();
         if !self.cores.contains(&core) {
             // Mostly there is one.
             self.cores.reserve_exact(1);
             self.cores.push(core);
         }
+        is_first
     }
 
-    /// A core has no subscriber left. The position lives as long from now on as after a publication.
-    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) {
+    /// A core has no subscriber left. True exactly when no other core has one. The position lives as long from then on as
+    /// after a publication.
+    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) -> bool {
+        let before = self.cores.len();
         self.cores.retain(|&other| usize::from(other) != core);
         if self.cores.is_empty() {
             self.cores = Vec::new();
             self.prolong(rules, now);
         }
+        before > 0 && self.cores.is_empty()
     }
 
     /// Its history, with `epoch` where it has none. Whoever asks for a position prolongs its life; only a publication

@@ -5,7 +5,7 @@
 
 use holdfast_protocol::{
     client::{
-        Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta,
+        ErrorCode, Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta,
         reply::SubscribeResult,
     },
     websocket::MessageKind,
@@ -65,6 +65,11 @@ impl Client {
 
     fn hear_reply(&mut self, reply: Reply<'_>, ledger: &mut Ledger) {
         let asked = self.session.asked.remove(&reply.id).expect("a reply comes once, to what was asked");
+        if let Asked::SubscribeAgain(channel) = asked {
+            let code = reply.result.map_err(|error| error.code);
+            assert_eq!(code, Err(ErrorCode::ALREADY_SUBSCRIBED.code), "{channel} is subscribed already");
+            return;
+        }
         let result = reply.result.unwrap_or_else(|error| panic!("{asked:?} is refused: {error:?}"));
         match (asked, result) {
             (Asked::Connect, ReplyResult::Connect(result)) => {

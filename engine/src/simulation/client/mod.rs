@@ -152,6 +152,7 @@ impl Client {
                     self.append_publish(format, &mut frame, scene);
                 }
             }
+            268..280 if is_ready => self.append_changes_of_mind(format, &mut frame, scene),
             250..260 if !self.is_steady => link.stall(),
             260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
             _ => {}
@@ -161,6 +162,34 @@ impl Client {
         {
             self.session.sent(scene.network.trace().now());
             link.send(&frame, scene);
+        }
+    }
+
+    /// Comes to one channel and leaves it again, in any order and in one frame: all of it is done, one after the other.
+    fn append_changes_of_mind(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+        let channel = self.any_channel(scene);
+        if self.session.awaits(channel) {
+            return;
+        }
+        let mut is_subscribed = self.session.subscriptions.contains_key(channel);
+        for _ in 0..scene.random.random_range(2..6) {
+            if scene.chance(0.5) {
+                let request = Request::Unsubscribe(UnsubscribeRequest { channel: channel.into() });
+                self.session.append(format, frame, request, Asked::Unsubscribe(channel));
+                is_subscribed = false;
+            } else if is_subscribed {
+                let request = SubscribeRequest { channel: channel.into(), ..SubscribeRequest::default() };
+                self.session.append(
+                    format,
+                    frame,
+                    Request::Subscribe(request),
+                    Asked::SubscribeAgain(channel),
+                );
+            } else {
+                let takes_patches = scene.chance(0.7);
+                self.append_subscribe(format, frame, channel, takes_patches);
+                is_subscribed = true;
+            }
         }
     }
 
@@ -174,7 +203,7 @@ impl Client {
         let channel = self.any_channel(scene);
         let message = scene.ledger.write(channel, publisher, scene.random);
         let data = Payload::new(message.as_bytes());
-        let request = PublishRequest { channel: Cow::Borrowed(channel), data };
+        let request = PublishRequest { channel: Cow::Borrowed(channel), data, ..PublishRequest::default() };
         let asked = Asked::Publish { channel, message: message.clone() };
         self.session.append(format, frame, Request::Publish(request), asked);
     }

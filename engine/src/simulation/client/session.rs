@@ -27,9 +27,18 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) enum Asked {
     Connect,
-    Subscribe { channel: &'static str, since: Option<Position>, takes_patches: bool },
+    Subscribe {
+        channel: &'static str,
+        since: Option<Position>,
+        takes_patches: bool,
+    },
+    /// To what it is subscribed already, or is about to be.
+    SubscribeAgain(&'static str),
     Unsubscribe(&'static str),
-    Publish { channel: &'static str, message: String },
+    Publish {
+        channel: &'static str,
+        message: String,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +100,9 @@ impl Session {
     /// True exactly when that may change soon.
     pub(super) fn awaits(&self, channel: &str) -> bool {
         self.asked.values().any(|asked| match asked {
-            Asked::Subscribe { channel: asked, .. } | Asked::Unsubscribe(asked) => *asked == channel,
+            Asked::Subscribe { channel: asked, .. }
+            | Asked::SubscribeAgain(asked)
+            | Asked::Unsubscribe(asked) => *asked == channel,
             Asked::Connect | Asked::Publish { .. } => false,
         })
     }
