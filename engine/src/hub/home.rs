@@ -32,7 +32,7 @@ use self::{
 use super::{
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Patch, Publish, Question, Recover, Shows,
         Subscribe, Subscribed, ToHome,
     },
     publication::{Frames, Info, Stored},
@@ -241,26 +241,34 @@ impl OwnedChannels {
             position: None,
             was_recovering: subscribe.recover.is_some(),
             recovered: None,
+            recovered_from: 0,
             data: None,
         };
         let Subscribe { ref channel, core, shows, .. } = subscribe;
         let is_seen = subscribe.info.is_some() && shows.is_seen();
         let Some(id) = self.open(channel, is_seen && shows.presence, now, ledger) else {
-            subscribed.refused = Some(ErrorCode::LIMIT_EXCEEDED);
-            posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
+            self.refuse(&subscribe, subscribed, ErrorCode::LIMIT_EXCEEDED, posts);
             return;
         };
         let owned = self.channels.get_mut(id);
-        self.active += usize::from(owned.join(core));
         if rules.keeps_history() && (subscribe.wants_position || subscribe.recover.is_some()) {
             let epochs = &self.epochs;
             let hash = owned.hash;
             let history = owned.history(|| epochs.current(hash), rules, now);
             subscribed.position = Some(history.position());
-            match subscribe.recover.as_ref().map(|recover| Recovered::from(history, recover)) {
-                Some(Recovered::These(publications)) => subscribed.recovered = Some(publications),
-                Some(Recovered::Lost) | None => {}
-                Some(Recovered::TooLongNow) => {
+            match subscribe.recover.as_ref().map(|recover| (recover, Recovered::from(history, recover))) {
+                Some((recover, Recovered::These(publications))) => {
+                    subscribed.recovered_from = recover.begins_at(&publications, history);
+                    subscribed.recovered = Some(publications);
+                }
+                Some((recover, Recovered::Lost)) if recover.rejects_loss && !recover.cache => {
+                    self.settle(id, ledger);
+                    self.refuse(&subscribe, subscribed, ErrorCode::UNRECOVERABLE_POSITION, posts);
+                    return;
+                }
+                Some((_, Recovered::Lost)) | None => {}
+                Some((_, Recovered::TooLongNow)) => {
+                    self.active += usize::from(owned.join(core));
                     // It comes again, and is not seen before.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
@@ -273,6 +281,7 @@ impl OwnedChannels {
                 }
             }
         }
+        self.active += usize::from(owned.join(core));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
@@ -287,6 +296,21 @@ impl OwnedChannels {
             }
         }
         self.settle(id, ledger);
+    }
+
+    /// There is no subscription.
+    fn refuse(
+        &mut self,
+        subscribe: &Subscribe,
+        mut subscribed: Subscribed,
+        code: ErrorCode,
+        posts: &mut Posts,
+    ) {
+        if let Some(info) = &subscribe.info {
+            self.unseen.forget(&subscribe.channel, info);
+        }
+        subscribed.refused = Some(code);
+        posts.push((subscribe.core, FromHome::Subscribed(Box::new(subscribed))));
     }
 
     /// Where it was kept; `None` where it was not.
@@ -323,9 +347,8 @@ impl OwnedChannels {
             self.sequence += 1;
             let stored = Arc::new(Stored { data, info, tags, offset, sequence: self.sequence });
             let frames = (!owned.cores.is_empty()).then(|| {
-                let patches = (delta || rules.delta_publish).then(|| owned.newest()).flatten();
-                let for_delta =
-                    rules.delta.then(|| for_delta(&channel, &stored, patches.map(|stored| &**stored)));
+                let base = owned.last.as_deref().filter(|_| delta || rules.delta_publish);
+                let for_delta = rules.delta.then(|| for_delta(&channel, &stored, base));
                 (Frames::of_publication(&channel, stored.publication()), for_delta)
             });
             if keeps {
@@ -334,8 +357,9 @@ impl OwnedChannels {
                 if version.number > 0 {
                     owned.version = Some(Box::new(version));
                 }
-            } else if rules.delta {
-                owned.previous = Some(Arc::clone(&stored));
+            }
+            if rules.delta {
+                owned.last = Some(Arc::clone(&stored));
             }
             if let Some((frames, for_delta)) = frames {
                 let channel = Arc::clone(&channel);
@@ -389,10 +413,8 @@ impl OwnedChannels {
                 None => return Given::page_of(&History::new(self.epochs.current(hash)), page),
             },
             Question::RemoveHistory => {
-                if let Some(history) = owned.and_then(|owned| owned.history.as_mut()) {
-                    history.clear();
-                }
                 if let Some(id) = id {
+                    self.channels.get_mut(id).clear();
                     self.settle(id, ledger);
                 }
                 Ok(Answer::Done)
@@ -583,12 +605,11 @@ enum Recovered {
 
 impl Recovered {
     fn from(history: &History, recover: &Recover) -> Self {
+        let Recover { offset, ref epoch, limit, .. } = *recover;
         let part = if recover.cache {
-            let position = history.position();
-            let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
-            Some(Part::of(history.newest().filter(|_| !is_current).into_iter(), recover.bytes.max))
+            history.recover_newest(offset, epoch, limit, |publication| recover.wants(publication))
         } else {
-            history.recover(recover.offset, &recover.epoch, recover.limit, recover.bytes.max)
+            history.recover(offset, epoch, limit, recover.bytes.max)
         };
         match part {
             None => Self::Lost,
@@ -598,23 +619,40 @@ impl Recovered {
     }
 }
 
+impl Recover {
+    fn wants(&self, publication: &Stored) -> bool {
+        self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
+    }
+
+    /// The offset that the client is told to have been at before what is recovered: its own one, where that is a place in
+    /// this history.
+    fn begins_at(&self, publications: &[Arc<Stored>], history: &History) -> u64 {
+        let position = history.position();
+        let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;
+        match publications.first() {
+            Some(first) if !is_of_epoch || self.offset > position.offset => first.offset - 1,
+            _ => self.offset,
+        }
+    }
+}
+
 /// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
-fn for_delta(channel: &str, stored: &Stored, previous: Option<&Stored>) -> ForDelta {
-    let quoted = |data: &Payload<'_>| Frames::of_publication(channel, stored.with_data(*data, false));
+fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -> ForDelta {
     let text = stored.data.payload().json_text();
-    let json = quoted(&Payload::quoted(&text));
+    let quoted = stored.with_data(Payload::quoted(&text), false);
+    let json = Frames::of_publication(channel, quoted);
     let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
-    let patch = previous.and_then(|previous| {
-        let before = previous.data.payload().json_text();
+    let patch = base.and_then(|base| {
+        let before = base.data.payload().json_text();
         let json_patch = delta::create(before.as_bytes(), text.as_bytes());
-        let bytes_patch = delta::create(&previous.data.bytes, &stored.data.bytes);
+        let bytes_patch = delta::create(&base.data.bytes, &stored.data.bytes);
         let json_patch = std::str::from_utf8(&json_patch).ok().map(Cow::Borrowed)?;
         if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
             return None;
         }
         let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
         let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
-        Some(protobuf.with_json_of(&json))
+        Some(Patch { base: base.sequence, frames: protobuf.with_json_of(&json) })
     });
     ForDelta { whole, patch }
 }

@@ -52,7 +52,10 @@ impl ToHome {
                 size_of::<Subscribe>()
                     + SHARED_BYTES
                     + channel.len()
-                    + recover.as_ref().map_or(0, |recover| recover.epoch.len())
+                    + recover.as_ref().map_or(0, |recover| {
+                        let filter = recover.filter.as_ref();
+                        recover.epoch.len() + filter.map_or(0, |filter| filter.cost_bytes())
+                    })
                     + info.as_deref().map_or(0, info_bytes)
                     + data.as_ref().map_or(0, |data| data.len())
             }
@@ -89,7 +92,7 @@ impl Delivery {
     pub(crate) fn cost_bytes(&self) -> usize {
         let Self { channel, publication, frames, for_delta } = self;
         let for_delta = for_delta.as_ref().map_or(0, |for_delta| {
-            2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.len())
+            2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.frames.len())
         });
         size_of::<Self>()
             + channel.len()

@@ -280,6 +280,8 @@ impl<K: Kernel> Shard<K> {
             epoch: epoch.clone(),
             limit: self.rules.recovery_publications_max,
             cache: self.rules.recovers_newest(&resolved),
+            filter: None,
+            rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         });
         let wanted = Wanted {

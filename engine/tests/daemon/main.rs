@@ -33,6 +33,7 @@ mod order;
 mod polls;
 mod proxies;
 mod reads;
+mod recovery;
 mod refusals;
 mod renewals;
 mod resets;

@@ -218,15 +218,18 @@ impl<K: Kernel> Shard<K> {
         }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
-            if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
-                self.why = Some(Why::of_channel(&channel, &error));
-                return Err(error.code().into());
-            }
+            let is_cache = match self.rules.channels.resolve_trusted(&channel) {
+                Ok(resolved) => self.rules.recovers_newest(&resolved),
+                Err(error) => {
+                    self.why = Some(Why::of_channel(&channel, &error));
+                    return Err(error.code().into());
+                }
+            };
             if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {
                 continue;
             }
             let position = request.subs.get(&channel).filter(|position| position.recover);
-            let recover = position.map(|position| self.recover_from(position));
+            let recover = position.map(|position| self.recover_from(position, is_cache));
             let is_by_token = source == Source::Token && personal.as_ref() != Some(&channel);
             subs.push(ServerSide { channel, options, recover, is_by_token });
         }
@@ -275,25 +278,28 @@ impl<K: Kernel> Shard<K> {
             if !is_open || subs.iter().any(|sub| sub.channel == *channel) {
                 continue;
             }
+            let is_cache = self.rules.recovers_newest(&resolved);
             if subs.len() >= self.rules.client_channels_max {
                 return Err(DisconnectCode::CHANNEL_LIMIT);
             }
             subs.push(ServerSide {
                 channel: channel.clone().into_owned(),
                 options: SubscribeOptions::default(),
-                recover: position.recover.then(|| self.recover_from(position)),
+                recover: position.recover.then(|| self.recover_from(position, is_cache)),
                 is_by_token: false,
             });
         }
         Ok(())
     }
 
-    fn recover_from(&self, position: &SubscribeRequest<'_>) -> Recover {
+    fn recover_from(&self, position: &SubscribeRequest<'_>, cache: bool) -> Recover {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),
             limit: self.rules.recovery_publications_max,
-            cache: false,
+            cache,
+            filter: None,
+            rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         }
     }

@@ -188,21 +188,21 @@ pub(crate) enum Place {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) delta: Delta,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<Arc<Filter>>,
     /// True exactly when it wants to be told of joins and leaves.
     pub(crate) join_leave: bool,
 }
 
-/// Whether patches may be sent.
+/// Which patches may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Delta {
-    /// It never asked.
+    /// It never asked for any.
     #[default]
     None,
-    /// It asked, and has not yet had the publication that a patch would build on.
+    /// It asked, and has not yet had a publication.
     WantsWhole,
-    /// It has had the last publication.
-    TakesPatches,
+    /// Those to the publication that it has had last: [`Stored::sequence`](crate::hub::publication::Stored::sequence).
+    TakesPatchesTo(u64),
 }
 
 /// The clients of a shard.

@@ -42,6 +42,9 @@ use crate::{
     token::{Overrides, TokenUse},
 };
 
+/// Of the flags of a subscribe: there is to be no subscription where not all that was missed can be told.
+const REJECT_UNRECOVERED: i64 = 2;
+
 /// [`SubscribeRequest::kind`] of maps: of data, of clients, of users. No channel here is one.
 const MAPS: RangeInclusive<i32> = 1..=3;
 
@@ -61,7 +64,7 @@ pub(crate) struct Wanted {
     pub(crate) chan_info: Option<Bytes>,
     pub(crate) expires_at_s: u64,
     pub(crate) delta: Delta,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) is_server_side: bool,
     /// True exactly when the connection's token asks for it.
     pub(crate) is_by_token: bool,
@@ -182,7 +185,7 @@ impl<K: Kernel> Shard<K> {
             if !resolved.options.allow_tags_filter {
                 return Err(ErrorCode::BAD_REQUEST.into());
             }
-            wanted.filter = Some(Filter::new(tree).map_err(|fault| fault.code())?);
+            wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
         }
         if request.delta == FOSSIL && self.rules.home_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
@@ -193,6 +196,8 @@ impl<K: Kernel> Shard<K> {
                 epoch: request.epoch.as_ref().into(),
                 limit: self.rules.recovery_publications_max,
                 cache: self.rules.recovers_newest(&resolved),
+                filter: wanted.filter.clone(),
+                rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
                 bytes: self.answer_bytes(),
             });
         }
@@ -288,10 +293,8 @@ impl<K: Kernel> Shard<K> {
         }
         let sub = &mut client.subs[at];
         if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
-            if wishes.delta == Delta::WantsWhole && missed.last().is_some_and(|newest| wishes.take(newest)) {
-                wishes.delta = Delta::TakesPatches;
-            }
             missed.retain(|publication| wishes.take(publication));
+            missed.iter().for_each(|publication| wishes.have_had(publication));
         }
         let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
             (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
@@ -317,10 +320,11 @@ impl<K: Kernel> Shard<K> {
         self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
-    /// The home has no room for a subscription. A client whose server-side subscriptions are incomplete comes back later.
+    /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
     fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
         let is_server_side = sub.is_server_side;
-        self.leave_channel(sub);
+        // Nobody was told that it came.
+        self.leave_channel(Sub { info: None, ..sub });
         if is_server_side {
             self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
         } else {
@@ -332,14 +336,15 @@ impl<K: Kernel> Shard<K> {
     fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
         let Some(client) = self.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
-        let position = subscribed.position.as_ref().filter(|_| extras.positioned || extras.recoverable);
+        let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
+        let (offset, epoch) = position.unwrap_or_default();
         let push = Push {
             id: 0,
             channel: Cow::Borrowed(&subscribed.channel),
             body: PushBody::Subscribe(SubscribePush {
                 recoverable: extras.recoverable,
-                epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
-                offset: position.map_or(0, |position| position.offset),
+                epoch: Cow::Borrowed(epoch),
+                offset,
                 positioned: extras.positioned,
                 data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
             }),
@@ -468,7 +473,8 @@ pub(super) fn result<'a>(
     texts: &'a [Cow<'a, str>],
 ) -> SubscribeResult<'a> {
     let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
-    let position = subscribed.position.as_ref().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let (offset, epoch) = position.unwrap_or_default();
     let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
     let (expires, ttl) = expiry(told_expiry, now_s);
     let missed = subscribed.recovered.as_deref().unwrap_or_default();
@@ -482,10 +488,10 @@ pub(super) fn result<'a>(
         expires,
         ttl,
         recoverable: sub.extras.recoverable,
-        epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
+        epoch: Cow::Borrowed(epoch),
         publications,
         recovered: subscribed.recovered.is_some(),
-        offset: position.map_or(0, |position| position.offset),
+        offset,
         positioned: sub.extras.positioned,
         data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
         was_recovering: subscribed.was_recovering,

@@ -30,6 +30,7 @@ pub(super) enum Asked {
     Subscribe {
         channel: &'static str,
         since: Option<Position>,
+        takes_patches: bool,
     },
     /// To what it is subscribed already, or is about to be.
     SubscribeAgain(&'static str),
@@ -45,6 +46,8 @@ pub(super) struct Subscription {
     /// When it knew that it is subscribed: a number that no other subscription has.
     pub(super) since: u64,
     pub(super) hearing: Hearing,
+    /// What patches build on, where they were agreed upon: the text that came last.
+    pub(super) base: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
