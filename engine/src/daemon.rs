@@ -28,24 +28,25 @@ use crate::{
     config::Config,
     conn::deflate::DeflateRules,
     control, doctor, limits,
+    log::EACH,
     memory::{self, Budget, BudgetLimits, Room},
     peers::{MailboxLimits, Shared},
+    preflight::Prepared,
     shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     supervise::{self, Guard, Manager, Part},
-    tls,
 };
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// What kept it from starting, in words for the operator. What fails later ends the process.
-pub fn run(config: &Config) -> anyhow::Result<()> {
-    for warning in config.warnings() {
+pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
+    for warning in config.warnings().iter().chain(prepared.warnings()) {
         tracing::warn!("{warning}");
     }
     let plan = Plan::new(config, descriptors_max());
     let budgets = fit_budgets(config, Cgroup::tightest());
-    let tls = tls::server_config(&config.tls, control::tls::CLIENT_TLS)?;
+    let tls = prepared.clients.as_ref().map(|secured| Arc::clone(&secured.config));
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
@@ -70,10 +71,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let counted = Arc::clone(&shared);
     let _heart = Heart::start(pulses, move || guard.look(|| control::clients(&counted)))?;
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
-    let control = control::start(config, Arc::clone(&shared), asks, node, listen, tls)?;
+    let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
     shared.beats.ready();
     control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
+    say_what_is_served(config, listen, control.address());
     let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
     if echo || broadcast {
         tracing::info!(echo, broadcast, "paths are served that ask for no token");
@@ -92,6 +94,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     control.stop();
     Ok(())
+}
+
+/// What listens where.
+fn say_what_is_served(config: &Config, clients: SocketAddr, control: SocketAddr) {
+    for (who, address, tls, paths) in [
+        ("clients", clients, config.tls.enabled, config.client_paths()),
+        ("operators and the application", control, config.control_tls.enabled, config.control_paths()),
+    ] {
+        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "for {who}");
+    }
 }
 
 /// Clients are served whether or not anybody can read of it.
@@ -196,7 +208,7 @@ pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
         idempotency_ms: config.channel.idempotency_ttl_ms,
         head: HeadLimits {
             bytes_max: config.client.request_head_bytes_max as usize,
-            ..HeadLimits::default()
+            headers_max: config.client.request_head_fields_max as usize,
         },
         decoder: DecoderConfig {
             role: Role::Server,

@@ -12,6 +12,7 @@ use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
 use holdfast::config::{self, Config, Loaded, Problems};
 use holdfast::doctor::{self, Check, Findings, Plan};
+use holdfast::preflight::Prepared;
 use holdfast::{daemon, log, supervise, token};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
@@ -44,13 +45,14 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
         let lines = failed.iter().map(|check| doctor::line(check, false)).collect::<String>();
         anyhow::bail!("this machine cannot serve (`holdfast doctor` shows all checks)\n{}", lines.trim_end());
     }
+    let prepared = Prepared::new(&config)?;
     // Before there is a thread that could panic.
     supervise::end_at_panics();
     log::start(&config.log)?;
     // Tables are made for all connections that there can be and touched as they come: a huge page would make 2 MiB of
     // each resident at once. docs/decisions/0008-no-huge-pages.md has the figures.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    let ended = daemon::run(&config);
+    let ended = daemon::run(&config, prepared);
     log::flush();
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -60,6 +62,10 @@ fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, args.profile, args.connections);
     let mut checks = doctor::judge(&Findings::gather(plan.profile), &plan);
     checks.extend(config.warnings().iter().map(Check::from));
+    match Prepared::new(&config) {
+        Ok(prepared) => checks.extend(prepared.warnings().iter().map(Check::from)),
+        Err(faults) => checks.extend(faults.iter().map(Check::of_fault)),
+    }
     if args.json {
         print(&doctor::json(&checks, &plan))?;
     } else {
@@ -73,7 +79,9 @@ fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
 fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     let loaded: Result<Loaded, Problems> =
         Loaded::read(file.path.as_deref(), env::vars_os(), &file.flags(), &config::usable_cpus());
-    print(&loaded?.in_force())
+    let loaded = loaded?;
+    let prepared = Prepared::new(&loaded.config)?;
+    print(&loaded.in_force(prepared.warnings()))
 }
 
 fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {

@@ -155,3 +155,98 @@ fn the_check_and_the_doctor_show_the_same_warnings() {
         text(&doctor.stdout)
     );
 }
+
+/// A certificate with its key, valid so many days from now on.
+fn certificate(days: i64) -> (String, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["edge.test".to_owned()]).expect("a good name");
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let today = i64::try_from(now_s).expect("not so late") / 86_400;
+    let date = |day: i64| {
+        rcgen::date_time_ymd(1970, 1, 1)
+            + std::time::Duration::from_secs(u64::try_from(day * 86_400).expect("after 1970"))
+    };
+    (params.not_before, params.not_after) = (date(today - 90), date(today + days));
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+#[test]
+fn what_serve_refuses_the_check_and_the_doctor_refuse_too() {
+    let ((cert, key), (_, other_key)) = (certificate(60), certificate(60));
+    let (cert, key) = (TempFile::new("a.pem", &cert), TempFile::new("a.key", &key));
+    let (other_key, empty) = (TempFile::new("b.key", &other_key), TempFile::new("empty.pem", ""));
+    let pair = |cert: &str, key: &str| format!("cert_pem = '{cert}'\nkey_pem = '{key}'\n");
+    for (number, (listener, options, part)) in [
+        ("tls", pair(cert.path(), other_key.path()), "the key does not belong to the certificate"),
+        ("tls", pair(key.path(), cert.path()), "it may be swapped with key_pem"),
+        ("tls", pair(cert.path(), cert.path()), "it may be swapped with cert_pem"),
+        ("tls", pair("/nowhere/cert.pem", key.path()), "cannot read \"/nowhere/cert.pem\""),
+        ("tls", pair(cert.path(), empty.path()), "there is no private key in it"),
+        ("tls", String::new(), "http_server.tls.cert_pem: it is not set"),
+        (
+            "internal_tls",
+            pair(cert.path(), other_key.path()),
+            "http_server.internal_tls: the key does not belong",
+        ),
+        (
+            "tls",
+            format!("{}client_ca_pem = '{}'\n", pair(cert.path(), key.path()), empty.path()),
+            "client_ca_pem",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text_of = format!("[http_server.{listener}]\nenabled = true\n{options}");
+        let file = TempFile::new(&format!("refused-{number}.toml"), &text_of);
+        let served = holdfast(
+            &["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--config", file.path()],
+            &[],
+        );
+        let check = holdfast(&["config", "check", "--config", file.path()], &[]);
+        let doctor = holdfast(&["doctor", "--config", file.path()], &[]);
+        for (command, output, words) in [
+            ("serve", &served, &served.stderr),
+            ("config check", &check, &check.stderr),
+            ("doctor", &doctor, &doctor.stdout),
+        ] {
+            assert_eq!(output.status.code(), Some(1), "{command}: {text_of}");
+            assert!(text(words).contains(part), "{command}: {part:?} is not in {}", text(words));
+        }
+    }
+    let both = format!(
+        "[http_server.tls]\nenabled = true\n[http_server.internal_tls]\nenabled = true\n{}",
+        pair(cert.path(), other_key.path())
+    );
+    let file = TempFile::new("both.toml", &both);
+    let check = holdfast(&["config", "check", "--config", file.path()], &[]);
+    assert!(text(&check.stderr).contains("it is not set") && text(&check.stderr).contains("does not belong"));
+}
+
+#[test]
+fn a_certificate_that_is_over_or_soon_will_be_is_warned_of_by_the_check_and_the_doctor() {
+    for (days, expected) in [(60, None), (5, Some("the certificate expires soon")), (-1, Some("has expired"))]
+    {
+        let (cert, key) = certificate(days);
+        let name = format!("expiry{days}");
+        let (cert, key) =
+            (TempFile::new(&format!("{name}.pem"), &cert), TempFile::new(&format!("{name}.key"), &key));
+        let options = format!(
+            "[http_server.tls]\nenabled = true\ncert_pem = '{}'\nkey_pem = '{}'\n",
+            cert.path(),
+            key.path()
+        );
+        let file = TempFile::new(&format!("{name}.toml"), &options);
+        let check = holdfast(&["config", "check", "--config", file.path()], &[]);
+        assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+        let doctor = holdfast(&["doctor", "--config", file.path()], &[]);
+        for output in [text(&check.stdout), text(&doctor.stdout)] {
+            let line = output.lines().find(|line| line.contains("http_server.tls.cert_pem: the certificate"));
+            match expected {
+                None => assert_eq!(line, None),
+                Some(part) => assert!(line.is_some_and(|line| line.contains(part)), "{output}"),
+            }
+        }
+    }
+}

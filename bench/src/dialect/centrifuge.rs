@@ -89,8 +89,11 @@ pub fn publish(format: Format, mint: &Mint, stamp: Stamp, channel: &str, out: &m
     data.put_u8(b'"');
     mint.write(stamp, &mut data);
     data.put_u8(b'"');
-    let publish =
-        PublishRequest { channel: Cow::Borrowed(channel), data: Payload::with_form(&data, string_form()) };
+    let publish = PublishRequest {
+        channel: Cow::Borrowed(channel),
+        data: Payload::with_form(&data, string_form()),
+        ..PublishRequest::default()
+    };
     let id = PUBLISH_ID_MIN + (stamp.sequence & PUBLISH_ID_MASK);
     append_command(format, out, &Command { id, request: Request::Publish(publish) });
 }

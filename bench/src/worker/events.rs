@@ -36,6 +36,7 @@ impl Link<'_> {
             | Event::AcceptFailed(_)
             | Event::Drained(_)
             | Event::Looked(_)
+            | Event::PeerAddress(..)
             | Event::Woken => {}
         }
     }

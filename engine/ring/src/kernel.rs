@@ -150,6 +150,9 @@ pub enum Op {
     /// Receive what is there, and wait for nothing: [`Completion::Looked`] comes in the turn that hands it over. Of the
     /// socket's reading side, nothing but an [`Op::PollReadable`] may be in the kernel.
     Look(Socket),
+    /// Tell the address of a socket's other end: [`Completion::PeerAddress`] comes in the turn that hands it over. It costs
+    /// three system calls, so it is for what happens seldom.
+    PeerAddress(Socket),
     /// End whatever [`Op::PollReadable`], [`Op::Receive`], [`Op::ReceiveMany`] or [`Op::Connect`] of this socket is
     /// still in the kernel. That operation's own completion tells that it has ended.
     CancelReceive(Socket, Armed),
@@ -219,6 +222,9 @@ pub enum Completion<B> {
     ReceiveEnded(Socket, ReceiveEnd),
     /// The answer to [`Op::Look`].
     Looked(Socket, Seen<B>),
+    /// The answer to [`Op::PeerAddress`]; `None` where the connection is broken, or the kernel is too old to tell (Linux before
+    /// 6.8). It is boxed, so that other completions do not grow by it.
+    PeerAddress(Socket, Option<Box<SocketAddr>>),
     /// [`Op::PollReadable`] is over: something is there to read, or it was cancelled.
     Readable(Socket),
     /// [`Op::PollWritable`] is over: there is room, or it was cancelled.

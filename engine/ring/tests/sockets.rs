@@ -552,6 +552,39 @@ fn each_connection_comes_with_its_own_peers_address() {
 }
 
 #[test]
+fn an_address_that_is_asked_for_is_the_peers_even_of_one_that_is_closed_with_the_question() {
+    let mut pair = Pair::new(&small(), &small());
+    let mut expected = HashSet::new();
+    for number in 1..=120 {
+        let from = std::net::Ipv4Addr::new(127, 0, 4, number).into();
+        pair.client.sockets.connect(Some(from), pair.address).unwrap();
+        expected.insert(from);
+    }
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let (mut came, mut asked, mut closed) = (HashSet::new(), HashSet::new(), HashSet::new());
+    pair.run(|server, _, event| {
+        match event {
+            Some((At::Server, Event::Accepted(socket, _))) => {
+                assert!(server.ask_peer_address(socket) && asked.insert(socket));
+                if asked.len() % 2 == 0 {
+                    server.close(socket, CloseWhen::Now);
+                }
+            }
+            Some((At::Server, Event::PeerAddress(socket, address))) => {
+                let address = address.expect("the kernel tells it").ip();
+                assert!(asked.contains(&socket) && came.insert(address), "{socket:?} {address}");
+            }
+            Some((At::Server, Event::Closed(socket))) => assert!(closed.insert(socket)),
+            _ => {}
+        }
+        came.len() == expected.len() && closed.len() == expected.len() / 2
+    });
+    assert_eq!(came, expected);
+    // The rings of both sides, their bells, what the test itself has; and none of the 120.
+    assert!(descriptors() < 100, "{} are open", descriptors());
+}
+
+#[test]
 fn whoever_comes_while_a_ring_ends_is_not_left_waiting() {
     for _ in 0..20 {
         let config = SocketsConfig { peer_addresses: true, ..SocketsConfig::default() };

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::Event;
 use crate::{
     hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    object::{self, Object},
     token::{Overrides, RawOptions, SubscribeOptions, TokenError, either},
 };
 
@@ -90,7 +91,9 @@ pub(crate) struct Published {
 #[derive(Deserialize)]
 struct Envelope {
     result: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "object::read_optional")]
     error: Option<RawError>,
+    #[serde(default, deserialize_with = "object::read_optional")]
     disconnect: Option<RawDisconnect>,
 }
 
@@ -123,7 +126,7 @@ struct RawResult {
     meta: Option<Box<RawValue>>,
     channels: Option<Vec<String>>,
     subs: Option<BTreeMap<String, Box<RawValue>>>,
-    #[serde(rename = "override")]
+    #[serde(rename = "override", deserialize_with = "object::read_optional")]
     overrides: Option<Overrides>,
     skip_history: bool,
     tags: Option<BTreeMap<String, String>>,
@@ -267,7 +270,7 @@ fn copy(json: &RawValue) -> Bytes {
 }
 
 fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(bytes)
+    serde_json::from_slice(bytes).map(|Object(read)| read)
 }
 
 #[cfg(test)]
@@ -327,6 +330,14 @@ mod tests {
             ("", "not the JSON"),
             ("<html>", "not the JSON"),
             (r#"{"result": 1}"#, "not the JSON"),
+            ("[]", "expected an object"),
+            (r#"[{"user":"ann"},null,null]"#, "expected an object"),
+            (r#"{"result": ["ann"]}"#, "expected an object"),
+            (r#"{"result": {"subs": {"a": []}}}"#, "expected an object"),
+            (r#"{"result": {"override": [null]}}"#, "expected an object"),
+            (r#"{"result": {"override": {"presence": [true]}}}"#, "expected an object"),
+            (r#"{"error": [1000, "no"]}"#, "expected an object"),
+            (r#"{"disconnect": [4500, "go"]}"#, "expected an object"),
             (r#"{"result": {"b64info": "!"}}"#, "b64info"),
             (r#"{"disconnect": {"code": 1000}}"#, "1000"),
             (r#"{"error": {}}"#, "code 0"),

@@ -14,6 +14,10 @@ use crate::masked;
 pub struct Endpoint(Uri);
 
 impl Endpoint {
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
     pub(super) fn uri(&self) -> Uri {
         self.0.clone()
     }

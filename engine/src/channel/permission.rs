@@ -20,6 +20,13 @@ pub struct Extras {
     pub join_leave: bool,
 }
 
+impl Extras {
+    /// Who recovers is told that its position is watched, as with Centrifugo.
+    fn with_position(self) -> Self {
+        Self { positioned: self.positioned || self.recoverable, ..self }
+    }
+}
+
 impl Resolved<'_> {
     /// # Errors
     /// 103.
@@ -73,6 +80,10 @@ impl Resolved<'_> {
     /// What of `asked` a subscriber gets, and what it gets without asking. There is no position and nothing to recover
     /// without history: it is not granted, so that no client takes a gap for completeness.
     pub fn grant(&self, user: &str, asked: Extras) -> Extras {
+        self.grant_each(user, asked).with_position()
+    }
+
+    fn grant_each(&self, user: &str, asked: Extras) -> Extras {
         let options = self.options;
         let history_is_open = self.history_is_open(user, true);
         let positioned =
@@ -90,12 +101,13 @@ impl Resolved<'_> {
 
     /// As [`Resolved::grant`], but for what a token or the application says of this one subscription.
     pub fn grant_with(&self, user: &str, asked: Extras, overrides: &Overrides) -> Extras {
-        let granted = self.grant(user, asked);
-        Extras {
+        let granted = self.grant_each(user, asked);
+        let extras = Extras {
             positioned: self.keeps_history() && overrides.force_positioning.unwrap_or(granted.positioned),
             recoverable: self.keeps_history() && overrides.force_recovery.unwrap_or(granted.recoverable),
             join_leave: overrides.force_push_join_leave.unwrap_or(granted.join_leave),
-        }
+        };
+        extras.with_position()
     }
 
     /// Where others see a subscriber.
@@ -326,7 +338,8 @@ mod tests {
         assert_eq!(channel.grant("42", ALL), Extras { positioned: true, ..NONE });
         assert_eq!(channel.grant("42", NONE), NONE);
         let options = NamespaceOptions { allow_recovery: true, ..with_history() };
-        assert_eq!(resolved("news", &options).grant("", ALL), Extras { recoverable: true, ..NONE });
+        let recoverable = Extras { positioned: true, recoverable: true, ..NONE };
+        assert_eq!(resolved("news", &options).grant("", ALL), recoverable, "who recovers is positioned");
     }
 
     #[test]

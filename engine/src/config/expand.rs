@@ -116,7 +116,7 @@ fn reaches_a_backend(path: &str) -> bool {
 mod tests {
     use crate::config::{
         Config, Flags, Loaded,
-        tests::{TempFile, variables},
+        tests::{TempFile, own_warnings, variables},
     };
 
     const PROXY: &str = "[rpc.without_namespace]\nproxy_enabled = true\n[rpc.proxy]\n";
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(proxy.endpoint.as_ref().unwrap().to_string(), "http://app.test:3000/rpc");
         assert_eq!(proxy.http.static_headers["X-Key"].expose(), "Bearer k");
         assert_eq!(config.client.allowed_origins[0].as_str(), "https://app.test");
-        assert!(config.warnings().is_empty() && config.unexpanded_secrets.is_empty());
+        assert!(own_warnings(&config).is_empty() && config.unexpanded_secrets.is_empty());
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_secret_that_still_holds_that_form_is_worth_a_warning() {
         let config = read("[client.token]\nhmac_secret_key = 'a${SECRET}'\n", &[]).unwrap();
-        let warnings = config.warnings();
+        let warnings = own_warnings(&config);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert_eq!(warnings[0].key, "client.token.hmac_secret_key");
         assert!(!warnings[0].to_string().contains("a${"), "{}", warnings[0]);

@@ -166,6 +166,50 @@ impl Config {
         warning::collect(self)
     }
 
+    /// True exactly when something is asked of others by `https`.
+    pub(crate) fn calls_by_https(&self) -> bool {
+        let (client, channel) = (&self.client, &self.channel.proxy);
+        let tokens = [Some(&client.token), self.own_subscription_token()];
+        let keys = tokens.into_iter().flatten().filter_map(|token| token.jwks_public_endpoint.as_ref());
+        let proxies = [
+            &client.proxy.connect.proxy,
+            &client.proxy.refresh.proxy,
+            &self.rpc.proxy,
+            &channel.subscribe,
+            &channel.publish,
+            &channel.sub_refresh,
+        ];
+        let mut backends = proxies.into_iter().filter_map(|proxy| proxy.endpoint.as_ref());
+        keys.into_iter().any(crate::token::Endpoint::is_encrypted)
+            || backends.any(crate::backend::Endpoint::is_encrypted)
+    }
+
+    /// The section of subscription tokens, where it holds.
+    fn own_subscription_token(&self) -> Option<&TokenConfig> {
+        let own = &self.client.subscription_token;
+        own.enabled.then_some(&own.token)
+    }
+
+    /// The paths that clients may ask for.
+    pub fn client_paths(&self) -> Vec<&'static str> {
+        let paths = [
+            ("/connection/websocket", !self.websocket.disabled),
+            ("/connection/sse", self.sse.enabled),
+            ("/connection/http_stream", self.http_stream.enabled),
+            ("/emulation", self.sse.enabled || self.http_stream.enabled),
+            ("/connection/poll", self.poll.enabled),
+            ("/echo", self.serves(&self.echo)),
+            ("/broadcast", self.serves(&self.broadcast)),
+        ];
+        paths.into_iter().filter(|(_, is_served)| *is_served).map(|(path, _)| path).collect()
+    }
+
+    /// The paths of the control port.
+    pub fn control_paths(&self) -> Vec<&'static str> {
+        let api = (!self.http_api.disabled).then_some("/api");
+        ["/", "/health", "/metrics"].into_iter().chain(api).collect()
+    }
+
     /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
     pub fn planned_connections(&self) -> u32 {
         match self.client.connection_limit {
@@ -216,10 +260,11 @@ impl Loaded {
         }
     }
 
-    /// The warnings as comments, then what is in force, one option a line, and where each value came from.
-    pub fn in_force(&self) -> String {
-        let warnings = self.config.warnings();
-        let warnings = warnings.iter().map(|warning| reference::comment_of(&format!("warning: {warning}")));
+    /// The warnings, and `more` of them, as comments, then what is in force, one option a line, and where each value came from.
+    pub fn in_force(&self, more: &[Warning]) -> String {
+        let own = self.config.warnings();
+        let warnings =
+            own.iter().chain(more).map(|warning| reference::comment_of(&format!("warning: {warning}")));
         warnings.chain([reference::in_force(&self.tree, &self.origins)]).collect()
     }
 }

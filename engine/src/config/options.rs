@@ -200,6 +200,8 @@ section! {
         /// The longest request line and headers of a handshake; longer ones are answered 431.
         /// Worst case: this for each handshake that is under way.
         "request_head_size_limit" => pub request_head_bytes_max: u32 = size("8KiB", "1KiB", "64KiB");
+        /// How many header fields a request may have; 431 where it has more. Proxies and cookies of a page add some.
+        "request_head_fields_limit" => pub request_head_fields_max: u32 = integer(64, 16, 128);
         /// Tokens with which clients connect and subscribe.
         "token" => pub token: TokenConfig = section();
         /// Tokens with which clients subscribe, where they are not to be accepted like the others.

@@ -314,7 +314,7 @@ mod tests {
 
     fn shown(content: &str) -> String {
         let file = TempFile::new("toml", content);
-        Loaded::read(Some(&file.0), [], &Flags::default(), &[0]).unwrap().in_force()
+        Loaded::read(Some(&file.0), [], &Flags::default(), &[0]).unwrap().in_force(&[])
     }
 
     #[test]

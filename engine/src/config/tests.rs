@@ -46,6 +46,12 @@ pub(super) fn refusal(extension: &str, content: &str) -> String {
     from_file(extension, content).expect_err("must be refused").to_string()
 }
 
+/// What a configuration is warned of beside what the defaults are.
+pub(super) fn own_warnings(config: &Config) -> Vec<Warning> {
+    let of_defaults = from_environment(&[]).unwrap().warnings();
+    config.warnings().into_iter().filter(|warning| !of_defaults.contains(warning)).collect()
+}
+
 #[test]
 fn nothing_configured_gives_the_defaults() {
     let config = from_environment(&[]).unwrap();
@@ -102,7 +108,7 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     assert_eq!(loaded.config.client.ping_interval_ms, 40_000);
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
 
-    let shown = loaded.in_force();
+    let shown = loaded.in_force(&[]);
     // Where it came from stands on the next line, if the two do not fit into one.
     let line = |start: &str| {
         let (_, line) = shown.split_once(&format!("\n{start}")).unwrap();
@@ -122,7 +128,7 @@ fn what_is_hardly_meant_is_shown_first() {
     let file =
         TempFile::new("toml", "[client]\nallowed_origins = [\"https://app.*\", \"https://*.a.example\"]");
     let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
-    let shown = loaded.in_force();
+    let shown = loaded.in_force(&[]);
     let warnings: Vec<_> = shown.lines().take_while(|line| line.starts_with("# warning: ")).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("client.allowed_origins: \"https://app.*\""), "{warnings:?}");
@@ -357,7 +363,7 @@ fn what_is_in_force_is_shown_without_secrets_and_without_queries() {
          cert_pem = \"-----BEGIN PRIVATE KEY-----hunter2-----END PRIVATE KEY-----\"\n",
     );
     let loaded = Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).unwrap();
-    let shown = format!("{}{:?}", loaded.in_force(), loaded.config.warnings());
+    let shown = format!("{}{:?}", loaded.in_force(&[]), loaded.config.warnings());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("client.token.jwks_public_endpoint = \"https://id.test/keys?***\""), "{shown}");
     assert!(shown.contains("rpc.proxy.endpoint = \"https://app.test/rpc?***\""), "{shown}");

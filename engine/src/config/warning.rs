@@ -41,6 +41,9 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     all.extend(open_doors(config));
     all.extend(open_api(config));
     all.extend(doubtful_origins(config));
+    all.extend(closed_doors(config));
+    all.extend(closed_api(config));
+    all.extend(no_origin(config));
     all
 }
 
@@ -52,6 +55,51 @@ fn open_api(config: &Config) -> Option<Warning> {
             "http_api.insecure",
             format!("whoever reaches {} can publish and disconnect without a key", config.control_listen),
             "set http_api.key, or an http_server.internal_address that only this machine reaches",
+        )
+    })
+}
+
+/// Transports over which nobody can connect.
+fn closed_doors(config: &Config) -> Option<Warning> {
+    let client = &config.client;
+    let is_open = client.token.has_key()
+        || client.allow_anonymous_connect_without_token
+        || client.proxy.connect.enabled
+        || client.is_insecure
+        || client.skips_token_signatures;
+    let paths = config.client_paths().into_iter().filter(|path| path.starts_with("/connection/"));
+    let paths: Vec<_> = paths.collect();
+    (!is_open && !paths.is_empty()).then(|| {
+        Warning::new(
+            "client.token",
+            format!("no client can connect to {} with this configuration", paths.join(", ")),
+            "set client.token.hmac_secret_key or another key, client.proxy.connect, or \
+             client.allow_anonymous_connect_without_token",
+        )
+    })
+}
+
+/// An API that nobody can call.
+fn closed_api(config: &Config) -> Option<Warning> {
+    let api = &config.http_api;
+    let is_closed = !api.disabled && !api.insecure && api.keys().next().is_none();
+    is_closed.then(|| {
+        Warning::new(
+            "http_api.key",
+            "the server API has no key: every call is refused",
+            "set http_api.key, or http_api.disabled = true where nobody is to call it",
+        )
+    })
+}
+
+/// Pages of no origin may connect.
+fn no_origin(config: &Config) -> Option<Warning> {
+    let is_closed = config.client.allowed_origins.is_empty() && !config.client_paths().is_empty();
+    is_closed.then(|| {
+        Warning::new(
+            "client.allowed_origins",
+            "no origin is allowed: no browser can connect",
+            "name the origins of your pages, as in \"https://example.com\"; what is no browser needs none",
         )
     })
 }
@@ -143,13 +191,42 @@ fn keys_without_tls(config: &Config) -> Vec<Warning> {
 mod tests {
     use crate::config::tests::from_file;
 
+    /// A configuration that lets somebody in everywhere.
+    const OPEN: &str = "[client]\nallowed_origins = [\"https://a.example\"]\n[client.token]\nhmac_secret_key = \"k\"\n\
+                        [http_api]\nkey = \"k\"";
+
     fn keys(content: &str) -> Vec<String> {
         from_file("toml", content).unwrap().warnings().into_iter().map(|warning| warning.key).collect()
     }
 
+    const JWKS: &str = "jwks_public_endpoint";
+
+    /// How many warnings are about options of that name.
+    fn about(name: &str, content: &str) -> usize {
+        keys(content).iter().filter(|key| key.contains(name)).count()
+    }
+
     #[test]
-    fn the_defaults_give_no_warning() {
-        assert_eq!(keys(""), [""; 0]);
+    fn what_the_defaults_let_nobody_do_is_warned_of() {
+        assert_eq!(keys(""), ["client.token", "http_api.key", "client.allowed_origins"]);
+        assert_eq!(keys(OPEN), [""; 0]);
+        for (open, closed) in [
+            ("hmac_secret_key = \"k\"", "client.token"),
+            ("allowed_origins = [\"https://a.example\"]", "client.allowed_origins"),
+            ("[http_api]\nkey = \"k\"", "http_api.key"),
+        ] {
+            assert_eq!(keys(&OPEN.replacen(open, "", 1)), [closed]);
+        }
+        for ways_in in [
+            "[client]\nallow_anonymous_connect_without_token = true",
+            "[client.token]\njwks_public_endpoint = \"https://id.test/keys\"",
+            "[client.proxy.connect]\nenabled = true\nendpoint = \"http://app.test/\"",
+        ] {
+            assert!(!keys(ways_in).contains(&"client.token".to_owned()), "{ways_in}");
+        }
+        let none = "[websocket]\ndisabled = true\n[echo]\nenabled = false\n[broadcast]\nenabled = false\n\
+                    [http_api]\ndisabled = true";
+        assert_eq!(keys(none), [""; 0]);
     }
 
     #[test]
@@ -158,6 +235,7 @@ mod tests {
             from_file("toml", "[client]\nallowed_origins = ['wss://a.example', 'https://a.example']")
                 .unwrap();
         let told: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+        let told: Vec<_> = told.into_iter().filter(|told| told.contains("origins")).collect();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
             told[0].starts_with("client.allowed_origins: \"wss://a.example\" matches no page"),
@@ -170,9 +248,9 @@ mod tests {
         let with = |address: &str, key: &str| {
             format!("[http_server]\ninternal_address = \"{address}\"\n[http_api]\n{key}")
         };
-        assert_eq!(keys(&with("10.0.0.1", "insecure = true")), ["http_api.insecure"]);
-        assert_eq!(keys(&with("127.0.0.1", "insecure = true")), [""; 0]);
-        assert_eq!(keys(&with("10.0.0.1", "key = \"k\"")), [""; 0]);
+        assert_eq!(about("http_api.insecure", &with("10.0.0.1", "insecure = true")), 1);
+        assert_eq!(about("http_api.", &with("127.0.0.1", "insecure = true")), 0);
+        assert_eq!(about("http_api.", &with("10.0.0.1", "key = \"k\"")), 0);
     }
 
     #[test]
@@ -183,14 +261,8 @@ mod tests {
                  [client.subscription_token]\nenabled = true\njwks_public_endpoint = \"{scheme}://id.test/keys\"",
             )
         };
-        assert_eq!(keys(&with("https")), [""; 0]);
-        assert_eq!(
-            keys(&with("http")),
-            ["client.token.jwks_public_endpoint", "client.subscription_token.jwks_public_endpoint"]
-        );
-        assert_eq!(
-            keys(&with("http").replace("enabled = true", "enabled = false")),
-            ["client.token.jwks_public_endpoint"]
-        );
+        assert_eq!(about(JWKS, &with("https")), 0);
+        assert_eq!(about(JWKS, &with("http")), 2);
+        assert_eq!(about(JWKS, &with("http").replace("enabled = true", "enabled = false")), 1);
     }
 }

@@ -33,7 +33,18 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return };
         let now = conn.partial_kib();
         let before = std::mem::replace(&mut conn.counted_partial_kib, now);
-        self.ledger.recharge(Budget::Receive, usize::from(before) * 1024, usize::from(now) * 1024);
+        let (before, now) = (usize::from(before) * 1024, usize::from(now) * 1024);
+        if before != now {
+            self.ledger.recharge(Budget::Receive, before, now);
+            self.partial.changed(socket, before, now);
+        }
+    }
+
+    /// A connection is gone, and what had come of it.
+    pub(crate) fn forget_partial(&mut self, socket: Socket, conn: &Conn) {
+        let bytes = usize::from(conn.counted_partial_kib) * 1024;
+        self.ledger.release(Budget::Receive, bytes);
+        self.partial.changed(socket, bytes, 0);
     }
 
     /// Where there is too much, those for whom most is kept are sent away.
@@ -42,15 +53,8 @@ impl<K: Kernel> Shard<K> {
         if excess == 0 {
             return;
         }
-        let mut holders = Vec::new();
-        let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.next_from(from) {
-            from = next;
-            let kib = self.conns.get(socket).map_or(0, |conn| conn.counted_partial_kib);
-            if kib > 0 {
-                holders.push((socket, u64::from(kib) * 1024));
-            }
-        }
+        let mut kib = |socket| self.conns.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+        let holders = self.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
         for socket in largest_first(holders, excess) {
             self.end_partial(socket);
         }

@@ -14,6 +14,7 @@ use holdfast_ring::{Ended, Kernel, Socket};
 use super::{Phase, Session, deflate::Deflate};
 use crate::{
     metrics::{CloseReason, Metric},
+    refusals::Why,
     shard::{Commands, Shard, cost},
 };
 
@@ -104,7 +105,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
         self.write_out(socket);
-        self.hold_reader(socket);
+        self.hold_reader(socket, count);
         count - left
     }
 
@@ -142,6 +143,7 @@ impl<K: Kernel> Shard<K> {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
             _ => CloseReason::ProtocolError,
         };
+        self.why = Some(Why::of_error(&fault));
         if was_open {
             self.write_close(Some((fault.close_code(), &fault.to_string())));
         }

@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use super::Phase;
 use crate::{
     metrics::{CloseReason, Metric},
+    refusals::Why,
     shard::{Left, OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
 };
 
@@ -121,7 +122,7 @@ impl<K: Kernel> Shard<K> {
 
     #[cold]
     fn tls_failed(&mut self, socket: Socket, error: &TlsError) {
-        tracing::debug!(%error, "a TLS connection has failed");
+        self.why = Some(Why::of_error(error));
         self.counters.add(Metric::TlsFailures, 1);
         if let Some(conn) = self.conns.get(socket) {
             conn.tls = None;

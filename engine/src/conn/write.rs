@@ -163,6 +163,11 @@ impl<K: Kernel> Shard<K> {
         if conn.phase != Phase::Open {
             return;
         }
+        // Of clients the code was told, which says more.
+        if !matches!(conn.session, Session::Client { .. }) {
+            self.tell_close(socket, reason);
+        }
+        let Some(conn) = self.conns.get(socket) else { return };
         conn.phase = Phase::Closing;
         conn.close_reason = Some(reason);
         conn.beat = Beat::Off;
@@ -208,6 +213,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn part(&mut self, socket: Socket, phase: Phase, reason: CloseReason) {
+        if self.conns.get(socket).is_some_and(|conn| conn.close_reason.is_none()) {
+            self.tell_close(socket, reason);
+        }
         self.leave_session(socket);
         if let Some(conn) = self.conns.get(socket) {
             conn.phase = phase;
@@ -224,7 +232,7 @@ impl<K: Kernel> Shard<K> {
         self.leave_session(socket);
         self.give_up_place(socket);
         if let Some(conn) = self.conns.remove(socket) {
-            self.ledger.release(Budget::Receive, usize::from(conn.counted_partial_kib) * 1024);
+            self.forget_partial(socket, &conn);
             if conn.deflate != Deflate::Off {
                 let bytes = self.deflating.closed(socket);
                 self.ledger.release(Budget::Sessions, bytes);

@@ -5,7 +5,15 @@
 //!
 //! A handler that panics costs its own request an answer of 500, and nobody else anything.
 
-use std::{any::Any, convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -54,12 +62,24 @@ pub(super) struct Serving {
     pub(super) leaves: watch::Receiver<bool>,
 }
 
+/// Who asks, among a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(IpAddr);
+
+/// Why a request is refused, among the extensions of its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Denied {
+    pub(super) reason: &'static str,
+    /// What would have let it in.
+    pub(super) allow: &'static str,
+}
+
 /// Serves one connection to its end.
-pub(super) async fn attend(serving: Serving, stream: TcpStream, place: Arc<Place>) {
+pub(super) async fn attend(serving: Serving, stream: TcpStream, from: SocketAddr, place: Arc<Place>) {
     // Without it the end of an answer may wait for an acknowledgment.
     let _ = stream.set_nodelay(true);
     let Some(secure) = &serving.secure else {
-        return speak(serving.router, serving.leaves, stream, place).await;
+        return speak(serving, stream, Caller(from.ip()), place).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&secure.borrow()));
     let agreed = tokio::select! {
@@ -68,23 +88,24 @@ pub(super) async fn attend(serving: Serving, stream: TcpStream, place: Arc<Place
         () = place.evicted() => return,
     };
     match agreed {
-        Ok(stream) => speak(serving.router, serving.leaves, stream, place).await,
+        Ok(stream) => speak(serving, stream, Caller(from.ip()), place).await,
         Err(error) => {
             place.counts.closed(Closed::Tls);
-            refusal!("tls", %error, "no TLS on the control port");
+            refusal!("tls", %error, address = %from.ip(), "no TLS on the control port");
         }
     }
 }
 
-async fn speak<S>(router: Router, mut leaves: watch::Receiver<bool>, stream: S, place: Arc<Place>)
+async fn speak<S>(serving: Serving, stream: S, caller: Caller, place: Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Serving { router, mut leaves, .. } = serving;
     let service = service_fn(|request: Request<Incoming>| {
         place.asked();
         let (router, place) = (router.clone(), Arc::clone(&place));
         async move {
-            let answer = answer(router, request).await;
+            let answer = answer(router, caller, request).await;
             place.answered();
             Ok::<_, Infallible>(answer)
         }
@@ -137,12 +158,15 @@ async fn overdue(place: &Place) -> Closed {
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Response {
+async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> Response {
     // Without its query, which may have a key.
     let path = request.uri().path().to_owned();
     let answering = supervise::request(TowerToHyperService::new(router).call(request));
     match AssertUnwindSafe(answering).catch_unwind().await {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(answer)) => {
+            tell_refusal(caller, &path, &answer);
+            answer
+        }
         Err(panic) => {
             tracing::error!(path, panic = words(&*panic), "a request to the control port failed");
             let body = r#"{"error":{"code":100,"message":"internal server error"}}"#;
@@ -150,6 +174,24 @@ async fn answer(router: Router, request: Request<Incoming>) -> Response {
                 .into_response()
         }
     }
+}
+
+/// Says that a request is refused, where it is. That the daemon is not ready is said by what makes it so.
+fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
+    let status = answer.status();
+    if status.as_u16() < 400 || path.starts_with("/health") {
+        return;
+    }
+    let denied = answer.extensions().get::<Denied>();
+    let reason = denied.map(|denied| denied.reason).or(status.canonical_reason()).unwrap_or("refused");
+    let allow = denied.map(|denied| denied.allow).filter(|allow| !allow.is_empty());
+    let message = if path.starts_with("/api") {
+        "a call of the server API is refused"
+    } else {
+        "a request to the control port is refused"
+    };
+    // hyper takes no control characters in a target.
+    refusal!(reason, code = status.as_u16(), %address, path, allow, "{message}");
 }
 
 /// What a panic said.
@@ -182,7 +224,8 @@ mod tests {
         let place = Places::new(1, Arc::clone(&counts)).take().expect("there is one");
         let (ours, theirs) = duplex(1024);
         let (leave, leaves) = watch::channel(false);
-        (ours, counts, tokio::spawn(speak(router, leaves, theirs, place)), leave)
+        let (serving, caller) = (Serving { router, secure: None, leaves }, Caller([127, 0, 0, 1].into()));
+        (ours, counts, tokio::spawn(speak(serving, theirs, caller, place)), leave)
     }
 
     fn closes(counts: &Counts, why: &str) -> u64 {

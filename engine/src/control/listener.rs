@@ -20,6 +20,7 @@ use super::{
     counts::{Closed, Counts},
     places::Places,
 };
+use crate::log::refusal;
 
 /// After an accept that failed, for want of descriptors mostly.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -44,9 +45,9 @@ pub(super) async fn serve(
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     let mut is_failing = false;
     loop {
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_failing {
                         tracing::warn!(%error, "accepting on the control port fails");
@@ -64,10 +65,12 @@ pub(super) async fn serve(
         counts.accepted();
         match places.take() {
             Some(place) => {
-                connections.spawn(attend(serving.clone(), stream, place));
+                connections.spawn(attend(serving.clone(), stream, from, place));
             }
             None => {
                 counts.closed(Closed::Full);
+                let allow = "http_server.internal_connection_limit";
+                refusal!("full", address = %from.ip(), allow, "no place on the control port");
                 if refusals.len() < REFUSALS_MAX && serving.secure.is_none() {
                     refusals.spawn(timeout(REFUSAL_MAX, refuse(stream)));
                 }

@@ -1,7 +1,7 @@
 //! Metrics: the shards' numbers as Prometheus text.
 //!
 //! In:  `GET /metrics`; the published numbers of every shard; what the control thread counts.
-//! Out: the OpenMetrics text format, a label `core` on all that a shard counts.
+//! Out: OpenMetrics text for who accepts it, else the text format of Prometheus; a label `core` on all that a shard counts.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use std::{
 
 use axum::{
     extract::State as Extract,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
@@ -32,23 +32,73 @@ use crate::{
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
     peers::Shared,
     supervise::Beats,
+    tls::Ends,
 };
 
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
     registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
     registry.register_collector(Box::new(Shards(state.shared)));
     registry.register_collector(Box::new(Connections(state.counts)));
+    if state.expiries.left_s().next().is_some() {
+        registry.register_collector(Box::new(Certificates(state.expiries)));
+    }
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
     }
     let mut text = String::new();
     match encode(&mut text, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(()) if accepts_openmetrics(&headers) => {
+            ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
+        }
+        Ok(()) => ([(header::CONTENT_TYPE, PROMETHEUS)], as_prometheus(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// True exactly when the caller names OpenMetrics and no other format before it (RFC 9110 §12.5.1).
+fn accepts_openmetrics(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let (mut openmetrics, mut plain) = (0.0_f32, 0.0_f32);
+    for range in lines.flat_map(|line| line.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight =
+            parts.filter_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).next().unwrap_or(1.0);
+        if name.eq_ignore_ascii_case("application/openmetrics-text") {
+            openmetrics = openmetrics.max(weight);
+        } else if name.eq_ignore_ascii_case("text/plain") {
+            plain = plain.max(weight);
+        }
+    }
+    openmetrics > 0.0 && openmetrics >= plain
+}
+
+/// The same in the older format: a counter's family is named as its samples are, and there are no units and no end.
+fn as_prometheus(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let mut help = None;
+    for line in openmetrics.lines() {
+        let suffix = if line.starts_with("# TYPE ") && line.ends_with(" counter") { "_total" } else { "" };
+        match line.strip_prefix("# ").and_then(|line| line.split_once(' ')) {
+            Some(("HELP", rest)) => help = Some(rest),
+            Some(("TYPE", rest)) => {
+                for (kind, rest) in [("HELP", help.take()), ("TYPE", Some(rest))] {
+                    if let Some((name, words)) = rest.and_then(|rest| rest.split_once(' ')) {
+                        text.extend(["# ", kind, " ", name, suffix, " ", words, "\n"]);
+                    }
+                }
+            }
+            None if !line.starts_with('#') => text.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    text
 }
 
 #[derive(Debug)]
@@ -197,6 +247,22 @@ impl Collector for Connections {
     }
 }
 
+/// Certificates of both ports.
+#[derive(Debug)]
+struct Certificates(Arc<Ends>);
+
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long the certificates of a listener still hold; below 0 where they have expired.";
+        let mut encoder =
+            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (listener, left_s) in self.0.left_s() {
+            ConstGauge::new(left_s).encode(encoder.encode_family(&[("listener", listener)])?)?;
+        }
+        Ok(())
+    }
+}
+
 /// Calls of the server API.
 #[derive(Debug)]
 struct ApiCalls(Arc<ApiCounts>);
@@ -205,6 +271,8 @@ impl Collector for ApiCalls {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let calls = self.0.all().map(|(method, calls, _)| (method, calls));
         encode_counters(&mut encoder, "api_calls", "Calls of the server API.", "method", calls)?;
+        let help = "Calls of the server API that were not let in.";
+        encode_counters(&mut encoder, "api_denials", help, "reason", self.0.denials())?;
         let errors = self.0.all().map(|(method, _, errors)| (method, errors));
         encode_counters(
             &mut encoder,
@@ -257,4 +325,45 @@ fn encode_counters(
         ConstCounter::new(count).encode(encoder.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_who_prefers_it() {
+        let accepts = |value: &str| {
+            accepts_openmetrics(&HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]))
+        };
+        for yes in [
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            "Application/OpenMetrics-Text,text/plain",
+        ] {
+            assert!(accepts(yes), "{yes}");
+        }
+        for no in [
+            "*/*",
+            "text/plain",
+            "text/html",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.1,text/plain",
+        ] {
+            assert!(!accepts(no), "{no}");
+        }
+        assert!(!accepts_openmetrics(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_older_format_names_counters_as_their_samples() {
+        let openmetrics = "# HELP a_b Words # of it.\n# TYPE a_b counter\na_b_total{c=\"d\"} 1\n\
+                           # HELP e_seconds Time.\n# TYPE e_seconds gauge\n# UNIT e_seconds seconds\ne_seconds -2\n# EOF\n";
+        assert_eq!(
+            as_prometheus(openmetrics),
+            "# HELP a_b_total Words # of it.\n# TYPE a_b_total counter\na_b_total{c=\"d\"} 1\n\
+             # HELP e_seconds Time.\n# TYPE e_seconds gauge\ne_seconds -2\n"
+        );
+    }
 }

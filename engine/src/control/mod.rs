@@ -19,8 +19,10 @@ mod metrics;
 mod pace;
 mod places;
 mod post;
+mod signals;
 mod successors;
-pub(crate) mod tls;
+mod tls;
+mod welcome;
 
 use std::{
     net::SocketAddr,
@@ -32,10 +34,8 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, middleware::from_fn, routing::get};
-use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
     time::{sleep, timeout},
 };
@@ -46,14 +46,16 @@ use self::{
     counts::Counts,
     drain::Drain,
     places::Places,
+    signals::Signals,
 };
 use crate::{
     backend,
     config::Config,
     descriptors,
     peers::Shared,
+    preflight::Prepared,
     supervise::{self, Part, Sentinel, Watch, endless, strike},
-    tls::server_config,
+    tls::Ends,
 };
 
 /// How long answers that are under way may take when the daemon ends.
@@ -70,6 +72,7 @@ struct State {
     api_counts: Option<Arc<ApiCounts>>,
     drain: Arc<Drain>,
     counts: Arc<Counts>,
+    expiries: Arc<Ends>,
 }
 
 /// The running control plane.
@@ -83,7 +86,7 @@ pub(crate) struct Control {
 }
 
 /// Opens the control plane. From here on signals stop the daemon. `node` is what this process calls itself, `clients`
-/// where it listens for them, `client_config` their TLS.
+/// where it listens for them, `prepared` the TLS of both ports.
 ///
 /// # Errors
 /// Where the address cannot be listened on.
@@ -93,7 +96,7 @@ pub(crate) fn start(
     asks: backend::Queue,
     node: Arc<str>,
     clients: SocketAddr,
-    client_config: Option<Arc<ServerConfig>>,
+    prepared: Prepared,
 ) -> anyhow::Result<Control> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -114,7 +117,13 @@ pub(crate) fn start(
     });
     let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
-    let control_config = server_config(&control_tls, tls::CONTROL_TLS)?;
+    let expiries = Arc::new(Ends::default());
+    for (secured, end) in [(&prepared.clients, &expiries.clients), (&prepared.control, &expiries.control)] {
+        if let Some(validity) = secured.as_ref().and_then(|secured| secured.validity) {
+            validity.publish(end);
+        }
+    }
+    let Prepared { clients: client_secured, control: control_secured, .. } = prepared;
     let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
     let thread = std::thread::Builder::new().name(Part::CONTROL.to_string()).spawn(move || {
         let sentinel = Sentinel::on_duty();
@@ -132,22 +141,30 @@ pub(crate) fn start(
             let address = listener.local_addr().unwrap_or(listen);
             let _ = opened.send(Ok(address));
             endless("control", beat(Arc::clone(&shared), stall));
-            endless(
-                "signals",
-                drain::watch_signals(Arc::clone(&drain), signals.terminate, signals.interrupt),
-            );
+            let ((terminate, interrupt), others) = signals.split();
+            endless("signals", drain::watch_signals(Arc::clone(&drain), terminate, interrupt));
+            let has_files = client_secured.is_some() || control_secured.is_some();
+            endless("other signals", signals::tell(others, has_files));
             endless("backend", backend);
             endless("memory", memory::watch(Arc::clone(&shared), memory_limit_bytes));
-            if let Some(first) = client_config {
-                endless("certificates", tls::renew_clients(client_tls, first, Arc::clone(&shared)));
+            if let Some(first) = client_secured {
+                let renewing =
+                    tls::renew_clients(client_tls, first.config, Arc::clone(&expiries), Arc::clone(&shared));
+                endless("certificates", renewing);
             }
             let counts = Arc::<Counts>::default();
             let api_counts = api.as_ref().map(|api| api.counts());
-            let state = State { shared, api_counts, drain, counts: Arc::clone(&counts) };
+            let state = State {
+                shared,
+                api_counts,
+                drain,
+                counts: Arc::clone(&counts),
+                expiries: Arc::clone(&expiries),
+            };
             let (leave, leaves) = watch::channel(false);
             let serving = Serving {
                 router: router(state, api, page),
-                secure: control_config.map(|first| tls::renew_own(control_tls, first)),
+                secure: control_secured.map(|first| tls::renew_own(control_tls, first.config, expiries)),
                 leaves: leaves.clone(),
             };
             let places = Places::new(places, Arc::clone(&counts));
@@ -211,7 +228,13 @@ pub(crate) fn clients(shared: &Shared) -> u64 {
 }
 
 fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
-    let router = Router::new()
+    let has_api = api.is_some();
+    let plain = if page.is_some() {
+        Router::new()
+    } else {
+        Router::new().route("/", get(async move |headers| welcome::welcome(&headers, has_api)))
+    };
+    let router = plain
         .route("/health", get(health::live))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -221,19 +244,9 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     parts.into_iter().flatten().fold(router, Router::merge).layer(from_fn(framing::check))
 }
 
-/// What ends the daemon.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
 /// Signals come first: who learns that the daemon is ready may send one at once.
 async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
-    let watch = |kind| signal(kind).context("signals cannot be watched");
-    let signals =
-        Signals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
-    // It must not end the daemon, whoever asks for it and whether or not there are certificates to read again.
-    drop(watch(SignalKind::hangup())?);
+    let signals = Signals::watch()?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen} (http_server.internal_address, --control)"))?;

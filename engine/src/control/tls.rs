@@ -3,7 +3,10 @@
 //! In:  files that change.
 //! Out: configurations for the next connections.
 
-use std::sync::Arc;
+use std::{
+    future::pending,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -12,27 +15,34 @@ use super::post::post;
 use crate::{
     config::TlsConfig,
     peers::{Message, Shared},
+    preflight::{CLIENT_TLS, CONTROL_TLS},
     supervise,
-    tls::reload,
+    tls::{Ends, reload},
 };
 
-/// The section of the control port's TLS.
-pub(super) const CONTROL_TLS: &str = "http_server.internal_tls";
-
-/// The section of the clients' TLS.
-pub(crate) const CLIENT_TLS: &str = "http_server.tls";
-
 /// The control port's configuration as it is at each moment.
-pub(super) fn renew_own(options: TlsConfig, first: Arc<ServerConfig>) -> watch::Receiver<Arc<ServerConfig>> {
+pub(super) fn renew_own(
+    options: TlsConfig,
+    first: Arc<ServerConfig>,
+    ends: Arc<Ends>,
+) -> watch::Receiver<Arc<ServerConfig>> {
     let (renewed, config) = watch::channel(first);
-    supervise::task("certificates", reload(options, CONTROL_TLS, renewed));
+    supervise::endless(
+        "certificates",
+        async move { reload(options, CONTROL_TLS, &ends.control, renewed).await },
+    );
     config
 }
 
 /// Hands the shards new certificates when there are some.
-pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, shared: Arc<Shared>) {
+pub(super) async fn renew_clients(
+    options: TlsConfig,
+    first: Arc<ServerConfig>,
+    ends: Arc<Ends>,
+    shared: Arc<Shared>,
+) {
     let (renewed, mut configs) = watch::channel(first);
-    supervise::task("certificates", reload(options, CLIENT_TLS, renewed));
+    supervise::task("certificates", async move { reload(options, CLIENT_TLS, &ends.clients, renewed).await });
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
         for shard in 0..shared.mailboxes.len() {
@@ -42,8 +52,15 @@ pub(super) async fn renew_clients(options: TlsConfig, first: Arc<ServerConfig>, 
     }
 }
 
-async fn reload(options: TlsConfig, section: &'static str, renewed: watch::Sender<Arc<ServerConfig>>) {
-    if let Err(error) = reload::run(options, section, renewed).await {
+async fn reload(
+    options: TlsConfig,
+    section: &'static str,
+    end: &AtomicI64,
+    renewed: watch::Sender<Arc<ServerConfig>>,
+) {
+    if let Err(error) = reload::run(options, section, end, renewed).await {
         supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
+    // Nobody is left to use them.
+    pending::<()>().await;
 }

@@ -83,6 +83,14 @@ impl Check {
     }
 }
 
+impl Check {
+    /// What keeps `serve` from starting, of what the configuration names.
+    pub fn of_fault(fault: &str) -> Self {
+        Self::new("configuration", fault.to_owned(), "what `serve` can start with")
+            .fail("put the right files in place; `holdfast config check` says whether they are")
+    }
+}
+
 impl From<&Warning> for Check {
     fn from(warning: &Warning) -> Self {
         let found = format!("{}: {}", warning.key, warning.found);

@@ -69,6 +69,14 @@ impl HttpError {
 
 type Pool = Client<Counting<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
+/// The certificate authorities that are trusted, and what keeps others from that.
+pub(crate) fn authorities() -> (RootCertStore, Vec<String>) {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    (roots, found.errors.iter().map(ToString::to_string).collect())
+}
+
 /// Makes calls. A clone shares the connections.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
@@ -79,19 +87,14 @@ pub struct HttpClient {
 
 impl HttpClient {
     /// Trusts the certificate authorities of the system (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others). Where there
-    /// are none, calls by `https` fail, and a warning says so.
+    /// are none, calls by `https` fail; `preflight` has warned of it.
     pub fn new() -> Self {
         Self::with_idle_timeout(IDLE_TIMEOUT)
     }
 
     /// The same, with another time for which connections that are not in use are kept open; zero keeps none.
     pub fn with_idle_timeout(idle_timeout: Duration) -> Self {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            tracing::warn!(errors = ?found.errors, "no certificate authority is known: calls by https will fail");
-        }
+        let (roots, _) = authorities();
         let tls = ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("invariant: the provider has what TLS 1.2 and 1.3 call for")

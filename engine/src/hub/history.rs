@@ -136,6 +136,22 @@ impl History {
         (part.publications.len() == missed).then_some(part)
     }
 
+    /// What matters to a client that wants no more than the newest publication which `is_wanted`, of the newest `limit`
+    /// ones: that one; nothing where the client has all there is; `None` where nothing is known.
+    pub(crate) fn recover_newest(
+        &self,
+        offset: u64,
+        epoch: &str,
+        limit: usize,
+        is_wanted: impl Fn(&Stored) -> bool,
+    ) -> Option<Part> {
+        if offset > 0 && offset == self.top && *epoch == *self.epoch {
+            return Some(Part::default());
+        }
+        let newest = self.publications.iter().rev().take(limit).find(|publication| is_wanted(publication))?;
+        Some(Part::of([newest].into_iter(), usize::MAX))
+    }
+
     /// A page; `None` where its beginning belongs to another epoch.
     pub(crate) fn page(&self, page: &Page) -> Option<Part> {
         if let Some((_, epoch)) = &page.since

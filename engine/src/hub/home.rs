@@ -32,7 +32,7 @@ use self::{
 use super::{
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Publish, Question, Recover, Shows,
+        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Patch, Publish, Question, Recover, Shows,
         Subscribe, Subscribed, ToHome,
     },
     publication::{Frames, Info, Stored},
@@ -71,6 +71,13 @@ pub(crate) type Posts = Vec<(usize, FromHome)>;
 /// How many channels and keys expire in one turn.
 const EXPIRED_MAX: usize = 256;
 
+/// How many publications, and how many keys and positions, go in one turn where a budget is full: when memory gets short,
+/// half of all that is kept is to go.
+const SHED_MAX: usize = 4_096;
+
+/// How many go for one message. Mostly one goes for one that comes; more where a table has grown for it.
+const SHED_FOR_ONE_MAX: usize = 512;
+
 /// The channels of this core.
 #[derive(Debug)]
 pub(crate) struct OwnedChannels {
@@ -87,6 +94,10 @@ pub(crate) struct OwnedChannels {
     sequence: u64,
     /// What the ledger has of the tables.
     charged_bytes: usize,
+    /// Channels that have subscribers.
+    active: usize,
+    /// True exactly when more is to go than went at the last time.
+    has_excess: bool,
     unseen: Unseen,
 }
 
@@ -118,6 +129,8 @@ impl OwnedChannels {
             idle: IndexedHeap::new(),
             sequence: 0,
             charged_bytes: 0,
+            active: 0,
+            has_excess: false,
             unseen: Unseen::default(),
         }
     }
@@ -128,7 +141,7 @@ impl OwnedChannels {
 
     /// How many channels have subscribers.
     pub(crate) fn active(&self) -> usize {
-        self.channels.iter().filter(|channel| !channel.cores.is_empty()).count()
+        self.active
     }
 
     /// Handles one message.
@@ -146,10 +159,18 @@ impl OwnedChannels {
                 let Some(id) = self.find(&channel) else { return };
                 let owned = self.channels.get_mut(id);
                 if was_last {
-                    owned.leave(core, rules, now);
+                    self.active -= usize::from(owned.leave(core, rules, now));
                 }
                 if let Some(info) = info.filter(|info| !self.unseen.forget(&channel, info)) {
                     unsee(owned, &info, shows, posts);
+                }
+                self.settle(id, ledger);
+            }
+            ToHome::Renew { channel, info } => {
+                let Some(id) = self.find(&channel) else { return };
+                let presence = self.channels.get_mut(id).presence.as_mut();
+                if let Some(presence) = presence.filter(|presence| presence.has(&info.client)) {
+                    presence.add(info);
                 }
                 self.settle(id, ledger);
             }
@@ -175,9 +196,9 @@ impl OwnedChannels {
         }
     }
 
-    /// True exactly when something has expired.
+    /// True exactly when something has expired, or is to go because a budget is full.
     pub(crate) fn is_due(&self, now: Tick) -> bool {
-        self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
+        self.has_excess || self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
     }
 
     /// Forgets what has expired, as much of it as one turn may; then gives back what is not needed, and holds what is left
@@ -199,7 +220,7 @@ impl OwnedChannels {
             self.oldest.renumber(number);
             self.idle.renumber(number);
         }
-        self.hold_to_budgets(ledger);
+        self.hold_to_budgets(ledger, SHED_MAX);
     }
 
     fn subscribe(
@@ -220,26 +241,34 @@ impl OwnedChannels {
             position: None,
             was_recovering: subscribe.recover.is_some(),
             recovered: None,
+            recovered_from: 0,
             data: None,
         };
         let Subscribe { ref channel, core, shows, .. } = subscribe;
         let is_seen = subscribe.info.is_some() && shows.is_seen();
         let Some(id) = self.open(channel, is_seen && shows.presence, now, ledger) else {
-            subscribed.refused = Some(ErrorCode::LIMIT_EXCEEDED);
-            posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
+            self.refuse(&subscribe, subscribed, ErrorCode::LIMIT_EXCEEDED, posts);
             return;
         };
         let owned = self.channels.get_mut(id);
-        owned.join(core);
         if rules.keeps_history() && (subscribe.wants_position || subscribe.recover.is_some()) {
             let epochs = &self.epochs;
             let hash = owned.hash;
             let history = owned.history(|| epochs.current(hash), rules, now);
             subscribed.position = Some(history.position());
-            match subscribe.recover.as_ref().map(|recover| Recovered::from(history, recover)) {
-                Some(Recovered::These(publications)) => subscribed.recovered = Some(publications),
-                Some(Recovered::Lost) | None => {}
-                Some(Recovered::TooLongNow) => {
+            match subscribe.recover.as_ref().map(|recover| (recover, Recovered::from(history, recover))) {
+                Some((recover, Recovered::These(publications))) => {
+                    subscribed.recovered_from = recover.begins_at(&publications, history);
+                    subscribed.recovered = Some(publications);
+                }
+                Some((recover, Recovered::Lost)) if recover.rejects_loss && !recover.cache => {
+                    self.settle(id, ledger);
+                    self.refuse(&subscribe, subscribed, ErrorCode::UNRECOVERABLE_POSITION, posts);
+                    return;
+                }
+                Some((_, Recovered::Lost)) | None => {}
+                Some((_, Recovered::TooLongNow)) => {
+                    self.active += usize::from(owned.join(core));
                     // It comes again, and is not seen before.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
@@ -252,6 +281,7 @@ impl OwnedChannels {
                 }
             }
         }
+        self.active += usize::from(owned.join(core));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
         posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
@@ -266,6 +296,21 @@ impl OwnedChannels {
             }
         }
         self.settle(id, ledger);
+    }
+
+    /// There is no subscription.
+    fn refuse(
+        &mut self,
+        subscribe: &Subscribe,
+        mut subscribed: Subscribed,
+        code: ErrorCode,
+        posts: &mut Posts,
+    ) {
+        if let Some(info) = &subscribe.info {
+            self.unseen.forget(&subscribe.channel, info);
+        }
+        subscribed.refused = Some(code);
+        posts.push((subscribe.core, FromHome::Subscribed(Box::new(subscribed))));
     }
 
     /// Where it was kept; `None` where it was not.
@@ -302,9 +347,8 @@ impl OwnedChannels {
             self.sequence += 1;
             let stored = Arc::new(Stored { data, info, tags, offset, sequence: self.sequence });
             let frames = (!owned.cores.is_empty()).then(|| {
-                let patches = (delta || rules.delta_publish).then(|| owned.newest()).flatten();
-                let for_delta =
-                    rules.delta.then(|| for_delta(&channel, &stored, patches.map(|stored| &**stored)));
+                let base = owned.last.as_deref().filter(|_| delta || rules.delta_publish);
+                let for_delta = rules.delta.then(|| for_delta(&channel, &stored, base));
                 (Frames::of_publication(&channel, stored.publication()), for_delta)
             });
             if keeps {
@@ -313,8 +357,9 @@ impl OwnedChannels {
                 if version.number > 0 {
                     owned.version = Some(Box::new(version));
                 }
-            } else if rules.delta {
-                owned.previous = Some(Arc::clone(&stored));
+            }
+            if rules.delta {
+                owned.last = Some(Arc::clone(&stored));
             }
             if let Some((frames, for_delta)) = frames {
                 let channel = Arc::clone(&channel);
@@ -325,7 +370,7 @@ impl OwnedChannels {
         if !idempotency_key.is_empty() {
             self.keys.keep(&channel, idempotency_key, position.clone(), now);
         }
-        self.hold_to_budgets(ledger);
+        self.hold_to_budgets(ledger, SHED_FOR_ONE_MAX);
         Ok(position)
     }
 
@@ -368,10 +413,8 @@ impl OwnedChannels {
                 None => return Given::page_of(&History::new(self.epochs.current(hash)), page),
             },
             Question::RemoveHistory => {
-                if let Some(history) = owned.and_then(|owned| owned.history.as_mut()) {
-                    history.clear();
-                }
                 if let Some(id) = id {
+                    self.channels.get_mut(id).clear();
                     self.settle(id, ledger);
                 }
                 Ok(Answer::Done)
@@ -388,10 +431,13 @@ impl OwnedChannels {
         let hash = self.channels.hash(channel);
         let found = self.channels.find(hash, channel);
         if found.is_none() || grows {
-            while !ledger.has_room(Budget::Channels) {
-                if !self.drop_oldest_state(ledger) {
-                    return None;
+            for _ in 0..SHED_FOR_ONE_MAX {
+                if ledger.has_room(Budget::Channels) || !self.drop_oldest_state(ledger) {
+                    break;
                 }
+            }
+            if !ledger.has_room(Budget::Channels) {
+                return None;
             }
         }
         // The oldest state may have been that of this channel.
@@ -451,10 +497,15 @@ impl OwnedChannels {
         self.settle(id, ledger);
     }
 
-    fn hold_to_budgets(&mut self, ledger: &mut Ledger) {
+    fn hold_to_budgets(&mut self, ledger: &mut Ledger, shed_max: usize) {
         self.charge_tables(ledger);
-        while ledger.excess(Budget::History) > 0 && self.drop_oldest_publication(ledger) {}
-        while ledger.excess(Budget::Channels) > 0 && self.drop_oldest_state(ledger) {}
+        let mut shed = |budget, drop_oldest: fn(&mut Self, &mut Ledger) -> bool| {
+            let dropped =
+                (0..shed_max).take_while(|_| ledger.excess(budget) > 0 && drop_oldest(self, ledger));
+            dropped.count() == shed_max
+        };
+        let has_excess = shed(Budget::History, Self::drop_oldest_publication);
+        self.has_excess = shed(Budget::Channels, Self::drop_oldest_state) || has_excess;
     }
 
     /// Drops the oldest publication of all.
@@ -554,12 +605,11 @@ enum Recovered {
 
 impl Recovered {
     fn from(history: &History, recover: &Recover) -> Self {
+        let Recover { offset, ref epoch, limit, .. } = *recover;
         let part = if recover.cache {
-            let position = history.position();
-            let is_current = *recover.epoch == *position.epoch && recover.offset == position.offset;
-            Some(Part::of(history.newest().filter(|_| !is_current).into_iter(), recover.bytes.max))
+            history.recover_newest(offset, epoch, limit, |publication| recover.wants(publication))
         } else {
-            history.recover(recover.offset, &recover.epoch, recover.limit, recover.bytes.max)
+            history.recover(offset, epoch, limit, recover.bytes.max)
         };
         match part {
             None => Self::Lost,
@@ -569,23 +619,40 @@ impl Recovered {
     }
 }
 
+impl Recover {
+    fn wants(&self, publication: &Stored) -> bool {
+        self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
+    }
+
+    /// The offset that the client is told to have been at before what is recovered: its own one, where that is a place in
+    /// this history.
+    fn begins_at(&self, publications: &[Arc<Stored>], history: &History) -> u64 {
+        let position = history.position();
+        let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;
+        match publications.first() {
+            Some(first) if !is_of_epoch || self.offset > position.offset => first.offset - 1,
+            _ => self.offset,
+        }
+    }
+}
+
 /// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
-fn for_delta(channel: &str, stored: &Stored, previous: Option<&Stored>) -> ForDelta {
-    let quoted = |data: &Payload<'_>| Frames::of_publication(channel, stored.with_data(*data, false));
+fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -> ForDelta {
     let text = stored.data.payload().json_text();
-    let json = quoted(&Payload::quoted(&text));
+    let quoted = stored.with_data(Payload::quoted(&text), false);
+    let json = Frames::of_publication(channel, quoted);
     let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
-    let patch = previous.and_then(|previous| {
-        let before = previous.data.payload().json_text();
+    let patch = base.and_then(|base| {
+        let before = base.data.payload().json_text();
         let json_patch = delta::create(before.as_bytes(), text.as_bytes());
-        let bytes_patch = delta::create(&previous.data.bytes, &stored.data.bytes);
+        let bytes_patch = delta::create(&base.data.bytes, &stored.data.bytes);
         let json_patch = std::str::from_utf8(&json_patch).ok().map(Cow::Borrowed)?;
         if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
             return None;
         }
         let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
         let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
-        Some(protobuf.with_json_of(&json))
+        Some(Patch { base: base.sequence, frames: protobuf.with_json_of(&json) })
     });
     ForDelta { whole, patch }
 }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_protocol::client::ErrorCode;
+use holdfast_protocol::client::{ErrorCode, filter::Filter};
 use tokio::sync::oneshot;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 
 /// A client's key on its core: its place, and how many held that place before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientKey {
     pub(crate) place: u32,
     pub(crate) generation: u32,
@@ -82,6 +82,11 @@ pub(crate) enum ToHome {
         /// True exactly when the core has no subscriber of this channel left.
         was_last: bool,
     },
+    /// Others are to see a subscriber otherwise, where its presence is kept.
+    Renew {
+        channel: Arc<str>,
+        info: Arc<Info>,
+    },
     Publish(Box<Publish>),
     Ask {
         channel: Arc<str>,
@@ -101,7 +106,9 @@ impl ToHome {
         match self {
             Self::Subscribe(subscribe) => &subscribe.channel,
             Self::Publish(publish) => &publish.channel,
-            Self::Unsubscribe { channel, .. } | Self::Ask { channel, .. } => channel,
+            Self::Unsubscribe { channel, .. } | Self::Renew { channel, .. } | Self::Ask { channel, .. } => {
+                channel
+            }
         }
     }
 
@@ -175,6 +182,10 @@ pub(crate) struct Recover {
     pub(crate) limit: usize,
     /// True exactly when only the newest publication matters (`force_recovery_mode: cache`).
     pub(crate) cache: bool,
+    /// Of which publications the newest one matters.
+    pub(crate) filter: Option<Arc<Filter>>,
+    /// True exactly when there is to be no subscription where something that was missed cannot be told.
+    pub(crate) rejects_loss: bool,
     /// How long the answer may be; where it would be longer, nothing is recovered.
     pub(crate) bytes: AnswerBytes,
 }
@@ -246,8 +257,16 @@ pub(crate) struct Delivery {
 #[derive(Debug)]
 pub(crate) struct ForDelta {
     pub(crate) whole: Frames,
-    /// The patch to the publication before, where that is smaller.
-    pub(crate) patch: Option<Frames>,
+    /// In place of it, where that is smaller.
+    pub(crate) patch: Option<Patch>,
+}
+
+/// A publication as what is different from an earlier one.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    /// [`Stored::sequence`] of that one: of use to those alone who have had it last.
+    pub(crate) base: u64,
+    pub(crate) frames: Frames,
 }
 
 /// The answer to [`Subscribe`].
@@ -261,11 +280,24 @@ pub(crate) struct Subscribed {
     pub(crate) is_read: bool,
     /// Why there is no subscription: the home has no room for it.
     pub(crate) refused: Option<ErrorCode>,
+    /// Where the channel stands.
     pub(crate) position: Option<Position>,
     /// True exactly when the client asked to recover.
     pub(crate) was_recovering: bool,
     /// What it had missed; `None` where that can no longer be told.
     pub(crate) recovered: Option<Vec<Arc<Stored>>>,
+    /// The offset at which that begins, exclusively.
+    pub(crate) recovered_from: u64,
     /// That of [`Subscribe`].
     pub(crate) data: Option<Bytes>,
+}
+
+impl Subscribed {
+    /// Where the client stands, as it is told: where it did before what was recovered, which takes it further. It may end
+    /// before it has had all of that, and comes back from where it got to.
+    pub(crate) fn told_position(&self) -> Option<(u64, &str)> {
+        let position = self.position.as_ref()?;
+        let offset = if self.recovered.is_some() { self.recovered_from } else { position.offset };
+        Some((offset, &position.epoch))
+    }
 }

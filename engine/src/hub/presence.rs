@@ -55,6 +55,10 @@ impl Presence {
         shrink(&mut self.users);
     }
 
+    pub(crate) fn has(&self, client: &str) -> bool {
+        self.clients.contains_key(client)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     client::{
         ClientInfo, Format, Map, Payload, PayloadForm, Publication, Push, PushBody, append_push,
-        push::Presence,
+        filter::Filter, push::Presence,
     },
     websocket::{MessageKind, encoder},
 };
@@ -109,6 +109,11 @@ impl Stored {
         let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
         let info = self.info.as_ref().map_or(0, |info| NAMES + info.text_bytes());
         NAMES + self.data.bytes.len() + tags + info
+    }
+
+    /// True exactly when its tags are those that a filter is for.
+    pub(crate) fn passes(&self, filter: &Filter) -> bool {
+        filter.matches(|tag| self.tags.iter().find(|(key, _)| **key == *tag).map(|(_, value)| &**value))
     }
 
     pub(crate) fn publication(&self) -> Publication<'_> {

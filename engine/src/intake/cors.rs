@@ -24,6 +24,10 @@ impl Cors {
         Ok(Self { origin: origin.transpose()?.map(Box::from) })
     }
 
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
     /// The fields of an answer.
     pub(crate) fn fields(&self) -> Vec<(&str, &str)> {
         match &self.origin {

@@ -23,6 +23,7 @@ use self::{cors::Cors, request::Target};
 use crate::{
     conn::{Coming, Conn, Phase, Session, secure::Secure},
     metrics::{CloseReason, Metric, RefusalReason},
+    refusals::Asking,
     session::wire::Wire,
     shard::{Shard, cost},
 };
@@ -119,10 +120,11 @@ impl<K: Kernel> Shard<K> {
         if let Some(conn) = self.conns.get(socket) {
             conn.asked = Asked::by(head.method);
         }
+        let asking = Asking::of(head);
         if let Err(turned_away) = self.admit_request(socket, head) {
-            self.turn_away(socket, turned_away);
+            self.turn_away(socket, turned_away, asking);
         } else if let Err(refusal) = self.answer(socket, head) {
-            self.refuse(socket, refusal);
+            self.refuse_asking(socket, refusal, reason_of(refusal), asking);
         }
     }
 
@@ -155,12 +157,19 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends a refusal and gives the peer a moment to read it.
     pub(crate) fn refuse(&mut self, socket: Socket, refusal: Refusal) {
-        self.refuse_as(socket, refusal, reason_of(refusal));
+        self.refuse_asking(socket, refusal, reason_of(refusal), Asking::default());
     }
 
-    /// The same, for a reason that the refusal does not tell.
-    pub(crate) fn refuse_as(&mut self, socket: Socket, refusal: Refusal, reason: RefusalReason) {
+    /// The same, with what is known of the request; and for a reason that the refusal may not tell.
+    pub(crate) fn refuse_asking(
+        &mut self,
+        socket: Socket,
+        refusal: Refusal,
+        reason: RefusalReason,
+        asking: Asking<'_>,
+    ) {
         let coming = self.conns.get(socket).and_then(|conn| conn.coming.take());
+        self.tell_refusal(socket, refusal, reason, asking.or_of(coming.as_deref()));
         let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
         self.refuse_to(&cors, socket, refusal, reason);
     }
@@ -206,6 +215,11 @@ impl<K: Kernel> Shard<K> {
 fn reason_of(refusal: Refusal) -> RefusalReason {
     match refusal {
         Refusal::Unavailable { .. } => RefusalReason::Capacity,
+        Refusal::OriginForbidden => RefusalReason::Origin,
+        Refusal::NotFound => RefusalReason::Path,
+        Refusal::SessionUnknown => RefusalReason::Session,
+        Refusal::HeadTimeout => RefusalReason::Timeout,
+        Refusal::TlsOnPlainPort | Refusal::PlainOnTlsPort => RefusalReason::Tls,
         _ => RefusalReason::Request,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     backend::Header,
     conn::{Coming, Phase},
     metrics::{CloseReason, Metric},
+    refusals::Asking,
     session::wire::Wire,
     shard::{Shard, cost},
 };
@@ -81,6 +82,7 @@ impl<K: Kernel> Shard<K> {
         head.check_host()?;
         let cors = Cors::admitted(head, &self.rules.origins)?;
         if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
+            self.tell_refusal(socket, refusal, reason_of(refusal), Asking::of(head));
             self.refuse_to(&cors, socket, refusal, reason_of(refusal));
         }
         Ok(())
@@ -313,6 +315,22 @@ impl<K: Kernel> Shard<K> {
         if self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes {
             self.pause_for_queue(socket);
         }
+    }
+}
+
+impl Request {
+    /// Its path, which its target tells.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.target {
+            Target::Stream(Wire::Sse) => "/connection/sse",
+            Target::Stream(_) => "/connection/http_stream",
+            Target::Emulation(_) => "/emulation",
+            Target::Poll => "/connection/poll",
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.cors.origin()
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     conn::{Phase, Session},
     log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
+    refusals::Asking,
     shard::Shard,
 };
 
@@ -69,7 +70,7 @@ impl<K: Kernel> Shard<K> {
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
             if let Err(turned) = self.let_in(socket, None) {
-                self.turn_away(socket, turned);
+                self.turn_away(socket, turned, Asking::default());
             }
             return;
         }
@@ -95,7 +96,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         if let Err(turned) = self.let_in(socket, Some(address)) {
-            self.turn_away(socket, turned);
+            self.turn_away(socket, turned, Asking::default());
         }
     }
 
@@ -171,7 +172,8 @@ impl<K: Kernel> Shard<K> {
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
-                refusal!("proxy_header", %error, proxy = ?guest.proxy, "a PROXY header is refused");
+                let allow = "http_server.proxy_protocol.trusted without this address";
+                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
                 self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);
@@ -201,6 +203,7 @@ impl<K: Kernel> Shard<K> {
             let client = client_address(head, limits.rules.forwarded_field, **proxy, |address| {
                 trusted.contains(address)
             });
+            guest.seen = Some(client);
             if guest.address != Some(client) {
                 limits.release(self.peers.limit_tables(), socket);
                 // Of a trusted proxy that names nobody nothing is asked.
@@ -217,6 +220,9 @@ impl<K: Kernel> Shard<K> {
     fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
+        if let Some(guest) = limits.guests.get(socket) {
+            guest.seen = address;
+        }
         limits.admit(self.peers.limit_tables(), socket, address, now)
     }
 
@@ -261,9 +267,11 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Refuses a connection. Who cannot be told in a flood is only closed.
-    pub(crate) fn turn_away(&mut self, socket: Socket, TurnedAway { refusal, reason }: TurnedAway) {
+    pub(crate) fn turn_away(&mut self, socket: Socket, turned_away: TurnedAway, asking: Asking<'_>) {
+        let TurnedAway { refusal, reason } = turned_away;
         if let Some(limits) = &mut self.limits {
             if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                self.tell_refusal(socket, refusal, reason, asking);
                 self.counters.add(Metric::Refused(reason), 1);
                 self.give_up_place(socket);
                 return self.drop_now(socket, CloseReason::Refused);
@@ -273,7 +281,7 @@ impl<K: Kernel> Shard<K> {
                 limits.lingering += 1;
             }
         }
-        self.refuse_as(socket, refusal, reason);
+        self.refuse_asking(socket, refusal, reason, asking);
     }
 
     /// A connection is gone.
@@ -297,6 +305,12 @@ impl<K: Kernel> Shard<K> {
 }
 
 impl Limits {
+    /// Who is at the other end of a connection, where it is known: its client, or the proxy that has not named one yet.
+    pub(crate) fn address_of(&mut self, socket: Socket) -> Option<IpAddr> {
+        let guest = self.guests.get(socket)?;
+        guest.seen.or(guest.proxy.as_deref().copied())
+    }
+
     fn admit(
         &mut self,
         tables: &Tables,

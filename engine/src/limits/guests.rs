@@ -34,6 +34,8 @@ pub(super) struct Guest {
     pub(super) stage: Stage,
     /// The client's, as far as it is known.
     pub(super) address: Option<IpAddr>,
+    /// The same, whether or not it counts anywhere.
+    pub(super) seen: Option<IpAddr>,
     /// The trusted proxy's that names the client in every request.
     pub(super) proxy: Option<Box<IpAddr>>,
     /// The part of a PROXY header that has come.
@@ -67,6 +69,7 @@ impl Guests {
             generation: socket.generation(),
             stage: Stage::Free,
             address: None,
+            seen: None,
             proxy: None,
             header: None,
             received: Decayed::default(),

@@ -55,7 +55,7 @@ impl<K: Kernel> Shard<K> {
         // After a restart every client of a stream or a poll asks for a session that is gone; who is late is an offender
         // when its connection ends.
         let is_offence = !matches!(refusal, Refusal::SessionUnknown | Refusal::HeadTimeout);
-        if self.limits.is_some() && reason == RefusalReason::Request && is_offence {
+        if self.limits.is_some() && reason.is_clients_fault() && is_offence {
             self.offended(socket, Offence::Request);
         }
     }

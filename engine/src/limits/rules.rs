@@ -85,11 +85,12 @@ impl Rules {
             tracked_max: limits.tracked_max as usize,
             message_bytes_max: config.websocket.message_size_limit_bytes,
         };
-        let needs_addresses =
-            ![&rules.proxy_protocol, &rules.allow, &rules.deny].iter().all(|list| list.is_empty())
-                || rules.address.is_limited()
-                || rules.subnet.is_limited()
-                || rules.penalty.is_some();
+        let needs_addresses = ![&rules.proxy_protocol, &rules.forwarded, &rules.allow, &rules.deny]
+            .iter()
+            .all(|list| list.is_empty())
+            || rules.address.is_limited()
+            || rules.subnet.is_limited()
+            || rules.penalty.is_some();
         let is_on = needs_addresses
             || rules.daemon.is_some()
             || rules.connection.is_limited()
@@ -181,10 +182,11 @@ mod tests {
     fn where_nothing_is_limited_there_are_no_rules() {
         let mut config = Config::default();
         assert!(Rules::new(&config).is_none());
-        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-        assert!(Rules::new(&config).is_none(), "nobody asks whose a request is");
         config.limits.user.commands_per_s = 1;
         assert!(!Rules::new(&config).unwrap().needs_addresses());
+        config.limits.user.commands_per_s = 0;
+        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(Rules::new(&config).unwrap().needs_addresses(), "the log says whose a request was");
         config.limits.penalty.threshold = 1;
         assert!(Rules::new(&config).unwrap().needs_addresses());
     }

@@ -99,11 +99,30 @@ impl Limiter {
         if self.lines_max == 0 || *metadata.level() > Level::INFO || metadata.target() == EACH {
             return true;
         }
-        let slot = self.slot(event);
+        self.count_in(self.slot(event), || {
+            let mut text = Text::default();
+            event.record(&mut text);
+            (*event.metadata().level(), text.cut())
+        })
+    }
+
+    /// True exactly when a line about a refusal of this kind is to be shown.
+    pub(super) fn admits_refusal(&self, event: &'static str, reason: &'static str) -> bool {
+        if self.lines_max == 0 {
+            return true;
+        }
+        let mut hasher = DefaultHasher::new();
+        (event, reason).hash(&mut hasher);
+        let slot = find(&self.kinds, hasher.finish()).unwrap_or(&self.others);
+        self.count_in(slot, || (Level::INFO, format!("refused event={event} reason={reason}")))
+    }
+
+    /// True exactly when the slot's kind has room for one more line.
+    fn count_in(&self, slot: &Slot, text: impl FnOnce() -> (Level, String)) -> bool {
         let now_ms = (self.now_ms)();
         let count = slot.count(now_ms / self.interval_ms, self.lines_max);
         if count == Count::Over {
-            slot.leave_out(event, now_ms);
+            slot.leave_out(text, now_ms);
         }
         if count != Count::Shown && !self.is_telling() {
             self.is_full.store(true, Ordering::SeqCst);
@@ -188,12 +207,8 @@ impl Slot {
         }
     }
 
-    fn leave_out(&self, event: &Event<'_>, now_ms: u64) {
-        self.text.get_or_init(|| {
-            let mut text = Text::default();
-            event.record(&mut text);
-            (*event.metadata().level(), text.cut())
-        });
+    fn leave_out(&self, text: impl FnOnce() -> (Level, String), now_ms: u64) {
+        self.text.get_or_init(text);
         if self.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
             self.since_ms.store(now_ms, Ordering::Relaxed);
         }

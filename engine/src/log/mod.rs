@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::Level;
 use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -50,6 +51,33 @@ macro_rules! refusal {
     };
 }
 pub(crate) use refusal;
+
+/// The line itself, where [`shows_refusal`] has said that it is to be shown.
+macro_rules! refused {
+    ($($line:tt)+) => {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!($($line)+);
+        } else {
+            tracing::info!(target: crate::log::EACH, $($line)+);
+        }
+    };
+}
+pub(crate) use refused;
+
+/// True exactly when the line about one more refusal of this kind is to be shown; counts it as shown or as left out. For
+/// lines that take something to make. Both texts are ours, never a peer's.
+pub(crate) fn shows_refusal(event: &'static str, reason: &'static str) -> bool {
+    if shows_each_refusal() {
+        return true;
+    }
+    tracing::enabled!(Level::INFO)
+        && LIMITER.get().is_none_or(|limiter| limiter.admits_refusal(event, reason))
+}
+
+/// True exactly when each refusal is shown.
+pub(crate) fn shows_each_refusal() -> bool {
+    tracing::enabled!(Level::DEBUG)
+}
 
 /// Starts logging. To be called once.
 ///

@@ -7,6 +7,7 @@
 //! has a [`Ledger`] of its own: plain integers, no lock. It reads what the other shards last published.
 
 mod budget;
+mod holders;
 mod ledger;
 mod plan;
 mod shed;
@@ -14,6 +15,7 @@ mod size;
 
 pub(crate) use self::{
     budget::{Budget, BudgetLimits},
+    holders::Holders,
     ledger::Ledger,
     plan::{Room, fit},
     shed::largest_first,

@@ -3,7 +3,7 @@
 //! In:  nothing.
 //! Out: [`CATALOG`], from which `/metrics` is rendered. A number that is not here is not published.
 
-use super::reason::{CloseReason, RefusalReason};
+use super::reason::{CloseReason, DisconnectKind, ErrorKind, RefusalReason};
 use crate::{
     limits::{Excess, Offence},
     memory::Budget,
@@ -91,7 +91,9 @@ pub(crate) enum Metric {
     /// Commands of the client protocol.
     Commands,
     /// Sessions ended with a code of the client protocol.
-    Disconnects,
+    Disconnects(DisconnectKind),
+    /// Commands that were answered with an error.
+    CommandErrors(ErrorKind),
     /// Clients of the client protocol.
     Clients,
     /// Users among them.
@@ -189,6 +191,9 @@ macro_rules! each_of {
 
 const CLOSES: [(Metric, &str); CloseReason::ALL.len()] = each_of!(CloseReason, Metric::Closed);
 const REFUSED_FOR: [(Metric, &str); RefusalReason::ALL.len()] = each_of!(RefusalReason, Metric::Refused);
+const DISCONNECTS: [(Metric, &str); DisconnectKind::ALL.len()] =
+    each_of!(DisconnectKind, Metric::Disconnects);
+const COMMAND_ERRORS: [(Metric, &str); ErrorKind::ALL.len()] = each_of!(ErrorKind, Metric::CommandErrors);
 const THROTTLES: [(Metric, &str); Excess::ALL.len()] = each_of!(Excess, Metric::Throttled);
 const MEMORY_BYTES: [(Metric, &str); Budget::ALL.len()] = each_of!(Budget, Metric::Memory);
 const OFFENCES: [(Metric, &str); Offence::ALL.len()] = each_of!(Offence, Metric::Offences);
@@ -339,11 +344,20 @@ pub(crate) const CATALOG: &[Family] = &[
     ),
     gauge("poll_sessions", &[(Metric::PollSessions, "")], "Sessions of long-polling."),
     counter("commands", &[(Metric::Commands, "")], "Commands of the client protocol."),
-    counter(
-        "disconnects",
-        &[(Metric::Disconnects, "")],
-        "Sessions ended with a code of the client protocol.",
-    ),
+    Family {
+        name: "command_errors",
+        help: "Commands that were answered with an error, by its code; all of the application's together.",
+        kind: Kind::Counter,
+        label: "reason",
+        metrics: &COMMAND_ERRORS,
+    },
+    Family {
+        name: "disconnects",
+        help: "Sessions ended with a code of the client protocol, by the code; all of the application's together.",
+        kind: Kind::Counter,
+        label: "reason",
+        metrics: &DISCONNECTS,
+    },
     gauge("clients", &[(Metric::Clients, "")], "Clients of the client protocol."),
     gauge("users", &[(Metric::Users, "")], "Users with a client on this core."),
     gauge("subscriptions", &[(Metric::Subscriptions, "")], "Subscriptions of this core's clients."),
@@ -437,10 +451,12 @@ const LATE: usize = SLOW + 10;
 const LAST: usize = LATE + 5;
 const MEMORY: usize = LAST + 1;
 const TURNS: usize = MEMORY + Budget::COUNT;
+const ERRORS: usize = TURNS + 2;
+const ENDED: usize = ERRORS + ErrorKind::ALL.len();
 
 impl Metric {
     /// How many there are.
-    pub(crate) const COUNT: usize = TURNS + 3;
+    pub(crate) const COUNT: usize = ENDED + DisconnectKind::ALL.len();
 
     /// The bucket for turns that are in no shorter one.
     #[must_use]
@@ -483,7 +499,7 @@ impl Metric {
             Self::TurnBusyUs => BUCKET + TURN_BUCKETS,
             Self::ExecutorTasksUs => BUCKET + TURN_BUCKETS + 1,
             Self::Commands => BUCKET + TURN_BUCKETS + 2,
-            Self::Disconnects => BUCKET + TURN_BUCKETS + 3,
+            Self::Deferrals => BUCKET + TURN_BUCKETS + 3,
             Self::Clients => BUCKET + TURN_BUCKETS + 4,
             Self::Users => BUCKET + TURN_BUCKETS + 5,
             Self::Subscriptions => BUCKET + TURN_BUCKETS + 6,
@@ -517,7 +533,8 @@ impl Metric {
             Self::Memory(budget) => MEMORY + budget as usize,
             Self::InboxMessages => TURNS,
             Self::DeferredConnections => TURNS + 1,
-            Self::Deferrals => TURNS + 2,
+            Self::CommandErrors(kind) => ERRORS + kind.place(),
+            Self::Disconnects(kind) => ENDED + kind.place(),
         }
     }
 }

@@ -11,7 +11,7 @@ mod reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use catalog::{CATALOG, Family, Kind, Metric, TURN_BUCKETS_US};
-pub(crate) use reason::{CloseReason, RefusalReason};
+pub(crate) use reason::{CloseReason, DisconnectKind, ErrorKind, RefusalReason};
 
 /// The numbers of one shard, as the shard itself holds them.
 #[derive(Debug)]

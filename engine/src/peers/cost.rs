@@ -10,6 +10,7 @@ use crate::{
     },
     peers::{Message, Parcel},
     session::ask::{self, What},
+    shard::ApiCall,
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.
@@ -30,6 +31,7 @@ impl Message {
             }
             Self::Answer { answer, .. } => answer_bytes(answer),
             Self::ToSeats(_) | Self::FromSeats(_) => SHARED_BYTES,
+            Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
             // They come from the control thread, which has bounds of its own, or are as small as they look.
             Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
         };
@@ -50,13 +52,17 @@ impl ToHome {
                 size_of::<Subscribe>()
                     + SHARED_BYTES
                     + channel.len()
-                    + recover.as_ref().map_or(0, |recover| recover.epoch.len())
+                    + recover.as_ref().map_or(0, |recover| {
+                        let filter = recover.filter.as_ref();
+                        recover.epoch.len() + filter.map_or(0, |filter| filter.cost_bytes())
+                    })
                     + info.as_deref().map_or(0, info_bytes)
                     + data.as_ref().map_or(0, |data| data.len())
             }
             Self::Unsubscribe { channel, info, .. } => {
                 SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
             }
+            Self::Renew { channel, info } => SHARED_BYTES + channel.len() + info_bytes(info),
             Self::Publish(publish) => {
                 let Publish { channel, data, info, tags, idempotency_key, version, .. } = &**publish;
                 let tags: usize =
@@ -86,7 +92,7 @@ impl Delivery {
     pub(crate) fn cost_bytes(&self) -> usize {
         let Self { channel, publication, frames, for_delta } = self;
         let for_delta = for_delta.as_ref().map_or(0, |for_delta| {
-            2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.len())
+            2 * for_delta.whole.len() + for_delta.patch.as_ref().map_or(0, |patch| 2 * patch.frames.len())
         });
         size_of::<Self>()
             + channel.len()

@@ -12,13 +12,13 @@ use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq as _;
 
 use super::poll::Poll;
-use crate::hub::message::ClientKey;
+use crate::{hub::message::ClientKey, memory::Holders};
 
 /// What a session of polls takes in the wheel: a few entries of 8 bytes, in vectors that are not all full.
 const WHEEL_BYTES: usize = 64;
 
 /// The place of a session in its core's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionPlace(u32);
 
 /// What a client calls its session: `core.place.secret`, in hexadecimal digits.
@@ -45,12 +45,14 @@ pub(crate) struct Named {
     sessions: Vec<Option<Session>>,
     free: Vec<u32>,
     polls: usize,
+    /// Sessions of polls for which replies wait.
+    pub(super) owed: Holders<SessionPlace>,
 }
 
 impl Named {
     pub(crate) fn new(core: usize) -> Self {
         let core = u32::try_from(core).expect("fewer cores than 2^32");
-        Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0 }
+        Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
     }
 
     /// A session with a new id, which nobody can guess who does not know `secret`.
@@ -113,6 +115,7 @@ impl Named {
         self.sessions.capacity() * size_of::<Option<Session>>()
             + self.free.capacity() * size_of::<u32>()
             + self.polls * (size_of::<Poll>() + WHEEL_BYTES)
+            + self.owed.bytes()
     }
 
     /// Sessions of polls.
@@ -120,12 +123,25 @@ impl Named {
         self.polls
     }
 
-    /// The places of all sessions of polls.
-    pub(crate) fn poll_places(&self) -> Vec<SessionPlace> {
-        let sessions = self.sessions.iter().zip(0..);
-        let polls =
-            sessions.filter(|(session, _)| session.as_ref().is_some_and(|session| session.poll.is_some()));
-        polls.map(|(_, place)| SessionPlace(place)).collect()
+    /// The sessions of polls for which replies wait, with the memory of these.
+    pub(crate) fn owed(&self) -> impl Iterator<Item = (SessionPlace, u64)> {
+        let bytes = |place: SessionPlace| {
+            let session = self.sessions.get(place.0 as usize)?.as_ref()?;
+            session.poll.as_ref().map(|poll| poll.cost_bytes() as u64)
+        };
+        self.owed.all().map(move |place| (place, bytes(place).unwrap_or(0)))
+    }
+
+    /// Looks for a session of polls at a place.
+    pub(crate) fn poll_at(&self, place: usize) -> Option<SessionPlace> {
+        let session = self.sessions.get(place)?.as_ref();
+        session?.poll.as_ref()?;
+        u32::try_from(place).ok().map(SessionPlace)
+    }
+
+    /// How many places for sessions there are, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        self.sessions.len()
     }
 
     fn session(&mut self, place: SessionPlace) -> Option<&mut Session> {

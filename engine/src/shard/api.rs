@@ -5,20 +5,24 @@
 //!
 //! A client that is still connecting is not there yet, but for a disconnect. Where neither user nor connection is
 //! found nothing happens: they may be on another core.
+//!
+//! No call goes through all clients or channels in one turn: lists are given page by page, numbers are kept, clients are
+//! found by their user or id, and many of them are told in parts.
 
-use std::{net::IpAddr, ops::Range, sync::Arc};
+use std::{net::IpAddr, ops::Range, sync::Arc, vec};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use holdfast_ring::Kernel;
 use tokio::sync::oneshot;
 
-use super::Shard;
+use super::{Shard, cost};
 use crate::{
     channel::Extras,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
-    session::client::{Client, Stage, Wanted},
+    peers::Message,
+    session::client::{Client, Stage, Wanted, is_past},
     token::Overrides,
 };
 
@@ -30,6 +34,8 @@ const PAGE_PLACES: usize = 4_096;
 pub(crate) enum ApiCall {
     /// Something is to happen to some clients. The error is the first client's that refused.
     Clients { whom: Arc<Whom>, wish: Arc<Wish>, done: oneshot::Sender<Result<(), ErrorCode>> },
+    /// The same for those that no turn had a part for yet.
+    Rest(Box<Rest>),
     /// Which channels have subscribers on this core, and how many.
     Channels { from: usize, answer: oneshot::Sender<ApiPage<(Arc<str>, usize)>> },
     /// Whose clients are on this core; a user once for each of its clients.
@@ -58,11 +64,30 @@ impl<T> ApiPage<T> {
     }
 }
 
+/// Clients to which something is still to happen.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    clients: vec::IntoIter<ClientKey>,
+    /// Where the search for clients without a user goes on: no index has them.
+    anonymous_from: Option<usize>,
+    wish: Arc<Wish>,
+    /// The first refusal so far.
+    outcome: Result<(), ErrorCode>,
+    done: oneshot::Sender<Result<(), ErrorCode>>,
+}
+
+impl Rest {
+    /// Memory of the list, as it was at first.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.clients.as_slice())
+    }
+}
+
 /// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
 #[derive(Debug, Default)]
 pub(crate) struct Whom {
-    /// Empty: of any user.
-    pub(crate) user: Box<str>,
+    /// `None`: of any user. Empty: of the anonymous one.
+    pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<uuid::Uuid>,
 }
 
@@ -83,6 +108,8 @@ pub(crate) enum Wish {
     /// A new expiry, in seconds since 1970; 0 for never.
     Refresh {
         expires_at_s: u64,
+        /// What others see of the connection, if it is to be something else.
+        info: Option<Bytes>,
     },
     /// The expiry is now.
     Expire,
@@ -118,10 +145,16 @@ pub(crate) struct NodePart {
 impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {
         match call {
-            ApiCall::Clients { whom, wish, done } => {
-                let outcome = self.each_meant(&whom, &wish);
-                let _ = done.send(outcome);
+            ApiCall::Clients { wish, done, .. } if self.comes_too_late(&wish) => {
+                let _ = done.send(Err(ErrorCode::EXPIRED));
             }
+            ApiCall::Clients { whom, wish, done } => {
+                let is_of_nobody = whom.client.is_none() && whom.user.as_deref() == Some("");
+                let anonymous_from = is_of_nobody.then_some(0);
+                let clients = self.meant(&whom).into_iter();
+                self.tell_clients(Box::new(Rest { clients, anonymous_from, wish, outcome: Ok(()), done }));
+            }
+            ApiCall::Rest(rest) => self.tell_clients(rest),
             ApiCall::Channels { from, answer } => {
                 let page = ApiPage::of(self.locals.places(), from, |places| {
                     let subscribed = self.locals.channels_at(places).filter(|(_, count)| *count > 0);
@@ -131,7 +164,7 @@ impl<K: Kernel> Shard<K> {
             }
             ApiCall::Users { from, answer } => {
                 let page = ApiPage::of(self.clients.places(), from, |places| {
-                    let users = self.clients.at(places).map(|client| &client.user);
+                    let users = self.clients.at(places).map(|(_, client)| &client.user);
                     users.filter(|user| !user.is_empty()).map(Arc::clone)
                 });
                 drop(answer.send(page));
@@ -150,25 +183,57 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn each_meant(&mut self, whom: &Whom, wish: &Wish) -> Result<(), ErrorCode> {
-        let mut outcome = Ok(());
-        for key in self.meant(whom) {
-            let Some(client) = self.clients.get(key) else { continue };
-            if client.stage == Stage::Connected || matches!(wish, Wish::Disconnect { .. }) {
-                outcome = outcome.and(self.fulfill(key, wish));
-            }
-        }
-        outcome
+    /// True exactly when what is wished has expired already.
+    fn comes_too_late(&self, wish: &Wish) -> bool {
+        matches!(wish, Wish::Subscribe(wish) if is_past(wish.expires_at_s, self.wall_s()))
     }
 
-    fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
-        let is_meant =
-            |client: &Client| client.stage != Stage::Fresh && whom.client.is_none_or(|id| id == client.id);
-        if whom.user.is_empty() {
-            return self.clients.iter().filter(|(_, client)| is_meant(client)).map(|(key, _)| key).collect();
+    /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
+    /// part beside them.
+    fn tell_clients(&mut self, mut rest: Box<Rest>) {
+        loop {
+            if let Some(key) = rest.clients.next() {
+                let Some(client) = self.clients.get(key) else { continue };
+                if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
+                    rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
+                }
+                self.meter.add(cost::WISH_NS);
+            } else if let Some(from) = rest.anonymous_from {
+                let page = ApiPage::of(self.clients.places(), from, |places| self.anonymous_at(places));
+                (rest.clients, rest.anonymous_from) = (page.items.into_iter(), page.next);
+                self.meter.add(cost::PAGE_NS);
+            } else {
+                break;
+            }
+            let is_done = rest.clients.len() == 0 && rest.anonymous_from.is_none();
+            if self.meter.is_over() && !is_done {
+                return self.post(self.index, Message::Api(ApiCall::Rest(rest)));
+            }
         }
-        let keys = self.users.of(&whom.user).iter().copied();
-        keys.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client))).collect()
+        // Who asked may have gone.
+        let _ = rest.done.send(rest.outcome);
+    }
+
+    /// A connection is found by its id, and a user's connections by its name: nobody else is looked at.
+    fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
+        let is_known = |client: &Client| client.stage != Stage::Fresh;
+        if let Some(id) = whom.client {
+            let is_meant = |client: &Client| {
+                is_known(client) && whom.user.as_deref().is_none_or(|user| *client.user == *user)
+            };
+            let found = self.clients.find(id);
+            let found = found.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client)));
+            return found.into_iter().collect();
+        }
+        whom.user.as_deref().map(|user| self.users.of(user).to_vec()).unwrap_or_default()
+    }
+
+    /// Of whom the backend is asked, it may have a name.
+    fn anonymous_at(&self, places: Range<usize>) -> impl Iterator<Item = ClientKey> {
+        let is_anonymous = |client: &Client| {
+            client.stage != Stage::Fresh && client.user.is_empty() && client.is_identified()
+        };
+        self.clients.at(places).filter(move |(_, client)| is_anonymous(client)).map(|(key, _)| key)
     }
 
     fn fulfill(&mut self, key: ClientKey, wish: &Wish) -> Result<(), ErrorCode> {
@@ -181,6 +246,7 @@ impl<K: Kernel> Shard<K> {
                 let Some(client) = self.clients.get(key) else { return Ok(()) };
                 let channels: Vec<_> = client.subs.iter().map(|sub| self.locals.name(sub.channel)).collect();
                 for channel in channels {
+                    self.meter.add(cost::WISH_NS);
                     self.end_subscription_with(key, &channel, UnsubscribeCode::SERVER);
                 }
             }
@@ -189,7 +255,9 @@ impl<K: Kernel> Shard<K> {
                     self.disconnect_with(key, *code, reason);
                 }
             }
-            Wish::Refresh { expires_at_s } => self.refresh_from_server(key, *expires_at_s),
+            Wish::Refresh { expires_at_s, info } => {
+                self.refresh_from_server(key, *expires_at_s, info.clone());
+            }
             Wish::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }
         Ok(())
@@ -212,6 +280,8 @@ impl<K: Kernel> Shard<K> {
             epoch: epoch.clone(),
             limit: self.rules.recovery_publications_max,
             cache: self.rules.recovers_newest(&resolved),
+            filter: None,
+            rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         });
         let wanted = Wanted {

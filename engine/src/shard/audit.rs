@@ -86,9 +86,9 @@ impl<K: Kernel> Shard<K> {
     /// Checks the sessions of polls. Answers with how many of them have a client.
     fn audit_polls(&mut self) -> usize {
         assert!(self.touched_polls.is_empty(), "a turn leaves no poll without its answer");
-        let places = self.named.poll_places();
+        let places: Vec<_> = (0..self.named.places()).filter_map(|place| self.named.poll_at(place)).collect();
         assert_eq!(self.named.polls(), places.len(), "sessions of polls are counted");
-        let (mut clients, mut reply_bytes) = (0, 0);
+        let (mut clients, mut reply_bytes, mut owed) = (0, 0, 0);
         for place in places {
             let poll = self.named.poll(place).expect("it was found");
             assert!(
@@ -97,6 +97,7 @@ impl<K: Kernel> Shard<K> {
             );
             let queued_bytes = poll.queued_bytes();
             reply_bytes += poll.cost_bytes();
+            owed += usize::from(poll.cost_bytes() > 0);
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
             if let Some(key) = self.named.client(place) {
@@ -105,6 +106,7 @@ impl<K: Kernel> Shard<K> {
                 assert_eq!(link, Some(Link::Poll(place)), "a session of polls has its client");
             }
         }
+        assert_eq!(self.named.owed().count(), owed, "polls for which replies wait are known");
         assert!(self.ledger.bytes(Budget::Queues) >= reply_bytes as u64, "replies to polls are counted");
         clients
     }

@@ -8,8 +8,8 @@
 //! on what clients of a third core publish; had it to make room by itself, it could but grow, or drop. A bound rests on
 //! two levels:
 //!
-//! - While some core is congested, a connection causes at most what it has sent already; a request that is complete waits
-//!   with its body where it is.
+//! - While some core is congested, a connection that says much at once causes at most what it has sent already; a request
+//!   that is complete waits with its body where it is.
 //! - A core with as much in its outbox as a mailbox holds handles no bytes of any connection. It goes on to take its own
 //!   messages: were two cores to wait for each other there, both would wait for good.
 //!
@@ -27,6 +27,9 @@ use crate::conn::Session;
 
 /// What requests that were held may cost in one turn, about, when they are taken up.
 const REQUESTS_NS: u64 = 300_000;
+
+/// What one who says little says at a time: a command or two.
+const LITTLE_BYTES: usize = 512;
 
 /// How long a shard sleeps at most that holds somebody for other shards' sake; no bell tells when they have kept up.
 pub(super) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
@@ -57,9 +60,11 @@ impl<K: Kernel> Shard<K> {
         self.peers.is_full() || self.inbox.is_full() || self.has_gathered_enough()
     }
 
-    /// Something came of an open connection: while cores do not keep up, nothing more does.
-    pub(crate) fn hold_reader(&mut self, socket: Socket) {
-        if self.must_hold() {
+    /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
+    /// what it says waits as others' does while nobody may cause more, and it should not wait for those who say much.
+    pub(crate) fn hold_reader(&mut self, socket: Socket, bytes: usize) {
+        let says_much = bytes > LITTLE_BYTES || self.backlog.waits(FlowKey::Socket(socket));
+        if says_much && self.must_hold() {
             self.hold_publisher(socket);
         }
     }

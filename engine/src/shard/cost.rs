@@ -58,6 +58,12 @@ pub(crate) const PING_NS: u64 = 500;
 /// A connection that is overdue: a look, behind which may be its end with all that follows from it.
 pub(crate) const OVERDUE_NS: u64 = 5_000;
 
+/// What the server API has happen to one client, or one of its subscriptions.
+pub(super) const WISH_NS: u64 = 5_000;
+
+/// A page of a table that is searched.
+pub(super) const PAGE_NS: u64 = 200_000;
+
 /// A token's signature: most take less, some of RSA and of the larger curves take more.
 const SIGNATURE_NS: u64 = 60_000;
 
@@ -127,7 +133,7 @@ pub(super) fn of_message(message: &Message) -> u64 {
             Question::History(page) => 1_000 + self::page(Some(page.limit as u64)),
             Question::PresenceStats | Question::RemoveHistory => 2_000,
         },
-        Message::ToHome(ToHome::Unsubscribe { .. }) => 1_500,
+        Message::ToHome(ToHome::Unsubscribe { .. } | ToHome::Renew { .. }) => 1_500,
         Message::FromHome(message) => of_answer(message),
         Message::ToSession(_) | Message::Answer { .. } => REQUEST_NS,
         Message::Backend(_) => 5_000,

@@ -63,6 +63,9 @@ impl<K: Kernel> Shard<K> {
                     self.meter.add(cost::END_NS);
                     self.looked(socket);
                 }
+                Event::PeerAddress(socket, address) => {
+                    self.address_came(socket, address.map(|address| address.ip()));
+                }
                 Event::Closed(socket) => {
                     self.meter.add(cost::END_NS);
                     self.backlog.remove(FlowKey::Socket(socket));

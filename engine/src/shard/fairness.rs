@@ -16,7 +16,7 @@ use holdfast_ring::{
 };
 use tokio::sync::oneshot;
 
-use super::{ApiCall, Plan, Shard, StopOrder, back_pressure::tests::Client};
+use super::{ApiCall, Plan, Shard, StopOrder, Whom, Wish, back_pressure::tests::Client};
 use crate::{
     config::Config,
     daemon,
@@ -160,7 +160,7 @@ impl House {
     fn check_others(&mut self, mut client: Client) {
         for round in 0..8 {
             client.heard.clear();
-            client.say(&format!(r#"{{"id":{},"send":{{"data":1}}}}"#, 1000 + round));
+            client.say(&format!(r#"{{"id":{},"ping":{{}}}}"#, 1000 + round));
             client.say(&format!(r#"{{"id":{},"unsubscribe":{{"channel":"none"}}}}"#, 2000 + round));
             let turns = self.turns_until_heard(&mut client, &format!(r#""id":{},"#, 2000 + round));
             assert!(turns <= TURNS_AT_ONCE, "a command waits {turns} turns");
@@ -233,7 +233,9 @@ fn who_floods_broadcast_keeps_nobody_from_anything() {
 
 #[test]
 fn who_publishes_without_waiting_for_replies_fills_no_inbox_and_holds_up_nobody() {
-    for (flooders, bytes) in [(1, 2), (1, 30_000), (20, 2), (20, 3_000)] {
+    for (flooders, bytes) in
+        [(1, 2), (1, 30_000), (20, 2), (20, 7), (20, 12), (20, 20), (20, 30), (20, 3_000)]
+    {
         let mut house = House::new(|_| {});
         let client = house.client();
         let mut flooders: Vec<_> = (0..flooders).map(|_| house.client()).collect();
@@ -383,4 +385,44 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
     (0..100).for_each(|_| house.turn());
     assert_eq!(house.shard.backlog.len(), 0, "nothing of it is kept");
     assert_eq!(house.shard.clients.len(), 1);
+}
+
+#[test]
+fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
+    const CLIENTS: usize = 120;
+    const CHANNELS: usize = 8;
+    let mut house = House::new(|_| {});
+    let mut calm = house.client();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| house.client()).collect();
+    for client in &mut clients {
+        let subscribe = |id: usize| format!(r#"{{"id":{},"subscribe":{{"channel":"c{id}"}}}}"#, 10 + id);
+        client.say(&(0..CHANNELS).map(subscribe).collect::<Vec<_>>().join("\n"));
+        house.turns_until(client, |_, client| client.count(r#""subscribe":{}"#) == CHANNELS);
+    }
+    let keys: Vec<_> = house.shard.clients.iter().map(|(key, _)| key).skip(1).collect();
+    for key in keys {
+        let user = house.shard.users.add("ann", key);
+        house.shard.clients.get(key).expect("it is connected").user = user;
+        house.shard.account(key);
+    }
+    let whom = Arc::new(Whom { user: Some("ann".into()), client: None });
+    let wish = Arc::new(Wish::Unsubscribe { channel: None });
+    let (done, mut answer) = oneshot::channel();
+    assert!(
+        house.shared.mailboxes[0].push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
+    );
+    house.turn();
+    assert!(answer.try_recv().is_err(), "one turn has no room for all of them");
+    calm.say(r#"{"id":5,"unsubscribe":{"channel":"a"}}"#);
+    let turns = house.turns_until_heard(&mut calm, r#""id":5,"#);
+    assert!(turns <= TURNS_AT_ONCE, "a command waits {turns} turns");
+    let mut outcome = None;
+    house.turns_until(&mut calm, |_, _| {
+        outcome = outcome.or(answer.try_recv().ok());
+        outcome.is_some()
+    });
+    assert_eq!(outcome, Some(Ok(())));
+    for client in &mut clients {
+        house.turns_until(client, |_, client| client.count(r#""unsubscribe":{"#) == CHANNELS);
+    }
 }

@@ -82,9 +82,10 @@ use crate::{
         local::Locals,
     },
     limits::Limits,
-    memory::{Budget, BudgetLimits, Ledger},
+    memory::{Budget, BudgetLimits, Holders, Ledger},
     metrics::{Counters, Metric},
     peers::Peers,
+    refusals::{Untold, Why},
     rules::Rules,
     seats::Seats,
     session::{
@@ -200,6 +201,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) slow: SlowReaders,
     /// What this shard keeps, by kind.
     pub(crate) ledger: Ledger,
+    /// Connections of which something has come in part.
+    pub(crate) partial: Holders<Socket>,
     /// What this turn has cost.
     pub(crate) meter: Meter,
     /// What is published and has not gone out.
@@ -219,6 +222,10 @@ pub(crate) struct Shard<K: Kernel> {
     posts: Posts,
     /// Who waits because another core does not keep up.
     held: Held,
+    /// Why a command in hand is refused, or a connection ended.
+    pub(crate) why: Option<Why>,
+    /// Lines about refusals that wait for an address.
+    pub(crate) untold: Untold,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
@@ -261,7 +268,7 @@ impl<K: Kernel> Shard<K> {
             hub: Broadcast::new(peers.count() > 1),
             homes,
             locals: Locals::default(),
-            clients: Clients::default(),
+            clients: Clients::new(seed),
             named: Named::new(index),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
@@ -291,6 +298,7 @@ impl<K: Kernel> Shard<K> {
             lags: Lags::default(),
             slow: SlowReaders::default(),
             ledger,
+            partial: Holders::default(),
             meter: Meter::new(),
             gathered,
             cut: None,
@@ -301,6 +309,8 @@ impl<K: Kernel> Shard<K> {
             waiting_bytes: 0,
             posts: Vec::new(),
             held: Held::default(),
+            why: None,
+            untold: Untold::default(),
             stopping: None,
             events: VecDeque::new(),
             arrived: Vec::new(),

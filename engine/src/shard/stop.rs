@@ -27,7 +27,6 @@ use crate::{
     clock::Tick,
     conn::{Phase, Session},
     metrics::CloseReason,
-    session::named::SessionPlace,
 };
 
 /// Connections that are sent away in one turn, so that others are served meanwhile.
@@ -67,12 +66,17 @@ pub(crate) struct Stopping {
     pub(super) handover: Handover,
     /// When requests that have not come are given up.
     requests_until: Tick,
+    /// Where the walk over these goes on, while there is one.
+    requests_from: Option<(usize, usize)>,
     /// Up to when it has been reckoned who leaves.
     reckoned: Tick,
     /// How many are to be told now.
     due: usize,
-    /// Polls that have not been told; they come first, since they need connections that are no longer to be had.
-    polls: Vec<SessionPlace>,
+    /// Sessions of polls at places below this have not been told; they come first, since they need connections that are no
+    /// longer to be had.
+    polls_below: usize,
+    /// About how many they are.
+    polls_left: usize,
     /// Where the walk over the connections goes on.
     from: (usize, usize),
     /// True exactly when the deadline has passed and the walk that cuts the rest is not over.
@@ -120,9 +124,11 @@ impl<K: Kernel> Shard<K> {
             deadline,
             handover,
             requests_until: self.uptime.after_ms(REQUEST_MS),
+            requests_from: None,
             reckoned: self.uptime,
             due: 0,
-            polls: self.named.poll_places(),
+            polls_below: if self.named.polls() > 0 { self.named.places() } else { 0 },
+            polls_left: self.named.polls(),
             from: (0, 0),
             is_cutting: false,
             has_cut: false,
@@ -132,7 +138,9 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when there is more to do for the stop without waiting.
     pub(super) fn is_stop_under_way(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| stopping.due > 0 || stopping.is_cutting)
+        self.stopping.as_ref().is_some_and(|stopping| {
+            stopping.due > 0 || stopping.is_cutting || stopping.requests_from.is_some()
+        })
     }
 
     /// True exactly when nobody is left here, nor on any other shard; or when the deadline has passed, since one whose
@@ -141,7 +149,7 @@ impl<K: Kernel> Shard<K> {
         // What has closed is not gone before that has been handled.
         let is_left =
             self.sockets.open_sockets() > 0 || self.sockets.is_listening() || !self.events.is_empty();
-        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls.is_empty())
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls_below == 0)
         else {
             return false;
         };
@@ -153,7 +161,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Clients that are still to be sent away; 0 while nobody is.
     pub(super) fn clients_left(&self) -> u64 {
-        self.stopping.as_ref().map_or(0, |stopping| self.sessions + stopping.polls.len() as u64)
+        self.stopping.as_ref().map_or(0, |stopping| self.sessions + stopping.polls_left as u64)
     }
 
     pub(super) fn advance_stop(&mut self) {
@@ -197,15 +205,26 @@ impl<K: Kernel> Shard<K> {
 
     /// Says goodbye to so many sessions of polls. Answers with how many goodbyes are left over.
     fn tell_polls(&mut self, stopping: &mut Stopping, mut goodbyes: usize) -> usize {
-        while goodbyes > 0
-            && let Some(place) = stopping.polls.pop()
-        {
+        for _ in 0..LOOKS_A_TURN {
+            if goodbyes == 0 || stopping.polls_below == 0 {
+                break;
+            }
+            stopping.polls_below -= 1;
+            let Some(place) = self.named.poll_at(stopping.polls_below) else { continue };
             goodbyes -= 1;
+            stopping.polls_left = stopping.polls_left.saturating_sub(1);
             if let Some(key) = self.named.client(place) {
                 self.disconnect(key, DisconnectCode::SHUTDOWN);
             }
         }
-        goodbyes
+        if stopping.polls_left == 0 || stopping.polls_below == 0 {
+            (stopping.polls_left, stopping.polls_below) = (0, 0);
+            goodbyes
+        } else {
+            // All of them come before the first connection.
+            stopping.due += goodbyes;
+            0
+        }
     }
 
     /// True exactly when there was somebody to say it to.
@@ -225,13 +244,17 @@ impl<K: Kernel> Shard<K> {
         if stopping.handover.is_draining() {
             stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
         }
-        if self.uptime < stopping.requests_until {
-            return;
+        if self.uptime >= stopping.requests_until {
+            stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
+            stopping.requests_from.get_or_insert((0, 0));
         }
-        stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
-        let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.next_from(from) {
-            from = next;
+        for _ in 0..LOOKS_A_TURN {
+            let Some(from) = stopping.requests_from else { return };
+            let Some((socket, next)) = self.conns.next_from(from) else {
+                stopping.requests_from = None;
+                return;
+            };
+            stopping.requests_from = Some(next);
             if self.conns.get(socket).is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body)) {
                 self.drop_now(socket, CloseReason::Shutdown);
             }
@@ -264,9 +287,11 @@ mod tests {
             deadline: Tick(2 * told_by),
             handover: Handover::Over,
             requests_until: Tick(0),
+            requests_from: None,
             reckoned: Tick(0),
             due: 0,
-            polls: Vec::new(),
+            polls_below: 0,
+            polls_left: 0,
             from: (0, 0),
             is_cutting: false,
             has_cut: false,

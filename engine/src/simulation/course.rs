@@ -20,8 +20,17 @@ use crate::{
     shard::StopOrder,
 };
 
-/// Anything, at random: its hash, and how much was heard in it.
-pub(super) fn run(seed: u64) -> (u64, u64) {
+/// What has come of a seed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) hash: u64,
+    /// How much was heard in it, and how much of that came as patches.
+    pub(super) heard: u64,
+    pub(super) patches: u64,
+}
+
+/// Anything, at random.
+pub(super) fn run(seed: u64) -> Run {
     let mut random = SmallRng::seed_from_u64(seed);
     let faults = Faults::any(&mut random);
     let network = Network::new(random.random(), faults, random.random_range(64..8192));
@@ -44,7 +53,7 @@ pub(super) fn run(seed: u64) -> (u64, u64) {
     }
     // Else the stop comes under load.
     world.stop();
-    (world.network.trace().hash(), world.ledger.heard)
+    Run { hash: world.network.trace().hash(), heard: world.ledger.heard, patches: world.ledger.patches }
 }
 
 /// A world without faults, in which the witness listens.

@@ -17,8 +17,9 @@ use rand::{Rng, rngs::SmallRng};
 use super::terms::Terms;
 use crate::{
     conn::secure::Secure,
+    hub::message::ToHome,
     metrics::Metric,
-    peers::{MailboxLimits, Mailboxes, Peers, Shared},
+    peers::{MailboxLimits, Mailboxes, Message, Peers, Shared},
     rules::Rules,
     shard::{Next, Settings, Shard, StopOrder},
 };
@@ -101,6 +102,12 @@ impl House {
             reluctance: if random.random_bool(0.5) { random.random_range(0.0..0.8) } else { 0.0 },
             reluctant_turns: vec![vec![0; count]; count],
         }
+    }
+
+    /// Sends a message as the control thread does, if there is room for it.
+    pub(super) fn call(&self, message: ToHome) {
+        let home = self.shared.home_of(message.channel());
+        drop(self.shared.mailboxes[home].push_control(Message::ToHome(message)));
     }
 
     /// Sets the time of day.

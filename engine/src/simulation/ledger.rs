@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::order::Orders;
+use rand::{Rng, rngs::SmallRng};
+
+use super::{order::Orders, terms::may_be_patched};
 
 /// A number of a publisher: of one session or connection, never of two.
 pub(super) type Publisher = u64;
@@ -67,6 +69,10 @@ pub(super) struct Ledger {
     pub(super) are_all_in: bool,
     /// True exactly when the clock has jumped: timeouts need no other reason.
     pub(super) has_jumped: bool,
+    /// Channels whose history may have been emptied.
+    pub(super) emptied: BTreeSet<&'static str>,
+    /// Publications that came as patches.
+    pub(super) patches: u64,
     /// Echoes, messages and publications that were heard: a simulation in which there are none shows nothing.
     pub(super) heard: u64,
 }
@@ -91,6 +97,21 @@ impl Ledger {
         let published = entry.or_insert(Published { began, count: 0 });
         published.count += 1;
         published.count - 1
+    }
+
+    /// The text of a publisher's next publication in a channel.
+    pub(super) fn write(
+        &mut self,
+        channel: &'static str,
+        publisher: Publisher,
+        random: &mut SmallRng,
+    ) -> String {
+        let number = self.publish(channel, publisher);
+        let padding = "y".repeat(random.random_range(if may_be_patched(channel) { 50..150 } else { 0..100 }));
+        let message = format!("\"{publisher}:{number}:{padding}\"");
+        let now = self.now();
+        self.orders.write(channel, &message, now);
+        message
     }
 
     pub(super) fn acknowledge(&mut self, channel: &str, message: &str) {

@@ -9,7 +9,8 @@
 //! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards);
 //! - a client's end of a connection: `line` (bytes, under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`), or
 //!   `http` and `post` (requests);
-//! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`;
+//! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`; beside them,
+//!   the `operator`, who has the server API;
 //! - what all of them know together: `ledger` and `order`.
 //!
 //! What a shard must keep between two turns is in `shard/audit`.
@@ -28,6 +29,7 @@ mod ledger;
 mod line;
 mod member;
 mod nuisance;
+mod operator;
 mod order;
 mod post;
 mod secrets;
@@ -45,11 +47,13 @@ const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_message_is_lost_or_repeated_whatever_the_kernel_does() {
-    let heard = AtomicU64::new(0);
+    let (heard, patches) = (AtomicU64::new(0), AtomicU64::new(0));
     with_seeds(SEEDS, |seed| {
-        heard.fetch_add(course::run(seed).1, Ordering::Relaxed);
+        let run = course::run(seed);
+        heard.fetch_add(run.heard, Ordering::Relaxed);
+        patches.fetch_add(run.patches, Ordering::Relaxed);
     });
-    println!("{} messages were heard", heard.into_inner());
+    println!("{} messages were heard, {} of them as patches", heard.into_inner(), patches.into_inner());
 }
 
 #[test]
@@ -83,5 +87,5 @@ fn the_same_seed_gives_the_same_run() {
     for seed in 0..60 {
         assert_eq!(course::run(seed), course::run(seed), "seed {seed}");
     }
-    assert_ne!(course::run(1).0, course::run(2).0);
+    assert_ne!(course::run(1).hash, course::run(2).hash);
 }

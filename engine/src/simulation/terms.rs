@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::secrets::Secrets;
 use crate::{
-    config::{Config, Namespace, NamespaceOptions, SlowReaderPolicy, UserConnectionPolicy},
+    config::{
+        Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
+    },
     conn::deflate::DeflateRules,
     memory::BudgetLimits,
     shard::Settings,
@@ -23,9 +25,13 @@ use crate::{
 
 /// Channels of the namespace that keeps history.
 pub(super) const WITH_HISTORY: [&str; 3] = ["hist:a", "hist:b", "hist:c"];
+/// The same, where publications may go out as patches, some are not kept, and those that are kept may go at any time.
+pub(super) const PATCHED: [&str; 2] = ["patched:a", "patched:b"];
+/// Of these only the newest publication is recovered, which may go at any time.
+pub(super) const CACHED: [&str; 2] = ["cached:a", "cached:b"];
 /// Channels without, where every publication waits for every subscriber.
 pub(super) const PLAIN: [&str; 2] = ["plain", "other"];
-/// Channels in which those who do not keep up are not sent everything.
+/// Channels in which those who do not keep up are not sent everything, and what they are sent may be patches.
 pub(super) const LOSSY: [&str; 2] = ["oldest:a", "latest:a"];
 
 /// Publications that a channel with history keeps, and that one recovery gives.
@@ -98,6 +104,16 @@ impl Terms {
         self.settings.deflate.is_some()
     }
 
+    /// Channels whose histories may be empty after a short time.
+    pub(super) fn soon_empty(&self) -> impl Iterator<Item = &'static str> {
+        let namespaces = &self.config.channel.namespaces;
+        let is_soon_empty = |channel: &&str| {
+            let of = |namespace: &Namespace| channel.starts_with(&format!("{}:", namespace.name));
+            namespaces.iter().any(|namespace| of(namespace) && namespace.options.history_ttl_ms < 60_000)
+        };
+        channels().filter(|channel| keeps_history(channel)).filter(is_soon_empty)
+    }
+
     /// How long a poll waits.
     pub(super) fn poll_wait(&self) -> Duration {
         Duration::from_millis(self.config.poll.wait_ms)
@@ -111,7 +127,17 @@ impl Terms {
 
 /// Every channel.
 pub(super) fn channels() -> impl Iterator<Item = &'static str> {
-    WITH_HISTORY.into_iter().chain(PLAIN).chain(LOSSY)
+    WITH_HISTORY.into_iter().chain(PATCHED).chain(CACHED).chain(PLAIN).chain(LOSSY)
+}
+
+/// True exactly when a channel has positions.
+pub(super) fn keeps_history(channel: &str) -> bool {
+    WITH_HISTORY.contains(&channel) || PATCHED.contains(&channel) || CACHED.contains(&channel)
+}
+
+/// True exactly when publications of a channel may go out as patches.
+pub(super) fn may_be_patched(channel: &str) -> bool {
+    PATCHED.contains(&channel) || LOSSY.contains(&channel)
 }
 
 /// Anybody may do anything; channels of `hist` keep a history.
@@ -142,16 +168,36 @@ fn config(random: &mut SmallRng) -> Config {
         allow_recovery: true,
         ..plain.clone()
     };
+    let patched = NamespaceOptions {
+        history_publications_max: random.random_range(1..=50),
+        history_ttl_ms: random.random_range(50..3_000),
+        allowed_delta_types: vec![DeltaType::Fossil],
+        delta_publish: random.random_bool(0.5),
+        ..history.clone()
+    };
+    let cached = NamespaceOptions {
+        history_ttl_ms: if random.random_bool(0.5) { 3_600_000 } else { random.random_range(50..3_000) },
+        recovery_mode: RecoveryMode::Cache,
+        ..history.clone()
+    };
+    let lossy = NamespaceOptions {
+        allowed_delta_types: vec![DeltaType::Fossil],
+        delta_publish: true,
+        ..plain.clone()
+    };
     let oldest = NamespaceOptions {
         slow_readers: SlowReaderPolicy::DropOldest,
         slow_reader_queue: random.random_range(1..8),
-        ..plain.clone()
+        ..lossy.clone()
     };
-    let latest = NamespaceOptions { slow_readers: SlowReaderPolicy::KeepLatest, ..plain.clone() };
+    let latest = NamespaceOptions { slow_readers: SlowReaderPolicy::KeepLatest, ..lossy };
     config.channel.without_namespace = plain;
-    config.channel.namespaces = [("hist", history), ("oldest", oldest), ("latest", latest)]
+    let namespaces = [history, patched, cached, oldest, latest];
+    config.channel.namespaces = ["hist", "patched", "cached", "oldest", "latest"]
+        .into_iter()
+        .zip(namespaces)
         .map(|(name, options)| Namespace { name: name.into(), options })
-        .into();
+        .collect();
     config
 }
 

@@ -18,6 +18,7 @@ use super::{
     ledger::{Ledger, Stop},
     member::Member,
     nuisance::Nuisance,
+    operator::Operator,
     terms::Terms,
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(super) struct World {
     pub(super) terms: Terms,
     pub(super) house: House,
     witness: Client,
+    operator: Operator,
     pub(super) actors: Vec<Box<dyn Actor>>,
     pub(super) ledger: Ledger,
     /// A shard that seldom gets its turn, so that the others have to wait for it.
@@ -71,7 +73,10 @@ impl World {
         let mut terms = Terms::new(&mut random);
         change(&mut terms);
         let house = House::new(&terms, &network, &mut random);
+        let mut ledger = Ledger::default();
+        ledger.emptied.extend(terms.soon_empty());
         Self {
+            operator: Operator::new(&mut ledger),
             jumps: random.random_bool(0.2),
             lazy: random.random_bool(0.3).then_some(terms.shards - 1),
             random,
@@ -80,7 +85,7 @@ impl World {
             house,
             witness: Client::witness(),
             actors: Vec::new(),
-            ledger: Ledger::default(),
+            ledger,
             is_ending: false,
         }
     }
@@ -125,8 +130,9 @@ impl World {
                     self.act(Some(actor));
                 }
             }
-            88..92 => self.act(None),
-            92..99 => {
+            88..91 => self.act(None),
+            91..93 => self.operator.act(&self.house, &mut self.ledger, &mut self.random),
+            93..99 => {
                 let time = Duration::from_micros(self.random.random_range(0..4_000));
                 self.pass(time);
             }

@@ -12,7 +12,7 @@ mod held;
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use holdfast_protocol::client::DisconnectCode;
+use holdfast_protocol::client::{DisconnectCode, Payload, Publication};
 use holdfast_ring::{Kernel, Socket};
 
 use self::held::{Held, Size, TooMuch};
@@ -24,7 +24,7 @@ use crate::{
     },
     memory::{Budget, largest_first, shrink},
     metrics::{CloseReason, Metric},
-    session::named::SessionPlace,
+    session::{client::Delta, named::SessionPlace},
     shard::Shard,
 };
 
@@ -187,12 +187,18 @@ impl<K: Kernel> Shard<K> {
         let Some(channel) = self.locals.find(&delivery.channel) else { return };
         let Some(client) = self.clients.get(client) else { return };
         let (link, format) = (client.link, client.format);
-        if client.sub(channel).is_none() {
-            return;
+        let Some(sub) = client.sub(channel) else { return };
+        let wishes = sub.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
+        let for_delta = delivery.for_delta.as_ref().filter(|_| wishes.is_some());
+        if let (Some(wishes), Some(publication)) = (wishes, &delivery.publication) {
+            wishes.have_had(publication);
         }
         match left_out {
-            0 => self.send_frames_alone(link, format, &delivery.frames),
-            _ => self.send_frames_alone(link, format, &with_gap(delivery, left_out)),
+            0 => {
+                let frames = for_delta.map_or(&delivery.frames, |for_delta| &for_delta.whole);
+                self.send_frames_alone(link, format, frames);
+            }
+            _ => self.send_frames_alone(link, format, &with_gap(delivery, left_out, for_delta.is_some())),
         }
     }
 
@@ -210,10 +216,7 @@ impl<K: Kernel> Shard<K> {
             (Holder::Socket(socket), (bytes + held) as u64)
         });
         let mut holders: Vec<_> = sockets.collect();
-        for place in self.named.poll_places() {
-            let bytes = self.named.poll(place).map_or(0, |poll| poll.cost_bytes());
-            holders.push((Holder::Poll(place), bytes as u64));
-        }
+        holders.extend(self.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
         for holder in largest_first(holders, excess) {
             self.counters.add(Metric::SlowByBudget, 1);
             match holder {
@@ -232,17 +235,24 @@ impl<K: Kernel> Shard<K> {
 }
 
 /// For whom something waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Socket(Socket),
     /// A session of polls.
     Poll(SessionPlace),
 }
 
-/// A publication that says how many are missing before it.
-fn with_gap(delivery: &Delivery, left_out: u32) -> Frames {
+/// A publication that says how many are missing before it; for those who take patches, where it `is_quoted`.
+fn with_gap(delivery: &Delivery, left_out: u32, is_quoted: bool) -> Frames {
     let Some(stored) = &delivery.publication else { return delivery.frames.clone() };
-    let mut publication = stored.publication();
-    publication.tags.0.push((Cow::Borrowed(LEFT_OUT_TAG), Cow::Owned(left_out.to_string())));
-    Frames::of_publication(&delivery.channel, publication)
+    let frames = |mut publication: Publication<'_>| {
+        publication.tags.0.push((Cow::Borrowed(LEFT_OUT_TAG), Cow::Owned(left_out.to_string())));
+        Frames::of_publication(&delivery.channel, publication)
+    };
+    let plain = frames(stored.publication());
+    if !is_quoted {
+        return plain;
+    }
+    let text = stored.data.payload().json_text();
+    plain.with_json_of(&frames(stored.with_data(Payload::quoted(&text), false)))
 }

@@ -8,6 +8,7 @@
 
 mod pem;
 pub(crate) mod reload;
+mod validity;
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 
-use crate::config::TlsConfig;
+pub(crate) use self::validity::{Ends, Validity};
+use crate::{config::TlsConfig, preflight::Secured};
 
 /// Tickets that a TLS 1.3 client is sent; a second one is of use only to clients that open two connections at once.
 const TICKETS: usize = 1;
@@ -27,11 +29,12 @@ const TICKETS: usize = 1;
 ///
 /// # Errors
 /// A file cannot be read, or what it holds cannot be used; in words for the operator. `section` is the section's name.
-pub(crate) fn server_config(config: &TlsConfig, section: &str) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+pub(crate) fn secured(config: &TlsConfig, section: &str) -> anyhow::Result<Option<Secured>> {
     if !config.enabled {
         return Ok(None);
     }
     let chain = pem::certificates(&config.cert_pem).with_context(|| format!("{section}.cert_pem"))?;
+    let validity = Validity::of(&chain);
     let key = pem::private_key(config.key_pem.expose()).with_context(|| format!("{section}.key_pem"))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -56,5 +59,5 @@ pub(crate) fn server_config(config: &TlsConfig, section: &str) -> anyhow::Result
     // All that a ticket stands for is in the ticket: resumption costs no memory here.
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.ticketer = Ticketer::new().context("the keys of session tickets")?;
-    Ok(Some(Arc::new(server)))
+    Ok(Some(Secured { config: Arc::new(server), validity }))
 }

@@ -18,14 +18,26 @@ pub(super) fn certificates(source: &str) -> anyhow::Result<Vec<CertificateDer<'s
     let text = read(source)?;
     let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|_| anyhow::anyhow!("it is not PEM"))?;
+    let has_key = PrivateKeyDer::from_pem_slice(text.as_bytes()).is_ok();
+    anyhow::ensure!(
+        !(certificates.is_empty() && has_key),
+        "there is no certificate in it, but a private key: it may be swapped with key_pem"
+    );
     anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
     Ok(certificates)
 }
 
 pub(super) fn private_key(source: &str) -> anyhow::Result<PrivateKeyDer<'static>> {
     let text = read(source)?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| anyhow::anyhow!("there is no private key in it"))
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
+        let has_certificate = CertificateDer::from_pem_slice(text.as_bytes()).is_ok();
+        match has_certificate {
+            true => anyhow::anyhow!(
+                "there is no private key in it, but a certificate: it may be swapped with cert_pem"
+            ),
+            false => anyhow::anyhow!("there is no private key in it"),
+        }
+    })
 }
 
 /// The path of the file, where it is one.

@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{pem, server_config};
+use super::{pem, secured};
 use crate::config::TlsConfig;
 
 /// How often files are looked at.
@@ -25,13 +25,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What tells that a file has changed.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
 
-/// Sends every new configuration; `section` is the section's name.
+/// Sends every new configuration; `section` is the section's name, `end` where the certificates' end is told.
 ///
 /// # Errors
 /// SIGHUP cannot be watched.
 pub(crate) async fn run(
     config: TlsConfig,
     section: &'static str,
+    end: &AtomicI64,
     renewed: watch::Sender<Arc<ServerConfig>>,
 ) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
@@ -48,13 +49,19 @@ pub(crate) async fn run(
             continue;
         }
         known = now;
-        match server_config(&config, section) {
-            Ok(Some(server)) => {
+        match secured(&config, section) {
+            Ok(Some(secured)) => {
                 // Nobody is left to use it: the daemon stops.
-                if renewed.send(server).is_err() {
+                if renewed.send(secured.config).is_err() {
                     return Ok(());
                 }
                 tracing::info!(section, "the certificates have been read again");
+                if let Some(validity) = secured.validity {
+                    validity.publish(end);
+                    if let Some(warning) = validity.warning(section) {
+                        tracing::warn!(section, "{warning}");
+                    }
+                }
             }
             Ok(None) => {}
             Err(error) => {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
 use super::{Part, TokenError};
+use crate::object::{self, Object};
 
 /// What a connection token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +81,15 @@ pub struct Overrides {
 
 impl ConnectClaims {
     pub(super) fn read(json: &[u8], user_claim: Option<&str>) -> Result<Self, TokenError> {
-        let claims: RawConnect<'_> = parse(json)?;
+        let Object(claims): Object<RawConnect<'_>> = parse(json)?;
         if claims.channel.is_some_and(|channel| !channel.is_empty()) {
             return Err(TokenError::ChannelInConnectToken);
         }
         let subs = if claims.subs.is_empty() {
             claims.channels.into_iter().map(|channel| (channel, SubscribeOptions::default())).collect()
         } else {
-            let read = claims.subs.into_iter().map(|(channel, options)| Ok((channel, options.read()?)));
+            let read =
+                claims.subs.into_iter().map(|(channel, Object(options))| Ok((channel, options.read()?)));
             read.collect::<Result<_, TokenError>>()?
         };
         Ok(Self {
@@ -110,7 +112,7 @@ impl ConnectClaims {
 
 impl SubscribeClaims {
     pub(super) fn read(json: &[u8], user_claim: Option<&str>) -> Result<Self, TokenError> {
-        let claims: RawSubscribe<'_> = parse(json)?;
+        let Object(claims): Object<RawSubscribe<'_>> = parse(json)?;
         let channel =
             claims.channel.filter(|channel| !channel.is_empty()).ok_or(TokenError::ChannelMissing)?;
         let options = RawOptions {
@@ -225,7 +227,7 @@ struct RawConnect<'a> {
     #[serde(default, deserialize_with = "or_default")]
     channels: Vec<String>,
     #[serde(borrow, default, deserialize_with = "or_default")]
-    subs: HashMap<String, RawOptions<'a>>,
+    subs: HashMap<String, Object<RawOptions<'a>>>,
     channel: Option<String>,
 }
 
@@ -242,7 +244,7 @@ struct RawSubscribe<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     b64data: Option<String>,
-    #[serde(rename = "override")]
+    #[serde(rename = "override", default, deserialize_with = "object::read_optional")]
     overrides: Option<Overrides>,
 }
 
@@ -255,7 +257,7 @@ pub(crate) struct RawOptions<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     b64data: Option<String>,
-    #[serde(rename = "override")]
+    #[serde(rename = "override", default, deserialize_with = "object::read_optional")]
     overrides: Option<Overrides>,
 }
 
@@ -331,5 +333,5 @@ fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D:
         #[serde(default)]
         value: bool,
     }
-    Ok(Option::<Switch>::deserialize(deserializer)?.map(|switch| switch.value))
+    Ok(object::read_optional(deserializer)?.map(|switch: Switch| switch.value))
 }

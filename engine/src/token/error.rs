@@ -150,6 +150,32 @@ pub enum Verdict {
 }
 
 impl TokenError {
+    /// A short name, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "token_too_long",
+            Self::NotThreeParts => "token_not_three_parts",
+            Self::NotBase64(_) => "token_not_base64",
+            Self::NotTheJson { .. } => "token_not_the_json",
+            Self::ClaimUnreadable(_) => "token_claim_unreadable",
+            Self::AlgorithmUnsupported { .. } => "token_algorithm_unsupported",
+            Self::AlgorithmWithoutKey { .. } => "token_algorithm_without_key",
+            Self::CriticalHeader => "token_critical_header",
+            Self::Signature => "token_signature",
+            Self::KeyIdMissing => "token_key_id_missing",
+            Self::KeyUnknown { .. } => "token_key_unknown",
+            Self::Audience => "token_audience",
+            Self::Issuer => "token_issuer",
+            Self::Expired { .. } => "token_expired",
+            Self::NotYetValid { .. } => "token_not_yet_valid",
+            Self::ChannelInConnectToken => "token_channel_in_connect_token",
+            Self::ChannelMissing => "token_channel_missing",
+            Self::OtherUser => "token_other_user",
+            Self::OtherChannel => "token_other_channel",
+            Self::OtherClient => "token_other_client",
+        }
+    }
+
     /// The one place where this error becomes codes on the wire: those that Centrifugo answers with, so that every
     /// SDK asks for a new token where a new one helps, and gives up where it does not.
     ///

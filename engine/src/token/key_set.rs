@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::key::PublicKey;
+use crate::object::Object;
 
 /// Keys that may share a name: a token is tried with each of them.
 const KEYS_OF_A_NAME_MAX: usize = 4;
@@ -46,7 +47,7 @@ impl KeySet {
     /// # Errors
     /// Not JSON, or without the list `keys`.
     pub fn parse(document: &[u8]) -> Result<(Self, Vec<UnusableKey>), serde_json::Error> {
-        let Document { keys: listed } = serde_json::from_slice(document)?;
+        let Object(Document { keys: listed }) = serde_json::from_slice(document)?;
         let mut keys: HashMap<String, Vec<PublicKey>> = HashMap::new();
         let mut unusable = Vec::new();
         for value in listed {

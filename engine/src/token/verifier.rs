@@ -20,7 +20,10 @@ use super::{
     claims::{self, Common, ConnectClaims, SubscribeClaims},
     key::{HmacKeys, PublicKey},
 };
-use crate::config::{ClientConfig, Secret, TokenConfig};
+use crate::{
+    config::{ClientConfig, Secret, TokenConfig},
+    object::Object,
+};
 
 /// The longest name of a key that is looked up.
 const KEY_ID_BYTES_MAX: usize = 256;
@@ -303,5 +306,6 @@ pub(super) fn decode(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 fn json<T: DeserializeOwned>(part: Part, text: &[u8]) -> Result<T, TokenError> {
-    serde_json::from_slice(text).map_err(|error| claims::unreadable(part, &error))
+    let read = serde_json::from_slice(text).map_err(|error| claims::unreadable(part, &error));
+    read.map(|Object(read)| read)
 }

@@ -6,6 +6,8 @@
 mod bounds;
 mod description;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -191,12 +193,18 @@ fn a_batch_does_its_commands_in_order_and_answers_for_each() {
             { "presence_stats": { "channel": "news" } },
             { "none": {} },
             {},
+            null,
+            { "publish": null },
+            { "publish": { "channel": "news", "data": 1 }, "info": {} },
+            { "info": null, "presence_stats": { "channel": "news" } },
         ]});
         let replies = call(&daemon, "batch", &batch)["replies"].take();
         assert_eq!(replies[0]["publish"]["offset"], 1 + u64::from(parallel));
         assert_eq!(replies[1]["error"]["code"], 102);
         assert_eq!(replies[2], json!({ "presence_stats": { "num_clients": 0, "num_users": 0 } }));
-        assert_eq!((&replies[3]["error"]["code"], &replies[4]["error"]["code"]), (&json!(104), &json!(107)));
+        let codes: Vec<_> = (3..8).map(|at| replies[at]["error"]["code"].as_u64()).collect();
+        assert_eq!(codes, [104, 104, 107, 104, 107].map(Some), "{replies}");
+        assert_eq!(replies[8], json!({ "presence_stats": { "num_clients": 0, "num_users": 0 } }));
     }
     daemon.stop();
 }
@@ -225,7 +233,7 @@ fn the_server_subscribes_clients_and_ends_their_subscriptions() {
     assert_eq!(done(&daemon, "subscribe", &request), json!({}));
     let push = client.push();
     assert_eq!((&push["channel"], &push["subscribe"]["data"]), (&json!("news"), &json!({ "for": "you" })));
-    assert_eq!((&push["subscribe"]["recoverable"], &push["subscribe"]["offset"]), (&json!(true), &json!(2)));
+    assert_eq!((&push["subscribe"]["recoverable"], &push["subscribe"]["offset"]), (&json!(true), &json!(1)));
     assert_eq!(client.push()["pub"], json!({ "data": 2, "offset": 2 }), "what was missed");
     done(&daemon, "subscribe", &request);
     done(&daemon, "publish", &json!({ "channel": "news", "data": 3 }));
@@ -254,7 +262,9 @@ fn the_server_subscribes_clients_and_ends_their_subscriptions() {
 fn a_subscription_of_the_server_that_expires_ends_the_connection() {
     let daemon = daemon();
     let mut client = Client::connect(&daemon, "ann");
-    done(&daemon, "subscribe", &json!({ "user": "ann", "channel": "news", "expire_at": 1 }));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let soon = json!({ "user": "ann", "channel": "news", "expire_at": now.as_secs() + 2 });
+    done(&daemon, "subscribe", &soon);
     assert_eq!(client.push()["channel"], "news");
     assert_eq!(client.expect_close().0, 3006);
     daemon.stop();
@@ -295,9 +305,29 @@ fn clients_are_sent_away_with_the_code_that_the_backend_chose() {
         let request = json!({ "user": "ann", "disconnect": { "code": code, "reason": "" } });
         assert_eq!(error(&daemon, "disconnect", &request), 107, "{code}");
     }
-    assert_eq!(error(&daemon, "disconnect", &json!({})), 107, "everybody is never meant");
+    for request in [json!({}), json!({ "user": null })] {
+        assert_eq!(error(&daemon, "disconnect", &request), 107, "everybody is never meant: {request}");
+    }
     let mut kept = kept;
     kept.subscribe("news");
+    daemon.stop();
+}
+
+#[test]
+fn the_anonymous_user_is_a_user_like_others() {
+    let daemon = daemon_with("key = 'k'");
+    let anonymous = || Client::connect(&daemon, "");
+    let mut named = Client::connect(&daemon, "ann");
+    let (mut first, kept, last) = (anonymous(), anonymous(), anonymous());
+    done(&daemon, "subscribe", &json!({ "user": "", "channel": "news", "client": first.id }));
+    assert_eq!(first.push()["channel"], "news");
+    done(&daemon, "unsubscribe", &json!({ "user": "", "channel": "news" }));
+    assert_eq!(first.push()["unsubscribe"]["code"], 2000);
+    done(&daemon, "disconnect", &json!({ "user": "", "whitelist": [kept.id] }));
+    assert_eq!((first.expect_close().0, last.expect_close().0), (3503, 3503));
+    done(&daemon, "refresh", &json!({ "user": "", "expired": true }));
+    assert_eq!(kept.expect_close().0, 3005);
+    named.subscribe("news");
     daemon.stop();
 }
 
@@ -487,6 +517,12 @@ fn the_status_tells_the_error_where_the_caller_or_the_operator_wants_it() {
         ] {
             let (got, answer) = post(daemon, &format!("/api/{method}"), fields, &request.to_string());
             assert_eq!(got, status, "{method} {request}: {answer}");
+            if status != 200 {
+                // The error alone, as the status says already that it is one.
+                let keys: Vec<_> = answer.as_object().expect("it is an object").keys().collect();
+                assert_eq!(keys, ["code", "message"], "{method} {request}");
+                assert!(answer["code"].as_u64() > Some(99), "{answer}");
+            }
         }
     }
     asked.stop();

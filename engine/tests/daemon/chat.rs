@@ -9,7 +9,8 @@ use crate::support::Daemon;
 #[test]
 fn there_is_no_page_unless_it_is_enabled() {
     let daemon = Daemon::start("");
-    for path in ["/", "/chat.js", "/chat.json"] {
+    assert!(!daemon.request("GET", "/", "Accept: text/html\r\n", "").1.contains("chat.js"));
+    for path in ["/chat.js", "/chat.json"] {
         assert!(daemon.ask(path).0.starts_with("HTTP/1.1 404 Not Found\r\n"), "{path}");
     }
     daemon.stop();

@@ -1,7 +1,7 @@
 //! Control: what operators see.
 //!
 //! In:  requests to the control address.
-//! Out: `/health`; `/metrics` in the OpenMetrics text format, for each core.
+//! Out: `/health`; `/metrics` as OpenMetrics or in the older format, for each core; where to go on.
 
 use std::{
     collections::HashSet,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     peer::{Frame, Peer, text},
-    support::{Daemon, PATIENCE, eventually},
+    support::{Daemon, Metrics, PATIENCE, eventually},
 };
 
 #[test]
@@ -39,7 +39,8 @@ const OF_NO_CORE: [&str; 8] = [
 #[test]
 fn metrics_are_whole_openmetrics_with_every_family_for_every_core() {
     let daemon = Daemon::start("");
-    let (head, text) = daemon.ask("/metrics");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n";
+    let (head, text) = daemon.request("GET", "/metrics", accept, "");
     let head = head.to_lowercase();
     assert!(head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(text.ends_with("# EOF\n"));
@@ -71,6 +72,47 @@ fn metrics_are_whole_openmetrics_with_every_family_for_every_core() {
     assert!(count >= 20, "only {count} families");
     let series: HashSet<_> = metrics.samples.iter().map(|sample| (&sample.name, &sample.labels)).collect();
     assert_eq!(series.len(), metrics.samples.len(), "a series is there twice");
+    daemon.stop();
+}
+
+#[test]
+fn who_names_no_format_gets_the_older_text_with_the_same_samples() {
+    let daemon = Daemon::start("");
+    let openmetrics = daemon.request("GET", "/metrics", "Accept: application/openmetrics-text\r\n", "").1;
+    for accept in ["", "Accept: */*\r\n", "Accept: text/plain\r\n"] {
+        let (head, text) = daemon.request("GET", "/metrics", accept, "");
+        assert!(head.to_lowercase().contains("\r\ncontent-type: text/plain; version=0.0.4"), "{head}");
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+        let names = |text: &str| {
+            Metrics::parse(text).samples.into_iter().map(|sample| sample.name).collect::<HashSet<_>>()
+        };
+        assert_eq!(names(&text), names(&openmetrics));
+        assert!(
+            text.contains("# HELP holdfast_accepts_total ")
+                && text.contains("# TYPE holdfast_accepts_total counter\n")
+        );
+        assert!(text.contains("# TYPE holdfast_connections gauge\n"));
+        assert!(text.contains("# TYPE holdfast_turn_seconds histogram\n"));
+    }
+    daemon.stop();
+}
+
+#[test]
+fn who_looks_at_the_control_port_learns_where_to_go_on() {
+    let daemon = Daemon::start("");
+    let (head, text) = daemon.ask("/");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.to_lowercase().contains("content-type: text/plain"));
+    let (head, page) = daemon.request("GET", "/", "Accept: text/html,*/*;q=0.8\r\n", "");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.to_lowercase().contains("content-type: text/html"));
+    for path in ["/health", "/metrics", "/api"] {
+        assert!(text.contains(path) && page.contains(path), "{path}");
+    }
+    for path in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(daemon.ask(path).0.starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    daemon.stop();
+    let daemon = Daemon::start("[http_api]\ndisabled = true");
+    assert!(!daemon.ask("/").1.contains("/api"));
     daemon.stop();
 }
 

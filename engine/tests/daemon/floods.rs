@@ -240,7 +240,7 @@ fn what_compressed_messages_are_inflated_to_counts_as_received() {
         "[websocket]\ncompression = true\n[limits.connection]\nbytes_per_second = 200000",
     ));
     let zeros = "0".repeat(60_000);
-    let sent = format!(r#"{{"send":{{"data":"{zeros}"}}}}"#);
+    let sent = format!(r#"{{"id":2,"rpc":{{"data":"{zeros}"}}}}"#);
     for (path, message, code) in
         [("/echo", &*zeros, 1008), ("/broadcast", &*zeros, 1008), ("/connection/websocket", &*sent, 3013)]
     {

@@ -103,7 +103,7 @@ fn every_wrong_request_is_answered_in_full_and_its_neighbor_notices_nothing() {
         neighbor.expect_echo("still here");
     }
     daemon.await_closes("refused", count);
-    assert_eq!(daemon.metric("holdfast_refusals_total", &[("reason", "request")]), count);
+    assert_eq!(daemon.metric("holdfast_refusals_total", &[]), count);
     daemon.stop();
 }
 
@@ -235,4 +235,29 @@ fn what_is_switched_off_is_not_found() {
     peer.send(request("/connection/websocket").as_bytes());
     assert!(peer.response().0.starts_with("HTTP/1.1 404 "));
     daemon.stop();
+}
+
+#[test]
+fn how_many_header_fields_a_request_may_have_is_an_option() {
+    let with = |daemon: &Daemon, fields: usize| {
+        let mut peer = Peer::connect(daemon);
+        let more: String = (0..fields - 5).map(|number| format!("X-{number}: 1\r\n")).collect();
+        let head = request("/echo");
+        assert_eq!(head.matches("\r\n").count() - 2, 5, "the fields that a handshake has: {head}");
+        peer.send(head.replacen("\r\n\r\n", &format!("\r\n{more}\r\n"), 1).as_bytes());
+        peer.response().0[9..12].to_owned()
+    };
+    for (option, most) in [
+        ("", 64),
+        ("[client]\nrequest_head_fields_limit = 20", 20),
+        ("[client]\nrequest_head_fields_limit = 128", 128),
+    ] {
+        let daemon = Daemon::start(option);
+        assert_eq!(
+            (with(&daemon, most), with(&daemon, most + 1)),
+            ("101".to_owned(), "431".to_owned()),
+            "{option}"
+        );
+        daemon.stop();
+    }
 }

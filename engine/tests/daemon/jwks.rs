@@ -17,7 +17,7 @@ use ring::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::App,
+    app::{App, Reply},
     client::Client,
     support::{Daemon, eventually},
 };
@@ -171,6 +171,26 @@ fn keys_that_cannot_be_renewed_end_and_so_does_a_key_that_was_withdrawn() {
     eventually("no token is believed", || answer(&kept) == Ok(Some(100)));
     publish(&app, &[&kept]);
     eventually("keys have come back", || answer(&kept) == Ok(None));
+    daemon.stop();
+}
+
+#[test]
+fn a_command_that_waits_for_keys_counts_once_against_the_limits() {
+    let key = Key::new("a");
+    let app = App::start();
+    let body = json!({ "keys": [key.jwk()] }).to_string();
+    app.answer_with("/jwks", Reply { status: 200, body, after: Duration::from_millis(300) });
+    let daemon = Daemon::start(&format!(
+        "[client.token]\njwks_public_endpoint = '{}'\n[limits.connection]\ncommands_per_second = 1\n\
+         [limits.user]\ncommands_per_second = 1",
+        app.url("/jwks")
+    ));
+    // It comes while the keys are fetched for the first time.
+    let reply = Client::open(&daemon, "").ask("connect", &key.connect("ann"));
+    assert!(reply.get("connect").is_some(), "{reply}");
+    let throttled = ["connection_commands", "user_commands"]
+        .map(|limit| daemon.metric("holdfast_throttled_commands_total", &[("limit", limit)]));
+    assert_eq!(throttled, [0, 0]);
     daemon.stop();
 }
 

@@ -95,6 +95,6 @@ fn at_debug_each_mistake_of_a_peer_is_shown() {
         let last = std::iter::from_fn(|| peer.frame_or_end()).find(|frame| frame.opcode == CLOSE);
         assert_eq!(last.map(|frame| frame.close_code()), Some(3500));
     }
-    eventually("each is shown", || lines(&daemon, "a token is refused").0 >= 50);
+    eventually("each is shown", || lines(&daemon, "token_not_three_parts").0 >= 50);
     daemon.stop();
 }

@@ -3,13 +3,13 @@
 //! In:  SIGTERM or SIGINT, at the worst of moments.
 //! Out: close code 1001 to all, exit code 0, a closed port, within the configured time.
 
-use std::{io::Write, net::TcpStream, thread};
+use std::{io::Write, net::TcpStream, process::Command, thread};
 
 use rustix::process::Signal;
 
 use crate::{
     peer::{CLOSE, Peer, close, request, text},
-    support::Daemon,
+    support::{Daemon, eventually},
 };
 
 /// Nobody is cut off that could still be sent away.
@@ -92,4 +92,37 @@ fn a_stop_in_the_middle_of_a_burst_says_goodbye_to_everybody() {
         goodbyes.into_iter().for_each(|goodbye| goodbye.join().expect("it was said"));
         assert_eq!(daemon.wait().code(), Some(0));
     });
+}
+
+#[test]
+fn no_other_signal_ends_the_daemon_and_the_log_says_what_each_does() {
+    let daemon = Daemon::start("");
+    let mut peer = Peer::open(&daemon, "/echo");
+    for (signal, name) in [
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::VTALARM, "SIGVTALRM"),
+        (Signal::PROF, "SIGPROF"),
+        (Signal::IO, "SIGIO"),
+        (Signal::POWER, "SIGPWR"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::STKFLT, "SIGSTKFLT"),
+    ] {
+        daemon.signal(signal);
+        eventually(name, || {
+            daemon.log().contains(&format!("a signal is ignored: SIGTERM and SIGINT stop the daemon, SIGHUP reads certificates again event=\"{name}\""))
+        });
+    }
+    for number in [34, 50, 64] {
+        let sent = Command::new("kill").args([format!("-{number}"), daemon.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+    eventually("one of them is told", || daemon.log().contains("a real-time signal"));
+    daemon.signal(Signal::HUP);
+    eventually("nothing is reloaded", || daemon.log().contains("nothing is reloaded: TLS is off"));
+    peer.expect_echo("still here");
+    daemon.stop();
 }

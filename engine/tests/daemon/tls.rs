@@ -328,3 +328,27 @@ fn what_cannot_be_used_is_named_at_the_start() {
         assert!(!output.status.success() && said.contains(expected), "{change}: {said}");
     }
 }
+
+#[test]
+fn the_end_of_the_certificates_is_in_the_metrics_and_follows_new_ones() {
+    let authority = Authority::new();
+    authority.renew();
+    let daemon = Daemon::start(&authority.section("tls"));
+    let left = || daemon.metric("holdfast_certificate_expiry_seconds", &[("listener", "clients")]);
+    let before = left();
+    // What rcgen makes without being told otherwise holds until the year 4096.
+    assert!(before > 1_000_000_000, "{before}");
+    assert!(!daemon.log().contains("expire"), "{}", daemon.log());
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["edge.test".to_owned()]).expect("a good name");
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let expired = params.signed_by(&key, &authority.issuer).expect("it can be signed");
+    fs::write(authority.folder.join("key.pem"), key.serialize_pem()).expect("it can be written");
+    fs::write(authority.folder.join("cert.pem"), expired.pem()).expect("it can be written");
+    daemon.signal(Signal::HUP);
+    eventually("it is warned of", || daemon.log().contains("the certificate has expired, on"));
+    let metrics = daemon.ask("/metrics").1;
+    assert!(metrics.contains("holdfast_certificate_expiry_seconds{listener=\"clients\"} -"), "{metrics}");
+    assert!(daemon.log().contains("certificates are read again; all other options hold until a restart"));
+    daemon.stop();
+}

@@ -3,7 +3,7 @@
 //! In:  an attack: a test each, with a configuration and what it does.
 //! Out: the kernel kills nobody, every budget holds, and meanwhile a neighbor hears all that it is sent.
 //!
-//! An attack more is one more test that calls [`survive`].
+//! An attack more is one more test that calls [`survive`], or [`survive_with`]; those over connections are in `attacks`.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -26,7 +26,7 @@ use crate::{
 const GROUP_BYTES: u64 = 600_000_000;
 
 /// Commands that a client sends in one frame.
-const FRAME_COMMANDS: usize = 400;
+pub(crate) const FRAME_COMMANDS: usize = 400;
 
 /// How often the neighbor is sent something.
 const NEIGHBOR_EVERY: Duration = Duration::from_millis(5);
@@ -35,13 +35,33 @@ const NEIGHBOR_EVERY: Duration = Duration::from_millis(5);
 const OVER_PERCENT: u64 = 10;
 
 /// Has an attack done to a daemon in a group. Channels of `hi` keep history, all may do everything there.
-fn survive(what: &str, config: &str, attack: impl FnOnce(&Daemon) + Send) {
+pub(crate) fn survive(what: &str, config: &str, attack: impl FnOnce(&Daemon) + Send) {
+    survive_with(what, "", config, attack);
+}
+
+/// The same with more in the section `client`.
+pub(crate) fn survive_with(what: &str, client: &str, config: &str, attack: impl FnOnce(&Daemon) + Send) {
+    survive_beside(be_served, what, client, config, attack);
+}
+
+/// The same beside a neighbor that speaks to the server API alone: the tests' client does not speak TLS.
+pub(crate) fn survive_with_tls(what: &str, client: &str, config: &str, attack: impl FnOnce(&Daemon) + Send) {
+    survive_beside(be_called, what, client, config, attack);
+}
+
+fn survive_beside(
+    be_neighbor: fn(&Daemon, &AtomicBool) -> u64,
+    what: &str,
+    client: &str,
+    config: &str,
+    attack: impl FnOnce(&Daemon) + Send,
+) {
     let group = match Group::make(GROUP_BYTES) {
         Ok(group) => group,
         Err(why) => return skip(what, &why),
     };
     let config = format!(
-        "[client]\nping_interval = '1h'\ntoken.hmac_secret_key = '{SECRET}'\nchannel_limit = 1000\n\
+        "[client]\nping_interval = '1h'\ntoken.hmac_secret_key = '{SECRET}'\nchannel_limit = 1000\n{client}\n\
          [http_api]\ninsecure = true\n{config}\n\
          [[channel.namespaces]]\nname = 'hi'\nallow_subscribe_for_client = true\nallow_publish_for_client = true\n\
          allow_history_for_client = true\nhistory_size = 100\nhistory_ttl = '1h'\nallow_recovery = true\n\
@@ -51,7 +71,7 @@ fn survive(what: &str, config: &str, attack: impl FnOnce(&Daemon) + Send) {
     let daemon = Daemon::launch(&config, launch);
     let has_ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        let neighbor = scope.spawn(|| be_served(&daemon, &has_ended));
+        let neighbor = scope.spawn(|| be_neighbor(&daemon, &has_ended));
         let attacker = scope.spawn(|| attack(&daemon));
         let outcome = attacker.join();
         has_ended.store(true, Ordering::Relaxed);
@@ -84,6 +104,20 @@ fn be_served(daemon: &Daemon, has_ended: &AtomicBool) -> u64 {
     heard
 }
 
+/// Publishes over the server API and reads it there.
+fn be_called(daemon: &Daemon, has_ended: &AtomicBool) -> u64 {
+    let mut publisher = Publisher::connect(daemon.control());
+    let mut heard = 0;
+    while !has_ended.load(Ordering::Relaxed) {
+        heard += u64::from(publisher.try_publish("hi:news", &json!(heard + 1)));
+        let newest = json!({ "channel": "hi:news", "limit": 1, "reverse": true });
+        let history = publisher.call("history", &newest).expect("the daemon lives");
+        assert_eq!(history["result"]["publications"][0]["data"], heard);
+        thread::sleep(NEIGHBOR_EVERY);
+    }
+    heard
+}
+
 /// A budget that has more than it may, with its bytes.
 fn over_budget(daemon: &Daemon) -> Option<(String, u64)> {
     let metrics = daemon.metrics();
@@ -95,12 +129,12 @@ fn over_budget(daemon: &Daemon) -> Option<(String, u64)> {
     })
 }
 
-fn channels_bytes(daemon: &Daemon) -> u64 {
+pub(crate) fn channels_bytes(daemon: &Daemon) -> u64 {
     daemon.metric("holdfast_memory_bytes", &[("budget", "channels")])
 }
 
 /// Sends commands, many in each frame, and reads all replies.
-fn command_all(client: &mut Client, commands: impl IntoIterator<Item = (&'static str, Value)>) {
+pub(crate) fn command_all(client: &mut Client, commands: impl IntoIterator<Item = (&'static str, Value)>) {
     let commands: Vec<_> = commands.into_iter().collect();
     for commands in commands.chunks(FRAME_COMMANDS) {
         client.send(commands);

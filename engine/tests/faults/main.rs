@@ -13,10 +13,12 @@ mod support;
 
 mod api;
 mod base;
+mod certificate;
 mod chamber;
 mod group;
 mod wire;
 
+mod attacks;
 mod budgets;
 mod churn;
 mod disk;
@@ -25,11 +27,12 @@ mod memory;
 mod network;
 #[cfg(debug_assertions)]
 mod parts;
+mod soak;
 mod stall;
 #[cfg(debug_assertions)]
 mod still;
 
-use support::{client, peer};
+use support::{client, http, peer};
 
 use std::{
     env,

@@ -19,6 +19,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
+    certificate,
     disk::{fill, full},
     peer::Peer,
     support::{Daemon, Launch, eventually},
@@ -88,7 +89,8 @@ impl Drop for Fault {
 
 const HOWS: [&str; 2] = ["panic", "error"];
 
-/// All that a daemon with this configuration consists of, but for what is only there while it drains.
+/// All that a daemon with this configuration consists of, but for what is only there while it drains, and for
+/// `certificates`, which is there where a listener speaks TLS.
 const PARTS: [&str; 9] =
     ["shard-0", "shard-1", "control", "signals", "backend", "memory", "keys", "pulse", "log"];
 
@@ -195,6 +197,31 @@ fn whichever_part_fails_while_it_drains_the_process_ends_and_its_clients_know() 
         eventually("every core drains", draining);
         expect_end(daemon, &fault, clients);
     }
+}
+
+#[test]
+fn where_certificates_cannot_be_renewed_any_more_the_process_ends_in_each_state() {
+    let config = format!("{CONFIG}\n{}", certificate::section("internal_tls"));
+    for (state, how) in ["serving", "draining", "handed over"].into_iter().zip(HOWS.into_iter().cycle()) {
+        let fault = Fault::new("certificates", state, how);
+        let daemon = Daemon::launch(&config, fault.launch());
+        let (address, clients) = (daemon.address(), clients(&daemon));
+        let next = (state == "handed over")
+            .then(|| Daemon::launch("", Launch { listen: Some(address), shards: 2, ..Launch::default() }));
+        if state != "serving" {
+            daemon.signal(Signal::TERM);
+            eventually("it drains", || daemon.log().contains("draining: "));
+        }
+        expect_end(daemon, &fault, clients);
+        drop(next);
+    }
+    // The same of the clients' listener.
+    let fault = Fault::new("certificates", "serving", "error");
+    let mut daemon = Daemon::launch(&certificate::section("tls"), fault.launch());
+    fault.begin();
+    let (code, log) = daemon.end();
+    assert_eq!(code, Some(70), "{log}");
+    fault.expect_told(&log);
 }
 
 #[test]

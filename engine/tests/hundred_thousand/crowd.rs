@@ -155,7 +155,7 @@ impl Crowd {
             }
             Event::Closed(_) | Event::Drained(_) | Event::Woken => {}
             Event::Accepted(..) | Event::AcceptFailed(_) => unreachable!("nobody listens here"),
-            Event::Looked(_) => unreachable!("nobody looks here"),
+            Event::Looked(_) | Event::PeerAddress(..) => unreachable!("nobody asks here"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! SDKs: Centrifuge's own clients for JavaScript and Python drive a real daemon; in a browser, so does its chat page.
+//! SDKs: Centrifuge's own clients for JavaScript, Python and Rust drive a real daemon; in a browser, so does its chat page.
 //!
 //! In:  the scripts in the folders beside this file, with the packages that their lock files name.
 //! Out: their verdict.
@@ -11,6 +11,8 @@
 #[path = "../support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with the tests of the daemon, which need all of it")]
 mod support;
+
+mod rust;
 
 use std::{
     env,

@@ -113,6 +113,8 @@ message! {
         13 tf: Option<Box<FilterNode<'a>>>,
         /// Bits that ask for extensions.
         14 flag: i64,
+        /// What kind of subscription is wanted: 0 for a stream of publications, 1 to 3 for maps, 4 for a shared poll.
+        15 kind [as "type"]: i32,
     }
 }
 
@@ -131,6 +133,12 @@ message! {
         1 channel: Cow<'a, str>,
         /// What is said.
         2 data: Payload<'a>,
+        /// To what it is said: 0 for a stream of publications, 1 for a map.
+        3 kind [as "type"]: i32,
+        /// The key of a map's entry.
+        4 key: Cow<'a, str>,
+        /// True exactly when the entry is to be removed.
+        5 removed: bool,
     }
 }
 
@@ -202,6 +210,8 @@ message! {
         1 channel: Cow<'a, str>,
         /// The JWT.
         2 token: Cow<'a, str>,
+        /// 0 for a new token; 1 and 2 change what is tracked in a shared poll.
+        3 kind [as "type"]: i32,
     }
 }
 

@@ -4,7 +4,8 @@
 //! Out: the struct, and both codecs of it in both directions.
 //!
 //! Field types are in `field`. A field with its type's default value is not written (proto3, and the habit of
-//! the JSON that SDKs know); an unknown field is walked over, so that newer peers can say more.
+//! the JSON that SDKs know), but for those that JSON always has; an unknown field is walked over, so that newer peers can
+//! say more.
 
 use bytes::BytesMut;
 use serde::Deserializer;
@@ -65,26 +66,36 @@ pub(super) trait Field<'a>: Default {
 }
 
 /// Defines a message: a struct with a public field for each `number name: type`, and its codecs.
+///
+/// `name [always]` is in JSON also with its default value; `name [as "key"]` is called otherwise there.
 macro_rules! message {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident<'a> { $($(#[$field_meta:meta])* $number:literal $field:ident: $type:ty,)* }
+        pub struct $name:ident<'a> {
+            $($(#[$field_meta:meta])* $number:literal $field:ident $([$($how:tt)+])?: $type:ty,)*
+        }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $name<'a> { $($(#[$field_meta])* pub $field: $type,)* }
-        $crate::client::message::message!(@codec [$name<'a>] [$name<'_>] $($number $field)*);
+        $crate::client::message::message!(@codec [$name<'a>] [$name<'_>] $($number $field [$($($how)+)?])*);
     };
     (
         $(#[$meta:meta])*
-        pub struct $name:ident { $($(#[$field_meta:meta])* $number:literal $field:ident: $type:ty,)* }
+        pub struct $name:ident {
+            $($(#[$field_meta:meta])* $number:literal $field:ident $([$($how:tt)+])?: $type:ty,)*
+        }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
-        $crate::client::message::message!(@codec [$name] [$name] $($number $field)*);
+        $crate::client::message::message!(@codec [$name] [$name] $($number $field [$($($how)+)?])*);
     };
-    (@codec [$name:ty] [$anonymous:ty] $($number:literal $field:ident)*) => {
+    (@key $field:ident as $key:literal) => { $key };
+    (@key $field:ident $($how:ident)?) => { stringify!($field) };
+    (@is_always always) => { true };
+    (@is_always $($how:tt)*) => { false };
+    (@codec [$name:ty] [$anonymous:ty] $($number:literal $field:ident [$($how:tt)*])*) => {
         impl<'a> $crate::client::message::ReadMessage<'a> for $name {
             fn merge_wire(
                 &mut self,
@@ -103,7 +114,7 @@ macro_rules! message {
                 map: &mut A,
             ) -> Result<(), A::Error> {
                 match key {
-                    $(stringify!($field) => {
+                    $($crate::client::message::message!(@key $field $($how)*) => {
                         self.$field = map.next_value_seed($crate::client::json::Of::NEW)?;
                     })*
                     _ => { map.next_value::<serde::de::IgnoredAny>()?; }
@@ -126,8 +137,10 @@ macro_rules! message {
 
             fn write_object(&self, out: &mut bytes::BytesMut) {
                 out.extend_from_slice(b"{");
-                $(if !$crate::client::message::Field::is_default(&self.$field) {
-                    $crate::client::json::put_key(out, stringify!($field));
+                $(if $crate::client::message::message!(@is_always $($how)*)
+                    || !$crate::client::message::Field::is_default(&self.$field)
+                {
+                    $crate::client::json::put_key(out, $crate::client::message::message!(@key $field $($how)*));
                     $crate::client::message::Field::write_json(&self.$field, out);
                 })*
                 out.extend_from_slice(b"}");

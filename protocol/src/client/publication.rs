@@ -13,9 +13,9 @@ message! {
     /// One connection, as others see it: in presence, in joins and leaves, behind a publication.
     pub struct ClientInfo<'a> {
         /// The user. Empty for an anonymous one.
-        1 user: Cow<'a, str>,
+        1 user [always]: Cow<'a, str>,
         /// The connection.
-        2 client: Cow<'a, str>,
+        2 client [always]: Cow<'a, str>,
         /// What the connection's token or the backend says of it.
         3 conn_info: Payload<'a>,
         /// The same for the subscription.

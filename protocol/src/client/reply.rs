@@ -151,7 +151,7 @@ message! {
     /// Who is in a channel.
     pub struct PresenceResult<'a> {
         /// By connection.
-        1 presence: Map<'a, ClientInfo<'a>>,
+        1 presence [always]: Map<'a, ClientInfo<'a>>,
     }
 }
 
@@ -159,9 +159,9 @@ message! {
     /// How many are in a channel.
     pub struct PresenceStatsResult {
         /// Connections.
-        1 num_clients: u32,
+        1 num_clients [always]: u32,
         /// Users.
-        2 num_users: u32,
+        2 num_users [always]: u32,
     }
 }
 
@@ -169,11 +169,11 @@ message! {
     /// What was said in a channel.
     pub struct HistoryResult<'a> {
         /// In the order that was asked for.
-        1 publications: Vec<Publication<'a>>,
+        1 publications [always]: Vec<Publication<'a>>,
         /// The epoch of `offset`.
-        2 epoch: Cow<'a, str>,
+        2 epoch [always]: Cow<'a, str>,
         /// The channel's newest publication.
-        3 offset: u64,
+        3 offset [always]: u64,
     }
 }
 

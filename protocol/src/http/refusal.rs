@@ -175,6 +175,50 @@ impl From<Malformed> for Refusal {
 }
 
 impl Refusal {
+    /// A short name, for logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TlsOnPlainPort => "tls_on_plain_port",
+            Self::PlainOnTlsPort => "plain_on_tls_port",
+            Self::NotHttp(_) => "not_http",
+            Self::HttpVersionUnknown => "http_version_unknown",
+            Self::HeadTooLong { .. } => "head_too_long",
+            Self::TooManyHeaders { .. } => "too_many_headers",
+            Self::MethodNotGet => "method_not_get",
+            Self::MethodNotPost => "method_not_post",
+            Self::MethodNotGetOrPost => "method_not_get_or_post",
+            Self::HttpTooOld => "http_too_old",
+            Self::HostMissing => "host_missing",
+            Self::HostRepeated => "host_repeated",
+            Self::HostMalformed => "host_malformed",
+            Self::TargetMalformed => "target_malformed",
+            Self::HeaderRepeated(_) => "header_repeated",
+            Self::UpgradeMissing => "upgrade_missing",
+            Self::ConnectionUpgradeMissing => "connection_upgrade_missing",
+            Self::KeyMissing => "key_missing",
+            Self::KeyRepeated => "key_repeated",
+            Self::KeyMalformed => "key_malformed",
+            Self::VersionUnsupported => "version_unsupported",
+            Self::ExtensionsMalformed => "extensions_malformed",
+            Self::ContentLengthMalformed => "content_length_malformed",
+            Self::BodyForbidden => "body_forbidden",
+            Self::BodyTooLong { .. } => "body_too_long",
+            Self::LengthAmbiguous => "length_ambiguous",
+            Self::TransferEncodingUnknown => "transfer_encoding_unknown",
+            Self::TransferEncodingMalformed => "transfer_encoding_malformed",
+            Self::ChunkMalformed => "chunk_malformed",
+            Self::BodyMalformed(_) => "body_malformed",
+            Self::QueryMalformed(_) => "query_malformed",
+            Self::SessionUnknown => "session_unknown",
+            Self::OriginForbidden => "origin_forbidden",
+            Self::AddressForbidden => "address_forbidden",
+            Self::NotFound => "not_found",
+            Self::HeadTimeout => "head_timeout",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+
     /// The status of the answer.
     pub const fn status(&self) -> Status {
         match self {

@@ -89,7 +89,9 @@ fn strings_and_payloads_borrow_from_the_frame() {
     let frame = r#"{"id":1,"publish":{"channel":"news","data": {"a": [1]} }}"#;
     let messages = json(frame).unwrap();
     let [FromClient::Command(publish)] = &messages[..] else { panic!("{messages:?}") };
-    let Request::Publish(PublishRequest { channel, data }) = &publish.request else { panic!("{publish:?}") };
+    let Request::Publish(PublishRequest { channel, data, .. }) = &publish.request else {
+        panic!("{publish:?}")
+    };
     assert!(matches!(channel, std::borrow::Cow::Borrowed("news")));
     assert_eq!(data.bytes(), br#"{"a": [1]}"#);
     assert!(frame.as_bytes().as_ptr_range().contains(&data.bytes().as_ptr()));

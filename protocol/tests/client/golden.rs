@@ -3,7 +3,9 @@
 use data_encoding::HEXLOWER_PERMISSIVE;
 use holdfast_protocol::client::command::{PublishRequest, SubscribeRequest};
 use holdfast_protocol::client::push::{DisconnectPush, UnsubscribePush};
-use holdfast_protocol::client::reply::{ConnectResult, Done, PresenceStatsResult};
+use holdfast_protocol::client::reply::{
+    ConnectResult, Done, HistoryResult, PresenceResult, PresenceStatsResult,
+};
 use holdfast_protocol::client::{
     ClientError, ClientInfo, ErrorCode, Format, FromClient, FromServer, Map, Payload, Publication, PushBody,
     Reply, ReplyResult, Request,
@@ -35,7 +37,10 @@ fn both_ways_from_server(message: &FromServer<'_>, json: &str, hex: &str) {
 fn commands_have_these_bytes() {
     let data = Payload::new(b"{}");
     both_ways_from_client(
-        &command(5, Request::Publish(PublishRequest { channel: "ab".into(), data })),
+        &command(
+            5,
+            Request::Publish(PublishRequest { channel: "ab".into(), data, ..PublishRequest::default() }),
+        ),
         r#"{"id":5,"publish":{"channel":"ab","data":{}}}"#,
         "0c 0805 3a08 0a02 6162 1202 7b7d",
     );
@@ -51,7 +56,53 @@ fn commands_have_these_bytes() {
         r#"{"id":300,"subscribe":{"channel":"a","recover":true,"offset":300,"flag":-1}}"#,
         "18 08ac02 2a13 0a0161 1801 38ac02 70ffffffffffffffffff01",
     );
+    let subscribe = SubscribeRequest { channel: "a".into(), kind: 4, ..SubscribeRequest::default() };
+    both_ways_from_client(
+        &command(1, Request::Subscribe(subscribe)),
+        r#"{"id":1,"subscribe":{"channel":"a","type":4}}"#,
+        "09 0801 2a05 0a0161 7804",
+    );
     both_ways_from_client(&FromClient::Pong, "{}", "00");
+}
+
+/// SDKs hand these fields to applications as they are: one that is left out is `undefined` in JavaScript.
+#[test]
+fn json_always_has_what_clients_rely_on() {
+    let nobody = ClientInfo::default();
+    let presence = PresenceResult { presence: Map::from_iter([("c", nobody.clone())]) };
+    let publication = Publication { info: Some(nobody), ..Publication::default() };
+    for (result, json, hex) in [
+        (
+            ReplyResult::Presence(PresenceResult::default()),
+            r#"{"id":1,"presence":{"presence":{}}}"#,
+            "04 0801 4a00",
+        ),
+        (
+            ReplyResult::Presence(presence),
+            r#"{"id":1,"presence":{"presence":{"c":{"user":"","client":""}}}}"#,
+            "0b 0801 4a07 0a05 0a0163 1200",
+        ),
+        (
+            ReplyResult::PresenceStats(PresenceStatsResult::default()),
+            r#"{"id":1,"presence_stats":{"num_clients":0,"num_users":0}}"#,
+            "04 0801 5200",
+        ),
+        (
+            ReplyResult::History(HistoryResult::default()),
+            r#"{"id":1,"history":{"publications":[],"epoch":"","offset":0}}"#,
+            "04 0801 5a00",
+        ),
+        (
+            ReplyResult::History(HistoryResult {
+                publications: vec![publication],
+                ..HistoryResult::default()
+            }),
+            r#"{"id":1,"history":{"publications":[{"info":{"user":"","client":""}}],"epoch":"","offset":0}}"#,
+            "08 0801 5a04 0a02 2a00",
+        ),
+    ] {
+        both_ways_from_server(&reply(1, result), json, hex);
+    }
 }
 
 #[test]
@@ -93,7 +144,7 @@ fn pushes_have_these_bytes() {
     };
     both_ways_from_server(
         &push("a", PushBody::Publication(publication)),
-        r#"{"push":{"channel":"a","pub":{"data":1,"info":{"user":"u"},"offset":7,"tags":{"k":"v"}}}}"#,
+        r#"{"push":{"channel":"a","pub":{"data":1,"info":{"user":"u","client":""},"offset":7,"tags":{"k":"v"}}}}"#,
         "19 2217 120161 2212 220131 2a03 0a0175 3007 3a06 0a016b 120176",
     );
     let unsubscribe = UnsubscribePush { code: 2000, reason: "r".into() };

@@ -5,7 +5,7 @@ use holdfast_protocol::client::{Format, FromClient, FromServer};
 use proptest::prelude::*;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions, Value as Field};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 use crate::strategies::{from_client, from_server};
@@ -49,12 +49,23 @@ fn to_json(message: &DynamicMessage) -> Value {
     message.serialize_with_options(serde_json::value::Serializer, &options).unwrap()
 }
 
+/// Fields that our JSON has also with their default values, where theirs leaves them out.
+const ALWAYS: [&str; 8] =
+    ["user", "client", "presence", "num_clients", "num_users", "publications", "epoch", "offset"];
+
+fn is_default(value: &Value) -> bool {
+    [json!(""), json!(0), json!([]), json!({})].contains(value)
+}
+
 /// True exactly when both say the same, base64 on the right being a payload on the left.
 fn same(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) => {
-            ours.len() == theirs.len()
-                && ours.iter().all(|(key, value)| theirs.get(key).is_some_and(|other| same(value, other)))
+            theirs.keys().all(|key| ours.contains_key(key))
+                && ours.iter().all(|(key, value)| match theirs.get(key) {
+                    Some(other) => same(value, other),
+                    None => ALWAYS.contains(&key.as_str()) && is_default(value),
+                })
         }
         (Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| same(ours, theirs))

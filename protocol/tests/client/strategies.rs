@@ -55,6 +55,8 @@ fn subscribe() -> impl Strategy<Value = SubscribeRequest<'static>> {
     let flags = any::<[bool; 4]>();
     (text(), text(), text(), any::<u64>(), payload(), flags, option::of(filter()), any::<i64>()).prop_map(
         |(channel, token, epoch, offset, data, [recover, positioned, recoverable, join_leave], tf, flag)| {
+            #[expect(clippy::cast_possible_truncation, reason = "any number will do")]
+            let kind = flag as i32;
             let (delta, tf) = (epoch.clone(), tf.map(Box::new));
             SubscribeRequest {
                 channel,
@@ -69,6 +71,7 @@ fn subscribe() -> impl Strategy<Value = SubscribeRequest<'static>> {
                 delta,
                 tf,
                 flag,
+                kind,
             }
         },
     )
@@ -103,7 +106,11 @@ pub(crate) fn from_client() -> impl Strategy<Value = FromClient<'static>> {
     let request = prop_oneof![
         connect().prop_map(Request::Connect),
         subscribe().prop_map(Request::Subscribe),
-        (text(), payload()).prop_map(|(channel, data)| Request::Publish(PublishRequest { channel, data })),
+        (text(), payload()).prop_map(|(channel, data)| Request::Publish(PublishRequest {
+            channel,
+            data,
+            ..PublishRequest::default()
+        })),
         history().prop_map(Request::History),
         payload().prop_map(|data| Request::Send(SendRequest { data })),
         (text(), payload()).prop_map(|(method, data)| Request::Rpc(RpcRequest { data, method })),

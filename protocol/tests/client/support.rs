@@ -92,6 +92,7 @@ pub(crate) fn every_command() -> Vec<FromClient<'static>> {
         delta: "fossil".into(),
         tf: Some(Box::new(filter)),
         flag: -1,
+        kind: 4,
     };
     let connect = ConnectRequest {
         token: "t".into(),
@@ -105,11 +106,13 @@ pub(crate) fn every_command() -> Vec<FromClient<'static>> {
     let since = StreamPosition { offset: 5, epoch: "e".into() };
     let history = HistoryRequest { channel: "news".into(), limit: -1, since: Some(since), reverse: true };
     let channel = || Cow::Borrowed("news");
+    let publish = PublishRequest { channel: channel(), data: DATA, kind: 1, key: "k".into(), removed: true };
+    let sub_refresh = SubRefreshRequest { channel: channel(), token: "t".into(), kind: 2 };
     vec![
         command(1, Request::Connect(connect)),
         command(2, Request::Subscribe(subscribe)),
         command(3, Request::Unsubscribe(UnsubscribeRequest { channel: channel() })),
-        command(4, Request::Publish(PublishRequest { channel: channel(), data: DATA })),
+        command(4, Request::Publish(publish)),
         command(5, Request::Presence(PresenceRequest { channel: channel() })),
         command(6, Request::PresenceStats(PresenceStatsRequest { channel: channel() })),
         command(7, Request::History(history)),
@@ -117,7 +120,7 @@ pub(crate) fn every_command() -> Vec<FromClient<'static>> {
         command(0, Request::Send(SendRequest { data: DATA })),
         command(10, Request::Rpc(RpcRequest { data: DATA, method: "m".into() })),
         command(11, Request::Refresh(RefreshRequest { token: "t".into() })),
-        command(u32::MAX, Request::SubRefresh(SubRefreshRequest { channel: channel(), token: "t".into() })),
+        command(u32::MAX, Request::SubRefresh(sub_refresh)),
         FromClient::Pong,
     ]
 }

@@ -200,6 +200,7 @@ impl Simulated {
                 let (pool, bytes_max) = (&self.pool, self.buffer_bytes);
                 at_once.push_back(place(&mut self.lanes, socket).look(state, socket, pool, bytes_max));
             }
+            Op::PeerAddress(socket) => at_once.push_back(Completion::PeerAddress(socket, None)),
             Op::CancelReceive(socket, armed) => place(&mut self.lanes, socket).cancel(armed),
             Op::PollWritable(socket) => place(&mut self.lanes, socket).arm_writable(socket),
             Op::CancelWritable(socket) => place(&mut self.lanes, socket).cancel_writable(),

@@ -18,7 +18,7 @@ mod record;
 mod transmit;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -55,6 +55,8 @@ pub enum Event<B> {
     Ended(Socket, Ended),
     /// The answer to [`Sockets::look`]: there was nothing to read any more. What there was came before.
     Looked(Socket),
+    /// The answer to [`Sockets::ask_peer_address`]; the socket may be gone by now. `None` where it cannot be told.
+    PeerAddress(Socket, Option<Box<SocketAddr>>),
     /// The descriptor is free again, and this key will never be seen again.
     Closed(Socket),
     /// This thread's [`Doorbell`] rang.
@@ -151,7 +153,7 @@ pub struct Sockets<K: Kernel> {
     /// Counts [`Sockets::tick`]s, to tell whether a socket woke twice within one.
     ticks: u8,
     /// Sockets that the kernel takes no more for, and the bytes in their queues.
-    behind_sockets: u64,
+    blocked: HashSet<Socket>,
     behind_bytes: u64,
     completions: Vec<Completion<K::Buffer>>,
     statistics: SocketsStatistics,
@@ -175,7 +177,7 @@ impl<K: Kernel> Sockets<K> {
             streaming: Vec::new(),
             has_more_to_read: false,
             ticks: 0,
-            behind_sockets: 0,
+            blocked: HashSet::new(),
             behind_bytes: 0,
             completions: Vec::new(),
             statistics: SocketsStatistics::default(),
@@ -254,6 +256,16 @@ impl<K: Kernel> Sockets<K> {
         self.lanes() * self.lane_slots()
     }
 
+    /// Asks for the address of a socket's other end: [`Event::PeerAddress`] follows, even if the socket is closed meanwhile. False
+    /// where nothing will follow, because it is closed already.
+    pub fn ask_peer_address(&mut self, socket: Socket) -> bool {
+        let is_open = self.table.get(socket).is_some_and(|record| !record.is_close_pushed);
+        if is_open {
+            self.kernel.push(Op::PeerAddress(socket));
+        }
+        is_open
+    }
+
     /// Wakes another thread when this turn's operations are handed over, if it sleeps.
     pub fn wake(&mut self, bell: &Arc<Doorbell>) {
         if bell.needs_ringing() {
@@ -317,6 +329,7 @@ impl<K: Kernel> Sockets<K> {
             }
             Completion::ReceiveEnded(socket, end) => self.receive_ended(socket, end, events),
             Completion::Looked(socket, seen) => self.looked(socket, seen, events),
+            Completion::PeerAddress(socket, address) => events.push(Event::PeerAddress(socket, address)),
             Completion::Readable(socket) => self.readable(socket),
             Completion::Writable(socket) => self.writable(socket),
             Completion::SendShort { socket, rest, error } => self.send_short(socket, rest, error, events),

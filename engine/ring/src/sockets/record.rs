@@ -183,15 +183,6 @@ impl Table {
         self.get(socket).expect("the socket is open")
     }
 
-    /// Every socket that is open.
-    pub(super) fn all_open(&self) -> impl Iterator<Item = (Socket, &Record)> {
-        self.lanes.iter().enumerate().flat_map(|(lane, records)| {
-            records.iter().zip(0..).filter(|(record, _)| record.is_open).map(move |(record, slot)| {
-                (Socket::new(Descriptor::new(lane, slot), record.generation), record)
-            })
-        })
-    }
-
     /// Ends a socket's life.
     pub(super) fn close(&mut self, socket: Socket) {
         let record = self.record(socket);

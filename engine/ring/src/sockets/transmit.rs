@@ -14,6 +14,9 @@ use super::{
 };
 use crate::kernel::{Errno, Kernel, Op, Socket};
 
+/// So many places for blocked sockets are kept when there are none.
+const BLOCKED_PLACES_MIN: usize = 64;
+
 impl<K: Kernel> Sockets<K> {
     /// Queues bytes, to go out with the next turn. Returns how many bytes of this socket wait now, these among them;
     /// 0 where the socket is closing or gone, and the bytes go nowhere.
@@ -60,17 +63,13 @@ impl<K: Kernel> Sockets<K> {
     /// The number of sockets for which the kernel takes no more, and how many bytes wait for them.
     #[must_use]
     pub fn behind(&self) -> (u64, u64) {
-        (self.behind_sockets, self.behind_bytes)
+        (self.blocked.len() as u64, self.behind_bytes)
     }
 
-    /// All of these sockets, in no order, and how many bytes wait for each. Looks at every record.
-    #[must_use]
-    pub fn furthest_behind(&self) -> Vec<(Socket, usize)> {
-        self.table
-            .all_open()
-            .filter(|(_, record)| record.is_blocked && record.queued_bytes > 0)
-            .map(|(socket, record)| (socket, record.queued_bytes as usize))
-            .collect()
+    /// All of these sockets for which something waits, in no order, and how many bytes that are. Looks at no others.
+    pub fn furthest_behind(&mut self) -> Vec<(Socket, usize)> {
+        let bytes = |&socket: &Socket| Some((socket, self.table.get(socket)?.queued_bytes as usize));
+        self.blocked.iter().filter_map(bytes).filter(|&(_, bytes)| bytes > 0).collect()
     }
 
     /// Has [`Event::Drained`] come when all has gone out that is queued now, even if that takes one turn.
@@ -222,14 +221,17 @@ impl<K: Kernel> Sockets<K> {
         record.is_blocked = true;
         record.was_behind = true;
         record.queue.settle_to_wait();
-        self.behind_sockets += 1;
+        self.blocked.insert(socket);
         self.behind_bytes += u64::from(record.queued_bytes);
     }
 
     pub(super) fn writable(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
         if std::mem::take(&mut record.is_blocked) {
-            self.behind_sockets -= 1;
+            self.blocked.remove(&socket);
+            if self.blocked.is_empty() {
+                self.blocked.shrink_to(BLOCKED_PLACES_MIN);
+            }
             self.behind_bytes -= u64::from(record.queued_bytes);
         }
         if record.closing == Some(CloseWhen::Now) {

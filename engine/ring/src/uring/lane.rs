@@ -205,6 +205,12 @@ impl Lane {
         self.push(&entry.user_data(Token::of(Kind::Look, socket).0));
     }
 
+    /// Puts a socket into the process's own table too, at submission (Linux 6.8): only there a system call finds it.
+    pub(crate) fn peer_address(&mut self, socket: Socket) {
+        let entry = opcode::FixedFdInstall::new(fixed(socket), 0).build();
+        self.push(&entry.user_data(Token::of(Kind::PeerAddress, socket).0));
+    }
+
     pub(crate) fn receive_many(&mut self, socket: Socket) {
         let entry = opcode::RecvMulti::new(fixed(socket), GROUP).build();
         self.push(&entry.user_data(Token::of(Kind::ReceiveMany, socket).0));

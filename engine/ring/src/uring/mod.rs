@@ -178,6 +178,10 @@ impl Uring {
                 };
                 out.push(Completion::Looked(socket, seen));
             }
+            Kind::PeerAddress => {
+                let address = result.ok().and_then(peer_addresses::of_descriptor);
+                out.push(Completion::PeerAddress(socket, address.map(Box::new)));
+            }
             Kind::Send => {
                 let (socket, mut rest) = self.lanes[lane].sent(entry.token);
                 let error = match result {
@@ -324,6 +328,7 @@ impl Kernel for Uring {
             Op::Receive(socket) => self.lanes[socket.lane()].receive(socket),
             Op::ReceiveMany(socket) => self.lanes[socket.lane()].receive_many(socket),
             Op::Look(socket) => self.lanes[socket.lane()].look(socket),
+            Op::PeerAddress(socket) => self.lanes[socket.lane()].peer_address(socket),
             Op::CancelReceive(socket, armed) => self.lanes[socket.lane()].cancel(Token::armed(armed, socket)),
             Op::CancelWritable(socket) => {
                 self.lanes[socket.lane()].cancel(Token::of(Kind::PollWritable, socket));

@@ -6,12 +6,20 @@
 //! A multishot accept has one place for all of its connections, so nobody knows whose an address in it is; several single
 //! ones, each with a place of its own, do. Worst case: 136 bytes for each accept that was ever in the kernel at one time.
 //!
+//! Of a connection that was accepted without, the address is asked of the system, for which the socket is in the process's own
+//! table for a moment ([`of_descriptor`]).
+//!
 //! What never happens here: a place that goes away while an accept is in the kernel that may write to it. Where one still
 //! is when everything ends, its place stays allocated.
 
-use std::{mem::size_of, net::SocketAddr, ptr::NonNull};
+use std::{
+    mem::size_of,
+    net::SocketAddr,
+    os::fd::{FromRawFd as _, OwnedFd, RawFd},
+    ptr::NonNull,
+};
 
-use socket2::{SockAddr, SockAddrStorage};
+use socket2::{SockAddr, SockAddrStorage, Socket};
 
 /// What a single accept writes to: the address, and its length, which is first that of the place (accept(2)).
 struct Place {
@@ -68,6 +76,16 @@ impl PeerAddresses {
         let numbered = self.places.iter().zip(0..);
         numbered.filter(|((_, is_used), _)| *is_used).map(|(_, number)| number).collect()
     }
+}
+
+/// The address of the other end of the socket that the kernel has just given this descriptor, which is closed. `None` where
+/// the connection is broken.
+pub(crate) fn of_descriptor(descriptor: u32) -> Option<SocketAddr> {
+    let descriptor = RawFd::try_from(descriptor).ok()?;
+    // SAFETY: the kernel has made this descriptor for an operation of ours (`IORING_OP_FIXED_FD_INSTALL`), whose completion
+    // is taken once; nobody else knows of it.
+    let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    socket.peer_addr().ok()?.as_socket()
 }
 
 impl Drop for PeerAddresses {

@@ -28,11 +28,13 @@ pub(crate) enum Kind {
     OtherLane,
     /// An accept that is told the address; its slot is the number of one of the lane's places for it.
     AcceptWithAddress,
+    /// A descriptor of the process for a socket, whose address is asked for.
+    PeerAddress,
     /// An operation whose end means nothing, such as a cancellation.
     Ignored,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::Accept,
     Kind::Connect,
     Kind::PollReadable,
@@ -47,6 +49,7 @@ const KINDS: [Kind; 15] = [
     Kind::Wake,
     Kind::OtherLane,
     Kind::AcceptWithAddress,
+    Kind::PeerAddress,
     Kind::Ignored,
 ];
 

@@ -127,7 +127,7 @@ impl Owner {
                 assert!(link.closing.is_none() && !link.has_ended, "{socket:?} is over and looked at");
                 link.looks = 0;
             }
-            Event::AcceptFailed(_) | Event::Woken => {}
+            Event::AcceptFailed(_) | Event::PeerAddress(..) | Event::Woken => {}
         }
     }
 

@@ -65,6 +65,11 @@ impl ApiError {
         Self { code, message: format!("{message}: {why}").into(), kind }
     }
 
+    /// For people.
+    pub(super) fn words(&self) -> &str {
+        &self.message
+    }
+
     fn status(&self, mode: ApiErrorMode) -> StatusCode {
         match mode {
             _ if self.kind == Kind::Unreadable => StatusCode::BAD_REQUEST,
@@ -85,8 +90,12 @@ impl ApiError {
 
     /// The whole reply: `{"error":…}`.
     pub(super) fn reply(&self) -> String {
-        serde_json::to_string(&Refused { error: self })
-            .unwrap_or_else(|_| r#"{"error":{"code":100}}"#.to_owned())
+        format!(r#"{{"error":{}}}"#, self.text())
+    }
+
+    /// The error alone: `{"code":…,"message":…}`.
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| r#"{"code":100}"#.to_owned())
     }
 }
 
@@ -94,11 +103,6 @@ impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         Self { code: code.code, message: code.message.into(), kind: Kind::Plain }
     }
-}
-
-#[derive(Serialize)]
-struct Refused<'a> {
-    error: &'a ApiError,
 }
 
 /// What came of a call: the whole reply, `{"result":…}`, or under the name of its method.
@@ -139,7 +143,12 @@ pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
     match outcome {
         Ok(text) => json(StatusCode::OK, text.into_bytes()),
         Err(error) => {
-            let mut response = json(error.status(mode), error.reply().into());
+            let body = match mode {
+                ApiErrorMode::Body => error.reply(),
+                // The status says already that it is an error.
+                ApiErrorMode::Transport => error.text(),
+            };
+            let mut response = json(error.status(mode), body.into());
             if error.kind == Kind::Full {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }

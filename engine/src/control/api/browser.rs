@@ -12,6 +12,8 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority};
 
+use super::counts::Denial;
+
 /// The names by which the control port may be called.
 #[derive(Debug)]
 pub(super) struct Hosts(Vec<String>);
@@ -30,6 +32,14 @@ impl Foreign {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    pub(super) const fn denial(self) -> Denial {
+        match self {
+            Self::Host => Denial::Host,
+            Self::Origin => Denial::Origin,
+            Self::ContentType => Denial::ContentType,
         }
     }
 

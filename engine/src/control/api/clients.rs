@@ -62,7 +62,8 @@ pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empt
     let wish = if request.expired {
         Wish::Expire
     } else {
-        Wish::Refresh { expires_at_s: seconds(request.expire_at) }
+        let info = request::bytes("info", "", request.info.as_deref())?;
+        Wish::Refresh { expires_at_s: seconds(request.expire_at), info }
     };
     tell(api, whom(request.user, &request.client, &request.session)?, wish).await
 }
@@ -78,17 +79,19 @@ async fn tell(api: &Api, whom: Option<Whom>, wish: Wish) -> Result<Empty, ApiErr
 }
 
 /// Whom a request means; `None` where it can be nobody. A session is named as its client is.
-fn whom(user: String, client: &str, session: &str) -> Result<Option<Whom>, ApiError> {
+/// A user that is said to be empty is the anonymous one; beside a client it says nothing.
+fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Whom>, ApiError> {
     let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
     let Some(first) = named.next() else {
-        if user.is_empty() {
+        let Some(user) = user else {
             return Err(ApiError::bad_request("user is missing, and so are client and session"));
-        }
-        return Ok(Some(Whom { user: user.into(), client: None }));
+        };
+        return Ok(Some(Whom { user: Some(user.into()), client: None }));
     };
+    let user = user.filter(|user| !user.is_empty()).map(String::into_boxed_str);
     let is_one = named.all(|other| other == first);
     let client = first.parse::<Uuid>().ok().filter(|_| is_one);
-    Ok(client.map(|client| Whom { user: user.into(), client: Some(client) }))
+    Ok(client.map(|client| Whom { user, client: Some(client) }))
 }
 
 /// Seconds since 1970; 0 for never.
@@ -102,11 +105,16 @@ mod tests {
 
     #[test]
     fn a_request_that_names_nobody_does_not_mean_everybody() {
-        assert_eq!(whom(String::new(), "", "").unwrap_err().code, 107);
-        assert!(whom("ann".into(), "no id", "").unwrap().is_none());
+        let ann = || Some("ann".to_owned());
+        assert_eq!(whom(None, "", "").unwrap_err().code, 107);
+        assert!(whom(ann(), "no id", "").unwrap().is_none());
         let (one, other) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
-        assert!(whom(String::new(), &one, &other).unwrap().is_none());
-        let found = whom("ann".into(), &one, &one).unwrap().unwrap();
-        assert_eq!((&*found.user, found.client), ("ann", Some(Uuid::from_u128(1))));
+        assert!(whom(None, &one, &other).unwrap().is_none());
+        let found = whom(ann(), &one, &one).unwrap().unwrap();
+        assert_eq!((found.user.as_deref(), found.client), (Some("ann"), Some(Uuid::from_u128(1))));
+        let found = whom(Some(String::new()), "", "").unwrap().unwrap();
+        assert_eq!((found.user.as_deref(), found.client), (Some(""), None), "the anonymous user has a name");
+        let found = whom(Some(String::new()), &one, "").unwrap().unwrap();
+        assert_eq!((found.user, found.client), (None, Some(Uuid::from_u128(1))));
     }
 }

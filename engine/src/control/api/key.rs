@@ -16,6 +16,7 @@ use ring::{
 };
 use serde::Deserialize;
 
+use super::counts::Denial;
 use crate::config::HttpApiConfig;
 
 /// All keys that are good.
@@ -47,10 +48,13 @@ impl Keys {
         self.is_open
     }
 
-    /// True exactly when the request carries a good key, in one of the three places.
-    pub(super) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+    /// Whether the request carries a good key, in one of the three places.
+    ///
+    /// # Errors
+    /// It carries none, or none that is good.
+    pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denial> {
         if self.is_open {
-            return true;
+            return Ok(());
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let authorization = text(header::AUTHORIZATION.as_str()).and_then(|value| {
@@ -59,7 +63,14 @@ impl Keys {
         });
         let query = Query::<InQuery>::try_from_uri(uri).ok();
         let in_query = query.as_ref().map(|Query(query)| query.api_key.as_str());
-        [text("x-api-key"), authorization, in_query].into_iter().flatten().any(|key| self.is_good(key))
+        let mut denial = Denial::NoKey;
+        for key in [text("x-api-key"), authorization, in_query].into_iter().flatten() {
+            if self.is_good(key) {
+                return Ok(());
+            }
+            denial = Denial::WrongKey;
+        }
+        Err(denial)
     }
 
     fn is_good(&self, key: &str) -> bool {
@@ -82,7 +93,7 @@ mod tests {
 
     fn admits(keys: &Keys, name: &'static str, value: &str, uri: &str) -> bool {
         let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
-        keys.admit(&headers, &uri.parse().unwrap())
+        keys.check(&headers, &uri.parse().unwrap()).is_ok()
     }
 
     #[test]

@@ -52,9 +52,10 @@ use serde_json::value::RawValue;
 use self::{
     answer::{ApiError, Outcome, Weight, respond},
     browser::Hosts,
+    counts::Denial,
     key::Keys,
     reach::Reach,
-    request::Command,
+    request::{Command, CommandMethod},
     room::{Hold, Room},
     share::{Apart, Slices},
     text::{SHORT_BYTES_MAX, Text},
@@ -64,6 +65,7 @@ use super::{connection::words, drain::Drain};
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
+    log::refusal,
     patience::timeout,
     peers::Shared,
 };
@@ -153,6 +155,10 @@ macro_rules! methods {
                     Err(ErrorCode::INTERNAL.into())
                 });
                 api.counts.ended(self, outcome.is_err());
+                if let Err(error) = &outcome {
+                    let (method, code, error) = (self.name(), error.code, error.words());
+                    refusal!(method, method, code, error, "a call of the server API has failed");
+                }
                 outcome
             }
 
@@ -295,8 +301,12 @@ async fn replies(api: &Api, batch: Batch) -> Outcome {
 }
 
 async fn reply(api: &Api, command: Command) -> Outcome {
-    let Some((name, params)) = command.method else {
-        return Err(ApiError::bad_request("a command has one field, named after its method"));
+    let (name, params) = match command.method {
+        CommandMethod::One(name, params) => (name, params),
+        CommandMethod::Missing => return Err(ErrorCode::METHOD_NOT_FOUND.into()),
+        CommandMethod::Null | CommandMethod::Several => {
+            return Err(ApiError::bad_request("a command has one field, named after its method"));
+        }
     };
     let method = Method::named(&name)?;
     method.run(api, bytes_of(params), method.name()).await
@@ -341,20 +351,28 @@ struct Admitted {
 
 /// Lets a caller in that has a key, and reads the body: nothing of a stranger's is read.
 async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
-    if !api.keys.admit(request.headers(), request.uri()) {
-        return Err(answer::refuse(StatusCode::UNAUTHORIZED, ErrorCode::UNAUTHORIZED.into()));
+    let deny = |denial: Denial, mut answer: Response| {
+        api.counts.denied(denial);
+        answer.extensions_mut().insert(denial.told());
+        answer
+    };
+    if let Err(denial) = api.keys.check(request.headers(), request.uri()) {
+        let answer = answer::refuse(StatusCode::UNAUTHORIZED, ErrorCode::UNAUTHORIZED.into());
+        return Err(deny(denial, answer));
     }
     if api.keys.are_not_asked_for() {
-        api.hosts
-            .check(request.method(), request.uri(), request.headers())
-            .map_err(|foreign| answer::refuse(foreign.status(), ApiError::bad_request(foreign.words())))?;
+        api.hosts.check(request.method(), request.uri(), request.headers()).map_err(|foreign| {
+            let answer = answer::refuse(foreign.status(), ApiError::bad_request(foreign.words()));
+            deny(foreign.denial(), answer)
+        })?;
     }
     let asked = request.headers().get("x-centrifugo-error-mode");
     let mode = match asked.and_then(|mode| mode.to_str().ok()) {
         Some("transport") => ApiErrorMode::Transport,
         _ => api.error_mode,
     };
-    let (body, hold) = read_body(&api.room, request.into_body()).await?;
+    let read = read_body(&api.room, request.into_body()).await;
+    let (body, hold) = read.map_err(|answer| deny(Denial::Body, answer))?;
     Ok(Admitted { body, mode, hold })
 }
 

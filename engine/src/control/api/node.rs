@@ -4,7 +4,7 @@
 //! Out: sums over all of them.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -92,7 +92,8 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
 
 /// How many there are. One user may have clients on several cores.
 async fn users(api: &Api) -> Result<usize, ApiError> {
-    let mut users = HashSet::<Arc<str>>::new();
+    // No table that is copied when it grows: that would take long at once.
+    let mut users = BTreeSet::<Arc<str>>::new();
     let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
     let add = |name: Arc<str>| {
         if is_full.is_ok() && !users.contains(&name) {
@@ -100,8 +101,17 @@ async fn users(api: &Api) -> Result<usize, ApiError> {
             users.insert(name);
         }
     };
-    api.reach.each_of_all(|from, answer| ApiCall::Users { from, answer }, add).await?;
-    is_full.map(|()| users.len())
+    let reached = api.reach.each_of_all(|from, answer| ApiCall::Users { from, answer }, add).await;
+    let count = users.len();
+    free(api, users, count).await;
+    reached?;
+    is_full.map(|()| count)
+}
+
+/// Frees something with so many entries, on another thread where it has many.
+async fn free<T: Send + 'static>(api: &Api, what: T, entries: usize) {
+    // Where that thread fails it is free all the same.
+    let _ = api.apart.run(entries, move || drop(what)).await;
 }
 
 #[derive(Debug, Serialize)]
@@ -148,8 +158,13 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
         }
         channels.entry(name).or_default().num_clients += subscribers;
     };
-    api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, add).await?;
-    is_full.map(|()| Channels { channels })
+    let reached = api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, add).await;
+    if let Err(error) = reached.map_err(ApiError::from).and(is_full) {
+        let entries = channels.len();
+        free(api, channels, entries).await;
+        return Err(error);
+    }
+    Ok(Channels { channels })
 }
 
 pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiError> {

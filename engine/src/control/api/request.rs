@@ -11,12 +11,16 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use super::answer::ApiError;
-use crate::{hub::home::IDEMPOTENCY_KEY_BYTES_MAX, token::Overrides};
+use crate::{
+    hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    object::{self, Object},
+    token::Overrides,
+};
 
 /// Commands of a batch.
 pub(super) const COMMANDS_MAX: usize = 10_000;
@@ -66,7 +70,7 @@ impl Publish {
 #[serde(default)]
 pub(super) struct Subscribe {
     pub(super) channel: String,
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     pub(super) expire_at: i64,
@@ -74,8 +78,9 @@ pub(super) struct Subscribe {
     pub(super) b64info: String,
     pub(super) data: Option<Box<RawValue>>,
     pub(super) b64data: String,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) recover_since: Option<Since>,
-    #[serde(rename = "override")]
+    #[serde(rename = "override", deserialize_with = "object::read")]
     pub(super) overrides: Overrides,
 }
 
@@ -83,7 +88,7 @@ pub(super) struct Subscribe {
 #[serde(default)]
 pub(super) struct Unsubscribe {
     pub(super) channel: String,
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
 }
@@ -91,11 +96,12 @@ pub(super) struct Unsubscribe {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Disconnect {
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     #[serde(deserialize_with = "list::<_, _, CLIENTS_MAX>")]
     pub(super) whitelist: Vec<String>,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) disconnect: Option<DisconnectWith>,
 }
 
@@ -109,11 +115,12 @@ pub(super) struct DisconnectWith {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Refresh {
-    pub(super) user: String,
+    pub(super) user: Option<String>,
     pub(super) client: String,
     pub(super) session: String,
     pub(super) expired: bool,
     pub(super) expire_at: i64,
+    pub(super) info: Option<Box<RawValue>>,
 }
 
 /// `presence`, `presence_stats` and `history_remove`.
@@ -129,6 +136,7 @@ pub(super) struct History {
     pub(super) channel: String,
     /// Below 0 for all, 0 for the position alone.
     pub(super) limit: i64,
+    #[serde(deserialize_with = "object::read_optional")]
     pub(super) since: Option<Since>,
     pub(super) reverse: bool,
 }
@@ -180,11 +188,11 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
         return Ok(T::default());
     }
     // What comes from clients that write all fields is rare: only then the fields are looked at one by one.
-    serde_json::from_slice(body).or_else(|error| {
-        without_nulls(body)
-            .ok_or(())
-            .map_err(|()| ApiError::unreadable(&error))
-            .and_then(|body| serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error)))
+    serde_json::from_slice(body).map(|Object(read)| read).or_else(|error| {
+        without_nulls(body).ok_or(()).map_err(|()| ApiError::unreadable(&error)).and_then(|body| {
+            let read = serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error));
+            read.map(|Object(read)| read)
+        })
     })
 }
 
@@ -199,8 +207,18 @@ fn without_nulls(body: &[u8]) -> Option<String> {
 /// One command of a batch: `{"publish": {…}}`.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// `None` where it has not exactly one field.
-    pub(super) method: Option<(String, Box<RawValue>)>,
+    pub(super) method: CommandMethod,
+}
+
+/// What a command is about. Fields that are `null` do not count.
+#[derive(Debug)]
+pub(super) enum CommandMethod {
+    /// The command is `null`.
+    Null,
+    /// It has no field.
+    Missing,
+    One(String, Box<RawValue>),
+    Several,
 }
 
 impl<'de> Deserialize<'de> for Command {
@@ -213,15 +231,23 @@ impl<'de> Deserialize<'de> for Command {
                 f.write_str("an object with a field that is named after a method")
             }
 
+            fn visit_unit<E>(self) -> Result<Command, E> {
+                Ok(Command { method: CommandMethod::Null })
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Command, A::Error> {
-                let mut method = fields.next_entry()?;
-                while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    method = None;
+                let mut method = CommandMethod::Missing;
+                while let Some((name, value)) = fields.next_entry::<String, Box<RawValue>>()? {
+                    method = match method {
+                        unchanged if value.get() == "null" => unchanged,
+                        CommandMethod::Missing => CommandMethod::One(name, value),
+                        _ => CommandMethod::Several,
+                    };
                 }
                 Ok(Command { method })
             }
         }
-        deserializer.deserialize_map(First)
+        deserializer.deserialize_any(First)
     }
 }
 
@@ -336,9 +362,36 @@ mod tests {
     #[test]
     fn a_command_has_one_field() {
         let command = |text: &str| serde_json::from_str::<Command>(text).map(|command| command.method);
-        assert!(matches!(command(r#"{"info":{}}"#), Ok(Some((name, _))) if name == "info"));
-        assert!(command("{}").unwrap().is_none() && command(r#"{"a":1,"b":[2],"c":{}}"#).unwrap().is_none());
-        assert!(command("[]").is_err());
+        for text in [r#"{"info":{}}"#, r#"{"publish":null,"info":{},"a":null}"#] {
+            assert!(matches!(command(text), Ok(CommandMethod::One(name, _)) if name == "info"), "{text}");
+        }
+        assert!(matches!(command("{}"), Ok(CommandMethod::Missing)));
+        assert!(matches!(command(r#"{"info":null}"#), Ok(CommandMethod::Missing)));
+        assert!(matches!(command(r#"{"a":1,"b":[2],"c":{}}"#), Ok(CommandMethod::Several)));
+        assert!(matches!(command("null"), Ok(CommandMethod::Null)));
+        for text in ["[]", "1", "\"info\"", "true"] {
+            assert!(command(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_nowhere_taken_for_an_object() {
+        for body in ["[]", r#"["news"]"#, r#" ["news",[],{}]"#] {
+            let error = format!("{:?}", read::<Publish>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("expected an object"), "{body}: {error}");
+            assert!(read::<Info>(body.as_bytes()).is_err() && read::<Drain>(body.as_bytes()).is_err());
+        }
+        for (field, value) in
+            [("recover_since", "[1,\"e\"]"), ("override", "[]"), ("override", "{\"presence\":[true]}")]
+        {
+            let body = format!(r#"{{"channel":"news","{field}":{value}}}"#);
+            let error = format!("{:?}", read::<Subscribe>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("expected an object"), "{body}: {error}");
+        }
+        assert!(read::<Disconnect>(br#"{"disconnect":[4000,"go"]}"#).is_err());
+        assert!(read::<History>(br#"{"since":[1,"e"]}"#).is_err());
+        let nulls = br#"{"channel":"news","recover_since":null,"override":null}"#;
+        assert!(read::<Subscribe>(nulls).unwrap().recover_since.is_none());
     }
 
     #[test]

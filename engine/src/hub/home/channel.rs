@@ -30,8 +30,8 @@ pub(super) struct OwnedChannel {
     history_until: Tick,
     position_until: Tick,
     pub(super) history: Option<Box<History>>,
-    /// The newest publication, where patches to it may be asked for and no history has it.
-    pub(super) previous: Option<Arc<Stored>>,
+    /// What was published last, in the history or not, where there may be patches to it.
+    pub(super) last: Option<Arc<Stored>>,
     /// The newest version that was published and kept.
     pub(super) version: Option<Box<Version>>,
     /// The cores that have subscribers.
@@ -51,7 +51,7 @@ impl OwnedChannel {
             history_until: Tick(0),
             position_until: Tick(0),
             history: None,
-            previous: None,
+            last: None,
             version: None,
             cores: Vec::new(),
             presence: None,
@@ -74,22 +74,28 @@ impl OwnedChannel {
         self.history.as_ref().is_some_and(|history| history.position().offset > 0)
     }
 
-    pub(super) fn join(&mut self, core: usize) {
+    /// A core has a subscriber. True exactly when no core had one.
+    pub(super) fn join(&mut self, core: usize) -> bool {
         let core = u16::try_from(core).expect("at most 1024 cores");
+        let is_first = self.cores.is_empty();
         if !self.cores.contains(&core) {
             // Mostly there is one.
             self.cores.reserve_exact(1);
             self.cores.push(core);
         }
+        is_first
     }
 
-    /// A core has no subscriber left. The position lives as long from now on as after a publication.
-    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) {
+    /// A core has no subscriber left. True exactly when no other core has one. The position lives as long from then on as
+    /// after a publication.
+    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) -> bool {
+        let before = self.cores.len();
         self.cores.retain(|&other| usize::from(other) != core);
         if self.cores.is_empty() {
             self.cores = Vec::new();
             self.prolong(rules, now);
         }
+        before > 0 && self.cores.is_empty()
     }
 
     /// Its history, with `epoch` where it has none. Whoever asks for a position prolongs its life; only a publication
@@ -117,17 +123,18 @@ impl OwnedChannel {
         version.is_covered_by(newest).then(|| history.position())
     }
 
-    /// The newest publication that is still here.
-    pub(super) fn newest(&self) -> Option<&Arc<Stored>> {
-        self.history.as_ref().and_then(|history| history.newest()).or(self.previous.as_ref())
+    /// Forgets its publications; the position stays.
+    pub(super) fn clear(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.clear();
+            self.last = None;
+        }
     }
 
     /// What has expired goes. Answers with the epoch of a position that went.
     pub(super) fn expire(&mut self, now: Tick) -> Option<Epoch> {
-        if self.history_until <= now
-            && let Some(history) = &mut self.history
-        {
-            history.clear();
+        if self.history_until <= now {
+            self.clear();
         }
         if self.position_until <= now && self.cores.is_empty() {
             return self
@@ -152,17 +159,16 @@ impl OwnedChannel {
 
     /// The number of the oldest publication that it keeps.
     pub(super) fn oldest_sequence(&self) -> Option<u64> {
-        let previous = self.previous.as_ref().map(|stored| stored.sequence);
+        let last = self.last.as_ref().map(|stored| stored.sequence);
         let history = self.history.as_ref().and_then(|history| history.oldest_sequence());
-        previous.into_iter().chain(history).min()
+        last.into_iter().chain(history).min()
     }
 
     /// Drops the publication of [`OwnedChannel::oldest_sequence`].
     pub(super) fn drop_oldest(&mut self) {
         let oldest = self.oldest_sequence();
-        if self.previous.as_ref().map(|stored| stored.sequence) == oldest {
-            self.previous = None;
-        } else if let Some(history) = &mut self.history {
+        self.last.take_if(|stored| Some(stored.sequence) == oldest);
+        if let Some(history) = self.history.as_mut().filter(|history| history.oldest_sequence() == oldest) {
             history.drop_oldest();
         }
     }
@@ -183,8 +189,10 @@ impl OwnedChannel {
 
     /// Memory of its publications.
     fn history_bytes(&self) -> usize {
-        let history = self.history.as_ref().map_or(0, |history| history.bytes());
-        history + self.previous.as_ref().map_or(0, |stored| stored.cost_bytes())
+        let history = self.history.as_ref();
+        let newest = history.and_then(|history| history.newest());
+        let last = self.last.as_ref().filter(|&last| newest.is_none_or(|newest| !Arc::ptr_eq(newest, last)));
+        history.map_or(0, |history| history.bytes()) + last.map_or(0, |last| last.cost_bytes())
     }
 
     /// Memory of all else.

@@ -55,10 +55,6 @@ impl ChannelTable {
         self.names.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedChannel> {
-        self.channels.iter().flatten().map(|channel| &**channel)
-    }
-
     pub(super) fn find(&self, hash: NameHash, name: &str) -> Option<ChannelId> {
         let is_it = |&(known, id): &(NameHash, ChannelId)| known == hash && *self.get(id).name == *name;
         self.names.find(spread(hash), is_it).map(|&(_, id)| id)

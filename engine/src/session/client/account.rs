@@ -5,12 +5,18 @@
 //!
 //! What many clients share (a channel's name, a user's) counts for each of them, so the sum is an upper bound.
 
+use std::sync::Arc;
+
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::Kernel;
 
 use super::{Client, Kept, Sub, Wishes};
 use crate::{
-    hub::{local::SUBSCRIBER_BYTES, message::ClientKey, publication::Info},
+    hub::{
+        local::{LocalKey, SUBSCRIBER_BYTES},
+        message::ClientKey,
+        publication::Info,
+    },
     intake::RETRY_AFTER_S,
     memory::Budget,
     shard::Shard,
@@ -68,6 +74,26 @@ impl Client {
         self.subs.push(sub);
     }
 
+    /// Changes how others see the client where they do. Returns those in whose channels a presence is kept.
+    pub(super) fn change_infos(
+        &mut self,
+        is_meant: impl Fn(&Sub) -> bool,
+        change: impl Fn(&mut Info),
+    ) -> Vec<(LocalKey, Arc<Info>)> {
+        let mut present = Vec::new();
+        for sub in self.subs.iter_mut().filter(|sub| is_meant(sub)) {
+            let before = as_counted(sub.cost_bytes());
+            let Some(info) = &mut sub.info else { continue };
+            change(Arc::make_mut(info));
+            if sub.shows.presence {
+                present.push((sub.channel, Arc::clone(info)));
+            }
+            let after = as_counted(sub.cost_bytes());
+            self.counted.subs = self.counted.subs.saturating_sub(before).saturating_add(after);
+        }
+        present
+    }
+
     /// Takes one out.
     pub(super) fn remove_sub(&mut self, at: usize) -> Sub {
         let sub = self.subs.swap_remove(at);
@@ -102,20 +128,23 @@ impl Client {
 
 impl<K: Kernel> Shard<K> {
     /// Something of a client has changed: the ledger is told.
-    pub(super) fn account(&mut self, key: ClientKey) {
+    pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
         let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
         if let Some(kept) = &mut client.kept {
             let before = std::mem::replace(&mut kept.counted_commands, commands);
             self.ledger.recharge(Budget::Commands, before, commands);
+            self.clients.waiting.changed(key, before, commands);
         }
+        let Some(client) = self.clients.get(key) else { return };
         let before = std::mem::replace(&mut client.counted.session, session);
         self.ledger.recharge(Budget::Sessions, before as usize, session as usize);
     }
 
     /// A client is gone.
-    pub(super) fn close_account(&mut self, client: &Client) {
+    pub(super) fn close_account(&mut self, key: ClientKey, client: &Client) {
         self.ledger.release(Budget::Commands, client.counted_commands());
+        self.clients.waiting.changed(key, client.counted_commands(), 0);
         self.ledger.release(Budget::Sessions, client.counted.session as usize);
     }
 
@@ -123,6 +152,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn measure_sessions(&mut self) {
         let limits = self.limits.as_ref().map_or(0, |limits| limits.table_bytes());
         let tables = self.clients.table_bytes()
+            + self.partial.bytes()
             + self.named.table_bytes()
             + self.locals.table_bytes()
             + self.seats.table_bytes()
@@ -143,6 +173,12 @@ impl<K: Kernel> Shard<K> {
     #[cfg(test)]
     pub(crate) fn audit_accounts(&self) -> (usize, usize) {
         let mut sums = (0, 0);
+        let holders = self.clients.iter().filter(|(_, client)| client.counted_commands() > 0);
+        assert_eq!(
+            holders.count(),
+            self.clients.waiting.all().count(),
+            "who has commands that wait is known"
+        );
         for (_, client) in self.clients.iter() {
             let session = client.counted.session as usize;
             assert_eq!(

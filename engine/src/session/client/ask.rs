@@ -12,7 +12,7 @@ use holdfast_protocol::client::{
 };
 use holdfast_ring::Kernel;
 
-use super::command::{Handled, Refused};
+use super::command::Handled;
 use crate::{
     hub::{
         history::Page,
@@ -30,7 +30,7 @@ impl<K: Kernel> Shard<K> {
         stats: bool,
     ) -> Handled<'static> {
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let resolved = self.rules.channels.resolve(channel)?;
         let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
         let question = if stats { Question::PresenceStats } else { Question::Presence(self.answer_bytes()) };
@@ -46,7 +46,7 @@ impl<K: Kernel> Shard<K> {
     ) -> Handled<'static> {
         let channel = &*request.channel;
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let resolved = self.rules.channels.resolve(channel)?;
         let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_history(&client.user, is_subscribed)?;
         let most = self.rules.history_publications_max;

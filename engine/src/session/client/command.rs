@@ -15,6 +15,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
+    channel::ChannelError,
     conn::{
         deflate::{Deflate, Deflating},
         lag::Cause,
@@ -25,6 +26,7 @@ use crate::{
     },
     limits::{Charged, Offence},
     metrics::Metric,
+    refusals::{Why, with_channel},
     shard::{Shard, cost},
     token::{TokenError, TokenUse, Verdict},
 };
@@ -45,6 +47,15 @@ pub(crate) enum Refused {
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
         Self::Error(code)
+    }
+}
+
+impl From<ChannelError> for Refused {
+    fn from(error: ChannelError) -> Self {
+        match error.disconnect() {
+            Some(code) => Self::Disconnect(code),
+            None => Self::Error(error.code()),
+        }
     }
 }
 
@@ -92,15 +103,17 @@ impl<K: Kernel> Shard<K> {
                 Some(Ok(FromClient::Command(command))) => command,
                 Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
                 Some(Ok(FromClient::Pong)) => {
+                    self.why = Some(Why::new("unasked_pong", ""));
                     self.disconnect(key, DisconnectCode::BAD_REQUEST);
                     return Left::Nothing;
                 }
                 Some(Err(fault)) => {
+                    self.why = Some(Why::of_error(&fault));
                     self.disconnect(key, fault.disconnect());
                     return Left::Nothing;
                 }
             };
-            if is_read(&command.request) && !self.may_read(key) {
+            if self.has_to_wait(key, &command.request) {
                 break Left::Waits(unread_bytes);
             }
             let left_bytes = messages.rest().len();
@@ -127,17 +140,36 @@ impl<K: Kernel> Shard<K> {
         left
     }
 
+    /// True exactly when a command may not be handled now: a read while too much is read, and the end of a subscription
+    /// that is being made. Centrifugo too answers the subscribe before it.
+    fn has_to_wait(&mut self, key: ClientKey, request: &Request<'_>) -> bool {
+        match request {
+            Request::Unsubscribe(unsubscribe) => self.is_being_subscribed(key, &unsubscribe.channel),
+            request => is_read(request) && !self.may_read(key),
+        }
+    }
+
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
         let Command { id, request } = command;
         let id = *id;
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
+            self.why = Some(match is_connect {
+                _ if id == 0 => Why::new("command_without_id", "an id in the command"),
+                true => Why::new("second_connect", "one connect command a connection"),
+                false => Why::new("command_before_connect", "a connect command first"),
+            });
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         if self.charge_command(key)? == Charged::TooMany {
             return if id == 0 { Ok(None) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
         }
+        self.perform(key, id, request)
+    }
+
+    /// Does what a command says that may be done now, and has been charged.
+    pub(super) fn perform(&mut self, key: ClientKey, id: u32, request: &Request<'_>) -> Handled<'static> {
         match request {
             Request::Connect(connect) => self.connect(key, id, connect),
             Request::Subscribe(subscribe) => self.subscribe(key, id, subscribe),
@@ -147,11 +179,11 @@ impl<K: Kernel> Shard<K> {
             Request::PresenceStats(stats) => self.ask_presence(key, id, &stats.channel, true),
             Request::History(history) => self.ask_history(key, id, history),
             Request::Refresh(refresh) => self.refresh(key, &refresh.token),
-            Request::SubRefresh(refresh) => self.sub_refresh(key, &refresh.channel, &refresh.token),
-            // Nobody listens to what is only sent: Centrifugo has no event for it either.
-            Request::Send(_) => Ok(None),
+            Request::SubRefresh(refresh) => self.sub_refresh(key, refresh),
+            // Nobody listens to what is only sent, and there is no reply that could say so: as with Centrifugo.
+            Request::Send(_) => Err(DisconnectCode::NOT_AVAILABLE.into()),
             Request::Rpc(rpc) => self.rpc(key, id, rpc),
-            Request::Ping(_) => Err(DisconnectCode::BAD_REQUEST.into()),
+            Request::Ping(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
         }
     }
 
@@ -162,10 +194,12 @@ impl<K: Kernel> Shard<K> {
         error: &TokenError,
         carried_by: TokenUse,
     ) -> Refused {
-        tracing::debug!(%error, ?carried_by, "a token is refused");
         match error {
             TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
-            error => self.judged(key, error.verdict(carried_by)),
+            error => {
+                self.why = Some(Why::of_token(error, carried_by));
+                self.judged(key, error.verdict(carried_by))
+            }
         }
     }
 
@@ -200,12 +234,14 @@ impl<K: Kernel> Shard<K> {
             Ok(Some(result)) => append_reply(format, &mut self.replies, &Reply { id, result: Ok(result) }),
             Ok(None) => {}
             Err(Refused::Error(code)) => {
+                self.tell_error(key, Some(command), code);
                 if matches!(request, Request::Connect(_)) {
                     self.connect_refused(key);
                 }
                 append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
             }
             Err(Refused::Unsubscribe(code)) => {
+                self.tell_error(key, Some(command), ErrorCode::EXPIRED);
                 self.flush_replies(key);
                 if let Request::SubRefresh(refresh) = request {
                     self.end_subscription_with(key, &refresh.channel, code);
@@ -213,7 +249,10 @@ impl<K: Kernel> Shard<K> {
                 let result = Err(ClientError::from(ErrorCode::EXPIRED));
                 append_reply(format, &mut self.replies, &Reply { id, result });
             }
-            Err(Refused::Disconnect(code)) => return Err(code),
+            Err(Refused::Disconnect(code)) => {
+                self.why = Some(with_channel(self.why.take(), request));
+                return Err(code);
+            }
             Err(Refused::KeyUnknown(_)) => unreachable!("it was judged above"),
         }
         Ok(())
@@ -239,6 +278,9 @@ impl<K: Kernel> Shard<K> {
         result: Result<ReplyResult<'_>, ErrorCode>,
     ) {
         self.flush_replies(key);
+        if let Err(code) = result {
+            self.tell_error(key, None, code);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
@@ -252,6 +294,9 @@ impl<K: Kernel> Shard<K> {
     /// Sends one reply by itself.
     pub(super) fn reply(&mut self, key: ClientKey, id: u32, result: Result<ReplyResult<'_>, ErrorCode>) {
         self.flush_replies(key);
+        if let Err(code) = result {
+            self.tell_error(key, None, code);
+        }
         let Some(client) = self.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);

@@ -25,13 +25,14 @@ use super::{
 };
 use crate::{
     backend::{Connected, Event, Header},
-    channel::Extras,
+    channel::{ChannelError, Extras},
     conn::pace::{Told, told_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
     },
     memory::Budget,
+    refusals::Why,
     shard::Shard,
     token::{SubscribeOptions, TokenUse},
 };
@@ -56,6 +57,16 @@ struct ServerSide {
     channel: String,
     options: SubscribeOptions,
     recover: Option<Recover>,
+    is_by_token: bool,
+}
+
+/// Who says what a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Token,
+    Backend,
+    /// Anybody may connect.
+    Nobody,
 }
 
 impl Connecting {
@@ -82,6 +93,9 @@ impl Connecting {
     }
 }
 
+/// What lets a client connect that brings no token.
+const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_anonymous_connect_without_token, or client.proxy.connect.enabled";
+
 /// What a server-side subscription takes beside its record, about: the channel's name, infos and data of usual length.
 const SERVER_SIDE_BYTES: usize = 128;
 
@@ -105,6 +119,8 @@ impl<K: Kernel> Shard<K> {
             let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
             let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
             if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
+                let allow = "a user in the claim sub, or client.disallow_anonymous_connection_tokens = false";
+                self.why = Some(Why::new("token_without_user", allow));
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
             let who = Connected {
@@ -115,7 +131,7 @@ impl<K: Kernel> Shard<K> {
                 meta: claims.meta,
                 subs: claims.subs,
             };
-            return self.identified(key, command, request, who);
+            return self.identified(key, command, request, who, Source::Token);
         }
         if !self.rules.is_connect_proxied {
             return self.connect_nobody(key, command, request);
@@ -146,7 +162,7 @@ impl<K: Kernel> Shard<K> {
         said: Option<Connected>,
     ) -> Handled<'static> {
         match said {
-            Some(who) => self.identified(key, command, request, who),
+            Some(who) => self.identified(key, command, request, who, Source::Backend),
             None => self.connect_nobody(key, command, request),
         }
     }
@@ -166,6 +182,7 @@ impl<K: Kernel> Shard<K> {
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
         if !self.rules.allows_anonymous {
+            self.why = Some(Why::new("no_token", WITHOUT_TOKEN));
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let nobody = Connected {
@@ -176,7 +193,7 @@ impl<K: Kernel> Shard<K> {
             meta: None,
             subs: Vec::new(),
         };
-        self.identified(key, command, request, nobody)
+        self.identified(key, command, request, nobody, Source::Nobody)
     }
 
     /// It is known who the client is, and to what the server subscribes it.
@@ -186,10 +203,12 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &ConnectRequest<'_>,
         who: Connected,
+        source: Source,
     ) -> Handled<'static> {
         let mut who = who;
-        if let Some(channel) = self.rules.personal_channel(&who.user) {
-            who.subs.push((channel, SubscribeOptions::default()));
+        let personal = self.rules.personal_channel(&who.user);
+        if let Some(channel) = &personal {
+            who.subs.push((channel.clone(), SubscribeOptions::default()));
         }
         if who.subs.len() > self.rules.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
@@ -197,21 +216,29 @@ impl<K: Kernel> Shard<K> {
         if who.expires_at_s > 0 && who.expires_at_s < self.wall_s() {
             return Err(ErrorCode::EXPIRED.into());
         }
-        if !(who.subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
-            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
-        }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
-            if let Err(error) = self.rules.channels.resolve_trusted(&channel) {
-                tracing::debug!(%channel, %error, "a client is to be subscribed by the server to what is no channel");
-                return Err(error.code().into());
-            }
+            let is_cache = match self.rules.channels.resolve_trusted(&channel) {
+                Ok(resolved) => self.rules.recovers_newest(&resolved),
+                Err(error) => {
+                    self.why = Some(Why::of_channel(&channel, &error));
+                    return Err(error.code().into());
+                }
+            };
             if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {
                 continue;
             }
             let position = request.subs.get(&channel).filter(|position| position.recover);
-            let recover = position.map(|position| self.recover_from(position));
-            subs.push(ServerSide { channel, options, recover });
+            let recover = position.map(|position| self.recover_from(position, is_cache));
+            let is_by_token = source == Source::Token && personal.as_ref() != Some(&channel);
+            subs.push(ServerSide { channel, options, recover, is_by_token });
+        }
+        // The backend is told what the client wishes, and its answer says all.
+        if source != Source::Backend {
+            self.add_wished(&who.user, request, &mut subs)?;
+        }
+        if !(subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
         let user = self.users.add(&who.user, key);
         let Some(client) = self.clients.get(key) else { return Ok(None) };
@@ -233,12 +260,46 @@ impl<K: Kernel> Shard<K> {
         Ok(None)
     }
 
-    fn recover_from(&self, position: &SubscribeRequest<'_>) -> Recover {
+    /// Adds the subscriptions that the server had made before the connection broke, as the client knows them, where it
+    /// could subscribe by itself without a token. Nothing is said of the others.
+    fn add_wished(
+        &self,
+        user: &str,
+        request: &ConnectRequest<'_>,
+        subs: &mut Vec<ServerSide>,
+    ) -> Result<(), DisconnectCode> {
+        for (channel, position) in &request.subs {
+            let resolved = match self.rules.channels.resolve(channel) {
+                Ok(resolved) => resolved,
+                Err(ChannelError::NamespaceUnknown) => return Err(DisconnectCode::BAD_REQUEST),
+                Err(_) => continue,
+            };
+            let is_open = !resolved.is_subscribe_proxied() && resolved.may_subscribe(user, false).is_ok();
+            if !is_open || subs.iter().any(|sub| sub.channel == *channel) {
+                continue;
+            }
+            let is_cache = self.rules.recovers_newest(&resolved);
+            if subs.len() >= self.rules.client_channels_max {
+                return Err(DisconnectCode::CHANNEL_LIMIT);
+            }
+            subs.push(ServerSide {
+                channel: channel.clone().into_owned(),
+                options: SubscribeOptions::default(),
+                recover: position.recover.then(|| self.recover_from(position, is_cache)),
+                is_by_token: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn recover_from(&self, position: &SubscribeRequest<'_>, cache: bool) -> Recover {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),
             limit: self.rules.recovery_publications_max,
-            cache: false,
+            cache,
+            filter: None,
+            rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         }
     }
@@ -325,7 +386,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
-        let ServerSide { channel, options, recover } = sub;
+        let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let Ok(resolved) = self.rules.channels.resolve_trusted(&channel) else { return };
         let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
@@ -338,6 +399,7 @@ impl<K: Kernel> Shard<K> {
             chan_info: options.info,
             data: options.data,
             is_server_side: true,
+            is_by_token,
             ..Wanted::default()
         };
         self.ask_to_subscribe(key, &channel, wanted);

@@ -1,18 +1,19 @@
 //! Deliver: publications for subscribers with wishes of their own.
 //!
 //! In:  what a channel has in a turn, and one subscriber.
-//! Out: the frames that this one takes: a patch where it can build on it, nothing where its filter says no.
+//! Out: the frames that this one takes: a patch where it builds on what this one has had last, nothing where its filter
+//! says no.
 
 use std::sync::Arc;
 
 use holdfast_ring::Kernel;
 
-use super::{Delta, Wishes};
+use super::{Delta, Sub, Wishes};
 use crate::{
     hub::{
         local::LocalKey,
         message::{ClientKey, Delivery},
-        publication::Stored,
+        publication::{Frames, Stored},
     },
     shard::Shard,
     slow::Policy,
@@ -27,41 +28,48 @@ impl<K: Kernel> Shard<K> {
         policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (link, format) = (client.link, client.format);
+        let socket = link.connection(format).filter(|_| policy.may_leave_out()).map(|(_, socket)| socket);
         for delivery in deliveries {
-            let Some(client) = self.clients.get(key) else { return };
-            let (link, format) = (client.link, client.format);
-            let Some(sub) = client.sub(channel) else { return };
-            let frames = match (&delivery.publication, &mut sub.wishes) {
-                (Some(publication), Some(wishes)) => {
-                    if !wishes.take(publication) {
-                        // The next patch would build on a publication that it has not had.
-                        if wishes.delta == Delta::TakesPatches {
-                            wishes.delta = Delta::WantsWhole;
-                        }
-                        continue;
-                    }
-                    match (wishes.delta, &delivery.for_delta) {
-                        (Delta::None, _) | (_, None) => &delivery.frames,
-                        (Delta::TakesPatches, Some(for_delta)) => {
-                            for_delta.patch.as_ref().unwrap_or(&for_delta.whole)
-                        }
-                        (Delta::WantsWhole, Some(for_delta)) => {
-                            wishes.delta = Delta::TakesPatches;
-                            &for_delta.whole
-                        }
-                    }
-                }
-                (None, wishes) if wishes.as_ref().is_none_or(|wishes| !wishes.join_leave) => continue,
-                _ => &delivery.frames,
-            };
-            if policy.may_leave_out()
-                && let Some((_, socket)) = link.connection(format)
-                && self.is_slow(socket)
-            {
-                self.hold(key, socket, policy, std::slice::from_ref(delivery));
+            let slow = socket.filter(|&socket| self.is_slow(socket));
+            let Some(sub) = self.clients.get(key).and_then(|client| client.sub(channel)) else { return };
+            if !sub.wants(delivery) {
                 continue;
             }
-            self.send_frames(link, format, frames);
+            match slow {
+                Some(socket) => self.hold(key, socket, policy, std::slice::from_ref(delivery)),
+                None => {
+                    let frames = sub.frames_of(delivery);
+                    self.send_frames(link, format, frames);
+                }
+            }
+        }
+    }
+}
+
+impl Sub {
+    fn wants(&self, delivery: &Delivery) -> bool {
+        match (&delivery.publication, &self.wishes) {
+            (Some(publication), Some(wishes)) => wishes.take(publication),
+            (Some(_), None) => true,
+            (None, wishes) => wishes.as_ref().is_some_and(|wishes| wishes.join_leave),
+        }
+    }
+
+    /// What the subscriber is sent of this, now.
+    fn frames_of<'d>(&mut self, delivery: &'d Delivery) -> &'d Frames {
+        let wishes = self.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
+        let (Some(wishes), Some(publication), Some(for_delta)) =
+            (wishes, &delivery.publication, &delivery.for_delta)
+        else {
+            return &delivery.frames;
+        };
+        let has_had = wishes.delta;
+        wishes.have_had(publication);
+        match &for_delta.patch {
+            Some(patch) if has_had == Delta::TakesPatchesTo(patch.base) => &patch.frames,
+            _ => &for_delta.whole,
         }
     }
 }
@@ -69,8 +77,13 @@ impl<K: Kernel> Shard<K> {
 impl Wishes {
     /// Whether the subscriber wants a publication.
     pub(super) fn take(&self, publication: &Stored) -> bool {
-        let value =
-            |tag: &str| publication.tags.iter().find(|(key, _)| **key == *tag).map(|(_, value)| &**value);
-        self.filter.as_ref().is_none_or(|filter| filter.matches(value))
+        self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
+    }
+
+    /// The subscriber is sent a publication, whole or as a patch: the next patch may build on it.
+    pub(crate) fn have_had(&mut self, publication: &Stored) {
+        if self.delta != Delta::None {
+            self.delta = Delta::TakesPatchesTo(publication.sequence);
+        }
     }
 }

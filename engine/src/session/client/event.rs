@@ -207,6 +207,7 @@ impl<K: Kernel> Shard<K> {
             }
             Refusal::Disconnect { code, reason } => self.disconnect_with(key, code, &reason),
             Refusal::Error { code, message, temporary } => {
+                self.tell_backends_error(key, command, code, &message);
                 if matches!(command.request, Request::Connect(_)) {
                     self.connect_refused(key);
                 }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     backend::{KeyNews, KeysAre, KeysAsk},
     hub::message::ClientKey,
+    refusals::Why,
     shard::{Shard, cost},
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
@@ -123,8 +124,12 @@ impl<K: Kernel> Shard<K> {
     /// What answers a token whose key is still not known.
     pub(super) fn key_stays_unknown(&mut self, key: ClientKey, carried_by: TokenUse) -> Refused {
         if self.verifier(Awaits::keys_for(carried_by)).has_keys() {
-            self.judged(key, TokenError::KeyUnknown { kid: String::new() }.verdict(carried_by))
+            let error = TokenError::KeyUnknown { kid: String::new() };
+            self.why = Some(Why::of_token(&error, carried_by));
+            self.judged(key, error.verdict(carried_by))
         } else {
+            self.why =
+                Some(Why::new("jwks_without_answer", "an answer of client.token.jwks_public_endpoint"));
             ErrorCode::INTERNAL.into()
         }
     }
@@ -221,7 +226,8 @@ impl<K: Kernel> Shard<K> {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
-        let handled = match self.handle(key, command) {
+        // It has been charged when it came.
+        let handled = match self.perform(key, command.id, &command.request) {
             Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
                 match self.wait_for_keys(key, carried_by, command) {
                     Ok(()) => return,

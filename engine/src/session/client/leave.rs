@@ -16,7 +16,7 @@ use super::{Link, Stage};
 use crate::{
     conn::{heartbeat::Beat, pace::Told},
     hub::message::ClientKey,
-    metrics::{CloseReason, Metric},
+    metrics::CloseReason,
     shard::Shard,
 };
 
@@ -42,7 +42,7 @@ impl<K: Kernel> Shard<K> {
         if self.clients.get(key).is_none() {
             return;
         }
-        self.counters.add(Metric::Disconnects, 1);
+        self.tell_disconnect(key, code);
         let (close_code, text) = code.close_frame();
         self.part_with(key, close_code, text, reason);
     }
@@ -53,7 +53,7 @@ impl<K: Kernel> Shard<K> {
         if self.clients.get(key).is_none() {
             return;
         }
-        self.counters.add(Metric::Disconnects, 1);
+        self.tell_applications_disconnect(key, code, text);
         self.part_with(key, CloseCode::from(code), text, CloseReason::Disconnected);
     }
 
@@ -64,7 +64,12 @@ impl<K: Kernel> Shard<K> {
         match link {
             Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
             // Before the last words: they may make a long queue too long, and that must not end it once more.
-            Link::Stream { socket, .. } => self.leave_session(socket),
+            Link::Stream { socket, .. } => {
+                if let Some(conn) = self.conns.get(socket) {
+                    conn.close_reason.get_or_insert(reason);
+                }
+                self.leave_session(socket);
+            }
             Link::Poll(session) => self.poll_offended(session, reason),
         }
         let code = u32::from(u16::from(code));
@@ -81,7 +86,7 @@ impl<K: Kernel> Shard<K> {
     /// The transport has ended: the client leaves all its channels.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(key) else { return };
-        self.close_account(&client);
+        self.close_account(key, &client);
         self.forget_backlog(key);
         if client.stage != Stage::Fresh {
             self.users.remove(&client.user, key);
@@ -116,8 +121,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
-        let id = uuid::Builder::from_random_bytes(self.ids.random()).into_uuid();
-        let key = self.clients.insert(link, format, id, Arc::clone(&self.rules.nobody));
+        let key = self.clients.insert(link, format, self.ids.random(), Arc::clone(&self.rules.nobody));
         self.account(key);
         key
     }

@@ -27,7 +27,11 @@ mod seat;
 mod subscribe;
 mod waiting;
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    ops::Range,
+    sync::Arc,
+};
 
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
@@ -41,6 +45,7 @@ use crate::{
         message::{ClientKey, Shows},
         publication::{Data, Info},
     },
+    memory::Holders,
     seats::SeatNumber,
 };
 
@@ -49,6 +54,7 @@ pub(crate) use self::{
     connect::Connecting,
     keys::{KeyWaits, KeysCame},
     pending::Kept,
+    refresh::is_past,
     subscribe::Wanted,
 };
 
@@ -127,7 +133,7 @@ pub(crate) struct Client {
     pub(crate) stage: Stage,
     pub(crate) format: Format,
     pub(crate) link: Link,
-    /// Random; its text is the client's id.
+    /// Nobody can guess it; its text is the client's id. [`Clients::find`] finds the client by it.
     pub(crate) id: uuid::Uuid,
     pub(crate) user: Arc<str>,
     /// What the connection's token says of it.
@@ -152,6 +158,8 @@ pub(crate) struct Sub {
     pub(crate) channel: LocalKey,
     pub(crate) place: Place,
     pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token asks for it.
+    pub(crate) is_by_token: bool,
     /// When its token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
     /// True exactly when the backend, and not the client, is to refresh it.
@@ -180,28 +188,32 @@ pub(crate) enum Place {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) delta: Delta,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<Arc<Filter>>,
     /// True exactly when it wants to be told of joins and leaves.
     pub(crate) join_leave: bool,
 }
 
-/// Whether patches may be sent.
+/// Which patches may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Delta {
-    /// It never asked.
+    /// It never asked for any.
     #[default]
     None,
-    /// It asked, and has not yet had the publication that a patch would build on.
+    /// It asked, and has not yet had a publication.
     WantsWhole,
-    /// It has had the last publication.
-    TakesPatches,
+    /// Those to the publication that it has had last: [`Stored::sequence`](crate::hub::publication::Stored::sequence).
+    TakesPatchesTo(u64),
 }
 
 /// The clients of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
+    /// Hides in ids where their clients are.
+    secret: [u8; 32],
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Those of whom commands wait.
+    waiting: Holders<ClientKey>,
 }
 
 #[derive(Debug)]
@@ -211,22 +223,31 @@ enum Slot {
     Taken(Box<Client>),
 }
 
+/// In the last four bytes of a client's id is its place, hidden.
+const ID_RANDOM_BYTES: usize = 12;
+
 impl Clients {
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        Self { secret, slots: Vec::new(), free: Vec::new(), waiting: Holders::default() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
+    /// A client whose id is made of random bytes.
     pub(crate) fn insert(
         &mut self,
         link: Link,
         format: Format,
-        id: uuid::Uuid,
+        random: [u8; 16],
         nobody: Arc<str>,
     ) -> ClientKey {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::Free(0));
             u32::try_from(self.slots.len() - 1).expect("fewer clients than 2^32")
         });
+        let id = self.id_at(place, random);
         let slot = &mut self.slots[place as usize];
         let Slot::Free(generation) = *slot else { unreachable!("a free place is free") };
         *slot = Slot::Taken(Box::new(Client {
@@ -248,23 +269,64 @@ impl Clients {
         ClientKey { place, generation }
     }
 
-    /// Memory of their table.
-    fn table_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
+    /// The client with an id, without a table for it.
+    pub(crate) fn find(&self, id: uuid::Uuid) -> Option<ClientKey> {
+        let place = self.place_in(id.as_bytes());
+        match self.slots.get(place as usize) {
+            Some(Slot::Taken(client)) if client.id == id => {
+                Some(ClientKey { place, generation: client.generation })
+            }
+            _ => None,
+        }
     }
 
-    /// All of them, for what no index knows.
+    fn id_at(&self, place: u32, random: [u8; 16]) -> uuid::Uuid {
+        let mut id = uuid::Builder::from_random_bytes(random).into_uuid().into_bytes();
+        let hidden = place ^ self.mask(&id);
+        id[ID_RANDOM_BYTES..].copy_from_slice(&hidden.to_be_bytes());
+        uuid::Uuid::from_bytes(id)
+    }
+
+    fn place_in(&self, id: &uuid::Bytes) -> u32 {
+        let hidden = id.last_chunk().map_or(0, |hidden| u32::from_be_bytes(*hidden));
+        hidden ^ self.mask(id)
+    }
+
+    /// Looks random to everybody who does not know the secret (SipHash).
+    fn mask(&self, id: &uuid::Bytes) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.secret);
+        hasher.write(&id[..ID_RANDOM_BYTES]);
+        (hasher.finish() >> 32) as u32
+    }
+
+    /// Memory of their table.
+    fn table_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.waiting.bytes()
+    }
+
+    /// Those of whom commands wait, with the memory of these.
+    fn whose_commands_wait(&self) -> Vec<(ClientKey, u64)> {
+        let bytes = |key: ClientKey| match &self.slots[key.place as usize] {
+            Slot::Taken(client) => client.counted_commands() as u64,
+            Slot::Free(_) => 0,
+        };
+        self.waiting.all().map(|key| (key, bytes(key))).collect()
+    }
+
+    /// All of them.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
-        self.slots.iter().zip(0..).filter_map(|(slot, place)| match slot {
-            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
-            Slot::Free(_) => None,
-        })
+        self.at(0..self.places())
     }
 
     /// Those at some of its places.
-    pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = &Client> {
-        self.slots[places].iter().filter_map(|slot| match slot {
-            Slot::Taken(client) => Some(&**client),
+    pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = (ClientKey, &Client)> {
+        let first = u32::try_from(places.start).unwrap_or(u32::MAX);
+        self.slots[places].iter().zip(first..).filter_map(|(slot, place)| match slot {
+            Slot::Taken(client) => Some((ClientKey { place, generation: client.generation }, &**client)),
             Slot::Free(_) => None,
         })
     }
@@ -307,6 +369,41 @@ pub(crate) fn id_text(id: uuid::Uuid) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn insert(clients: &mut Clients, random: u8) -> (ClientKey, uuid::Uuid) {
+        let link = Link::WebSocket {
+            socket: Socket::new(holdfast_ring::Descriptor::new(0, 0), 0),
+            has_native_pings: false,
+            deflate: Deflate::Off,
+        };
+        let key = clients.insert(link, Format::Json, [random; 16], "".into());
+        (key, clients.get(key).unwrap().id)
+    }
+
+    #[test]
+    fn a_client_is_found_by_its_id_and_nobody_by_another_one() {
+        let mut clients = Clients::new([7; 32]);
+        let all: Vec<_> = (0..=255).map(|random| insert(&mut clients, random)).collect();
+        for &(key, id) in &all {
+            assert_eq!((clients.find(id), id.get_version_num()), (Some(key), 4));
+            let mut other = id.into_bytes();
+            other[0] ^= 1;
+            assert_eq!(clients.find(uuid::Uuid::from_bytes(other)), None);
+        }
+        let (first, id) = all[0];
+        clients.remove(first);
+        assert_eq!(clients.find(id), None);
+        let (again, next_id) = insert(&mut clients, 9);
+        assert_eq!((again.place, clients.find(next_id)), (first.place, Some(again)));
+        assert_eq!(clients.find(id), None, "another client has its place");
+    }
+
+    #[test]
+    fn ids_do_not_show_places() {
+        let ids = [1, 2].map(|secret| insert(&mut Clients::new([secret; 32]), 3).1);
+        assert_ne!(ids[0].as_bytes()[12..], ids[1].as_bytes()[12..]);
+        assert_eq!(ids[0].as_bytes()[..12], ids[1].as_bytes()[..12]);
+    }
 
     #[test]
     fn a_client_is_small() {

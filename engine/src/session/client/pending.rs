@@ -12,7 +12,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 use holdfast_ring::Kernel;
 
-use super::{Client, waiting::Waiting};
+use super::{Client, Stage, waiting::Waiting};
 use crate::{backend::Header, hub::message::ClientKey, memory::Budget, shard::Shard};
 
 /// Answers that one client may wait for.
@@ -102,6 +102,17 @@ impl Client {
 
     pub(super) fn is_pending(&self, is_meant: impl Fn(&Pending) -> bool) -> bool {
         self.kept.as_ref().is_some_and(|kept| kept.pending.iter().any(is_meant))
+    }
+}
+
+impl Client {
+    /// True exactly when it is known who it is: nobody has to be asked, and nothing waits to be said before.
+    pub(crate) fn is_identified(&self) -> bool {
+        match self.stage {
+            Stage::Fresh => false,
+            Stage::Connecting => !self.is_pending(|_| true),
+            Stage::Connected => true,
+        }
     }
 }
 

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Request, command::PublishRequest};
 use holdfast_ring::Kernel;
 
-use super::{
-    command::{Handled, Refused},
-    event::About,
-};
+use super::{command::Handled, event::About};
 use crate::{
     backend::{Event, Published},
     hub::{
@@ -30,11 +27,15 @@ impl<K: Kernel> Shard<K> {
         request: &PublishRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
+        let resolved = self.rules.channels.resolve(channel)?;
+        // Entries of maps, which no channel here has.
+        if request.kind != 0 || !request.key.is_empty() || request.removed {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        }
         if request.data.is_empty() {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
         if resolved.options.is_publish_proxied {
             let about = About { channel, data: request.data.bytes(), ..About::default() };
             let kept = Request::Publish(request.clone());

@@ -5,10 +5,12 @@
 //!
 //! Expiries are looked at with every ping.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet, ops::RangeInclusive, sync::Arc};
 
+use bytes::Bytes;
 use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Push, PushBody, ReplyResult, UnsubscribeCode,
+    command::SubRefreshRequest,
     push::RefreshPush,
     reply::{RefreshResult, SubRefreshResult},
 };
@@ -17,10 +19,17 @@ use holdfast_ring::Kernel;
 use super::{Sub, command::Handled, connect::expiry, event::About, id_text};
 use crate::{
     backend::{Event, Refreshed, Refusal},
-    hub::{message::ClientKey, publication::Data},
+    hub::{
+        local::LocalKey,
+        message::{ClientKey, ToHome},
+        publication::{Data, Info},
+    },
     shard::Shard,
-    token::TokenUse,
+    token::{SubscribeOptions, TokenUse},
 };
+
+/// [`SubRefreshRequest::kind`] of commands that are about what is tracked.
+const TRACKING: RangeInclusive<i32> = 1..=2;
 
 /// How long what has expired goes on where the backend does not answer; then it is asked again. As Centrifugo does.
 const UNANSWERED_S: u64 = 60;
@@ -40,7 +49,17 @@ impl<K: Kernel> Shard<K> {
             Ok(claims) => claims,
             Err(error) => return Err(self.token_refused(key, &error, TokenUse::Refresh)),
         };
-        client.expires_at_s = claims.expire_at_s.unwrap_or(0);
+        // With a new session, the client gets what the new token says.
+        if self.has_other_channels(key, &claims.subs) {
+            return Err(DisconnectCode::INSUFFICIENT_STATE.into());
+        }
+        let expires_at_s = claims.expire_at_s.unwrap_or(0);
+        if is_past(expires_at_s, now_s) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        self.take_conn_info(key, claims.info);
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        client.expires_at_s = expires_at_s;
         if claims.meta.is_some() {
             client.kept().meta = claims.meta;
         }
@@ -54,35 +73,103 @@ impl<K: Kernel> Shard<K> {
         Ok(Some(ReplyResult::Refresh(result)))
     }
 
-    pub(super) fn sub_refresh(&mut self, key: ClientKey, channel: &str, token: &str) -> Handled<'static> {
-        if token.is_empty() || channel.is_empty() {
+    /// True exactly when a token's channels are not those of the session: a new one is not subscribed to, or one that the
+    /// token before had is not among them.
+    fn has_other_channels(&mut self, key: ClientKey, subs: &[(String, SubscribeOptions)]) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        let names: HashSet<&str> = subs.iter().map(|(channel, _)| channel.as_str()).collect();
+        let is_subscribed =
+            |channel: &str| self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        !names.iter().copied().all(is_subscribed)
+            || client
+                .subs
+                .iter()
+                .any(|sub| sub.is_by_token && !names.contains(&*self.locals.name(sub.channel)))
+    }
+
+    pub(super) fn sub_refresh(
+        &mut self,
+        key: ClientKey,
+        request: &SubRefreshRequest<'_>,
+    ) -> Handled<'static> {
+        let (channel, token) = (&*request.channel, &*request.token);
+        if channel.is_empty() {
             return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        // What is tracked in a shared poll, which no channel here is.
+        if TRACKING.contains(&request.kind) {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        }
+        let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
+        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        match client.sub(local) {
+            None => return Err(ErrorCode::PERMISSION_DENIED.into()),
+            Some(sub) if sub.is_server_side || sub.is_refreshed_by_backend => {
+                return Err(DisconnectCode::BAD_REQUEST.into());
+            }
+            Some(_) if token.is_empty() => return Err(ErrorCode::BAD_REQUEST.into()),
+            Some(_) => {}
         }
         let now_s = self.wall_s();
         let claims = match self.rules.subscribe_tokens.verify_subscribe(token, now_s) {
             Ok(claims) => claims,
             Err(error) => return Err(self.token_refused(key, &error, TokenUse::SubRefresh)),
         };
-        let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         if let Err(error) = claims.check(channel, &client.user, &id_text(client.id)) {
             return Err(self.token_refused(key, &error, TokenUse::SubRefresh));
         }
-        let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
-        if sub.is_refreshed_by_backend {
-            return Err(DisconnectCode::BAD_REQUEST.into());
+        let expires_at_s = claims.expire_at_s.unwrap_or(0);
+        if is_past(expires_at_s, now_s) {
+            return Err(ErrorCode::EXPIRED.into());
         }
-        sub.expires_at_s = claims.expire_at_s.unwrap_or(0);
-        let (expires, ttl) = expiry(sub.expires_at_s, now_s);
+        let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
+        sub.expires_at_s = expires_at_s;
+        self.take_chan_info(key, local, claims.options.info.unwrap_or_default());
+        let (expires, ttl) = expiry(expires_at_s, now_s);
         Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
     }
 
-    /// The application has a new expiry for a connection, in seconds since 1970; 0 for never.
-    pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64) {
+    /// Others see this of a client's connection from now on, where there is something.
+    fn take_conn_info(&mut self, key: ClientKey, info: Option<Bytes>) {
+        let Some(info) = info.filter(|info| !info.is_empty()) else { return };
+        let Some(client) = self.clients.get(key) else { return };
+        if client.conn_info.as_ref().is_some_and(|before| before.bytes == info) {
+            return;
+        }
+        let info = Data::checked(info);
+        client.conn_info = Some(Box::new(info.clone()));
+        let present = client.change_infos(|_| true, |seen| seen.conn_info = info.clone());
+        self.tell_presence(key, present);
+    }
+
+    /// The same for what they see of a subscription.
+    fn take_chan_info(&mut self, key: ClientKey, channel: LocalKey, info: Bytes) {
+        let Some(client) = self.clients.get(key) else { return };
+        let taken = Data::checked(info);
+        let is_new = |sub: &Sub| {
+            let seen = sub.info.as_ref().filter(|_| sub.channel == channel);
+            seen.is_some_and(|seen| seen.chan_info.bytes != taken.bytes)
+        };
+        let present = client.change_infos(is_new, |seen| seen.chan_info = taken.clone());
+        self.tell_presence(key, present);
+    }
+
+    fn tell_presence(&mut self, key: ClientKey, present: Vec<(LocalKey, Arc<Info>)>) {
+        self.account(key);
+        for (channel, info) in present {
+            let name = self.locals.name(channel);
+            self.post_home(&name, ToHome::Renew { channel: Arc::clone(&name), info });
+        }
+    }
+
+    /// The application has a new expiry for a connection, in seconds since 1970, 0 for never; and maybe an info.
+    pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64, info: Option<Bytes>) {
         let now_s = self.wall_s();
-        if expires_at_s > 0 && expires_at_s <= now_s {
+        if is_past(expires_at_s, now_s) {
             return self.disconnect(key, DisconnectCode::EXPIRED);
         }
+        self.take_conn_info(key, info);
         let Some(client) = self.clients.get(key) else { return };
         client.expires_at_s = expires_at_s;
         let (link, format) = (client.link, client.format);
@@ -149,12 +236,10 @@ impl<K: Kernel> Shard<K> {
             Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
                 self.go_on_until(key, "", said.expires_at_s);
                 let Some(client) = self.clients.get(key) else { return };
-                if let Some(info) = said.info {
-                    client.conn_info = Some(Box::new(Data::checked(info)));
-                }
                 if said.meta.is_some() {
                     client.kept().meta = said.meta;
                 }
+                self.take_conn_info(key, said.info);
             }
             _ => self.disconnect(key, DisconnectCode::EXPIRED),
         }
@@ -172,6 +257,10 @@ impl<K: Kernel> Shard<K> {
             Err(Refusal::Failed) => self.go_on_until(key, channel, now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
                 self.go_on_until(key, channel, said.expires_at_s);
+                let info = said.info.filter(|info| !info.is_empty());
+                if let (Some(info), Some(local)) = (info, self.locals.find(channel)) {
+                    self.take_chan_info(key, local, info);
+                }
             }
             _ => {
                 let Some(local) = self.locals.find(channel) else { return };
@@ -194,4 +283,9 @@ impl<K: Kernel> Shard<K> {
             sub.expires_at_s = expires_at_s;
         }
     }
+}
+
+/// True exactly when something has expired already: it is not to begin.
+pub(crate) const fn is_past(expires_at_s: u64, now_s: u64) -> bool {
+    expires_at_s > 0 && expires_at_s <= now_s
 }

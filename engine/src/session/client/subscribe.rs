@@ -6,7 +6,7 @@
 //! The client hears a channel from the moment at which its home's answer is handled here: the publications after the
 //! position in it follow it in the same queue.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{
@@ -22,10 +22,11 @@ use holdfast_ring::Kernel;
 
 use super::{
     Client, Delta, Link, Place, Stage, Sub, Wishes,
-    command::{Handled, Refused, done},
+    command::{Handled, done},
     connect::expiry,
     event::{About, decoded},
     id_text,
+    refresh::is_past,
 };
 use crate::{
     backend::{self, Event},
@@ -41,6 +42,15 @@ use crate::{
     token::{Overrides, TokenUse},
 };
 
+/// Of the flags of a subscribe: there is to be no subscription where not all that was missed can be told.
+const REJECT_UNRECOVERED: i64 = 2;
+
+/// [`SubscribeRequest::kind`] of maps: of data, of clients, of users. No channel here is one.
+const MAPS: RangeInclusive<i32> = 1..=3;
+
+/// The same of a shared poll.
+const SHARED_POLL: i32 = 4;
+
 /// What one subscription is to be like.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
@@ -54,8 +64,10 @@ pub(crate) struct Wanted {
     pub(crate) chan_info: Option<Bytes>,
     pub(crate) expires_at_s: u64,
     pub(crate) delta: Delta,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token asks for it.
+    pub(crate) is_by_token: bool,
     /// What the client gets along with the subscription.
     pub(crate) data: Option<Bytes>,
 }
@@ -69,18 +81,26 @@ impl<K: Kernel> Shard<K> {
     ) -> Handled<'static> {
         let now_s = self.wall_s();
         let channel = &*request.channel;
-        if let Err(error) = self.rules.channels.resolve(channel) {
-            return Err(match error.disconnect() {
-                Some(code) => Refused::Disconnect(code),
-                None => Refused::Error(error.code()),
-            });
+        if channel.is_empty() {
+            return Err(DisconnectCode::BAD_REQUEST.into());
         }
+        if request.kind == SHARED_POLL {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        }
+        let is_map = MAPS.contains(&request.kind);
+        if !(is_map || request.delta.is_empty() || request.delta == FOSSIL) {
+            return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        self.rules.channels.resolve(channel)?;
         self.check_room(key, channel)?;
+        if is_map {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        }
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
         }
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let resolved = self.rules.channels.resolve(channel)?;
         let has_token = !request.token.is_empty();
         if !has_token && resolved.is_subscribe_proxied() {
             let about = About { channel, data: request.data.bytes(), ..About::default() };
@@ -119,9 +139,6 @@ impl<K: Kernel> Shard<K> {
     ) -> Handled<'static> {
         // Meanwhile others may have subscribed it.
         self.check_room(key, &request.channel)?;
-        if said.expires_at_s > 0 && said.expires_at_s <= self.wall_s() {
-            return Err(ErrorCode::EXPIRED.into());
-        }
         self.subscribe_as(key, command, request, said, Extras::default())
     }
 
@@ -148,9 +165,12 @@ impl<K: Kernel> Shard<K> {
         said: backend::Subscribed,
         asked: Extras,
     ) -> Handled<'static> {
+        if is_past(said.expires_at_s, self.wall_s()) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
         let Some(client) = self.clients.get(key) else { return Ok(None) };
         let channel = &*request.channel;
-        let resolved = self.rules.channels.resolve(channel).map_err(|error| Refused::Error(error.code()))?;
+        let resolved = self.rules.channels.resolve(channel)?;
         let overrides = said.options.overrides;
         let mut wanted = Wanted {
             command,
@@ -163,9 +183,9 @@ impl<K: Kernel> Shard<K> {
         };
         if let Some(tree) = &request.tf {
             if !resolved.options.allow_tags_filter {
-                return Err(ErrorCode::PERMISSION_DENIED.into());
+                return Err(ErrorCode::BAD_REQUEST.into());
             }
-            wanted.filter = Some(Filter::new(tree).map_err(|fault| fault.code())?);
+            wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
         }
         if request.delta == FOSSIL && self.rules.home_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
@@ -176,6 +196,8 @@ impl<K: Kernel> Shard<K> {
                 epoch: request.epoch.as_ref().into(),
                 limit: self.rules.recovery_publications_max,
                 cache: self.rules.recovers_newest(&resolved),
+                filter: wanted.filter.clone(),
+                rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
                 bytes: self.answer_bytes(),
             });
         }
@@ -202,6 +224,7 @@ impl<K: Kernel> Shard<K> {
             channel: local,
             place: Place::Awaited { ticket, command: wanted.command },
             is_server_side: wanted.is_server_side,
+            is_by_token: wanted.is_by_token,
             expires_at_s: wanted.expires_at_s,
             is_refreshed_by_backend,
             shows,
@@ -237,8 +260,18 @@ impl<K: Kernel> Shard<K> {
         self.take_subscription(subscribed);
         if is_read {
             self.end_read(key);
-            self.go_on(key);
         }
+        self.go_on(key);
+    }
+
+    /// True exactly when a client's subscription to a channel is asked for: it will be made, or be refused.
+    pub(super) fn is_being_subscribed(&mut self, key: ClientKey, channel: &str) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
+            return true;
+        }
+        let sub = self.locals.find(channel).and_then(|local| client.sub(local));
+        sub.is_some_and(|sub| matches!(sub.place, Place::Awaited { .. }))
     }
 
     fn take_subscription(&mut self, mut subscribed: Subscribed) {
@@ -260,10 +293,8 @@ impl<K: Kernel> Shard<K> {
         }
         let sub = &mut client.subs[at];
         if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
-            if wishes.delta == Delta::WantsWhole && missed.last().is_some_and(|newest| wishes.take(newest)) {
-                wishes.delta = Delta::TakesPatches;
-            }
             missed.retain(|publication| wishes.take(publication));
+            missed.iter().for_each(|publication| wishes.have_had(publication));
         }
         let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
             (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
@@ -289,10 +320,11 @@ impl<K: Kernel> Shard<K> {
         self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
-    /// The home has no room for a subscription. A client whose server-side subscriptions are incomplete comes back later.
+    /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
     fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
         let is_server_side = sub.is_server_side;
-        self.leave_channel(sub);
+        // Nobody was told that it came.
+        self.leave_channel(Sub { info: None, ..sub });
         if is_server_side {
             self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
         } else {
@@ -304,14 +336,15 @@ impl<K: Kernel> Shard<K> {
     fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
         let Some(client) = self.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
-        let position = subscribed.position.as_ref().filter(|_| extras.positioned || extras.recoverable);
+        let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
+        let (offset, epoch) = position.unwrap_or_default();
         let push = Push {
             id: 0,
             channel: Cow::Borrowed(&subscribed.channel),
             body: PushBody::Subscribe(SubscribePush {
                 recoverable: extras.recoverable,
-                epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
-                offset: position.map_or(0, |position| position.offset),
+                epoch: Cow::Borrowed(epoch),
+                offset,
                 positioned: extras.positioned,
                 data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
             }),
@@ -343,6 +376,7 @@ impl<K: Kernel> Shard<K> {
             let id = decoded(client.format, &pending.command).id;
             self.account(key);
             self.reply(key, id, Err(ErrorCode::INTERNAL));
+            self.go_on(key);
             return true;
         }
         // What the backend is about to say is of the subscription that ends.
@@ -376,6 +410,7 @@ impl<K: Kernel> Shard<K> {
         if !self.end_subscription(key, channel) {
             return false;
         }
+        self.tell_unsubscribe(key, channel, code);
         let Some(client) = self.clients.get(key) else { return true };
         let (link, format) = (client.link, client.format);
         let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };
@@ -438,7 +473,8 @@ pub(super) fn result<'a>(
     texts: &'a [Cow<'a, str>],
 ) -> SubscribeResult<'a> {
     let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
-    let position = subscribed.position.as_ref().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let (offset, epoch) = position.unwrap_or_default();
     let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
     let (expires, ttl) = expiry(told_expiry, now_s);
     let missed = subscribed.recovered.as_deref().unwrap_or_default();
@@ -452,10 +488,10 @@ pub(super) fn result<'a>(
         expires,
         ttl,
         recoverable: sub.extras.recoverable,
-        epoch: Cow::Borrowed(position.map_or("", |position| &position.epoch)),
+        epoch: Cow::Borrowed(epoch),
         publications,
         recovered: subscribed.recovered.is_some(),
-        offset: position.map_or(0, |position| position.offset),
+        offset,
         positioned: sub.extras.positioned,
         data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
         was_recovering: subscribed.was_recovering,

@@ -214,9 +214,7 @@ impl<K: Kernel> Shard<K> {
         if excess == 0 {
             return;
         }
-        let clients = self.clients.iter().map(|(key, client)| (key, client.counted_commands() as u64));
-        let holders = clients.filter(|&(_, bytes)| bytes > 0).collect();
-        for key in largest_first(holders, excess) {
+        for key in largest_first(self.clients.whose_commands_wait(), excess) {
             self.disconnect_as(key, DisconnectCode::TOO_MANY_REQUESTS, CloseReason::ReceiveBudget);
         }
     }

@@ -62,6 +62,10 @@ impl Poll {
         Self { address, ..Self::default() }
     }
 
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// Adds replies, one a line.
     pub(crate) fn push(&mut self, message: &[u8], cause: Cause, limits: QueueLimits, replies_max: usize) {
         // Where a request waits, only what an earlier one was answered with is late.

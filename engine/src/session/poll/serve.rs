@@ -24,6 +24,7 @@ use crate::{
     intake::RETRY_AFTER_S,
     memory::Budget,
     metrics::{CloseReason, Metric},
+    refusals::Asking,
     session::{ask::Asker, client::Link, named::SessionPlace},
     shard::{Lateness, Shard, cost},
 };
@@ -58,7 +59,7 @@ impl<K: Kernel> Shard<K> {
             Ok(address) => address,
             Err(turned_away) => {
                 self.places_taken -= 1;
-                self.turn_away(asker.socket, turned_away);
+                self.turn_away(asker.socket, turned_away, Asking::default());
                 return Ok(());
             }
         };
@@ -79,12 +80,13 @@ impl<K: Kernel> Shard<K> {
         };
         let before = poll.cost_bytes();
         let acknowledged = poll.acknowledge(received);
-        self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
+        let (now, has_replies) = (poll.cost_bytes(), poll.has_replies());
+        self.poll_owes(place, before, now);
         if acknowledged.is_err() {
             let refusal = Refusal::BodyMalformed("received is higher than any sequence of this session");
             return self.answer_asker(asker, Err(refusal));
         }
-        if client.is_none() && !poll.has_replies() {
+        if client.is_none() && !has_replies {
             // Its last words have arrived.
             self.close_poll(place);
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
@@ -142,9 +144,16 @@ impl<K: Kernel> Shard<K> {
         if let Some(poll) = self.named.poll(place) {
             let before = poll.cost_bytes();
             poll.push(message, cause, limits, self.settings.queue_pieces_max);
-            self.ledger.recharge(Budget::Queues, before, poll.cost_bytes());
+            let now = poll.cost_bytes();
+            self.poll_owes(place, before, now);
             self.touch_poll(place);
         }
+    }
+
+    /// What waits for a session was `before` bytes and is `now`.
+    fn poll_owes(&mut self, place: SessionPlace, before: usize, now: usize) {
+        self.ledger.recharge(Budget::Queues, before, now);
+        self.named.owed.changed(place, before, now);
     }
 
     fn touch_poll(&mut self, place: SessionPlace) {
@@ -220,7 +229,7 @@ impl<K: Kernel> Shard<K> {
         let Some(poll) = self.named.poll(place) else { return };
         let (bytes, address) = (poll.cost_bytes(), poll.address);
         self.named.close(place);
-        self.ledger.release(Budget::Queues, bytes);
+        self.poll_owes(place, bytes, 0);
         self.places_taken -= 1;
         self.session_left(address);
     }

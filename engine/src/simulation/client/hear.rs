@@ -4,7 +4,10 @@
 //! Out: what the client and the ledger know; pongs.
 
 use holdfast_protocol::{
-    client::{FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, reply::SubscribeResult},
+    client::{
+        ErrorCode, Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta,
+        reply::SubscribeResult,
+    },
     websocket::MessageKind,
 };
 
@@ -16,7 +19,7 @@ use super::{
 use crate::simulation::{
     actor::Scene,
     ledger::{Hearing, Ledger},
-    terms::{HISTORY_SIZE, LOSSY, PLAIN, WITH_HISTORY, channels},
+    terms::{CACHED, HISTORY_SIZE, LOSSY, PATCHED, PLAIN, channels, keeps_history},
     wire::Heard,
 };
 
@@ -29,7 +32,7 @@ impl Client {
         self.session.fate.hear(heard, link.peer(), scene);
         if let Heard::Message(kind, frame) = heard {
             let is_text = *kind == MessageKind::Text;
-            assert_eq!(is_text, link.format() == holdfast_protocol::client::Format::Json, "JSON is text");
+            assert_eq!(is_text, link.format() == Format::Json, "JSON is text");
             self.hear_frame(frame, scene);
         }
     }
@@ -62,6 +65,11 @@ impl Client {
 
     fn hear_reply(&mut self, reply: Reply<'_>, ledger: &mut Ledger) {
         let asked = self.session.asked.remove(&reply.id).expect("a reply comes once, to what was asked");
+        if let Asked::SubscribeAgain(channel) = asked {
+            let code = reply.result.map_err(|error| error.code);
+            assert_eq!(code, Err(ErrorCode::ALREADY_SUBSCRIBED.code), "{channel} is subscribed already");
+            return;
+        }
         let result = reply.result.unwrap_or_else(|error| panic!("{asked:?} is refused: {error:?}"));
         match (asked, result) {
             (Asked::Connect, ReplyResult::Connect(result)) => {
@@ -70,14 +78,14 @@ impl Client {
                     link.named(&result.session, &result.node);
                 }
             }
-            (Asked::Subscribe { channel, since }, ReplyResult::Subscribe(result)) => {
-                self.subscribed(channel, since, &result, ledger);
+            (Asked::Subscribe { channel, since, takes_patches }, ReplyResult::Subscribe(result)) => {
+                self.subscribed(channel, since, takes_patches, &result, ledger);
             }
             (Asked::Unsubscribe(channel), ReplyResult::Unsubscribe(_)) => {
                 self.session.subscriptions.remove(channel);
             }
             (Asked::Publish { channel, message }, ReplyResult::Publish(_)) => {
-                if WITH_HISTORY.contains(&channel) {
+                if keeps_history(channel) {
                     ledger.acknowledge(channel, &message);
                 }
             }
@@ -89,30 +97,44 @@ impl Client {
         &mut self,
         channel: &'static str,
         since: Option<Position>,
+        takes_patches: bool,
         result: &SubscribeResult<'_>,
         ledger: &mut Ledger,
     ) {
-        let subscription = Subscription { since: ledger.now(), hearing: Hearing::default() };
+        let Some(format) = self.link.as_ref().map(Link::format) else { return };
+        let base = takes_patches.then(Vec::new);
+        let subscription = Subscription { since: ledger.now(), hearing: Hearing::default(), base };
         let last = self.session.subscriptions.insert(channel, subscription);
         assert!(last.is_none(), "{channel} is subscribed once");
-        if !WITH_HISTORY.contains(&channel) {
+        assert_eq!(result.delta, takes_patches, "who asks for patches gets them");
+        if !keeps_history(channel) {
             return;
         }
-        let position = Position { epoch: result.epoch.to_string(), offset: result.offset };
+        let mut position = Position { epoch: result.epoch.to_string(), offset: result.offset };
         assert_eq!(result.was_recovering, since.is_some(), "the daemon knows what was asked");
+        assert!(result.recovered || result.publications.is_empty(), "what is lost is not given in part");
         if result.recovered {
             let since = since.expect("only who asks recovers");
-            assert_eq!(position.epoch, since.epoch, "recovery is within one epoch");
-            let offsets: Vec<_> = result.publications.iter().map(|publication| publication.offset).collect();
-            let missed: Vec<_> = (since.offset + 1..=position.offset).collect();
-            assert_eq!(offsets, missed, "{channel} is recovered without a gap");
+            assert_eq!(position, since, "a recovery begins where the client was, within one epoch");
             for publication in &result.publications {
-                ledger.record(channel, &position.epoch, publication.offset, &text(publication));
+                let is_next = publication.offset == position.offset + 1;
+                let is_newest = CACHED.contains(&channel) && publication.offset > position.offset;
+                assert!(is_next || is_newest, "{channel} is recovered without a gap");
+                position.offset = publication.offset;
+                let text = self.text(channel, format, publication, ledger);
+                ledger.record(channel, &position.epoch, publication.offset, &text);
+            }
+            if CACHED.contains(&channel) {
+                let count = result.publications.len();
+                assert!(count == 1 || count == 0 && since.offset > 0, "{channel} has its newest: {count}");
             }
         } else {
-            assert!(result.publications.is_empty(), "what is not recovered is not given in part");
-            if let Some(since) = since {
-                let is_lost = since.epoch != position.epoch || position.offset - since.offset > HISTORY_SIZE;
+            let is_known = |since: &Position| *since == position && position.offset > 0;
+            assert!(!since.as_ref().is_some_and(is_known), "{channel} has not moved, and is not lost");
+            if let Some(since) = since.filter(|_| !ledger.emptied.contains(channel)) {
+                let has_had_too_little = position.offset - since.offset > HISTORY_SIZE;
+                let is_empty = CACHED.contains(&channel) && position.offset == 0;
+                let is_lost = since.epoch != position.epoch || has_had_too_little || is_empty;
                 assert!(is_lost || ledger.has_jumped, "{channel} is lost at {since:?}, now {position:?}");
             }
             if self.is_witness && position.offset > 0 {
@@ -123,24 +145,31 @@ impl Client {
     }
 
     fn hear_publication(&mut self, channel: &str, publication: &Publication<'_>, ledger: &mut Ledger) {
+        let Some(format) = self.link.as_ref().map(Link::format) else { return };
         let channel = channels().find(|known| *known == channel).expect("channels are those that we know");
+        let text = self.text(channel, format, publication, ledger);
         let subscription =
             self.session.subscriptions.get_mut(channel).expect("only subscribers hear a channel");
-        let text = text(publication);
         let left_out = left_out(publication);
         assert!(left_out == 0 || LOSSY.contains(&channel), "nothing of {channel} is left out");
-        if let Some(position) = self.positions.get_mut(channel) {
-            assert_eq!(
-                publication.offset,
-                position.offset + 1,
-                "{channel}: none is missing, none comes twice"
-            );
-            position.offset += 1;
-            ledger.record(channel, &position.epoch, publication.offset, &text);
-            return;
+        match self.positions.get_mut(channel) {
+            Some(position) if publication.offset > 0 || !PATCHED.contains(&channel) => {
+                assert_eq!(
+                    publication.offset,
+                    position.offset + 1,
+                    "{channel}: none is missing, none comes twice"
+                );
+                position.offset += 1;
+                ledger.record(channel, &position.epoch, publication.offset, &text);
+                if !PATCHED.contains(&channel) {
+                    return;
+                }
+            }
+            _ => {
+                ledger.heard += 1;
+                assert_eq!(publication.offset, 0, "{channel} has no history, or was to keep nothing of this");
+            }
         }
-        ledger.heard += 1;
-        assert_eq!(publication.offset, 0, "{channel} has no history");
         if PLAIN.contains(&channel) {
             let mut parts = text.trim_matches('"').split(':').map(str::parse);
             let (Some(Ok(publisher)), Some(Ok(number))) = (parts.next(), parts.next()) else {
@@ -154,14 +183,41 @@ impl Client {
             ledger.orders.hear(channel, subscription.since, &text, left_out);
         }
     }
+
+    /// What was published, from what came of it.
+    fn text(
+        &mut self,
+        channel: &str,
+        format: Format,
+        publication: &Publication<'_>,
+        ledger: &mut Ledger,
+    ) -> String {
+        let base = self.session.subscriptions.get_mut(channel).and_then(|of| of.base.as_mut());
+        let mut bytes = publication.data.bytes().to_vec();
+        if let Some(base) = base {
+            if format == Format::Json {
+                bytes = publication.data.unquoted().expect("it is in a text").into_owned().into_bytes();
+            }
+            if publication.delta {
+                ledger.patches += 1;
+                let applied = delta::apply(base, &bytes, TEXT_BYTES_MAX);
+                bytes = applied.unwrap_or_else(|error| {
+                    panic!("{channel}: {error}: no patch to {:?}", String::from_utf8_lossy(base))
+                });
+            }
+            base.clone_from(&bytes);
+        } else {
+            assert!(!publication.delta, "who did not ask for patches gets none");
+        }
+        String::from_utf8(bytes).expect("JSON is text")
+    }
 }
+
+/// Texts are shorter.
+const TEXT_BYTES_MAX: usize = 10_000;
 
 /// How many publications are missing before this one.
 fn left_out(publication: &Publication<'_>) -> usize {
     let tag = publication.tags.0.iter().find(|(tag, _)| tag == LEFT_OUT_TAG);
     tag.map_or(0, |(_, count)| count.parse().expect("a number"))
-}
-
-fn text(publication: &Publication<'_>) -> String {
-    String::from_utf8(publication.data.bytes().to_vec()).expect("JSON is text")
 }

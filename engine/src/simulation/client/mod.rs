@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use holdfast_protocol::client::{
     Format, Payload, Request,
     command::{ConnectRequest, PublishRequest, SubscribeRequest, UnsubscribeRequest},
+    delta::FOSSIL,
 };
 use rand::{Rng, seq::IteratorRandom};
 
@@ -28,7 +29,7 @@ use self::{
 use super::{
     actor::{Actor, Scene},
     ledger::{Hearing, Ledger},
-    terms::{LOSSY, PLAIN, WITH_HISTORY, channels},
+    terms::{LOSSY, PATCHED, PLAIN, channels, keeps_history, may_be_patched},
 };
 
 /// Commands that may wait for their answers.
@@ -87,11 +88,12 @@ impl Client {
         let mut frame = BytesMut::new();
         self.session.append(format, &mut frame, Request::Connect(request), Asked::Connect);
         if self.is_witness {
-            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel));
+            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel, false));
         } else if scene.chance(0.5) {
             // What follows a connect in its frame is done after it.
             let channel = self.any_channel(scene);
-            self.append_subscribe(format, &mut frame, channel);
+            let takes_patches = scene.chance(0.7);
+            self.append_subscribe(format, &mut frame, channel, takes_patches);
         }
         self.link = Link::open(transport, &frame, scene);
         if let Some(link) = &self.link
@@ -101,17 +103,26 @@ impl Client {
         }
     }
 
-    fn append_subscribe(&mut self, format: Format, frame: &mut BytesMut, channel: &'static str) {
+    fn append_subscribe(
+        &mut self,
+        format: Format,
+        frame: &mut BytesMut,
+        channel: &'static str,
+        takes_patches: bool,
+    ) {
+        let takes_patches = takes_patches && may_be_patched(channel);
         let since = self.positions.get(channel).cloned();
         let request = SubscribeRequest {
             channel: Cow::Borrowed(channel),
             recover: since.is_some(),
             epoch: Cow::Owned(since.as_ref().map(|since| since.epoch.clone()).unwrap_or_default()),
             offset: since.as_ref().map_or(0, |since| since.offset),
-            recoverable: WITH_HISTORY.contains(&channel),
+            recoverable: keeps_history(channel),
+            delta: Cow::Borrowed(if takes_patches { FOSSIL } else { "" }),
             ..SubscribeRequest::default()
         };
-        self.session.append(format, frame, Request::Subscribe(request), Asked::Subscribe { channel, since });
+        let asked = Asked::Subscribe { channel, since, takes_patches };
+        self.session.append(format, frame, Request::Subscribe(request), asked);
     }
 
     fn do_something(&mut self, scene: &mut Scene<'_>) {
@@ -124,7 +135,8 @@ impl Client {
             0..50 if is_ready => {
                 let channel = self.any_channel(scene);
                 if !self.session.concerns(channel) {
-                    self.append_subscribe(format, &mut frame, channel);
+                    let takes_patches = scene.chance(0.7);
+                    self.append_subscribe(format, &mut frame, channel, takes_patches);
                 }
             }
             50..58 if is_ready => {
@@ -140,6 +152,7 @@ impl Client {
                     self.append_publish(format, &mut frame, scene);
                 }
             }
+            268..280 if is_ready => self.append_changes_of_mind(format, &mut frame, scene),
             250..260 if !self.is_steady => link.stall(),
             260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
             _ => {}
@@ -152,6 +165,34 @@ impl Client {
         }
     }
 
+    /// Comes to one channel and leaves it again, in any order and in one frame: all of it is done, one after the other.
+    fn append_changes_of_mind(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+        let channel = self.any_channel(scene);
+        if self.session.awaits(channel) {
+            return;
+        }
+        let mut is_subscribed = self.session.subscriptions.contains_key(channel);
+        for _ in 0..scene.random.random_range(2..6) {
+            if scene.chance(0.5) {
+                let request = Request::Unsubscribe(UnsubscribeRequest { channel: channel.into() });
+                self.session.append(format, frame, request, Asked::Unsubscribe(channel));
+                is_subscribed = false;
+            } else if is_subscribed {
+                let request = SubscribeRequest { channel: channel.into(), ..SubscribeRequest::default() };
+                self.session.append(
+                    format,
+                    frame,
+                    Request::Subscribe(request),
+                    Asked::SubscribeAgain(channel),
+                );
+            } else {
+                let takes_patches = scene.chance(0.7);
+                self.append_subscribe(format, frame, channel, takes_patches);
+                is_subscribed = true;
+            }
+        }
+    }
+
     fn any_channel(&self, scene: &mut Scene<'_>) -> &'static str {
         let all = channels().filter(|channel| self.only.is_none_or(|only| only.contains(channel)));
         all.choose(scene.random).expect("there are channels")
@@ -160,13 +201,9 @@ impl Client {
     fn append_publish(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
         let publisher = self.session.publisher;
         let channel = self.any_channel(scene);
-        let number = scene.ledger.publish(channel, publisher);
-        let padding = "y".repeat(scene.random.random_range(0..100));
-        let message = format!("\"{publisher}:{number}:{padding}\"");
-        let now = scene.ledger.now();
-        scene.ledger.orders.write(channel, &message, now);
+        let message = scene.ledger.write(channel, publisher, scene.random);
         let data = Payload::new(message.as_bytes());
-        let request = PublishRequest { channel: Cow::Borrowed(channel), data };
+        let request = PublishRequest { channel: Cow::Borrowed(channel), data, ..PublishRequest::default() };
         let asked = Asked::Publish { channel, message: message.clone() };
         self.session.append(format, frame, Request::Publish(request), asked);
     }
@@ -244,7 +281,9 @@ impl Actor for Client {
             if let Some(position) = self.positions.get(channel) {
                 let newest = ledger.newest(channel, &position.epoch);
                 assert!(position.offset >= newest, "{name}: nothing of {channel} is missing");
-                continue;
+                if !PATCHED.contains(&channel) {
+                    continue;
+                }
             }
             if PLAIN.contains(&channel) {
                 let others: Vec<_> =

@@ -27,9 +27,18 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) enum Asked {
     Connect,
-    Subscribe { channel: &'static str, since: Option<Position> },
+    Subscribe {
+        channel: &'static str,
+        since: Option<Position>,
+        takes_patches: bool,
+    },
+    /// To what it is subscribed already, or is about to be.
+    SubscribeAgain(&'static str),
     Unsubscribe(&'static str),
-    Publish { channel: &'static str, message: String },
+    Publish {
+        channel: &'static str,
+        message: String,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +46,8 @@ pub(super) struct Subscription {
     /// When it knew that it is subscribed: a number that no other subscription has.
     pub(super) since: u64,
     pub(super) hearing: Hearing,
+    /// What patches build on, where they were agreed upon: the text that came last.
+    pub(super) base: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -89,7 +100,9 @@ impl Session {
     /// True exactly when that may change soon.
     pub(super) fn awaits(&self, channel: &str) -> bool {
         self.asked.values().any(|asked| match asked {
-            Asked::Subscribe { channel: asked, .. } | Asked::Unsubscribe(asked) => *asked == channel,
+            Asked::Subscribe { channel: asked, .. }
+            | Asked::SubscribeAgain(asked)
+            | Asked::Unsubscribe(asked) => *asked == channel,
             Asked::Connect | Asked::Publish { .. } => false,
         })
     }

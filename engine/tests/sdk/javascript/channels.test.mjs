@@ -203,7 +203,7 @@ for (const format of formats) {
     it('a filter that a channel does not allow is refused, and one that means nothing too', async () => {
       const client = await connected(format);
       const filter = { key: 'level', cmp: 'eq', val: 'high' };
-      assert.equal(await refused(format, client, channelIn('chat'), { tagsFilter: filter }), 103);
+      assert.equal(await refused(format, client, channelIn('chat'), { tagsFilter: filter }), 107);
       assert.equal(await refused(format, client, channelIn('tagged'), { tagsFilter: { key: 'level', cmp: 'like' } }), 107);
       await subscribed(format, client, channelIn('tagged'), { tagsFilter: filter });
     });

@@ -113,11 +113,17 @@ for (const format of formats) {
       assert.equal(client.state, 'connected');
     });
 
-    it('what is only sent costs nothing', async () => {
+    it('what is only sent has nobody to go to, and no reply that could say so', async () => {
       const client = await connected(format);
       await client.send(format.write({ hello: 'nobody' }));
-      await client.publish(channelIn('chat'), format.write(1));
-      assert.equal(client.state, 'connected');
+      await eventually('it is sent away', () => client.state === 'disconnected');
+      assert.equal(entries(client, 'disconnected')[0].code, 3508);
+    });
+
+    it('a channel without anybody has zero clients and users', async () => {
+      const client = await connected(format);
+      const { numClients, numUsers } = await client.presenceStats(channelIn('chat'));
+      assert.deepEqual([numClients, numUsers], [0, 0]);
     });
   });
 }

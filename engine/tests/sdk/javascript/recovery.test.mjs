@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  channelIn, connected, entries, eventually, formats, newSubscription, offsets, sideBySide, signed, subscribed, values,
+  api, channelIn, connected, entries, eventually, formats, newSubscription, offsets, sideBySide, signed, subscribed,
+  values,
 } from './harness.mjs';
 import { Network } from './network.mjs';
 
@@ -152,6 +153,72 @@ for (const format of formats) {
       await eventually('all have come', () => room.publications.length >= 30 && plain.publications.length >= 30);
       assert.deepEqual(values(room), upTo(30).map(state));
       assert.deepEqual(values(plain), upTo(30).map(state));
+    });
+
+    it('a difference is one to what came last, whether or not that was kept', async () => {
+      const channel = channelIn('patched');
+      const { network, client, other } = await pair(format);
+      // Of its own is what the two before have not: a difference to one of them is none to the other.
+      const own = (n) => `${'abc'[n % 3].repeat(40 + 11 * (n % 3))} comes back with every third one. `;
+      const state = (n) => ({ own: own(n), text: 'Nothing of this long text changes, only the number does. '.repeat(20), n });
+      const room = await subscribed(format, client, channel, { delta: 'fossil' });
+      const plain = await subscribed(format, other, channel);
+      let n = 0;
+      const say = (options) => api('publish', { channel, data: state(n += 1), ...options });
+      const [kept, skipped] = [{ delta: true }, { delta: true, skip_history: true }];
+      const came = (subscription, until) => eventually(`${until} has come`, () => values(subscription).at(-1)?.n === until);
+      const isEmpty = async () => !(await api('history', { channel, limit: 10 })).publications?.length;
+      for (const options of [kept, skipped, kept, kept, skipped, skipped, kept, {}, kept, { skip_history: true }, kept]) {
+        await say(options);
+      }
+      await eventually('the history has expired', isEmpty);
+      for (const options of [kept, skipped, kept]) await say(options);
+      await api('history_remove', { channel });
+      for (const options of [kept, kept]) await say(options);
+      await came(room, n);
+      assert.deepEqual(values(room), upTo(n).map(state));
+      await came(plain, n);
+      for (const missed of [[kept, skipped], [skipped], [skipped, kept], []]) {
+        network.cut();
+        for (const options of missed) await say(options);
+        const before = entries(room, 'subscribed').length;
+        network.mend();
+        await eventually('it is back', () => entries(room, 'subscribed').length > before && room.state === 'subscribed');
+        for (const options of [kept, skipped, kept]) await say(options);
+        await came(room, n);
+      }
+      await came(plain, n);
+      assert.deepEqual(values(plain), upTo(n).map(state));
+      const numbers = values(room).map((value) => value.n);
+      assert.deepEqual(values(room), numbers.map(state));
+      assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
+      assert.deepEqual(entries(client, 'error').filter(({ error }) => !/transport/.test(error.message)), []);
+    });
+
+    it('an application loads its state where it cannot be recovered, and again where that is too old', async () => {
+      const channel = channelIn('brief');
+      const client = await connected(format);
+      await publish(format, client, channel, upTo(10));
+      const states = [2, 8];
+      const getState = async () => ({ offset: states.shift(), epoch: '' });
+      const room = await subscribed(format, client, channel, { getState });
+      await eventually('what the state lacks has come', () => room.publications.length === 2);
+      assert.deepEqual([values(room), states], [[9, 10], []]);
+      const [{ wasRecovering, recovered }] = entries(room, 'subscribed');
+      assert.deepEqual([wasRecovering, recovered], [true, true]);
+    });
+
+    it('a cache that knows nothing claims nothing', async () => {
+      const channel = channelIn('newest');
+      const since = { offset: 3, epoch: 'other' };
+      const before = await subscribed(format, await connected(format), channel, { since });
+      assert.equal(entries(before, 'subscribed')[0].recovered, false, 'nobody has published');
+      await publish(format, await connected(format), channel, [1]);
+      const room = await subscribed(format, await connected(format), channel, { since });
+      assert.deepEqual([entries(room, 'subscribed')[0].recovered, values(room)], [true, [1]]);
+      await api('history_remove', { channel });
+      const after = await subscribed(format, await connected(format), channel, { since });
+      assert.deepEqual([entries(after, 'subscribed')[0].recovered, values(after)], [false, []]);
     });
 
     it('what has nothing in common goes out whole, to those who take differences too', async () => {

@@ -18,7 +18,15 @@ fn info(client: &str) -> Arc<Info> {
 
 /// Recovers all of the channel, with an answer of this length.
 fn recovers(bytes: AnswerBytes, client: &str) -> ToHome {
-    let recover = Recover { offset: 0, epoch: "".into(), limit: 100, cache: false, bytes };
+    let recover = Recover {
+        offset: 0,
+        epoch: "".into(),
+        limit: 100,
+        cache: false,
+        filter: None,
+        rejects_loss: false,
+        bytes,
+    };
     ToHome::Subscribe(Box::new(Subscribe {
         channel: "c".into(),
         core: 0,

@@ -18,6 +18,29 @@ fn over_the_budget_the_oldest_publications_go_and_offsets_go_on() {
 }
 
 #[test]
+fn when_half_of_very_much_has_to_go_it_goes_over_many_turns() {
+    const KEPT: u32 = 60_000;
+    let mut bench = Bench::new(24 << 20).with(Rules { history_ttl_ms: 3_600_000, ..RULES });
+    for at in 0..KEPT {
+        bench.publish(&format!("c{}", at / 10), &format!("k{at}"));
+    }
+    let most = bench.bytes(Budget::History);
+    let mut ledger = Ledger::new(BudgetLimits::all(1 << 20), 1);
+    for budget in [Budget::History, Budget::Channels] {
+        ledger.charge(budget, usize::try_from(bench.bytes(budget)).unwrap());
+    }
+    bench.ledger = ledger;
+    let mut turns: u64 = 0;
+    while bench.homes.is_due(bench.now) || turns == 0 {
+        bench.homes.tend(bench.now, &mut bench.ledger);
+        turns += 1;
+    }
+    println!("{most} bytes of {KEPT} publications went in {turns} turns");
+    assert!(turns >= u64::from(KEPT) * 8 / 10 / SHED_MAX as u64, "{turns} turns");
+    assert!(bench.bytes(Budget::History) <= 1 << 20 && bench.bytes(Budget::Channels) <= 1 << 20);
+}
+
+#[test]
 fn publications_that_have_expired_take_nothing_however_long_an_older_one_lives() {
     let mut bench = Bench::new(1 << 30);
     let short = bench.rules;

@@ -198,6 +198,10 @@ fn no_more_is_alive_than_the_ledger_says_and_nothing_is_left_when_all_has_gone()
                 "step {step}: {charged} bytes are charged, {held} are alive"
             );
             most = most.max(charged);
+            let mut channels: Vec<_> = fuzz.subscribers.iter().map(|(channel, ..)| channel).collect();
+            channels.sort_unstable();
+            channels.dedup();
+            assert_eq!(fuzz.bench.homes.active(), channels.len(), "channels with subscribers are counted");
         }
         println!("{most} bytes were charged at most");
         alive += measure(|| {

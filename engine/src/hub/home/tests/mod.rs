@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounds;
+mod deltas;
 mod figures;
 mod fuzz;
 mod positions;
@@ -98,13 +99,10 @@ impl Bench {
 
     /// A subscriber comes, from a position where it has one, and is answered.
     fn subscribe(&mut self, channel: &str, since: Option<&Position>) -> Subscribed {
-        let recover = since.map(|since| Recover {
-            offset: since.offset,
-            epoch: (*since.epoch).into(),
-            limit: 100,
-            cache: false,
-            bytes: AnswerBytes::ANY,
-        });
+        self.subscribe_from(channel, since.map(recover))
+    }
+
+    fn subscribe_from(&mut self, channel: &str, recover: Option<Recover>) -> Subscribed {
         let subscribe = Subscribe {
             channel: channel.into(),
             core: 0,
@@ -136,8 +134,29 @@ impl Bench {
         });
     }
 
+    /// A publication of another channel takes all the room that there is for publications.
+    fn fill_history(&mut self) {
+        let bytes = usize::try_from(self.ledger.part(Budget::History)).expect("it is small");
+        let data = Data::checked(Bytes::from(format!("\"{}\"", "x".repeat(bytes))));
+        self.handle(ToHome::Publish(Box::new(Publish { data, answer_to: None, ..publish("other", "") })));
+        self.posts.clear();
+    }
+
     fn bytes(&self, budget: Budget) -> u64 {
         self.ledger.bytes(budget)
+    }
+}
+
+/// All after a position.
+fn recover(since: &Position) -> Recover {
+    Recover {
+        offset: since.offset,
+        epoch: (*since.epoch).into(),
+        limit: 100,
+        cache: false,
+        filter: None,
+        rejects_loss: false,
+        bytes: AnswerBytes::ANY,
     }
 }
 

@@ -101,6 +101,23 @@ fn over_the_budget_the_position_that_was_not_used_for_longest_goes_and_is_told_t
 }
 
 #[test]
+fn a_cache_whose_newest_publication_was_given_up_for_others_claims_to_know_nothing() {
+    let mut bench = Bench::new(40_000);
+    let first = bench.publish("c", "").expect("it is kept");
+    // Somebody keeps the position there, while others' publications take the room.
+    bench.subscribe("c", None);
+    let recovered = |bench: &mut Bench, offset| {
+        let recover = Recover { offset, cache: true, ..recover(&first) };
+        bench.subscribe_from("c", Some(recover)).recovered.map(|missed| missed.len())
+    };
+    assert_eq!(recovered(&mut bench, 0), Some(1));
+    bench.fill_history();
+    assert_eq!(bench.history("c").0, 0);
+    assert_eq!(recovered(&mut bench, 0), None);
+    assert_eq!(recovered(&mut bench, 1), Some(0), "it has what there was");
+}
+
+#[test]
 fn where_all_channels_are_in_use_a_new_one_is_refused_and_the_others_go_on() {
     let mut bench = Bench::new(40_000);
     let taken =

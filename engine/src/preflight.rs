@@ -1,0 +1,109 @@
+//! Preflight: what `serve` makes of the files that its configuration names, before it opens anything.
+//!
+//! In:  a checked configuration.
+//! Out: what the daemon starts with, or all that keeps it from starting; and what is likely not wanted.
+//!
+//! `config check` and `doctor` ask the same, so that none of them finds good what `serve` refuses.
+
+use std::{env, fmt, sync::Arc};
+
+use rustls::ServerConfig;
+
+use crate::{
+    config::{Config, TlsConfig, Warning},
+    http_client,
+    tls::{self, Validity},
+};
+
+/// The section of the clients' TLS.
+pub(crate) const CLIENT_TLS: &str = "http_server.tls";
+
+/// The section of the control port's TLS.
+pub(crate) const CONTROL_TLS: &str = "http_server.internal_tls";
+
+/// What the daemon starts with.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) clients: Option<Secured>,
+    pub(crate) control: Option<Secured>,
+    warnings: Vec<Warning>,
+}
+
+/// The TLS of a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Secured {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) validity: Option<Validity>,
+}
+
+/// All that keeps the daemon from starting, in words for the operator.
+#[derive(Debug)]
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl Prepared {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn new(config: &Config) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let mut secure = |options: &TlsConfig, section: &str| {
+            tls::secured(options, section).unwrap_or_else(|error| {
+                faults.push(format!("{error:#}"));
+                None
+            })
+        };
+        let clients = secure(&config.tls, CLIENT_TLS);
+        let control = secure(&config.control_tls, CONTROL_TLS);
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let mut warnings = Vec::new();
+        for (secured, section) in [(&clients, CLIENT_TLS), (&control, CONTROL_TLS)] {
+            let validity = secured.as_ref().and_then(|secured| secured.validity);
+            warnings.extend(validity.and_then(|validity| validity.warning(section)));
+        }
+        warnings.extend(no_authorities(config));
+        Ok(Self { clients, control, warnings })
+    }
+
+    /// What is allowed, and likely not wanted; beside what the configuration itself is warned of.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+/// Calls by `https` whose other end cannot be told from somebody else.
+fn no_authorities(config: &Config) -> Option<Warning> {
+    if !config.calls_by_https() {
+        return None;
+    }
+    let (roots, errors) = http_client::authorities();
+    let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| env::var_os(name).is_some());
+    let found = match (roots.is_empty(), is_named) {
+        (true, _) => "no certificate authority is known: calls by https will fail",
+        (false, Some(_)) if !errors.is_empty() => "some certificate authorities cannot be read",
+        _ => return None,
+    };
+    let found = if errors.is_empty() { found.to_owned() } else { format!("{found} ({})", errors.join("; ")) };
+    Some(Warning {
+        key: is_named.unwrap_or("SSL_CERT_FILE").to_owned(),
+        found,
+        advice: "install the system's authorities (ca-certificates), or name a file of theirs".to_owned(),
+    })
+}
