@@ -203,3 +203,19 @@ fn a_key_that_was_seen_publishes_nothing_and_answers_the_same() {
     bench.pass_to(6_001);
     assert_eq!(bench.publish("c", "k").map(|position| position.offset), Some(1), "all has expired");
 }
+
+#[test]
+fn a_version_that_is_not_newer_changes_nothing_and_answers_where_the_channel_stands() {
+    let mut bench = Bench::new(1 << 20);
+    let offsets = [5, 5, 4, 0, 6].map(|number| {
+        let version = Version { number, epoch: "e".into() };
+        bench.handle(ToHome::Publish(Box::new(Publish { version, ..publish("c", "") })));
+        match bench.posts.pop() {
+            Some((0, FromHome::Answered { outcome: Ok(Answer::Published(Some(position))), .. })) => {
+                position.offset
+            }
+            other => panic!("a publish is answered, not {other:?}"),
+        }
+    });
+    assert_eq!(offsets, [1, 1, 1, 2, 3]);
+}
