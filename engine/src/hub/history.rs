@@ -310,4 +310,27 @@ mod tests {
         history.clear();
         assert_eq!(history.bytes(), 0);
     }
+
+    #[test]
+    fn the_index_becomes_smaller_only_where_three_quarters_of_it_are_free() {
+        let index = |history: &History| {
+            let publications = history.publications.len() * Stored::default().cost_bytes();
+            (history.bytes() - publications) / size_of::<Arc<Stored>>()
+        };
+        let mut large = history(100, 200);
+        let whole = index(&large);
+        for left in (whole / 4..100).rev() {
+            large.drop_oldest();
+            assert_eq!(index(&large), whole, "{left} are left");
+        }
+        large.drop_oldest();
+        let left = large.publications.len();
+        assert!((2 * left..whole).contains(&index(&large)), "{} for {left}", index(&large));
+
+        let mut small = history(INDEX_MIN as u64, INDEX_MIN);
+        for _ in 0..INDEX_MIN {
+            small.drop_oldest();
+            assert_eq!(index(&small), INDEX_MIN);
+        }
+    }
 }

@@ -151,4 +151,35 @@ mod tests {
         presence.remove("1");
         assert_eq!(presence.all().len(), 1);
     }
+
+    #[test]
+    fn memory_and_answers_follow_those_who_come_come_once_more_and_go() {
+        let mut presence = Presence::default();
+        assert_eq!((presence.bytes(), presence.answer_bytes()), (0, 0));
+        let told = info("ann", "100");
+        let entry = told.client.len() + told.cost_bytes() + size_of::<Arc<Info>>();
+        let is_counted = |presence: &Presence, clients: usize| {
+            let maps = map_bytes(&presence.clients) + map_bytes(&presence.users);
+            assert_eq!(presence.bytes(), maps + clients * entry);
+            // The name of its client is the key and a part of the info.
+            assert_eq!(presence.answer_bytes(), clients * (ENTRY_BYTES + "100".len() + "ann100".len()));
+            maps
+        };
+        for client in 100..1_000 {
+            presence.add(info("somebody else", &client.to_string()));
+            presence.add(info("ann", &client.to_string()));
+        }
+        assert!(is_counted(&presence, 900) > 900 * size_of::<(Box<str>, Arc<Info>)>());
+        for client in 100..550 {
+            presence.remove(&client.to_string());
+        }
+        is_counted(&presence, 450);
+        for client in 550..1_000 {
+            presence.remove(&client.to_string());
+        }
+        assert!(
+            is_counted(&presence, 0) < 100 * size_of::<(Box<str>, Arc<Info>)>(),
+            "the maps are given back"
+        );
+    }
 }

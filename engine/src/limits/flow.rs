@@ -212,3 +212,42 @@ pub(super) fn amount(bytes: usize) -> f32 {
 pub(super) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
     2.0 * (rate.level_max() + amount(message_bytes_max as usize))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, limits::Rules};
+
+    const KEY: ClientKey = ClientKey { place: 3, generation: 1 };
+
+    fn limits(set: impl FnOnce(&mut Config)) -> Limits {
+        let mut config = Config::default();
+        set(&mut config);
+        Limits::new(Rules::new(&config).expect("something is limited"), 0)
+    }
+
+    #[test]
+    fn a_client_goes_on_after_ten_refusals_at_once_or_twice_what_may_come_at_once() {
+        let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, Moment(0)));
+        assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 1)), Some(11));
+        assert_eq!(refusals(limits(|config| config.limits.user.bytes_per_s = 1)), Some(11));
+        // A hundred in a second hold a level of 99.5.
+        assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 100)), Some(200));
+        assert_eq!(refusals(limits(|config| config.limits.user.commands_per_s = 100)), Some(200));
+    }
+
+    #[test]
+    fn a_client_that_is_refused_once_a_second_does_not_go_on_nor_does_the_next_one_at_its_place() {
+        let mut limits = limits(|config| config.limits.connection.commands_per_s = 1);
+        assert!((0..200).all(|second| !limits.goes_on(KEY, Moment(second * 20))));
+        let now = Moment(200 * 20);
+        assert!((0..20).any(|_| limits.goes_on(KEY, now)));
+        assert!(!limits.goes_on(ClientKey { generation: 2, ..KEY }, now));
+    }
+
+    #[test]
+    fn received_bytes_end_a_session_over_twice_what_may_come_at_once_and_two_messages() {
+        let limit = hard_limit(Rate::new(1_000).expect("it is limited"), 64);
+        assert!((limit - 2.0 * (999.5 + 64.0)).abs() < 1.0, "{limit}");
+    }
+}

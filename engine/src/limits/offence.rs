@@ -147,3 +147,71 @@ impl<K: Kernel> Shard<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use holdfast_ring::{
+        Sockets, SocketsConfig,
+        simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
+    };
+
+    use super::*;
+    use crate::{
+        config::Config,
+        daemon,
+        limits::Tables,
+        memory::BudgetLimits,
+        peers::{MailboxLimits, Peers, Shared},
+        rules::Rules,
+        shard::Plan,
+    };
+
+    #[test]
+    fn a_pardon_that_comes_before_what_it_pardons_holds_on_all_cores() {
+        const SLOTS: u32 = 32;
+        let network = Network::new(1, Faults::default(), 2048);
+        let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: 16, buffer_bytes: 512 };
+        let kernels: Vec<_> = (0..2).map(|_| Simulated::new(&network, &sizes)).collect();
+        let bells = kernels.iter().map(Simulated::doorbell).collect();
+        let mailboxes = MailboxLimits { messages_max: 8, bytes_max: 1 << 20 };
+        let asker = crate::backend::queue(1).0;
+        let budgets = BudgetLimits::all(1 << 30);
+        let shared = Arc::new(Shared::new(bells, mailboxes, 7, asker, Tables::new(2, 0), budgets));
+        let mut config = Config::default();
+        config.limits.penalty.threshold = 20;
+        let mut shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
+            let mut sockets =
+                Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
+            sockets.listen(listener());
+            let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
+            let peers = Peers::new(Arc::clone(&shared), index);
+            Shard::new(index, settings, Rules::new(&config, "node".into()), sockets, peers, [7; 32])
+        });
+        let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
+        let trace = network.trace();
+        let turn = |shard: &mut Shard<Simulated>| {
+            trace.pass(Duration::from_micros(50));
+            shard.turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
+        };
+        let is_refused = |shard: &Shard<Simulated>, address| {
+            let limits = shard.limits.as_ref().expect("there are penalties");
+            limits.refused.for_ms(address, shard.moment()).is_some()
+        };
+
+        let [pardoned, refused] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        home.noticed(Notice::Offence { address: pardoned, offence: Offence::Flood });
+        home.noticed(Notice::Offence { address: refused, offence: Offence::Flood });
+        assert!(is_refused(&home, pardoned) && !is_refused(&other, pardoned), "it is on its way");
+        // The server API tells every core by itself.
+        other.clear_penalties(Some(pardoned));
+        home.clear_penalties(Some(pardoned));
+        for _ in 0..10 {
+            turn(&mut home);
+            turn(&mut other);
+        }
+        assert!(!is_refused(&home, pardoned) && !is_refused(&other, pardoned));
+        assert!(is_refused(&home, refused) && is_refused(&other, refused), "what was told has come");
+    }
+}

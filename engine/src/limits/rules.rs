@@ -176,6 +176,7 @@ pub(super) fn penalized(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Network;
 
     #[test]
     fn where_nothing_is_limited_there_are_no_rules() {
@@ -204,5 +205,48 @@ mod tests {
         assert_eq!(subnet(&config, "192.0.2.77").unwrap(), "192.0.2.0");
         assert_eq!(penalized("192.0.2.77".parse().unwrap()).to_string(), "192.0.2.77");
         assert_eq!(penalized("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn each_limit_alone_is_one_and_says_whether_addresses_are_needed_and_numbers_are_shared() {
+        type Set = fn(&mut Config);
+        fn network() -> Vec<Network> {
+            vec!["10.0.0.0/8".parse().unwrap()]
+        }
+        let each: [(bool, bool, Set); 15] = [
+            (true, false, |config| config.proxy_protocol.trusted = network()),
+            (true, false, |config| config.limits.allow = network()),
+            (true, false, |config| config.limits.deny = network()),
+            (true, false, |config| config.limits.penalty.threshold = 1),
+            (true, true, |config| config.limits.address.connections_max = 1),
+            (true, true, |config| config.limits.address.connections_per_s = 1),
+            (true, true, |config| config.limits.address.handshakes_max = 1),
+            (true, true, |config| config.limits.subnet.connections_max = 1),
+            (true, true, |config| config.limits.subnet.connections_per_s = 1),
+            (true, true, |config| config.limits.subnet.handshakes_max = 1),
+            (false, true, |config| config.client.connections_per_s = 1),
+            (false, true, |config| config.limits.user.commands_per_s = 1),
+            (false, true, |config| config.limits.user.bytes_per_s = 1),
+            (false, false, |config| config.limits.connection.commands_per_s = 1),
+            (false, false, |config| config.limits.connection.bytes_per_s = 1),
+        ];
+        for (at, (needs_addresses, is_shared, set)) in each.into_iter().enumerate() {
+            let mut config = Config::default();
+            config.limits.tracked_max = 5_000;
+            set(&mut config);
+            let rules = Rules::new(&config).expect("it is limited");
+            assert_eq!(rules.needs_addresses(), needs_addresses, "limit {at}");
+            assert_eq!(rules.published_max(), if is_shared { 5_000 } else { 0 }, "limit {at}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_points_fade_in_their_half_life() {
+        let mut config = Config::default();
+        config.limits.penalty.threshold = 7;
+        config.limits.penalty.half_life_ms = 10_000;
+        let penalty = Rules::new(&config).unwrap().penalty.unwrap();
+        assert!(((-10_000.0 / penalty.fade_ms).exp() - 0.5).abs() < 0.001, "{}", penalty.fade_ms);
+        assert!((penalty.threshold - 7.0).abs() < 0.001);
     }
 }

@@ -317,6 +317,8 @@ fn each_kind_of_offence_is_counted() {
     let mut silent = Peer::connect(&daemon);
     assert!(silent.response().0.starts_with("HTTP/1.1 408 "));
     drop(silent);
+    eventually("timeout", || offences("timeout") == 1);
+    assert_eq!(offences("request"), 0, "who is late is counted once");
     let mut lost = Peer::connect(&daemon);
     lost.send(request("/nowhere").as_bytes());
     assert!(lost.response().0.starts_with("HTTP/1.1 404 "));
@@ -327,8 +329,13 @@ fn each_kind_of_offence_is_counted() {
     let mut http = crate::http::Http::connect(&daemon);
     http.post("/connection/poll", "", r#"{"commands":[{"id":1,"connect":{"token":"forged"}}]}"#);
     assert_eq!(http.answer().status, 200);
-    for kind in ["timeout", "request", "protocol", "token"] {
-        eventually(kind, || offences(kind) == 1);
+    for (body, status) in [(r#"{"session":"x"}"#, 404), ("x", 400)] {
+        let mut http = crate::http::Http::connect(&daemon);
+        http.post("/connection/poll", "", body);
+        assert_eq!(http.answer().status, status, "{body}");
+    }
+    for (kind, count) in [("protocol", 1), ("token", 1), ("request", 2), ("timeout", 1)] {
+        eventually(kind, || offences(kind) == count);
     }
     daemon.stop();
 }

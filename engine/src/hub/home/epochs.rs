@@ -83,4 +83,13 @@ mod tests {
         assert_eq!(epochs.current(1), seen[30], "one that nobody gets any more ends without a trace");
         assert_ne!(Epochs::new(8).current(1), here);
     }
+
+    #[test]
+    fn numbers_are_mixed_as_splitmix64_does() {
+        // The first three numbers that its authors' code gives for the seed 1234567.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let states = [1, 2, 3].map(|step: u64| step.wrapping_mul(STEP).wrapping_add(1_234_567));
+        let given = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!(states.map(mixed), given);
+    }
 }

@@ -219,3 +219,58 @@ fn keys_that_no_signature_can_match_are_refused_in_the_configuration() {
     assert!(p521.unwrap_err().contains("P-384"));
     assert!(RSA_PUBLIC.parse::<EcdsaKey>().is_err());
 }
+
+#[test]
+fn why_a_key_is_left_out_is_told() {
+    let rsa = Rsa::load();
+    let rsa_with = |name: &str, value: Value| {
+        let mut jwk = rsa.jwk("k");
+        jwk[name] = value;
+        jwk
+    };
+    for (jwk, why) in [
+        (json!(42), "it is not a JSON Web Key"),
+        (rsa_with("use", json!("enc")), "it is not for signatures (use)"),
+        (rsa_with("key_ops", json!(["sign"])), "it is not for verifying (key_ops)"),
+        (rsa_with("alg", json!("RSA-OAEP")), "its algorithm (alg) is not supported"),
+        (rsa_with("alg", json!("ES256")), "its algorithm (alg) does not fit its type"),
+        (rsa_with("kid", json!("")), "it has no name (kid)"),
+        (rsa_with("n", json!("!")), "its numbers are not base64url"),
+        (rsa_with("n", json!("AQAB")), "an RSA key has 2048 to 8192 bits"),
+        (rsa_with("n", json!("A".repeat(20) + &"x".repeat(1_400))), "an RSA key has 2048 to 8192 bits"),
+        (json!({"kty": "oct", "k": "AAAA"}), "its type (kty) is none of RSA, EC and OKP"),
+        (json!({"kty": "AKP", "pub": "AAAA"}), "its type (kty) is none of RSA, EC and OKP"),
+        (
+            json!({"kty": "EC", "crv": "P-521", "x": "AAAA", "y": "AAAA"}),
+            "its curve is neither P-256 nor P-384",
+        ),
+        (
+            json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}),
+            "its curve is neither P-256 nor P-384",
+        ),
+        (
+            json!({"kty": "EC", "crv": "Ed25519", "x": "A".repeat(43), "y": "A".repeat(43)}),
+            "its curve is neither P-256 nor P-384",
+        ),
+        (json!({"kty": "OKP", "crv": "P-256", "x": "AAAA"}), "its curve is not Ed25519"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}), "an Ed25519 key has 32 bytes"),
+    ] {
+        let (keys, unusable) = KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
+        assert_eq!(unusable.iter().map(|key| key.why).collect::<Vec<_>>(), [why], "{jwk}");
+        assert!(keys.is_empty());
+    }
+    let verifying = rsa_with("key_ops", json!(["verify"]));
+    assert_eq!(KeySet::parse(json!({"keys": [verifying]}).to_string().as_bytes()).unwrap().0.len(), 1);
+}
+
+#[test]
+fn configured_keys_and_patterns_are_equal_exactly_where_their_texts_are() {
+    let (rsa, ecdsa) =
+        (|text: &str| text.parse::<RsaKey>().unwrap(), |text: &str| text.parse::<EcdsaKey>().unwrap());
+    let pattern = |text: &str| text.parse::<Pattern>().unwrap();
+    assert!(rsa(RSA_PUBLIC) == rsa(RSA_PUBLIC) && rsa(RSA_PUBLIC) != rsa(&format!("{RSA_PUBLIC}\n")));
+    assert!(
+        ecdsa(P384_PUBLIC) == ecdsa(P384_PUBLIC) && ecdsa(P384_PUBLIC) != ecdsa(&format!("{P384_PUBLIC}\n"))
+    );
+    assert!(pattern("^a$") == pattern("^a$") && pattern("^a$") != pattern("^b$"));
+}
