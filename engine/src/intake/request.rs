@@ -195,9 +195,10 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.get(socket) else { return Ok(()) };
         let wait_ms = if request.target == Target::Poll { self.rules.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
+        let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(Coming::Request(request)));
         self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
-        if self.hold_request(socket) || self.holds_for_queue(socket) {
+        if self.hold_request(socket, body_bytes) || self.holds_for_queue(socket) {
             return Ok(());
         }
         self.act_on_request(socket)
@@ -226,11 +227,14 @@ impl<K: Kernel> Shard<K> {
     /// Earlier answers have gone out: what was held for them goes on.
     pub(crate) fn act_on_held_request(&mut self, socket: Socket) {
         let Some(conn) = self.conns.get(socket) else { return };
-        let is_held = match conn.coming.as_deref() {
-            Some(Coming::Request(request)) => conn.phase == Phase::Answering && !request.is_acted_on,
-            _ => false,
+        let held = match conn.coming.as_deref() {
+            Some(Coming::Request(request)) if conn.phase == Phase::Answering && !request.is_acted_on => {
+                request
+            }
+            _ => return,
         };
-        if is_held && !self.hold_request(socket) {
+        let body_bytes = held.body.buffered_bytes();
+        if !self.hold_request(socket, body_bytes) {
             self.take_up_request(socket);
         }
     }

@@ -9,7 +9,7 @@
 //! two levels:
 //!
 //! - While some core is congested, a connection that says much at once causes at most what it has sent already; a request
-//!   that is complete waits with its body where it is.
+//!   that is complete waits with its body where it is, if that is long.
 //! - A core with as much in its outbox as a mailbox holds handles no bytes of any connection. It goes on to take its own
 //!   messages: were two cores to wait for each other there, both would wait for good.
 //!
@@ -98,9 +98,13 @@ impl<K: Kernel> Shard<K> {
         causes_messages
     }
 
-    /// True exactly when a request is to wait before anything is done about it; it is taken up later.
-    pub(crate) fn hold_request(&mut self, socket: Socket) -> bool {
-        let holds = self.must_hold();
+    /// True exactly when a request with a body of so many bytes is to wait before anything is done about it; it is taken up
+    /// later. A short one waits for other cores and behind other requests, but not for this core's own inbox, unless that is
+    /// full.
+    pub(crate) fn hold_request(&mut self, socket: Socket, body_bytes: usize) -> bool {
+        let says_much = body_bytes > LITTLE_BYTES || !self.held.requests.is_empty();
+        let holds =
+            self.peers.is_any_congested() || if says_much { self.must_hold() } else { self.is_full() };
         if holds {
             if self.held.requests.len() >= 2 * self.sockets.slots() {
                 self.held.requests.retain(|&request| self.conns.get(request).is_some());
