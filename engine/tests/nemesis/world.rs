@@ -61,11 +61,37 @@ const LAST_PUBLISHER: u64 = 20;
 /// Codes with which a client that did nothing wrong may be sent away, and comes back: it is slow, or its state is lost.
 const FAIR_CODES: [u64; 2] = [3008, 3010];
 
-/// Which lives there were so far.
+/// Which lives were over. One that was ending at that moment is not: whoever came to it then is cut off later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     stops: u64,
     crashes: u64,
+}
+
+/// How many lives ended in one way.
+#[derive(Debug, Default)]
+struct Ends {
+    begun: AtomicU64,
+    over: AtomicU64,
+}
+
+impl Ends {
+    fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn finish(&self) {
+        self.over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn over(&self) -> u64 {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// True exactly when more have begun than were over.
+    fn any_since(&self, over: u64) -> bool {
+        self.begun.load(Ordering::Relaxed) != over
+    }
 }
 
 /// The world.
@@ -80,8 +106,8 @@ pub(crate) struct World {
     config: String,
     /// A shard of the daemon dies once this is there.
     fault: PathBuf,
-    stops: AtomicU64,
-    crashes: AtomicU64,
+    stops: Ends,
+    crashes: Ends,
     is_publishing: AtomicBool,
     is_over: AtomicBool,
     /// By subscriber.
@@ -130,8 +156,8 @@ impl World {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             config,
             fault: folder.join(format!("nemesis-{}.fault", std::process::id())),
-            stops: AtomicU64::new(0),
-            crashes: AtomicU64::new(0),
+            stops: Ends::default(),
+            crashes: Ends::default(),
             is_publishing: AtomicBool::new(true),
             is_over: AtomicBool::new(false),
             positions: SUBSCRIBERS.iter().map(|_| Mutex::default()).collect(),
@@ -236,8 +262,9 @@ impl World {
     /// Tells the daemon to stop, and expects that it does.
     fn stop(&self) {
         let Some(daemon) = self.leave() else { return };
-        self.stops.fetch_add(1, Ordering::Relaxed);
+        self.stops.begin();
         self.expect_stop(daemon);
+        self.stops.finish();
     }
 
     fn expect_stop(&self, mut daemon: Daemon) {
@@ -268,27 +295,30 @@ impl World {
         let next = self.launch(Some(self.address));
         let old = lock(&self.daemon).take();
         self.take_over(next);
-        self.stops.fetch_add(1, Ordering::Relaxed);
+        self.stops.begin();
         if let Some(old) = old {
             self.expect_stop(old);
         }
+        self.stops.finish();
     }
 
     /// The daemon dies without a word, and another one is started.
     pub(crate) fn crash(&self) {
         let Some(daemon) = self.leave() else { return };
-        self.crashes.fetch_add(1, Ordering::Relaxed);
+        self.crashes.begin();
         daemon.signal(Signal::KILL);
         daemon.wait();
+        self.crashes.finish();
         self.take_over(self.launch(Some(self.address)));
     }
 
     /// One of its shards fails: all of the daemon ends, by itself, and another one is started.
     pub(crate) fn lose_a_shard(&self) {
         let Some(mut daemon) = self.leave() else { return };
-        self.crashes.fetch_add(1, Ordering::Relaxed);
+        self.crashes.begin();
         fs::write(&self.fault, "").expect("it can be made");
         let (code, log) = daemon.end();
+        self.crashes.finish();
         if code != Some(70) {
             self.oracle.broken(format!("with a shard that failed the daemon ends with {code:?}:\n{log}"));
         }
@@ -331,14 +361,14 @@ impl World {
         holdfast_fairness::token(user)
     }
 
-    /// Which lives there were so far.
+    /// Which lives are over.
     pub(crate) fn moment(&self) -> Moment {
-        Moment { stops: self.stops.load(Ordering::Relaxed), crashes: self.crashes.load(Ordering::Relaxed) }
+        Moment { stops: self.stops.over(), crashes: self.crashes.over() }
     }
 
     /// True exactly when a daemon has ended, or was told to, since then.
     pub(crate) fn has_stopped_since(&self, moment: &Moment) -> bool {
-        self.moment() != *moment
+        self.stops.any_since(moment.stops) || self.crashes.any_since(moment.crashes)
     }
 
     /// True exactly while a subscriber is not to read.
@@ -358,14 +388,16 @@ impl World {
             Heard::Message(_) | Heard::Nothing => return,
             Heard::Closed(code, reason) => {
                 let is_fair = match code {
-                    3001 => now.stops != began.stops,
-                    404 => now != *began,
+                    3001 => self.stops.any_since(began.stops),
+                    404 => self.has_stopped_since(began),
                     code => FAIR_CODES.contains(code) && !reason.is_empty(),
                 };
                 (is_fair, format!("with {code} ({reason})"))
             }
-            Heard::Cut(how) => (now.crashes != began.crashes, format!("without a word ({how})")),
-            Heard::Refused(how) => (now != *began, format!("by a daemon that takes nobody ({how})")),
+            Heard::Cut(how) => (self.crashes.any_since(began.crashes), format!("without a word ({how})")),
+            Heard::Refused(how) => {
+                (self.has_stopped_since(began), format!("by a daemon that takes nobody ({how})"))
+            }
         };
         if !is_fair {
             self.oracle.broken(format!("{who} is sent away {how}; when it came {began:?}, now {now:?}"));
