@@ -170,6 +170,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_item(&mut self, key: FlowKey, item: Item<K::Buffer>) {
+        // What was wrong with somebody before, and was not told, is not this one's fault.
+        self.why = None;
         match (key, item) {
             (FlowKey::Socket(socket), Item::Received(received)) => self.handle_received(socket, received),
             (FlowKey::Socket(socket), Item::Ended(how)) => {

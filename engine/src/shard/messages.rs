@@ -118,6 +118,8 @@ impl<K: Kernel> Shard<K> {
 
     fn handle_message(&mut self, message: Message) {
         self.meter.add(cost::of_message(&message));
+        // As where bytes are handled (`events.rs`).
+        self.why = None;
         // The commands in a message are cut where a connection's are.
         self.meter.allow(self.settings.quantum_ns);
         match message {

@@ -85,6 +85,29 @@ fn what_a_peer_writes_is_quoted_and_cut_and_makes_no_line_of_its_own() {
 }
 
 #[test]
+fn what_was_wrong_with_one_who_is_going_is_said_of_nobody_else() {
+    let daemon = Daemon::start(&format!(
+        "[engine]\nshards = 1\n[client]\nallow_anonymous_connect_without_token = true\n\
+         [client.token]\nhmac_secret_key = '{SECRET}'"
+    ));
+    let mut going = Peer::connect(&daemon);
+    going.send(request("/connection/websocket").as_bytes());
+    going.expect_upgrade();
+    let connect = text(&json!({ "id": 1, "connect": {} }).to_string());
+    going.send(&connect);
+    going.frame_or_end().expect("it is connected");
+    // The second connect ends the session. The frame behind it, which is not masked, has no line of its own any more.
+    going.send(&[&connect[..], &[0x81, 1, b'x']].concat());
+    while going.frame_or_end().is_some() {}
+    let mut other = Client::connect(&daemon, "ann");
+    assert_eq!(other.error("subscribe", &json!({ "channel": "no:channel" })), 102);
+    let shown = line(&daemon, &["event=\"subscribe\"", "a command is refused", "user=\"ann\""]);
+    assert!(!shown.contains("mask"), "{shown}");
+    drop(other);
+    daemon.stop();
+}
+
+#[test]
 fn who_brings_no_token_or_a_bad_one_leaves_a_line_with_what_would_have_let_it_in() {
     let daemon = Daemon::start(&format!("[client.token]\nhmac_secret_key = '{SECRET}'\naudience = 'us'"));
     let connect = |claims: &Value| json!({ "id": 1, "connect": { "token": token(claims) } });
