@@ -15,11 +15,14 @@ mod channel;
 mod epochs;
 mod heap;
 mod idempotency;
+mod keep;
+mod patches;
+mod recover;
 mod table;
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
-use holdfast_protocol::client::{ErrorCode, Payload, delta};
+use holdfast_protocol::client::ErrorCode;
 
 pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 use self::{
@@ -27,20 +30,20 @@ use self::{
     epochs::Epochs,
     heap::IndexedHeap,
     idempotency::IdempotencyKeys,
+    keep::{SHED_FOR_ONE_MAX, SHED_MAX},
+    patches::for_delta,
+    recover::Recovered,
     table::{ChannelId, ChannelTable},
 };
 use super::{
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, Delivery, ForDelta, FromHome, Outcome, Patch, Publish, Question, Recover, Shows,
-        Subscribe, Subscribed, ToHome,
+        Answer, AnswerTo, Delivery, FromHome, Outcome, Publish, Question, Shows, Subscribe, Subscribed,
+        ToHome,
     },
     publication::{Frames, Info, Stored},
 };
-use crate::{
-    clock::Tick,
-    memory::{Budget, Ledger},
-};
+use crate::{clock::Tick, memory::Ledger};
 
 /// What the configuration says of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,13 +73,6 @@ pub(crate) type Posts = Vec<(usize, FromHome)>;
 
 /// How many channels and keys expire in one turn.
 const EXPIRED_MAX: usize = 256;
-
-/// How many publications, and how many keys and positions, go in one turn where a budget is full: when memory gets short,
-/// half of all that is kept is to go.
-const SHED_MAX: usize = 4_096;
-
-/// How many go for one message. Mostly one goes for one that comes; more where a table has grown for it.
-const SHED_FOR_ONE_MAX: usize = 512;
 
 /// The channels of this core.
 #[derive(Debug)]
@@ -425,139 +421,6 @@ impl OwnedChannels {
     fn find(&self, channel: &str) -> Option<ChannelId> {
         self.channels.find(self.channels.hash(channel), channel)
     }
-
-    /// The channel, which is here from now on. `None` where there is no room for it, or for more of it.
-    fn open(&mut self, channel: &Arc<str>, grows: bool, now: Tick, ledger: &mut Ledger) -> Option<ChannelId> {
-        let hash = self.channels.hash(channel);
-        let found = self.channels.find(hash, channel);
-        if found.is_none() || grows {
-            for _ in 0..SHED_FOR_ONE_MAX {
-                if ledger.has_room(Budget::Channels) || !self.drop_oldest_state(ledger) {
-                    break;
-                }
-            }
-            if !ledger.has_room(Budget::Channels) {
-                return None;
-            }
-        }
-        // The oldest state may have been that of this channel.
-        let found = found.filter(|_| !grows).or_else(|| self.channels.find(hash, channel));
-        Some(found.unwrap_or_else(|| {
-            let id = self.channels.insert(OwnedChannel::new(Arc::clone(channel), hash, now));
-            self.charge_tables(ledger);
-            id
-        }))
-    }
-
-    /// A channel has changed: it has its places in the order of things, and its bytes are charged; or it goes.
-    fn settle(&mut self, id: ChannelId, ledger: &mut Ledger) {
-        let owned = self.channels.get_mut(id);
-        if !owned.is_needed() {
-            self.remove(id, ledger);
-            return;
-        }
-        if let Some(due) = owned.due()
-            && self.expiry.key(id).is_none_or(|earlier| due < earlier)
-        {
-            self.expiry.set(id, due);
-        }
-        if !self.oldest.contains(id)
-            && let Some(sequence) = owned.oldest_sequence()
-        {
-            self.oldest.set(id, sequence);
-        }
-        match (owned.is_in_use(), self.idle.contains(id)) {
-            (true, true) => self.idle.remove(id),
-            (false, false) => self.idle.set(id, owned.used),
-            _ => {}
-        }
-        owned.settle(ledger);
-    }
-
-    fn remove(&mut self, id: ChannelId, ledger: &mut Ledger) {
-        self.expiry.remove(id);
-        self.oldest.remove(id);
-        self.idle.remove(id);
-        let gone = self.channels.remove(id);
-        gone.release(ledger);
-        if let Some(history) = gone.history.as_ref().filter(|_| gone.has_position()) {
-            self.epochs.give_up(gone.hash, &history.position().epoch);
-        }
-    }
-
-    fn expire(&mut self, id: ChannelId, now: Tick, ledger: &mut Ledger) {
-        let owned = self.channels.get_mut(id);
-        if let Some(epoch) = owned.expire(now) {
-            self.epochs.give_up(owned.hash, &epoch);
-        }
-        match owned.due() {
-            Some(due) => self.expiry.set(id, due),
-            None => self.expiry.remove(id),
-        }
-        self.settle(id, ledger);
-    }
-
-    fn hold_to_budgets(&mut self, ledger: &mut Ledger, shed_max: usize) {
-        self.charge_tables(ledger);
-        let mut shed = |budget, drop_oldest: fn(&mut Self, &mut Ledger) -> bool| {
-            let dropped =
-                (0..shed_max).take_while(|_| ledger.excess(budget) > 0 && drop_oldest(self, ledger));
-            dropped.count() == shed_max
-        };
-        let has_excess = shed(Budget::History, Self::drop_oldest_publication);
-        self.has_excess = shed(Budget::Channels, Self::drop_oldest_state) || has_excess;
-    }
-
-    /// Drops the oldest publication of all.
-    fn drop_oldest_publication(&mut self, ledger: &mut Ledger) -> bool {
-        while let Some((sequence, id)) = self.oldest.first() {
-            let owned = self.channels.get_mut(id);
-            let oldest = owned.oldest_sequence();
-            if oldest == Some(sequence) {
-                owned.drop_oldest();
-            }
-            match owned.oldest_sequence() {
-                Some(next) => self.oldest.set(id, next),
-                None => self.oldest.remove(id),
-            }
-            if oldest == Some(sequence) {
-                self.settle(id, ledger);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Drops the oldest of what nobody holds: a key, or the position of a channel that nobody is subscribed to.
-    fn drop_oldest_state(&mut self, ledger: &mut Ledger) -> bool {
-        loop {
-            let (key, idle) = (self.keys.oldest(), self.idle.first());
-            if key.is_some_and(|since| idle.is_none_or(|(used, _)| since <= used)) {
-                self.keys.drop_oldest();
-                self.charge_tables(ledger);
-                return true;
-            }
-            let Some((used, id)) = idle else { return false };
-            let owned = self.channels.get_mut(id);
-            if owned.used > used {
-                let used = owned.used;
-                self.idle.set(id, used);
-            } else {
-                self.remove(id, ledger);
-                return true;
-            }
-        }
-    }
-
-    fn charge_tables(&mut self, ledger: &mut Ledger) {
-        let bytes = self.channels.bytes()
-            + self.expiry.bytes()
-            + self.oldest.bytes()
-            + self.idle.bytes()
-            + self.keys.bytes();
-        ledger.recharge(Budget::Channels, self.charged_bytes, bytes);
-        self.charged_bytes = bytes;
-    }
 }
 
 /// A client is seen no more.
@@ -592,69 +455,6 @@ impl Given {
             None => Err(ErrorCode::UNRECOVERABLE_POSITION),
         })
     }
-}
-
-/// What comes of a wish to recover.
-enum Recovered {
-    /// Nobody can tell what was missed, or it is more than may be told.
-    Lost,
-    These(Vec<Arc<Stored>>),
-    /// It is too long to be told beside others.
-    TooLongNow,
-}
-
-impl Recovered {
-    fn from(history: &History, recover: &Recover) -> Self {
-        let Recover { offset, ref epoch, limit, .. } = *recover;
-        let part = if recover.cache {
-            history.recover_newest(offset, epoch, limit, |publication| recover.wants(publication))
-        } else {
-            history.recover(offset, epoch, limit, recover.bytes.max)
-        };
-        match part {
-            None => Self::Lost,
-            Some(part) if part.bytes > recover.bytes.now_max => Self::TooLongNow,
-            Some(part) => Self::These(part.publications),
-        }
-    }
-}
-
-impl Recover {
-    fn wants(&self, publication: &Stored) -> bool {
-        self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
-    }
-
-    /// The offset that the client is told to have been at before what is recovered: its own one, where that is a place in
-    /// this history.
-    fn begins_at(&self, publications: &[Arc<Stored>], history: &History) -> u64 {
-        let position = history.position();
-        let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;
-        match publications.first() {
-            Some(first) if !is_of_epoch || self.offset > position.offset => first.offset - 1,
-            _ => self.offset,
-        }
-    }
-}
-
-/// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
-fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -> ForDelta {
-    let text = stored.data.payload().json_text();
-    let quoted = stored.with_data(Payload::quoted(&text), false);
-    let json = Frames::of_publication(channel, quoted);
-    let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
-    let patch = base.and_then(|base| {
-        let before = base.data.payload().json_text();
-        let json_patch = delta::create(before.as_bytes(), text.as_bytes());
-        let bytes_patch = delta::create(&base.data.bytes, &stored.data.bytes);
-        let json_patch = std::str::from_utf8(&json_patch).ok().map(Cow::Borrowed)?;
-        if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
-            return None;
-        }
-        let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
-        let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
-        Some(Patch { base: base.sequence, frames: protobuf.with_json_of(&json) })
-    });
-    ForDelta { whole, patch }
 }
 
 fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {

@@ -350,37 +350,30 @@ fn the_end_of_a_stream_comes_after_all_that_was_sent_before_it() {
 
 #[test]
 fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
-    let mut house = House::new(|_| {});
-    let mut client = house.client();
     let said = 60_000;
-    for id in 10..10 + said {
+    let commands: BytesMut = (10..10 + said)
+        .flat_map(|id| message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)))
+        .collect();
+    // Writes, and does not read.
+    let write = |house: &mut House, turns: usize| {
+        let mut client = house.client();
+        client.outgoing.extend_from_slice(&commands);
+        for _ in 0..turns {
+            let written = client.peer.write(&client.outgoing);
+            let _ = client.outgoing.split_to(written);
+            house.turn();
+        }
         client
-            .outgoing
-            .extend_from_slice(&message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)));
-    }
-    // It writes, and does not read.
-    for _ in 0..400 {
-        let written = client.peer.write(&client.outgoing);
-        let _ = client.outgoing.split_to(written);
-        house.turn();
-    }
+    };
+    let mut house = House::new(|_| {});
+    let mut client = write(&mut house, 400);
     assert!(!client.outgoing.is_empty(), "TCP holds it");
     let turns = house.turns_until_heard(&mut client, &format!(r#""id":{},"#, 10 + said - 1));
     assert!(turns > 0);
     assert_eq!(client.count(r#""unsubscribe""#), said, "each is answered once");
 
     // Another one goes without having read.
-    let mut client = house.client();
-    for id in 10..10 + said {
-        client
-            .outgoing
-            .extend_from_slice(&message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)));
-    }
-    for _ in 0..100 {
-        let written = client.peer.write(&client.outgoing);
-        let _ = client.outgoing.split_to(written);
-        house.turn();
-    }
+    let client = write(&mut house, 100);
     client.peer.reset();
     (0..100).for_each(|_| house.turn());
     assert_eq!(house.shard.backlog.len(), 0, "nothing of it is kept");

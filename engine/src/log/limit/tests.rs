@@ -1,3 +1,5 @@
+//! Lines of one kind, many of them, by several threads and over time: which are written, and what is said of the others.
+
 use std::{
     io::Write,
     sync::{Arc, Mutex},

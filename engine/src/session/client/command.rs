@@ -8,8 +8,8 @@
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::{
-    ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Reply, ReplyResult, Request,
-    UnsubscribeCode, append_reply, decode_commands, reply::Done,
+    ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Push, Reply, ReplyResult, Request,
+    UnsubscribeCode, append_push, append_reply, decode_commands, reply::Done,
 };
 use holdfast_ring::{Kernel, Socket};
 
@@ -289,6 +289,13 @@ impl<K: Kernel> Shard<K> {
         self.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
         self.charge_reply(key, len);
         self.flush_replies(key);
+    }
+
+    /// Tells a client something that it did not ask for.
+    pub(super) fn send_push(&mut self, link: Link, format: Format, push: &Push<'_>) {
+        let mut message = BytesMut::new();
+        append_push(format, &mut message, push);
+        self.send_message(link, format, &message, Cause::Push);
     }
 
     /// Sends one reply by itself.

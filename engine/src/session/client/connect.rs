@@ -17,11 +17,7 @@ use holdfast_protocol::{
 use holdfast_ring::Kernel;
 
 use super::{
-    Client, Stage, Sub,
-    command::Handled,
-    event::About,
-    id_text,
-    subscribe::{Wanted, result},
+    Client, Stage, Sub, command::Handled, event::About, id_text, subscribe::Wanted, subscribed::result,
 };
 use crate::{
     backend::{Connected, Event, Header},

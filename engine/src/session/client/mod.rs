@@ -25,6 +25,8 @@ mod reads;
 mod refresh;
 mod seat;
 mod subscribe;
+mod subscribed;
+mod unsubscribe;
 mod waiting;
 
 use std::{

@@ -1,44 +1,29 @@
-//! Subscribe: which channels a client hears.
+//! Subscribe: which channels a client asks to hear.
 //!
-//! In:  subscribe and unsubscribe commands; the homes' answers.
-//! Out: questions to homes; replies with a position, and with what was missed.
+//! In:  subscribe commands; what the server subscribes a client to.
+//! Out: questions to homes, or refusals.
 //!
-//! The client hears a channel from the moment at which its home's answer is handled here: the publications after the
-//! position in it follow it in the same queue.
+//! The client hears a channel from the moment at which its home's answer is handled (`subscribed`): the publications after
+//! the position in it follow it in the same queue.
 
-use std::{borrow::Cow, ops::RangeInclusive, sync::Arc};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Format, Payload, Push, PushBody, ReplyResult, Request, UnsubscribeCode,
-    append_push,
-    command::SubscribeRequest,
-    delta::FOSSIL,
-    filter::Filter,
-    push::{SubscribePush, UnsubscribePush},
-    reply::SubscribeResult,
+    DisconnectCode, ErrorCode, Payload, Request, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
 };
 use holdfast_ring::Kernel;
 
-use super::{
-    Client, Delta, Link, Place, Stage, Sub, Wishes,
-    command::{Handled, done},
-    connect::expiry,
-    event::{About, decoded},
-    id_text,
-    refresh::is_past,
-};
+use super::{Client, Delta, Place, Sub, Wishes, command::Handled, event::About, id_text, refresh::is_past};
 use crate::{
     backend::{self, Event},
     channel::Extras,
-    conn::{deflate::Deflate, lag::Cause},
     hub::{
-        local::{Subscriber, Takes},
-        message::{ClientKey, Recover, Subscribe, Subscribed, ToHome},
+        message::{ClientKey, Recover, Subscribe, ToHome},
         publication::{Data, Info},
     },
     memory::Budget,
-    shard::{Shard, cost},
+    shard::Shard,
     token::{Overrides, TokenUse},
 };
 
@@ -254,16 +239,6 @@ impl<K: Kernel> Shard<K> {
         self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
     }
 
-    /// The home has taken a client in.
-    pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
-        let (key, is_read) = (subscribed.client, subscribed.is_read);
-        self.take_subscription(subscribed);
-        if is_read {
-            self.end_read(key);
-        }
-        self.go_on(key);
-    }
-
     /// True exactly when a client's subscription to a channel is asked for: it will be made, or be refused.
     pub(super) fn is_being_subscribed(&mut self, key: ClientKey, channel: &str) -> bool {
         let Some(client) = self.clients.get(key) else { return false };
@@ -272,184 +247,6 @@ impl<K: Kernel> Shard<K> {
         }
         let sub = self.locals.find(channel).and_then(|local| client.sub(local));
         sub.is_some_and(|sub| matches!(sub.place, Place::Awaited { .. }))
-    }
-
-    fn take_subscription(&mut self, mut subscribed: Subscribed) {
-        let key = subscribed.client;
-        let now_s = self.wall_s();
-        let Some(local) = self.locals.find(&subscribed.channel) else { return };
-        // What the channel has in this turn is from before the position in the answer.
-        self.fan_out_channel(local);
-        let Some(client) = self.clients.get(key) else { return };
-        let (stage, format, link) = (client.stage, client.format, client.link);
-        let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
-        let Some(at) = client.subs.iter().position(|sub| sub.channel == local && sub.place == awaited) else {
-            return;
-        };
-        if let Some(code) = subscribed.refused {
-            let sub = client.remove_sub(at);
-            self.account(key);
-            return self.subscription_refused(key, sub, subscribed.command, code);
-        }
-        let sub = &mut client.subs[at];
-        if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
-            missed.retain(|publication| wishes.take(publication));
-            missed.iter().for_each(|publication| wishes.have_had(publication));
-        }
-        let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
-            (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
-            (None, Some((wire, socket)), Deflate::Shared(bits)) => Takes::Deflated(wire, bits, socket),
-            _ => Takes::Special,
-        };
-        sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));
-        let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
-        if stage != Stage::Connected {
-            return;
-        }
-        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
-        if subscribed.command == 0 {
-            let extras = sub.extras;
-            self.tell_subscribed(key, extras, &subscribed);
-            return;
-        }
-        let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
-        let missed = subscribed.recovered.as_deref().unwrap_or_default();
-        let texts: Vec<_> =
-            missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
-        let result = result(&subscribed, sub, now_s, &texts);
-        self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
-    }
-
-    /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
-    fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
-        let is_server_side = sub.is_server_side;
-        // Nobody was told that it came.
-        self.leave_channel(Sub { info: None, ..sub });
-        if is_server_side {
-            self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
-        } else {
-            self.reply(key, command, Err(code));
-        }
-    }
-
-    /// A subscription that the server has made for a connected client: what it missed follows as publications.
-    fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
-        let Some(client) = self.clients.get(key) else { return };
-        let (link, format) = (client.link, client.format);
-        let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
-        let (offset, epoch) = position.unwrap_or_default();
-        let push = Push {
-            id: 0,
-            channel: Cow::Borrowed(&subscribed.channel),
-            body: PushBody::Subscribe(SubscribePush {
-                recoverable: extras.recoverable,
-                epoch: Cow::Borrowed(epoch),
-                offset,
-                positioned: extras.positioned,
-                data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
-            }),
-        };
-        let mut message = bytes::BytesMut::new();
-        append_push(format, &mut message, &push);
-        for missed in subscribed.recovered.iter().flatten() {
-            let body = PushBody::Publication(missed.publication());
-            let push = Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body };
-            append_push(format, &mut message, &push);
-        }
-        // One message, as it would be one reply: a long one passes.
-        self.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
-        self.send_message(link, format, &message, Cause::Push);
-    }
-
-    pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
-        if channel.is_empty() {
-            return Err(DisconnectCode::BAD_REQUEST.into());
-        }
-        self.end_subscription(key, channel);
-        done(ReplyResult::Unsubscribe)
-    }
-
-    /// Ends a subscription, if there is one. True exactly when there was.
-    pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
-        if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
-            let id = decoded(client.format, &pending.command).id;
-            self.account(key);
-            self.reply(key, id, Err(ErrorCode::INTERNAL));
-            self.go_on(key);
-            return true;
-        }
-        // What the backend is about to say is of the subscription that ends.
-        client.take_pending_if(|pending| pending.is_expiry_of(channel));
-        self.account(key);
-        let Some(local) = self.locals.find(channel) else { return false };
-        let Some(client) = self.clients.get(key) else { return false };
-        let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
-        let sub = client.remove_sub(at);
-        if let Some((_, socket)) = client.link.connection(client.format) {
-            self.slow.forget_channel(socket, channel);
-        }
-        if let Place::Awaited { command, .. } = sub.place
-            && command != 0
-        {
-            // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
-            self.reply(key, command, Err(ErrorCode::INTERNAL));
-        }
-        self.leave_channel(sub);
-        self.account(key);
-        true
-    }
-
-    /// Ends a subscription and tells the client why.
-    pub(crate) fn end_subscription_with(
-        &mut self,
-        key: ClientKey,
-        channel: &str,
-        code: UnsubscribeCode,
-    ) -> bool {
-        if !self.end_subscription(key, channel) {
-            return false;
-        }
-        self.tell_unsubscribe(key, channel, code);
-        let Some(client) = self.clients.get(key) else { return true };
-        let (link, format) = (client.link, client.format);
-        let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };
-        let push = Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Unsubscribe(body) };
-        self.send_push(link, format, &push);
-        true
-    }
-
-    /// Takes a subscription out of its channel.
-    pub(super) fn leave_channel(&mut self, sub: Sub) {
-        let name = self.locals.name(sub.channel);
-        let was_last = match sub.place {
-            Place::Awaited { .. } => self.locals.give_up(sub.channel),
-            Place::Taken(place) => {
-                let (moved, was_last) = self.locals.leave(sub.channel, place);
-                if let Some(moved) = moved
-                    && let Some(moved) = self.clients.get(moved).and_then(|client| client.sub(sub.channel))
-                {
-                    moved.place = sub.place;
-                }
-                was_last
-            }
-        };
-        if was_last || sub.info.is_some() {
-            let message = ToHome::Unsubscribe {
-                channel: Arc::clone(&name),
-                core: self.index,
-                info: sub.info,
-                shows: sub.shows,
-                was_last,
-            };
-            self.post_home(&name, message);
-        }
-    }
-
-    pub(super) fn send_push(&mut self, link: Link, format: Format, push: &Push<'_>) {
-        let mut message = bytes::BytesMut::new();
-        append_push(format, &mut message, push);
-        self.send_message(link, format, &message, Cause::Push);
     }
 }
 
@@ -462,40 +259,5 @@ impl Client {
             conn_info: self.conn_info.as_deref().cloned().unwrap_or_default(),
             chan_info: chan_info.map(Data::checked).unwrap_or_default(),
         }
-    }
-}
-
-/// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
-pub(super) fn result<'a>(
-    subscribed: &'a Subscribed,
-    sub: &Sub,
-    now_s: u64,
-    texts: &'a [Cow<'a, str>],
-) -> SubscribeResult<'a> {
-    let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
-    let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
-    let (offset, epoch) = position.unwrap_or_default();
-    let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
-    let (expires, ttl) = expiry(told_expiry, now_s);
-    let missed = subscribed.recovered.as_deref().unwrap_or_default();
-    let publications = if delta {
-        let quoted = missed.iter().zip(texts);
-        quoted.map(|(stored, text)| stored.with_data(Payload::quoted(text), false)).collect()
-    } else {
-        missed.iter().map(|stored| stored.publication()).collect()
-    };
-    SubscribeResult {
-        expires,
-        ttl,
-        recoverable: sub.extras.recoverable,
-        epoch: Cow::Borrowed(epoch),
-        publications,
-        recovered: subscribed.recovered.is_some(),
-        offset,
-        positioned: sub.extras.positioned,
-        data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
-        was_recovering: subscribed.was_recovering,
-        delta,
-        id: 0,
     }
 }

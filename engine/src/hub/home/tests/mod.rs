@@ -13,10 +13,10 @@ use super::*;
 use crate::{
     hub::{
         history::Page,
-        message::{AnswerBytes, ClientKey, Version},
+        message::{AnswerBytes, ClientKey, Recover, Version},
         publication::Data,
     },
-    memory::BudgetLimits,
+    memory::{Budget, BudgetLimits},
 };
 
 const RULES: Rules = Rules {

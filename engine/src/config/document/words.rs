@@ -1,0 +1,82 @@
+//! Words: what is wrong with a text, for an operator.
+//!
+//! In:  the text, and the error of the library that read it.
+//! Out: the place, and words of ours. Nothing of what is written there: it may be a secret.
+
+use super::super::{
+    definition::{Section as _, Shape, walk},
+    options::Options,
+    place::{Language, line_and_column, place},
+};
+
+/// A key is shown where an option has that name: else it may be a secret that came into the place of one.
+pub(super) fn repeated(key: &str) -> String {
+    let mut is_known = false;
+    let mut look = |path: &str| is_known |= path.split('.').any(|part| part == key);
+    let fields = Options::fields();
+    walk(&fields, "", &mut |path, field| {
+        look(path);
+        if let Shape::Tables(fields) = &field.about.shape {
+            walk(fields, "", &mut |path, _| look(path));
+        }
+    });
+    if is_known { format!("the key {key:?} is there twice") } else { "a key is there twice".to_owned() }
+}
+
+/// Without the line itself, which these errors would show: it may hold a secret.
+pub(super) fn toml_fault(text: &str, error: &toml::de::Error) -> String {
+    let span = error.span().unwrap_or(0..0);
+    let (line, column) = line_and_column(text, span.start);
+    let place = place(Language::Toml, text, line, column);
+    let words = match error.message() {
+        "duplicate key" => repeated(text.get(span).unwrap_or_default().trim_matches(['"', '\''])),
+        words => words.to_owned(),
+    };
+    format!("is not valid TOML: {place}: {words}")
+}
+
+/// For the words of the library.
+pub(super) fn json_words(error: &serde_json::Error) -> &'static str {
+    const WORDS: [(&str, &str); 11] = [
+        ("EOF", "it ends too early: a bracket, a brace or a quote is not closed"),
+        ("expected `:`", "a colon is missing after a key"),
+        ("expected `,`", "a comma or the closing brace or bracket is missing"),
+        ("expected value", "a value is missing, or a text without quotes stands there"),
+        ("key must be a string", "a key without quotes stands there, or a comma too many"),
+        ("trailing comma", "a comma too many stands before the end"),
+        ("trailing characters", "more follows after its end"),
+        (
+            "control character",
+            "a line break or another control character stands in a text; \\n is a line break",
+        ),
+        ("number out of range", "a number is too large"),
+        ("invalid number", "a number is not written as JSON has them"),
+        ("recursion limit", "tables lie too deep in each other"),
+    ];
+    let words = error.to_string();
+    let ours = WORDS.iter().find(|(theirs, _)| words.starts_with(theirs));
+    ours.map_or("a text has a \\ with something after it that JSON does not know", |(_, ours)| ours)
+}
+
+/// The words of the library often hold what was found.
+pub(super) fn yaml_fault(text: &str, error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    let error = error.without_snippet();
+    let words = match error {
+        Error::DuplicateMappingKey { key, .. } => repeated(key.as_deref().unwrap_or_default()),
+        Error::Eof { .. } => "it ends too early".into(),
+        Error::MultipleDocuments { .. } => "it holds several documents, and one is read".into(),
+        Error::UnknownAnchor { .. } => "a * has a name that no & before it has".into(),
+        Error::TaggedScalarCannotDeserializeIntoString { .. } | Error::InvalidScalar { .. } => {
+            "a value is not what its tag says, or the option needs".into()
+        }
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "it is too large, or too deep".into()
+        }
+        _ => "the indentation, a quote, a bracket or a sign with a meaning of its own is wrong there".into(),
+    };
+    let Some(location) = error.location() else { return format!("is not valid YAML: {words}") };
+    let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let place = place(Language::Yaml, text, at(location.line()), at(location.column()));
+    format!("is not valid YAML: {place}: {words}")
+}

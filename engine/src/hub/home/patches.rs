@@ -1,0 +1,34 @@
+//! Patches: a publication as those take it who take patches.
+//!
+//! In:  a publication, and the one that went out before it.
+//! Out: its frames, with all data as a string in JSON; and the difference between the two, where that is shorter.
+
+use std::borrow::Cow;
+
+use holdfast_protocol::client::{Payload, delta};
+
+use crate::hub::{
+    message::{ForDelta, Patch},
+    publication::{Frames, Stored},
+};
+
+/// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
+pub(super) fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -> ForDelta {
+    let text = stored.data.payload().json_text();
+    let quoted = stored.with_data(Payload::quoted(&text), false);
+    let json = Frames::of_publication(channel, quoted);
+    let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
+    let patch = base.and_then(|base| {
+        let before = base.data.payload().json_text();
+        let json_patch = delta::create(before.as_bytes(), text.as_bytes());
+        let bytes_patch = delta::create(&base.data.bytes, &stored.data.bytes);
+        let json_patch = std::str::from_utf8(&json_patch).ok().map(Cow::Borrowed)?;
+        if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
+            return None;
+        }
+        let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
+        let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
+        Some(Patch { base: base.sequence, frames: protobuf.with_json_of(&json) })
+    });
+    ForDelta { whole, patch }
+}

@@ -1,0 +1,157 @@
+//! Subscribed: what the home of a channel says to a wish to subscribe.
+//!
+//! In:  the home's answer.
+//! Out: a subscriber, and the reply or push with its position and with what was missed; or a refusal.
+
+use std::borrow::Cow;
+
+use holdfast_protocol::client::{
+    DisconnectCode, ErrorCode, Payload, Push, PushBody, ReplyResult, append_push, push::SubscribePush,
+    reply::SubscribeResult,
+};
+use holdfast_ring::Kernel;
+
+use super::{Delta, Place, Stage, Sub, connect::expiry};
+use crate::{
+    channel::Extras,
+    conn::{deflate::Deflate, lag::Cause},
+    hub::{
+        local::{Subscriber, Takes},
+        message::{ClientKey, Subscribed},
+    },
+    shard::{Shard, cost},
+};
+
+impl<K: Kernel> Shard<K> {
+    /// The home has taken a client in.
+    pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
+        let (key, is_read) = (subscribed.client, subscribed.is_read);
+        self.take_subscription(subscribed);
+        if is_read {
+            self.end_read(key);
+        }
+        self.go_on(key);
+    }
+
+    fn take_subscription(&mut self, mut subscribed: Subscribed) {
+        let key = subscribed.client;
+        let now_s = self.wall_s();
+        let Some(local) = self.locals.find(&subscribed.channel) else { return };
+        // What the channel has in this turn is from before the position in the answer.
+        self.fan_out_channel(local);
+        let Some(client) = self.clients.get(key) else { return };
+        let (stage, format, link) = (client.stage, client.format, client.link);
+        let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
+        let Some(at) = client.subs.iter().position(|sub| sub.channel == local && sub.place == awaited) else {
+            return;
+        };
+        if let Some(code) = subscribed.refused {
+            let sub = client.remove_sub(at);
+            self.account(key);
+            return self.subscription_refused(key, sub, subscribed.command, code);
+        }
+        let sub = &mut client.subs[at];
+        if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
+            missed.retain(|publication| wishes.take(publication));
+            missed.iter().for_each(|publication| wishes.have_had(publication));
+        }
+        let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
+            (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
+            (None, Some((wire, socket)), Deflate::Shared(bits)) => Takes::Deflated(wire, bits, socket),
+            _ => Takes::Special,
+        };
+        sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));
+        let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
+        if stage != Stage::Connected {
+            return;
+        }
+        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
+        if subscribed.command == 0 {
+            let extras = sub.extras;
+            self.tell_subscribed(key, extras, &subscribed);
+            return;
+        }
+        let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+        let missed = subscribed.recovered.as_deref().unwrap_or_default();
+        let texts: Vec<_> =
+            missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
+        let result = result(&subscribed, sub, now_s, &texts);
+        self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
+    }
+
+    /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
+    fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
+        let is_server_side = sub.is_server_side;
+        // Nobody was told that it came.
+        self.leave_channel(Sub { info: None, ..sub });
+        if is_server_side {
+            self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
+        } else {
+            self.reply(key, command, Err(code));
+        }
+    }
+
+    /// A subscription that the server has made for a connected client: what it missed follows as publications.
+    fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (link, format) = (client.link, client.format);
+        let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
+        let (offset, epoch) = position.unwrap_or_default();
+        let push = Push {
+            id: 0,
+            channel: Cow::Borrowed(&subscribed.channel),
+            body: PushBody::Subscribe(SubscribePush {
+                recoverable: extras.recoverable,
+                epoch: Cow::Borrowed(epoch),
+                offset,
+                positioned: extras.positioned,
+                data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
+            }),
+        };
+        let mut message = bytes::BytesMut::new();
+        append_push(format, &mut message, &push);
+        for missed in subscribed.recovered.iter().flatten() {
+            let body = PushBody::Publication(missed.publication());
+            let push = Push { id: 0, channel: Cow::Borrowed(&subscribed.channel), body };
+            append_push(format, &mut message, &push);
+        }
+        // One message, as it would be one reply: a long one passes.
+        self.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
+        self.send_message(link, format, &message, Cause::Push);
+    }
+}
+
+/// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
+pub(super) fn result<'a>(
+    subscribed: &'a Subscribed,
+    sub: &Sub,
+    now_s: u64,
+    texts: &'a [Cow<'a, str>],
+) -> SubscribeResult<'a> {
+    let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+    let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
+    let (offset, epoch) = position.unwrap_or_default();
+    let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
+    let (expires, ttl) = expiry(told_expiry, now_s);
+    let missed = subscribed.recovered.as_deref().unwrap_or_default();
+    let publications = if delta {
+        let quoted = missed.iter().zip(texts);
+        quoted.map(|(stored, text)| stored.with_data(Payload::quoted(text), false)).collect()
+    } else {
+        missed.iter().map(|stored| stored.publication()).collect()
+    };
+    SubscribeResult {
+        expires,
+        ttl,
+        recoverable: sub.extras.recoverable,
+        epoch: Cow::Borrowed(epoch),
+        publications,
+        recovered: subscribed.recovered.is_some(),
+        offset,
+        positioned: sub.extras.positioned,
+        data: Payload::new(subscribed.data.as_deref().unwrap_or_default()),
+        was_recovering: subscribed.was_recovering,
+        delta,
+        id: 0,
+    }
+}

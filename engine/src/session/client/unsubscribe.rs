@@ -1,0 +1,108 @@
+//! Unsubscribe: the end of a subscription, whoever wishes it.
+//!
+//! In:  unsubscribe commands; the server API, the backend and expiries.
+//! Out: a channel without this subscriber, and its home told of it; the client told why, where it did not ask.
+
+use std::{borrow::Cow, sync::Arc};
+
+use holdfast_protocol::client::{
+    DisconnectCode, ErrorCode, Push, PushBody, ReplyResult, UnsubscribeCode, push::UnsubscribePush,
+};
+use holdfast_ring::Kernel;
+
+use super::{
+    Place, Sub,
+    command::{Handled, done},
+    event::decoded,
+};
+use crate::{
+    hub::message::{ClientKey, ToHome},
+    shard::Shard,
+};
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
+        if channel.is_empty() {
+            return Err(DisconnectCode::BAD_REQUEST.into());
+        }
+        self.end_subscription(key, channel);
+        done(ReplyResult::Unsubscribe)
+    }
+
+    /// Ends a subscription, if there is one. True exactly when there was.
+    pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
+            let id = decoded(client.format, &pending.command).id;
+            self.account(key);
+            self.reply(key, id, Err(ErrorCode::INTERNAL));
+            self.go_on(key);
+            return true;
+        }
+        // What the backend is about to say is of the subscription that ends.
+        client.take_pending_if(|pending| pending.is_expiry_of(channel));
+        self.account(key);
+        let Some(local) = self.locals.find(channel) else { return false };
+        let Some(client) = self.clients.get(key) else { return false };
+        let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
+        let sub = client.remove_sub(at);
+        if let Some((_, socket)) = client.link.connection(client.format) {
+            self.slow.forget_channel(socket, channel);
+        }
+        if let Place::Awaited { command, .. } = sub.place
+            && command != 0
+        {
+            // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
+            self.reply(key, command, Err(ErrorCode::INTERNAL));
+        }
+        self.leave_channel(sub);
+        self.account(key);
+        true
+    }
+
+    /// Ends a subscription and tells the client why.
+    pub(crate) fn end_subscription_with(
+        &mut self,
+        key: ClientKey,
+        channel: &str,
+        code: UnsubscribeCode,
+    ) -> bool {
+        if !self.end_subscription(key, channel) {
+            return false;
+        }
+        self.tell_unsubscribe(key, channel, code);
+        let Some(client) = self.clients.get(key) else { return true };
+        let (link, format) = (client.link, client.format);
+        let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };
+        let push = Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Unsubscribe(body) };
+        self.send_push(link, format, &push);
+        true
+    }
+
+    /// Takes a subscription out of its channel.
+    pub(super) fn leave_channel(&mut self, sub: Sub) {
+        let name = self.locals.name(sub.channel);
+        let was_last = match sub.place {
+            Place::Awaited { .. } => self.locals.give_up(sub.channel),
+            Place::Taken(place) => {
+                let (moved, was_last) = self.locals.leave(sub.channel, place);
+                if let Some(moved) = moved
+                    && let Some(moved) = self.clients.get(moved).and_then(|client| client.sub(sub.channel))
+                {
+                    moved.place = sub.place;
+                }
+                was_last
+            }
+        };
+        if was_last || sub.info.is_some() {
+            let message = ToHome::Unsubscribe {
+                channel: Arc::clone(&name),
+                core: self.index,
+                info: sub.info,
+                shows: sub.shows,
+                was_last,
+            };
+            self.post_home(&name, message);
+        }
+    }
+}
