@@ -62,6 +62,11 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// The one that [`Wheel::pop`] gives after `others`, if its tick has come to be looked at.
+    pub(crate) fn upcoming(&self, others: usize) -> Option<T> {
+        self.ready.iter().rev().nth(others).copied()
+    }
+
     /// The tick up to which all has been taken, or is being taken.
     pub(crate) fn now(&self) -> Tick {
         self.now

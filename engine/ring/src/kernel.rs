@@ -260,6 +260,26 @@ pub enum Completion<B> {
     Woken,
 }
 
+impl<B> Completion<B> {
+    /// The socket that it is about, if there was one before.
+    pub(crate) fn socket(&self) -> Option<Socket> {
+        match *self {
+            Self::Connected(socket, _)
+            | Self::Received { socket, .. }
+            | Self::ReceiveEnded(socket, _)
+            | Self::Looked(socket, _)
+            | Self::PeerAddress(socket, _)
+            | Self::Readable(socket)
+            | Self::Writable(socket)
+            | Self::SendShort { socket, .. }
+            | Self::SendHeld { socket, .. }
+            | Self::SendTaken { socket, .. }
+            | Self::Closed(socket) => Some(socket),
+            Self::Accepted(..) | Self::AcceptEnded { .. } | Self::Woken => None,
+        }
+    }
+}
+
 /// How a receive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveEnd {

@@ -4,12 +4,13 @@
 //! came, one turn of the loop at a time. It asks a [`Kernel`] for single operations; [`Uring`] is the real one. Other
 //! threads leave work in a [`Mailbox`] and ring its [`Doorbell`].
 //!
-//! All of Holdfast's unsafe code is in this crate, in `uring`, `doorbell`, `open` and `steer`.
+//! All of Holdfast's unsafe code is in this crate, in `uring`, `doorbell`, `open`, `prefetch` and `steer`.
 
 mod doorbell;
 mod kernel;
 mod mailbox;
 mod open;
+mod prefetch;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod sockets;
@@ -25,6 +26,7 @@ pub use crate::{
     },
     mailbox::Mailbox,
     open::{listener, stream},
+    prefetch::{PREFETCH_AHEAD, prefetch},
     sockets::{CloseWhen, Ended, Event, Sockets, SocketsConfig, SocketsStatistics},
     uring::{Buffer, Features, KERNEL_FLOOR, Probe, SetupError, Uring, UringConfig, descriptors_max, probe},
 };

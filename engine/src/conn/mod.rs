@@ -22,7 +22,7 @@ use holdfast_protocol::{
     tls::{ServerSide, TlsStream},
     websocket::Decoder,
 };
-use holdfast_ring::Socket;
+use holdfast_ring::{Socket, prefetch};
 
 use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
@@ -178,6 +178,13 @@ impl Conns {
             decoder: Decoder::default(),
             tls: None,
         })
+    }
+
+    /// Has the connection of a socket fetched from memory, for one who asks for it soon.
+    pub(crate) fn prefetch(&self, socket: Socket) {
+        if let Some(conn) = self.lanes[socket.lane()].get(socket.slot()) {
+            prefetch(conn);
+        }
     }
 
     /// The connection of a socket, unless it is gone.

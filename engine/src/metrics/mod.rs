@@ -24,10 +24,12 @@ impl Counters {
         Self { values: [0; Metric::COUNT] }
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, metric: Metric, count: u64) {
         self.values[metric.index()] += count;
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, metric: Metric, value: u64) {
         self.values[metric.index()] = value;
     }

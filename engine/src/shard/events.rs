@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use holdfast_ring::{Ended, Event, Kernel, Socket};
+use holdfast_ring::{Ended, Event, Kernel, PREFETCH_AHEAD, Socket};
 
 use super::{
     Shard,
@@ -43,6 +43,9 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn handle_events(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.meter.total_ns().saturating_add(part_ns);
         while let Some(event) = self.events.pop_front() {
+            if let Some(socket) = self.events.get(PREFETCH_AHEAD).and_then(Event::socket) {
+                self.conns.prefetch(socket);
+            }
             match event {
                 Event::Received(socket, buffer) => {
                     let received = Item::Received(Received::new(socket, buffer));

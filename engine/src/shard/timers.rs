@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use holdfast_ring::Kernel;
+use holdfast_ring::{Kernel, PREFETCH_AHEAD};
 
 use super::Shard;
 use crate::{
@@ -32,6 +32,10 @@ impl<K: Kernel> Shard<K> {
         let until = self.meter.total_ns().saturating_add(part_ns);
         while self.meter.total_ns() < until {
             let cost_ns = if let Some(socket) = self.wheel.pop(self.uptime) {
+                if let Some(upcoming) = self.wheel.upcoming(PREFETCH_AHEAD) {
+                    self.conns.prefetch(upcoming);
+                    self.sockets.prefetch(upcoming);
+                }
                 self.due(socket)
             } else if let Some(place) = self.poll_wheel.pop(self.uptime) {
                 self.poll_due(place)

@@ -35,6 +35,7 @@ use crate::{
     doorbell::Doorbell,
     kernel::{Armed, Completion, Errno, Kernel, KernelStatistics, Op, Socket},
     open,
+    prefetch::PREFETCH_AHEAD,
 };
 
 /// What has happened. `B` is the kernel's buffer type.
@@ -61,6 +62,24 @@ pub enum Event<B> {
     Closed(Socket),
     /// This thread's [`Doorbell`] rang.
     Woken,
+}
+
+impl<B> Event<B> {
+    /// The socket that it is about.
+    #[must_use]
+    pub fn socket(&self) -> Option<Socket> {
+        match *self {
+            Self::Accepted(socket, _)
+            | Self::Connected(socket)
+            | Self::Received(socket, _)
+            | Self::Drained(socket)
+            | Self::Ended(socket, _)
+            | Self::Looked(socket)
+            | Self::PeerAddress(socket, _)
+            | Self::Closed(socket) => Some(socket),
+            Self::AcceptFailed(_) | Self::Woken => None,
+        }
+    }
 }
 
 /// How a connection ended.
@@ -256,6 +275,11 @@ impl<K: Kernel> Sockets<K> {
         self.lanes() * self.lane_slots()
     }
 
+    /// Has what is known of a socket fetched from memory, for one who sends to it soon.
+    pub fn prefetch(&self, socket: Socket) {
+        self.table.prefetch(socket);
+    }
+
     /// Asks for the address of a socket's other end: [`Event::PeerAddress`] follows, even if the socket is closed meanwhile. False
     /// where nothing will follow, because it is closed already.
     pub fn ask_peer_address(&mut self, socket: Socket) -> bool {
@@ -311,9 +335,14 @@ impl<K: Kernel> Sockets<K> {
         let wait = (!wait.is_zero() && self.flushing.is_empty() && self.dirty.is_empty()).then_some(wait);
         let mut completions = std::mem::take(&mut self.completions);
         self.kernel.turn(wait, &mut completions)?;
-        for completion in completions.drain(..) {
+        let mut drain = completions.drain(..);
+        while let Some(completion) = drain.next() {
+            if let Some(socket) = drain.as_slice().get(PREFETCH_AHEAD).and_then(Completion::socket) {
+                self.table.prefetch(socket);
+            }
             self.complete(completion, events);
         }
+        drop(drain);
         self.completions = completions;
         self.finish_flush(events);
         Ok(())

@@ -3,9 +3,9 @@
 //! In:  completions of polls and receives; what the owner wants.
 //! Out: [`Event::Received`] in the order of the stream, [`Event::Ended`] once.
 //!
-//! A quiet socket waits in a poll, the cheapest thing to keep in the kernel. One that wakes twice within a tick is
-//! busy and gets a multishot receive, which costs one completion a piece of data and no operation, until it is quiet
-//! for a tick.
+//! A quiet socket waits in a poll, the cheapest thing to keep in the kernel. One that brings a second piece of data soon
+//! after the first is busy and gets a multishot receive, which costs one completion a piece of data and no operation,
+//! until it has been quiet for some ticks.
 
 use super::{
     Ended, Event, Sockets,
@@ -15,6 +15,9 @@ use crate::kernel::{Armed, Errno, Kernel, Op, ReceiveEnd, Socket};
 
 /// Wakes within one tick that make a socket a busy one.
 const BUSY_WAKES: u8 = 2;
+
+/// Ticks without a wake after which a socket is quiet. Two: who talks once a second misses a tick now and then.
+const QUIET_AFTER_TICKS: u8 = 2;
 
 impl<K: Kernel> Sockets<K> {
     /// Gives no more bytes of this socket, but for those that are on their way already. The peer is held up by TCP's
@@ -127,12 +130,12 @@ impl<K: Kernel> Sockets<K> {
     }
 
     pub(super) fn demote_quiet(&mut self) {
-        let last_tick = self.ticks.wrapping_sub(1);
+        let ticks = self.ticks;
         let mut streaming = std::mem::take(&mut self.streaming);
         streaming.retain(|&socket| {
             let Some(record) = self.table.get(socket) else { return false };
             let is_armed = record.reading == Reading::Armed(Armed::Many);
-            record.is_streaming = is_armed && record.wakes_tick == last_tick;
+            record.is_streaming = is_armed && ticks.wrapping_sub(record.wakes_tick) <= QUIET_AFTER_TICKS;
             if is_armed && !record.is_streaming {
                 record.wakes = 0;
                 record.reading = Reading::Cancelling;
@@ -194,11 +197,13 @@ impl<K: Kernel> Sockets<K> {
     }
 }
 
-/// A poll that fires and the receive after it are two wakes; so a socket is busy with its second piece of data.
+/// A poll that fires and the receive after it are two wakes; so a socket is busy with its second piece of data within a
+/// tick, or with its first in a tick if it was not quiet before.
 fn woken(record: &mut Record, ticks: u8) {
     if record.wakes_tick != ticks {
+        let was_quiet = ticks.wrapping_sub(record.wakes_tick) > QUIET_AFTER_TICKS;
         record.wakes_tick = ticks;
-        record.wakes = 0;
+        record.wakes = u8::from(!was_quiet);
     }
     record.wakes = record.wakes.saturating_add(1);
 }
@@ -207,6 +212,7 @@ fn woken(record: &mut Record, ticks: u8) {
 mod tests {
     use std::time::Duration;
 
+    use super::QUIET_AFTER_TICKS;
     use crate::{
         Event, Sockets, SocketsConfig,
         simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
@@ -228,5 +234,29 @@ mod tests {
         }
         assert!(sockets.statistics().buffers_exhausted > 10, "the test wants a socket that starves");
         assert_eq!(sockets.streaming.len(), 1);
+    }
+
+    #[test]
+    fn who_talks_once_a_tick_has_a_multishot_receive_until_it_is_quiet() {
+        let network = Network::new(1, Faults::default(), 4096);
+        let config = SimulatedConfig { lanes: 1, slots_per_lane: 4, buffers: 4, buffer_bytes: 8 };
+        let mut sockets = Sockets::new(Simulated::new(&network, &config), SocketsConfig::default());
+        sockets.listen(listener());
+        sockets.turn(Duration::ZERO, &mut Vec::new()).unwrap();
+        let peer = network.connect(0).unwrap();
+        let tick = |sockets: &mut Sockets<Simulated>, bytes: &[u8]| {
+            peer.write(bytes);
+            for _ in 0..20 {
+                sockets.turn(Duration::ZERO, &mut Vec::new()).unwrap();
+            }
+            sockets.tick();
+            sockets.streaming.len()
+        };
+        // Beyond those after the start, in which the counter of ticks cannot tell a new socket from one that talked.
+        for _ in 0..=QUIET_AFTER_TICKS {
+            tick(&mut sockets, b"");
+        }
+        let talking = [&b"1"[..], b"2", b"3", b"", b"4", b"", b""].map(|bytes| tick(&mut sockets, bytes));
+        assert_eq!(talking, [0, 1, 1, 1, 1, 1, 0]);
     }
 }

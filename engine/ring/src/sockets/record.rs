@@ -6,7 +6,10 @@
 //! An idle socket's record owns no memory beyond its place in the table.
 
 use super::{CloseWhen, queue::Queue};
-use crate::kernel::{Armed, Descriptor, Socket};
+use crate::{
+    kernel::{Armed, Descriptor, Socket},
+    prefetch::prefetch,
+};
 
 /// The reading side.
 ///
@@ -15,7 +18,7 @@ use crate::kernel::{Armed, Descriptor, Socket};
 ///            v                                             │
 /// Idle ─> Armed(Poll) ── readable ──> Armed(Once) ── bytes ┤
 ///            │                                             │
-///            └── readable again in one tick ─> Armed(Many) ┘ quiet for a tick: Cancelling
+///            └── readable again soon ──────> Armed(Many) ┘ quiet for some ticks: Cancelling
 ///
 /// Armed(_) ── paused or closing ──> Cancelling ── ended ──> Idle
 /// Armed(Once | Many) ── no buffers ──> Starved ── next turn ──> Armed(_)
@@ -170,6 +173,13 @@ impl Table {
     pub(super) fn socket_at(&self, descriptor: Descriptor) -> Option<Socket> {
         let record = self.lanes[descriptor.lane()].get(descriptor.slot() as usize)?;
         record.is_open.then(|| Socket::new(descriptor, record.generation))
+    }
+
+    /// Has the record of a socket fetched, for one who asks for it soon.
+    pub(super) fn prefetch(&self, socket: Socket) {
+        if let Some(record) = self.lanes[socket.lane()].get(socket.slot()) {
+            prefetch(record);
+        }
     }
 
     /// The record of a socket that is open, however late the caller comes.
