@@ -204,9 +204,11 @@ impl<K: Kernel> Shard<K> {
         self.act_on_request(socket)
     }
 
-    /// A request that was held may go on, if its connection still waits.
+    /// A request that was held may go on, if its connection still waits. It may have been taken up meanwhile, when earlier
+    /// answers had gone out, and the next one of its connection be coming: that one is not complete.
     pub(crate) fn take_up_request(&mut self, socket: Socket) {
-        if self.holds_for_queue(socket) {
+        let waits = self.conns.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
+        if !waits || self.holds_for_queue(socket) {
             return;
         }
         if let Err(refusal) = self.act_on_request(socket) {

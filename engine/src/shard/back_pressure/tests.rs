@@ -239,3 +239,30 @@ fn a_shard_that_is_gone_keeps_nobody_waiting() {
     drop(house.shards.remove(NEAR));
     assert!(!house.shared.is_congested());
 }
+
+#[test]
+fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_was_held() {
+    let mut house = House::new();
+    let mut client = Client::new(house.network.connect(NEAR).expect("it listens"));
+    let (first_half, second_half) = (r#"{"id":1,"#, r#""connect":{}}"#);
+    let length = first_half.len() + second_half.len();
+    let head = format!(
+        "POST /connection/http_stream HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    client.outgoing.extend_from_slice(head.as_bytes());
+    client.outgoing.extend_from_slice(first_half.as_bytes());
+    for _ in 0..20 {
+        client.step();
+        house.turn(&[NEAR, HOME, SLOW]);
+    }
+    // What is left in the list of one that was taken up when earlier answers had gone out.
+    let (socket, _) = house.shards[NEAR].conns.next_from((0, 0)).expect("it is connected");
+    house.shards[NEAR].held.requests.push_back(socket);
+    for _ in 0..20 {
+        house.turn(&[NEAR, HOME, SLOW]);
+        client.step();
+    }
+    assert_eq!(String::from_utf8_lossy(&client.heard), "");
+    client.outgoing.extend_from_slice(second_half.as_bytes());
+    house.until(&mut client, r#""connect":{"client""#);
+}
