@@ -40,7 +40,18 @@ struct Joined {
 impl Joined {
     fn take(&mut self) -> Option<Frames> {
         let messages = std::mem::take(&mut self.messages);
-        (messages > 0).then(|| Frames { bytes: self.bytes.split().freeze(), messages })
+        (messages > 0).then(|| Frames { bytes: self.take_bytes(), messages })
+    }
+
+    /// What waits for another core or a slow member keeps about its own length alive, and not the whole of a buffer that it
+    /// fills in part.
+    fn take_bytes(&mut self) -> Bytes {
+        if self.bytes.len() >= self.bytes.capacity() / 2 {
+            return self.bytes.split().freeze();
+        }
+        let taken = Bytes::copy_from_slice(&self.bytes);
+        self.bytes.clear();
+        taken
     }
 
     fn room(&mut self) -> &mut BytesMut {
@@ -133,6 +144,23 @@ mod tests {
         assert_eq!(local.messages, 3);
         assert_eq!(hub.take_outgoing().unwrap().bytes, &b"\x81\x03one\x82\x03two"[..]);
         assert!(hub.take_local().is_none() && hub.take_outgoing().is_none());
+    }
+
+    #[test]
+    fn a_piece_that_waits_keeps_about_its_own_length_alive() {
+        let mut hub = Broadcast::new(true);
+        let mut publish = |payload: &[u8]| {
+            hub.publish(MessageKind::Text, payload);
+            [hub.take_local().unwrap(), hub.take_outgoing().unwrap()]
+        };
+        // The buffers are there from now on.
+        drop(publish(b"x"));
+        let mut waiting = Vec::with_capacity(8);
+        for payload_bytes in [3, 200, 1_000, 3] {
+            let payload = vec![b'x'; payload_bytes];
+            let alive = allocation_counter::measure(|| waiting.push(publish(&payload))).bytes_current;
+            assert!(alive <= 2 * (payload_bytes as i64 + 64), "{alive} bytes for {payload_bytes}");
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Message {
     /// Bytes of memory, its entry in a queue among them.
     pub(crate) fn cost_bytes(&self) -> u32 {
         let heap = match self {
-            Self::Broadcast(frames) => frames.bytes.len(),
+            // A buffer may be half full.
+            Self::Broadcast(frames) => 2 * frames.bytes.len(),
             Self::ToHome(message) => message.cost_bytes(),
             Self::FromHome(message) => from_home(message),
             Self::ToSession(asked) => {

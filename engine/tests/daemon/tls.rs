@@ -349,6 +349,7 @@ fn the_end_of_the_certificates_is_in_the_metrics_and_follows_new_ones() {
     eventually("it is warned of", || daemon.log().contains("the certificate has expired, on"));
     let metrics = daemon.ask("/metrics").1;
     assert!(metrics.contains("holdfast_certificate_expiry_seconds{listener=\"clients\"} -"), "{metrics}");
-    assert!(daemon.log().contains("certificates are read again; all other options hold until a restart"));
+    let told = "certificates are read again; all other options hold until a restart";
+    eventually("it is told what was read", || daemon.log().contains(told));
     daemon.stop();
 }

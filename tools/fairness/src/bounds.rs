@@ -3,7 +3,10 @@
 //! In:  a row.
 //! Out: a sentence for each bound that it breaks.
 
-use crate::row::{Row, Served};
+use crate::{
+    attack::Attack,
+    row::{Row, Served},
+};
 
 /// How much worse it may be.
 #[derive(Clone, Copy, Debug)]
@@ -16,22 +19,26 @@ pub struct Bounds {
     pub api_ms: f64,
     /// In milliseconds, how long a stop may take beyond `shutdown.timeout`.
     pub stop_ms: f64,
+    /// True exactly when a client may be closed that is to hear all that the attackers publish: it gets too little of the
+    /// processor to read that.
+    pub may_fall_behind: bool,
 }
 
 impl Bounds {
     /// What is promised, on a machine that does nothing else.
-    pub const PROMISED: Self = Self { factor: 5.0, floor_ms: 50.0, api_ms: 1_000.0, stop_ms: 1_000.0 };
+    pub const PROMISED: Self =
+        Self { factor: 5.0, floor_ms: 50.0, api_ms: 1_000.0, stop_ms: 1_000.0, may_fall_behind: false };
 
     /// The bounds of a machine that has other things to do, as one has that runs tests. Without fairness a client waits
     /// for as long as the attack goes on, so these still tell.
     pub const BUSY_MACHINE: Self =
-        Self { factor: 10.0, floor_ms: 1_000.0, api_ms: 3_000.0, stop_ms: 4_000.0 };
+        Self { factor: 10.0, floor_ms: 1_000.0, api_ms: 3_000.0, stop_ms: 4_000.0, may_fall_behind: true };
 
     /// What a row breaks, in words.
     #[must_use]
     pub fn broken_by(&self, row: &Row) -> Vec<String> {
         let mut broken: Vec<String> =
-            row.served.iter().filter_map(|served| self.broken_for(served)).collect();
+            row.served.iter().filter_map(|served| self.broken_for(row.attack, served)).collect();
         if row.api.attacked.max_ms > self.api_ms {
             broken.push(format!(
                 "a call of the server API took {:.0} ms, more than {:.0} ms",
@@ -53,9 +60,11 @@ impl Bounds {
         broken.iter().map(|what| format!("{}: {what}", row.attack.name())).collect()
     }
 
-    fn broken_for(&self, served: &Served) -> Option<String> {
+    fn broken_for(&self, attack: Attack, served: &Served) -> Option<String> {
         let name = served.name;
-        if let Some(failure) = served.failures.first() {
+        let hears_the_attack = attack == Attack::Broadcast && name == Attack::Broadcast.name();
+        let is_forgiven = self.may_fall_behind && hears_the_attack;
+        if let Some(failure) = served.failures.first().filter(|_| !is_forgiven) {
             return Some(format!("{name} failed {} times: {failure}", served.failures.len()));
         }
         if served.quiet.count == 0 || served.attacked.count == 0 {
@@ -74,7 +83,7 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attack::Attack, figures::Figures};
+    use crate::figures::Figures;
 
     fn figures(p99_ms: f64) -> Figures {
         Figures { count: 100, p50_ms: 1.0, p99_ms, max_ms: p99_ms }
@@ -118,5 +127,16 @@ mod tests {
         unserved.stop_ms = None;
         unserved.attack_operations = 0;
         assert_eq!(Bounds::PROMISED.broken_by(&unserved).len(), 3);
+    }
+
+    #[test]
+    fn who_hears_the_attack_may_fall_behind_on_a_busy_machine_alone() {
+        let mut row = row(1.0, 1.0, 1.0, 1.0);
+        row.served[0].failures.push("it was reset".to_owned());
+        assert_eq!(Bounds::BUSY_MACHINE.broken_by(&row).len(), 1, "echo hears nothing of it");
+        row.attack = Attack::Broadcast;
+        row.served[0].name = "broadcast";
+        assert!(Bounds::BUSY_MACHINE.broken_by(&row).is_empty());
+        assert_eq!(Bounds::PROMISED.broken_by(&row).len(), 1);
     }
 }
