@@ -14,7 +14,7 @@ DURATION ?= 60
 include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
-.PHONY: help setup build demo run test sim soak fuzz check fairness bench sysctl docs
+.PHONY: help setup build demo run test sim freeze soak fuzz check fairness bench sysctl docs
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: setup ## Run all tests (those of SDKs are skipped where node, python or Ch
 sim: ## Simulate shards on an unkind kernel: SEEDS=1000 random seeds, or SEED=… to run one again
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast-ring --test simulated -- sockets_keep
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast --lib -- simulation::no_message
+
+freeze: ## Write down what the first simulated seeds come to, after a change that is to change it
+	SIM_FREEZE=1 cargo test -p holdfast --lib -- simulation::no_message
 
 soak: ## Use a daemon in all ways for DURATION=60 seconds: its memory has to stay flat and its budgets to become empty
 	SOAK_SECONDS=$(DURATION) cargo test -p holdfast --test faults -- soak:: --nocapture

@@ -53,6 +53,7 @@ pub(super) fn run(seed: u64) -> Run {
     }
     // Else the stop comes under load.
     world.stop();
+    world.house.note_counters();
     Run { hash: world.network.trace().hash(), heard: world.ledger.heard, patches: world.ledger.patches }
 }
 

@@ -18,7 +18,7 @@ use super::terms::Terms;
 use crate::{
     conn::secure::Secure,
     hub::message::ToHome,
-    metrics::Metric,
+    metrics::{CATALOG, Kind, Metric},
     peers::{MailboxLimits, Mailboxes, Message, Peers, Shared},
     rules::Rules,
     shard::{Next, Settings, Shard, StopOrder},
@@ -176,10 +176,12 @@ impl House {
         }
     }
 
-    /// Bytes that the ledgers have or that go out in the next turns, and connections.
+    /// Bytes that the ledgers have, that mailboxes hold or that go out in the next turns, and connections.
     pub(super) fn accounts(&mut self) -> (u64, u64) {
+        let inlets = self.shared.mailboxes.iter().flat_map(Mailboxes::inlets);
+        let mailboxes = inlets.map(|inlet| inlet.bytes()).sum();
         let shards = self.shards.iter_mut().flatten();
-        shards.map(Shard::accounts).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
+        shards.map(Shard::accounts).fold((mailboxes, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
     }
 
     /// True exactly when no message is on its way between shards.
@@ -204,6 +206,26 @@ impl House {
     /// Has all shards told to stop.
     pub(super) fn order_stop(&self, order: StopOrder) {
         self.shared.stop(order);
+    }
+
+    /// Writes what all shards have counted into the trace, by name: a counter that is new or moves changes nothing.
+    pub(super) fn note_counters(&self) {
+        let counters = CATALOG.iter().filter(|family| family.kind == Kind::Counter);
+        let mut counters: Vec<_> = counters
+            .flat_map(|of| of.metrics.iter().map(|&(metric, label)| (of.name, label, metric)))
+            .collect();
+        counters.sort_unstable_by_key(|&(name, label, _)| (name, label));
+        let trace = self.network.trace();
+        for (name, label, metric) in counters {
+            for (shard, published) in (0..).zip(&self.shared.metrics) {
+                let count = published.get(metric);
+                if count > 0 {
+                    trace.note_bytes(name.as_bytes());
+                    trace.note_bytes(label.as_bytes());
+                    trace.note("counted", shard, count);
+                }
+            }
+        }
     }
 
     /// A number of all shards together.

@@ -71,6 +71,8 @@ pub(super) struct Ledger {
     pub(super) has_jumped: bool,
     /// Channels whose history may have been emptied.
     pub(super) emptied: BTreeSet<&'static str>,
+    /// Who is in which channel, as the server API has it, when everything has come to rest.
+    pub(super) members: BTreeMap<&'static str, BTreeSet<String>>,
     /// Publications that came as patches.
     pub(super) patches: u64,
     /// Echoes, messages and publications that were heard: a simulation in which there are none shows nothing.

@@ -104,6 +104,7 @@ impl Line {
         let mut plain = BytesMut::new();
         let progress = tls.receive(&mut cipher, &mut plain, &mut self.outgoing);
         self.is_garbled = progress.is_err();
+        self.peer.trace().note_bytes(&plain);
         self.incoming.extend_from_slice(&plain);
         if !matches!(progress, Ok(Progress::Handshaking)) && !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);

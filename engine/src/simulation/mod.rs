@@ -11,7 +11,7 @@
 //!   `http` and `post` (requests);
 //! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`; beside them,
 //!   the `operator`, who has the server API;
-//! - what all of them know together: `ledger` and `order`.
+//! - what all of them know together: `ledger` and `order`; what came of the first seeds before: `frozen`.
 //!
 //! What a shard must keep between two turns is in `shard/audit`.
 //!
@@ -23,6 +23,7 @@ mod client;
 mod course;
 mod deflate;
 mod echo;
+mod frozen;
 mod house;
 mod http;
 mod ledger;
@@ -48,12 +49,15 @@ const SEEDS: u64 = 2_000;
 #[test]
 fn no_message_is_lost_or_repeated_whatever_the_kernel_does() {
     let (heard, patches) = (AtomicU64::new(0), AtomicU64::new(0));
+    let frozen = frozen::Frozen::default();
     with_seeds(SEEDS, |seed| {
         let run = course::run(seed);
+        frozen.compare(seed, run.hash);
         heard.fetch_add(run.heard, Ordering::Relaxed);
         patches.fetch_add(run.patches, Ordering::Relaxed);
     });
     println!("{} messages were heard, {} of them as patches", heard.into_inner(), patches.into_inner());
+    frozen.finish();
 }
 
 #[test]

@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 use super::{
     house::House,
     ledger::{Ledger, Publisher},
-    terms::{CACHED, PATCHED},
+    terms::{CACHED, PATCHED, TAG, TAGGED, TAGS},
 };
 use crate::hub::{
-    message::{AnswerTo, Publish, Question, ToHome, Version},
-    publication::{Data, Tags},
+    message::{AnswerBytes, AnswerTo, Outcome, Publish, Question, ToHome, Version},
+    publication::{Data, Tags, tags},
 };
 
 pub(super) struct Operator {
@@ -26,6 +26,17 @@ impl Operator {
         Self { publisher: ledger.new_publisher() }
     }
 
+    /// Asks who is in a channel.
+    pub(super) fn ask_presence(&self, house: &House, channel: &str) -> oneshot::Receiver<Outcome> {
+        let (answer_to, answer) = oneshot::channel();
+        house.call(ToHome::Ask {
+            channel: channel.into(),
+            question: Question::Presence(AnswerBytes::ANY),
+            answer_to: AnswerTo::Api(answer_to),
+        });
+        answer
+    }
+
     pub(super) fn act(&self, house: &House, ledger: &mut Ledger, random: &mut SmallRng) {
         if random.random_bool(0.2) {
             let channel = *[PATCHED, CACHED].concat().choose(random).expect("there are some");
@@ -35,18 +46,38 @@ impl Operator {
             house.call(ToHome::Ask { channel: channel.into(), question, answer_to });
             return;
         }
+        if random.random_bool(0.4) {
+            return self.publish_tagged(house, ledger, random);
+        }
         let channel = *PATCHED.choose(random).expect("there are some");
         let message = ledger.write(channel, self.publisher, random);
         house.call(ToHome::Publish(Box::new(Publish {
-            channel: channel.into(),
-            data: Data::checked(Bytes::from(message)),
-            info: None,
-            tags: Tags::default(),
             skip_history: random.random_bool(0.6),
             delta: random.random_bool(0.7),
-            idempotency_key: "".into(),
-            version: Version::default(),
-            answer_to: None,
+            ..publication(channel, message)
         })));
+    }
+
+    fn publish_tagged(&self, house: &House, ledger: &mut Ledger, random: &mut SmallRng) {
+        let channel = *TAGGED.choose(random).expect("there are some");
+        let message = ledger.write(channel, self.publisher, random);
+        let tag = random.random_range(0..TAGS);
+        ledger.orders.tag(&message, tag);
+        let tags = tags([(TAG.into(), tag.to_string().into())].into_iter());
+        house.call(ToHome::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
+    }
+}
+
+fn publication(channel: &str, message: String) -> Publish {
+    Publish {
+        channel: channel.into(),
+        data: Data::checked(Bytes::from(message)),
+        info: None,
+        tags: Tags::default(),
+        skip_history: false,
+        delta: false,
+        idempotency_key: "".into(),
+        version: Version::default(),
+        answer_to: None,
     }
 }

@@ -19,6 +19,10 @@ pub(super) struct Orders {
     /// By channel, as the witness has heard them. It misses some only where the kernel has no memory for what it is sent.
     all: BTreeMap<&'static str, Vec<Option<String>>>,
     by_listener: BTreeMap<(&'static str, Listener), Vec<Heard>>,
+    /// Which tag a listener has chosen, where it has.
+    chosen: BTreeMap<Listener, u64>,
+    /// The messages that have a tag.
+    tags: HashMap<String, u64>,
     /// When each message was written, in steps of the ledger.
     written: HashMap<(&'static str, String), u64>,
 }
@@ -26,6 +30,16 @@ pub(super) struct Orders {
 impl Orders {
     pub(super) fn write(&mut self, channel: &'static str, message: &str, now: u64) {
         self.written.insert((channel, message.to_owned()), now);
+    }
+
+    /// A message has a tag.
+    pub(super) fn tag(&mut self, message: &str, tag: u64) {
+        self.tags.insert(message.to_owned(), tag);
+    }
+
+    /// A listener is to hear what has this tag, and nothing else.
+    pub(super) fn choose(&mut self, listener: Listener, tag: u64) {
+        self.chosen.insert(listener, tag);
     }
 
     /// Who hears everything has heard a message.
@@ -43,7 +57,7 @@ impl Orders {
     /// All have heard the witness's order, each from some point on, and were told of every gap.
     pub(super) fn check(&self) {
         for ((channel, listener), heard) in &self.by_listener {
-            let places = self.places(channel);
+            let places = self.places(channel, *listener);
             let misses_some = self.all.get(channel).is_some_and(|all| all.contains(&None));
             // Where it stands, once that is known.
             let mut place = None;
@@ -65,20 +79,29 @@ impl Orders {
     /// Everything has come to rest: a subscriber that lives has heard the newest message, if one was written since it
     /// knows of its subscription.
     pub(super) fn check_newest(&self, channel: &'static str, listener: Listener) {
-        let Some(Some(newest)) = self.all.get(channel).and_then(|all| all.last()) else { return };
+        let Some(Some(newest)) = self.meant(channel, listener).last() else { return };
         let heard = self.by_listener.get(&(channel, listener)).and_then(|heard| heard.last());
         match heard {
-            Some(last) => assert_eq!(&last.message, newest, "{listener} hears the newest of {channel}"),
+            Some(last) => assert_eq!(last.message, newest, "{listener} hears the newest of {channel}"),
             None => {
-                let written = self.written.get(&(channel, newest.clone())).copied().unwrap_or(0);
+                let written = self.written.get(&(channel, newest.to_owned())).copied().unwrap_or(0);
                 assert!(written < listener, "{listener} hears nothing of {channel}, not even {newest:?}");
             }
         }
     }
 
-    fn places(&self, channel: &str) -> HashMap<&str, usize> {
+    /// What a listener is to hear of all that the witness has.
+    fn meant(&self, channel: &str, listener: Listener) -> impl Iterator<Item = Option<&str>> {
         let all = self.all.get(channel).map(Vec::as_slice).unwrap_or_default();
-        let known = all.iter().enumerate().filter_map(|(place, message)| Some((message.as_deref()?, place)));
-        known.collect()
+        let tag = self.chosen.get(&listener);
+        let is_meant = move |message: &Option<&str>| {
+            tag.is_none() || message.is_some_and(|message| self.tags.get(message) == tag)
+        };
+        all.iter().map(Option::as_deref).filter(is_meant)
+    }
+
+    fn places(&self, channel: &str, listener: Listener) -> HashMap<&str, usize> {
+        let meant = self.meant(channel, listener).enumerate();
+        meant.filter_map(|(place, message)| Some((message?, place))).collect()
     }
 }

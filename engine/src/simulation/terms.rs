@@ -31,8 +31,14 @@ pub(super) const PATCHED: [&str; 2] = ["patched:a", "patched:b"];
 pub(super) const CACHED: [&str; 2] = ["cached:a", "cached:b"];
 /// Channels without, where every publication waits for every subscriber.
 pub(super) const PLAIN: [&str; 2] = ["plain", "other"];
+/// The same, where the operator's publications have a tag, by which some choose them.
+pub(super) const TAGGED: [&str; 1] = ["tagged:a"];
 /// Channels in which those who do not keep up are not sent everything, and what they are sent may be patches.
 pub(super) const LOSSY: [&str; 2] = ["oldest:a", "latest:a"];
+
+/// The name of that tag, and how many values it has.
+pub(super) const TAG: &str = "kind";
+pub(super) const TAGS: u64 = 3;
 
 /// Publications that a channel with history keeps, and that one recovery gives.
 pub(super) const HISTORY_SIZE: u64 = 50;
@@ -127,12 +133,17 @@ impl Terms {
 
 /// Every channel.
 pub(super) fn channels() -> impl Iterator<Item = &'static str> {
-    WITH_HISTORY.into_iter().chain(PATCHED).chain(CACHED).chain(PLAIN).chain(LOSSY)
+    WITH_HISTORY.into_iter().chain(PATCHED).chain(CACHED).chain(PLAIN).chain(TAGGED).chain(LOSSY)
 }
 
 /// True exactly when a channel has positions.
 pub(super) fn keeps_history(channel: &str) -> bool {
     WITH_HISTORY.contains(&channel) || PATCHED.contains(&channel) || CACHED.contains(&channel)
+}
+
+/// True exactly when who asks is told who comes to a channel and goes.
+pub(super) fn tells_joins(channel: &str) -> bool {
+    !LOSSY.contains(&channel)
 }
 
 /// True exactly when publications of a channel may go out as patches.
@@ -160,12 +171,18 @@ fn config(random: &mut SmallRng) -> Config {
         allow_subscribe_for_anonymous: true,
         allow_publish_for_client: true,
         allow_publish_for_anonymous: true,
+        presence: true,
+        allow_presence_for_client: true,
+        allow_presence_for_anonymous: true,
+        join_leave: true,
         ..config.channel.without_namespace.clone()
     };
     let history = NamespaceOptions {
         history_publications_max: u32::try_from(HISTORY_SIZE).expect("a small number"),
         history_ttl_ms: 3_600_000,
         allow_recovery: true,
+        allow_history_for_client: true,
+        allow_history_for_anonymous: true,
         ..plain.clone()
     };
     let patched = NamespaceOptions {
@@ -183,6 +200,8 @@ fn config(random: &mut SmallRng) -> Config {
     let lossy = NamespaceOptions {
         allowed_delta_types: vec![DeltaType::Fossil],
         delta_publish: true,
+        // Of these nothing may be left out.
+        join_leave: false,
         ..plain.clone()
     };
     let oldest = NamespaceOptions {
@@ -191,9 +210,10 @@ fn config(random: &mut SmallRng) -> Config {
         ..lossy.clone()
     };
     let latest = NamespaceOptions { slow_readers: SlowReaderPolicy::KeepLatest, ..lossy };
+    let tagged = NamespaceOptions { allow_tags_filter: true, ..plain.clone() };
     config.channel.without_namespace = plain;
-    let namespaces = [history, patched, cached, oldest, latest];
-    config.channel.namespaces = ["hist", "patched", "cached", "oldest", "latest"]
+    let namespaces = [history, patched, cached, oldest, latest, tagged];
+    config.channel.namespaces = ["hist", "patched", "cached", "oldest", "latest", "tagged"]
         .into_iter()
         .zip(namespaces)
         .map(|(name, options)| Namespace { name: name.into(), options })

@@ -19,9 +19,10 @@ use super::{
     member::Member,
     nuisance::Nuisance,
     operator::Operator,
-    terms::Terms,
+    terms::{Terms, channels},
 };
 use crate::{
+    hub::message::Answer,
     metrics::{CloseReason, Metric, RefusalReason},
     shard::StopOrder,
 };
@@ -72,6 +73,9 @@ impl World {
         deflate::begin();
         let mut terms = Terms::new(&mut random);
         change(&mut terms);
+        if terms.secrets.is_some() {
+            network.trace().ignore_carried_bytes();
+        }
         let house = House::new(&terms, &network, &mut random);
         let mut ledger = Ledger::default();
         ledger.emptied.extend(terms.soon_empty());
@@ -159,10 +163,11 @@ impl World {
         self.network.trace().pass(time);
     }
 
-    /// Lets time pass in which all shards have their turns.
+    /// Lets time pass in which all shards have their turns, and clients read: who is refused has a second for that.
     pub(super) fn serve(&mut self, time: Duration) {
         let until = self.network.trace().now() + time;
         while self.network.trace().now() < until {
+            self.act_all();
             self.turn_all();
             self.pass(BETWEEN_TURNS);
         }
@@ -233,7 +238,8 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    pub(super) fn check_complete(&self) {
+    pub(super) fn check_complete(&mut self) {
+        self.ask_who_is_there();
         let everybody = || self.actors.iter().map(|actor| &**actor).chain([&self.witness as &dyn Actor]);
         let hearings: Vec<_> = everybody().flat_map(Actor::hearings).collect();
         everybody().for_each(|actor| actor.check_complete(&self.ledger, &hearings));
@@ -249,6 +255,19 @@ impl World {
             self.ledger.orders.check();
         }
         self.check_ends();
+    }
+
+    /// Asks the server API who is in which channel, of one after the other: a mailbox may have room for one message alone.
+    fn ask_who_is_there(&mut self) {
+        for channel in channels() {
+            let mut answer = self.operator.ask_presence(&self.house, channel);
+            self.turn_all();
+            let Ok(Ok(Answer::Presence(members))) = answer.try_recv() else {
+                panic!("who is in {channel} is not answered: {answer:?}")
+            };
+            let members = members.iter().map(|member| member.client.to_string());
+            self.ledger.members.insert(channel, members.collect());
+        }
     }
 
     /// Sessions whose clients have gone end, sooner or later; those whose clients poll go on.

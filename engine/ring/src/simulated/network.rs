@@ -373,6 +373,12 @@ impl Peer {
         address(self.connection)
     }
 
+    /// What has happened in its network.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.network.trace()
+    }
+
     /// Keeps the network from breaking this connection, and lets it hold whatever the kernel's end writes.
     pub fn keep_safe(&self) {
         self.network.state().connection(self.connection).is_safe = true;

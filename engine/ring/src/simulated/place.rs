@@ -174,6 +174,7 @@ impl Place {
         match state.send(connection, &bytes) {
             Ok(sent) => {
                 state.trace.note("sent", connection as u64, sent as u64);
+                state.trace.note_carried_bytes(&bytes[..sent]);
                 bytes.advance(sent);
                 (!bytes.is_empty()).then(|| short(socket, bytes, None))
             }

@@ -29,6 +29,8 @@ pub struct Trace(Rc<RefCell<Steps>>);
 struct Steps {
     now: Duration,
     hash: u64,
+    /// False where what connections carry is drawn anew in each run.
+    has_own_bytes: bool,
     count: u64,
     last: VecDeque<Step>,
 }
@@ -36,7 +38,13 @@ struct Steps {
 impl Trace {
     pub(super) fn new() -> Self {
         let last = VecDeque::with_capacity(STEPS_KEPT);
-        Self(Rc::new(RefCell::new(Steps { now: Duration::ZERO, hash: HASH_BASIS, count: 0, last })))
+        Self(Rc::new(RefCell::new(Steps {
+            now: Duration::ZERO,
+            hash: HASH_BASIS,
+            has_own_bytes: true,
+            count: 0,
+            last,
+        })))
     }
 
     /// The simulated time.
@@ -50,13 +58,29 @@ impl Trace {
         self.0.borrow_mut().now += time;
     }
 
+    /// Connections carry what is encrypted with keys that are drawn in each run: only how much they carry is hashed.
+    /// Whoever decrypts it has [`Trace::note_bytes`].
+    pub fn ignore_carried_bytes(&self) {
+        self.0.borrow_mut().has_own_bytes = false;
+    }
+
+    /// Has the bytes that a connection carries in the hash, unless they are not the same in each run.
+    pub(super) fn note_carried_bytes(&self, bytes: &[u8]) {
+        if self.0.borrow().has_own_bytes {
+            self.note_bytes(bytes);
+        }
+    }
+
+    /// Has bytes in the hash, without a step of their own.
+    pub fn note_bytes(&self, bytes: &[u8]) {
+        self.0.borrow_mut().hash_bytes(bytes.iter().copied());
+    }
+
     /// Writes a step down: what has happened, to whom, and how much of it.
     pub fn note(&self, what: &'static str, who: u64, count: u64) {
         let steps = &mut *self.0.borrow_mut();
         let numbers = [who, count, u64::try_from(steps.now.as_nanos()).unwrap_or(u64::MAX)];
-        for byte in what.bytes().chain(numbers.into_iter().flat_map(u64::to_le_bytes)) {
-            steps.hash = (steps.hash ^ u64::from(byte)).wrapping_mul(HASH_PRIME);
-        }
+        steps.hash_bytes(what.bytes().chain(numbers.into_iter().flat_map(u64::to_le_bytes)));
         steps.count += 1;
         if steps.last.len() == STEPS_KEPT {
             steps.last.pop_front();
@@ -74,6 +98,14 @@ impl Trace {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.0.borrow().count
+    }
+}
+
+impl Steps {
+    fn hash_bytes(&mut self, bytes: impl Iterator<Item = u8>) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(HASH_PRIME);
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! In:  frames of replies and pushes.
 //! Out: what the client and the ledger know; pongs.
 
+use std::collections::BTreeMap;
+
 use holdfast_protocol::{
     client::{
         ErrorCode, Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta,
-        reply::SubscribeResult,
+        push::Presence, reply::SubscribeResult,
     },
     websocket::MessageKind,
 };
@@ -14,7 +16,7 @@ use holdfast_protocol::{
 use super::{
     Client,
     link::Link,
-    session::{Asked, Position, Subscription},
+    session::{Asked, Position, Subscription, Wants},
 };
 use crate::simulation::{
     actor::Scene,
@@ -51,6 +53,8 @@ impl Client {
                     PushBody::Publication(publication) => {
                         self.hear_publication(&push.channel, &publication, scene.ledger);
                     }
+                    PushBody::Join(who) => self.hear_presence(&push.channel, &who, true),
+                    PushBody::Leave(who) => self.hear_presence(&push.channel, &who, false),
                     PushBody::Disconnect(disconnect) => {
                         let code = u16::try_from(disconnect.code).expect("codes have four digits");
                         self.hear(&Heard::Closed(Some(code)), scene);
@@ -74,12 +78,13 @@ impl Client {
         match (asked, result) {
             (Asked::Connect, ReplyResult::Connect(result)) => {
                 self.session.is_connected = true;
+                self.session.client = result.client.to_string();
                 if let Some(link) = &mut self.link {
                     link.named(&result.session, &result.node);
                 }
             }
-            (Asked::Subscribe { channel, since, takes_patches }, ReplyResult::Subscribe(result)) => {
-                self.subscribed(channel, since, takes_patches, &result, ledger);
+            (Asked::Subscribe { channel, since, wants }, ReplyResult::Subscribe(result)) => {
+                self.subscribed(channel, since, wants, &result, ledger);
             }
             (Asked::Unsubscribe(channel), ReplyResult::Unsubscribe(_)) => {
                 self.session.subscriptions.remove(channel);
@@ -87,6 +92,20 @@ impl Client {
             (Asked::Publish { channel, message }, ReplyResult::Publish(_)) => {
                 if keeps_history(channel) {
                     ledger.acknowledge(channel, &message);
+                }
+            }
+            (Asked::PresenceStats(channel), ReplyResult::PresenceStats(stats)) => {
+                assert!(stats.num_users <= stats.num_clients, "users have clients: {stats:?}");
+                let is_there = self.session.certain().any(|(certain, _)| certain == channel);
+                assert!(stats.num_clients > 0 || !is_there, "{channel} counts who is there: {stats:?}");
+            }
+            (Asked::History(channel), ReplyResult::History(result)) => {
+                let first = result.publications.first().map_or(0, |publication| publication.offset);
+                for (offset, publication) in (first..).zip(&result.publications) {
+                    assert_eq!(publication.offset, offset, "the history of {channel} has no gap");
+                    assert!(offset <= result.offset, "{channel} stands behind its history");
+                    let text = String::from_utf8(publication.data.bytes().to_vec()).expect("JSON is text");
+                    ledger.record(channel, &result.epoch, offset, &text);
                 }
             }
             (asked, result) => panic!("{asked:?} is answered with {result:?}"),
@@ -97,16 +116,23 @@ impl Client {
         &mut self,
         channel: &'static str,
         since: Option<Position>,
-        takes_patches: bool,
+        wants: Wants,
         result: &SubscribeResult<'_>,
         ledger: &mut Ledger,
     ) {
         let Some(format) = self.link.as_ref().map(Link::format) else { return };
-        let base = takes_patches.then(Vec::new);
-        let subscription = Subscription { since: ledger.now(), hearing: Hearing::default(), base };
+        let subscription = Subscription {
+            since: ledger.now(),
+            hearing: Hearing::default(),
+            base: wants.patches.then(Vec::new),
+            seen: wants.joins.then(BTreeMap::new),
+        };
+        if let Some(tag) = wants.tag {
+            ledger.orders.choose(subscription.since, tag);
+        }
         let last = self.session.subscriptions.insert(channel, subscription);
         assert!(last.is_none(), "{channel} is subscribed once");
-        assert_eq!(result.delta, takes_patches, "who asks for patches gets them");
+        assert_eq!(result.delta, wants.patches, "who asks for patches gets them");
         if !keeps_history(channel) {
             return;
         }
@@ -142,6 +168,16 @@ impl Client {
             }
         }
         self.positions.insert(channel, position);
+    }
+
+    /// Somebody has come to a channel, or gone.
+    fn hear_presence(&mut self, channel: &str, who: &Presence<'_>, is_there: bool) {
+        let subscription =
+            self.session.subscriptions.get_mut(channel).expect("only subscribers hear who comes");
+        let seen = subscription.seen.as_mut().expect("only who asks hears who comes");
+        let client = who.info.as_ref().expect("it is told who comes").client.to_string();
+        let before = seen.insert(client, is_there);
+        assert_ne!(before, Some(is_there), "{channel}: who has come goes before it comes again");
     }
 
     fn hear_publication(&mut self, channel: &str, publication: &Publication<'_>, ledger: &mut Ledger) {

@@ -16,20 +16,27 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use bytes::BytesMut;
 use holdfast_protocol::client::{
     Format, Payload, Request,
-    command::{ConnectRequest, PublishRequest, SubscribeRequest, UnsubscribeRequest},
+    command::{
+        ConnectRequest, HistoryRequest, PresenceStatsRequest, PublishRequest, SubscribeRequest,
+        UnsubscribeRequest,
+    },
     delta::FOSSIL,
+    filter::FilterNode,
 };
 use rand::{Rng, seq::IteratorRandom};
 
 pub(super) use self::link::Transport;
 use self::{
     link::{Link, News},
-    session::{Asked, Position, Session},
+    session::{Asked, Position, Session, Subscription, Wants},
 };
 use super::{
     actor::{Actor, Scene},
     ledger::{Hearing, Ledger},
-    terms::{LOSSY, PATCHED, PLAIN, channels, keeps_history, may_be_patched},
+    terms::{
+        LOSSY, PATCHED, PLAIN, TAG, TAGGED, WITH_HISTORY, channels, keeps_history, may_be_patched,
+        tells_joins,
+    },
 };
 
 /// Commands that may wait for their answers.
@@ -88,12 +95,14 @@ impl Client {
         let mut frame = BytesMut::new();
         self.session.append(format, &mut frame, Request::Connect(request), Asked::Connect);
         if self.is_witness {
-            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel, false));
+            // Who sees all that come and go.
+            let wants = Wants { joins: true, ..Wants::default() };
+            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel, wants));
         } else if scene.chance(0.5) {
             // What follows a connect in its frame is done after it.
             let channel = self.any_channel(scene);
-            let takes_patches = scene.chance(0.7);
-            self.append_subscribe(format, &mut frame, channel, takes_patches);
+            let wants = Wants::any(scene);
+            self.append_subscribe(format, &mut frame, channel, wants);
         }
         self.link = Link::open(transport, &frame, scene);
         if let Some(link) = &self.link
@@ -108,9 +117,19 @@ impl Client {
         format: Format,
         frame: &mut BytesMut,
         channel: &'static str,
-        takes_patches: bool,
+        wants: Wants,
     ) {
-        let takes_patches = takes_patches && may_be_patched(channel);
+        let wants = Wants {
+            patches: wants.patches && may_be_patched(channel),
+            joins: wants.joins && tells_joins(channel),
+            tag: wants.tag.filter(|_| TAGGED.contains(&channel)),
+        };
+        let filter = |tag: u64| FilterNode {
+            key: TAG.into(),
+            cmp: "eq".into(),
+            val: tag.to_string().into(),
+            ..FilterNode::default()
+        };
         let since = self.positions.get(channel).cloned();
         let request = SubscribeRequest {
             channel: Cow::Borrowed(channel),
@@ -118,10 +137,12 @@ impl Client {
             epoch: Cow::Owned(since.as_ref().map(|since| since.epoch.clone()).unwrap_or_default()),
             offset: since.as_ref().map_or(0, |since| since.offset),
             recoverable: keeps_history(channel),
-            delta: Cow::Borrowed(if takes_patches { FOSSIL } else { "" }),
+            delta: Cow::Borrowed(if wants.patches { FOSSIL } else { "" }),
+            join_leave: wants.joins,
+            tf: wants.tag.map(|tag| Box::new(filter(tag))),
             ..SubscribeRequest::default()
         };
-        let asked = Asked::Subscribe { channel, since, takes_patches };
+        let asked = Asked::Subscribe { channel, since, wants };
         self.session.append(format, frame, Request::Subscribe(request), asked);
     }
 
@@ -135,8 +156,8 @@ impl Client {
             0..50 if is_ready => {
                 let channel = self.any_channel(scene);
                 if !self.session.concerns(channel) {
-                    let takes_patches = scene.chance(0.7);
-                    self.append_subscribe(format, &mut frame, channel, takes_patches);
+                    let wants = Wants::any(scene);
+                    self.append_subscribe(format, &mut frame, channel, wants);
                 }
             }
             50..58 if is_ready => {
@@ -153,6 +174,7 @@ impl Client {
                 }
             }
             268..280 if is_ready => self.append_changes_of_mind(format, &mut frame, scene),
+            280..290 if is_ready => self.append_question(format, &mut frame, scene),
             250..260 if !self.is_steady => link.stall(),
             260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
             _ => {}
@@ -186,10 +208,24 @@ impl Client {
                     Asked::SubscribeAgain(channel),
                 );
             } else {
-                let takes_patches = scene.chance(0.7);
-                self.append_subscribe(format, frame, channel, takes_patches);
+                let wants = Wants::any(scene);
+                self.append_subscribe(format, frame, channel, wants);
                 is_subscribed = true;
             }
+        }
+    }
+
+    /// Asks how many are in a channel, or what was said there.
+    fn append_question(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+        let channel = self.any_channel(scene);
+        if WITH_HISTORY.contains(&channel) && scene.chance(0.5) {
+            let limit = scene.random.random_range(-1..20);
+            let request = HistoryRequest { channel: channel.into(), limit, ..HistoryRequest::default() };
+            self.session.append(format, frame, Request::History(request), Asked::History(channel));
+        } else {
+            let request = PresenceStatsRequest { channel: channel.into() };
+            let asked = Asked::PresenceStats(channel);
+            self.session.append(format, frame, Request::PresenceStats(request), asked);
         }
     }
 
@@ -206,6 +242,17 @@ impl Client {
         let request = PublishRequest { channel: Cow::Borrowed(channel), data, ..PublishRequest::default() };
         let asked = Asked::Publish { channel, message: message.clone() };
         self.session.append(format, frame, Request::Publish(request), asked);
+    }
+
+    /// Everybody has been told who is there.
+    fn check_presence(&self, channel: &str, subscription: &Subscription, ledger: &Ledger) {
+        let members = &ledger.members[channel];
+        let name = self.name();
+        assert!(members.contains(&self.session.client), "{name} is in the presence of {channel}");
+        for (client, is_there) in subscription.seen.iter().flatten() {
+            let has_come = members.contains(client);
+            assert_eq!(*is_there, has_come, "{name} knows whether {client} is in {channel}");
+        }
     }
 
     fn lives(&self) -> bool {
@@ -278,6 +325,7 @@ impl Actor for Client {
             self.session.asked.iter().filter(|(id, _)| !self.session.lost.contains(id)).collect();
         assert!(unanswered.is_empty(), "{name}: every command is answered: {unanswered:?}");
         for (channel, subscription) in self.session.certain() {
+            self.check_presence(channel, subscription, ledger);
             if let Some(position) = self.positions.get(channel) {
                 let newest = ledger.newest(channel, &position.epoch);
                 assert!(position.offset >= newest, "{name}: nothing of {channel} is missing");

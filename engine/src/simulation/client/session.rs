@@ -10,10 +10,12 @@ use std::{
 
 use bytes::BytesMut;
 use holdfast_protocol::client::{Command, Format, Request, append_command};
+use rand::Rng as _;
 
 use crate::simulation::{
-    actor::Fate,
+    actor::{Fate, Scene},
     ledger::{Hearing, Publisher},
+    terms::TAGS,
 };
 
 /// Epoch and offset.
@@ -30,7 +32,7 @@ pub(super) enum Asked {
     Subscribe {
         channel: &'static str,
         since: Option<Position>,
-        takes_patches: bool,
+        wants: Wants,
     },
     /// To what it is subscribed already, or is about to be.
     SubscribeAgain(&'static str),
@@ -39,6 +41,24 @@ pub(super) enum Asked {
         channel: &'static str,
         message: String,
     },
+    PresenceStats(&'static str),
+    History(&'static str),
+}
+
+/// What a subscription is to have beside publications.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wants {
+    pub(super) patches: bool,
+    pub(super) joins: bool,
+    /// The tag that publications are to have.
+    pub(super) tag: Option<u64>,
+}
+
+impl Wants {
+    pub(super) fn any(scene: &mut Scene<'_>) -> Self {
+        let tag = scene.random.random_range(0..2 * TAGS);
+        Self { patches: scene.chance(0.7), joins: scene.chance(0.5), tag: (tag < TAGS).then_some(tag) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +68,8 @@ pub(super) struct Subscription {
     pub(super) hearing: Hearing,
     /// What patches build on, where they were agreed upon: the text that came last.
     pub(super) base: Option<Vec<u8>>,
+    /// Who has come and who has gone since then, where it is told.
+    pub(super) seen: Option<BTreeMap<String, bool>>,
 }
 
 #[derive(Default)]
@@ -61,6 +83,8 @@ pub(super) struct Session {
     pub(super) asked_at: BTreeMap<u32, Duration>,
     pub(super) last_id: u32,
     pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
+    /// What the daemon calls it.
+    pub(super) client: String,
     /// Whose it is, where users have names.
     pub(super) user: Option<usize>,
     /// What it calls itself in its messages.
@@ -103,7 +127,7 @@ impl Session {
             Asked::Subscribe { channel: asked, .. }
             | Asked::SubscribeAgain(asked)
             | Asked::Unsubscribe(asked) => *asked == channel,
-            Asked::Connect | Asked::Publish { .. } => false,
+            Asked::Connect | Asked::Publish { .. } | Asked::PresenceStats(_) | Asked::History(_) => false,
         })
     }
 
