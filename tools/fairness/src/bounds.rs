@@ -19,8 +19,8 @@ pub struct Bounds {
     pub api_ms: f64,
     /// In milliseconds, how long a stop may take beyond `shutdown.timeout`.
     pub stop_ms: f64,
-    /// True exactly when a client may be closed that is to hear all that the attackers publish: it gets too little of the
-    /// processor to read that.
+    /// True exactly when a client may be closed for not reading that is to hear all that the attackers publish: it gets too
+    /// little of the processor for that.
     pub may_fall_behind: bool,
 }
 
@@ -38,7 +38,7 @@ impl Bounds {
     #[must_use]
     pub fn broken_by(&self, row: &Row) -> Vec<String> {
         let mut broken: Vec<String> =
-            row.served.iter().filter_map(|served| self.broken_for(row.attack, served)).collect();
+            row.served.iter().filter_map(|served| self.broken_for(row, served)).collect();
         if row.api.attacked.max_ms > self.api_ms {
             broken.push(format!(
                 "a call of the server API took {:.0} ms, more than {:.0} ms",
@@ -60,10 +60,11 @@ impl Bounds {
         broken.iter().map(|what| format!("{}: {what}", row.attack.name())).collect()
     }
 
-    fn broken_for(&self, attack: Attack, served: &Served) -> Option<String> {
+    fn broken_for(&self, row: &Row, served: &Served) -> Option<String> {
         let name = served.name;
-        let hears_the_attack = attack == Attack::Broadcast && name == Attack::Broadcast.name();
-        let is_forgiven = self.may_fall_behind && hears_the_attack;
+        let hears_the_attack = row.attack == Attack::Broadcast && name == Attack::Broadcast.name();
+        let was_slow = served.failures.len() as u64 <= row.closed_as_slow;
+        let is_forgiven = self.may_fall_behind && hears_the_attack && was_slow;
         if let Some(failure) = served.failures.first().filter(|_| !is_forgiven) {
             return Some(format!("{name} failed {} times: {failure}", served.failures.len()));
         }
@@ -102,6 +103,7 @@ mod tests {
             attack_operations: 1,
             attackers_heard: Default::default(),
             attack_s: 1.0,
+            closed_as_slow: 0,
             daemon_cpu: 1.0,
             tool_late_ms: 0.0,
             served: vec![served("echo", quiet_ms, attacked_ms)],
@@ -136,6 +138,8 @@ mod tests {
         assert_eq!(Bounds::BUSY_MACHINE.broken_by(&row).len(), 1, "echo hears nothing of it");
         row.attack = Attack::Broadcast;
         row.served[0].name = "broadcast";
+        assert_eq!(Bounds::BUSY_MACHINE.broken_by(&row).len(), 1, "the daemon says that nobody was slow");
+        row.closed_as_slow = 1;
         assert!(Bounds::BUSY_MACHINE.broken_by(&row).is_empty());
         assert_eq!(Bounds::PROMISED.broken_by(&row).len(), 1);
     }

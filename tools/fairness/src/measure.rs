@@ -86,6 +86,7 @@ fn measure_with(plan: &Plan, attack: Attack, mut server: Server) -> anyhow::Resu
             served.push(one);
             late.merge(&one_late);
         }
+        let closed_as_slow = server.closed_as_slow()?;
         let stop = server.stop()?;
         attackers.end();
         let api = served.iter().position(|served| served.name == victim::API).expect("it is one of them");
@@ -96,6 +97,7 @@ fn measure_with(plan: &Plan, attack: Attack, mut server: Server) -> anyhow::Resu
             attack_operations,
             attackers_heard,
             attack_s,
+            closed_as_slow,
             daemon_cpu: cpu.as_secs_f64() / attack_s,
             tool_late_ms: late.figures().p99_ms,
             served,

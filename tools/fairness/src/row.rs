@@ -32,6 +32,8 @@ pub struct Row {
     pub attackers_heard: BTreeMap<String, u64>,
     /// For how long they were measured.
     pub attack_s: f64,
+    /// How many clients, attackers among them, the daemon closed because they did not read.
+    pub closed_as_slow: u64,
     /// How much of its CPU the daemon used under the attack, from 0 to 1 for each CPU.
     pub daemon_cpu: f64,
     /// The 99th percentile of how late a thread of the tool woke under the attack. It is part of every latency.

@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 
-use crate::{cpus::Cpus, link::Target, token::SECRET};
+use crate::{cpus::Cpus, http::Http, link::Target, token::SECRET};
 
 /// What calls of the server API carry.
 pub const API_KEY: &str = "fairness";
@@ -88,6 +88,16 @@ impl Server {
             .map(|field| field.parse::<u64>())
             .sum::<Result<_, _>>()?;
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// How many clients it has closed because they did not read what they were sent.
+    pub(crate) fn closed_as_slow(&self) -> anyhow::Result<u64> {
+        let mut http = Http::over(self.target.connect_to_control()?);
+        let metrics = String::from_utf8(http.ask(b"GET /metrics HTTP/1.1\r\nHost: fairness\r\n\r\n")?)?;
+        let is_meant =
+            |line: &&str| line.starts_with("holdfast_closes_total{") && line.contains("reason=\"slow\"");
+        let counts = metrics.lines().filter(is_meant).map(|line| line.rsplit(' ').next().unwrap_or_default());
+        Ok(counts.map(str::parse::<u64>).sum::<Result<_, _>>()?)
     }
 
     /// Asks it to stop; answers with how long that took, if it came to an end.
