@@ -303,7 +303,7 @@ impl<K: Kernel> Sockets<K> {
         self.kernel.doorbell()
     }
 
-    /// Housekeeping, to be called about once a second: sockets that have gone quiet give up their multishot receive
+    /// Housekeeping, to be called about once a second: sockets that have been quiet for some of these ticks give up their multishot receive
     /// (in the kernel about 860 bytes) for a poll (256 bytes), and accepting goes on after an error.
     pub fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
