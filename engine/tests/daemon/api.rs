@@ -263,7 +263,7 @@ fn a_subscription_of_the_server_that_expires_ends_the_connection() {
     let daemon = daemon();
     let mut client = Client::connect(&daemon, "ann");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-    let soon = json!({ "user": "ann", "channel": "news", "expire_at": now.as_secs() + 2 });
+    let soon = json!({ "user": "ann", "channel": "news", "expire_at": now.as_secs() + 3 });
     done(&daemon, "subscribe", &soon);
     assert_eq!(client.push()["channel"], "news");
     assert_eq!(client.expect_close().0, 3006);

@@ -40,10 +40,39 @@ pub(crate) struct Reply {
     pub(crate) after: Duration,
 }
 
+impl Reply {
+    /// This JSON, at once.
+    fn of(body: &Value) -> Self {
+        Self { status: 200, body: body.to_string(), after: Duration::ZERO }
+    }
+}
+
+/// What a path answers.
+#[derive(Clone, Debug)]
+enum Answer {
+    Always(Reply),
+    /// The first question is 1. What depends on the time is made when it is asked for.
+    Each(fn(usize) -> Value),
+}
+
 #[derive(Clone, Debug, Default)]
 struct Script {
     asked: Arc<Mutex<Vec<Asked>>>,
-    replies: Arc<Mutex<HashMap<String, Reply>>>,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+}
+
+impl Script {
+    /// Notes a question, and how it is answered. A test that sees the question may change the answer to the next one.
+    fn reply(&self, question: Asked) -> Option<Reply> {
+        let mut asked = self.asked.lock().expect("no test has failed");
+        let answer = self.answers.lock().expect("no test has failed").get(&question.path).cloned();
+        let path = question.path.clone();
+        asked.push(question);
+        Some(match answer? {
+            Answer::Always(reply) => reply,
+            Answer::Each(make) => Reply::of(&make(asked.iter().filter(|asked| asked.path == path).count())),
+        })
+    }
 }
 
 /// A running backend.
@@ -81,11 +110,20 @@ impl App {
 
     /// From now on a path is answered with this JSON.
     pub(crate) fn answer(&self, path: &str, body: &Value) {
-        self.answer_with(path, Reply { status: 200, body: body.to_string(), after: Duration::ZERO });
+        self.answer_with(path, Reply::of(body));
     }
 
     pub(crate) fn answer_with(&self, path: &str, reply: Reply) {
-        self.script.replies.lock().expect("no test has failed").insert(path.to_owned(), reply);
+        self.set(path, Answer::Always(reply));
+    }
+
+    /// From now on a path is answered with the JSON that `make` gives for the number of the question.
+    pub(crate) fn answer_each(&self, path: &str, make: fn(usize) -> Value) {
+        self.set(path, Answer::Each(make));
+    }
+
+    fn set(&self, path: &str, answer: Answer) {
+        self.script.answers.lock().expect("no test has failed").insert(path.to_owned(), answer);
     }
 
     /// Everything that a path was asked.
@@ -106,9 +144,9 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     let body = to_bytes(Body::new(body), usize::MAX).await.unwrap_or_default();
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let asked = Asked { path: path.clone(), headers: head.headers, body, at: Instant::now() };
-    script.asked.lock().expect("no test has failed").push(asked);
-    let reply = script.replies.lock().expect("no test has failed").get(&path).cloned();
-    let Some(Reply { status, body, after }) = reply else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(Reply { status, body, after }) = script.reply(asked) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     tokio::time::sleep(after).await;
     (StatusCode::from_u16(status).expect("a status"), body).into_response()
 }
