@@ -27,12 +27,13 @@ use crate::{
     clock::Clock,
     config::Config,
     conn::deflate::DeflateRules,
+    context::Settings,
     control, doctor, limits,
     log::EACH,
     memory::{self, Budget, BudgetLimits, Room},
-    peers::{MailboxLimits, Shared},
+    mesh::{MailboxLimits, Shared},
     preflight::Prepared,
-    shard::{self, Plan, Seed, Settings, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
+    shard::{self, Plan, Seed, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     supervise::{self, Guard, Manager, Part},
 };
 

@@ -24,8 +24,8 @@ use crate::{
         local::{LocalKey, Takes},
         message::Delivery,
     },
+    mesh::Message,
     metrics::Metric,
-    peers::Message,
     session::wire::Wire,
     shard::Shard,
 };
@@ -87,18 +87,20 @@ impl Gathered {
 
 impl<K: Kernel> Shard<K> {
     fn gathered_bytes(&self) -> usize {
-        self.gathered.channel_bytes + self.hub.local_bytes()
+        self.hub.gathered.channel_bytes + self.hub.broadcast.local_bytes()
     }
 
     /// True exactly when so much has gathered that it has to go out before more is published.
     pub(crate) fn has_gathered_enough(&self) -> bool {
         let bytes = self.gathered_bytes();
         // Nearly always there is little, and nobody has to be counted.
-        if bytes < self.gathered.bytes_min || bytes == 0 {
+        if bytes < self.hub.gathered.bytes_min || bytes == 0 {
             return false;
         }
-        let receivers = self.gathered.receivers.max(self.hub.receivers());
-        bytes >= (COPIED_BYTES_MAX / receivers.max(1)).clamp(self.gathered.bytes_min, self.gathered.bytes_max)
+        let receivers = self.hub.gathered.receivers.max(self.hub.broadcast.receivers());
+        bytes
+            >= (COPIED_BYTES_MAX / receivers.max(1))
+                .clamp(self.hub.gathered.bytes_min, self.hub.gathered.bytes_max)
     }
 
     /// True exactly when something has gathered that waits for the writes of the last fan-out.
@@ -113,22 +115,22 @@ impl<K: Kernel> Shard<K> {
             self.fan_out_gathered();
         }
         self.flush_polls();
-        if let Some(frames) = self.hub.take_outgoing() {
-            self.peers.post_all(self.index, || Message::Broadcast(frames.clone()));
+        if let Some(frames) = self.hub.broadcast.take_outgoing() {
+            self.mesh.peers.post_all(self.mesh.index, || Message::Broadcast(frames.clone()));
         }
-        self.peers.push_out(|bell| self.sockets.wake(bell));
+        self.mesh.peers.push_out(|bell| self.conns.sockets.wake(bell));
     }
 
     fn is_last_fan_out_written(&mut self) -> bool {
-        let gathered = &mut self.gathered;
+        let gathered = &mut self.hub.gathered;
         if gathered.is_all_written {
             return true;
         }
-        if !self.sockets.has_passed(gathered.mark) {
+        if !self.conns.sockets.has_passed(gathered.mark) {
             return false;
         }
         gathered.more_writes += 1;
-        gathered.mark = self.sockets.mark();
+        gathered.mark = self.conns.sockets.mark();
         gathered.more_writes > MORE_WRITES_MAX
     }
 
@@ -136,35 +138,35 @@ impl<K: Kernel> Shard<K> {
         if !self.is_gathering() {
             return;
         }
-        for channel in self.locals.take_touched() {
+        for channel in self.hub.locals.take_touched() {
             self.fan_out_channel(channel);
         }
-        if let Some(frames) = self.hub.take_local() {
+        if let Some(frames) = self.hub.broadcast.take_local() {
             let mut place = 0;
             // From the back: a member that is dropped for being slow gives its place to one that has been served.
-            let members = self.hub.members();
-            self.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
+            let members = self.hub.broadcast.members();
+            self.cx.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
             while place < members {
                 place += 1;
-                if let Some((member, deflate)) = self.hub.member(members - place) {
-                    let bytes = self.deflating.shared_frames(member, deflate, &frames.bytes);
+                if let Some((member, deflate)) = self.hub.broadcast.member(members - place) {
+                    let bytes = self.conns.deflating.shared_frames(member, deflate, &frames.bytes);
                     self.send(member, bytes);
                 }
             }
-            self.deflating.end_turn();
+            self.conns.deflating.end_turn();
         }
-        self.gathered.channel_bytes = 0;
-        self.gathered.receivers = 0;
-        self.gathered.mark = self.sockets.mark();
-        self.gathered.more_writes = 0;
+        self.hub.gathered.channel_bytes = 0;
+        self.hub.gathered.receivers = 0;
+        self.hub.gathered.mark = self.conns.sockets.mark();
+        self.hub.gathered.more_writes = 0;
     }
 
     /// Hands a channel's turn out to its subscribers on this core.
     pub(crate) fn fan_out_channel(&mut self, channel: LocalKey) {
-        let Some(turn) = self.locals.take_turn(channel) else { return };
+        let Some(turn) = self.hub.locals.take_turn(channel) else { return };
         let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
-        self.counters.add(Metric::MessagesOut, messages);
-        self.is_fanning_out = true;
+        self.cx.counters.add(Metric::MessagesOut, messages);
+        self.conns.is_fanning_out = true;
         let mut joined = [const { None }; Wire::ALL.len()];
         // Nearly all who compress have the same size of window.
         let mut deflated: Vec<((Wire, WindowBits), Bytes)> = Vec::new();
@@ -202,13 +204,13 @@ impl<K: Kernel> Shard<K> {
                 }
             }
         }
-        self.is_fanning_out = false;
-        self.deflating.end_turn();
-        self.locals.put_back(turn);
-        for long in std::mem::take(&mut self.long_queues) {
+        self.conns.is_fanning_out = false;
+        self.conns.deflating.end_turn();
+        self.hub.locals.put_back(turn);
+        for long in std::mem::take(&mut self.conns.long_queues) {
             self.long_queue(long);
         }
-        for socket in std::mem::take(&mut self.slow.given_up) {
+        for socket in std::mem::take(&mut self.hub.slow.given_up) {
             self.give_up_reader(socket);
         }
     }
@@ -223,7 +225,7 @@ impl<K: Kernel> Shard<K> {
     ) -> Bytes {
         let mut frame = |delivery: &Delivery| {
             let plain = delivery.frames.websocket(wire.format());
-            self.deflating.shared_frames(socket, Deflate::Shared(bits), plain)
+            self.conns.deflating.shared_frames(socket, Deflate::Shared(bits), plain)
         };
         match deliveries {
             [only] if only.publication.is_some() => frame(only),

@@ -21,8 +21,8 @@ use crate::{
     config::Config,
     descriptors,
     http_client::HttpClient,
+    mesh::{Message, Shared},
     patience::Patience,
-    peers::{Message, Shared},
     supervise::{endless, task},
     token::{Endpoint, jwks::Schedule},
 };

@@ -28,9 +28,10 @@ use rand::Rng;
 use super::{Phase, Session, pace::Told};
 use crate::{
     clock::Tick,
+    context::cost,
     metrics::{CloseReason, Metric},
     session::{client::Stage, wire::Wire},
-    shard::{Shard, cost},
+    shard::Shard,
 };
 
 /// When it is looked again where nothing has come of a look, or none could be had (200 ms).
@@ -80,19 +81,19 @@ impl<K: Kernel> Shard<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections that came
     /// together are not pinged together. `told` is what the client was told of the interval.
     pub(crate) fn begin_heartbeat(&mut self, socket: Socket, told: Told) {
-        let interval_ms = self.pace.interval_ms(self.settings.ping_interval_ms, told);
-        let first_ms = self.random.random_range(interval_ms / 2..=interval_ms);
-        if let Some(conn) = self.conns.get(socket) {
+        let interval_ms = self.conns.pace.interval_ms(self.cx.settings.ping_interval_ms, told);
+        let first_ms = self.cx.random.random_range(interval_ms / 2..=interval_ms);
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.told = told;
         }
-        self.rest(socket, self.uptime.after_ms(first_ms));
+        self.rest(socket, self.cx.uptime.after_ms(first_ms));
     }
 
     pub(crate) fn pong(&mut self, socket: Socket) {
-        self.counters.add(Metric::Pongs, 1);
-        let Some(conn) = self.conns.get(socket) else { return };
+        self.cx.counters.add(Metric::Pongs, 1);
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if conn.phase.is_open() && conn.beat == Beat::Awaits {
-            let interval_ms = self.pace.interval_ms(self.settings.ping_interval_ms, conn.told);
+            let interval_ms = self.conns.pace.interval_ms(self.cx.settings.ping_interval_ms, conn.told);
             let due = conn.pinged.after_ms(interval_ms);
             self.rest(socket, due);
         }
@@ -100,7 +101,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Nothing is awaited of a connection until its next ping.
     fn rest(&mut self, socket: Socket, ping_at: Tick) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         conn.beat = Beat::Rests;
         conn.deadline = ping_at;
         self.watch(socket, ping_at);
@@ -108,39 +109,39 @@ impl<K: Kernel> Shard<K> {
 
     /// Sets the deadline of what is awaited of a connection, on the clock that stands still while nobody reads.
     pub(crate) fn schedule(&mut self, socket: Socket, deadline: Tick) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         conn.deadline = deadline;
-        self.watch(socket, self.lateness.uptime_at(deadline));
+        self.watch(socket, self.cx.lateness.uptime_at(deadline));
     }
 
     /// Has the wheel look at a connection.
     fn watch(&mut self, socket: Socket, at: Tick) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        let has_earlier_entry = self.wheel.now() < conn.looked_at && conn.looked_at <= at;
+        let has_earlier_entry = self.conns.wheel.now() < conn.looked_at && conn.looked_at <= at;
         if !has_earlier_entry {
-            conn.looked_at = self.wheel.insert(socket, at);
+            conn.looked_at = self.conns.wheel.insert(socket, at);
         }
     }
 
     /// The wheel's time for this connection has come. Answers with what that cost.
     pub(crate) fn due(&mut self, socket: Socket) -> u64 {
-        let Some(conn) = self.conns.get(socket) else { return cost::DUE_NS };
-        if self.wheel.now() < conn.looked_at {
+        let Some(conn) = self.conns.table.get(socket) else { return cost::DUE_NS };
+        if self.conns.wheel.now() < conn.looked_at {
             // A later entry, made when the deadline moved closer, has taken this one's place.
             return cost::DUE_NS;
         }
         let deadline_at = match conn.beat {
             Beat::Rests => conn.deadline,
-            Beat::Off | Beat::Awaits => self.lateness.uptime_at(conn.deadline),
+            Beat::Off | Beat::Awaits => self.cx.lateness.uptime_at(conn.deadline),
         };
-        if self.uptime < deadline_at {
-            conn.looked_at = self.wheel.insert(socket, deadline_at);
+        if self.cx.uptime < deadline_at {
+            conn.looked_at = self.conns.wheel.insert(socket, deadline_at);
             return cost::DUE_NS;
         }
         match conn.phase {
             Phase::Open | Phase::Streaming if conn.beat == Beat::Rests => {
-                self.pace.was_late(self.uptime.since(deadline_at));
+                self.conns.pace.was_late(self.cx.uptime.since(deadline_at));
                 self.ping_session(socket);
                 return cost::PING_NS;
             }
@@ -155,17 +156,17 @@ impl<K: Kernel> Shard<K> {
 
     /// Has the kernel read a connection once more; [`Shard::looked`] hears of it.
     fn look_before_the_end(&mut self, socket: Socket) {
-        if self.sockets.is_unwritten(socket) {
+        if self.conns.sockets.is_unwritten(socket) {
             // What it is to answer is still with us.
-            self.counters.add(Metric::TimeoutsDeferred, 1);
-            return self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
+            self.cx.counters.add(Metric::TimeoutsDeferred, 1);
+            return self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
         }
         if self.has_backlog(socket) {
             return self.look_later(socket);
         }
-        let is_looked_at = self.sockets.look(socket);
-        let is_unread = !is_looked_at && self.sockets.is_paused(socket);
-        let Some(conn) = self.conns.get(socket) else { return };
+        let is_looked_at = self.conns.sockets.look(socket);
+        let is_unread = !is_looked_at && self.conns.sockets.is_paused(socket);
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
             // One that is not read from for other shards' sake is looked at when it is again.
             self.look_later(socket);
@@ -175,8 +176,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn look_later(&mut self, socket: Socket) {
-        if let Some(conn) = self.conns.get(socket) {
-            conn.looked_at = self.wheel.insert(socket, self.uptime.after(LOOK_AGAIN_TICKS));
+        if let Some(conn) = self.conns.table.get(socket) {
+            conn.looked_at = self.conns.wheel.insert(socket, self.cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
 
@@ -184,8 +185,8 @@ impl<K: Kernel> Shard<K> {
     fn await_all_reads(&mut self, socket: Socket, deadline_at: Tick) {
         if self.has_all_read_up_to(deadline_at) {
             self.overdue(socket);
-        } else if let Some(conn) = self.conns.get(socket) {
-            conn.looked_at = self.wheel.insert(socket, self.uptime.after(READ_AGAIN_TICKS));
+        } else if let Some(conn) = self.conns.table.get(socket) {
+            conn.looked_at = self.conns.wheel.insert(socket, self.cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
 
@@ -193,27 +194,27 @@ impl<K: Kernel> Shard<K> {
     /// part of a turn, and the connection is looked at again after that.
     pub(crate) fn looked(&mut self, socket: Socket) {
         let waits_for_its_part = self.has_backlog(socket);
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if waits_for_its_part {
             return;
         }
         let waits = matches!(conn.phase, Phase::Head | Phase::Body | Phase::Open) && conn.beat != Beat::Rests;
-        if waits && conn.deadline <= self.now {
+        if waits && conn.deadline <= self.cx.now {
             self.overdue(socket);
         } else {
-            self.counters.add(Metric::TimeoutsDeferred, 1);
+            self.cx.counters.add(Metric::TimeoutsDeferred, 1);
         }
     }
 
     /// What was awaited has not come.
     fn overdue(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let (session, beat, phase) = (conn.session, conn.beat, conn.phase);
         match phase {
             Phase::Head | Phase::Body => self.request_timed_out(socket),
             Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(socket),
             Phase::Open | Phase::Streaming if self.shows_life(socket) => {
-                self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
+                self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
             }
             Phase::Open | Phase::Streaming => {
                 match session {
@@ -230,8 +231,8 @@ impl<K: Kernel> Shard<K> {
     /// end the pong has to wait for; or, of one whose bytes we do not read because it does not read ours, room for some
     /// of ours.
     fn shows_life(&mut self, socket: Socket) -> bool {
-        let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
-        let Some(conn) = self.conns.get(socket) else { return false };
+        let queued_bytes = u32::try_from(self.conns.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
+        let Some(conn) = self.conns.table.get(socket) else { return false };
         let was_heard = std::mem::take(&mut conn.heard_since_ping) && !conn.decoder.is_idle();
         let has_read = queued_bytes < std::mem::replace(&mut conn.queued_bytes_before, queued_bytes);
         was_heard || (conn.is_paused && has_read)
@@ -240,21 +241,22 @@ impl<K: Kernel> Shard<K> {
     /// A client that has not asked to be connected is sent away. One that has waits for us: for its backend, for keys, or
     /// for another shard, each of which has a time limit of its own.
     fn not_connected(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let Session::Client { key } = conn.session else { return };
-        let is_connecting = self.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
+        let is_connecting =
+            self.sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
         // It has not been pinged yet.
         if is_connecting && conn.pinged == Tick(0) {
-            conn.pinged = self.uptime.after(1);
-            return self.schedule(socket, self.now.after_ms(CONNECTING_MS_MAX));
+            conn.pinged = self.cx.uptime.after(1);
+            return self.schedule(socket, self.cx.now.after_ms(CONNECTING_MS_MAX));
         }
         self.disconnect(key, DisconnectCode::STALE);
     }
 
     fn ping_session(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let Session::Client { key } = conn.session else { return self.ping(socket, None) };
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);
         if self.check_expiry(key) {
@@ -263,15 +265,15 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn ping(&mut self, socket: Socket, wire: Option<Wire>) {
-        self.counters.add(Metric::Pings, 1);
-        let frame = self.pings.frame(wire);
+        self.cx.counters.add(Metric::Pings, 1);
+        let frame = self.conns.pings.frame(wire);
         self.transmit(socket, frame);
-        if let Some(conn) = self.conns.get(socket) {
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.beat = Beat::Awaits;
-            conn.pinged = self.uptime;
+            conn.pinged = self.cx.uptime;
             conn.heard_since_ping = false;
             conn.queued_bytes_before = u32::MAX;
         }
-        self.schedule(socket, self.now.after_ms(self.settings.pong_ms));
+        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
     }
 }

@@ -7,6 +7,7 @@
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
 //! the message limit in it, and the send queue's limit.
 
+mod connections;
 pub(crate) mod deflate;
 pub(crate) mod heartbeat;
 pub(crate) mod lag;
@@ -24,6 +25,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Socket, prefetch};
 
+pub(crate) use self::connections::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN};
 use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
 use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
 

@@ -30,38 +30,39 @@ impl Conn {
 impl<K: Kernel> Shard<K> {
     /// Something came for a connection, or was taken from it.
     pub(crate) fn count_partial(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let now = conn.partial_kib();
         let before = std::mem::replace(&mut conn.counted_partial_kib, now);
         let (before, now) = (usize::from(before) * 1024, usize::from(now) * 1024);
         if before != now {
-            self.ledger.recharge(Budget::Receive, before, now);
-            self.partial.changed(socket, before, now);
+            self.cx.ledger.recharge(Budget::Receive, before, now);
+            self.conns.partial.changed(socket, before, now);
         }
     }
 
     /// A connection is gone, and what had come of it.
     pub(crate) fn forget_partial(&mut self, socket: Socket, conn: &Conn) {
         let bytes = usize::from(conn.counted_partial_kib) * 1024;
-        self.ledger.release(Budget::Receive, bytes);
-        self.partial.changed(socket, bytes, 0);
+        self.cx.ledger.release(Budget::Receive, bytes);
+        self.conns.partial.changed(socket, bytes, 0);
     }
 
     /// Where there is too much, those for whom most is kept are sent away.
     pub(crate) fn hold_partial_to_budget(&mut self) {
-        let excess = self.ledger.excess_with_margin(Budget::Receive);
+        let excess = self.cx.ledger.excess_with_margin(Budget::Receive);
         if excess == 0 {
             return;
         }
-        let mut kib = |socket| self.conns.get(socket).map_or(0, |conn| conn.counted_partial_kib);
-        let holders = self.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
+        let mut kib = |socket| self.conns.table.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+        let holders =
+            self.conns.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
         for socket in largest_first(holders, excess) {
             self.end_partial(socket);
         }
     }
 
     fn end_partial(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         match conn.phase {
             Phase::Open => {
                 self.write_close(Some((CloseCode::Again, "too much is received in part")));

@@ -13,9 +13,10 @@ use holdfast_ring::{Ended, Kernel, Socket};
 
 use super::{Phase, Session, deflate::Deflate};
 use crate::{
+    context::cost,
     metrics::{CloseReason, Metric},
     refusals::Why,
-    shard::{Commands, Shard, cost},
+    shard::{Commands, Shard},
 };
 
 impl<K: Kernel> Shard<K> {
@@ -31,7 +32,7 @@ impl<K: Kernel> Shard<K> {
         let count = bytes.len();
         let mut at = 0;
         while at < count {
-            let Some(conn) = self.conns.get(socket) else { break };
+            let Some(conn) = self.conns.table.get(socket) else { break };
             conn.heard_since_ping = true;
             let bytes = &mut bytes[at..];
             match conn.phase {
@@ -49,7 +50,7 @@ impl<K: Kernel> Shard<K> {
                 Phase::Streaming | Phase::Lingering | Phase::Leaving => break,
             }
             // A request; a WebSocket is interrupted in its own loop.
-            if self.meter.is_over() {
+            if self.cx.meter.is_over() {
                 return at;
             }
         }
@@ -60,12 +61,12 @@ impl<K: Kernel> Shard<K> {
     fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) -> usize {
         let count = bytes.len();
         let mut left = 0;
-        while let Some(conn) = self.conns.get(socket)
+        while let Some(conn) = self.conns.table.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {
             let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
-            let inflation = self.deflating.inflation(socket, deflate);
-            let step = conn.decoder.next_with(&self.settings.decoder, inflation, &mut bytes);
+            let inflation = self.conns.deflating.inflation(socket, deflate);
+            let step = conn.decoder.next_with(&self.cx.settings.decoder, inflation, &mut bytes);
             if deflate != Deflate::Off && !self.count_inflated(socket) {
                 break;
             }
@@ -81,7 +82,7 @@ impl<K: Kernel> Shard<K> {
                 // What comes after our close frame is read to its end, for the peer's close frame, but not acted on.
                 Event::Message(_) | Event::Ping(_) if phase == Phase::Closing => {}
                 Event::Message(message) => {
-                    self.counters.add(Metric::MessagesIn, 1);
+                    self.cx.counters.add(Metric::MessagesIn, 1);
                     match session {
                         Session::Echo => self.echo(socket, deflate, &message),
                         Session::Broadcast { .. } => self.broadcast(&message),
@@ -97,13 +98,13 @@ impl<K: Kernel> Shard<K> {
                 Event::Pong(_) => self.pong(socket),
                 Event::Close(frame) => self.close_frame_came(socket, frame.as_ref()),
             }
-            self.meter.add(cost::FRAME_NS);
-            if self.meter.is_over() {
+            self.cx.meter.add(cost::FRAME_NS);
+            if self.cx.meter.is_over() {
                 left = bytes.len();
                 break;
             }
         }
-        self.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
+        self.cx.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
         self.write_out(socket);
         self.hold_reader(socket, count);
         count - left
@@ -120,14 +121,14 @@ impl<K: Kernel> Shard<K> {
     /// What messages have been inflated to counts as received, and as work. False where the connection has been closed for
     /// it.
     fn count_inflated(&mut self, socket: Socket) -> bool {
-        let (plain_bytes, deflated_bytes) = self.deflating.take_inflated();
-        self.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
+        let (plain_bytes, deflated_bytes) = self.conns.deflating.take_inflated();
+        self.cx.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
         self.count_received(socket, plain_bytes.saturating_sub(deflated_bytes))
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.
     fn close_frame_came(&mut self, socket: Socket, frame: Option<&CloseFrame>) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if conn.phase == Phase::Open {
             self.write_close(close::answer(frame));
         }
@@ -137,13 +138,13 @@ impl<K: Kernel> Shard<K> {
 
     /// RFC 6455 §7.1.7: the close code says why, and nothing that follows is looked at.
     fn protocol_failed(&mut self, socket: Socket, fault: FrameError) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let was_open = conn.phase == Phase::Open;
         let reason = match fault {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
             _ => CloseReason::ProtocolError,
         };
-        self.why = Some(Why::of_error(&fault));
+        self.cx.why = Some(Why::of_error(&fault));
         if was_open {
             self.write_close(Some((fault.close_code(), &fault.to_string())));
         }
@@ -153,7 +154,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The stream has ended, one way or the other.
     pub(crate) fn ended(&mut self, socket: Socket, how: Ended) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         match (how, conn.phase) {
             // Our last words may still be on their way: who says no more may yet listen (RFC 9293 §3.6).
             (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {

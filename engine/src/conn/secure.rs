@@ -18,9 +18,11 @@ use rustls::ServerConfig;
 
 use super::Phase;
 use crate::{
+    conn::{OUT_BYTES, OUT_BYTES_LEFT_MIN},
+    context::cost,
     metrics::{CloseReason, Metric},
     refusals::Why,
-    shard::{Left, OUT_BYTES, OUT_BYTES_LEFT_MIN, Shard, cost},
+    shard::{Left, Shard},
 };
 
 /// A listener's TLS.
@@ -64,12 +66,12 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) -> Left {
         let count = bytes.len();
         let Some(bytes) = self.pass_limits(socket, bytes) else { return Left::Nothing };
-        let Some(secure) = &mut self.secure else {
+        let Some(secure) = &mut self.conns.secure else {
             let skipped = count - bytes.len();
             let used = skipped + self.received(socket, bytes);
             return if used < count { Left::From(used) } else { Left::Nothing };
         };
-        let Some(conn) = self.conns.get(socket) else { return Left::Nothing };
+        let Some(conn) = self.conns.table.get(socket) else { return Left::Nothing };
         if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
             return Left::Nothing;
         }
@@ -82,17 +84,17 @@ impl<K: Kernel> Shard<K> {
         // A record of the handshake begins with 22, a request with a letter: who sent one understands no alert.
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
-            self.counters.add(Metric::TlsFailures, 1);
+            self.cx.counters.add(Metric::TlsFailures, 1);
             self.refuse(socket, Refusal::PlainOnTlsPort);
             return Left::Nothing;
         }
         if !cipher.is_empty() {
-            self.sockets.send(socket, cipher);
+            self.conns.sockets.send(socket, cipher);
         }
         if was_open {
-            self.meter.add_bytes(bytes.len(), cost::CIPHER_KILOBYTE_NS);
+            self.cx.meter.add_bytes(bytes.len(), cost::CIPHER_KILOBYTE_NS);
         } else {
-            self.meter.add(cost::TLS_STEP_NS);
+            self.cx.meter.add(cost::TLS_STEP_NS);
         }
         let progress = match progress {
             Ok(progress) => progress,
@@ -102,12 +104,12 @@ impl<K: Kernel> Shard<K> {
             }
         };
         if !was_open && progress != Progress::Handshaking {
-            self.counters.add(Metric::TlsHandshakes, 1);
+            self.cx.counters.add(Metric::TlsHandshakes, 1);
         }
         let used = self.received(socket, &mut plain);
         let rest = plain[used..].to_vec();
         plain.clear();
-        if let Some(secure) = &mut self.secure {
+        if let Some(secure) = &mut self.conns.secure {
             secure.plain = plain;
         }
         let has_ended = progress == Progress::PeerClosed;
@@ -122,9 +124,9 @@ impl<K: Kernel> Shard<K> {
 
     #[cold]
     fn tls_failed(&mut self, socket: Socket, error: &TlsError) {
-        self.why = Some(Why::of_error(error));
-        self.counters.add(Metric::TlsFailures, 1);
-        if let Some(conn) = self.conns.get(socket) {
+        self.cx.why = Some(Why::of_error(error));
+        self.cx.counters.add(Metric::TlsFailures, 1);
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.tls = None;
         }
         self.linger(socket, CloseReason::TlsFailed);
@@ -132,11 +134,11 @@ impl<K: Kernel> Shard<K> {
 
     /// Queues bytes for a connection. Answers with how many then wait for it.
     pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
-        let Some(secure) = &mut self.secure else { return self.sockets.send(socket, bytes) };
-        let Some(conn) = self.conns.get(socket) else { return 0 };
-        let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
+        let Some(secure) = &mut self.conns.secure else { return self.conns.sockets.send(socket, bytes) };
+        let Some(conn) = self.conns.table.get(socket) else { return 0 };
+        let Some(tls) = &mut conn.tls else { return self.conns.sockets.send(socket, bytes) };
         match tls.encrypt(&bytes, &mut secure.cipher) {
-            Ok(()) => self.sockets.send(socket, secure.take_cipher()),
+            Ok(()) => self.conns.sockets.send(socket, secure.take_cipher()),
             // Its handshake is not done, and nobody has anything to say before; or it is over.
             Err(_) => 0,
         }
@@ -144,12 +146,12 @@ impl<K: Kernel> Shard<K> {
 
     /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
     pub(crate) fn say_tls_goodbye(&mut self, socket: Socket) {
-        let Some(secure) = &mut self.secure else { return };
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(secure) = &mut self.conns.secure else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if let Some(tls) = &mut conn.tls
             && tls.close(&mut secure.cipher).is_ok()
         {
-            self.sockets.send(socket, secure.take_cipher());
+            self.conns.sockets.send(socket, secure.take_cipher());
         }
     }
 }

@@ -25,8 +25,8 @@ use super::successors;
 use crate::{
     config::{Config, ShutdownConfig},
     log::EACH,
+    mesh::Shared,
     metrics::Metric,
-    peers::Shared,
     shard::StopOrder,
     supervise::{self, Manager, endless},
 };

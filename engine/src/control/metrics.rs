@@ -29,8 +29,8 @@ use crate::{
     cgroup::Cgroup,
     log,
     memory::{Budget, BudgetLimits},
+    mesh::Shared,
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
-    peers::Shared,
     supervise::Beats,
     tls::Ends,
 };

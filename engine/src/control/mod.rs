@@ -52,7 +52,7 @@ use crate::{
     backend,
     config::Config,
     descriptors,
-    peers::Shared,
+    mesh::Shared,
     preflight::Prepared,
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::Ends,

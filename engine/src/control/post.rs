@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
+    mesh::{Message, Shared},
     patience::Patience,
-    peers::{Message, Shared},
 };
 
 /// How long a mailbox may stay full.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::post::post;
 use crate::{
     config::TlsConfig,
-    peers::{Message, Shared},
+    mesh::{Message, Shared},
     preflight::{CLIENT_TLS, CONTROL_TLS},
     supervise,
     tls::{Ends, reload},

@@ -16,3 +16,40 @@ pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod presence;
 pub(crate) mod publication;
+
+use self::{
+    broadcast::Broadcast,
+    home::{OwnedChannels, Posts},
+    local::Locals,
+};
+pub(crate) use crate::fanout::Gathered;
+use crate::slow::SlowReaders;
+
+/// The channels of a shard.
+pub(crate) struct Hub {
+    /// The members of `/broadcast`.
+    pub(crate) broadcast: Broadcast,
+    /// Channels whose home this core is.
+    pub(crate) homes: OwnedChannels,
+    /// Channels that have subscribers on this core.
+    pub(crate) locals: Locals,
+    /// What is published and has not gone out.
+    pub(crate) gathered: Gathered,
+    /// What waits for those who do not keep up, where not all of it has to.
+    pub(crate) slow: SlowReaders,
+    pub(crate) posts: Posts,
+}
+
+impl Hub {
+    /// `has_others`: there are other shards.
+    pub(crate) fn new(homes: OwnedChannels, gathered: Gathered, has_others: bool) -> Self {
+        Self {
+            broadcast: Broadcast::new(has_others),
+            homes,
+            locals: Locals::default(),
+            gathered,
+            slow: SlowReaders::default(),
+            posts: Vec::new(),
+        }
+    }
+}

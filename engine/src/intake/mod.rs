@@ -22,10 +22,11 @@ use holdfast_ring::{Errno, Kernel, Socket};
 use self::{cors::Cors, request::Target};
 use crate::{
     conn::{Coming, Conn, Phase, Session, secure::Secure},
+    context::cost,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
     session::wire::Wire,
-    shard::{Shard, cost},
+    shard::Shard,
 };
 
 /// What we ask of clients that come while there is no room.
@@ -34,11 +35,11 @@ pub(crate) const RETRY_AFTER_S: u32 = 5;
 impl<K: Kernel> Shard<K> {
     /// A connection came; from this address, where addresses matter.
     pub(crate) fn accepted(&mut self, socket: Socket, from: Option<IpAddr>) {
-        self.counters.add(Metric::Accepted, 1);
-        let deadline = self.now.after_ms(self.settings.handshake_ms);
-        let conn = self.conns.insert(socket, deadline);
-        conn.tls = self.secure.as_ref().and_then(Secure::accept);
-        self.places_taken += 1;
+        self.cx.counters.add(Metric::Accepted, 1);
+        let deadline = self.cx.now.after_ms(self.cx.settings.handshake_ms);
+        let conn = self.conns.table.insert(socket, deadline);
+        conn.tls = self.conns.secure.as_ref().and_then(Secure::accept);
+        self.conns.places_taken += 1;
         self.schedule(socket, deadline);
         if !self.has_capacity() {
             return self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
@@ -47,36 +48,37 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(crate) fn accept_failed(&mut self, error: Errno) {
-        self.counters.add(Metric::AcceptErrors, 1);
-        tracing::warn!(shard = self.index, %error, "accepting failed; open connections stay, the next try is in a second");
+        self.cx.counters.add(Metric::AcceptErrors, 1);
+        tracing::warn!(shard = self.mesh.index, %error, "accepting failed; open connections stay, the next try is in a second");
     }
 
     /// True exactly when the connection that came last may stay. A few descriptors are kept for telling others that
     /// they may not.
     fn has_capacity(&self) -> bool {
-        let reserve = (self.sockets.slots() / 8).min(64);
-        self.places_taken <= (self.sockets.slots() - reserve) as u64
-            && self.peers.places_taken(self.index, self.places_taken) <= self.settings.connections_max
-            && !self.peers.is_memory_short()
+        let reserve = (self.conns.sockets.slots() / 8).min(64);
+        self.conns.places_taken <= (self.conns.sockets.slots() - reserve) as u64
+            && self.mesh.peers.places_taken(self.mesh.index, self.conns.places_taken)
+                <= self.cx.settings.connections_max
+            && !self.mesh.peers.is_memory_short()
     }
 
     /// Takes a place for a session without a connection of its own, if there is one.
     pub(crate) fn take_place_for_session(&mut self) -> bool {
-        self.places_taken += 1;
+        self.conns.places_taken += 1;
         let has_capacity = self.has_capacity();
         if !has_capacity {
-            self.places_taken -= 1;
+            self.conns.places_taken -= 1;
         }
         has_capacity
     }
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
     pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
-        self.meter.add(cost::REQUEST_NS);
-        let Some(conn) = self.conns.get(socket) else { return bytes.len() };
+        self.cx.meter.add(cost::REQUEST_NS);
+        let Some(conn) = self.conns.table.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Nearly always the whole head comes at once, and is read where it lies.
-            None => match RequestHead::parse(bytes, &self.settings.head) {
+            None => match RequestHead::parse(bytes, &self.cx.settings.head) {
                 Ok(Some((head, used))) => {
                     self.answer_or_refuse(socket, &head);
                     used
@@ -85,7 +87,7 @@ impl<K: Kernel> Shard<K> {
                     let is_reused = conn.is_reused;
                     conn.coming = Some(Box::new(Coming::Head(BytesMut::from(bytes))));
                     if is_reused {
-                        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+                        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
                     }
                     bytes.len()
                 }
@@ -97,7 +99,7 @@ impl<K: Kernel> Shard<K> {
             Some(Coming::Head(mut before)) => {
                 let came_before = before.len();
                 before.extend_from_slice(bytes);
-                match RequestHead::parse(&before, &self.settings.head) {
+                match RequestHead::parse(&before, &self.cx.settings.head) {
                     Ok(Some((head, used))) => {
                         self.answer_or_refuse(socket, &head);
                         used - came_before
@@ -117,7 +119,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
-        if let Some(conn) = self.conns.get(socket) {
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.asked = Asked::by(head.method);
         }
         let asking = Asking::of(head);
@@ -147,9 +149,9 @@ impl<K: Kernel> Shard<K> {
 
     /// A connection has become what it was asked to be.
     pub(crate) fn opened(&mut self, socket: Socket, phase: Phase, session: Session) {
-        self.counters.add(Metric::Handshakes, 1);
-        self.sessions += 1;
-        if let Some(conn) = self.conns.get(socket) {
+        self.cx.counters.add(Metric::Handshakes, 1);
+        self.conns.open += 1;
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.phase = phase;
             conn.session = session;
         }
@@ -168,7 +170,7 @@ impl<K: Kernel> Shard<K> {
         reason: RefusalReason,
         asking: Asking<'_>,
     ) {
-        let coming = self.conns.get(socket).and_then(|conn| conn.coming.take());
+        let coming = self.conns.table.get(socket).and_then(|conn| conn.coming.take());
         self.tell_refusal(socket, refusal, reason, asking.or_of(coming.as_deref()));
         let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
         self.refuse_to(&cors, socket, refusal, reason);
@@ -176,8 +178,8 @@ impl<K: Kernel> Shard<K> {
 
     fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
         self.refused_for(socket, refusal, reason);
-        self.counters.add(Metric::Refused(reason), 1);
-        let asked = self.conns.get(socket).map_or(Asked::Whole, |conn| conn.asked);
+        self.cx.counters.add(Metric::Refused(reason), 1);
+        let asked = self.conns.table.get(socket).map_or(Asked::Whole, |conn| conn.asked);
         let mut out = BytesMut::new();
         refusal.write_to(asked, &cors.fields(), &mut out);
         self.transmit(socket, out.freeze());
@@ -187,16 +189,16 @@ impl<K: Kernel> Shard<K> {
 
     /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
     pub(crate) fn give_up_place(&mut self, socket: Socket) {
-        if let Some(conn) = self.conns.get(socket)
+        if let Some(conn) = self.conns.table.get(socket)
             && std::mem::take(&mut conn.has_place)
         {
-            self.places_taken -= 1;
+            self.conns.places_taken -= 1;
         }
     }
 
     /// The deadline of a request has come, or of a connection that waits for another one.
     pub(crate) fn request_timed_out(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         if conn.is_reused && conn.coming.is_none() {
             return self.drop_now(socket, CloseReason::ByPeer);
         }
@@ -205,7 +207,7 @@ impl<K: Kernel> Shard<K> {
             _ => Refusal::HeadTimeout,
         };
         self.refuse(socket, refusal);
-        if let Some(Conn { close_reason, .. }) = self.conns.get(socket) {
+        if let Some(Conn { close_reason, .. }) = self.conns.table.get(socket) {
             *close_reason = Some(CloseReason::HandshakeTimeout);
         }
     }

@@ -21,10 +21,11 @@ use super::{cors::Cors, reason_of};
 use crate::{
     backend::Header,
     conn::{Coming, Phase},
+    context::cost,
     metrics::{CloseReason, Metric},
     refusals::Asking,
     session::wire::Wire,
-    shard::{Shard, cost},
+    shard::Shard,
 };
 
 /// How long a connection may stay open between two requests. Longer than the 60 s of common proxies, so that the proxy
@@ -69,7 +70,7 @@ impl<K: Kernel> Shard<K> {
         head: &RequestHead<'_>,
         target: Target,
     ) -> Result<(), Refusal> {
-        let rules = &self.rules.requests;
+        let rules = &self.sessions.rules.requests;
         let (is_enabled, body_bytes_max) = match target {
             Target::Stream(Wire::Sse) => (rules.sse, rules.sse_body_bytes_max),
             Target::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
@@ -80,7 +81,7 @@ impl<K: Kernel> Shard<K> {
             return Err(Refusal::NotFound);
         }
         head.check_host()?;
-        let cors = Cors::admitted(head, &self.rules.origins)?;
+        let cors = Cors::admitted(head, &self.sessions.rules.origins)?;
         if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
             self.tell_refusal(socket, refusal, reason_of(refusal), Asking::of(head));
             self.refuse_to(&cors, socket, refusal, reason_of(refusal));
@@ -142,7 +143,7 @@ impl<K: Kernel> Shard<K> {
         if request.body.is_complete() {
             return self.requested(socket, request);
         }
-        if let Some(conn) = self.conns.get(socket) {
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.phase = Phase::Body;
             conn.coming = Some(Box::new(Coming::Request(request)));
         }
@@ -170,7 +171,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Bytes of a body. Returns how many of them belong to it.
     pub(crate) fn read_body(&mut self, socket: Socket, bytes: &[u8]) -> usize {
-        let Some(conn) = self.conns.get(socket) else { return bytes.len() };
+        let Some(conn) = self.conns.table.get(socket) else { return bytes.len() };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else {
             unreachable!("in this phase a request is coming")
         };
@@ -191,13 +192,14 @@ impl<K: Kernel> Shard<K> {
 
     /// A request is complete.
     fn requested(&mut self, socket: Socket, request: Request) -> Result<(), Refusal> {
-        self.counters.add(Metric::Requests, 1);
-        let Some(conn) = self.conns.get(socket) else { return Ok(()) };
-        let wait_ms = if request.target == Target::Poll { self.rules.requests.poll_wait_ms } else { 0 };
+        self.cx.counters.add(Metric::Requests, 1);
+        let Some(conn) = self.conns.table.get(socket) else { return Ok(()) };
+        let wait_ms =
+            if request.target == Target::Poll { self.sessions.rules.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(Coming::Request(request)));
-        self.schedule(socket, self.now.after_ms(wait_ms + ANSWER_MS));
+        self.schedule(socket, self.cx.now.after_ms(wait_ms + ANSWER_MS));
         if self.hold_request(socket, body_bytes) || self.holds_for_queue(socket) {
             return Ok(());
         }
@@ -207,7 +209,7 @@ impl<K: Kernel> Shard<K> {
     /// A request that was held may go on, if its connection still waits. It may have been taken up meanwhile, when earlier
     /// answers had gone out, and the next one of its connection be coming: that one is not complete.
     pub(crate) fn take_up_request(&mut self, socket: Socket) {
-        let waits = self.conns.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
+        let waits = self.conns.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
         if !waits || self.holds_for_queue(socket) {
             return;
         }
@@ -219,7 +221,7 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when earlier answers wait to be read: until they have gone out, nothing is done that leads to another.
     fn holds_for_queue(&mut self, socket: Socket) -> bool {
-        let holds = self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes;
+        let holds = self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes;
         if holds {
             self.pause_for_queue(socket);
         }
@@ -228,7 +230,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Earlier answers have gone out: what was held for them goes on.
     pub(crate) fn act_on_held_request(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let held = match conn.coming.as_deref() {
             Some(Coming::Request(request)) if conn.phase == Phase::Answering && !request.is_acted_on => {
                 request
@@ -243,13 +245,13 @@ impl<K: Kernel> Shard<K> {
 
     fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
         let room = self.check_room_for_session();
-        let Some(conn) = self.conns.get(socket) else { return Ok(()) };
+        let Some(conn) = self.conns.table.get(socket) else { return Ok(()) };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
         }
         let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
-        self.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
+        self.cx.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
         match target {
             Target::Stream(wire) => {
                 room?;
@@ -265,8 +267,8 @@ impl<K: Kernel> Shard<K> {
 
     /// Bytes that come while an answer is awaited.
     pub(crate) fn keep_for_later(&mut self, socket: Socket, bytes: &[u8]) {
-        let bytes_max = self.settings.head.bytes_max;
-        let Some(conn) = self.conns.get(socket) else { return };
+        let bytes_max = self.cx.settings.head.bytes_max;
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return };
         if request.later.len() + bytes.len() > bytes_max {
             return self.drop_now(socket, CloseReason::ProtocolError);
@@ -276,7 +278,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Answers the request that a connection waits with, if it still does.
     pub(crate) fn answer_request(&mut self, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let has_ended = conn.has_ended;
         if conn.phase != Phase::Answering {
             return;
@@ -312,13 +314,13 @@ impl<K: Kernel> Shard<K> {
         if !keeps_alive {
             return self.leave(socket, CloseReason::ByPeer);
         }
-        let deadline = self.now.after_ms(IDLE_MS);
-        let Some(conn) = self.conns.get(socket) else { return };
+        let deadline = self.cx.now.after_ms(IDLE_MS);
+        let Some(conn) = self.conns.table.get(socket) else { return };
         conn.phase = Phase::Head;
         conn.is_reused = true;
         self.count_partial(socket);
         self.schedule(socket, deadline);
-        if self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes {
+        if self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes {
             self.pause_for_queue(socket);
         }
     }

@@ -21,11 +21,11 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// `/echo`.
     pub(super) fn upgrade_to_echo(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
-        if !self.rules.open_paths.echo {
+        if !self.sessions.rules.open_paths.echo {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        admitted_origin(head, &self.rules.origins)?;
+        admitted_origin(head, &self.sessions.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(socket, Phase::Open, Session::Echo);
@@ -40,15 +40,15 @@ impl<K: Kernel> Shard<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
-        if !self.rules.open_paths.broadcast {
+        if !self.sessions.rules.open_paths.broadcast {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        admitted_origin(head, &self.rules.origins)?;
+        admitted_origin(head, &self.sessions.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
-        let place = self.hub.next_place();
-        self.hub.join(socket, deflate);
+        let place = self.hub.broadcast.next_place();
+        self.hub.broadcast.join(socket, deflate);
         self.opened(socket, Phase::Open, Session::Broadcast { place });
         self.compress(socket, deflate);
         self.begin_heartbeat(socket, Told::NOTHING);
@@ -63,11 +63,11 @@ impl<K: Kernel> Shard<K> {
     ) -> Result<(), Refusal> {
         const JSON: &str = "centrifuge-json";
         const PROTOBUF: &str = "centrifuge-protobuf";
-        if self.rules.no_websocket {
+        if self.sessions.rules.no_websocket {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
-        admitted_origin(head, &self.rules.origins)?;
+        admitted_origin(head, &self.sessions.rules.origins)?;
         self.check_room_for_session()?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
@@ -86,25 +86,25 @@ impl<K: Kernel> Shard<K> {
         self.opened(socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);
         // Its connect is part of the handshake: the same time, counted anew.
-        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
         Ok(())
     }
 
     /// Agrees to permessage-deflate, if it is offered and switched on.
     fn agree(&mut self, socket: Socket, upgrade: &mut Upgrade<'_, '_>) -> Deflate {
-        let Some(preferences) = self.deflating.preferences() else { return Deflate::Off };
-        let windows_bytes = self.deflating.windows_bytes_max();
+        let Some(preferences) = self.conns.deflating.preferences() else { return Deflate::Off };
+        let windows_bytes = self.conns.deflating.windows_bytes_max();
         // Windows of its own make messages shorter, and are the first thing to be spared.
-        let has_room = self.ledger.has_room_for(Budget::Sessions, windows_bytes as u64);
-        let lean = self.deflating.lean_preferences().filter(|_| windows_bytes > 0 && !has_room);
+        let has_room = self.cx.ledger.has_room_for(Budget::Sessions, windows_bytes as u64);
+        let lean = self.conns.deflating.lean_preferences().filter(|_| windows_bytes > 0 && !has_room);
         let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));
-        let (deflate, windows_bytes) = self.deflating.opened(socket, agreement);
-        self.ledger.charge(Budget::Sessions, windows_bytes);
+        let (deflate, windows_bytes) = self.conns.deflating.opened(socket, agreement);
+        self.cx.ledger.charge(Budget::Sessions, windows_bytes);
         deflate
     }
 
     fn compress(&mut self, socket: Socket, deflate: Deflate) {
-        if let Some(conn) = self.conns.get(socket) {
+        if let Some(conn) = self.conns.table.get(socket) {
             conn.deflate = deflate;
         }
     }

@@ -60,13 +60,13 @@ impl<K: Kernel> Shard<K> {
     /// A connection was accepted and there is room for it.
     #[inline]
     pub(crate) fn meet(&mut self, socket: Socket, from: Option<IpAddr>) {
-        if self.limits.is_some() {
+        if self.cx.limits.is_some() {
             self.meet_guest(socket, from);
         }
     }
 
     fn meet_guest(&mut self, socket: Socket, from: Option<IpAddr>) {
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
             if let Err(turned) = self.let_in(socket, None) {
@@ -87,7 +87,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The address that a connection comes from is known, as far as no request says otherwise.
     fn learn_address(&mut self, socket: Socket, address: IpAddr) {
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         if limits.rules.forwarded.contains(address) {
             if let Some(guest) = limits.guests.get(socket) {
                 guest.stage = Stage::AwaitsRequest;
@@ -104,11 +104,11 @@ impl<K: Kernel> Shard<K> {
     /// is left, or the connection has been closed.
     #[inline]
     pub(crate) fn pass_limits<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        if self.limits.is_none() { Some(bytes) } else { self.pass_guest(socket, bytes) }
+        if self.cx.limits.is_none() { Some(bytes) } else { self.pass_guest(socket, bytes) }
     }
 
     fn pass_guest<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        let Some(limits) = &mut self.limits else { return Some(bytes) };
+        let Some(limits) = &mut self.cx.limits else { return Some(bytes) };
         let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
         if guest.stage == Stage::AwaitsHeader {
             let used = self.read_proxy_header(socket, bytes)?;
@@ -121,15 +121,15 @@ impl<K: Kernel> Shard<K> {
     /// many.
     #[inline]
     pub(crate) fn count_received(&mut self, socket: Socket, bytes: usize) -> bool {
-        self.limits.is_none() || bytes == 0 || self.count_guest(socket, bytes)
+        self.cx.limits.is_none() || bytes == 0 || self.count_guest(socket, bytes)
     }
 
     fn count_guest(&mut self, socket: Socket, bytes: usize) -> bool {
         let now = self.moment();
-        let Some(limits) = &mut self.limits else { return true };
+        let Some(limits) = &mut self.cx.limits else { return true };
         let Some(rate) = limits.rules.connection.bytes else { return true };
         let Some(guest) = limits.guests.get(socket) else { return true };
-        let Some(conn) = self.conns.get(socket).filter(|conn| conn.phase == Phase::Open) else {
+        let Some(conn) = self.conns.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
             return true;
         };
         guest.received.add(flow::amount(bytes) * limits.weight, now, RATE_FADE_MS);
@@ -145,7 +145,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Returns how many bytes the header took; `None` where more are needed, or it is none.
     fn read_proxy_header(&mut self, socket: Socket, bytes: &[u8]) -> Option<usize> {
-        let guest = self.limits.as_mut()?.guests.get(socket)?;
+        let guest = self.cx.limits.as_mut()?.guests.get(socket)?;
         let mut before = guest.header.take();
         let came_before = before.as_ref().map_or(0, |before| before.len());
         let parsed = match &mut before {
@@ -168,13 +168,13 @@ impl<K: Kernel> Shard<K> {
                 } else if let Some(proxy) = proxy {
                     self.learn_own_address(socket, *proxy);
                 }
-                let is_there = self.conns.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
+                let is_there = self.conns.table.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
                 let allow = "http_server.proxy_protocol.trusted without this address";
                 refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
-                self.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
+                self.cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);
                 None
@@ -184,7 +184,7 @@ impl<K: Kernel> Shard<K> {
 
     /// A proxy that speaks for itself: what it names in its requests still counts, but it has no limits of its own.
     fn learn_own_address(&mut self, socket: Socket, address: IpAddr) {
-        if self.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
+        if self.cx.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
             self.learn_address(socket, address);
         }
     }
@@ -192,11 +192,11 @@ impl<K: Kernel> Shard<K> {
     /// The head of a request has come.
     #[inline]
     pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
+        if self.cx.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
     }
 
     fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        let Some(limits) = &mut self.limits else { return Ok(()) };
+        let Some(limits) = &mut self.cx.limits else { return Ok(()) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
         if let Some(proxy) = &guest.proxy {
             let trusted = &limits.rules.forwarded;
@@ -205,7 +205,7 @@ impl<K: Kernel> Shard<K> {
             });
             guest.seen = Some(client);
             if guest.address != Some(client) {
-                limits.release(self.peers.limit_tables(), socket);
+                limits.release(self.mesh.peers.limit_tables(), socket);
                 // Of a trusted proxy that names nobody nothing is asked.
                 if !limits.rules.forwarded.contains(client) {
                     self.let_in(socket, Some(client))?;
@@ -219,11 +219,11 @@ impl<K: Kernel> Shard<K> {
     /// Asks all lists and limits, and counts the connection.
     fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
         let now = self.moment();
-        let Some(limits) = &mut self.limits else { return Ok(()) };
+        let Some(limits) = &mut self.cx.limits else { return Ok(()) };
         if let Some(guest) = limits.guests.get(socket) {
             guest.seen = address;
         }
-        limits.admit(self.peers.limit_tables(), socket, address, now)
+        limits.admit(self.mesh.peers.limit_tables(), socket, address, now)
     }
 
     /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
@@ -231,33 +231,33 @@ impl<K: Kernel> Shard<K> {
     /// counts with until [`Shard::session_left`].
     pub(crate) fn admit_session(&mut self, socket: Socket) -> Result<Option<IpAddr>, TurnedAway> {
         let now = self.moment();
-        let is_reused = self.conns.get(socket).is_some_and(|conn| conn.is_reused);
+        let is_reused = self.conns.table.get(socket).is_some_and(|conn| conn.is_reused);
         let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
-        let Some(limits) = &mut self.limits else { return Ok(None) };
+        let Some(limits) = &mut self.cx.limits else { return Ok(None) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
         // Who is exempt has no address here.
         let address = guest.address;
-        limits.count_in(self.peers.limit_tables(), address, what, now)?;
+        limits.count_in(self.mesh.peers.limit_tables(), address, what, now)?;
         Ok(address)
     }
 
     /// Such a session has ended.
     pub(crate) fn session_left(&mut self, address: Option<IpAddr>) {
-        let (Some(limits), Some(address)) = (&mut self.limits, address) else { return };
-        let tables = self.peers.limit_tables();
+        let (Some(limits), Some(address)) = (&mut self.cx.limits, address) else { return };
+        let tables = self.mesh.peers.limit_tables();
         for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
             limits.ledger.change(tables, key, |entry| entry.open = entry.open.saturating_sub(1));
         }
     }
 
     fn end_handshake(&mut self, socket: Socket) {
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
             return;
         };
         guest.stage = Stage::Open;
         if let Some(address) = guest.address {
-            let tables = self.peers.limit_tables();
+            let tables = self.mesh.peers.limit_tables();
             for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
                 limits
                     .ledger
@@ -269,10 +269,10 @@ impl<K: Kernel> Shard<K> {
     /// Refuses a connection. Who cannot be told in a flood is only closed.
     pub(crate) fn turn_away(&mut self, socket: Socket, turned_away: TurnedAway, asking: Asking<'_>) {
         let TurnedAway { refusal, reason } = turned_away;
-        if let Some(limits) = &mut self.limits {
-            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+        if let Some(limits) = &mut self.cx.limits {
+            if limits.lingering >= LINGERING_MAX.min(self.conns.sockets.slots() / 8) {
                 self.tell_refusal(socket, refusal, reason, asking);
-                self.counters.add(Metric::Refused(reason), 1);
+                self.cx.counters.add(Metric::Refused(reason), 1);
                 self.give_up_place(socket);
                 return self.drop_now(socket, CloseReason::Refused);
             }
@@ -287,7 +287,7 @@ impl<K: Kernel> Shard<K> {
     /// A connection is gone.
     #[inline]
     pub(crate) fn guest_left(&mut self, socket: Socket, reason: CloseReason) {
-        if self.limits.is_some() {
+        if self.cx.limits.is_some() {
             self.forget_guest(socket, reason);
         }
     }
@@ -296,8 +296,8 @@ impl<K: Kernel> Shard<K> {
         if let Some(offence) = offence_of(reason) {
             self.offended(socket, offence);
         }
-        let Some(limits) = &mut self.limits else { return };
-        limits.release(self.peers.limit_tables(), socket);
+        let Some(limits) = &mut self.cx.limits else { return };
+        limits.release(self.mesh.peers.limit_tables(), socket);
         if let Some(Guest { is_lingering: true, .. }) = limits.guests.remove(socket) {
             limits.lingering -= 1;
         }

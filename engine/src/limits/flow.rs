@@ -91,38 +91,43 @@ impl<K: Kernel> Shard<K> {
     /// A frame of commands has come.
     #[inline]
     pub(crate) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
-        if self.limits.is_some() {
+        if self.cx.limits.is_some() {
             let now = self.moment();
-            let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else { return };
-            limits.charge_frame(self.peers.limit_tables(), key, &client.user, bytes, now);
+            let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
+                return;
+            };
+            limits.charge_frame(self.mesh.peers.limit_tables(), key, &client.user, bytes, now);
         }
     }
 
     /// A command has come. The error is for the client that goes on and on.
     #[inline]
     pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
-        if self.limits.is_none() { Ok(Charged::Done) } else { self.charge_limited(key) }
+        if self.cx.limits.is_none() { Ok(Charged::Done) } else { self.charge_limited(key) }
     }
 
     fn charge_limited(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
         let now = self.moment();
-        let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else {
+        let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
             return Ok(Charged::Done);
         };
-        let Err(excess) = limits.charge_command(self.peers.limit_tables(), key, &client.user, now) else {
+        let Err(excess) = limits.charge_command(self.mesh.peers.limit_tables(), key, &client.user, now)
+        else {
             return Ok(Charged::Done);
         };
-        self.counters.add(Metric::Throttled(excess), 1);
+        self.cx.counters.add(Metric::Throttled(excess), 1);
         if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
     }
 
     /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.
     #[inline]
     pub(crate) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
-        if self.limits.is_some() && bytes >= COMMAND_REPLY_BYTES {
+        if self.cx.limits.is_some() && bytes >= COMMAND_REPLY_BYTES {
             let now = self.moment();
-            let (Some(limits), Some(client)) = (&mut self.limits, self.clients.get(key)) else { return };
-            limits.charge_reply(self.peers.limit_tables(), key, &client.user, bytes, now);
+            let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
+                return;
+            };
+            limits.charge_reply(self.mesh.peers.limit_tables(), key, &client.user, bytes, now);
         }
     }
 

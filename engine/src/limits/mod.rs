@@ -80,8 +80,8 @@ impl<K: Kernel> Shard<K> {
     /// Housekeeping, about once a second.
     pub(crate) fn tend_limits(&mut self) {
         let now = self.moment();
-        let Some(limits) = &mut self.limits else { return };
-        limits.ledger.tend(self.peers.limit_tables(), now);
+        let Some(limits) = &mut self.cx.limits else { return };
+        limits.ledger.tend(self.mesh.peers.limit_tables(), now);
         limits.refused.tend(now);
         if let Some(offenders) = &mut limits.offenders {
             offenders.tend(now);
@@ -91,13 +91,13 @@ impl<K: Kernel> Shard<K> {
             (Metric::PenaltiesTracked, limits.offenders.as_ref().map_or(0, Offenders::len)),
             (Metric::PenaltiesRefused, limits.refused.len()),
         ] {
-            self.counters.set(metric, value as u64);
+            self.cx.counters.set(metric, value as u64);
         }
     }
 
     /// A turn begins, after which what has come counts for so much.
     pub(crate) fn weigh_rates(&mut self, weight: f32) {
-        if let Some(limits) = &mut self.limits {
+        if let Some(limits) = &mut self.cx.limits {
             limits.weight = weight;
         }
     }
@@ -105,6 +105,6 @@ impl<K: Kernel> Shard<K> {
     /// The time on all cores' common clock. Nobody can set it: were it the time of day, what has been counted would not
     /// fade for as long as that is set back.
     fn moment(&self) -> Moment {
-        Moment::at(self.uptime)
+        Moment::at(self.cx.uptime)
     }
 }

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     hub::message::ClientKey,
+    mesh::Message,
     metrics::{CloseReason, Metric, RefusalReason},
-    peers::Message,
     session::{client::Link, named::SessionPlace},
     shard::Shard,
 };
@@ -55,32 +55,33 @@ impl<K: Kernel> Shard<K> {
         // After a restart every client of a stream or a poll asks for a session that is gone; who is late is an offender
         // when its connection ends.
         let is_offence = !matches!(refusal, Refusal::SessionUnknown | Refusal::HeadTimeout);
-        if self.limits.is_some() && reason.is_clients_fault() && is_offence {
+        if self.cx.limits.is_some() && reason.is_clients_fault() && is_offence {
             self.offended(socket, Offence::Request);
         }
     }
 
     /// A client did what it should not.
     pub(crate) fn offended(&mut self, socket: Socket, offence: Offence) {
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         let Some(address) = limits.guests.get(socket).and_then(|guest| guest.address) else { return };
         if limits.offenders.is_none() {
             return;
         }
-        self.counters.add(Metric::Offences(offence), 1);
+        self.cx.counters.add(Metric::Offences(offence), 1);
         let address = penalized(address);
-        let home = self.peers.limit_tables().key(Kind::Address, address).core_of(self.peers.count());
+        let home =
+            self.mesh.peers.limit_tables().key(Kind::Address, address).core_of(self.mesh.peers.count());
         let notice = Notice::Offence { address, offence };
-        if home == self.index {
+        if home == self.mesh.index {
             self.noticed(notice);
-        } else if !self.peers.is_congested() {
-            self.peers.post(home, Message::Limits(notice));
+        } else if !self.mesh.peers.is_congested() {
+            self.mesh.peers.post(home, Message::Limits(notice));
         }
     }
 
     /// A client did what it should not, and goes on.
     pub(crate) fn client_offended(&mut self, key: ClientKey, offence: Offence) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         match client.link {
             Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.offended(socket, offence),
             Link::Poll(session) => self.asker_offended(session, offence),
@@ -96,12 +97,12 @@ impl<K: Kernel> Shard<K> {
 
     /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
     fn asker_offended(&mut self, place: SessionPlace, offence: Offence) {
-        let asker = self.named.poll(place).and_then(|poll| poll.waiting);
-        match asker.filter(|_| self.limits.is_some()) {
-            Some(asker) if asker.core == self.index => self.offended(asker.socket, offence),
-            Some(asker) if !self.peers.is_congested() => {
+        let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
+        match asker.filter(|_| self.cx.limits.is_some()) {
+            Some(asker) if asker.core == self.mesh.index => self.offended(asker.socket, offence),
+            Some(asker) if !self.mesh.peers.is_congested() => {
                 let notice = Notice::OffenceOf { socket: asker.socket, offence };
-                self.peers.post(asker.core, Message::Limits(notice));
+                self.mesh.peers.post(asker.core, Message::Limits(notice));
             }
             _ => {}
         }
@@ -113,15 +114,17 @@ impl<K: Kernel> Shard<K> {
         if let Notice::OffenceOf { socket, offence } = notice {
             return self.offended(socket, offence);
         }
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         match notice {
             Notice::OffenceOf { .. } => unreachable!("it was told above"),
             Notice::Offence { address, offence } => {
                 let Some(offenders) = &mut limits.offenders else { return };
                 if let Some(until) = offenders.add(address, offence, now) {
                     limits.refused.add(address, until);
-                    self.counters.add(Metric::Penalties, 1);
-                    self.peers.post_all(self.index, || Message::Limits(Notice::Refuse { address, until }));
+                    self.cx.counters.add(Metric::Penalties, 1);
+                    self.mesh
+                        .peers
+                        .post_all(self.mesh.index, || Message::Limits(Notice::Refuse { address, until }));
                 }
             }
             Notice::Refuse { address, until } => limits.refused.add(address, until),
@@ -131,19 +134,19 @@ impl<K: Kernel> Shard<K> {
 
     /// The addresses with points whose home this is.
     pub(crate) fn penalties(&self) -> Vec<Penalty> {
-        let offenders = self.limits.as_ref().and_then(|limits| limits.offenders.as_ref());
+        let offenders = self.cx.limits.as_ref().and_then(|limits| limits.offenders.as_ref());
         offenders.map(|offenders| offenders.list(self.moment())).unwrap_or_default()
     }
 
     /// Forgets the points of an address, or of all, and refuses it no longer.
     pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) {
         let address = address.map(|address| penalized(address.to_canonical()));
-        let Some(limits) = &mut self.limits else { return };
+        let Some(limits) = &mut self.cx.limits else { return };
         limits.refused.clear(address);
         let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
         if cleared > 0 {
             // Behind whatever this core has told them of it before.
-            self.peers.post_all(self.index, || Message::Limits(Notice::Clear { address }));
+            self.mesh.peers.post_all(self.mesh.index, || Message::Limits(Notice::Clear { address }));
         }
     }
 }
@@ -163,7 +166,7 @@ mod tests {
         daemon,
         limits::Tables,
         memory::BudgetLimits,
-        peers::{MailboxLimits, Peers, Shared},
+        mesh::{MailboxLimits, Peers, Shared},
         rules::Rules,
         shard::Plan,
     };
@@ -196,7 +199,7 @@ mod tests {
             shard.turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
         };
         let is_refused = |shard: &Shard<Simulated>, address| {
-            let limits = shard.limits.as_ref().expect("there are penalties");
+            let limits = shard.cx.limits.as_ref().expect("there are penalties");
             limits.refused.for_ms(address, shard.moment()).is_some()
         };
 

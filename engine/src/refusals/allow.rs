@@ -163,10 +163,10 @@ impl<K: Kernel> Shard<K> {
         request: &Request<'_>,
         code: ErrorCode,
     ) -> Cow<'static, str> {
-        let Some(client) = self.clients.get(key) else { return of_code(code) };
+        let Some(client) = self.sessions.clients.get(key) else { return of_code(code) };
         let is_anonymous = client.user.is_empty();
         let channel = super::channel_of(request);
-        let resolved = channel.and_then(|channel| self.rules.channels.resolve(channel).ok());
+        let resolved = channel.and_then(|channel| self.sessions.rules.channels.resolve(channel).ok());
         match (code, request, resolved) {
             (ErrorCode::UNKNOWN_CHANNEL, ..) => {
                 Cow::Borrowed("a namespace of that name in channel.namespaces")

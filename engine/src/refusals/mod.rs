@@ -176,8 +176,8 @@ impl<K: Kernel> Shard<K> {
     /// A command is answered with an error of ours.
     pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&Command<'_>>, code: ErrorCode) {
         let kind = ErrorKind::of(code.code);
-        self.counters.add(Metric::CommandErrors(kind), 1);
-        let why = self.why.take().unwrap_or_default();
+        self.cx.counters.add(Metric::CommandErrors(kind), 1);
+        let why = self.cx.why.take().unwrap_or_default();
         let event = command.map_or("command", |command| name_of(&command.request));
         let reason = why.reason.unwrap_or(kind.name());
         if !log::shows_refusal(event, reason) {
@@ -210,7 +210,7 @@ impl<K: Kernel> Shard<K> {
         code: u32,
         words: &str,
     ) {
-        self.counters.add(Metric::CommandErrors(ErrorKind::of(code)), 1);
+        self.cx.counters.add(Metric::CommandErrors(ErrorKind::of(code)), 1);
         let event = name_of(&command.request);
         if log::shows_refusal(event, "backend") {
             let line = Line {
@@ -229,8 +229,8 @@ impl<K: Kernel> Shard<K> {
     /// A session is ended with a code of the protocol.
     pub(crate) fn tell_disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
         let kind = DisconnectKind::of(code.code);
-        self.counters.add(Metric::Disconnects(kind), 1);
-        let why = self.why.take().unwrap_or_default();
+        self.cx.counters.add(Metric::Disconnects(kind), 1);
+        let why = self.cx.why.take().unwrap_or_default();
         let reason = why.reason.unwrap_or(kind.name());
         // The drain has lines of its own, about all of them.
         let is_foreseen = code == DisconnectCode::SHUTDOWN && !log::shows_each_refusal();
@@ -253,7 +253,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The same, with a code of the application's.
     pub(crate) fn tell_applications_disconnect(&mut self, key: ClientKey, code: u16, words: &str) {
-        self.counters.add(Metric::Disconnects(DisconnectKind::APPLICATION), 1);
+        self.cx.counters.add(Metric::Disconnects(DisconnectKind::APPLICATION), 1);
         if log::shows_refusal("disconnect", "application") {
             let line = Line {
                 message: "a client is disconnected by the application",
@@ -290,7 +290,7 @@ impl<K: Kernel> Shard<K> {
 
     /// A connection is ended for what its peer did or did not do; not by a code of the client protocol.
     pub(crate) fn tell_close(&mut self, socket: Socket, reason: CloseReason) {
-        let why = self.why.take().unwrap_or_default();
+        let why = self.cx.why.take().unwrap_or_default();
         if !reason.is_our_decision() || !log::shows_refusal("close", reason.name()) {
             return;
         }
@@ -302,7 +302,7 @@ impl<K: Kernel> Shard<K> {
             allow: Cow::Borrowed(allow::of_close(reason)),
             ..Line::default()
         };
-        let session = self.conns.get(socket).map(|conn| conn.session);
+        let session = self.conns.table.get(socket).map(|conn| conn.session);
         match session {
             Some(Session::Client { key }) => self.tell_of_client(key, line),
             Some(Session::Echo) => self.tell_of_socket(socket, Line { path: Some("/echo".into()), ..line }),
@@ -314,20 +314,20 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn tell_of_client(&mut self, key: ClientKey, line: Line) {
-        let Some(client) = self.clients.get(key) else { return line.tell(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return line.tell(None) };
         // Who is not connected is not known yet.
         let user = (client.stage != Stage::Fresh).then(|| excerpt(&client.user));
         let line = Line { user, client: Some(id_text(client.id)), ..line };
         let socket = match client.link {
             Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => Some(socket),
             Link::Poll(session) => {
-                let poll = self.named.poll(session);
+                let poll = self.sessions.named.poll(session);
                 if let Some(address) = poll.as_ref().and_then(|poll| poll.address()) {
                     return line.tell(Some(address));
                 }
                 // The request that waits may be another core's.
                 let waiting = poll.and_then(|poll| poll.waiting);
-                waiting.filter(|asker| asker.core == self.index).map(|asker| asker.socket)
+                waiting.filter(|asker| asker.core == self.mesh.index).map(|asker| asker.socket)
             }
         };
         match socket {
@@ -337,11 +337,11 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn tell_of_socket(&mut self, socket: Socket, line: Line) {
-        if let Some(address) = self.limits.as_mut().and_then(|limits| limits.address_of(socket)) {
+        if let Some(address) = self.cx.limits.as_mut().and_then(|limits| limits.address_of(socket)) {
             return line.tell(Some(address));
         }
-        if self.untold.0.len() < UNTOLD_MAX && self.sockets.ask_peer_address(socket) {
-            self.untold.0.push((socket, line));
+        if self.conns.untold.0.len() < UNTOLD_MAX && self.conns.sockets.ask_peer_address(socket) {
+            self.conns.untold.0.push((socket, line));
         } else {
             line.tell(None);
         }
@@ -349,8 +349,8 @@ impl<K: Kernel> Shard<K> {
 
     /// The kernel has told an address.
     pub(crate) fn address_came(&mut self, socket: Socket, address: Option<IpAddr>) {
-        if let Some(at) = self.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
-            let (_, line) = self.untold.0.remove(at);
+        if let Some(at) = self.conns.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
+            let (_, line) = self.conns.untold.0.remove(at);
             line.tell(address);
         }
     }
@@ -358,7 +358,7 @@ impl<K: Kernel> Shard<K> {
     /// What exactly is wrong with the name of a channel.
     fn fault_of_channel(&self, channel: Option<&str>, code: ErrorCode) -> Option<Box<str>> {
         let is_about_names = matches!(code, ErrorCode::UNKNOWN_CHANNEL | ErrorCode::BAD_REQUEST);
-        let fault = self.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
+        let fault = self.sessions.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
         Some(fault.to_string().into())
     }
 }

@@ -13,7 +13,7 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 
 use super::named::SessionId;
-use crate::{backend::Header, intake::RETRY_AFTER_S, peers::Message, shard::Shard};
+use crate::{backend::Header, intake::RETRY_AFTER_S, mesh::Message, shard::Shard};
 
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl<K: Kernel> Shard<K> {
         let request = EmulationRequest::decode(format, body).map_err(|_| {
             Refusal::BodyMalformed("send session, node and data, as the client protocol has them")
         })?;
-        if request.node != *self.rules.node {
+        if request.node != *self.sessions.rules.node {
             return Err(Refusal::SessionUnknown);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
@@ -71,7 +71,7 @@ impl<K: Kernel> Shard<K> {
             .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
-            let asker = Asker { core: self.index, socket };
+            let asker = Asker { core: self.mesh.index, socket };
             return self.open_poll(asker, told, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
@@ -80,22 +80,22 @@ impl<K: Kernel> Shard<K> {
 
     fn ask_session(&mut self, socket: Socket, session: SessionId, what: What) -> Result<(), Refusal> {
         let core = session.core as usize;
-        if core >= self.peers.count() {
+        if core >= self.mesh.peers.count() {
             return Err(Refusal::SessionUnknown);
         }
-        let asked = Asked { session, asker: Asker { core: self.index, socket }, what };
-        self.post(core, Message::ToSession(Box::new(asked)));
+        let asked = Asked { session, asker: Asker { core: self.mesh.index, socket }, what };
+        self.mesh.post(core, Message::ToSession(Box::new(asked)));
         Ok(())
     }
 
     /// A request for a session of this core.
     pub(crate) fn at_session(&mut self, asked: Asked) {
         let Asked { session, asker, what } = asked;
-        let Some(place) = self.named.find(&session) else {
+        let Some(place) = self.sessions.named.find(&session) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         };
-        match (what, self.named.client(place)) {
-            (What::Commands(commands), Some(key)) if self.named.poll(place).is_none() => {
+        match (what, self.sessions.named.client(place)) {
+            (What::Commands(commands), Some(key)) if self.sessions.named.poll(place).is_none() => {
                 let answer = if self.has_room_for_commands(key, commands.len()) {
                     self.frame_came(key, &commands);
                     Ok(None)
@@ -111,10 +111,10 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends an answer to the core that has the connection.
     pub(crate) fn answer_asker(&mut self, asker: Asker, answer: Answer) {
-        if asker.core == self.index {
+        if asker.core == self.mesh.index {
             self.answer_request(asker.socket, answer);
         } else {
-            self.peers.post(asker.core, Message::Answer { socket: asker.socket, answer });
+            self.mesh.peers.post(asker.core, Message::Answer { socket: asker.socket, answer });
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 
 impl<K: Kernel> Shard<K> {
     pub(crate) fn broadcast(&mut self, message: &Message<'_>) {
-        self.meter.publish(message.payload.len());
-        self.hub.publish(message.kind, &message.payload);
+        self.cx.meter.publish(message.payload.len());
+        self.hub.broadcast.publish(message.kind, &message.payload);
     }
 }

@@ -15,3 +15,49 @@ pub(crate) mod named;
 mod poll;
 mod stream;
 pub(crate) mod wire;
+
+use bytes::BytesMut;
+use rand::rngs::StdRng;
+
+use self::{
+    client::{Clients, KeyWaits},
+    named::{Named, SessionPlace},
+};
+use crate::{rules::Rules, seats::Seats, users::Users, wheel::Wheel};
+
+/// The sessions of a shard.
+pub(crate) struct Sessions {
+    pub(crate) rules: Rules,
+    pub(crate) clients: Clients,
+    /// Sessions that requests name.
+    pub(crate) named: Named,
+    /// When sessions of polls are due.
+    pub(crate) poll_wheel: Wheel<SessionPlace>,
+    /// Sessions of polls that have something new in this turn.
+    pub(crate) touched_polls: Vec<SessionPlace>,
+    pub(crate) users: Users,
+    /// Users whose connections are counted on this core.
+    pub(crate) seats: Seats,
+    pub(crate) key_waits: KeyWaits,
+    /// Replies to the commands of one frame.
+    pub(crate) replies: BytesMut,
+    /// Where clients' ids and secrets come from: nobody can guess the next one.
+    pub(crate) ids: StdRng,
+}
+
+impl Sessions {
+    pub(crate) fn new(shard: usize, rules: Rules, seed: [u8; 32], ids: StdRng) -> Self {
+        Self {
+            rules,
+            clients: Clients::new(seed),
+            named: Named::new(shard),
+            poll_wheel: Wheel::new(),
+            touched_polls: Vec::new(),
+            users: Users::default(),
+            seats: Seats::default(),
+            key_waits: KeyWaits::default(),
+            replies: BytesMut::new(),
+            ids,
+        }
+    }
+}

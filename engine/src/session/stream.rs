@@ -42,13 +42,13 @@ impl<K: Kernel> Shard<K> {
             out.put_slice(b"\n");
         }
         self.transmit(socket, out.freeze());
-        let session = self.named.open(self.ids.random());
+        let session = self.sessions.named.open(self.sessions.ids.random());
         let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
-        self.named.set_client(session, Some(key));
+        self.sessions.named.set_client(session, Some(key));
         self.keep_headers(key, told);
         self.opened(socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
-        self.schedule(socket, self.now.after_ms(self.settings.handshake_ms));
+        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
         self.frame_came(key, commands);
     }
 }

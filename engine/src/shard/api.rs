@@ -16,12 +16,13 @@ use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use holdfast_ring::Kernel;
 use tokio::sync::oneshot;
 
-use super::{Shard, cost};
+use super::Shard;
 use crate::{
     channel::Extras,
+    context::cost,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
-    peers::Message,
+    mesh::Message,
     session::client::{Client, Stage, Wanted, is_past},
     token::Overrides,
 };
@@ -156,15 +157,15 @@ impl<K: Kernel> Shard<K> {
             }
             ApiCall::Rest(rest) => self.tell_clients(rest),
             ApiCall::Channels { from, answer } => {
-                let page = ApiPage::of(self.locals.places(), from, |places| {
-                    let subscribed = self.locals.channels_at(places).filter(|(_, count)| *count > 0);
+                let page = ApiPage::of(self.hub.locals.places(), from, |places| {
+                    let subscribed = self.hub.locals.channels_at(places).filter(|(_, count)| *count > 0);
                     subscribed.map(|(name, count)| (Arc::clone(name), count))
                 });
                 drop(answer.send(page));
             }
             ApiCall::Users { from, answer } => {
-                let page = ApiPage::of(self.clients.places(), from, |places| {
-                    let users = self.clients.at(places).map(|(_, client)| &client.user);
+                let page = ApiPage::of(self.sessions.clients.places(), from, |places| {
+                    let users = self.sessions.clients.at(places).map(|(_, client)| &client.user);
                     users.filter(|user| !user.is_empty()).map(Arc::clone)
                 });
                 drop(answer.send(page));
@@ -175,17 +176,17 @@ impl<K: Kernel> Shard<K> {
                 let _ = done.send(());
             }
             ApiCall::Info(answer) => drop(answer.send(NodePart {
-                clients: self.clients.len(),
-                subscriptions: self.locals.subscribers(),
-                channels: self.homes.active(),
-                users: self.users.len(),
+                clients: self.sessions.clients.len(),
+                subscriptions: self.hub.locals.subscribers(),
+                channels: self.hub.homes.active(),
+                users: self.sessions.users.len(),
             })),
         }
     }
 
     /// True exactly when what is wished has expired already.
     fn comes_too_late(&self, wish: &Wish) -> bool {
-        matches!(wish, Wish::Subscribe(wish) if is_past(wish.expires_at_s, self.wall_s()))
+        matches!(wish, Wish::Subscribe(wish) if is_past(wish.expires_at_s, self.cx.wall_s()))
     }
 
     /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
@@ -193,21 +194,22 @@ impl<K: Kernel> Shard<K> {
     fn tell_clients(&mut self, mut rest: Box<Rest>) {
         loop {
             if let Some(key) = rest.clients.next() {
-                let Some(client) = self.clients.get(key) else { continue };
+                let Some(client) = self.sessions.clients.get(key) else { continue };
                 if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
                     rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
                 }
-                self.meter.add(cost::WISH_NS);
+                self.cx.meter.add(cost::WISH_NS);
             } else if let Some(from) = rest.anonymous_from {
-                let page = ApiPage::of(self.clients.places(), from, |places| self.anonymous_at(places));
+                let page =
+                    ApiPage::of(self.sessions.clients.places(), from, |places| self.anonymous_at(places));
                 (rest.clients, rest.anonymous_from) = (page.items.into_iter(), page.next);
-                self.meter.add(cost::PAGE_NS);
+                self.cx.meter.add(cost::PAGE_NS);
             } else {
                 break;
             }
             let is_done = rest.clients.len() == 0 && rest.anonymous_from.is_none();
-            if self.meter.is_over() && !is_done {
-                return self.post(self.index, Message::Api(ApiCall::Rest(rest)));
+            if self.cx.meter.is_over() && !is_done {
+                return self.mesh.post(self.mesh.index, Message::Api(ApiCall::Rest(rest)));
             }
         }
         // Who asked may have gone.
@@ -221,11 +223,12 @@ impl<K: Kernel> Shard<K> {
             let is_meant = |client: &Client| {
                 is_known(client) && whom.user.as_deref().is_none_or(|user| *client.user == *user)
             };
-            let found = self.clients.find(id);
-            let found = found.filter(|&key| self.clients.get(key).is_some_and(|client| is_meant(client)));
+            let found = self.sessions.clients.find(id);
+            let found =
+                found.filter(|&key| self.sessions.clients.get(key).is_some_and(|client| is_meant(client)));
             return found.into_iter().collect();
         }
-        whom.user.as_deref().map(|user| self.users.of(user).to_vec()).unwrap_or_default()
+        whom.user.as_deref().map(|user| self.sessions.users.of(user).to_vec()).unwrap_or_default()
     }
 
     /// Of whom the backend is asked, it may have a name.
@@ -233,7 +236,7 @@ impl<K: Kernel> Shard<K> {
         let is_anonymous = |client: &Client| {
             client.stage != Stage::Fresh && client.user.is_empty() && client.is_identified()
         };
-        self.clients.at(places).filter(move |(_, client)| is_anonymous(client)).map(|(key, _)| key)
+        self.sessions.clients.at(places).filter(move |(_, client)| is_anonymous(client)).map(|(key, _)| key)
     }
 
     fn fulfill(&mut self, key: ClientKey, wish: &Wish) -> Result<(), ErrorCode> {
@@ -243,15 +246,16 @@ impl<K: Kernel> Shard<K> {
                 self.end_subscription_with(key, channel, UnsubscribeCode::SERVER);
             }
             Wish::Unsubscribe { channel: None } => {
-                let Some(client) = self.clients.get(key) else { return Ok(()) };
-                let channels: Vec<_> = client.subs.iter().map(|sub| self.locals.name(sub.channel)).collect();
+                let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
+                let channels: Vec<_> =
+                    client.subs.iter().map(|sub| self.hub.locals.name(sub.channel)).collect();
                 for channel in channels {
-                    self.meter.add(cost::WISH_NS);
+                    self.cx.meter.add(cost::WISH_NS);
                     self.end_subscription_with(key, &channel, UnsubscribeCode::SERVER);
                 }
             }
             Wish::Disconnect { code, reason, except } => {
-                if !self.clients.get(key).is_some_and(|client| except.contains(&client.id)) {
+                if !self.sessions.clients.get(key).is_some_and(|client| except.contains(&client.id)) {
                     self.disconnect_with(key, *code, reason);
                 }
             }
@@ -264,22 +268,23 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn subscribe_from_server(&mut self, key: ClientKey, wish: &SubscribeWish) -> Result<(), ErrorCode> {
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         // What is so already stays so.
-        if self.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
+        if self.hub.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
             return Ok(());
         }
-        if client.subs.len() >= self.rules.client_channels_max {
+        if client.subs.len() >= self.sessions.rules.client_channels_max {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
-        let resolved = self.rules.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
+        let resolved =
+            self.sessions.rules.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
         let extras = resolved.grant_with(&client.user, Extras::default(), &wish.overrides);
         let since = wish.since.as_ref().filter(|_| extras.recoverable);
         let recover = since.map(|(offset, epoch)| Recover {
             offset: *offset,
             epoch: epoch.clone(),
-            limit: self.rules.recovery_publications_max,
-            cache: self.rules.recovers_newest(&resolved),
+            limit: self.sessions.rules.recovery_publications_max,
+            cache: self.sessions.rules.recovers_newest(&resolved),
             filter: None,
             rejects_loss: false,
             bytes: self.answer_bytes_alone(),

@@ -18,22 +18,28 @@ const TURN_QUEUE_BYTES_MAX: usize = 1 << 20;
 impl<K: Kernel> Shard<K> {
     /// Checks that all books agree and every queue is within its bound.
     pub(crate) fn audit(&mut self) {
-        assert!(self.out.is_empty() && self.replies.is_empty(), "a turn leaves nothing unsent");
-        assert!(self.long_queues.is_empty() && !self.is_fanning_out, "a fan-out is done when it is done");
+        assert!(
+            self.conns.out.is_empty() && self.sessions.replies.is_empty(),
+            "a turn leaves nothing unsent"
+        );
+        assert!(
+            self.conns.long_queues.is_empty() && !self.conns.is_fanning_out,
+            "a fan-out is done when it is done"
+        );
         let mut sockets = Vec::new();
         let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.next_from(from) {
+        while let Some((socket, next)) = self.conns.table.next_from(from) {
             sockets.push(socket);
             from = next;
         }
         assert!(self.events.is_empty() && self.cut.is_none(), "what came is handled, or waits for its part");
-        assert_eq!(self.sockets.open_sockets(), sockets.len(), "every socket is a connection");
+        assert_eq!(self.conns.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {
-            let queued_bytes = self.sockets.queued_bytes(socket);
+            let queued_bytes = self.conns.sockets.queued_bytes(socket);
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
-            let conn = self.conns.get(socket).expect("it was found");
+            let conn = self.conns.table.get(socket).expect("it was found");
             places += u64::from(conn.has_place);
             partial_bytes += u64::from(conn.partial_kib()) * 1024;
             sessions += u64::from(conn.session != Session::None);
@@ -41,56 +47,58 @@ impl<K: Kernel> Shard<K> {
                 Session::Broadcast { place } => {
                     members += 1;
                     assert_eq!(
-                        self.hub.member(place as usize).map(|(member, _)| member),
+                        self.hub.broadcast.member(place as usize).map(|(member, _)| member),
                         Some(socket),
                         "a member has its place"
                     );
                 }
                 Session::Client { key } => {
                     clients += 1;
-                    assert!(self.clients.get(key).is_some(), "a client's connection has a client");
+                    assert!(self.sessions.clients.get(key).is_some(), "a client's connection has a client");
                 }
                 _ => {}
             }
         }
-        assert_eq!(self.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
-        let polls = self.named.polls() as u64;
-        assert_eq!(self.places_taken, places + polls, "places are counted, those of polls among them");
+        assert_eq!(self.cx.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
+        let polls = self.sessions.named.polls() as u64;
+        assert_eq!(self.conns.places_taken, places + polls, "places are counted, those of polls among them");
         let (command_bytes, session_bytes) = self.audit_accounts();
         assert!(
-            self.ledger.bytes(Budget::Commands) >= command_bytes as u64,
+            self.cx.ledger.bytes(Budget::Commands) >= command_bytes as u64,
             "commands that wait are counted"
         );
         assert!(
-            self.ledger.bytes(Budget::Sessions) >= session_bytes as u64,
+            self.cx.ledger.bytes(Budget::Sessions) >= session_bytes as u64,
             "records of clients are counted"
         );
-        assert_eq!(self.sessions, sessions, "sessions are counted");
-        assert_eq!(self.hub.members(), members, "members are counted");
+        assert_eq!(self.conns.open, sessions, "sessions are counted");
+        assert_eq!(self.hub.broadcast.members(), members, "members are counted");
         assert_eq!(
-            self.clients.len(),
+            self.sessions.clients.len(),
             clients + self.audit_polls(),
             "every client has a connection, or polls"
         );
         let taken = |place: Place| matches!(place, Place::Taken(_));
-        let subscribed = self.clients.iter().flat_map(|(_, client)| &client.subs);
+        let subscribed = self.sessions.clients.iter().flat_map(|(_, client)| &client.subs);
         let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
-        assert_eq!(self.locals.subscribers(), subscribed, "subscribers are counted");
+        assert_eq!(self.hub.locals.subscribers(), subscribed, "subscribers are counted");
     }
 
     /// What may wait for a client (`conn/lag`).
     fn queue_bound(&self) -> usize {
-        2 * self.settings.queue_bytes_max + self.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
+        2 * self.cx.settings.queue_bytes_max + self.cx.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
     }
 
     /// Checks the sessions of polls. Answers with how many of them have a client.
     fn audit_polls(&mut self) -> usize {
-        assert!(self.touched_polls.is_empty(), "a turn leaves no poll without its answer");
-        let places: Vec<_> = (0..self.named.places()).filter_map(|place| self.named.poll_at(place)).collect();
-        assert_eq!(self.named.polls(), places.len(), "sessions of polls are counted");
+        assert!(self.sessions.touched_polls.is_empty(), "a turn leaves no poll without its answer");
+        let places: Vec<_> = (0..self.sessions.named.places())
+            .filter_map(|place| self.sessions.named.poll_at(place))
+            .collect();
+        assert_eq!(self.sessions.named.polls(), places.len(), "sessions of polls are counted");
         let (mut clients, mut reply_bytes, mut owed) = (0, 0, 0);
         for place in places {
-            let poll = self.named.poll(place).expect("it was found");
+            let poll = self.sessions.named.poll(place).expect("it was found");
             assert!(
                 poll.waiting.is_none() || !poll.has_replies(),
                 "a poll does not wait while there is something"
@@ -100,26 +108,34 @@ impl<K: Kernel> Shard<K> {
             owed += usize::from(poll.cost_bytes() > 0);
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
-            if let Some(key) = self.named.client(place) {
+            if let Some(key) = self.sessions.named.client(place) {
                 clients += 1;
-                let link = self.clients.get(key).map(|client| client.link);
+                let link = self.sessions.clients.get(key).map(|client| client.link);
                 assert_eq!(link, Some(Link::Poll(place)), "a session of polls has its client");
             }
         }
-        assert_eq!(self.named.owed().count(), owed, "polls for which replies wait are known");
-        assert!(self.ledger.bytes(Budget::Queues) >= reply_bytes as u64, "replies to polls are counted");
+        assert_eq!(self.sessions.named.owed().count(), owed, "polls for which replies wait are known");
+        assert!(self.cx.ledger.bytes(Budget::Queues) >= reply_bytes as u64, "replies to polls are counted");
         clients
     }
 
     /// What is left of a shard that has stopped: nothing.
     pub(crate) fn audit_stopped(&mut self) {
         self.audit();
-        assert_eq!(self.sockets.open_sockets(), 0, "all sockets are closed");
-        assert_eq!((self.clients.len(), self.users.len()), (0, 0), "all clients are forgotten");
-        assert_eq!(self.locals.channels_at(0..self.locals.places()).count(), 0, "all channels are left");
-        let polls = self.named.polls() as u64;
+        assert_eq!(self.conns.sockets.open_sockets(), 0, "all sockets are closed");
         assert_eq!(
-            self.places_taken, polls,
+            (self.sessions.clients.len(), self.sessions.users.len()),
+            (0, 0),
+            "all clients are forgotten"
+        );
+        assert_eq!(
+            self.hub.locals.channels_at(0..self.hub.locals.places()).count(),
+            0,
+            "all channels are left"
+        );
+        let polls = self.sessions.named.polls() as u64;
+        assert_eq!(
+            self.conns.places_taken, polls,
             "all places are free, but for those of polls whose last words wait"
         );
         assert_eq!(self.audit_accounts(), (0, 0), "all accounts are closed");
@@ -127,31 +143,31 @@ impl<K: Kernel> Shard<K> {
 
     /// Seats that are taken here, and clients of this shard that have one, here or on another.
     pub(crate) fn seats(&self) -> (usize, usize) {
-        let seated = self.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
-        (self.seats.taken(), seated)
+        let seated = self.sessions.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
+        (self.sessions.seats.taken(), seated)
     }
 
     /// Sessions of polls.
     pub(crate) fn poll_sessions(&mut self) -> usize {
-        self.named.polls()
+        self.sessions.named.polls()
     }
 
     /// Bytes that the ledger has or that go out in the next turns, and connections.
     pub(crate) fn accounts(&mut self) -> (u64, u64) {
-        let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.ledger.bytes(budget)).sum();
+        let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.cx.ledger.bytes(budget)).sum();
         let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.next_from(from) {
+        while let Some((socket, next)) = self.conns.table.next_from(from) {
             from = next;
-            if !self.sockets.is_behind(socket) {
-                bytes += self.sockets.queued_bytes(socket) as u64;
+            if !self.conns.sockets.is_behind(socket) {
+                bytes += self.conns.sockets.queued_bytes(socket) as u64;
             }
         }
-        (bytes, self.sockets.open_sockets() as u64)
+        (bytes, self.conns.sockets.open_sockets() as u64)
     }
 
     /// Messages that other shards have not taken.
     pub(crate) fn outbox_messages(&self) -> usize {
-        self.peers.outbox_messages()
+        self.mesh.peers.outbox_messages()
     }
 
     /// Receive buffers that wait for the next turn.

@@ -22,8 +22,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Shard, cost, flows::FlowKey};
+use super::{Shard, flows::FlowKey};
 use crate::conn::Session;
+use crate::context::cost;
 
 /// What requests that were held may cost in one turn, about, when they are taken up.
 const REQUESTS_NS: u64 = 300_000;
@@ -52,12 +53,12 @@ impl Held {
 impl<K: Kernel> Shard<K> {
     /// True exactly when who causes messages is to wait.
     fn must_hold(&self) -> bool {
-        self.peers.is_any_congested() || self.inbox.is_congested() || self.has_gathered_enough()
+        self.mesh.peers.is_any_congested() || self.mesh.inbox.is_congested() || self.has_gathered_enough()
     }
 
     /// True exactly when nobody may cause more messages: no bytes of connections are handled.
     pub(super) fn is_full(&self) -> bool {
-        self.peers.is_full() || self.inbox.is_full() || self.has_gathered_enough()
+        self.mesh.peers.is_full() || self.mesh.inbox.is_full() || self.has_gathered_enough()
     }
 
     /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
@@ -71,27 +72,29 @@ impl<K: Kernel> Shard<K> {
 
     /// A connection that was not read from may be again, unless there is another reason.
     pub(crate) fn read_again(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.get(socket) else { return };
+        let Some(conn) = self.conns.table.get(socket) else { return };
         let waits = match conn.session {
-            Session::Client { key } => self.clients.get(key).is_some_and(|client| client.is_unread()),
+            Session::Client { key } => {
+                self.sessions.clients.get(key).is_some_and(|client| client.is_unread())
+            }
             _ => false,
         };
         if conn.is_paused || waits || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
         if !self.must_hold() || !self.hold_publisher(socket) {
-            self.sockets.resume_receive(socket);
+            self.conns.sockets.resume_receive(socket);
         }
     }
 
     /// True exactly when the connection can cause messages, and waits now.
     fn hold_publisher(&mut self, socket: Socket) -> bool {
-        let session = self.conns.get(socket).map(|conn| conn.session);
+        let session = self.conns.table.get(socket).map(|conn| conn.session);
         let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
         if causes_messages {
-            self.sockets.pause_receive(socket);
-            if self.held.readers.len() >= 2 * self.sockets.slots() {
-                self.held.readers.retain(|&reader| self.conns.get(reader).is_some());
+            self.conns.sockets.pause_receive(socket);
+            if self.held.readers.len() >= 2 * self.conns.sockets.slots() {
+                self.held.readers.retain(|&reader| self.conns.table.get(reader).is_some());
             }
             self.held.readers.push(socket);
         }
@@ -104,10 +107,10 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn hold_request(&mut self, socket: Socket, body_bytes: usize) -> bool {
         let says_much = body_bytes > LITTLE_BYTES || !self.held.requests.is_empty();
         let holds =
-            self.peers.is_any_congested() || if says_much { self.must_hold() } else { self.is_full() };
+            self.mesh.peers.is_any_congested() || if says_much { self.must_hold() } else { self.is_full() };
         if holds {
-            if self.held.requests.len() >= 2 * self.sockets.slots() {
-                self.held.requests.retain(|&request| self.conns.get(request).is_some());
+            if self.held.requests.len() >= 2 * self.conns.sockets.slots() {
+                self.held.requests.retain(|&request| self.conns.table.get(request).is_some());
             }
             self.held.requests.push_back(socket);
         }
@@ -122,15 +125,15 @@ impl<K: Kernel> Shard<K> {
         for socket in std::mem::take(&mut self.held.readers) {
             self.read_again(socket);
         }
-        let until = self.meter.total_ns() + REQUESTS_NS;
-        while self.meter.total_ns() < until
+        let until = self.cx.meter.total_ns() + REQUESTS_NS;
+        while self.cx.meter.total_ns() < until
             && !self.must_hold()
             && let Some(socket) = self.held.requests.pop_front()
         {
-            self.meter.add(cost::REQUEST_NS);
-            self.meter.allow(self.settings.quantum_ns);
+            self.cx.meter.add(cost::REQUEST_NS);
+            self.cx.meter.allow(self.cx.settings.quantum_ns);
             self.take_up_request(socket);
-            self.meter.allow_all();
+            self.cx.meter.allow_all();
         }
     }
 }

@@ -15,11 +15,11 @@ use holdfast_ring::{Ended, Event, Kernel, PREFETCH_AHEAD, Socket};
 use super::{
     Shard,
     backlog::{Commands, Item, Received},
-    cost,
     flows::{Class, FlowKey},
 };
 use crate::{
     conn::{Phase, Session},
+    context::cost,
     hub::message::ClientKey,
     metrics::Metric,
     session::client::{KeysCame, Link, Stage},
@@ -41,10 +41,10 @@ pub(crate) enum Left {
 impl<K: Kernel> Shard<K> {
     /// Handles what has just happened, and then what waits of connections with a session.
     pub(super) fn handle_events(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
-        let until = self.meter.total_ns().saturating_add(part_ns);
+        let until = self.cx.meter.total_ns().saturating_add(part_ns);
         while let Some(event) = self.events.pop_front() {
             if let Some(socket) = self.events.get(PREFETCH_AHEAD).and_then(Event::socket) {
-                self.conns.prefetch(socket);
+                self.conns.table.prefetch(socket);
             }
             match event {
                 Event::Received(socket, buffer) => {
@@ -54,23 +54,23 @@ impl<K: Kernel> Shard<K> {
                 Event::Ended(socket, how) => self.handle_or_defer(socket, Item::Ended(how), until),
                 // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
                 Event::Accepted(socket, from) => {
-                    self.meter.add(cost::ACCEPT_NS);
+                    self.cx.meter.add(cost::ACCEPT_NS);
                     self.accepted(socket, from.map(|from| from.ip()));
                 }
                 Event::AcceptFailed(error) => self.accept_failed(error),
                 Event::Drained(socket) => {
-                    self.meter.add(cost::END_NS);
+                    self.cx.meter.add(cost::END_NS);
                     self.drained(socket);
                 }
                 Event::Looked(socket) => {
-                    self.meter.add(cost::END_NS);
+                    self.cx.meter.add(cost::END_NS);
                     self.looked(socket);
                 }
                 Event::PeerAddress(socket, address) => {
                     self.address_came(socket, address.map(|address| address.ip()));
                 }
                 Event::Closed(socket) => {
-                    self.meter.add(cost::END_NS);
+                    self.cx.meter.add(cost::END_NS);
                     self.backlog.remove(FlowKey::Socket(socket));
                     self.closed(socket);
                 }
@@ -81,7 +81,7 @@ impl<K: Kernel> Shard<K> {
             self.look_at_clock(elapsed);
         }
         // However much has just come, who waits gets on.
-        let left_ns = until.saturating_sub(self.meter.total_ns()).max(self.settings.quantum_ns);
+        let left_ns = until.saturating_sub(self.cx.meter.total_ns()).max(self.cx.settings.quantum_ns);
         self.serve_flows(Class::Sessions, left_ns, elapsed);
     }
 
@@ -92,14 +92,14 @@ impl<K: Kernel> Shard<K> {
 
     /// Handles what waits, one flow after the other, until it has cost `part_ns` or nothing waits.
     pub(super) fn serve_flows(&mut self, class: Class, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
-        let until = self.meter.total_ns().saturating_add(part_ns);
-        while self.meter.total_ns() < until
+        let until = self.cx.meter.total_ns().saturating_add(part_ns);
+        while self.cx.meter.total_ns() < until
             && !self.is_full()
             && let Some((key, credit_ns)) = self.backlog.next(class)
         {
-            let began = self.meter.total_ns();
-            self.meter.allow(credit_ns);
-            while !self.meter.is_over()
+            let began = self.cx.meter.total_ns();
+            self.cx.meter.allow(credit_ns);
+            while !self.cx.meter.is_over()
                 && !self.is_full()
                 && !self.is_behind(key)
                 && let Some(item) = self.backlog.pop(key)
@@ -107,9 +107,9 @@ impl<K: Kernel> Shard<K> {
                 self.handle_item(key, item);
                 self.look_at_clock(elapsed);
             }
-            self.meter.allow_all();
-            self.meter.read(elapsed());
-            let used_ns = self.meter.total_ns().saturating_sub(began);
+            self.cx.meter.allow_all();
+            self.cx.meter.read(elapsed());
+            let used_ns = self.cx.meter.total_ns().saturating_sub(began);
             if self.is_behind(key) && self.backlog.waits(key) {
                 self.backlog.sleep(key, used_ns);
             } else {
@@ -125,7 +125,7 @@ impl<K: Kernel> Shard<K> {
         match key {
             FlowKey::Socket(socket) => {
                 // Who has gone will read nothing more: what it sent is handled, and then its end.
-                self.conns.get(socket).is_some_and(|conn| conn.is_paused) && !self.backlog.has_end(key)
+                self.conns.table.get(socket).is_some_and(|conn| conn.is_paused) && !self.backlog.has_end(key)
             }
             FlowKey::Client(_) => false,
         }
@@ -141,8 +141,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(super) fn look_at_clock(&mut self, elapsed: &mut impl FnMut() -> Duration) {
-        if self.meter.is_reading_due() {
-            self.meter.read(elapsed());
+        if self.cx.meter.is_reading_due() {
+            self.cx.meter.read(elapsed());
         }
     }
 
@@ -151,12 +151,12 @@ impl<K: Kernel> Shard<K> {
         let key = FlowKey::Socket(socket);
         if self.backlog.are_all_asleep()
             && !self.backlog.waits(key)
-            && self.meter.total_ns() < until
+            && self.cx.meter.total_ns() < until
             && !self.is_full()
         {
-            self.meter.allow(self.settings.quantum_ns);
+            self.cx.meter.allow(self.cx.settings.quantum_ns);
             self.handle_item(key, item);
-            self.meter.allow_all();
+            self.cx.meter.allow_all();
             if !self.backlog.are_all_asleep() {
                 self.pace(key);
             }
@@ -168,27 +168,29 @@ impl<K: Kernel> Shard<K> {
             self.backlog.wake(key, class);
         }
         if is_more_than_one && !self.backlog.set_paused(key, true) {
-            self.sockets.pause_receive(socket);
+            self.conns.sockets.pause_receive(socket);
         }
     }
 
     fn handle_item(&mut self, key: FlowKey, item: Item<K::Buffer>) {
         // What was wrong with somebody before, and was not told, is not this one's fault.
-        self.why = None;
+        self.cx.why = None;
         match (key, item) {
             (FlowKey::Socket(socket), Item::Received(received)) => self.handle_received(socket, received),
             (FlowKey::Socket(socket), Item::Ended(how)) => {
-                self.meter.add(cost::END_NS);
+                self.cx.meter.add(cost::END_NS);
                 self.ended(socket, how);
             }
             (FlowKey::Socket(socket), Item::Commands(commands)) => {
-                if let Some(Session::Client { key: client }) = self.conns.get(socket).map(|conn| conn.session)
+                if let Some(Session::Client { key: client }) =
+                    self.conns.table.get(socket).map(|conn| conn.session)
                 {
                     self.handle_commands(key, client, commands);
                 }
             }
             (FlowKey::Socket(socket), Item::Parked) => {
-                if let Some(Session::Client { key: client }) = self.conns.get(socket).map(|conn| conn.session)
+                if let Some(Session::Client { key: client }) =
+                    self.conns.table.get(socket).map(|conn| conn.session)
                 {
                     self.handle_parked(client);
                 }
@@ -205,8 +207,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_received(&mut self, socket: Socket, mut received: Received<K::Buffer>) {
-        self.meter.add(cost::RECEIVE_NS);
-        let began = self.meter.total_ns();
+        self.cx.meter.add(cost::RECEIVE_NS);
+        let began = self.cx.meter.total_ns();
         let left = match received.is_plain {
             true => {
                 let bytes = received.rest();
@@ -215,7 +217,7 @@ impl<K: Kernel> Shard<K> {
             }
             false => self.bytes_came(socket, received.rest()),
         };
-        let used_ns = self.meter.total_ns().saturating_sub(began);
+        let used_ns = self.cx.meter.total_ns().saturating_sub(began);
         let (key, class) = (FlowKey::Socket(socket), Class::Sessions);
         match left {
             Left::Nothing => {}
@@ -304,7 +306,7 @@ impl<K: Kernel> Shard<K> {
 
     /// In which order what a client sends is handled.
     fn flow_of(&mut self, client: ClientKey) -> FlowKey {
-        match self.clients.get(client).map(|client| client.link) {
+        match self.sessions.clients.get(client).map(|client| client.link) {
             Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
             Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
         }
@@ -315,10 +317,10 @@ impl<K: Kernel> Shard<K> {
         let waits = self.backlog.waits(key);
         let FlowKey::Socket(socket) = key else { return };
         if waits {
-            self.counters.add(Metric::Deferrals, 1);
+            self.cx.counters.add(Metric::Deferrals, 1);
         }
         match (self.backlog.set_paused(key, waits), waits) {
-            (false, true) => self.sockets.pause_receive(socket),
+            (false, true) => self.conns.sockets.pause_receive(socket),
             (true, false) => self.read_again(socket),
             _ => {}
         }
@@ -342,10 +344,10 @@ impl<K: Kernel> Shard<K> {
     /// With whom a flow waits.
     fn class_of(&mut self, key: FlowKey) -> Class {
         let FlowKey::Socket(socket) = key else { return Class::Sessions };
-        let Some(conn) = self.conns.get(socket) else { return Class::Sessions };
+        let Some(conn) = self.conns.table.get(socket) else { return Class::Sessions };
         let is_arriving = match conn.session {
             Session::Client { key } => {
-                self.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)
+                self.sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)
             }
             Session::Echo | Session::Broadcast { .. } => false,
             Session::None => matches!(conn.phase, Phase::Head | Phase::Body) && !conn.is_reused,

@@ -20,14 +20,15 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
 use rustls::ServerConfig;
 
-use super::{Next, Settings, Shard, handover::Handover, pulse::Pulse};
+use super::{Next, Shard, handover::Handover, pulse::Pulse};
 use crate::{
     clock::Clock,
     config::Config,
     conn::secure::Secure,
+    context::Settings,
     limits,
+    mesh::{Peers, Shared},
     metrics::Metric,
-    peers::{Peers, Shared},
     rules::Rules,
     supervise::{self, Beats, Part, Sentinel, State, strike},
 };
@@ -150,7 +151,7 @@ async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: P
         Peers::new(shared, index),
         rand::random(),
     );
-    shard.secure = seed.tls.map(Secure::new);
+    shard.conns.secure = seed.tls.map(Secure::new);
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
@@ -177,7 +178,7 @@ async fn serve(
     tasks_us: Rc<std::cell::Cell<u64>>,
     beats: Arc<Beats>,
 ) -> io::Result<()> {
-    let part = Part::Shard(shard.index);
+    let part = Part::Shard(shard.mesh.index);
     let mut yielded = Duration::ZERO;
     let mut state = State::Starting;
     loop {
@@ -185,7 +186,7 @@ async fn serve(
         let now_in = state_of(&shard, state);
         if now_in != state {
             state = now_in;
-            beats.enter(shard.index, state);
+            beats.enter(shard.mesh.index, state);
         }
         strike(part)?;
         if shard.turn(|| clock.uptime(), || clock.wall())? == Next::Gone {
@@ -194,7 +195,7 @@ async fn serve(
         let now = clock.uptime();
         if now.saturating_sub(yielded) >= YIELD_EVERY {
             yielded = now;
-            shard.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
+            shard.cx.counters.set(Metric::ExecutorTasksUs, tasks_us.get());
             glommio::executor().yield_now().await;
         }
     }

@@ -21,8 +21,8 @@ use crate::{
     config::Config,
     daemon,
     memory::{Budget, BudgetLimits},
+    mesh::{MailboxLimits, Message, Peers, Shared},
     metrics::Metric,
-    peers::{MailboxLimits, Message, Peers, Shared},
     rules::Rules,
 };
 
@@ -101,13 +101,13 @@ impl House {
         };
         self.shard.turn(elapsed, || Duration::ZERO).expect("a simulated ring does not break");
         self.shard.audit();
-        let inbox = &self.shard.inbox;
+        let inbox = &self.shard.mesh.inbox;
         assert!(inbox.bytes() <= 3 * MAILBOX.bytes_max, "{} bytes in the inbox", inbox.bytes());
         assert!(inbox.len() <= 3 * MAILBOX.messages_max, "{} messages in the inbox", inbox.len());
         let backlog_bytes = self.shard.backlog.memory_bytes();
         let bound = (self.flooders.len() + 8) as u64 * 256 * 1024;
         assert!(backlog_bytes <= bound, "{backlog_bytes} bytes of connections wait");
-        let bytes = self.shard.ledger.bytes(Budget::Commands);
+        let bytes = self.shard.cx.ledger.bytes(Budget::Commands);
         assert!(bytes >= inbox.bytes() + backlog_bytes, "the ledger knows what waits");
     }
 
@@ -377,7 +377,7 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
     client.peer.reset();
     (0..100).for_each(|_| house.turn());
     assert_eq!(house.shard.backlog.len(), 0, "nothing of it is kept");
-    assert_eq!(house.shard.clients.len(), 1);
+    assert_eq!(house.shard.sessions.clients.len(), 1);
 }
 
 #[test]
@@ -392,10 +392,10 @@ fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
         client.say(&(0..CHANNELS).map(subscribe).collect::<Vec<_>>().join("\n"));
         house.turns_until(client, |_, client| client.count(r#""subscribe":{}"#) == CHANNELS);
     }
-    let keys: Vec<_> = house.shard.clients.iter().map(|(key, _)| key).skip(1).collect();
+    let keys: Vec<_> = house.shard.sessions.clients.iter().map(|(key, _)| key).skip(1).collect();
     for key in keys {
-        let user = house.shard.users.add("ann", key);
-        house.shard.clients.get(key).expect("it is connected").user = user;
+        let user = house.shard.sessions.users.add("ann", key);
+        house.shard.sessions.clients.get(key).expect("it is connected").user = user;
         house.shard.account(key);
     }
     let whom = Arc::new(Whom { user: Some("ann".into()), client: None });

@@ -60,34 +60,34 @@ impl Handover {
 impl<K: Kernel> Shard<K> {
     pub(super) fn begin_handover(&mut self, order: &StopOrder) -> Handover {
         if order.successors == 0 {
-            self.sockets.stop_listening();
+            self.conns.sockets.stop_listening();
             return Handover::Closing;
         }
-        let own = u32::try_from(self.peers.count()).expect("as many as cores");
+        let own = u32::try_from(self.mesh.peers.count()).expect("as many as cores");
         self.steer(own..own + order.successors);
         let quarter_ms = u64::try_from(order.gone_within.as_millis() / 4).unwrap_or(u64::MAX);
-        let until = self.uptime.after_ms(HANDSHAKES_MS.min(quarter_ms));
+        let until = self.cx.uptime.after_ms(HANDSHAKES_MS.min(quarter_ms));
         Handover::Draining { until, successors: order.successors }
     }
 
     pub(super) fn advance_handover(&mut self, handover: &mut Handover, is_late: bool) {
         match *handover {
             Handover::Draining { .. } if is_late => {
-                self.sockets.stop_listening();
+                self.conns.sockets.stop_listening();
                 *handover = Handover::Closing;
             }
             Handover::Draining { until, successors }
-                if self.uptime >= until && self.peers.listening() == self.index + 1 =>
+                if self.cx.uptime >= until && self.mesh.peers.listening() == self.mesh.index + 1 =>
             {
-                let own = u32::try_from(self.peers.listening()).expect("as many as cores");
+                let own = u32::try_from(self.mesh.peers.listening()).expect("as many as cores");
                 self.steer(places_before_a_close(own, successors));
-                self.sockets.stop_listening();
+                self.conns.sockets.stop_listening();
                 *handover = Handover::Closing;
             }
-            Handover::Closing if !self.sockets.is_listening() => {
+            Handover::Closing if !self.conns.sockets.is_listening() => {
                 *handover = Handover::Over;
-                if let Some(next) = self.peers.listener_closed(self.index) {
-                    self.sockets.wake(&next);
+                if let Some(next) = self.mesh.peers.listener_closed(self.mesh.index) {
+                    self.conns.sockets.wake(&next);
                 }
             }
             _ => {}
@@ -95,8 +95,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn steer(&mut self, places: Range<u32>) {
-        if let Err(error) = self.sockets.steer_new_connections(places) {
-            tracing::warn!(shard = self.index, %error, "new connections cannot be steered to the other daemon: some may be reset");
+        if let Err(error) = self.conns.sockets.steer_new_connections(places) {
+            tracing::warn!(shard = self.mesh.index, %error, "new connections cannot be steered to the other daemon: some may be reset");
         }
     }
 }

@@ -8,49 +8,34 @@ use holdfast_ring::Kernel;
 use super::{Shard, cost};
 use crate::{
     hub::message::{FromHome, ToHome},
-    peers::Message,
+    mesh::Message,
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Sends something to the home of a channel.
-    pub(crate) fn post_home(&mut self, channel: &str, message: ToHome) {
-        let home = self.peers.home_of(channel);
-        self.post(home, Message::ToHome(message));
-    }
-
-    /// Sends something to a core, which may be this one.
-    pub(crate) fn post(&mut self, core: usize, message: Message) {
-        if core == self.index {
-            self.inbox.push(message);
-        } else {
-            self.peers.post(core, message);
-        }
-    }
-
     /// A message for a channel whose home this is.
     pub(super) fn at_home(&mut self, message: ToHome) {
-        let rules = match self.rules.channels.resolve_trusted(message.channel()) {
-            Ok(resolved) => self.rules.home_rules(&resolved),
+        let rules = match self.sessions.rules.channels.resolve_trusted(message.channel()) {
+            Ok(resolved) => self.sessions.rules.home_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
         if rules.delta
             && let ToHome::Publish(publish) = &message
         {
-            self.meter.add_bytes(publish.data.bytes.len(), cost::PATCH_KILOBYTE_NS);
+            self.cx.meter.add_bytes(publish.data.bytes.len(), crate::context::cost::PATCH_KILOBYTE_NS);
         }
-        let mut posts = std::mem::take(&mut self.posts);
-        self.homes.handle(message, rules, self.uptime, &mut self.ledger, &mut posts);
+        let mut posts = std::mem::take(&mut self.hub.posts);
+        self.hub.homes.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
             // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
             // inbox longer.
-            if core == self.index {
-                self.meter.add(cost::of_answer(&message));
+            if core == self.mesh.index {
+                self.cx.meter.add(cost::of_answer(&message));
                 self.for_clients(message);
             } else {
-                self.peers.post(core, Message::FromHome(message));
+                self.mesh.peers.post(core, Message::FromHome(message));
             }
         }
-        self.posts = posts;
+        self.hub.posts = posts;
     }
 
     /// A home's message for clients of this core.
@@ -58,10 +43,10 @@ impl<K: Kernel> Shard<K> {
         match message {
             FromHome::Deliver(delivery) => {
                 let bytes = delivery.frames.len();
-                let subscribers = self.locals.deliver(delivery);
+                let subscribers = self.hub.locals.deliver(delivery);
                 if subscribers > 0 {
-                    self.meter.publish(bytes);
-                    self.gathered.add(bytes, subscribers);
+                    self.cx.meter.publish(bytes);
+                    self.hub.gathered.add(bytes, subscribers);
                 }
             }
             FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
@@ -70,11 +55,5 @@ impl<K: Kernel> Shard<K> {
             }
             FromHome::TooLongNow { client, question } => self.defer_read(client, *question),
         }
-    }
-
-    /// A number that no other ask of this core has had for a long time.
-    pub(crate) fn next_ticket(&mut self) -> u32 {
-        self.tickets = self.tickets.wrapping_add(1);
-        self.tickets
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use holdfast_ring::Kernel;
 
 use super::{Shard, cost};
-use crate::{backend::Answer, peers::Message};
+use crate::{backend::Answer, mesh::Message};
 
 /// What one sender may use at a time, in nanoseconds.
 const SENDER_QUANTUM_NS: i64 = 100_000;
@@ -56,32 +56,32 @@ impl Senders {
 impl<K: Kernel> Shard<K> {
     /// Stop orders and control messages: as many as are there.
     pub(super) fn take_control(&mut self) {
-        while let Some(order) = self.peers.mailboxes().pop_order() {
+        while let Some(order) = self.mesh.peers.mailboxes().pop_order() {
             self.begin_stop(order);
         }
-        for _ in 0..self.peers.mailboxes().control_len() {
-            let Some(message) = self.peers.mailboxes().pop_control() else { return };
+        for _ in 0..self.mesh.peers.mailboxes().control_len() {
+            let Some(message) = self.mesh.peers.mailboxes().pop_control() else { return };
             self.handle_message(message);
         }
     }
 
     /// True exactly when there are messages that may be taken.
     pub(super) fn has_messages(&self) -> bool {
-        let any = || self.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty());
-        !self.has_gathered_enough() && (!self.inbox.is_empty() || any())
+        let any = || self.mesh.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty());
+        !self.has_gathered_enough() && (!self.mesh.inbox.is_empty() || any())
     }
 
     /// Takes messages of all senders in turns, until they have cost `part_ns` or there are none.
     pub(super) fn take_messages(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
-        let until = self.meter.total_ns().saturating_add(part_ns);
+        let until = self.cx.meter.total_ns().saturating_add(part_ns);
         let mut idle = 0;
-        while idle < self.senders.len() && self.meter.total_ns() < until && !self.has_gathered_enough() {
+        while idle < self.senders.len() && self.cx.meter.total_ns() < until && !self.has_gathered_enough() {
             let (sender, part_ns) = self.senders.next();
-            let began = self.meter.total_ns();
+            let began = self.cx.meter.total_ns();
             let mut taken = 0;
             if let Some(part_ns) = part_ns {
                 let until = until.min(began.saturating_add(part_ns));
-                while (taken == 0 || self.meter.total_ns() < until)
+                while (taken == 0 || self.cx.meter.total_ns() < until)
                     && !self.has_gathered_enough()
                     && let Some(message) = self.next_message_of(sender)
                 {
@@ -93,39 +93,39 @@ impl<K: Kernel> Shard<K> {
                 idle = 0;
             }
             idle = if taken == 0 { idle + 1 } else { 0 };
-            let used_ns = self.meter.total_ns().saturating_sub(began);
-            if sender == self.index && taken > 0 {
-                self.inbox.took(taken, used_ns);
+            let used_ns = self.cx.meter.total_ns().saturating_sub(began);
+            if sender == self.mesh.index && taken > 0 {
+                self.mesh.inbox.took(taken, used_ns);
             }
             self.senders.used(used_ns);
         }
     }
 
     fn has_message_of(&self, sender: usize) -> bool {
-        match sender == self.index {
-            true => !self.inbox.is_empty(),
-            false => !self.inbox.is_full() && !self.peers.mailboxes().inlet(sender).is_empty(),
+        match sender == self.mesh.index {
+            true => !self.mesh.inbox.is_empty(),
+            false => !self.mesh.inbox.is_full() && !self.mesh.peers.mailboxes().inlet(sender).is_empty(),
         }
     }
 
     fn next_message_of(&mut self, sender: usize) -> Option<Message> {
-        match sender == self.index {
-            true => self.inbox.pop(),
-            false if self.inbox.is_full() => None,
-            false => self.peers.mailboxes().inlet(sender).pop(),
+        match sender == self.mesh.index {
+            true => self.mesh.inbox.pop(),
+            false if self.mesh.inbox.is_full() => None,
+            false => self.mesh.peers.mailboxes().inlet(sender).pop(),
         }
     }
 
     fn handle_message(&mut self, message: Message) {
-        self.meter.add(cost::of_message(&message));
+        self.cx.meter.add(cost::of_message(&message));
         // As where bytes are handled (`events.rs`).
-        self.why = None;
+        self.cx.why = None;
         // The commands in a message are cut where a connection's are.
-        self.meter.allow(self.settings.quantum_ns);
+        self.cx.meter.allow(self.cx.settings.quantum_ns);
         match message {
             Message::Broadcast(frames) => {
-                self.meter.publish(frames.bytes.len());
-                self.hub.relay(&frames);
+                self.cx.meter.publish(frames.bytes.len());
+                self.hub.broadcast.relay(&frames);
             }
             Message::ToHome(message) => self.at_home(message),
             Message::FromHome(message) => self.for_clients(message),
@@ -134,7 +134,7 @@ impl<K: Kernel> Shard<K> {
             Message::Limits(notice) => self.noticed(notice),
             Message::Api(call) => self.api_call(call),
             Message::Certificates(config) => {
-                if let Some(secure) = &mut self.secure {
+                if let Some(secure) = &mut self.conns.secure {
                     secure.renew(config);
                 }
             }
@@ -143,7 +143,7 @@ impl<K: Kernel> Shard<K> {
             Message::ToSeats(message) => self.at_seats(message),
             Message::FromSeats(message) => self.seats_said(message),
         }
-        self.meter.allow_all();
+        self.cx.meter.allow_all();
     }
 }
 

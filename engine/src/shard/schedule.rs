@@ -11,8 +11,7 @@
 //! Control messages, stop orders and the progress of a stop are not scheduled: they come first in every turn, and are bounded
 //! by themselves. No clock.
 
-/// The bound of a turn's scheduled work, in nanoseconds. What one piece of work takes longer, it may be longer.
-pub(super) const TURN_NS: u64 = 2_000_000;
+use crate::context::meter::TURN_NS;
 
 /// A kind of work that is never done but for a turn's part at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     daemon,
     memory::BudgetLimits,
+    mesh::{MailboxLimits, Peers, Shared},
     metrics::{CloseReason, Metric},
-    peers::{MailboxLimits, Peers, Shared},
     rules::Rules,
     token::issue::issue,
 };
@@ -123,7 +123,7 @@ impl House {
     }
 
     fn count(&self, metric: Metric) -> u64 {
-        self.shards.iter().map(|shard| shard.peers.published(shard.index).get(metric)).sum()
+        self.shards.iter().map(|shard| shard.mesh.peers.published(shard.mesh.index).get(metric)).sum()
     }
 
     fn closes(&self, reason: CloseReason) -> u64 {
@@ -246,8 +246,8 @@ fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
         house.clients.extend(silent);
         house.serve(Duration::from_secs(90));
         assert_eq!(house.closes(CloseReason::NoPong), 3, "and nobody else has gone, late {late}");
-        assert_eq!(house.shards[0].sessions, 4);
-        assert!(house.shards[0].lateness.granted_ms() >= 23_000);
+        assert_eq!(house.shards[0].conns.open, 4);
+        assert!(house.shards[0].cx.lateness.granted_ms() >= 23_000);
     }
 }
 
@@ -263,7 +263,7 @@ fn stalls_of_any_length_at_any_time_end_nobody_who_answers() {
             house.stall(Duration::from_secs(stall_s));
         }
         house.serve(Duration::from_secs(60));
-        assert_eq!(house.shards[0].sessions, 6, "stalls of {stall_s} s");
+        assert_eq!(house.shards[0].conns.open, 6, "stalls of {stall_s} s");
     }
 }
 
@@ -309,9 +309,9 @@ fn a_session_of_polls_outlives_the_stall_of_the_shard_that_its_polls_come_to() {
     house.serve(Duration::from_secs(30));
     far.step();
     assert_eq!((far.count("200 OK"), far.count("404")), (1, 0), "{}", String::from_utf8_lossy(&far.heard));
-    assert_eq!(house.shards[0].named.polls(), 1);
+    assert_eq!(house.shards[0].sessions.named.polls(), 1);
     house.serve(Duration::from_secs(7));
-    assert_eq!(house.shards[0].named.polls(), 0, "nobody polls any more");
+    assert_eq!(house.shards[0].sessions.named.polls(), 0, "nobody polls any more");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn tokens_are_judged_by_the_time_of_day_as_it_is() {
     // Before 1970 it is 1970.
     house.wall_ahead = -i64::try_from(NOON_S).unwrap();
     assert_eq!(house.judge(0, HOUR), "another");
-    assert_eq!(house.shards[0].wall_s(), 0);
+    assert_eq!(house.shards[0].cx.wall_s(), 0);
 }
 
 /// A client whose token expires so many seconds after the first noon, and who does not refresh it.
@@ -353,7 +353,7 @@ fn with_expiring_token(expires_s: u64) -> (House, u64) {
 /// How long the session goes on, if no longer than `max`.
 fn goes_on_for(house: &mut House, max: Duration) -> Option<Duration> {
     let began = house.network.trace().now();
-    while house.shards[0].sessions > 0 {
+    while house.shards[0].conns.open > 0 {
         house.serve(BETWEEN_TURNS);
         if house.network.trace().now() - began > max {
             return None;

@@ -110,7 +110,7 @@ impl Stopping {
 impl<K: Kernel> Shard<K> {
     pub(super) fn begin_stop(&mut self, order: StopOrder) {
         let after =
-            |time: Duration| self.uptime.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            |time: Duration| self.cx.uptime.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let (told_by, deadline) = (after(order.told_within), after(order.gone_within));
         if let Some(stopping) = &mut self.stopping {
             stopping.told_by = stopping.told_by.min(told_by);
@@ -123,12 +123,12 @@ impl<K: Kernel> Shard<K> {
             told_by,
             deadline,
             handover,
-            requests_until: self.uptime.after_ms(REQUEST_MS),
+            requests_until: self.cx.uptime.after_ms(REQUEST_MS),
             requests_from: None,
-            reckoned: self.uptime,
+            reckoned: self.cx.uptime,
             due: 0,
-            polls_below: if self.named.polls() > 0 { self.named.places() } else { 0 },
-            polls_left: self.named.polls(),
+            polls_below: if self.sessions.named.polls() > 0 { self.sessions.named.places() } else { 0 },
+            polls_left: self.sessions.named.polls(),
             from: (0, 0),
             is_cutting: false,
             has_cut: false,
@@ -147,27 +147,28 @@ impl<K: Kernel> Shard<K> {
     /// ring is broken cannot say so.
     pub(super) fn has_stopped(&mut self) -> bool {
         // What has closed is not gone before that has been handled.
-        let is_left =
-            self.sockets.open_sockets() > 0 || self.sockets.is_listening() || !self.events.is_empty();
+        let is_left = self.conns.sockets.open_sockets() > 0
+            || self.conns.sockets.is_listening()
+            || !self.events.is_empty();
         let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls_below == 0)
         else {
             return false;
         };
         if !std::mem::replace(&mut stopping.is_empty, true) {
-            self.peers.shard_emptied();
+            self.mesh.peers.shard_emptied();
         }
-        !self.peers.is_anyone_left() || self.uptime >= stopping.deadline
+        !self.mesh.peers.is_anyone_left() || self.cx.uptime >= stopping.deadline
     }
 
     /// Clients that are still to be sent away; 0 while nobody is.
     pub(super) fn clients_left(&self) -> u64 {
-        self.stopping.as_ref().map_or(0, |stopping| self.sessions + stopping.polls_left as u64)
+        self.stopping.as_ref().map_or(0, |stopping| self.conns.open + stopping.polls_left as u64)
     }
 
     pub(super) fn advance_stop(&mut self) {
         let left = usize::try_from(self.clients_left()).unwrap_or(usize::MAX);
         let Some(mut stopping) = self.stopping.take() else { return };
-        if self.uptime >= stopping.deadline && !stopping.has_cut {
+        if self.cx.uptime >= stopping.deadline && !stopping.has_cut {
             stopping.has_cut = true;
             stopping.is_cutting = true;
             stopping.from = (0, 0);
@@ -176,7 +177,7 @@ impl<K: Kernel> Shard<K> {
         if stopping.is_cutting {
             self.cut(&mut stopping);
         } else {
-            stopping.reckon(self.uptime, left, &mut self.random);
+            stopping.reckon(self.cx.uptime, left, &mut self.cx.random);
             self.tell(&mut stopping);
             self.give_up_requests(&mut stopping);
         }
@@ -192,7 +193,7 @@ impl<K: Kernel> Shard<K> {
             if goodbyes == 0 {
                 return;
             }
-            let Some((socket, next)) = self.conns.next_from(stopping.from) else {
+            let Some((socket, next)) = self.conns.table.next_from(stopping.from) else {
                 // Some came while the walk was further on.
                 stopping.from = (0, 0);
                 break;
@@ -210,10 +211,10 @@ impl<K: Kernel> Shard<K> {
                 break;
             }
             stopping.polls_below -= 1;
-            let Some(place) = self.named.poll_at(stopping.polls_below) else { continue };
+            let Some(place) = self.sessions.named.poll_at(stopping.polls_below) else { continue };
             goodbyes -= 1;
             stopping.polls_left = stopping.polls_left.saturating_sub(1);
-            if let Some(key) = self.named.client(place) {
+            if let Some(key) = self.sessions.named.client(place) {
                 self.disconnect(key, DisconnectCode::SHUTDOWN);
             }
         }
@@ -229,7 +230,7 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when there was somebody to say it to.
     fn say_goodbye(&mut self, socket: Socket) -> bool {
-        match self.conns.get(socket).map(|conn| conn.session) {
+        match self.conns.table.get(socket).map(|conn| conn.session) {
             None | Some(Session::None) => return false,
             Some(Session::Client { key }) => self.disconnect(key, DisconnectCode::SHUTDOWN),
             Some(Session::Echo | Session::Broadcast { .. }) => {
@@ -242,20 +243,25 @@ impl<K: Kernel> Shard<K> {
     /// Drops the connections on which no request has come, or no other one: once in a while, since answers go on.
     fn give_up_requests(&mut self, stopping: &mut Stopping) {
         if stopping.handover.is_draining() {
-            stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
+            stopping.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
         }
-        if self.uptime >= stopping.requests_until {
-            stopping.requests_until = self.uptime.after_ms(REQUEST_MS);
+        if self.cx.uptime >= stopping.requests_until {
+            stopping.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
             stopping.requests_from.get_or_insert((0, 0));
         }
         for _ in 0..LOOKS_A_TURN {
             let Some(from) = stopping.requests_from else { return };
-            let Some((socket, next)) = self.conns.next_from(from) else {
+            let Some((socket, next)) = self.conns.table.next_from(from) else {
                 stopping.requests_from = None;
                 return;
             };
             stopping.requests_from = Some(next);
-            if self.conns.get(socket).is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body)) {
+            if self
+                .conns
+                .table
+                .get(socket)
+                .is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body))
+            {
                 self.drop_now(socket, CloseReason::Shutdown);
             }
         }
@@ -265,7 +271,7 @@ impl<K: Kernel> Shard<K> {
     fn cut(&mut self, stopping: &mut Stopping) {
         stopping.due = 0;
         for _ in 0..self.tell_polls(stopping, GOODBYES_A_TURN) {
-            let Some((socket, next)) = self.conns.next_from(stopping.from) else {
+            let Some((socket, next)) = self.conns.table.next_from(stopping.from) else {
                 stopping.is_cutting = false;
                 return;
             };

@@ -24,25 +24,26 @@ const READ_UP_TICKS_MAX: u32 = 1200;
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn has_due(&self) -> bool {
-        self.wheel.ticks_behind(self.uptime) > 0 || self.poll_wheel.ticks_behind(self.uptime) > 0
+        self.conns.wheel.ticks_behind(self.cx.uptime) > 0
+            || self.sessions.poll_wheel.ticks_behind(self.cx.uptime) > 0
     }
 
     /// Looks at what is due until it has cost `part_ns`.
     pub(super) fn look_at_due(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
-        let until = self.meter.total_ns().saturating_add(part_ns);
-        while self.meter.total_ns() < until {
-            let cost_ns = if let Some(socket) = self.wheel.pop(self.uptime) {
-                if let Some(upcoming) = self.wheel.upcoming(PREFETCH_AHEAD) {
-                    self.conns.prefetch(upcoming);
-                    self.sockets.prefetch(upcoming);
+        let until = self.cx.meter.total_ns().saturating_add(part_ns);
+        while self.cx.meter.total_ns() < until {
+            let cost_ns = if let Some(socket) = self.conns.wheel.pop(self.cx.uptime) {
+                if let Some(upcoming) = self.conns.wheel.upcoming(PREFETCH_AHEAD) {
+                    self.conns.table.prefetch(upcoming);
+                    self.conns.sockets.prefetch(upcoming);
                 }
                 self.due(socket)
-            } else if let Some(place) = self.poll_wheel.pop(self.uptime) {
+            } else if let Some(place) = self.sessions.poll_wheel.pop(self.cx.uptime) {
                 self.poll_due(place)
             } else {
                 return;
             };
-            self.meter.add(cost_ns);
+            self.cx.meter.add(cost_ns);
             self.look_at_clock(elapsed);
         }
     }
@@ -50,37 +51,37 @@ impl<K: Kernel> Shard<K> {
     /// Housekeeping.
     pub(super) fn keep_house(&mut self) {
         self.note_what_is_read();
-        self.pace.was_late(self.wheel.ticks_behind(self.uptime));
-        self.homes.tend(self.uptime, &mut self.ledger);
-        if self.uptime >= self.next_socket_tick {
-            self.next_socket_tick = self.uptime.after(SOCKET_TICK_TICKS);
-            self.sockets.tick();
+        self.conns.pace.was_late(self.conns.wheel.ticks_behind(self.cx.uptime));
+        self.hub.homes.tend(self.cx.uptime, &mut self.cx.ledger);
+        if self.cx.uptime >= self.next_socket_tick {
+            self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
+            self.conns.sockets.tick();
             self.tend_limits();
-            self.locals.tend();
-            let late_ms = u64::from(self.pace.second_passed()) * TICK_MS;
-            self.counters.set(Metric::LateMs, late_ms);
+            self.hub.locals.tend();
+            let late_ms = u64::from(self.conns.pace.second_passed()) * TICK_MS;
+            self.cx.counters.set(Metric::LateMs, late_ms);
         }
     }
 
     /// Once a tick, at most.
     fn note_what_is_read(&mut self) {
-        if self.read_up_to < self.uptime {
-            if self.events.is_empty() && self.backlog.are_all_asleep() && self.sockets.is_read_up() {
-                self.read_up_to = self.uptime;
-                self.peers.tell_read_up_to(self.index, self.uptime);
-                self.lateness.caught_up();
+        if self.read_up_to < self.cx.uptime {
+            if self.events.is_empty() && self.backlog.are_all_asleep() && self.conns.sockets.is_read_up() {
+                self.read_up_to = self.cx.uptime;
+                self.mesh.peers.tell_read_up_to(self.mesh.index, self.cx.uptime);
+                self.cx.lateness.caught_up();
             }
-            self.pace.was_late(self.uptime.since(self.read_up_to));
+            self.conns.pace.was_late(self.cx.uptime.since(self.read_up_to));
         }
     }
 
     /// True exactly when all shards have read what had come to them by then, and what they had for this one has been
     /// handled; or when that takes too long.
     pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
-        let is_read = self.peers.all_have_read_up_to() >= then
-            && self.peers.mailboxes().is_empty()
-            && self.inbox.is_empty()
+        let is_read = self.mesh.peers.all_have_read_up_to() >= then
+            && self.mesh.peers.mailboxes().is_empty()
+            && self.mesh.inbox.is_empty()
             && self.backlog.are_all_asleep();
-        is_read || self.uptime >= then.after(READ_UP_TICKS_MAX)
+        is_read || self.cx.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 }

@@ -17,11 +17,12 @@ use rand::{Rng, rngs::SmallRng};
 use super::terms::Terms;
 use crate::{
     conn::secure::Secure,
+    context::Settings,
     hub::message::ToHome,
+    mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared},
     metrics::{CATALOG, Kind, Metric},
-    peers::{MailboxLimits, Mailboxes, Message, Peers, Shared},
     rules::Rules,
-    shard::{Next, Settings, Shard, StopOrder},
+    shard::{Next, Shard, StopOrder},
 };
 
 /// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in
@@ -85,7 +86,8 @@ impl House {
             let peers = Peers::new(Arc::clone(&shared), index);
             let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
             let mut shard = Shard::new(index, settings, rules, sockets, peers, random.random());
-            shard.secure = terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
+            shard.conns.secure =
+                terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
             Some(shard)
         });
         Self {

@@ -18,8 +18,8 @@ use crate::{
         Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
     },
     conn::deflate::DeflateRules,
+    context::Settings,
     memory::BudgetLimits,
-    shard::Settings,
     token::issue::issue,
 };
 

@@ -115,9 +115,9 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when what may wait for this reader is to wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
         // A long queue counts before the kernel was asked to take it: a turn's writes are bounded.
-        self.sockets.is_behind(socket)
-            || self.sockets.queued_bytes(socket) > self.settings.paused_queue_bytes
-            || (!self.slow.held.is_empty() && self.slow.held.contains_key(&socket))
+        self.conns.sockets.is_behind(socket)
+            || self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes
+            || (!self.hub.slow.held.is_empty() && self.hub.slow.held.contains_key(&socket))
     }
 
     /// Has publications wait until the reader has room.
@@ -129,63 +129,63 @@ impl<K: Kernel> Shard<K> {
         policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
-        let held = self.slow.held.entry(socket).or_insert_with(|| Held::new(client));
+        let held = self.hub.slow.held.entry(socket).or_insert_with(|| Held::new(client));
         let before = held.size();
         let left_out: u32 = deliveries.iter().map(|delivery| held.push(Arc::clone(delivery), policy)).sum();
-        let shrunk = held.shrink_to(self.settings.queue_bytes_max);
-        self.slow.size.change(before, held.size());
-        self.counters.add(policy.metric(), u64::from(left_out));
+        let shrunk = held.shrink_to(self.cx.settings.queue_bytes_max);
+        self.hub.slow.size.change(before, held.size());
+        self.cx.counters.add(policy.metric(), u64::from(left_out));
         match shrunk {
-            Ok(more) => self.counters.add(Metric::OldestLeftOut, u64::from(more)),
+            Ok(more) => self.cx.counters.add(Metric::OldestLeftOut, u64::from(more)),
             // One publication of each channel is too much: it is sent away, when the walk over the subscribers is over.
-            Err(TooMuch) => self.slow.given_up.push(socket),
+            Err(TooMuch) => self.hub.slow.given_up.push(socket),
         }
-        self.sockets.tell_when_drained(socket);
+        self.conns.sockets.tell_when_drained(socket);
     }
 
     /// For this reader too much is held, whatever is left out.
     #[cold]
     pub(crate) fn give_up_reader(&mut self, socket: Socket) {
-        if let Some(held) = self.slow.held.get(&socket) {
+        if let Some(held) = self.hub.slow.held.get(&socket) {
             let client = held.client;
-            self.counters.add(Metric::SlowByQueue, 1);
+            self.cx.counters.add(Metric::SlowByQueue, 1);
             self.disconnect(client, DisconnectCode::SLOW);
         }
     }
 
     /// A reader has room: some of what waits goes out.
     pub(crate) fn feed(&mut self, socket: Socket) {
-        if self.slow.held.is_empty() {
+        if self.hub.slow.held.is_empty() {
             return;
         }
-        let Some(held) = self.slow.held.get_mut(&socket) else { return };
+        let Some(held) = self.hub.slow.held.get_mut(&socket) else { return };
         let before = held.size();
         let client = held.client;
-        let fed_bytes = FED_BYTES.min(self.settings.queue_bytes_max / 4);
+        let fed_bytes = FED_BYTES.min(self.cx.settings.queue_bytes_max / 4);
         let mut next = Vec::new();
         while before.bytes - held.size().bytes < fed_bytes
             && let Some(popped) = held.pop()
         {
             next.push(popped);
         }
-        self.slow.size.change(before, held.size());
+        self.hub.slow.size.change(before, held.size());
         let is_empty = held.is_empty();
         if is_empty {
-            self.slow.held.remove(&socket);
-            shrink(&mut self.slow.held);
+            self.hub.slow.held.remove(&socket);
+            shrink(&mut self.hub.slow.held);
         }
         for (delivery, left_out) in next {
             self.deliver_late(client, &delivery, left_out);
         }
         if !is_empty {
-            self.sockets.tell_when_drained(socket);
+            self.conns.sockets.tell_when_drained(socket);
         }
     }
 
     /// Sends one that has waited, unless its subscription has ended meanwhile.
     fn deliver_late(&mut self, client: ClientKey, delivery: &Delivery, left_out: u32) {
-        let Some(channel) = self.locals.find(&delivery.channel) else { return };
-        let Some(client) = self.clients.get(client) else { return };
+        let Some(channel) = self.hub.locals.find(&delivery.channel) else { return };
+        let Some(client) = self.sessions.clients.get(client) else { return };
         let (link, format) = (client.link, client.format);
         let Some(sub) = client.sub(channel) else { return };
         let wishes = sub.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
@@ -205,20 +205,20 @@ impl<K: Kernel> Shard<K> {
     /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
     /// the budget.
     pub(crate) fn hold_to_budget(&mut self) {
-        let (_, bytes) = self.sockets.behind();
-        self.ledger.measure(Budget::Queues, bytes + self.slow.size.memory_bytes as u64);
-        let excess = self.ledger.excess(Budget::Queues);
+        let (_, bytes) = self.conns.sockets.behind();
+        self.cx.ledger.measure(Budget::Queues, bytes + self.hub.slow.size.memory_bytes as u64);
+        let excess = self.cx.ledger.excess(Budget::Queues);
         if excess == 0 {
             return;
         }
-        let sockets = self.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
-            let held = self.slow.held.get(&socket).map_or(0, |held| held.size().memory_bytes);
+        let sockets = self.conns.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
+            let held = self.hub.slow.held.get(&socket).map_or(0, |held| held.size().memory_bytes);
             (Holder::Socket(socket), (bytes + held) as u64)
         });
         let mut holders: Vec<_> = sockets.collect();
-        holders.extend(self.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
+        holders.extend(self.sessions.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
         for holder in largest_first(holders, excess) {
-            self.counters.add(Metric::SlowByBudget, 1);
+            self.cx.counters.add(Metric::SlowByBudget, 1);
             match holder {
                 // No close frame: what waits before it would have to be kept for it.
                 Holder::Socket(socket) => self.drop_now(socket, CloseReason::Slow),
@@ -229,8 +229,8 @@ impl<K: Kernel> Shard<K> {
 
     /// How many sockets do not keep up, and how many bytes wait for them.
     pub(crate) fn slow_readers(&self) -> (u64, u64) {
-        let (sockets, bytes) = self.sockets.behind();
-        (sockets, bytes + self.slow.size.bytes as u64)
+        let (sockets, bytes) = self.conns.sockets.behind();
+        (sockets, bytes + self.hub.slow.size.bytes as u64)
     }
 }
 

@@ -66,8 +66,8 @@ use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
     log::refusal,
+    mesh::Shared,
     patience::timeout,
-    peers::Shared,
 };
 
 /// The description of all this, which is also part of the documentation.

@@ -12,8 +12,8 @@ use super::share::Slices;
 use crate::{
     control::post::{calm, post},
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
+    mesh::{Message, Shared},
     patience::timeout,
-    peers::{Message, Shared},
     shard::{ApiCall, ApiPage},
 };
 

@@ -11,7 +11,7 @@ use super::answer::ApiError;
 use crate::{
     config::HttpApiConfig,
     memory::{Budget, BudgetLimits},
-    peers::Shared,
+    mesh::Shared,
 };
 
 /// A body is kept up to so many times at once: as it came, as its commands, as one command's fields, as what shards get.

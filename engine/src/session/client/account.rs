@@ -129,40 +129,40 @@ impl Client {
 impl<K: Kernel> Shard<K> {
     /// Something of a client has changed: the ledger is told.
     pub(crate) fn account(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
         if let Some(kept) = &mut client.kept {
             let before = std::mem::replace(&mut kept.counted_commands, commands);
-            self.ledger.recharge(Budget::Commands, before, commands);
-            self.clients.waiting.changed(key, before, commands);
+            self.cx.ledger.recharge(Budget::Commands, before, commands);
+            self.sessions.clients.waiting.changed(key, before, commands);
         }
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let before = std::mem::replace(&mut client.counted.session, session);
-        self.ledger.recharge(Budget::Sessions, before as usize, session as usize);
+        self.cx.ledger.recharge(Budget::Sessions, before as usize, session as usize);
     }
 
     /// A client is gone.
     pub(super) fn close_account(&mut self, key: ClientKey, client: &Client) {
-        self.ledger.release(Budget::Commands, client.counted_commands());
-        self.clients.waiting.changed(key, client.counted_commands(), 0);
-        self.ledger.release(Budget::Sessions, client.counted.session as usize);
+        self.cx.ledger.release(Budget::Commands, client.counted_commands());
+        self.sessions.clients.waiting.changed(key, client.counted_commands(), 0);
+        self.cx.ledger.release(Budget::Sessions, client.counted.session as usize);
     }
 
     /// Tells the ledger what tables of clients take, whose entries are not charged one by one.
     pub(crate) fn measure_sessions(&mut self) {
-        let limits = self.limits.as_ref().map_or(0, |limits| limits.table_bytes());
-        let tables = self.clients.table_bytes()
-            + self.partial.bytes()
-            + self.named.table_bytes()
-            + self.locals.table_bytes()
-            + self.seats.table_bytes()
+        let limits = self.cx.limits.as_ref().map_or(0, |limits| limits.table_bytes());
+        let tables = self.sessions.clients.table_bytes()
+            + self.conns.partial.bytes()
+            + self.sessions.named.table_bytes()
+            + self.hub.locals.table_bytes()
+            + self.sessions.seats.table_bytes()
             + limits;
-        self.ledger.measure(Budget::Sessions, tables as u64);
+        self.cx.ledger.measure(Budget::Sessions, tables as u64);
     }
 
     /// Whether there is memory for one more client.
     pub(crate) fn check_room_for_session(&self) -> Result<(), Refusal> {
-        if self.ledger.has_room(Budget::Sessions) {
+        if self.cx.ledger.has_room(Budget::Sessions) {
             Ok(())
         } else {
             Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
@@ -173,13 +173,13 @@ impl<K: Kernel> Shard<K> {
     #[cfg(test)]
     pub(crate) fn audit_accounts(&self) -> (usize, usize) {
         let mut sums = (0, 0);
-        let holders = self.clients.iter().filter(|(_, client)| client.counted_commands() > 0);
+        let holders = self.sessions.clients.iter().filter(|(_, client)| client.counted_commands() > 0);
         assert_eq!(
             holders.count(),
-            self.clients.waiting.all().count(),
+            self.sessions.clients.waiting.all().count(),
             "who has commands that wait is known"
         );
-        for (_, client) in self.clients.iter() {
+        for (_, client) in self.sessions.clients.iter() {
             let session = client.counted.session as usize;
             assert_eq!(
                 client.counted_commands(),

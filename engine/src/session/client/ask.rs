@@ -29,9 +29,9 @@ impl<K: Kernel> Shard<K> {
         channel: &str,
         stats: bool,
     ) -> Handled<'static> {
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let resolved = self.rules.channels.resolve(channel)?;
-        let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
         let question = if stats { Question::PresenceStats } else { Question::Presence(self.answer_bytes()) };
         self.ask(key, command, channel, question);
@@ -45,11 +45,11 @@ impl<K: Kernel> Shard<K> {
         request: &HistoryRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let resolved = self.rules.channels.resolve(channel)?;
-        let is_subscribed = self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_history(&client.user, is_subscribed)?;
-        let most = self.rules.history_publications_max;
+        let most = self.sessions.rules.history_publications_max;
         let page = Page {
             // A negative limit asks for all that may be asked for.
             limit: usize::try_from(request.limit).map_or(most, |limit| limit.min(most)),
@@ -67,8 +67,8 @@ impl<K: Kernel> Shard<K> {
         if is_read {
             self.begin_read(key);
         }
-        let answer_to = AnswerTo::Client { core: self.index, client: key, command, is_read };
-        self.post_home(&Arc::clone(&channel), ToHome::Ask { channel, question, answer_to });
+        let answer_to = AnswerTo::Client { core: self.mesh.index, client: key, command, is_read };
+        self.mesh.post_home(&Arc::clone(&channel), ToHome::Ask { channel, question, answer_to });
     }
 
     /// A home has answered a client's command.

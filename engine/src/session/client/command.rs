@@ -20,6 +20,7 @@ use crate::{
         deflate::{Deflate, Deflating},
         lag::Cause,
     },
+    context::cost,
     hub::{
         message::ClientKey,
         publication::{Frames, kind},
@@ -27,7 +28,7 @@ use crate::{
     limits::{Charged, Offence},
     metrics::Metric,
     refusals::{Why, with_channel},
-    shard::{Shard, cost},
+    shard::Shard,
     token::{TokenError, TokenUse, Verdict},
 };
 
@@ -91,7 +92,9 @@ pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 impl<K: Kernel> Shard<K> {
     /// Handles the commands of a frame, up to one that may not be handled now.
     pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Left {
-        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Left::Nothing };
+        let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else {
+            return Left::Nothing;
+        };
         if !frame.is_rest {
             self.charge_frame(key, frame.bytes.len());
         }
@@ -103,12 +106,12 @@ impl<K: Kernel> Shard<K> {
                 Some(Ok(FromClient::Command(command))) => command,
                 Some(Ok(FromClient::Pong)) if self.client_pong(key) => continue,
                 Some(Ok(FromClient::Pong)) => {
-                    self.why = Some(Why::new("unasked_pong", ""));
+                    self.cx.why = Some(Why::new("unasked_pong", ""));
                     self.disconnect(key, DisconnectCode::BAD_REQUEST);
                     return Left::Nothing;
                 }
                 Some(Err(fault)) => {
-                    self.why = Some(Why::of_error(&fault));
+                    self.cx.why = Some(Why::of_error(&fault));
                     self.disconnect(key, fault.disconnect());
                     return Left::Nothing;
                 }
@@ -117,14 +120,14 @@ impl<K: Kernel> Shard<K> {
                 break Left::Waits(unread_bytes);
             }
             let left_bytes = messages.rest().len();
-            self.counters.add(Metric::Commands, 1);
-            self.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
+            self.cx.counters.add(Metric::Commands, 1);
+            self.cx.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
             let handled = self.handle(key, &command);
             if let Err(code) = self.conclude(key, &command, handled, false) {
                 self.disconnect(key, code);
                 return Left::Nothing;
             }
-            let Some(client) = self.clients.get(key) else { return Left::Nothing };
+            let Some(client) = self.sessions.clients.get(key) else { return Left::Nothing };
             if left_bytes == 0 {
                 break Left::Nothing;
             }
@@ -132,7 +135,7 @@ impl<K: Kernel> Shard<K> {
             if client.stage == Stage::Connecting {
                 break Left::Waits(left_bytes);
             }
-            if self.meter.is_over() {
+            if self.cx.meter.is_over() {
                 break Left::Interrupted(left_bytes);
             }
         };
@@ -152,10 +155,10 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
         let Command { id, request } = command;
         let id = *id;
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
-            self.why = Some(match is_connect {
+            self.cx.why = Some(match is_connect {
                 _ if id == 0 => Why::new("command_without_id", "an id in the command"),
                 true => Why::new("second_connect", "one connect command a connection"),
                 false => Why::new("command_before_connect", "a connect command first"),
@@ -197,7 +200,7 @@ impl<K: Kernel> Shard<K> {
         match error {
             TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
             error => {
-                self.why = Some(Why::of_token(error, carried_by));
+                self.cx.why = Some(Why::of_token(error, carried_by));
                 self.judged(key, error.verdict(carried_by))
             }
         }
@@ -220,7 +223,7 @@ impl<K: Kernel> Shard<K> {
         handled: Handled<'_>,
         is_late: bool,
     ) -> Result<(), DisconnectCode> {
-        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Ok(()) };
+        let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else { return Ok(()) };
         let (id, request) = (command.id, &command.request);
         let handled = match handled {
             Err(Refused::KeyUnknown(carried_by)) if is_late => Err(self.key_stays_unknown(key, carried_by)),
@@ -231,14 +234,20 @@ impl<K: Kernel> Shard<K> {
             handled => handled,
         };
         match handled {
-            Ok(Some(result)) => append_reply(format, &mut self.replies, &Reply { id, result: Ok(result) }),
+            Ok(Some(result)) => {
+                append_reply(format, &mut self.sessions.replies, &Reply { id, result: Ok(result) })
+            }
             Ok(None) => {}
             Err(Refused::Error(code)) => {
                 self.tell_error(key, Some(command), code);
                 if matches!(request, Request::Connect(_)) {
                     self.connect_refused(key);
                 }
-                append_reply(format, &mut self.replies, &Reply { id, result: Err(ClientError::from(code)) });
+                append_reply(
+                    format,
+                    &mut self.sessions.replies,
+                    &Reply { id, result: Err(ClientError::from(code)) },
+                );
             }
             Err(Refused::Unsubscribe(code)) => {
                 self.tell_error(key, Some(command), ErrorCode::EXPIRED);
@@ -247,10 +256,10 @@ impl<K: Kernel> Shard<K> {
                     self.end_subscription_with(key, &refresh.channel, code);
                 }
                 let result = Err(ClientError::from(ErrorCode::EXPIRED));
-                append_reply(format, &mut self.replies, &Reply { id, result });
+                append_reply(format, &mut self.sessions.replies, &Reply { id, result });
             }
             Err(Refused::Disconnect(code)) => {
-                self.why = Some(with_channel(self.why.take(), request));
+                self.cx.why = Some(with_channel(self.cx.why.take(), request));
                 return Err(code);
             }
             Err(Refused::KeyUnknown(_)) => unreachable!("it was judged above"),
@@ -260,11 +269,11 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends what was replied since the last call, in one frame.
     pub(super) fn flush_replies(&mut self, key: ClientKey) {
-        if self.replies.is_empty() {
+        if self.sessions.replies.is_empty() {
             return;
         }
-        let replies = self.replies.split();
-        if let Some(client) = self.clients.get(key) {
+        let replies = self.sessions.replies.split();
+        if let Some(client) = self.sessions.clients.get(key) {
             let (link, format) = (client.link, client.format);
             self.send_message(link, format, &replies, Cause::Reply);
         }
@@ -281,12 +290,12 @@ impl<K: Kernel> Shard<K> {
         if let Err(code) = result {
             self.tell_error(key, None, code);
         }
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
-        append_reply(format, &mut self.replies, &Reply { id, result });
-        let len = self.replies.len();
-        self.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
+        append_reply(format, &mut self.sessions.replies, &Reply { id, result });
+        let len = self.sessions.replies.len();
+        self.cx.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
         self.charge_reply(key, len);
         self.flush_replies(key);
     }
@@ -304,10 +313,10 @@ impl<K: Kernel> Shard<K> {
         if let Err(code) = result {
             self.tell_error(key, None, code);
         }
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
-        append_reply(format, &mut self.replies, &Reply { id, result });
+        append_reply(format, &mut self.sessions.replies, &Reply { id, result });
         self.flush_replies(key);
     }
 
@@ -315,13 +324,13 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8], cause: Cause) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
-                self.counters.add(Metric::MessagesOut, 1);
+                self.cx.counters.add(Metric::MessagesOut, 1);
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.encoded(message),
                     deflate => {
-                        self.meter.add_bytes(message.len(), cost::DEFLATE_KILOBYTE_NS);
+                        self.cx.meter.add_bytes(message.len(), cost::DEFLATE_KILOBYTE_NS);
                         let mut frame = BytesMut::with_capacity(message.len() + 10);
-                        self.deflating.append(socket, deflate, kind(format), message, &mut frame);
+                        self.conns.deflating.append(socket, deflate, kind(format), message, &mut frame);
                         frame.freeze()
                     }
                 };
@@ -353,7 +362,9 @@ impl<K: Kernel> Shard<K> {
             (Some((wire, socket)), _) => {
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.frame(frames),
-                    deflate => deflate_frames(&mut self.deflating, socket, deflate, frames.websocket(format)),
+                    deflate => {
+                        deflate_frames(&mut self.conns.deflating, socket, deflate, frames.websocket(format))
+                    }
                 };
                 self.send(socket, bytes);
             }

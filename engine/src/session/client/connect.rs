@@ -112,11 +112,11 @@ impl<K: Kernel> Shard<K> {
     ) -> Handled<'static> {
         self.keep_emulated_headers(key, request)?;
         if !request.token.is_empty() {
-            let claims = self.rules.connect_tokens.verify_connect(&request.token, self.wall_s());
+            let claims = self.sessions.rules.connect_tokens.verify_connect(&request.token, self.cx.wall_s());
             let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
-            if claims.user.is_empty() && self.rules.refuses_anonymous_tokens {
+            if claims.user.is_empty() && self.sessions.rules.refuses_anonymous_tokens {
                 let allow = "a user in the claim sub, or client.disallow_anonymous_connection_tokens = false";
-                self.why = Some(Why::new("token_without_user", allow));
+                self.cx.why = Some(Why::new("token_without_user", allow));
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
             }
             let who = Connected {
@@ -129,7 +129,7 @@ impl<K: Kernel> Shard<K> {
             };
             return self.identified(key, command, request, who, Source::Token);
         }
-        if !self.rules.is_connect_proxied {
+        if !self.sessions.rules.is_connect_proxied {
             return self.connect_nobody(key, command, request);
         }
         let about = About {
@@ -143,7 +143,7 @@ impl<K: Kernel> Shard<K> {
         let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
         let handled =
             self.ask_backend(key, Event::Connect, Some((command, Request::Connect(kept))), about)?;
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.sessions.clients.get(key) {
             client.begin_connecting(command);
         }
         Ok(handled)
@@ -165,7 +165,7 @@ impl<K: Kernel> Shard<K> {
 
     /// A connect is answered with an error: the client is where it was before it, and what came after it is taken so.
     pub(super) fn connect_refused(&mut self, key: ClientKey) {
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.sessions.clients.get(key) {
             client.stage = Stage::Fresh;
             client.connecting = None;
         }
@@ -177,8 +177,8 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
-        if !self.rules.allows_anonymous {
-            self.why = Some(Why::new("no_token", WITHOUT_TOKEN));
+        if !self.sessions.rules.allows_anonymous {
+            self.cx.why = Some(Why::new("no_token", WITHOUT_TOKEN));
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let nobody = Connected {
@@ -202,22 +202,22 @@ impl<K: Kernel> Shard<K> {
         source: Source,
     ) -> Handled<'static> {
         let mut who = who;
-        let personal = self.rules.personal_channel(&who.user);
+        let personal = self.sessions.rules.personal_channel(&who.user);
         if let Some(channel) = &personal {
             who.subs.push((channel.clone(), SubscribeOptions::default()));
         }
-        if who.subs.len() > self.rules.client_channels_max {
+        if who.subs.len() > self.sessions.rules.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
-        if who.expires_at_s > 0 && who.expires_at_s < self.wall_s() {
+        if who.expires_at_s > 0 && who.expires_at_s < self.cx.wall_s() {
             return Err(ErrorCode::EXPIRED.into());
         }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
-            let is_cache = match self.rules.channels.resolve_trusted(&channel) {
-                Ok(resolved) => self.rules.recovers_newest(&resolved),
+            let is_cache = match self.sessions.rules.channels.resolve_trusted(&channel) {
+                Ok(resolved) => self.sessions.rules.recovers_newest(&resolved),
                 Err(error) => {
-                    self.why = Some(Why::of_channel(&channel, &error));
+                    self.cx.why = Some(Why::of_channel(&channel, &error));
                     return Err(error.code().into());
                 }
             };
@@ -233,11 +233,11 @@ impl<K: Kernel> Shard<K> {
         if source != Source::Backend {
             self.add_wished(&who.user, request, &mut subs)?;
         }
-        if !(subs.is_empty() || self.ledger.has_room(Budget::Sessions)) {
+        if !(subs.is_empty() || self.cx.ledger.has_room(Budget::Sessions)) {
             return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
-        let user = self.users.add(&who.user, key);
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let user = self.sessions.users.add(&who.user, key);
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         client.user = Arc::clone(&user);
         client.conn_info = who.info.map(|info| Box::new(Data::checked(info)));
         client.expires_at_s = who.expires_at_s;
@@ -265,7 +265,7 @@ impl<K: Kernel> Shard<K> {
         subs: &mut Vec<ServerSide>,
     ) -> Result<(), DisconnectCode> {
         for (channel, position) in &request.subs {
-            let resolved = match self.rules.channels.resolve(channel) {
+            let resolved = match self.sessions.rules.channels.resolve(channel) {
                 Ok(resolved) => resolved,
                 Err(ChannelError::NamespaceUnknown) => return Err(DisconnectCode::BAD_REQUEST),
                 Err(_) => continue,
@@ -274,8 +274,8 @@ impl<K: Kernel> Shard<K> {
             if !is_open || subs.iter().any(|sub| sub.channel == *channel) {
                 continue;
             }
-            let is_cache = self.rules.recovers_newest(&resolved);
-            if subs.len() >= self.rules.client_channels_max {
+            let is_cache = self.sessions.rules.recovers_newest(&resolved);
+            if subs.len() >= self.sessions.rules.client_channels_max {
                 return Err(DisconnectCode::CHANNEL_LIMIT);
             }
             subs.push(ServerSide {
@@ -292,7 +292,7 @@ impl<K: Kernel> Shard<K> {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),
-            limit: self.rules.recovery_publications_max,
+            limit: self.sessions.rules.recovery_publications_max,
             cache,
             filter: None,
             rejects_loss: false,
@@ -302,7 +302,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The client may stay: its server-side subscriptions are asked for.
     pub(super) fn enter(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = &mut client.connecting else { return };
         let subs = std::mem::take(&mut connecting.subs);
         let command = connecting.command;
@@ -320,8 +320,8 @@ impl<K: Kernel> Shard<K> {
         key: ClientKey,
         subscribed: Subscribed,
     ) -> Option<Subscribed> {
-        let reply_bytes_max = self.settings.reply_bytes_max;
-        let Some(client) = self.clients.get(key) else { return Some(subscribed) };
+        let reply_bytes_max = self.cx.settings.reply_bytes_max;
+        let Some(client) = self.sessions.clients.get(key) else { return Some(subscribed) };
         match &mut client.connecting {
             Some(connecting) if client.stage == Stage::Connecting => {
                 connecting.waiting = connecting.waiting.saturating_sub(1);
@@ -334,12 +334,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn connect_if_complete(&mut self, key: ClientKey) {
-        let now_s = self.wall_s();
-        let node = Arc::clone(&self.rules.node);
-        let told = self.pace.tell();
-        let ping_s = told_s(self.settings.ping_interval_ms, told);
-        let is_refresh_proxied = self.rules.is_refresh_proxied;
-        let Some(client) = self.clients.get(key) else { return };
+        let now_s = self.cx.wall_s();
+        let node = Arc::clone(&self.sessions.rules.node);
+        let told = self.conns.pace.tell();
+        let ping_s = told_s(self.cx.settings.ping_interval_ms, told);
+        let is_refresh_proxied = self.sessions.rules.is_refresh_proxied;
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = client.connecting.take_if(|connecting| connecting.waiting == 0) else {
             return;
         };
@@ -348,10 +348,10 @@ impl<K: Kernel> Shard<K> {
         let told_expiry = if is_refresh_proxied { 0 } else { client.expires_at_s };
         let (expires, ttl) = expiry(told_expiry, now_s);
         let is_pinged = client.link.is_pinged();
-        let session = client.link.session().and_then(|place| self.named.id(place));
+        let session = client.link.session().and_then(|place| self.sessions.named.id(place));
         let session = session.map(|session| session.to_string());
         let sub_of = |subscribed: &Subscribed| {
-            let local = self.locals.find(&subscribed.channel)?;
+            let local = self.hub.locals.find(&subscribed.channel)?;
             client.subs.iter().find(|sub| sub.channel == local)
         };
         let subs: Vec<(Cow<'_, str>, SubscribeResult<'_>)> = connecting
@@ -383,8 +383,8 @@ impl<K: Kernel> Shard<K> {
 
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
         let ServerSide { channel, options, recover, is_by_token } = sub;
-        let user = self.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
-        let Ok(resolved) = self.rules.channels.resolve_trusted(&channel) else { return };
+        let user = self.sessions.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
+        let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(&channel) else { return };
         let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
         let extras = resolved.grant_with(&user, asked, &options.overrides);
         let wanted = Wanted {
@@ -407,7 +407,7 @@ impl<K: Kernel> Shard<K> {
         key: ClientKey,
         request: &ConnectRequest<'_>,
     ) -> Result<(), ErrorCode> {
-        let allowed = &self.rules.emulated_headers;
+        let allowed = &self.sessions.rules.emulated_headers;
         let mut fields: Vec<Header> = Vec::new();
         let mut bytes = 0;
         for (name, value) in &request.headers.0 {
@@ -415,7 +415,7 @@ impl<K: Kernel> Shard<K> {
             let value = value.as_bytes();
             if allowed.contains(&name) {
                 bytes += name.len() + value.len();
-                if bytes > self.settings.head.bytes_max {
+                if bytes > self.cx.settings.head.bytes_max {
                     return Err(ErrorCode::LIMIT_EXCEEDED);
                 }
             }
@@ -426,7 +426,7 @@ impl<K: Kernel> Shard<K> {
             }
         }
         if !fields.is_empty()
-            && let Some(client) = self.clients.get(key)
+            && let Some(client) = self.sessions.clients.get(key)
         {
             client.kept().emulated_headers = fields.into();
             self.account(key);

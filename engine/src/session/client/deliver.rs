@@ -28,12 +28,14 @@ impl<K: Kernel> Shard<K> {
         policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         let socket = link.connection(format).filter(|_| policy.may_leave_out()).map(|(_, socket)| socket);
         for delivery in deliveries {
             let slow = socket.filter(|&socket| self.is_slow(socket));
-            let Some(sub) = self.clients.get(key).and_then(|client| client.sub(channel)) else { return };
+            let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(channel)) else {
+                return;
+            };
             if !sub.wants(delivery) {
                 continue;
             }

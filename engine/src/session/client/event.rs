@@ -82,14 +82,14 @@ impl<K: Kernel> Shard<K> {
     /// The fields of a request that backends are to be told, each with all its lines: what a proxy on the way has appended in
     /// a line of its own is not less true than what the client wrote before it.
     pub(crate) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
-        let names = self.rules.http_headers.iter();
+        let names = self.sessions.rules.http_headers.iter();
         names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
     }
 
     /// Keeps them for a client.
     pub(crate) fn keep_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
         if !told.is_empty()
-            && let Some(client) = self.clients.get(key)
+            && let Some(client) = self.sessions.clients.get(key)
         {
             client.kept().headers = told;
             self.account(key);
@@ -97,7 +97,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
-        self.rules.rpc.may_call(&request.method)?;
+        self.sessions.rules.rpc.may_call(&request.method)?;
         let about = About { method: &request.method, data: request.data.bytes(), ..About::default() };
         // Its number is all that the reply needs.
         let kept = Request::Rpc(RpcRequest { data: Payload::default(), method: Cow::Borrowed("") });
@@ -112,9 +112,11 @@ impl<K: Kernel> Shard<K> {
         command: Option<(u32, Request<'_>)>,
         about: About<'_>,
     ) -> Handled<'static> {
-        let ticket = self.next_ticket();
-        let core = self.index;
-        let Some(format) = self.clients.get(key).map(|client| client.format) else { return Ok(None) };
+        let ticket = self.mesh.next_ticket();
+        let core = self.mesh.index;
+        let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else {
+            return Ok(None);
+        };
         let pending = Pending {
             ticket,
             awaits: Awaits::Backend,
@@ -126,7 +128,7 @@ impl<K: Kernel> Shard<K> {
             told_bytes: about.bytes(),
         };
         self.wait_with(key, pending)?;
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let kept = client.kept.as_deref();
         let call = Call {
             event,
@@ -145,7 +147,7 @@ impl<K: Kernel> Shard<K> {
             headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
             emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
         };
-        if self.peers.asker().call(Back { core, client: key, ticket }, Box::new(call)) {
+        if self.mesh.peers.asker().call(Back { core, client: key, ticket }, Box::new(call)) {
             return Ok(None);
         }
         self.take_pending(key, ticket);
@@ -155,7 +157,7 @@ impl<K: Kernel> Shard<K> {
     /// The backend has answered.
     pub(crate) fn backend_said(&mut self, back: Back, said: Said) {
         let key = back.client;
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let Some(pending) = self.take_pending(key, back.ticket) else { return };
         match said {
@@ -211,10 +213,14 @@ impl<K: Kernel> Shard<K> {
                 if matches!(command.request, Request::Connect(_)) {
                     self.connect_refused(key);
                 }
-                let Some(client) = self.clients.get(key) else { return };
+                let Some(client) = self.sessions.clients.get(key) else { return };
                 let format = client.format;
                 let error = ClientError { code, message: Cow::Owned(message.into()), temporary };
-                append_reply(format, &mut self.replies, &Reply { id: command.id, result: Err(error) });
+                append_reply(
+                    format,
+                    &mut self.sessions.replies,
+                    &Reply { id: command.id, result: Err(error) },
+                );
                 self.flush_replies(key);
                 self.go_on(key);
             }

@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     backend::{KeyNews, KeysAre, KeysAsk},
+    context::cost,
     hub::message::ClientKey,
     refusals::Why,
-    shard::{Shard, cost},
+    shard::Shard,
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
 
@@ -74,8 +75,8 @@ impl Awaits {
 impl<K: Kernel> Shard<K> {
     fn verifier(&mut self, awaits: Awaits) -> &mut Verifier {
         match awaits {
-            Awaits::SubscribeKeys => &mut self.rules.subscribe_tokens,
-            _ => &mut self.rules.connect_tokens,
+            Awaits::SubscribeKeys => &mut self.sessions.rules.subscribe_tokens,
+            _ => &mut self.sessions.rules.connect_tokens,
         }
     }
 
@@ -87,37 +88,37 @@ impl<K: Kernel> Shard<K> {
         command: &Command<'_>,
     ) -> Result<(), ErrorCode> {
         let awaits = Awaits::keys_for(carried_by);
-        let ticket = self.next_ticket();
+        let ticket = self.mesh.next_ticket();
         let Some(endpoint) = self.verifier(awaits).jwks_endpoint().cloned() else {
             unreachable!("keys are unknown only where they come from an endpoint")
         };
-        self.key_waits.count += 1;
-        let number = self.key_waits.count;
+        self.sessions.key_waits.count += 1;
+        let number = self.sessions.key_waits.count;
         self.ask_for_keys(&endpoint, number)?;
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         let channel = match &command.request {
             Request::Subscribe(subscribe) => subscribe.channel.as_ref().into(),
             _ => Box::default(),
         };
         let bytes = encoded(client.format, command.id, command.request.clone());
         self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
-        if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
+        if let (Request::Connect(_), Some(client)) = (&command.request, self.sessions.clients.get(key)) {
             client.begin_connecting(command.id);
         }
-        self.key_waits.waiting.push(Waiting { client: key, ticket, number });
+        self.sessions.key_waits.waiting.push(Waiting { client: key, ticket, number });
         Ok(())
     }
 
     /// One ask of an endpoint is under way at a time: the next one tells of all who came in between.
     fn ask_for_keys(&mut self, endpoint: &Endpoint, number: u64) -> Result<(), ErrorCode> {
-        if self.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
+        if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
             return Ok(());
         }
-        let ask = KeysAsk { endpoint: endpoint.clone(), core: self.index, number };
-        if !self.peers.asker().keys(ask) {
+        let ask = KeysAsk { endpoint: endpoint.clone(), core: self.mesh.index, number };
+        if !self.mesh.peers.asker().keys(ask) {
             return Err(ErrorCode::INTERNAL);
         }
-        self.key_waits.asked.push((endpoint.clone(), number));
+        self.sessions.key_waits.asked.push((endpoint.clone(), number));
         Ok(())
     }
 
@@ -125,10 +126,10 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn key_stays_unknown(&mut self, key: ClientKey, carried_by: TokenUse) -> Refused {
         if self.verifier(Awaits::keys_for(carried_by)).has_keys() {
             let error = TokenError::KeyUnknown { kid: String::new() };
-            self.why = Some(Why::of_token(&error, carried_by));
+            self.cx.why = Some(Why::of_token(&error, carried_by));
             self.judged(key, error.verdict(carried_by))
         } else {
-            self.why =
+            self.cx.why =
                 Some(Why::new("jwks_without_answer", "an answer of client.token.jwks_public_endpoint"));
             ErrorCode::INTERNAL.into()
         }
@@ -155,8 +156,8 @@ impl<K: Kernel> Shard<K> {
         if matches!(news.what, KeysAre::FetchedIn { ms } if ms <= WAIT_MS_MAX) {
             return self.tell_of_others(&news.endpoint, told);
         }
-        for waiting in std::mem::take(&mut self.key_waits.waiting) {
-            let Some(client) = self.clients.get(waiting.client) else { continue };
+        for waiting in std::mem::take(&mut self.sessions.key_waits.waiting) {
+            let Some(client) = self.sessions.clients.get(waiting.client) else { continue };
             let is_meant = match client.awaits(waiting.ticket) {
                 Some(Awaits::ConnectKeys) => for_connects,
                 Some(Awaits::SubscribeKeys) => for_subscribes,
@@ -173,7 +174,7 @@ impl<K: Kernel> Shard<K> {
                 // As many may wait as there are clients, and each has a signature to be checked: they have their parts of
                 // the turns.
                 Some(known) => self.retry_later(waiting.client, KeysCame { ticket: waiting.ticket, known }),
-                None => self.key_waits.waiting.push(waiting),
+                None => self.sessions.key_waits.waiting.push(waiting),
             }
         }
         self.tell_of_others(&news.endpoint, told);
@@ -184,9 +185,9 @@ impl<K: Kernel> Shard<K> {
         let mut told = match news.what {
             KeysAre::Fetched { asked, .. } | KeysAre::Failed { asked } => asked,
             KeysAre::FetchedIn { .. } => 0,
-            KeysAre::TooOld => return self.key_waits.count,
+            KeysAre::TooOld => return self.sessions.key_waits.count,
         };
-        self.key_waits.asked.retain(|(endpoint, number)| {
+        self.sessions.key_waits.asked.retain(|(endpoint, number)| {
             if *endpoint != news.endpoint {
                 return true;
             }
@@ -200,7 +201,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Asks for those who have come since the last ask.
     fn tell_of_others(&mut self, endpoint: &Endpoint, told: u64) {
-        if let Some(last) = self.key_waits.waiting.last().map(|waiting| waiting.number)
+        if let Some(last) = self.sessions.key_waits.waiting.last().map(|waiting| waiting.number)
             && last > told
         {
             // Where it cannot be asked now, who waits is answered with the next news.
@@ -210,11 +211,11 @@ impl<K: Kernel> Shard<K> {
 
     /// The client has its part of a turn: one command that has waited goes on.
     pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let Some(pending) = self.take_pending(key, came.ticket) else { return };
         let command = decoded(format, &pending.command);
-        self.meter.add(cost::of_command(&command.request, pending.command.len()));
+        self.cx.meter.add(cost::of_command(&command.request, pending.command.len()));
         match came.known {
             Known::Nothing => self.conclude_late(key, &command, Err(ErrorCode::INTERNAL.into())),
             known => self.try_again(key, &command, known == Known::Answer),
@@ -223,7 +224,7 @@ impl<K: Kernel> Shard<K> {
 
     /// `is_answered`: whether the endpoint was asked after the token had come.
     fn try_again(&mut self, key: ClientKey, command: &Command<'_>, is_answered: bool) {
-        if let (Request::Connect(_), Some(client)) = (&command.request, self.clients.get(key)) {
+        if let (Request::Connect(_), Some(client)) = (&command.request, self.sessions.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
         // It has been charged when it came.

@@ -39,7 +39,7 @@ impl<K: Kernel> Shard<K> {
     /// The same, counted for another reason than the code's usual one.
     pub(super) fn disconnect_as(&mut self, key: ClientKey, code: DisconnectCode, reason: CloseReason) {
         self.flush_replies(key);
-        if self.clients.get(key).is_none() {
+        if self.sessions.clients.get(key).is_none() {
             return;
         }
         self.tell_disconnect(key, code);
@@ -50,7 +50,7 @@ impl<K: Kernel> Shard<K> {
     /// The application's own code.
     pub(crate) fn disconnect_with(&mut self, key: ClientKey, code: u16, text: &str) {
         self.flush_replies(key);
-        if self.clients.get(key).is_none() {
+        if self.sessions.clients.get(key).is_none() {
             return;
         }
         self.tell_applications_disconnect(key, code, text);
@@ -59,13 +59,13 @@ impl<K: Kernel> Shard<K> {
 
     /// Tells a client that its session is over: by a close frame where there are such, else by a push.
     fn part_with(&mut self, key: ClientKey, code: CloseCode, text: &str, reason: CloseReason) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         match link {
             Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
             // Before the last words: they may make a long queue too long, and that must not end it once more.
             Link::Stream { socket, .. } => {
-                if let Some(conn) = self.conns.get(socket) {
+                if let Some(conn) = self.conns.table.get(socket) {
                     conn.close_reason.get_or_insert(reason);
                 }
                 self.leave_session(socket);
@@ -85,26 +85,26 @@ impl<K: Kernel> Shard<K> {
 
     /// The transport has ended: the client leaves all its channels.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.remove(key) else { return };
+        let Some(client) = self.sessions.clients.remove(key) else { return };
         self.close_account(key, &client);
         self.forget_backlog(key);
         if client.stage != Stage::Fresh {
-            self.users.remove(&client.user, key);
+            self.sessions.users.remove(&client.user, key);
         }
         self.give_up_seat(&client);
         for sub in client.subs {
             self.leave_channel(sub);
         }
         if let Link::Stream { session, .. } = client.link {
-            self.named.close(session);
+            self.sessions.named.close(session);
         }
     }
 
     /// A pong of the protocol's own. False where none was awaited.
     pub(super) fn client_pong(&mut self, key: ClientKey) -> bool {
-        let Some(client) = self.clients.get(key) else { return true };
+        let Some(client) = self.sessions.clients.get(key) else { return true };
         let Some((_, socket)) = client.link.connection(client.format) else { return false };
-        let is_awaited = self.conns.get(socket).is_some_and(|conn| conn.beat == Beat::Awaits);
+        let is_awaited = self.conns.table.get(socket).is_some_and(|conn| conn.beat == Beat::Awaits);
         if is_awaited {
             self.pong(socket);
         }
@@ -113,7 +113,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The client is connected, and was told so: from now on it is pinged.
     pub(super) fn begin_pings(&mut self, key: ClientKey, told: Told) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         if let Some((_, socket)) = client.link.connection(client.format) {
             self.begin_heartbeat(socket, told);
         }
@@ -121,7 +121,12 @@ impl<K: Kernel> Shard<K> {
 
     /// Opens a session.
     pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
-        let key = self.clients.insert(link, format, self.ids.random(), Arc::clone(&self.rules.nobody));
+        let key = self.sessions.clients.insert(
+            link,
+            format,
+            self.sessions.ids.random(),
+            Arc::clone(&self.sessions.rules.nobody),
+        );
         self.account(key);
         key
     }

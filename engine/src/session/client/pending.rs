@@ -126,8 +126,8 @@ impl Kept {
 impl<K: Kernel> Shard<K> {
     /// A client waits for one more answer.
     pub(super) fn wait_with(&mut self, key: ClientKey, pending: Pending) -> Result<(), ErrorCode> {
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
-        if !self.ledger.has_room_for(Budget::Commands, pending.cost_bytes() as u64) {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
+        if !self.cx.ledger.has_room_for(Budget::Commands, pending.cost_bytes() as u64) {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
         client.wait(pending)?;
@@ -145,7 +145,7 @@ impl<K: Kernel> Shard<K> {
         key: ClientKey,
         is_meant: impl Fn(&Pending) -> bool,
     ) -> Option<Pending> {
-        let pending = self.clients.get(key)?.take_pending_if(is_meant)?;
+        let pending = self.sessions.clients.get(key)?.take_pending_if(is_meant)?;
         self.account(key);
         Some(pending)
     }

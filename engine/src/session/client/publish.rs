@@ -27,7 +27,7 @@ impl<K: Kernel> Shard<K> {
         request: &PublishRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
-        let resolved = self.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.rules.channels.resolve(channel)?;
         // Entries of maps, which no channel here has.
         if request.kind != 0 || !request.key.is_empty() || request.removed {
             return Err(ErrorCode::PERMISSION_DENIED.into());
@@ -35,13 +35,13 @@ impl<K: Kernel> Shard<K> {
         if request.data.is_empty() {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         if resolved.options.is_publish_proxied {
             let about = About { channel, data: request.data.bytes(), ..About::default() };
             let kept = Request::Publish(request.clone());
             return self.ask_backend(key, Event::Publish, Some((command, kept)), about);
         }
-        let local = self.locals.find(channel);
+        let local = self.hub.locals.find(channel);
         let is_subscribed = local.is_some_and(|local| client.sub(local).is_some());
         resolved.may_publish(&client.user, is_subscribed)?;
         self.publish_said(key, command, request, Published::default())
@@ -55,12 +55,12 @@ impl<K: Kernel> Shard<K> {
         request: &PublishRequest<'_>,
         said: Published,
     ) -> Handled<'static> {
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let channel = &*request.channel;
-        let local = self.locals.find(channel);
+        let local = self.hub.locals.find(channel);
         let sub_info = local.and_then(|local| client.sub(local)).and_then(|sub| sub.info.clone());
         let info = sub_info.unwrap_or_else(|| Arc::new(client.info(None)));
-        let name = local.map_or_else(|| Arc::from(channel), |local| self.locals.name(local));
+        let name = local.map_or_else(|| Arc::from(channel), |local| self.hub.locals.name(local));
         let tags = tags(said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into())));
         let publish = Publish {
             channel: Arc::clone(&name),
@@ -71,9 +71,9 @@ impl<K: Kernel> Shard<K> {
             delta: said.delta,
             idempotency_key: said.idempotency_key.into(),
             version: Version { number: said.version, epoch: said.version_epoch.into() },
-            answer_to: Some(AnswerTo::Client { core: self.index, client: key, command, is_read: false }),
+            answer_to: Some(AnswerTo::Client { core: self.mesh.index, client: key, command, is_read: false }),
         };
-        self.post_home(&name, ToHome::Publish(Box::new(publish)));
+        self.mesh.post_home(&name, ToHome::Publish(Box::new(publish)));
         Ok(None)
     }
 }

@@ -59,50 +59,52 @@ pub(super) fn is_read(request: &Request<'_>) -> bool {
 impl<K: Kernel> Shard<K> {
     /// True exactly when a client may read something now. If not, what is under way or waits for it will go on with it.
     pub(super) fn may_read(&mut self, key: ClientKey) -> bool {
-        let Some(client) = self.clients.get(key) else { return true };
+        let Some(client) = self.sessions.clients.get(key) else { return true };
         client.reads.may_begin() && !client.has_deferred_reads() && !self.is_queue_long(key)
     }
 
     /// True exactly when so much waits for a client that no more is to be asked for it. It goes on when that has gone out.
     pub(super) fn is_queue_long(&mut self, key: ClientKey) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         let queued_bytes = match (client.link.connection(client.format), client.link) {
             (Some((_, socket)), _) => {
-                let queued_bytes = self.sockets.queued_bytes(socket);
-                if queued_bytes > self.settings.paused_queue_bytes {
-                    self.sockets.tell_when_drained(socket);
+                let queued_bytes = self.conns.sockets.queued_bytes(socket);
+                if queued_bytes > self.cx.settings.paused_queue_bytes {
+                    self.conns.sockets.tell_when_drained(socket);
                 }
                 queued_bytes
             }
-            (None, Link::Poll(session)) => self.named.poll(session).map_or(0, |poll| poll.queued_bytes()),
+            (None, Link::Poll(session)) => {
+                self.sessions.named.poll(session).map_or(0, |poll| poll.queued_bytes())
+            }
             (None, _) => 0,
         };
-        queued_bytes > self.settings.paused_queue_bytes
+        queued_bytes > self.cx.settings.paused_queue_bytes
     }
 
     /// How long the answer to a read may be that is asked beside others.
     pub(super) fn answer_bytes(&self) -> AnswerBytes {
         AnswerBytes {
-            now_max: self.settings.paused_queue_bytes / usize::from(READS_MAX),
-            max: self.settings.reply_bytes_max,
+            now_max: self.cx.settings.paused_queue_bytes / usize::from(READS_MAX),
+            max: self.cx.settings.reply_bytes_max,
         }
     }
 
     /// The same for one that is asked alone, or whose answer is a part of another one.
     pub(crate) fn answer_bytes_alone(&self) -> AnswerBytes {
-        AnswerBytes { now_max: usize::MAX, max: self.settings.reply_bytes_max }
+        AnswerBytes { now_max: usize::MAX, max: self.cx.settings.reply_bytes_max }
     }
 
     /// A client reads something.
     pub(super) fn begin_read(&mut self, key: ClientKey) {
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.sessions.clients.get(key) {
             client.reads.begin();
         }
     }
 
     /// It has its answer.
     pub(super) fn end_read(&mut self, key: ClientKey) {
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.sessions.clients.get(key) {
             client.reads.end();
         }
     }
@@ -110,7 +112,7 @@ impl<K: Kernel> Shard<K> {
     /// A home says that an answer is too long to be given beside others.
     pub(crate) fn defer_read(&mut self, key: ClientKey, message: ToHome) {
         self.end_read(key);
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.sessions.clients.get(key) {
             client.waiting().deferred.push_back(message);
             self.account(key);
             self.go_on(key);
@@ -119,19 +121,19 @@ impl<K: Kernel> Shard<K> {
 
     /// Asks for the next long answer, if nothing else is under way and the client has read what there was.
     pub(super) fn ask_deferred(&mut self, key: ClientKey) {
-        while let Some(client) = self.clients.get(key)
+        while let Some(client) = self.sessions.clients.get(key)
             && client.reads.under_way == 0
             && client.has_deferred_reads()
             && !self.is_queue_long(key)
         {
-            let Some(client) = self.clients.get(key) else { return };
+            let Some(client) = self.sessions.clients.get(key) else { return };
             let Some(mut message) = client.waiting().deferred.pop_front() else { return };
             // Its subscription may have ended meanwhile.
             if client.still_wants(&message) {
                 client.reads = Reads { under_way: 1, is_alone: true };
                 message.allow_long_answer();
                 let channel = Arc::clone(message.channel_name());
-                self.post_home(&channel, message);
+                self.mesh.post_home(&channel, message);
             }
         }
     }

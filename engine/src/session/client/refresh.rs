@@ -36,12 +36,12 @@ const UNANSWERED_S: u64 = 60;
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn refresh(&mut self, key: ClientKey, token: &str) -> Handled<'static> {
-        if token.is_empty() || self.rules.is_refresh_proxied {
+        if token.is_empty() || self.sessions.rules.is_refresh_proxied {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        let now_s = self.wall_s();
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
-        let tokens = &self.rules.connect_tokens;
+        let now_s = self.cx.wall_s();
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let tokens = &self.sessions.rules.connect_tokens;
         let claims = tokens
             .verify_connect(token, now_s)
             .and_then(|claims| claims.check(&client.user).map(|()| claims));
@@ -58,7 +58,7 @@ impl<K: Kernel> Shard<K> {
             return Err(ErrorCode::EXPIRED.into());
         }
         self.take_conn_info(key, claims.info);
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         client.expires_at_s = expires_at_s;
         if claims.meta.is_some() {
             client.kept().meta = claims.meta;
@@ -76,15 +76,15 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when a token's channels are not those of the session: a new one is not subscribed to, or one that the
     /// token before had is not among them.
     fn has_other_channels(&mut self, key: ClientKey, subs: &[(String, SubscribeOptions)]) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         let names: HashSet<&str> = subs.iter().map(|(channel, _)| channel.as_str()).collect();
         let is_subscribed =
-            |channel: &str| self.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+            |channel: &str| self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         !names.iter().copied().all(is_subscribed)
             || client
                 .subs
                 .iter()
-                .any(|sub| sub.is_by_token && !names.contains(&*self.locals.name(sub.channel)))
+                .any(|sub| sub.is_by_token && !names.contains(&*self.hub.locals.name(sub.channel)))
     }
 
     pub(super) fn sub_refresh(
@@ -100,8 +100,10 @@ impl<K: Kernel> Shard<K> {
         if TRACKING.contains(&request.kind) {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let Some(local) = self.locals.find(channel) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(local) = self.hub.locals.find(channel) else {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         match client.sub(local) {
             None => return Err(ErrorCode::PERMISSION_DENIED.into()),
             Some(sub) if sub.is_server_side || sub.is_refreshed_by_backend => {
@@ -110,12 +112,12 @@ impl<K: Kernel> Shard<K> {
             Some(_) if token.is_empty() => return Err(ErrorCode::BAD_REQUEST.into()),
             Some(_) => {}
         }
-        let now_s = self.wall_s();
-        let claims = match self.rules.subscribe_tokens.verify_subscribe(token, now_s) {
+        let now_s = self.cx.wall_s();
+        let claims = match self.sessions.rules.subscribe_tokens.verify_subscribe(token, now_s) {
             Ok(claims) => claims,
             Err(error) => return Err(self.token_refused(key, &error, TokenUse::SubRefresh)),
         };
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         if let Err(error) = claims.check(channel, &client.user, &id_text(client.id)) {
             return Err(self.token_refused(key, &error, TokenUse::SubRefresh));
         }
@@ -133,7 +135,7 @@ impl<K: Kernel> Shard<K> {
     /// Others see this of a client's connection from now on, where there is something.
     fn take_conn_info(&mut self, key: ClientKey, info: Option<Bytes>) {
         let Some(info) = info.filter(|info| !info.is_empty()) else { return };
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         if client.conn_info.as_ref().is_some_and(|before| before.bytes == info) {
             return;
         }
@@ -145,7 +147,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The same for what they see of a subscription.
     fn take_chan_info(&mut self, key: ClientKey, channel: LocalKey, info: Bytes) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let taken = Data::checked(info);
         let is_new = |sub: &Sub| {
             let seen = sub.info.as_ref().filter(|_| sub.channel == channel);
@@ -158,19 +160,19 @@ impl<K: Kernel> Shard<K> {
     fn tell_presence(&mut self, key: ClientKey, present: Vec<(LocalKey, Arc<Info>)>) {
         self.account(key);
         for (channel, info) in present {
-            let name = self.locals.name(channel);
-            self.post_home(&name, ToHome::Renew { channel: Arc::clone(&name), info });
+            let name = self.hub.locals.name(channel);
+            self.mesh.post_home(&name, ToHome::Renew { channel: Arc::clone(&name), info });
         }
     }
 
     /// The application has a new expiry for a connection, in seconds since 1970, 0 for never; and maybe an info.
     pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64, info: Option<Bytes>) {
-        let now_s = self.wall_s();
+        let now_s = self.cx.wall_s();
         if is_past(expires_at_s, now_s) {
             return self.disconnect(key, DisconnectCode::EXPIRED);
         }
         self.take_conn_info(key, info);
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         client.expires_at_s = expires_at_s;
         let (link, format) = (client.link, client.format);
         let (expires, ttl) = expiry(expires_at_s, now_s);
@@ -180,22 +182,23 @@ impl<K: Kernel> Shard<K> {
 
     /// Ends what has expired, with its grace. False where that was the whole session.
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
-        let (grace_s, sub_grace_s) = (self.rules.expired_close_delay_s, self.rules.expired_sub_close_delay_s);
-        let Some(client) = self.clients.get(key) else { return false };
-        if self.rules.is_refresh_proxied {
-            if self.lateness.has_expired(client.expires_at_s, 0)
+        let (grace_s, sub_grace_s) =
+            (self.sessions.rules.expired_close_delay_s, self.sessions.rules.expired_sub_close_delay_s);
+        let Some(client) = self.sessions.clients.get(key) else { return false };
+        if self.sessions.rules.is_refresh_proxied {
+            if self.cx.lateness.has_expired(client.expires_at_s, 0)
                 && !client.is_pending(|pending| pending.is_expiry_of(""))
             {
                 self.ask_to_go_on(key, "");
             }
-        } else if self.lateness.has_expired(client.expires_at_s, grace_s) {
+        } else if self.cx.lateness.has_expired(client.expires_at_s, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
             return false;
         }
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         let is_expired = |sub: &&Sub| {
             let grace_s = if sub.is_refreshed_by_backend { 0 } else { sub_grace_s };
-            self.lateness.has_expired(sub.expires_at_s, grace_s)
+            self.cx.lateness.has_expired(sub.expires_at_s, grace_s)
         };
         let expired = client.subs.iter().filter(is_expired);
         // The client cannot make such a subscription anew; with a new session the server can.
@@ -205,10 +208,11 @@ impl<K: Kernel> Shard<K> {
         }
         let expired: Vec<_> = expired.map(|sub| (sub.channel, sub.is_refreshed_by_backend)).collect();
         for (channel, is_refreshed_by_backend) in expired {
-            let name = self.locals.name(channel);
+            let name = self.hub.locals.name(channel);
             if !is_refreshed_by_backend {
                 self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
             } else if self
+                .sessions
                 .clients
                 .get(key)
                 .is_some_and(|client| !client.is_pending(|pending| pending.is_expiry_of(&name)))
@@ -224,18 +228,18 @@ impl<K: Kernel> Shard<K> {
         let event = if channel.is_empty() { Event::Refresh } else { Event::SubRefresh };
         let about = About { channel, ..About::default() };
         if self.ask_backend(key, event, None, about).is_err() {
-            self.go_on_until(key, channel, self.wall_s() + UNANSWERED_S);
+            self.go_on_until(key, channel, self.cx.wall_s() + UNANSWERED_S);
         }
     }
 
     /// The backend has said whether an expired session goes on.
     pub(super) fn refresh_said(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
-        let now_s = self.wall_s();
+        let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => self.go_on_until(key, "", now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
                 self.go_on_until(key, "", said.expires_at_s);
-                let Some(client) = self.clients.get(key) else { return };
+                let Some(client) = self.sessions.clients.get(key) else { return };
                 if said.meta.is_some() {
                     client.kept().meta = said.meta;
                 }
@@ -252,19 +256,21 @@ impl<K: Kernel> Shard<K> {
         channel: &str,
         said: Result<Option<Refreshed>, Refusal>,
     ) {
-        let now_s = self.wall_s();
+        let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => self.go_on_until(key, channel, now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
                 self.go_on_until(key, channel, said.expires_at_s);
                 let info = said.info.filter(|info| !info.is_empty());
-                if let (Some(info), Some(local)) = (info, self.locals.find(channel)) {
+                if let (Some(info), Some(local)) = (info, self.hub.locals.find(channel)) {
                     self.take_chan_info(key, local, info);
                 }
             }
             _ => {
-                let Some(local) = self.locals.find(channel) else { return };
-                let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
+                let Some(local) = self.hub.locals.find(channel) else { return };
+                let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else {
+                    return;
+                };
                 if sub.is_server_side {
                     self.disconnect(key, DisconnectCode::SUBSCRIPTION_EXPIRED);
                 } else {
@@ -275,8 +281,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn go_on_until(&mut self, key: ClientKey, channel: &str, expires_at_s: u64) {
-        let local = self.locals.find(channel);
-        let Some(client) = self.clients.get(key) else { return };
+        let local = self.hub.locals.find(channel);
+        let Some(client) = self.sessions.clients.get(key) else { return };
         if channel.is_empty() {
             client.expires_at_s = expires_at_s;
         } else if let Some(sub) = local.and_then(|local| client.sub(local)) {

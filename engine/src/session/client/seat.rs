@@ -11,7 +11,7 @@ use holdfast_ring::Kernel;
 use super::{Client, Stage};
 use crate::{
     hub::message::ClientKey,
-    peers::Message,
+    mesh::Message,
     seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
     shard::Shard,
 };
@@ -19,11 +19,11 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// Asks for a seat, where users have a limit. False where none is needed.
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
-        let is_needed = self.rules.user_connections_max > 0 && !user.is_empty();
+        let is_needed = self.sessions.rules.user_connections_max > 0 && !user.is_empty();
         if is_needed {
-            let sitter = Sitter { core: self.index, client: key };
+            let sitter = Sitter { core: self.mesh.index, client: key };
             let take = ToSeats::Take { user: Arc::clone(user), sitter };
-            self.post(self.peers.home_of(user), Message::ToSeats(take));
+            self.mesh.post(self.mesh.peers.home_of(user), Message::ToSeats(take));
         }
         is_needed
     }
@@ -32,20 +32,21 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn at_seats(&mut self, message: ToSeats) {
         match message {
             ToSeats::Take { user, sitter } => {
-                let (max, policy) = (self.rules.user_connections_max, self.rules.user_connection_policy);
-                let seat = match self.seats.take(&user, sitter, max, policy) {
+                let (max, policy) =
+                    (self.sessions.rules.user_connections_max, self.sessions.rules.user_connection_policy);
+                let seat = match self.sessions.seats.take(&user, sitter, max, policy) {
                     Taken::Granted(seat) => Some(seat),
                     Taken::Instead(seat, oldest) => {
                         let unseated = FromSeats::Unseated { client: oldest.client };
-                        self.post(oldest.core, Message::FromSeats(unseated));
+                        self.mesh.post(oldest.core, Message::FromSeats(unseated));
                         Some(seat)
                     }
                     Taken::Refused => None,
                 };
                 let seated = FromSeats::Seated { user, client: sitter.client, seat };
-                self.post(sitter.core, Message::FromSeats(seated));
+                self.mesh.post(sitter.core, Message::FromSeats(seated));
             }
-            ToSeats::Free { user, seat } => self.seats.free(&user, seat),
+            ToSeats::Free { user, seat } => self.sessions.seats.free(&user, seat),
         }
     }
 
@@ -59,7 +60,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Whether a client may stay.
     fn seated(&mut self, user: &Arc<str>, key: ClientKey, seat: Option<SeatNumber>) {
-        match (self.clients.get(key), seat) {
+        match (self.sessions.clients.get(key), seat) {
             (Some(client), Some(_)) if client.stage == Stage::Connecting => {
                 client.seat = seat;
                 self.enter(key);
@@ -81,6 +82,6 @@ impl<K: Kernel> Shard<K> {
 
     fn free_seat(&mut self, user: &Arc<str>, seat: SeatNumber) {
         let free = ToSeats::Free { user: Arc::clone(user), seat };
-        self.post(self.peers.home_of(user), Message::ToSeats(free));
+        self.mesh.post(self.mesh.peers.home_of(user), Message::ToSeats(free));
     }
 }

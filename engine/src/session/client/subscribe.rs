@@ -64,7 +64,7 @@ impl<K: Kernel> Shard<K> {
         command: u32,
         request: &SubscribeRequest<'_>,
     ) -> Handled<'static> {
-        let now_s = self.wall_s();
+        let now_s = self.cx.wall_s();
         let channel = &*request.channel;
         if channel.is_empty() {
             return Err(DisconnectCode::BAD_REQUEST.into());
@@ -76,16 +76,16 @@ impl<K: Kernel> Shard<K> {
         if !(is_map || request.delta.is_empty() || request.delta == FOSSIL) {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        self.rules.channels.resolve(channel)?;
+        self.sessions.rules.channels.resolve(channel)?;
         self.check_room(key, channel)?;
         if is_map {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
         }
-        let resolved = self.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.rules.channels.resolve(channel)?;
         let has_token = !request.token.is_empty();
         if !has_token && resolved.is_subscribe_proxied() {
             let about = About { channel, data: request.data.bytes(), ..About::default() };
@@ -94,7 +94,7 @@ impl<K: Kernel> Shard<K> {
         }
         let mut said = backend::Subscribed::default();
         if has_token {
-            let tokens = &self.rules.subscribe_tokens;
+            let tokens = &self.sessions.rules.subscribe_tokens;
             let claims = tokens
                 .verify_subscribe(&request.token, now_s)
                 .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
@@ -128,14 +128,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn check_room(&mut self, key: ClientKey, channel: &str) -> Result<(), ErrorCode> {
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
-        if self.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
+        if self.hub.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         }
-        if client.subs.len() >= self.rules.client_channels_max {
+        if client.subs.len() >= self.sessions.rules.client_channels_max {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
-        if !self.ledger.has_room(Budget::Sessions) {
+        if !self.cx.ledger.has_room(Budget::Sessions) {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
         Ok(())
@@ -150,12 +150,12 @@ impl<K: Kernel> Shard<K> {
         said: backend::Subscribed,
         asked: Extras,
     ) -> Handled<'static> {
-        if is_past(said.expires_at_s, self.wall_s()) {
+        if is_past(said.expires_at_s, self.cx.wall_s()) {
             return Err(ErrorCode::EXPIRED.into());
         }
-        let Some(client) = self.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let channel = &*request.channel;
-        let resolved = self.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.rules.channels.resolve(channel)?;
         let overrides = said.options.overrides;
         let mut wanted = Wanted {
             command,
@@ -172,15 +172,15 @@ impl<K: Kernel> Shard<K> {
             }
             wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
         }
-        if request.delta == FOSSIL && self.rules.home_rules(&resolved).delta {
+        if request.delta == FOSSIL && self.sessions.rules.home_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
         }
         if request.recover && wanted.extras.recoverable {
             wanted.recover = Some(Recover {
                 offset: request.offset,
                 epoch: request.epoch.as_ref().into(),
-                limit: self.rules.recovery_publications_max,
-                cache: self.rules.recovers_newest(&resolved),
+                limit: self.sessions.rules.recovery_publications_max,
+                cache: self.sessions.rules.recovers_newest(&resolved),
                 filter: wanted.filter.clone(),
                 rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
                 bytes: self.answer_bytes(),
@@ -192,15 +192,18 @@ impl<K: Kernel> Shard<K> {
 
     /// Has a channel's home take a client in.
     pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: Wanted) {
-        let Ok(resolved) = self.rules.channels.resolve_trusted(channel) else { return };
+        let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(channel) else { return };
         let shows = resolved.shows(&wanted.overrides);
         let is_refreshed_by_backend = resolved.options.is_sub_refresh_proxied;
-        let policy = self.rules.slow_reader_policy(&resolved);
-        let ticket = self.next_ticket();
-        let Some(client) = self.clients.get(key) else { return };
-        let name =
-            self.locals.find(channel).map_or_else(|| Arc::from(channel), |found| self.locals.name(found));
-        let local = self.locals.wait(&name, policy);
+        let policy = self.sessions.rules.slow_reader_policy(&resolved);
+        let ticket = self.mesh.next_ticket();
+        let Some(client) = self.sessions.clients.get(key) else { return };
+        let name = self
+            .hub
+            .locals
+            .find(channel)
+            .map_or_else(|| Arc::from(channel), |found| self.hub.locals.name(found));
+        let local = self.hub.locals.wait(&name, policy);
         let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
         let wishes =
             Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
@@ -224,7 +227,7 @@ impl<K: Kernel> Shard<K> {
         }
         let subscribe = Subscribe {
             channel: Arc::clone(&name),
-            core: self.index,
+            core: self.mesh.index,
             client: key,
             ticket,
             command: wanted.command,
@@ -236,16 +239,16 @@ impl<K: Kernel> Shard<K> {
             data: wanted.data,
         };
         self.account(key);
-        self.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
+        self.mesh.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
     }
 
     /// True exactly when a client's subscription to a channel is asked for: it will be made, or be refused.
     pub(super) fn is_being_subscribed(&mut self, key: ClientKey, channel: &str) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
             return true;
         }
-        let sub = self.locals.find(channel).and_then(|local| client.sub(local));
+        let sub = self.hub.locals.find(channel).and_then(|local| client.sub(local));
         sub.is_some_and(|sub| matches!(sub.place, Place::Awaited { .. }))
     }
 }

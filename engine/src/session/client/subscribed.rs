@@ -15,11 +15,12 @@ use super::{Delta, Place, Stage, Sub, connect::expiry};
 use crate::{
     channel::Extras,
     conn::{deflate::Deflate, lag::Cause},
+    context::cost,
     hub::{
         local::{Subscriber, Takes},
         message::{ClientKey, Subscribed},
     },
-    shard::{Shard, cost},
+    shard::Shard,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -35,11 +36,11 @@ impl<K: Kernel> Shard<K> {
 
     fn take_subscription(&mut self, mut subscribed: Subscribed) {
         let key = subscribed.client;
-        let now_s = self.wall_s();
-        let Some(local) = self.locals.find(&subscribed.channel) else { return };
+        let now_s = self.cx.wall_s();
+        let Some(local) = self.hub.locals.find(&subscribed.channel) else { return };
         // What the channel has in this turn is from before the position in the answer.
         self.fan_out_channel(local);
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
         let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local && sub.place == awaited) else {
@@ -60,12 +61,12 @@ impl<K: Kernel> Shard<K> {
             (None, Some((wire, socket)), Deflate::Shared(bits)) => Takes::Deflated(wire, bits, socket),
             _ => Takes::Special,
         };
-        sub.place = Place::Taken(self.locals.join(local, Subscriber { client: key, takes }));
+        sub.place = Place::Taken(self.hub.locals.join(local, Subscriber { client: key, takes }));
         let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
         if stage != Stage::Connected {
             return;
         }
-        let Some(sub) = self.clients.get(key).and_then(|client| client.sub(local)) else { return };
+        let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else { return };
         if subscribed.command == 0 {
             let extras = sub.extras;
             self.tell_subscribed(key, extras, &subscribed);
@@ -93,7 +94,7 @@ impl<K: Kernel> Shard<K> {
 
     /// A subscription that the server has made for a connected client: what it missed follows as publications.
     fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
         let (offset, epoch) = position.unwrap_or_default();
@@ -116,7 +117,7 @@ impl<K: Kernel> Shard<K> {
             append_push(format, &mut message, &push);
         }
         // One message, as it would be one reply: a long one passes.
-        self.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
+        self.cx.meter.add_bytes(message.len(), cost::REPLY_KILOBYTE_NS);
         self.send_message(link, format, &message, Cause::Push);
     }
 }

@@ -31,7 +31,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Ends a subscription, if there is one. True exactly when there was.
     pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
             let id = decoded(client.format, &pending.command).id;
             self.account(key);
@@ -42,12 +42,12 @@ impl<K: Kernel> Shard<K> {
         // What the backend is about to say is of the subscription that ends.
         client.take_pending_if(|pending| pending.is_expiry_of(channel));
         self.account(key);
-        let Some(local) = self.locals.find(channel) else { return false };
-        let Some(client) = self.clients.get(key) else { return false };
+        let Some(local) = self.hub.locals.find(channel) else { return false };
+        let Some(client) = self.sessions.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
         let sub = client.remove_sub(at);
         if let Some((_, socket)) = client.link.connection(client.format) {
-            self.slow.forget_channel(socket, channel);
+            self.hub.slow.forget_channel(socket, channel);
         }
         if let Place::Awaited { command, .. } = sub.place
             && command != 0
@@ -71,7 +71,7 @@ impl<K: Kernel> Shard<K> {
             return false;
         }
         self.tell_unsubscribe(key, channel, code);
-        let Some(client) = self.clients.get(key) else { return true };
+        let Some(client) = self.sessions.clients.get(key) else { return true };
         let (link, format) = (client.link, client.format);
         let body = UnsubscribePush { code: code.code, reason: Cow::Borrowed(code.reason) };
         let push = Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Unsubscribe(body) };
@@ -81,13 +81,14 @@ impl<K: Kernel> Shard<K> {
 
     /// Takes a subscription out of its channel.
     pub(super) fn leave_channel(&mut self, sub: Sub) {
-        let name = self.locals.name(sub.channel);
+        let name = self.hub.locals.name(sub.channel);
         let was_last = match sub.place {
-            Place::Awaited { .. } => self.locals.give_up(sub.channel),
+            Place::Awaited { .. } => self.hub.locals.give_up(sub.channel),
             Place::Taken(place) => {
-                let (moved, was_last) = self.locals.leave(sub.channel, place);
+                let (moved, was_last) = self.hub.locals.leave(sub.channel, place);
                 if let Some(moved) = moved
-                    && let Some(moved) = self.clients.get(moved).and_then(|client| client.sub(sub.channel))
+                    && let Some(moved) =
+                        self.sessions.clients.get(moved).and_then(|client| client.sub(sub.channel))
                 {
                     moved.place = sub.place;
                 }
@@ -97,12 +98,12 @@ impl<K: Kernel> Shard<K> {
         if was_last || sub.info.is_some() {
             let message = ToHome::Unsubscribe {
                 channel: Arc::clone(&name),
-                core: self.index,
+                core: self.mesh.index,
                 info: sub.info,
                 shows: sub.shows,
                 was_last,
             };
-            self.post_home(&name, message);
+            self.mesh.post_home(&name, message);
         }
     }
 }

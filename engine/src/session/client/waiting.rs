@@ -99,7 +99,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn take_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Option<usize> {
-        let client = self.clients.get(key)?;
+        let client = self.sessions.clients.get(key)?;
         let mut waits = frame;
         if client.stage != Stage::Connecting && !client.has_waiting_frames() {
             let count = frame.bytes.len();
@@ -117,16 +117,16 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when a client's session has room for so many bytes of commands.
     pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
-        let Some(client) = self.clients.get(key) else { return true };
+        let Some(client) = self.sessions.clients.get(key) else { return true };
         let taken = client.what_waits().map_or(0, |waiting| waiting.frames.capacity());
-        let has_room = !client.has_waiting_frames() || taken + bytes <= self.settings.parked_bytes_max;
+        let has_room = !client.has_waiting_frames() || taken + bytes <= self.cx.settings.parked_bytes_max;
         has_room && self.has_room_in_backlog(key, bytes)
     }
 
     /// Keeps a frame until its client goes on.
     fn park(&mut self, key: ClientKey, frame: Parked<'_>) -> Result<(), TooMuch> {
-        let bytes_max = self.settings.parked_bytes_max;
-        let Some(client) = self.clients.get(key) else { return Ok(()) };
+        let bytes_max = self.cx.settings.parked_bytes_max;
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         let link = client.link;
         let waiting = client.waiting();
         if waiting.is_over {
@@ -137,7 +137,7 @@ impl<K: Kernel> Shard<K> {
         if let Link::WebSocket { socket, .. } = link
             && !std::mem::replace(&mut waiting.is_unread, true)
         {
-            self.sockets.pause_receive(socket);
+            self.conns.sockets.pause_receive(socket);
         }
         self.account(key);
         Ok(())
@@ -145,7 +145,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Something that a client may have waited for has come. Its commands go on in its part of a turn.
     pub(crate) fn go_on(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let is_connecting = client.stage == Stage::Connecting;
         let Some(waiting) = client.waiting_if_any() else { return };
         if is_connecting || waiting.is_scheduled {
@@ -162,7 +162,7 @@ impl<K: Kernel> Shard<K> {
     /// Handles frames that wait, up to the next one that has to, or until the client has used up its part of the turn.
     pub(crate) fn handle_parked(&mut self, key: ClientKey) {
         self.ask_deferred(key);
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.sessions.clients.get(key) else { return };
         let is_connecting = client.stage == Stage::Connecting;
         let Some(waiting) = client.waiting_if_any() else { return };
         waiting.is_scheduled = false;
@@ -173,7 +173,7 @@ impl<K: Kernel> Shard<K> {
         let mut is_interrupted = false;
         while let Some(parked) = frames.pop() {
             match self.handle_frame(key, parked) {
-                Left::Nothing if self.meter.is_over() && !frames.is_empty() => is_interrupted = true,
+                Left::Nothing if self.cx.meter.is_over() && !frames.is_empty() => is_interrupted = true,
                 Left::Nothing => continue,
                 Left::Interrupted(left) => {
                     frames.put_back(left);
@@ -183,7 +183,7 @@ impl<K: Kernel> Shard<K> {
             }
             break;
         }
-        if let Some(client) = self.clients.get(key)
+        if let Some(client) = self.sessions.clients.get(key)
             && !frames.is_empty()
         {
             client.waiting().frames = frames;
@@ -196,7 +196,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Where nothing waits any more, the client is read from again.
     fn forget_waiting(&mut self, key: ClientKey) {
-        if let Some(client) = self.clients.get(key)
+        if let Some(client) = self.sessions.clients.get(key)
             && let Some(kept) = &mut client.kept
             && let Some(waiting) = kept.waiting.take_if(|waiting| waiting.is_empty())
             && let Some((_, socket)) = client.link.connection(client.format)
@@ -210,11 +210,11 @@ impl<K: Kernel> Shard<K> {
     /// Where too much waits in all, those for whom most does are sent away.
     pub(crate) fn hold_clients_to_budget(&mut self) {
         self.measure_sessions();
-        let excess = self.ledger.excess_with_margin(Budget::Commands);
+        let excess = self.cx.ledger.excess_with_margin(Budget::Commands);
         if excess == 0 {
             return;
         }
-        for key in largest_first(self.clients.whose_commands_wait(), excess) {
+        for key in largest_first(self.sessions.clients.whose_commands_wait(), excess) {
             self.disconnect_as(key, DisconnectCode::TOO_MANY_REQUESTS, CloseReason::ReceiveBudget);
         }
     }

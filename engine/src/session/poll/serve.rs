@@ -21,12 +21,14 @@ use crate::{
     backend::Header,
     clock::Tick,
     conn::lag::Cause,
+    context::cost,
+    context::lateness::Lateness,
     intake::RETRY_AFTER_S,
     memory::Budget,
     metrics::{CloseReason, Metric},
     refusals::Asking,
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::{Lateness, Shard, cost},
+    shard::Shard,
 };
 
 /// When it is asked again whether all shards have read what came (200 ms).
@@ -58,15 +60,15 @@ impl<K: Kernel> Shard<K> {
         let address = match self.admit_session(asker.socket) {
             Ok(address) => address,
             Err(turned_away) => {
-                self.places_taken -= 1;
+                self.conns.places_taken -= 1;
                 self.turn_away(asker.socket, turned_away, Asking::default());
                 return Ok(());
             }
         };
-        let place = self.named.open(self.ids.random());
-        self.named.set_poll(place, Poll::of(address));
+        let place = self.sessions.named.open(self.sessions.ids.random());
+        self.sessions.named.set_poll(place, Poll::of(address));
         let key = self.open_client(Link::Poll(place), Format::Json);
-        self.named.set_client(place, Some(key));
+        self.sessions.named.set_client(place, Some(key));
         self.keep_headers(key, told);
         self.poll_session(place, asker, 0, commands);
         Ok(())
@@ -74,8 +76,8 @@ impl<K: Kernel> Shard<K> {
 
     /// A poll of a session of this core.
     pub(crate) fn poll_session(&mut self, place: SessionPlace, asker: Asker, received: u64, commands: &[u8]) {
-        let client = self.named.client(place);
-        let Some(poll) = self.named.poll(place) else {
+        let client = self.sessions.named.client(place);
+        let Some(poll) = self.sessions.named.poll(place) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         };
         let before = poll.cost_bytes();
@@ -97,7 +99,7 @@ impl<K: Kernel> Shard<K> {
             let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
             return self.answer_asker(asker, Err(refusal));
         }
-        let Some(poll) = self.named.poll(place) else { return };
+        let Some(poll) = self.sessions.named.poll(place) else { return };
         if let Some(before) = poll.waiting.replace(asker) {
             self.answer_empty(place, before);
         }
@@ -105,7 +107,7 @@ impl<K: Kernel> Shard<K> {
         if let Some(key) = client {
             self.go_on(key);
         }
-        self.set_poll_deadline(place, self.uptime.after_ms(self.rules.requests.poll_wait_ms));
+        self.set_poll_deadline(place, self.cx.uptime.after_ms(self.sessions.rules.requests.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -120,7 +122,7 @@ impl<K: Kernel> Shard<K> {
     /// The commands that have not been here before. What cannot be read is left for the session to refuse.
     fn new_commands(&mut self, place: SessionPlace, commands: &[u8]) -> BytesMut {
         let mut frame = BytesMut::new();
-        let Some(poll) = self.named.poll(place) else { return frame };
+        let Some(poll) = self.sessions.named.poll(place) else { return frame };
         for line in commands.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let is_new = match decode_commands(Format::Json, line).next() {
                 Some(Ok(FromClient::Command(Command { id, .. }))) => poll.is_new_command(id),
@@ -141,9 +143,9 @@ impl<K: Kernel> Shard<K> {
     /// Something for a client that polls. It goes out at the end of the turn.
     pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8], cause: Cause) {
         let limits = self.queue_limits();
-        if let Some(poll) = self.named.poll(place) {
+        if let Some(poll) = self.sessions.named.poll(place) {
             let before = poll.cost_bytes();
-            poll.push(message, cause, limits, self.settings.queue_pieces_max);
+            poll.push(message, cause, limits, self.cx.settings.queue_pieces_max);
             let now = poll.cost_bytes();
             self.poll_owes(place, before, now);
             self.touch_poll(place);
@@ -152,70 +154,77 @@ impl<K: Kernel> Shard<K> {
 
     /// What waits for a session was `before` bytes and is `now`.
     fn poll_owes(&mut self, place: SessionPlace, before: usize, now: usize) {
-        self.ledger.recharge(Budget::Queues, before, now);
-        self.named.owed.changed(place, before, now);
+        self.cx.ledger.recharge(Budget::Queues, before, now);
+        self.sessions.named.owed.changed(place, before, now);
     }
 
     fn touch_poll(&mut self, place: SessionPlace) {
-        if let Some(poll) = self.named.poll(place)
+        if let Some(poll) = self.sessions.named.poll(place)
             && !std::mem::replace(&mut poll.is_touched, true)
         {
-            self.touched_polls.push(place);
+            self.sessions.touched_polls.push(place);
         }
     }
 
     /// Answers those who wait and have something; ends those who do not acknowledge what they are told.
     pub(crate) fn flush_polls(&mut self) {
         // Last words, and polls that came in with the one that is answered, touch some anew.
-        while let Some(place) = self.touched_polls.pop() {
-            let Some(poll) = self.named.poll(place) else { continue };
+        while let Some(place) = self.sessions.touched_polls.pop() {
+            let Some(poll) = self.sessions.named.poll(place) else { continue };
             poll.is_touched = false;
             if poll.is_too_long
-                && let Some(key) = self.named.client(place)
+                && let Some(key) = self.sessions.named.client(place)
             {
-                self.counters.add(Metric::SlowByQueue, 1);
+                self.cx.counters.add(Metric::SlowByQueue, 1);
                 self.disconnect(key, DisconnectCode::SLOW);
             }
-            let Some(poll) = self.named.poll(place) else { continue };
+            let Some(poll) = self.sessions.named.poll(place) else { continue };
             if poll.has_replies()
                 && let Some(asker) = poll.waiting.take()
             {
                 let answer = self.poll_body(place);
                 self.answer_asker(asker, answer);
-                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+                self.set_poll_deadline(
+                    place,
+                    self.cx.now.after_ms(self.sessions.rules.requests.poll_session_ttl_ms),
+                );
             }
         }
     }
 
     /// The client of a poll's session has ended; what it was told last is kept for one more poll.
     pub(crate) fn end_poll_client(&mut self, place: SessionPlace) {
-        if let Some(key) = self.named.client(place) {
-            self.named.set_client(place, None);
+        if let Some(key) = self.sessions.named.client(place) {
+            self.sessions.named.set_client(place, None);
             self.forget_client(key);
         }
     }
 
     /// The wheel's time for this session has come. Answers with what that cost.
     pub(crate) fn poll_due(&mut self, place: SessionPlace) -> u64 {
-        let Some(poll) = self.named.poll(place) else { return cost::DUE_NS };
-        if self.poll_wheel.now() < poll.looked_at {
+        let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
+        if self.sessions.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
             return cost::DUE_NS;
         }
-        let deadline_at = poll.deadline_at(&self.lateness);
-        if self.uptime < deadline_at {
-            poll.looked_at = self.poll_wheel.insert(place, deadline_at);
+        let deadline_at = poll.deadline_at(&self.cx.lateness);
+        if self.cx.uptime < deadline_at {
+            poll.looked_at = self.sessions.poll_wheel.insert(place, deadline_at);
             return cost::DUE_NS;
         }
         match poll.waiting.take() {
             Some(asker) => {
                 self.answer_empty(place, asker);
-                self.set_poll_deadline(place, self.now.after_ms(self.rules.requests.poll_session_ttl_ms));
+                self.set_poll_deadline(
+                    place,
+                    self.cx.now.after_ms(self.sessions.rules.requests.poll_session_ttl_ms),
+                );
             }
             // The next poll may have come already, to any shard.
             None if !self.has_all_read_up_to(deadline_at) => {
-                if let Some(poll) = self.named.poll(place) {
-                    poll.looked_at = self.poll_wheel.insert(place, self.uptime.after(READ_AGAIN_TICKS));
+                if let Some(poll) = self.sessions.named.poll(place) {
+                    poll.looked_at =
+                        self.sessions.poll_wheel.insert(place, self.cx.uptime.after(READ_AGAIN_TICKS));
                 }
             }
             None => self.close_poll(place),
@@ -226,18 +235,18 @@ impl<K: Kernel> Shard<K> {
     /// Nobody has polled in time.
     fn close_poll(&mut self, place: SessionPlace) {
         self.end_poll_client(place);
-        let Some(poll) = self.named.poll(place) else { return };
+        let Some(poll) = self.sessions.named.poll(place) else { return };
         let (bytes, address) = (poll.cost_bytes(), poll.address);
-        self.named.close(place);
+        self.sessions.named.close(place);
         self.poll_owes(place, bytes, 0);
-        self.places_taken -= 1;
+        self.conns.places_taken -= 1;
         self.session_left(address);
     }
 
     /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.
     pub(crate) fn cut_poll(&mut self, place: SessionPlace) {
         self.poll_offended(place, CloseReason::Slow);
-        let waiting = self.named.poll(place).and_then(|poll| poll.waiting.take());
+        let waiting = self.sessions.named.poll(place).and_then(|poll| poll.waiting.take());
         self.close_poll(place);
         if let Some(asker) = waiting {
             self.answer_asker(asker, Err(Refusal::SessionUnknown));
@@ -245,28 +254,30 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn answer_empty(&mut self, place: SessionPlace, asker: Asker) {
-        let (Some(id), Some(poll)) = (self.named.id(place), self.named.poll(place)) else { return };
+        let (Some(id), Some(poll)) = (self.sessions.named.id(place), self.sessions.named.poll(place)) else {
+            return;
+        };
         let received = poll.received;
         self.answer_asker(asker, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
     }
 
     fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
-        let id = self.named.id(place).ok_or(Refusal::SessionUnknown)?;
-        let poll = self.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        let id = self.sessions.named.id(place).ok_or(Refusal::SessionUnknown)?;
+        let poll = self.sessions.named.poll(place).ok_or(Refusal::SessionUnknown)?;
         poll.answer();
         let replies = poll.replies().count() as u64;
         let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
-        self.counters.add(Metric::MessagesOut, replies);
+        self.cx.counters.add(Metric::MessagesOut, replies);
         Ok(Some(body))
     }
 
     fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
-        let Some(poll) = self.named.poll(place) else { return };
+        let Some(poll) = self.sessions.named.poll(place) else { return };
         poll.deadline = deadline;
-        let at = poll.deadline_at(&self.lateness);
+        let at = poll.deadline_at(&self.cx.lateness);
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        if !(self.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
-            poll.looked_at = self.poll_wheel.insert(place, at);
+        if !(self.sessions.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
+            poll.looked_at = self.sessions.poll_wheel.insert(place, at);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     daemon,
     memory::BudgetLimits,
-    peers::{MailboxLimits, Peers, Shared},
+    mesh::{MailboxLimits, Peers, Shared},
     rules::Rules,
 };
 
@@ -256,7 +256,7 @@ fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_
         house.turn(&[NEAR, HOME, SLOW]);
     }
     // What is left in the list of one that was taken up when earlier answers had gone out.
-    let (socket, _) = house.shards[NEAR].conns.next_from((0, 0)).expect("it is connected");
+    let (socket, _) = house.shards[NEAR].conns.table.next_from((0, 0)).expect("it is connected");
     house.shards[NEAR].held.requests.push_back(socket);
     for _ in 0..20 {
         house.turn(&[NEAR, HOME, SLOW]);

@@ -7,9 +7,6 @@
 //! wait (`shard/back_pressure`). Worst case: `engine.mailbox_messages_max` messages of `engine.mailbox_bytes_max` together a
 //! shard; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
 
-mod cost;
-mod mailboxes;
-
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -22,7 +19,7 @@ use std::{
 use holdfast_ring::{Doorbell, Socket};
 use rustls::ServerConfig;
 
-pub(crate) use self::mailboxes::{MailboxLimits, Mailboxes, Parcel};
+use super::{MailboxLimits, Mailboxes, Parcel};
 use crate::{
     backend::{self, Asker},
     clock::Tick,

@@ -12,8 +12,11 @@ use std::time::Duration;
 /// Estimates after which the clock is read.
 const READ_AFTER_NS: u64 = 64_000;
 
+/// The bound of a turn's scheduled work, in nanoseconds. What one piece of work takes longer, it may be longer.
+pub(crate) const TURN_NS: u64 = 2_000_000;
+
 /// The price of a published byte: what is published in a turn goes out before more comes, 64 KiB at most.
-pub(crate) const PUBLISHED_BYTE_NS: u64 = super::schedule::TURN_NS / (64 * 1024);
+pub(crate) const PUBLISHED_BYTE_NS: u64 = TURN_NS / (64 * 1024);
 
 /// The cost of a turn.
 #[derive(Debug)]
@@ -28,12 +31,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { settled_ns: 0, estimated_ns: 0, read_at: Duration::ZERO, limit_ns: u64::MAX }
     }
 
     /// A turn begins.
-    pub(super) fn begin_turn(&mut self, now: Duration) {
+    pub(crate) fn begin_turn(&mut self, now: Duration) {
         *self = Self { read_at: now, ..Self::new() };
     }
 
@@ -53,17 +56,17 @@ impl Meter {
     }
 
     /// The cost so far.
-    pub(super) fn total_ns(&self) -> u64 {
+    pub(crate) fn total_ns(&self) -> u64 {
         self.settled_ns + self.estimated_ns
     }
 
     /// Lets the next piece of work cost this much.
-    pub(super) fn allow(&mut self, part_ns: u64) {
+    pub(crate) fn allow(&mut self, part_ns: u64) {
         self.limit_ns = self.total_ns().saturating_add(part_ns);
     }
 
     /// Lets what follows cost whatever it costs.
-    pub(super) fn allow_all(&mut self) {
+    pub(crate) fn allow_all(&mut self) {
         self.limit_ns = u64::MAX;
     }
 
@@ -73,12 +76,12 @@ impl Meter {
     }
 
     /// True exactly when it is time to look at the clock.
-    pub(super) fn is_reading_due(&self) -> bool {
+    pub(crate) fn is_reading_due(&self) -> bool {
         self.estimated_ns >= READ_AFTER_NS
     }
 
     /// What was estimated is replaced by what it took.
-    pub(super) fn read(&mut self, now: Duration) {
+    pub(crate) fn read(&mut self, now: Duration) {
         let took = now.saturating_sub(self.read_at);
         self.settled_ns += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.estimated_ns = 0;

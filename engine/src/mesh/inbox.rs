@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::peers::{MailboxLimits, Message, Parcel};
+use crate::mesh::{MailboxLimits, Message, Parcel};
 
 /// The longest that what is here may take to handle, as the last messages took, before it counts as too much.
 const WAIT_NS_MAX: u64 = 8_000_000;
@@ -21,7 +21,7 @@ const MEAN_MESSAGES: u64 = 256;
 
 /// The queue.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     parcels: VecDeque<Parcel>,
     bytes: u64,
     limits: MailboxLimits,
@@ -30,17 +30,17 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(limits: MailboxLimits) -> Self {
+    pub(crate) fn new(limits: MailboxLimits) -> Self {
         Self { parcels: VecDeque::new(), bytes: 0, limits, mean_ns: 0 }
     }
 
-    pub(super) fn push(&mut self, message: Message) {
+    pub(crate) fn push(&mut self, message: Message) {
         let parcel = Parcel::from(message);
         self.bytes += u64::from(parcel.bytes);
         self.parcels.push_back(parcel);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Message> {
+    pub(crate) fn pop(&mut self) -> Option<Message> {
         let parcel = self.parcels.pop_front()?;
         self.bytes -= u64::from(parcel.bytes);
         if self.parcels.is_empty() && self.parcels.capacity() > self.limits.messages_max {
@@ -50,32 +50,32 @@ impl Inbox {
     }
 
     /// So many messages took so long.
-    pub(super) fn took(&mut self, messages: u64, time_ns: u64) {
+    pub(crate) fn took(&mut self, messages: u64, time_ns: u64) {
         let messages = messages.max(1);
         let weight = messages.min(MEAN_MESSAGES);
         self.mean_ns =
             (self.mean_ns * (MEAN_MESSAGES - weight) + time_ns / messages * weight) / MEAN_MESSAGES;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.parcels.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.parcels.len()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// True exactly when more waits than another core's mailbox would hold: who causes it is to wait.
-    pub(super) fn is_congested(&self) -> bool {
+    pub(crate) fn is_congested(&self) -> bool {
         self.has_more_than(1)
     }
 
     /// True exactly when twice that waits: nobody may cause more.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.has_more_than(2)
     }
 

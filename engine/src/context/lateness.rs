@@ -56,7 +56,7 @@ struct LostSpan {
 
 impl Lateness {
     /// A turn has come out of the kernel at `now`, where it meant to sleep for `wait` at most.
-    pub(super) fn turn_began(&mut self, now: Duration, wait: Duration, wall: Duration) {
+    pub(crate) fn turn_began(&mut self, now: Duration, wait: Duration, wall: Duration) {
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let Some(before) = self.began.replace(now) else {
             self.wall_ms = wall_ms;
@@ -100,7 +100,7 @@ impl Lateness {
     }
 
     /// The tick on the clock that stands still while nobody reads.
-    pub(super) fn served(&self, uptime: Tick) -> Tick {
+    pub(crate) fn served(&self, uptime: Tick) -> Tick {
         Tick(uptime.since(Tick(self.granted)))
     }
 
@@ -110,28 +110,28 @@ impl Lateness {
     }
 
     /// How much has been granted since the beginning.
-    pub(super) fn granted_ms(&self) -> u64 {
+    pub(crate) fn granted_ms(&self) -> u64 {
         u64::from(self.granted) * TICK_MS
     }
 
     /// How often the time of day was set.
-    pub(super) fn wall_steps(&self) -> u64 {
+    pub(crate) fn wall_steps(&self) -> u64 {
         self.wall_steps
     }
 
     /// The time of day, in milliseconds since 1970.
-    pub(super) fn wall_ms(&self) -> u64 {
+    pub(crate) fn wall_ms(&self) -> u64 {
         self.wall_ms
     }
 
     /// What one of what is counted by the second is to count for: after a stall of some seconds what came in all of them is
     /// read in one.
-    pub(super) fn rate_weight(&self) -> f32 {
+    pub(crate) fn rate_weight(&self) -> f32 {
         1.0 / (1.0 + self.unread.as_secs_f32())
     }
 
     /// All that could be read has been read.
-    pub(super) fn caught_up(&mut self) {
+    pub(crate) fn caught_up(&mut self) {
         self.unread = Duration::ZERO;
     }
 

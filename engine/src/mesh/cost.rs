@@ -8,7 +8,7 @@ use crate::{
         message::{Answer, Delivery, FromHome, Outcome, Publish, Question, Subscribe, Subscribed, ToHome},
         publication::{Info, Stored},
     },
-    peers::{Message, Parcel},
+    mesh::{Message, Parcel},
     session::ask::{self, What},
     shard::ApiCall,
 };

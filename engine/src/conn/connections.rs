@@ -1,0 +1,75 @@
+//! Connections: all of a shard's, with what they have in common.
+//!
+//! In:  the shard's sockets.
+//! Out: nothing; the files of this folder and `intake` work on it.
+
+use bytes::BytesMut;
+use holdfast_ring::{Kernel, Socket, Sockets};
+
+use super::{
+    Conns,
+    deflate::{DeflateRules, Deflating},
+    heartbeat::Pings,
+    lag::Lags,
+    pace::Pace,
+    secure::Secure,
+    write::LongQueue,
+};
+use crate::{memory::Holders, refusals::Untold, wheel::Wheel};
+
+/// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
+/// waits for a slow reader keeps at most this much alive.
+pub(crate) const OUT_BYTES: usize = 16 * 1024;
+
+/// With less than this left, the next answers get a new buffer.
+pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
+
+/// The connections of a shard.
+pub(crate) struct Connections<K: Kernel> {
+    pub(crate) sockets: Sockets<K>,
+    pub(crate) table: Conns,
+    /// `None` where clients connect without TLS.
+    pub(crate) secure: Option<Secure>,
+    pub(crate) wheel: Wheel<Socket>,
+    pub(crate) pings: Pings,
+    pub(crate) pace: Pace,
+    pub(crate) deflating: Deflating,
+    /// Those that count against the limit: all but those that have been refused.
+    pub(crate) places_taken: u64,
+    /// Those whose handshake is done.
+    pub(crate) open: u64,
+    /// Bytes that are being written for one of them.
+    pub(crate) out: BytesMut,
+    /// True exactly when the subscribers of a channel are walked.
+    pub(crate) is_fanning_out: bool,
+    /// Who had a long queue meanwhile.
+    pub(crate) long_queues: Vec<LongQueue>,
+    /// What of all that waits for one of them counts, where much does.
+    pub(crate) lags: Lags,
+    /// Those of which something has come in part.
+    pub(crate) partial: Holders<Socket>,
+    /// Lines about refusals that wait for an address.
+    pub(crate) untold: Untold,
+}
+
+impl<K: Kernel> Connections<K> {
+    pub(crate) fn new(sockets: Sockets<K>, deflate: Option<DeflateRules>) -> Self {
+        Self {
+            table: Conns::new(sockets.lanes(), sockets.lane_slots()),
+            sockets,
+            secure: None,
+            wheel: Wheel::new(),
+            pings: Pings::new(),
+            pace: Pace::default(),
+            deflating: Deflating::new(deflate),
+            places_taken: 0,
+            open: 0,
+            out: BytesMut::with_capacity(OUT_BYTES),
+            is_fanning_out: false,
+            long_queues: Vec::new(),
+            lags: Lags::default(),
+            partial: Holders::default(),
+            untold: Untold::default(),
+        }
+    }
+}

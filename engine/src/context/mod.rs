@@ -1,0 +1,65 @@
+//! Context: what every part of a shard reads and notes in a turn.
+//!
+//! In:  the configuration; the time, which is read where a turn begins.
+//! Out: the time, and how late it is (`lateness`); what work costs (`cost`, `meter`); what memory it takes; counters; limits;
+//! why a command in hand is refused.
+//!
+//! It knows no part of a shard: they pass it down to those whom they call.
+
+pub(crate) mod cost;
+pub(crate) mod lateness;
+pub(crate) mod meter;
+mod settings;
+
+use rand::rngs::SmallRng;
+
+pub(crate) use self::settings::Settings;
+use self::{lateness::Lateness, meter::Meter};
+use crate::{clock::Tick, limits::Limits, memory::Ledger, metrics::Counters, refusals::Why};
+
+/// What all parts of a shard have in common.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) counters: Counters,
+    pub(crate) random: SmallRng,
+    /// The tick in which this turn began, on the clock that never stands still: for what is kept or done for a time.
+    pub(crate) uptime: Tick,
+    /// The same on the clock that stands still while nobody reads: for what is awaited of clients.
+    pub(crate) now: Tick,
+    pub(crate) lateness: Lateness,
+    /// What this turn has cost.
+    pub(crate) meter: Meter,
+    /// What this shard keeps, by kind.
+    pub(crate) ledger: Ledger,
+    /// Who is limited; `None` where nobody is.
+    pub(crate) limits: Option<Box<Limits>>,
+    /// Why a command in hand is refused, or a connection ended.
+    pub(crate) why: Option<Why>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        settings: Settings,
+        ledger: Ledger,
+        limits: Option<Box<Limits>>,
+        random: SmallRng,
+    ) -> Self {
+        Self {
+            settings,
+            counters: Counters::new(),
+            random,
+            uptime: Tick(0),
+            now: Tick(0),
+            lateness: Lateness::default(),
+            meter: Meter::new(),
+            ledger,
+            limits,
+            why: None,
+        }
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub(crate) fn wall_s(&self) -> u64 {
+        self.lateness.wall_ms() / 1000
+    }
+}

@@ -1,0 +1,54 @@
+//! Mesh: how a shard reaches the others, and itself.
+//!
+//! In:  messages for shards.
+//! Out: the same, in another one's mailbox (`peers`, `mailboxes`) or in this one's inbox; what they weigh meanwhile (`cost`).
+
+mod cost;
+mod inbox;
+mod mailboxes;
+mod peers;
+
+use self::inbox::Inbox;
+pub(crate) use self::{
+    mailboxes::{MailboxLimits, Mailboxes, Parcel},
+    peers::{Message, Peers, Shared},
+};
+use crate::hub::message::ToHome;
+
+/// One shard's way to all shards.
+pub(crate) struct Mesh {
+    pub(crate) index: usize,
+    pub(crate) peers: Peers,
+    /// Messages of this core to itself.
+    pub(crate) inbox: Inbox,
+    /// How many asks were given a number.
+    tickets: u32,
+}
+
+impl Mesh {
+    pub(crate) fn new(index: usize, peers: Peers) -> Self {
+        let inbox = Inbox::new(peers.limits());
+        Self { index, peers, inbox, tickets: 0 }
+    }
+
+    /// Sends something to the home of a channel.
+    pub(crate) fn post_home(&mut self, channel: &str, message: ToHome) {
+        let home = self.peers.home_of(channel);
+        self.post(home, Message::ToHome(message));
+    }
+
+    /// Sends something to a core, which may be this one.
+    pub(crate) fn post(&mut self, core: usize, message: Message) {
+        if core == self.index {
+            self.inbox.push(message);
+        } else {
+            self.peers.post(core, message);
+        }
+    }
+
+    /// A number that no other ask of this core has had for a long time.
+    pub(crate) fn next_ticket(&mut self) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.tickets
+    }
+}
