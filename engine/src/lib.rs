@@ -23,7 +23,6 @@ mod conn;
 mod context;
 mod control;
 mod descriptors;
-mod fanout;
 mod hub;
 mod intake;
 mod limits;

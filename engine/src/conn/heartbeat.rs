@@ -28,6 +28,8 @@ use rand::Rng;
 use super::{Phase, Session, pace::Told};
 use crate::{
     clock::Tick,
+    conn::Connections,
+    context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
     session::{client::Stage, wire::Wire},
@@ -77,23 +79,23 @@ impl Pings {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections that came
     /// together are not pinged together. `told` is what the client was told of the interval.
-    pub(crate) fn begin_heartbeat(&mut self, socket: Socket, told: Told) {
-        let interval_ms = self.conns.pace.interval_ms(self.cx.settings.ping_interval_ms, told);
-        let first_ms = self.cx.random.random_range(interval_ms / 2..=interval_ms);
-        if let Some(conn) = self.conns.table.get(socket) {
+    pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
+        let interval_ms = self.pace.interval_ms(cx.settings.ping_interval_ms, told);
+        let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
+        if let Some(conn) = self.table.get(socket) {
             conn.told = told;
         }
-        self.rest(socket, self.cx.uptime.after_ms(first_ms));
+        self.rest(socket, cx.uptime.after_ms(first_ms));
     }
 
-    pub(crate) fn pong(&mut self, socket: Socket) {
-        self.cx.counters.add(Metric::Pongs, 1);
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn pong(&mut self, cx: &mut Context, socket: Socket) {
+        cx.counters.add(Metric::Pongs, 1);
+        let Some(conn) = self.table.get(socket) else { return };
         if conn.phase.is_open() && conn.beat == Beat::Awaits {
-            let interval_ms = self.conns.pace.interval_ms(self.cx.settings.ping_interval_ms, conn.told);
+            let interval_ms = self.pace.interval_ms(cx.settings.ping_interval_ms, conn.told);
             let due = conn.pinged.after_ms(interval_ms);
             self.rest(socket, due);
         }
@@ -101,29 +103,31 @@ impl<K: Kernel> Shard<K> {
 
     /// Nothing is awaited of a connection until its next ping.
     fn rest(&mut self, socket: Socket, ping_at: Tick) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+        let Some(conn) = self.table.get(socket) else { return };
         conn.beat = Beat::Rests;
         conn.deadline = ping_at;
         self.watch(socket, ping_at);
     }
 
     /// Sets the deadline of what is awaited of a connection, on the clock that stands still while nobody reads.
-    pub(crate) fn schedule(&mut self, socket: Socket, deadline: Tick) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn schedule(&mut self, cx: &mut Context, socket: Socket, deadline: Tick) {
+        let Some(conn) = self.table.get(socket) else { return };
         conn.deadline = deadline;
-        self.watch(socket, self.cx.lateness.uptime_at(deadline));
+        self.watch(socket, cx.lateness.uptime_at(deadline));
     }
 
     /// Has the wheel look at a connection.
     fn watch(&mut self, socket: Socket, at: Tick) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+        let Some(conn) = self.table.get(socket) else { return };
         // An entry that comes earlier is there already, unless it is the one being looked at.
-        let has_earlier_entry = self.conns.wheel.now() < conn.looked_at && conn.looked_at <= at;
+        let has_earlier_entry = self.wheel.now() < conn.looked_at && conn.looked_at <= at;
         if !has_earlier_entry {
-            conn.looked_at = self.conns.wheel.insert(socket, at);
+            conn.looked_at = self.wheel.insert(socket, at);
         }
     }
+}
 
+impl<K: Kernel> Shard<K> {
     /// The wheel's time for this connection has come. Answers with what that cost.
     pub(crate) fn due(&mut self, socket: Socket) -> u64 {
         let Some(conn) = self.conns.table.get(socket) else { return cost::DUE_NS };
@@ -159,7 +163,8 @@ impl<K: Kernel> Shard<K> {
         if self.conns.sockets.is_unwritten(socket) {
             // What it is to answer is still with us.
             self.cx.counters.add(Metric::TimeoutsDeferred, 1);
-            return self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
+            let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
+            return self.conns.schedule(&mut self.cx, socket, deadline);
         }
         if self.has_backlog(socket) {
             return self.look_later(socket);
@@ -183,7 +188,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Of a stream's client, commands and pongs come over other connections, to any shard.
     fn await_all_reads(&mut self, socket: Socket, deadline_at: Tick) {
-        if self.has_all_read_up_to(deadline_at) {
+        if self.with_sessions(|sessions| sessions.has_all_read_up_to(deadline_at)) {
             self.overdue(socket);
         } else if let Some(conn) = self.conns.table.get(socket) {
             conn.looked_at = self.conns.wheel.insert(socket, self.cx.uptime.after(READ_AGAIN_TICKS));
@@ -214,11 +219,14 @@ impl<K: Kernel> Shard<K> {
             Phase::Head | Phase::Body => self.request_timed_out(socket),
             Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(socket),
             Phase::Open | Phase::Streaming if self.shows_life(socket) => {
-                self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
+                let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
+                self.conns.schedule(&mut self.cx, socket, deadline);
             }
             Phase::Open | Phase::Streaming => {
                 match session {
-                    Session::Client { key } => self.disconnect(key, DisconnectCode::NO_PONG),
+                    Session::Client { key } => {
+                        self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::NO_PONG))
+                    }
                     _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
                 }
                 self.leave(socket, CloseReason::NoPong);
@@ -248,9 +256,10 @@ impl<K: Kernel> Shard<K> {
         // It has not been pinged yet.
         if is_connecting && conn.pinged == Tick(0) {
             conn.pinged = self.cx.uptime.after(1);
-            return self.schedule(socket, self.cx.now.after_ms(CONNECTING_MS_MAX));
+            let deadline = self.cx.now.after_ms(CONNECTING_MS_MAX);
+            return self.conns.schedule(&mut self.cx, socket, deadline);
         }
-        self.disconnect(key, DisconnectCode::STALE);
+        self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::STALE));
     }
 
     fn ping_session(&mut self, socket: Socket) {
@@ -259,7 +268,7 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);
-        if self.check_expiry(key) {
+        if self.with_sessions(|sessions| sessions.check_expiry(key)) {
             self.ping(socket, wire);
         }
     }
@@ -267,13 +276,14 @@ impl<K: Kernel> Shard<K> {
     fn ping(&mut self, socket: Socket, wire: Option<Wire>) {
         self.cx.counters.add(Metric::Pings, 1);
         let frame = self.conns.pings.frame(wire);
-        self.transmit(socket, frame);
+        self.conns.transmit(socket, frame);
         if let Some(conn) = self.conns.table.get(socket) {
             conn.beat = Beat::Awaits;
             conn.pinged = self.cx.uptime;
             conn.heard_since_ping = false;
             conn.queued_bytes_before = u32::MAX;
         }
-        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.pong_ms));
+        let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
+        self.conns.schedule(&mut self.cx, socket, deadline);
     }
 }

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 
 use holdfast_ring::Socket;
 
+use crate::context::Settings;
+
 /// What a message is to the one who gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -30,6 +32,12 @@ pub(crate) struct QueueLimits {
     pub(crate) bytes_max: usize,
     /// So much may wait without anybody counting.
     pub(crate) uncounted_bytes: usize,
+}
+
+impl QueueLimits {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { bytes_max: settings.queue_bytes_max, uncounted_bytes: settings.paused_queue_bytes }
+    }
 }
 
 /// What of all that waits does not count, since little waited last.

@@ -11,6 +11,8 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{Conn, Phase};
 use crate::{
+    conn::Connections,
+    context::Context,
     intake::RETRY_AFTER_S,
     memory::{Budget, largest_first},
     metrics::CloseReason,
@@ -27,26 +29,28 @@ impl Conn {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// Something came for a connection, or was taken from it.
-    pub(crate) fn count_partial(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn count_partial(&mut self, cx: &mut Context, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
         let now = conn.partial_kib();
         let before = std::mem::replace(&mut conn.counted_partial_kib, now);
         let (before, now) = (usize::from(before) * 1024, usize::from(now) * 1024);
         if before != now {
-            self.cx.ledger.recharge(Budget::Receive, before, now);
-            self.conns.partial.changed(socket, before, now);
+            cx.ledger.recharge(Budget::Receive, before, now);
+            self.partial.changed(socket, before, now);
         }
     }
 
     /// A connection is gone, and what had come of it.
-    pub(crate) fn forget_partial(&mut self, socket: Socket, conn: &Conn) {
+    pub(crate) fn forget_partial(&mut self, cx: &mut Context, socket: Socket, conn: &Conn) {
         let bytes = usize::from(conn.counted_partial_kib) * 1024;
-        self.cx.ledger.release(Budget::Receive, bytes);
-        self.conns.partial.changed(socket, bytes, 0);
+        cx.ledger.release(Budget::Receive, bytes);
+        self.partial.changed(socket, bytes, 0);
     }
+}
 
+impl<K: Kernel> Shard<K> {
     /// Where there is too much, those for whom most is kept are sent away.
     pub(crate) fn hold_partial_to_budget(&mut self) {
         let excess = self.cx.ledger.excess_with_margin(Budget::Receive);
@@ -65,12 +69,16 @@ impl<K: Kernel> Shard<K> {
         let Some(conn) = self.conns.table.get(socket) else { return };
         match conn.phase {
             Phase::Open => {
-                self.write_close(Some((CloseCode::Again, "too much is received in part")));
+                self.conns.write_close(Some((CloseCode::Again, "too much is received in part")));
                 self.write_out(socket);
                 self.linger(socket, CloseReason::ReceiveBudget);
             }
             Phase::Head | Phase::Body | Phase::Answering => {
-                self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
+                self.conns.refuse(
+                    &mut self.cx,
+                    socket,
+                    Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
+                );
             }
             _ => self.drop_now(socket, CloseReason::ReceiveBudget),
         }

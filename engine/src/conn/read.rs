@@ -16,7 +16,8 @@ use crate::{
     context::cost,
     metrics::{CloseReason, Metric},
     refusals::Why,
-    shard::{Commands, Shard},
+    session::flow::Commands,
+    shard::Shard,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -24,7 +25,7 @@ impl<K: Kernel> Shard<K> {
     /// used up its part of the turn.
     pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) -> usize {
         let used = self.read_all(socket, bytes);
-        self.count_partial(socket);
+        self.conns.count_partial(&mut self.cx, socket);
         used
     }
 
@@ -84,18 +85,23 @@ impl<K: Kernel> Shard<K> {
                 Event::Message(message) => {
                     self.cx.counters.add(Metric::MessagesIn, 1);
                     match session {
-                        Session::Echo => self.echo(socket, deflate, &message),
-                        Session::Broadcast { .. } => self.broadcast(&message),
+                        Session::Echo => self.conns.write_message(&mut self.cx, socket, deflate, &message),
+                        Session::Broadcast { .. } => {
+                            self.cx.meter.publish(message.payload.len());
+                            self.hub.broadcast.publish(message.kind, &message.payload);
+                        }
                         Session::Client { key } => {
-                            if let Some(at) = self.commands_came(key, &message.payload) {
+                            if let Some(at) =
+                                self.with_sessions(|sessions| sessions.commands_came(key, &message.payload))
+                            {
                                 self.cut_off(message.payload, at);
                             }
                         }
                         Session::None => unreachable!("an open connection has a session"),
                     }
                 }
-                Event::Ping(payload) => self.write_pong(&payload),
-                Event::Pong(_) => self.pong(socket),
+                Event::Ping(payload) => self.conns.write_pong(&payload),
+                Event::Pong(_) => self.conns.pong(&mut self.cx, socket),
                 Event::Close(frame) => self.close_frame_came(socket, frame.as_ref()),
             }
             self.cx.meter.add(cost::FRAME_NS);
@@ -130,7 +136,7 @@ impl<K: Kernel> Shard<K> {
     fn close_frame_came(&mut self, socket: Socket, frame: Option<&CloseFrame>) {
         let Some(conn) = self.conns.table.get(socket) else { return };
         if conn.phase == Phase::Open {
-            self.write_close(close::answer(frame));
+            self.conns.write_close(close::answer(frame));
         }
         self.write_out(socket);
         self.leave(socket, CloseReason::ByPeer);
@@ -146,7 +152,7 @@ impl<K: Kernel> Shard<K> {
         };
         self.cx.why = Some(Why::of_error(&fault));
         if was_open {
-            self.write_close(Some((fault.close_code(), &fault.to_string())));
+            self.conns.write_close(Some((fault.close_code(), &fault.to_string())));
         }
         self.write_out(socket);
         self.linger(socket, reason);

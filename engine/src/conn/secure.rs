@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 
 use super::Phase;
 use crate::{
+    conn::Connections,
     conn::{OUT_BYTES, OUT_BYTES_LEFT_MIN},
     context::cost,
     metrics::{CloseReason, Metric},
@@ -60,6 +61,31 @@ impl Secure {
     }
 }
 
+impl<K: Kernel> Connections<K> {
+    /// Queues bytes for a connection. Answers with how many then wait for it.
+    pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
+        let Some(secure) = &mut self.secure else { return self.sockets.send(socket, bytes) };
+        let Some(conn) = self.table.get(socket) else { return 0 };
+        let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
+        match tls.encrypt(&bytes, &mut secure.cipher) {
+            Ok(()) => self.sockets.send(socket, secure.take_cipher()),
+            // Its handshake is not done, and nobody has anything to say before; or it is over.
+            Err(_) => 0,
+        }
+    }
+
+    /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
+    pub(crate) fn say_tls_goodbye(&mut self, socket: Socket) {
+        let Some(secure) = &mut self.secure else { return };
+        let Some(conn) = self.table.get(socket) else { return };
+        if let Some(tls) = &mut conn.tls
+            && tls.close(&mut secure.cipher).is_ok()
+        {
+            self.sockets.send(socket, secure.take_cipher());
+        }
+    }
+}
+
 impl<K: Kernel> Shard<K> {
     /// Bytes came, encrypted or not. A PROXY header stands before either. Answers with what is left of them, where the
     /// connection has used up its part of the turn.
@@ -85,7 +111,7 @@ impl<K: Kernel> Shard<K> {
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
             self.cx.counters.add(Metric::TlsFailures, 1);
-            self.refuse(socket, Refusal::PlainOnTlsPort);
+            self.conns.refuse(&mut self.cx, socket, Refusal::PlainOnTlsPort);
             return Left::Nothing;
         }
         if !cipher.is_empty() {
@@ -130,28 +156,5 @@ impl<K: Kernel> Shard<K> {
             conn.tls = None;
         }
         self.linger(socket, CloseReason::TlsFailed);
-    }
-
-    /// Queues bytes for a connection. Answers with how many then wait for it.
-    pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
-        let Some(secure) = &mut self.conns.secure else { return self.conns.sockets.send(socket, bytes) };
-        let Some(conn) = self.conns.table.get(socket) else { return 0 };
-        let Some(tls) = &mut conn.tls else { return self.conns.sockets.send(socket, bytes) };
-        match tls.encrypt(&bytes, &mut secure.cipher) {
-            Ok(()) => self.conns.sockets.send(socket, secure.take_cipher()),
-            // Its handshake is not done, and nobody has anything to say before; or it is over.
-            Err(_) => 0,
-        }
-    }
-
-    /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
-    pub(crate) fn say_tls_goodbye(&mut self, socket: Socket) {
-        let Some(secure) = &mut self.conns.secure else { return };
-        let Some(conn) = self.conns.table.get(socket) else { return };
-        if let Some(tls) = &mut conn.tls
-            && tls.close(&mut secure.cipher).is_ok()
-        {
-            self.conns.sockets.send(socket, secure.take_cipher());
-        }
     }
 }

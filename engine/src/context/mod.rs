@@ -11,11 +11,19 @@ pub(crate) mod lateness;
 pub(crate) mod meter;
 mod settings;
 
+use std::sync::Arc;
+
 use rand::rngs::SmallRng;
 
 pub(crate) use self::settings::Settings;
 use self::{lateness::Lateness, meter::Meter};
-use crate::{clock::Tick, limits::Limits, memory::Ledger, metrics::Counters, refusals::Why};
+use crate::{
+    clock::Tick,
+    limits::{Limits, Notice, Tables},
+    memory::Ledger,
+    metrics::Counters,
+    refusals::Why,
+};
 
 /// What all parts of a shard have in common.
 pub(crate) struct Context {
@@ -33,6 +41,13 @@ pub(crate) struct Context {
     pub(crate) ledger: Ledger,
     /// Who is limited; `None` where nobody is.
     pub(crate) limits: Option<Box<Limits>>,
+    /// What addresses and users have open and do, as each shard knows it.
+    pub(crate) limit_tables: Arc<Tables>,
+    /// What other shards, and this one, are to be told of those who are limited.
+    pub(crate) notices: Vec<(usize, Notice)>,
+    pub(crate) shards: usize,
+    /// True exactly when the daemon has begun to leave.
+    pub(crate) is_stopping: bool,
     /// Why a command in hand is refused, or a connection ended.
     pub(crate) why: Option<Why>,
 }
@@ -42,6 +57,8 @@ impl Context {
         settings: Settings,
         ledger: Ledger,
         limits: Option<Box<Limits>>,
+        limit_tables: Arc<Tables>,
+        shards: usize,
         random: SmallRng,
     ) -> Self {
         Self {
@@ -54,6 +71,10 @@ impl Context {
             meter: Meter::new(),
             ledger,
             limits,
+            limit_tables,
+            notices: Vec::new(),
+            shards,
+            is_stopping: false,
             why: None,
         }
     }

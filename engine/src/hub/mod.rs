@@ -10,6 +10,7 @@
 //! No I/O, no clock.
 
 pub(crate) mod broadcast;
+mod gathered;
 pub(crate) mod history;
 pub(crate) mod home;
 pub(crate) mod local;
@@ -17,12 +18,12 @@ pub(crate) mod message;
 pub(crate) mod presence;
 pub(crate) mod publication;
 
+pub(crate) use self::gathered::Gathered;
 use self::{
     broadcast::Broadcast,
     home::{OwnedChannels, Posts},
     local::Locals,
 };
-pub(crate) use crate::fanout::Gathered;
 use crate::slow::SlowReaders;
 
 /// The channels of a shard.

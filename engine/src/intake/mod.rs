@@ -21,7 +21,9 @@ use holdfast_ring::{Errno, Kernel, Socket};
 
 use self::{cors::Cors, request::Target};
 use crate::{
+    conn::Connections,
     conn::{Coming, Conn, Phase, Session, secure::Secure},
+    context::Context,
     context::cost,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
@@ -32,6 +34,73 @@ use crate::{
 /// What we ask of clients that come while there is no room.
 pub(crate) const RETRY_AFTER_S: u32 = 5;
 
+impl<K: Kernel> Connections<K> {
+    /// True exactly when the connection that came last may stay, beside those on other shards. A few descriptors are kept for
+    /// telling others that they may not.
+    pub(crate) fn has_capacity(&self, cx: &Context, taken_elsewhere: u64) -> bool {
+        let reserve = (self.sockets.slots() / 8).min(64);
+        self.places_taken <= (self.sockets.slots() - reserve) as u64
+            && self.places_taken + taken_elsewhere <= cx.settings.connections_max
+    }
+
+    /// A connection has become what it was asked to be.
+    pub(crate) fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session) {
+        cx.counters.add(Metric::Handshakes, 1);
+        self.open += 1;
+        if let Some(conn) = self.table.get(socket) {
+            conn.phase = phase;
+            conn.session = session;
+        }
+    }
+
+    /// Sends a refusal and gives the peer a moment to read it.
+    pub(crate) fn refuse(&mut self, cx: &mut Context, socket: Socket, refusal: Refusal) {
+        self.refuse_asking(cx, socket, refusal, reason_of(refusal), Asking::default());
+    }
+
+    /// The same, with what is known of the request; and for a reason that the refusal may not tell.
+    pub(crate) fn refuse_asking(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        refusal: Refusal,
+        reason: RefusalReason,
+        asking: Asking<'_>,
+    ) {
+        let coming = self.table.get(socket).and_then(|conn| conn.coming.take());
+        self.tell_refusal(cx, socket, refusal, reason, asking.or_of(coming.as_deref()));
+        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
+        self.refuse_to(cx, &cors, socket, refusal, reason);
+    }
+
+    fn refuse_to(
+        &mut self,
+        cx: &mut Context,
+        cors: &Cors,
+        socket: Socket,
+        refusal: Refusal,
+        reason: RefusalReason,
+    ) {
+        cx.refused_for(socket, refusal, reason);
+        cx.counters.add(Metric::Refused(reason), 1);
+        let asked = self.table.get(socket).map_or(Asked::Whole, |conn| conn.asked);
+        let mut out = BytesMut::new();
+        refusal.write_to(asked, &cors.fields(), &mut out);
+        self.transmit(socket, out.freeze());
+        self.give_up_place(socket);
+        self.linger(cx, socket, CloseReason::Refused);
+    }
+
+    /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
+    pub(crate) fn give_up_place(&mut self, socket: Socket) {
+        if let Some(conn) = self.table.get(socket)
+            && std::mem::take(&mut conn.has_place)
+        {
+            self.places_taken -= 1;
+        }
+    }
+}
+
 impl<K: Kernel> Shard<K> {
     /// A connection came; from this address, where addresses matter.
     pub(crate) fn accepted(&mut self, socket: Socket, from: Option<IpAddr>) {
@@ -40,9 +109,14 @@ impl<K: Kernel> Shard<K> {
         let conn = self.conns.table.insert(socket, deadline);
         conn.tls = self.conns.secure.as_ref().and_then(Secure::accept);
         self.conns.places_taken += 1;
-        self.schedule(socket, deadline);
-        if !self.has_capacity() {
-            return self.refuse(socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
+        self.conns.schedule(&mut self.cx, socket, deadline);
+        let taken_elsewhere = self.mesh.peers.places_taken(self.mesh.index, 0);
+        if self.mesh.peers.is_memory_short() || !self.conns.has_capacity(&self.cx, taken_elsewhere) {
+            return self.conns.refuse(
+                &mut self.cx,
+                socket,
+                Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
+            );
         }
         self.meet(socket, from);
     }
@@ -50,26 +124,6 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn accept_failed(&mut self, error: Errno) {
         self.cx.counters.add(Metric::AcceptErrors, 1);
         tracing::warn!(shard = self.mesh.index, %error, "accepting failed; open connections stay, the next try is in a second");
-    }
-
-    /// True exactly when the connection that came last may stay. A few descriptors are kept for telling others that
-    /// they may not.
-    fn has_capacity(&self) -> bool {
-        let reserve = (self.conns.sockets.slots() / 8).min(64);
-        self.conns.places_taken <= (self.conns.sockets.slots() - reserve) as u64
-            && self.mesh.peers.places_taken(self.mesh.index, self.conns.places_taken)
-                <= self.cx.settings.connections_max
-            && !self.mesh.peers.is_memory_short()
-    }
-
-    /// Takes a place for a session without a connection of its own, if there is one.
-    pub(crate) fn take_place_for_session(&mut self) -> bool {
-        self.conns.places_taken += 1;
-        let has_capacity = self.has_capacity();
-        if !has_capacity {
-            self.conns.places_taken -= 1;
-        }
-        has_capacity
     }
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
@@ -87,12 +141,13 @@ impl<K: Kernel> Shard<K> {
                     let is_reused = conn.is_reused;
                     conn.coming = Some(Box::new(Coming::Head(BytesMut::from(bytes))));
                     if is_reused {
-                        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
+                        let deadline = self.cx.now.after_ms(self.cx.settings.handshake_ms);
+                        self.conns.schedule(&mut self.cx, socket, deadline);
                     }
                     bytes.len()
                 }
                 Err(refusal) => {
-                    self.refuse(socket, refusal);
+                    self.conns.refuse(&mut self.cx, socket, refusal);
                     bytes.len()
                 }
             },
@@ -109,7 +164,7 @@ impl<K: Kernel> Shard<K> {
                         bytes.len()
                     }
                     Err(refusal) => {
-                        self.refuse(socket, refusal);
+                        self.conns.refuse(&mut self.cx, socket, refusal);
                         bytes.len()
                     }
                 }
@@ -123,10 +178,10 @@ impl<K: Kernel> Shard<K> {
             conn.asked = Asked::by(head.method);
         }
         let asking = Asking::of(head);
-        if let Err(turned_away) = self.admit_request(socket, head) {
-            self.turn_away(socket, turned_away, asking);
+        if let Err(turned_away) = self.cx.admit_request(socket, head) {
+            self.conns.turn_away(&mut self.cx, socket, turned_away, asking);
         } else if let Err(refusal) = self.answer(socket, head) {
-            self.refuse_asking(socket, refusal, reason_of(refusal), asking);
+            self.conns.refuse_asking(&mut self.cx, socket, refusal, reason_of(refusal), asking);
         }
     }
 
@@ -147,55 +202,6 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A connection has become what it was asked to be.
-    pub(crate) fn opened(&mut self, socket: Socket, phase: Phase, session: Session) {
-        self.cx.counters.add(Metric::Handshakes, 1);
-        self.conns.open += 1;
-        if let Some(conn) = self.conns.table.get(socket) {
-            conn.phase = phase;
-            conn.session = session;
-        }
-    }
-
-    /// Sends a refusal and gives the peer a moment to read it.
-    pub(crate) fn refuse(&mut self, socket: Socket, refusal: Refusal) {
-        self.refuse_asking(socket, refusal, reason_of(refusal), Asking::default());
-    }
-
-    /// The same, with what is known of the request; and for a reason that the refusal may not tell.
-    pub(crate) fn refuse_asking(
-        &mut self,
-        socket: Socket,
-        refusal: Refusal,
-        reason: RefusalReason,
-        asking: Asking<'_>,
-    ) {
-        let coming = self.conns.table.get(socket).and_then(|conn| conn.coming.take());
-        self.tell_refusal(socket, refusal, reason, asking.or_of(coming.as_deref()));
-        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
-        self.refuse_to(&cors, socket, refusal, reason);
-    }
-
-    fn refuse_to(&mut self, cors: &Cors, socket: Socket, refusal: Refusal, reason: RefusalReason) {
-        self.refused_for(socket, refusal, reason);
-        self.cx.counters.add(Metric::Refused(reason), 1);
-        let asked = self.conns.table.get(socket).map_or(Asked::Whole, |conn| conn.asked);
-        let mut out = BytesMut::new();
-        refusal.write_to(asked, &cors.fields(), &mut out);
-        self.transmit(socket, out.freeze());
-        self.give_up_place(socket);
-        self.linger(socket, CloseReason::Refused);
-    }
-
-    /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
-    pub(crate) fn give_up_place(&mut self, socket: Socket) {
-        if let Some(conn) = self.conns.table.get(socket)
-            && std::mem::take(&mut conn.has_place)
-        {
-            self.conns.places_taken -= 1;
-        }
-    }
-
     /// The deadline of a request has come, or of a connection that waits for another one.
     pub(crate) fn request_timed_out(&mut self, socket: Socket) {
         let Some(conn) = self.conns.table.get(socket) else { return };
@@ -206,7 +212,7 @@ impl<K: Kernel> Shard<K> {
             Phase::Answering => Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
             _ => Refusal::HeadTimeout,
         };
-        self.refuse(socket, refusal);
+        self.conns.refuse(&mut self.cx, socket, refusal);
         if let Some(Conn { close_reason, .. }) = self.conns.table.get(socket) {
             *close_reason = Some(CloseReason::HandshakeTimeout);
         }

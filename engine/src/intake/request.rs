@@ -20,7 +20,9 @@ use holdfast_ring::{Kernel, Socket};
 use super::{cors::Cors, reason_of};
 use crate::{
     backend::Header,
+    conn::Connections,
     conn::{Coming, Phase},
+    context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
     refusals::Asking,
@@ -46,6 +48,15 @@ pub(crate) enum Target {
     Poll,
 }
 
+/// What a client has sent before it had its answer.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pipelined {
+    pub(crate) bytes: BytesMut,
+    /// True exactly when nothing follows.
+    pub(crate) has_ended: bool,
+}
+
 /// A request whose body is coming, or whose answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -60,6 +71,63 @@ pub(crate) struct Request {
     is_acted_on: bool,
     /// What has come after the body.
     later: BytesMut,
+}
+
+impl<K: Kernel> Connections<K> {
+    /// Answers the request that a connection waits with, if it still does.
+    pub(crate) fn answer_request(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        answer: Result<Option<Bytes>, Refusal>,
+    ) -> Option<Pipelined> {
+        let conn = self.table.get(socket)?;
+        let has_ended = conn.has_ended;
+        if conn.phase != Phase::Answering {
+            return None;
+        }
+        let body = match answer {
+            Ok(body) => body,
+            Err(refusal) => {
+                self.refuse(cx, socket, refusal);
+                return None;
+            }
+        };
+        let coming = conn.coming.take()?;
+        let Coming::Request(request) = *coming else { return None };
+        let is_last = has_ended && request.later.is_empty();
+        let keeps_alive = request.keeps_alive && !cx.is_stopping && !is_last;
+        let mut fields = request.cors.fields();
+        fields.push(("Cache-Control", "no-store"));
+        if body.is_some() {
+            fields.push(("Content-Type", "application/json"));
+        }
+        if !keeps_alive {
+            fields.push(("Connection", "close"));
+        }
+        let status = if body.is_some() { Status::Ok } else { Status::NoContent };
+        let mut out = BytesMut::new();
+        Response { status, headers: &fields, body: body.as_deref().unwrap_or_default() }.write(&mut out);
+        self.transmit(socket, out.freeze());
+        self.next_request(cx, socket, keeps_alive);
+        (!request.later.is_empty()).then(|| Pipelined { bytes: request.later, has_ended })
+    }
+
+    /// An answer is on its way; the next request may come.
+    fn next_request(&mut self, cx: &mut Context, socket: Socket, keeps_alive: bool) {
+        if !keeps_alive {
+            return self.leave(cx, socket, CloseReason::ByPeer);
+        }
+        let deadline = cx.now.after_ms(IDLE_MS);
+        let Some(conn) = self.table.get(socket) else { return };
+        conn.phase = Phase::Head;
+        conn.is_reused = true;
+        self.count_partial(cx, socket);
+        self.schedule(cx, socket, deadline);
+        if self.sockets.queued_bytes(socket) > cx.settings.paused_queue_bytes {
+            self.pause_for_queue(socket);
+        }
+    }
 }
 
 impl<K: Kernel> Shard<K> {
@@ -83,8 +151,8 @@ impl<K: Kernel> Shard<K> {
         head.check_host()?;
         let cors = Cors::admitted(head, &self.sessions.rules.origins)?;
         if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
-            self.tell_refusal(socket, refusal, reason_of(refusal), Asking::of(head));
-            self.refuse_to(&cors, socket, refusal, reason_of(refusal));
+            self.conns.tell_refusal(&mut self.cx, socket, refusal, reason_of(refusal), Asking::of(head));
+            self.conns.refuse_to(&mut self.cx, &cors, socket, refusal, reason_of(refusal));
         }
         Ok(())
     }
@@ -104,7 +172,7 @@ impl<K: Kernel> Shard<K> {
                 return Ok(());
             }
             ("GET", Target::Stream(Wire::Sse)) => {
-                self.check_room_for_session()?;
+                self.with_sessions(|sessions| sessions.check_room_for_session())?;
                 // A body is not looked at: no request follows a stream.
                 Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
@@ -112,8 +180,10 @@ impl<K: Kernel> Shard<K> {
                 let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
                     return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
                 };
-                let told = self.told_headers(head);
-                self.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes());
+                let told = self.with_sessions(|sessions| sessions.told_headers(head));
+                self.with_sessions(|sessions| {
+                    sessions.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes())
+                });
                 return Ok(());
             }
             ("POST", _) => {}
@@ -121,7 +191,7 @@ impl<K: Kernel> Shard<K> {
             _ => return Err(Refusal::MethodNotPost),
         }
         let body = Body::announced(head, body_bytes_max)?;
-        let told = self.told_headers(head);
+        let told = self.with_sessions(|sessions| sessions.told_headers(head));
         let request = Request {
             target,
             cors: cors.clone(),
@@ -138,7 +208,7 @@ impl<K: Kernel> Shard<K> {
         {
             let mut out = BytesMut::new();
             Response { status: Status::Continue, headers: &[], body: b"" }.write(&mut out);
-            self.transmit(socket, out.freeze());
+            self.conns.transmit(socket, out.freeze());
         }
         if request.body.is_complete() {
             return self.requested(socket, request);
@@ -155,15 +225,15 @@ impl<K: Kernel> Shard<K> {
     fn answer_preflight(&mut self, socket: Socket, head: &RequestHead<'_>, cors: &Cors, has_no_body: bool) {
         let wanted = head.joined_header("Access-Control-Request-Headers");
         let mut fields = cors.preflight_fields(wanted.as_deref());
-        let keeps_alive = has_no_body && head.keeps_alive() && self.stopping.is_none();
+        let keeps_alive = has_no_body && head.keeps_alive() && !self.cx.is_stopping;
         if !keeps_alive {
             fields.push(("Connection", "close"));
         }
         let mut out = BytesMut::new();
         Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
-        self.transmit(socket, out.freeze());
+        self.conns.transmit(socket, out.freeze());
         if has_no_body {
-            self.next_request(socket, keeps_alive);
+            self.conns.next_request(&mut self.cx, socket, keeps_alive);
         } else {
             self.linger(socket, CloseReason::ByPeer);
         }
@@ -177,7 +247,7 @@ impl<K: Kernel> Shard<K> {
         };
         let mut rest = bytes;
         if let Err(refusal) = request.body.read(&mut rest) {
-            self.refuse(socket, refusal);
+            self.conns.refuse(&mut self.cx, socket, refusal);
             return bytes.len();
         }
         if request.body.is_complete()
@@ -185,7 +255,7 @@ impl<K: Kernel> Shard<K> {
             && let Coming::Request(request) = *coming
             && let Err(refusal) = self.requested(socket, request)
         {
-            self.refuse(socket, refusal);
+            self.conns.refuse(&mut self.cx, socket, refusal);
         }
         bytes.len() - rest.len()
     }
@@ -199,7 +269,8 @@ impl<K: Kernel> Shard<K> {
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(Coming::Request(request)));
-        self.schedule(socket, self.cx.now.after_ms(wait_ms + ANSWER_MS));
+        let deadline = self.cx.now.after_ms(wait_ms + ANSWER_MS);
+        self.conns.schedule(&mut self.cx, socket, deadline);
         if self.hold_request(socket, body_bytes) || self.holds_for_queue(socket) {
             return Ok(());
         }
@@ -214,16 +285,16 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         if let Err(refusal) = self.act_on_request(socket) {
-            self.refuse(socket, refusal);
+            self.conns.refuse(&mut self.cx, socket, refusal);
         }
-        self.count_partial(socket);
+        self.conns.count_partial(&mut self.cx, socket);
     }
 
     /// True exactly when earlier answers wait to be read: until they have gone out, nothing is done that leads to another.
     fn holds_for_queue(&mut self, socket: Socket) -> bool {
         let holds = self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes;
         if holds {
-            self.pause_for_queue(socket);
+            self.conns.pause_for_queue(socket);
         }
         holds
     }
@@ -244,7 +315,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
-        let room = self.check_room_for_session();
+        let room = self.with_sessions(|sessions| sessions.check_room_for_session());
         let Some(conn) = self.conns.table.get(socket) else { return Ok(()) };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
@@ -257,11 +328,13 @@ impl<K: Kernel> Shard<K> {
                 room?;
                 let cors = request.cors.clone();
                 conn.coming = None;
-                self.open_stream(socket, wire, &cors, told, &body);
+                self.with_sessions(|sessions| sessions.open_stream(socket, wire, &cors, told, &body));
                 Ok(())
             }
-            Target::Emulation(format) => self.emulation_came(socket, format, &body),
-            Target::Poll => self.poll_came(socket, told, &body),
+            Target::Emulation(format) => {
+                self.with_sessions(|sessions| sessions.emulation_came(socket, format, &body))
+            }
+            Target::Poll => self.with_sessions(|sessions| sessions.poll_came(socket, told, &body)),
         }
     }
 
@@ -274,55 +347,6 @@ impl<K: Kernel> Shard<K> {
             return self.drop_now(socket, CloseReason::ProtocolError);
         }
         request.later.extend_from_slice(bytes);
-    }
-
-    /// Answers the request that a connection waits with, if it still does.
-    pub(crate) fn answer_request(&mut self, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
-        let has_ended = conn.has_ended;
-        if conn.phase != Phase::Answering {
-            return;
-        }
-        let body = match answer {
-            Ok(body) => body,
-            Err(refusal) => return self.refuse(socket, refusal),
-        };
-        let Some(coming) = conn.coming.take() else { return };
-        let Coming::Request(mut request) = *coming else { return };
-        let is_last = has_ended && request.later.is_empty();
-        let keeps_alive = request.keeps_alive && self.stopping.is_none() && !is_last;
-        let mut fields = request.cors.fields();
-        fields.push(("Cache-Control", "no-store"));
-        if body.is_some() {
-            fields.push(("Content-Type", "application/json"));
-        }
-        if !keeps_alive {
-            fields.push(("Connection", "close"));
-        }
-        let status = if body.is_some() { Status::Ok } else { Status::NoContent };
-        let mut out = BytesMut::new();
-        Response { status, headers: &fields, body: body.as_deref().unwrap_or_default() }.write(&mut out);
-        self.transmit(socket, out.freeze());
-        self.next_request(socket, keeps_alive);
-        if !request.later.is_empty() {
-            self.received_late(socket, &mut request.later, has_ended);
-        }
-    }
-
-    /// An answer is on its way; the next request may come.
-    fn next_request(&mut self, socket: Socket, keeps_alive: bool) {
-        if !keeps_alive {
-            return self.leave(socket, CloseReason::ByPeer);
-        }
-        let deadline = self.cx.now.after_ms(IDLE_MS);
-        let Some(conn) = self.conns.table.get(socket) else { return };
-        conn.phase = Phase::Head;
-        conn.is_reused = true;
-        self.count_partial(socket);
-        self.schedule(socket, deadline);
-        if self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes {
-            self.pause_for_queue(socket);
-        }
     }
 }
 

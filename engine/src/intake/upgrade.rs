@@ -27,10 +27,10 @@ impl<K: Kernel> Shard<K> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         admitted_origin(head, &self.sessions.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
-        self.transmit(socket, upgrade.response());
-        self.opened(socket, Phase::Open, Session::Echo);
+        self.conns.transmit(socket, upgrade.response());
+        self.conns.opened(&mut self.cx, socket, Phase::Open, Session::Echo);
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket, Told::NOTHING);
+        self.conns.begin_heartbeat(&mut self.cx, socket, Told::NOTHING);
         Ok(())
     }
 
@@ -46,12 +46,12 @@ impl<K: Kernel> Shard<K> {
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         admitted_origin(head, &self.sessions.rules.origins)?;
         let deflate = self.agree(socket, &mut upgrade);
-        self.transmit(socket, upgrade.response());
+        self.conns.transmit(socket, upgrade.response());
         let place = self.hub.broadcast.next_place();
         self.hub.broadcast.join(socket, deflate);
-        self.opened(socket, Phase::Open, Session::Broadcast { place });
+        self.conns.opened(&mut self.cx, socket, Phase::Open, Session::Broadcast { place });
         self.compress(socket, deflate);
-        self.begin_heartbeat(socket, Told::NOTHING);
+        self.conns.begin_heartbeat(&mut self.cx, socket, Told::NOTHING);
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl<K: Kernel> Shard<K> {
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
         admitted_origin(head, &self.sessions.rules.origins)?;
-        self.check_room_for_session()?;
+        self.with_sessions(|sessions| sessions.check_room_for_session())?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
         };
@@ -79,14 +79,17 @@ impl<K: Kernel> Shard<K> {
         };
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
         let deflate = self.agree(socket, &mut upgrade);
-        self.transmit(socket, upgrade.response());
-        let key = self.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
-        let told = self.told_headers(head);
-        self.keep_headers(key, told);
-        self.opened(socket, Phase::Open, Session::Client { key });
+        self.conns.transmit(socket, upgrade.response());
+        let key = self.with_sessions(|sessions| {
+            sessions.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format)
+        });
+        let told = self.with_sessions(|sessions| sessions.told_headers(head));
+        self.with_sessions(|sessions| sessions.keep_headers(key, told));
+        self.conns.opened(&mut self.cx, socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);
         // Its connect is part of the handshake: the same time, counted anew.
-        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
+        let deadline = self.cx.now.after_ms(self.cx.settings.handshake_ms);
+        self.conns.schedule(&mut self.cx, socket, deadline);
         Ok(())
     }
 

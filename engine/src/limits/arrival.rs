@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 use bytes::BytesMut;
 use holdfast_protocol::{
+    client::DisconnectCode,
     http::{Refusal, RequestHead, client_address},
     proxy::{Source, parse_header},
     websocket::CloseCode,
@@ -29,7 +30,9 @@ use super::{
     rules::{Host, penalized},
 };
 use crate::{
+    conn::Connections,
     conn::{Phase, Session},
+    context::Context,
     log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
@@ -56,6 +59,32 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
     TurnedAway { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
 }
 
+impl<K: Kernel> Connections<K> {
+    /// Refuses a connection. Who cannot be told in a flood is only closed.
+    pub(crate) fn turn_away(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        turned_away: TurnedAway,
+        asking: Asking<'_>,
+    ) {
+        let TurnedAway { refusal, reason } = turned_away;
+        if let Some(limits) = &mut cx.limits {
+            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                self.tell_refusal(cx, socket, refusal, reason, asking);
+                cx.counters.add(Metric::Refused(reason), 1);
+                self.give_up_place(socket);
+                return self.drop_now(cx, socket, CloseReason::Refused);
+            }
+            if let Some(guest) = limits.guests.get(socket) {
+                guest.is_lingering = true;
+                limits.lingering += 1;
+            }
+        }
+        self.refuse_asking(cx, socket, refusal, reason, asking);
+    }
+}
+
 impl<K: Kernel> Shard<K> {
     /// A connection was accepted and there is room for it.
     #[inline]
@@ -69,8 +98,8 @@ impl<K: Kernel> Shard<K> {
         let Some(limits) = &mut self.cx.limits else { return };
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
-            if let Err(turned) = self.let_in(socket, None) {
-                self.turn_away(socket, turned, Asking::default());
+            if let Err(turned) = self.cx.let_in(socket, None) {
+                self.conns.turn_away(&mut self.cx, socket, turned, Asking::default());
             }
             return;
         }
@@ -95,8 +124,8 @@ impl<K: Kernel> Shard<K> {
             }
             return;
         }
-        if let Err(turned) = self.let_in(socket, Some(address)) {
-            self.turn_away(socket, turned, Asking::default());
+        if let Err(turned) = self.cx.let_in(socket, Some(address)) {
+            self.conns.turn_away(&mut self.cx, socket, turned, Asking::default());
         }
     }
 
@@ -125,7 +154,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn count_guest(&mut self, socket: Socket, bytes: usize) -> bool {
-        let now = self.moment();
+        let now = self.cx.moment();
         let Some(limits) = &mut self.cx.limits else { return true };
         let Some(rate) = limits.rules.connection.bytes else { return true };
         let Some(guest) = limits.guests.get(socket) else { return true };
@@ -137,7 +166,9 @@ impl<K: Kernel> Shard<K> {
             return true;
         }
         match conn.session {
-            Session::Client { key } => self.send_away_for_flood(key),
+            Session::Client { key } => {
+                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS))
+            }
             _ => self.close(socket, CloseCode::Policy, "too many bytes", CloseReason::Flood),
         }
         false
@@ -175,7 +206,7 @@ impl<K: Kernel> Shard<K> {
                 let allow = "http_server.proxy_protocol.trusted without this address";
                 refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
                 self.cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
-                self.give_up_place(socket);
+                self.conns.give_up_place(socket);
                 self.drop_now(socket, CloseReason::Refused);
                 None
             }
@@ -188,15 +219,17 @@ impl<K: Kernel> Shard<K> {
             self.learn_address(socket, address);
         }
     }
+}
 
+impl Context {
     /// The head of a request has come.
     #[inline]
     pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        if self.cx.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
+        if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
     }
 
     fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        let Some(limits) = &mut self.cx.limits else { return Ok(()) };
+        let Some(limits) = &mut self.limits else { return Ok(()) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
         if let Some(proxy) = &guest.proxy {
             let trusted = &limits.rules.forwarded;
@@ -205,7 +238,7 @@ impl<K: Kernel> Shard<K> {
             });
             guest.seen = Some(client);
             if guest.address != Some(client) {
-                limits.release(self.mesh.peers.limit_tables(), socket);
+                limits.release(&self.limit_tables, socket);
                 // Of a trusted proxy that names nobody nothing is asked.
                 if !limits.rules.forwarded.contains(client) {
                     self.let_in(socket, Some(client))?;
@@ -219,45 +252,48 @@ impl<K: Kernel> Shard<K> {
     /// Asks all lists and limits, and counts the connection.
     fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
         let now = self.moment();
-        let Some(limits) = &mut self.cx.limits else { return Ok(()) };
+        let Some(limits) = &mut self.limits else { return Ok(()) };
         if let Some(guest) = limits.guests.get(socket) {
             guest.seen = address;
         }
-        limits.admit(self.mesh.peers.limit_tables(), socket, address, now)
+        limits.admit(&self.limit_tables, socket, address, now)
     }
 
     /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
     /// opens it. With the first request of a connection it is not a new one beside that. Answers with the address that it
-    /// counts with until [`Shard::session_left`].
-    pub(crate) fn admit_session(&mut self, socket: Socket) -> Result<Option<IpAddr>, TurnedAway> {
+    /// counts with until [`Context::session_left`].
+    pub(crate) fn admit_session(
+        &mut self,
+        socket: Socket,
+        is_reused: bool,
+    ) -> Result<Option<IpAddr>, TurnedAway> {
         let now = self.moment();
-        let is_reused = self.conns.table.get(socket).is_some_and(|conn| conn.is_reused);
         let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
-        let Some(limits) = &mut self.cx.limits else { return Ok(None) };
+        let Some(limits) = &mut self.limits else { return Ok(None) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
         // Who is exempt has no address here.
         let address = guest.address;
-        limits.count_in(self.mesh.peers.limit_tables(), address, what, now)?;
+        limits.count_in(&self.limit_tables, address, what, now)?;
         Ok(address)
     }
 
     /// Such a session has ended.
     pub(crate) fn session_left(&mut self, address: Option<IpAddr>) {
-        let (Some(limits), Some(address)) = (&mut self.cx.limits, address) else { return };
-        let tables = self.mesh.peers.limit_tables();
+        let (Some(limits), Some(address)) = (&mut self.limits, address) else { return };
+        let tables = &self.limit_tables;
         for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
             limits.ledger.change(tables, key, |entry| entry.open = entry.open.saturating_sub(1));
         }
     }
 
     fn end_handshake(&mut self, socket: Socket) {
-        let Some(limits) = &mut self.cx.limits else { return };
+        let Some(limits) = &mut self.limits else { return };
         let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
             return;
         };
         guest.stage = Stage::Open;
         if let Some(address) = guest.address {
-            let tables = self.mesh.peers.limit_tables();
+            let tables = &self.limit_tables;
             for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
                 limits
                     .ledger
@@ -266,28 +302,10 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Refuses a connection. Who cannot be told in a flood is only closed.
-    pub(crate) fn turn_away(&mut self, socket: Socket, turned_away: TurnedAway, asking: Asking<'_>) {
-        let TurnedAway { refusal, reason } = turned_away;
-        if let Some(limits) = &mut self.cx.limits {
-            if limits.lingering >= LINGERING_MAX.min(self.conns.sockets.slots() / 8) {
-                self.tell_refusal(socket, refusal, reason, asking);
-                self.cx.counters.add(Metric::Refused(reason), 1);
-                self.give_up_place(socket);
-                return self.drop_now(socket, CloseReason::Refused);
-            }
-            if let Some(guest) = limits.guests.get(socket) {
-                guest.is_lingering = true;
-                limits.lingering += 1;
-            }
-        }
-        self.refuse_asking(socket, refusal, reason, asking);
-    }
-
     /// A connection is gone.
     #[inline]
     pub(crate) fn guest_left(&mut self, socket: Socket, reason: CloseReason) {
-        if self.cx.limits.is_some() {
+        if self.limits.is_some() {
             self.forget_guest(socket, reason);
         }
     }
@@ -296,8 +314,8 @@ impl<K: Kernel> Shard<K> {
         if let Some(offence) = offence_of(reason) {
             self.offended(socket, offence);
         }
-        let Some(limits) = &mut self.cx.limits else { return };
-        limits.release(self.mesh.peers.limit_tables(), socket);
+        let Some(limits) = &mut self.limits else { return };
+        limits.release(&self.limit_tables, socket);
         if let Some(Guest { is_lingering: true, .. }) = limits.guests.remove(socket) {
             limits.lingering -= 1;
         }

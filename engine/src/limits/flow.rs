@@ -4,14 +4,13 @@
 //! Out: commands to be done; others to be answered with error 111; the end of those who go on.
 
 use holdfast_protocol::client::DisconnectCode;
-use holdfast_ring::Kernel;
 
 use super::{
     Limits,
     decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
     ledger::{Kind, Tables},
 };
-use crate::{hub::message::ClientKey, metrics::Metric, shard::Shard};
+use crate::{context::Context, hub::message::ClientKey, metrics::Metric};
 
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
@@ -87,53 +86,35 @@ impl Budgets {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl Context {
     /// A frame of commands has come.
     #[inline]
-    pub(crate) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
-        if self.cx.limits.is_some() {
-            let now = self.moment();
-            let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
-                return;
-            };
-            limits.charge_frame(self.mesh.peers.limit_tables(), key, &client.user, bytes, now);
+    pub(crate) fn charge_frame(&mut self, key: ClientKey, user: &str, bytes: usize) {
+        let now = self.moment();
+        if let Some(limits) = &mut self.limits {
+            limits.charge_frame(&self.limit_tables, key, user, bytes, now);
         }
     }
 
     /// A command has come. The error is for the client that goes on and on.
     #[inline]
-    pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
-        if self.cx.limits.is_none() { Ok(Charged::Done) } else { self.charge_limited(key) }
-    }
-
-    fn charge_limited(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
+    pub(crate) fn charge_command(&mut self, key: ClientKey, user: &str) -> Result<Charged, DisconnectCode> {
         let now = self.moment();
-        let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
+        let Some(limits) = &mut self.limits else { return Ok(Charged::Done) };
+        let Err(excess) = limits.charge_command(&self.limit_tables, key, user, now) else {
             return Ok(Charged::Done);
         };
-        let Err(excess) = limits.charge_command(self.mesh.peers.limit_tables(), key, &client.user, now)
-        else {
-            return Ok(Charged::Done);
-        };
-        self.cx.counters.add(Metric::Throttled(excess), 1);
+        self.counters.add(Metric::Throttled(excess), 1);
         if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
     }
 
     /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.
     #[inline]
-    pub(crate) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
-        if self.cx.limits.is_some() && bytes >= COMMAND_REPLY_BYTES {
-            let now = self.moment();
-            let (Some(limits), Some(client)) = (&mut self.cx.limits, self.sessions.clients.get(key)) else {
-                return;
-            };
-            limits.charge_reply(self.mesh.peers.limit_tables(), key, &client.user, bytes, now);
+    pub(crate) fn charge_reply(&mut self, key: ClientKey, user: &str, bytes: usize) {
+        let now = self.moment();
+        if let Some(limits) = self.limits.as_mut().filter(|_| bytes >= COMMAND_REPLY_BYTES) {
+            limits.charge_reply(&self.limit_tables, key, user, bytes, now);
         }
-    }
-
-    /// Ends the session of a client that sends far too much.
-    pub(super) fn send_away_for_flood(&mut self, key: ClientKey) {
-        self.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS);
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) enum Stage {
 
 /// A connection's other end.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(crate) struct Guest {
     generation: u32,
     pub(super) stage: Stage,
     /// The client's, as far as it is known.
@@ -48,16 +48,16 @@ pub(super) struct Guest {
 
 /// The other ends of all connections of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub(crate) struct Guests {
     lanes: Vec<Vec<Option<Guest>>>,
 }
 
 impl Guests {
-    pub(super) fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.capacity() * size_of::<Option<Guest>>()).sum()
     }
 
-    pub(super) fn insert(&mut self, socket: Socket) -> &mut Guest {
+    pub(crate) fn insert(&mut self, socket: Socket) -> &mut Guest {
         if self.lanes.len() <= socket.lane() {
             self.lanes.resize_with(socket.lane() + 1, Vec::new);
         }
@@ -77,12 +77,12 @@ impl Guests {
         })
     }
 
-    pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Guest> {
+    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut Guest> {
         let guest = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
         (guest.generation == socket.generation()).then_some(guest)
     }
 
-    pub(super) fn remove(&mut self, socket: Socket) -> Option<Guest> {
+    pub(crate) fn remove(&mut self, socket: Socket) -> Option<Guest> {
         self.get(socket)?;
         self.lanes[socket.lane()][socket.slot()].take()
     }

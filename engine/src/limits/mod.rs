@@ -18,8 +18,14 @@ mod offence;
 mod penalties;
 mod rules;
 
-use holdfast_ring::Kernel;
-
+pub(crate) use self::{
+    arrival::TurnedAway,
+    flow::{Charged, Excess},
+    ledger::Tables,
+    offence::Notice,
+    penalties::{Offence, Penalty},
+    rules::{Rules, penalized},
+};
 use self::{
     decayed::Moment,
     flow::Budgets,
@@ -27,14 +33,7 @@ use self::{
     ledger::Ledger,
     penalties::{Offenders, Refused},
 };
-pub(crate) use self::{
-    flow::{Charged, Excess},
-    ledger::Tables,
-    offence::Notice,
-    penalties::{Offence, Penalty},
-    rules::Rules,
-};
-use crate::{metrics::Metric, shard::Shard};
+use crate::{context::Context, metrics::Metric};
 
 /// What a shard knows of those who are limited.
 #[derive(Debug)]
@@ -43,8 +42,8 @@ pub(crate) struct Limits {
     ledger: Ledger,
     guests: Guests,
     budgets: Budgets,
-    refused: Refused,
-    offenders: Option<Offenders>,
+    pub(crate) refused: Refused,
+    pub(crate) offenders: Option<Offenders>,
     /// Connections that have been refused and are only read to their end.
     lingering: usize,
     /// What one of what is counted counts for: less than 1 while more is read in a second than came in one, because nobody
@@ -76,12 +75,12 @@ impl Limits {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl Context {
     /// Housekeeping, about once a second.
     pub(crate) fn tend_limits(&mut self) {
         let now = self.moment();
-        let Some(limits) = &mut self.cx.limits else { return };
-        limits.ledger.tend(self.mesh.peers.limit_tables(), now);
+        let Some(limits) = &mut self.limits else { return };
+        limits.ledger.tend(&self.limit_tables, now);
         limits.refused.tend(now);
         if let Some(offenders) = &mut limits.offenders {
             offenders.tend(now);
@@ -91,20 +90,20 @@ impl<K: Kernel> Shard<K> {
             (Metric::PenaltiesTracked, limits.offenders.as_ref().map_or(0, Offenders::len)),
             (Metric::PenaltiesRefused, limits.refused.len()),
         ] {
-            self.cx.counters.set(metric, value as u64);
+            self.counters.set(metric, value as u64);
         }
     }
 
     /// A turn begins, after which what has come counts for so much.
     pub(crate) fn weigh_rates(&mut self, weight: f32) {
-        if let Some(limits) = &mut self.cx.limits {
+        if let Some(limits) = &mut self.limits {
             limits.weight = weight;
         }
     }
 
     /// The time on all cores' common clock. Nobody can set it: were it the time of day, what has been counted would not
     /// fade for as long as that is set back.
-    fn moment(&self) -> Moment {
-        Moment::at(self.cx.uptime)
+    pub(crate) fn moment(&self) -> Moment {
+        Moment::at(self.uptime)
     }
 }

@@ -81,7 +81,7 @@ struct Offender {
 
 /// The addresses with points whose home this core is.
 #[derive(Debug)]
-pub(super) struct Offenders {
+pub(crate) struct Offenders {
     rules: Rules,
     offenders: HashMap<IpAddr, Offender>,
     /// The oldest first.
@@ -89,20 +89,20 @@ pub(super) struct Offenders {
 }
 
 impl Offenders {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self { rules, offenders: HashMap::new(), order: VecDeque::new() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.offenders.len()
     }
 
-    pub(super) fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         map_bytes(&self.offenders) + self.order.capacity() * size_of::<IpAddr>()
     }
 
     /// Counts an offence. Returns until when the address is to be refused, if that begins now.
-    pub(super) fn add(&mut self, address: IpAddr, offence: Offence, now: Moment) -> Option<Moment> {
+    pub(crate) fn add(&mut self, address: IpAddr, offence: Offence, now: Moment) -> Option<Moment> {
         if !self.offenders.contains_key(&address) {
             self.make_room();
             self.order.push_back(address);
@@ -128,7 +128,7 @@ impl Offenders {
     }
 
     /// Forgets one address, or all. Returns how many that were.
-    pub(super) fn clear(&mut self, address: Option<IpAddr>) -> usize {
+    pub(crate) fn clear(&mut self, address: Option<IpAddr>) -> usize {
         let before = self.offenders.len();
         match address {
             None => self.offenders.clear(),
@@ -139,7 +139,7 @@ impl Offenders {
     }
 
     /// Forgets who has been quiet for long.
-    pub(super) fn tend(&mut self, now: Moment) {
+    pub(crate) fn tend(&mut self, now: Moment) {
         let fade_ms = self.rules.fade_ms;
         let before = self.offenders.len();
         self.offenders.retain(|_, offender| {
@@ -150,7 +150,7 @@ impl Offenders {
         }
     }
 
-    pub(super) fn list(&self, now: Moment) -> Vec<Penalty> {
+    pub(crate) fn list(&self, now: Moment) -> Vec<Penalty> {
         let list = self.offenders.iter().map(|(address, offender)| Penalty {
             address: *address,
             points: offender.points.level(now, self.rules.fade_ms),
@@ -177,23 +177,23 @@ impl Offender {
 
 /// The addresses that are refused, as every core knows them.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     until: HashMap<IpAddr, Moment>,
     max: usize,
 }
 
 impl Refused {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { until: HashMap::new(), max }
     }
 
-    pub(super) fn add(&mut self, address: IpAddr, until: Moment) {
+    pub(crate) fn add(&mut self, address: IpAddr, until: Moment) {
         if self.until.len() < self.max || self.until.contains_key(&address) {
             self.until.insert(address, until);
         }
     }
 
-    pub(super) fn clear(&mut self, address: Option<IpAddr>) {
+    pub(crate) fn clear(&mut self, address: Option<IpAddr>) {
         match address {
             None => self.until.clear(),
             Some(address) => drop(self.until.remove(&address)),
@@ -201,20 +201,20 @@ impl Refused {
     }
 
     /// How much longer an address is refused, where it is.
-    pub(super) fn for_ms(&self, address: IpAddr, now: Moment) -> Option<u64> {
+    pub(crate) fn for_ms(&self, address: IpAddr, now: Moment) -> Option<u64> {
         let for_ms = self.until.get(&address)?.ms_since(now);
         (for_ms > 0).then_some(for_ms)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.until.len()
     }
 
-    pub(super) fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         map_bytes(&self.until)
     }
 
-    pub(super) fn tend(&mut self, now: Moment) {
+    pub(crate) fn tend(&mut self, now: Moment) {
         self.until.retain(|_, until| until.ms_since(now) > 0);
         shrink(&mut self.until);
     }

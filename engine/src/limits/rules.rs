@@ -37,7 +37,7 @@ pub(crate) struct Rules {
 
 /// What an address may do. 0 sets no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Host {
+pub(crate) struct Host {
     pub(super) connections_max: u64,
     pub(super) handshakes_max: u64,
     pub(super) rate: Option<Rate>,
@@ -45,14 +45,14 @@ pub(super) struct Host {
 
 /// What may be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     pub(super) commands: Option<Rate>,
     pub(super) bytes: Option<Rate>,
 }
 
 /// When an address is refused, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Penalty {
+pub(crate) struct Penalty {
     pub(super) threshold: f32,
     pub(super) fade_ms: f32,
     pub(super) refuse_for_ms: u64,
@@ -113,7 +113,7 @@ impl Rules {
     }
 
     /// The network that an address counts with, where it does.
-    pub(super) fn subnet_of(&self, address: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn subnet_of(&self, address: IpAddr) -> Option<IpAddr> {
         match address {
             _ if !self.subnet.is_limited() => None,
             IpAddr::V4(address) if self.ipv4_bits > 0 => {
@@ -135,7 +135,7 @@ impl Host {
         }
     }
 
-    pub(super) fn is_limited(self) -> bool {
+    pub(crate) fn is_limited(self) -> bool {
         self.connections_max > 0 || self.handshakes_max > 0 || self.rate.is_some()
     }
 }
@@ -145,7 +145,7 @@ impl Flow {
         Self { commands: Rate::new(limits.commands_per_s), bytes: Rate::new(limits.bytes_per_s) }
     }
 
-    pub(super) fn is_limited(self) -> bool {
+    pub(crate) fn is_limited(self) -> bool {
         self.commands.is_some() || self.bytes.is_some()
     }
 }
@@ -166,7 +166,7 @@ impl Penalty {
 }
 
 /// What a penalty is for: an address, or the whole /64 of an IPv6 one, which nobody has less of.
-pub(super) fn penalized(address: IpAddr) -> IpAddr {
+pub(crate) fn penalized(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(ipv6_network(address, 64)),

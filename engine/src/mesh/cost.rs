@@ -9,8 +9,8 @@ use crate::{
         publication::{Info, Stored},
     },
     mesh::{Message, Parcel},
+    session::api::ApiCall,
     session::ask::{self, What},
-    shard::ApiCall,
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.

@@ -7,6 +7,7 @@ mod cost;
 mod inbox;
 mod mailboxes;
 mod peers;
+pub(crate) mod work;
 
 use self::inbox::Inbox;
 pub(crate) use self::{

@@ -31,8 +31,9 @@ use crate::{
     memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
     seats::{FromSeats, ToSeats},
+    session::api::ApiCall,
     session::ask::{Answer, Asked},
-    shard::{ApiCall, StopOrder},
+    shard::StopOrder,
     supervise::Beats,
 };
 
@@ -79,7 +80,7 @@ pub(crate) struct Shared {
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
     /// What addresses and users have open and do, as each core knows it.
-    pub(crate) limit_tables: Tables,
+    pub(crate) limit_tables: Arc<Tables>,
     /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
     channel_secret: u128,
     /// What each shard and the threads beside them tell of themselves.
@@ -127,7 +128,7 @@ impl Shared {
                 let shards = bells.len();
                 bells.into_iter().map(|bell| Mailboxes::new(shards, mailbox_limits, bell)).collect()
             },
-            limit_tables,
+            limit_tables: Arc::new(limit_tables),
             channel_secret,
             memory_short: AtomicBool::new(false),
             asker,
@@ -214,7 +215,7 @@ impl Peers {
     }
 
     /// What addresses and users have open and do, as each core knows it.
-    pub(crate) fn limit_tables(&self) -> &Tables {
+    pub(crate) fn limit_tables(&self) -> &Arc<Tables> {
         &self.shared.limit_tables
     }
 

@@ -9,13 +9,12 @@ use holdfast_protocol::{
     client::{DisconnectCode, ErrorCode, Request, UnsubscribeCode},
     http::Refusal,
 };
-use holdfast_ring::Kernel;
 
 use crate::{
     channel::Resolved,
     hub::message::ClientKey,
     metrics::{CloseReason, RefusalReason},
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{TokenError, TokenUse},
 };
 
@@ -155,7 +154,7 @@ pub(super) const fn of_close(reason: CloseReason) -> &'static str {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// What a client's command would need.
     pub(super) fn allowed_by(
         &mut self,

@@ -19,12 +19,14 @@ use holdfast_protocol::{
 use holdfast_ring::{Kernel, Socket};
 
 use crate::{
+    conn::Connections,
     conn::{Coming, Session},
+    context::Context,
     hub::message::ClientKey,
     log,
     metrics::{CloseReason, DisconnectKind, ErrorKind, Metric, RefusalReason},
     session::client::{Link, Stage, id_text},
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{TokenError, TokenUse},
 };
 
@@ -145,10 +147,11 @@ impl Line {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// A request is refused, or a connection that has not made one.
     pub(crate) fn tell_refusal(
         &mut self,
+        cx: &mut Context,
         socket: Socket,
         refusal: Refusal,
         reason: RefusalReason,
@@ -170,9 +173,43 @@ impl<K: Kernel> Shard<K> {
             allow,
             ..Line::default()
         };
-        self.tell_of_socket(socket, line);
+        self.tell_of_socket(cx, socket, line);
     }
 
+    pub(crate) fn tell_of_socket(&mut self, cx: &mut Context, socket: Socket, line: Line) {
+        if let Some(address) = cx.limits.as_mut().and_then(|limits| limits.address_of(socket)) {
+            return line.tell(Some(address));
+        }
+        if self.untold.0.len() < UNTOLD_MAX && self.sockets.ask_peer_address(socket) {
+            self.untold.0.push((socket, line));
+        } else {
+            line.tell(None);
+        }
+    }
+
+    /// The kernel has told an address.
+    pub(crate) fn address_came(&mut self, socket: Socket, address: Option<IpAddr>) {
+        if let Some(at) = self.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
+            let (_, line) = self.untold.0.remove(at);
+            line.tell(address);
+        }
+    }
+
+    /// A connection without a client is ended, for what its peer did or did not do.
+    pub(crate) fn tell_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+        let Some(conn) = self.table.get(socket).filter(|conn| conn.close_reason.is_none()) else { return };
+        let path = match conn.session {
+            Session::Echo => Some("/echo".into()),
+            Session::Broadcast { .. } => Some("/broadcast".into()),
+            Session::None | Session::Client { .. } => None,
+        };
+        if let Some(line) = line_of_end(cx, reason) {
+            self.tell_of_socket(cx, socket, Line { path, ..line });
+        }
+    }
+}
+
+impl<I: Io> SessionCx<'_, I> {
     /// A command is answered with an error of ours.
     pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&Command<'_>>, code: ErrorCode) {
         let kind = ErrorKind::of(code.code);
@@ -288,31 +325,6 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A connection is ended for what its peer did or did not do; not by a code of the client protocol.
-    pub(crate) fn tell_close(&mut self, socket: Socket, reason: CloseReason) {
-        let why = self.cx.why.take().unwrap_or_default();
-        if !reason.is_our_decision() || !log::shows_refusal("close", reason.name()) {
-            return;
-        }
-        let line = Line {
-            message: "a connection is closed",
-            event: "close",
-            reason: reason.name(),
-            error: why.error,
-            allow: Cow::Borrowed(allow::of_close(reason)),
-            ..Line::default()
-        };
-        let session = self.conns.table.get(socket).map(|conn| conn.session);
-        match session {
-            Some(Session::Client { key }) => self.tell_of_client(key, line),
-            Some(Session::Echo) => self.tell_of_socket(socket, Line { path: Some("/echo".into()), ..line }),
-            Some(Session::Broadcast { .. }) => {
-                self.tell_of_socket(socket, Line { path: Some("/broadcast".into()), ..line });
-            }
-            _ => self.tell_of_socket(socket, line),
-        }
-    }
-
     fn tell_of_client(&mut self, key: ClientKey, line: Line) {
         let Some(client) = self.sessions.clients.get(key) else { return line.tell(None) };
         // Who is not connected is not known yet.
@@ -331,27 +343,8 @@ impl<K: Kernel> Shard<K> {
             }
         };
         match socket {
-            Some(socket) => self.tell_of_socket(socket, line),
+            Some(socket) => self.io.tell(self.cx, socket, line),
             None => line.tell(None),
-        }
-    }
-
-    fn tell_of_socket(&mut self, socket: Socket, line: Line) {
-        if let Some(address) = self.cx.limits.as_mut().and_then(|limits| limits.address_of(socket)) {
-            return line.tell(Some(address));
-        }
-        if self.conns.untold.0.len() < UNTOLD_MAX && self.conns.sockets.ask_peer_address(socket) {
-            self.conns.untold.0.push((socket, line));
-        } else {
-            line.tell(None);
-        }
-    }
-
-    /// The kernel has told an address.
-    pub(crate) fn address_came(&mut self, socket: Socket, address: Option<IpAddr>) {
-        if let Some(at) = self.conns.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
-            let (_, line) = self.conns.untold.0.remove(at);
-            line.tell(address);
         }
     }
 
@@ -361,6 +354,27 @@ impl<K: Kernel> Shard<K> {
         let fault = self.sessions.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
         Some(fault.to_string().into())
     }
+
+    /// A client's connection is ended for what its peer did or did not do; not by a code of the client protocol.
+    pub(crate) fn tell_client_end(&mut self, key: ClientKey, reason: CloseReason) {
+        if let Some(line) = line_of_end(self.cx, reason) {
+            self.tell_of_client(key, line);
+        }
+    }
+}
+
+/// What is told of a connection that we end, where that is told.
+fn line_of_end(cx: &mut Context, reason: CloseReason) -> Option<Line> {
+    let why = cx.why.take().unwrap_or_default();
+    let is_told = reason.is_our_decision() && log::shows_refusal("close", reason.name());
+    is_told.then(|| Line {
+        message: "a connection is closed",
+        event: "close",
+        reason: reason.name(),
+        error: why.error,
+        allow: Cow::Borrowed(allow::of_close(reason)),
+        ..Line::default()
+    })
 }
 
 /// The channel that a command is about, beside what is known already.

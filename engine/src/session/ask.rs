@@ -10,10 +10,15 @@ use holdfast_protocol::{
     client::{Format, emulation::EmulationRequest, poll::PollRequest},
     http::Refusal,
 };
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::Socket;
 
 use super::named::SessionId;
-use crate::{backend::Header, intake::RETRY_AFTER_S, mesh::Message, shard::Shard};
+use crate::{
+    backend::Header,
+    intake::RETRY_AFTER_S,
+    mesh::Message,
+    session::{Io, SessionCx},
+};
 
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub(crate) enum What {
 /// The answer: nothing but yes, or a body.
 pub(crate) type Answer = Result<Option<Bytes>, Refusal>;
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// Commands for the session of a stream.
     pub(crate) fn emulation_came(
         &mut self,
@@ -116,5 +121,10 @@ impl<K: Kernel> Shard<K> {
         } else {
             self.mesh.peers.post(asker.core, Message::Answer { socket: asker.socket, answer });
         }
+    }
+
+    /// Answers a request whose connection is here.
+    pub(crate) fn answer_request(&mut self, socket: Socket, answer: Answer) {
+        self.io.answer(self.cx, socket, answer);
     }
 }

@@ -7,16 +7,21 @@
 //! in `wire`, and those that are not WebSocket: `stream` and `poll`, whose requests find their session by `named` and
 //! `ask`.
 
+pub(crate) mod api;
 pub(crate) mod ask;
-mod broadcast;
 pub(crate) mod client;
-mod echo;
+mod fan_out;
+pub(crate) mod flow;
+mod homes;
+mod io;
 pub(crate) mod named;
 mod poll;
 mod stream;
 pub(crate) mod wire;
 
+pub(crate) use self::io::{Io, SessionCx, must_hold};
 use bytes::BytesMut;
+
 use rand::rngs::StdRng;
 
 use self::{

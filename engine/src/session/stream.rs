@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
 use holdfast_protocol::http::StreamHead;
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::Socket;
 use rand::Rng as _;
 
 use super::{client::Link, wire::Wire};
@@ -15,10 +15,10 @@ use crate::{
     backend::Header,
     conn::{Phase, Session},
     intake::cors::Cors,
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn open_stream(
         &mut self,
         socket: Socket,
@@ -41,14 +41,14 @@ impl<K: Kernel> Shard<K> {
             // that comes together with that.
             out.put_slice(b"\n");
         }
-        self.transmit(socket, out.freeze());
+        self.io.send_head(socket, out.freeze());
         let session = self.sessions.named.open(self.sessions.ids.random());
         let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
         self.sessions.named.set_client(session, Some(key));
         self.keep_headers(key, told);
-        self.opened(socket, Phase::Streaming, Session::Client { key });
+        self.io.opened(self.cx, socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
-        self.schedule(socket, self.cx.now.after_ms(self.cx.settings.handshake_ms));
+        self.io.begin_handshake(self.cx, socket);
         self.frame_came(key, commands);
     }
 }

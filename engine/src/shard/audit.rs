@@ -62,7 +62,7 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.cx.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
         let polls = self.sessions.named.polls() as u64;
         assert_eq!(self.conns.places_taken, places + polls, "places are counted, those of polls among them");
-        let (command_bytes, session_bytes) = self.audit_accounts();
+        let (command_bytes, session_bytes) = self.with_sessions(|sessions| sessions.audit_accounts());
         assert!(
             self.cx.ledger.bytes(Budget::Commands) >= command_bytes as u64,
             "commands that wait are counted"
@@ -138,7 +138,11 @@ impl<K: Kernel> Shard<K> {
             self.conns.places_taken, polls,
             "all places are free, but for those of polls whose last words wait"
         );
-        assert_eq!(self.audit_accounts(), (0, 0), "all accounts are closed");
+        assert_eq!(
+            self.with_sessions(|sessions| sessions.audit_accounts()),
+            (0, 0),
+            "all accounts are closed"
+        );
     }
 
     /// Seats that are taken here, and clients of this shard that have one, here or on another.

@@ -22,9 +22,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Shard, flows::FlowKey};
-use crate::conn::Session;
+use super::Shard;
 use crate::context::cost;
+use crate::{
+    conn::{Connections, Session},
+    session::{flow::FlowKey, must_hold},
+};
 
 /// What requests that were held may cost in one turn, about, when they are taken up.
 const REQUESTS_NS: u64 = 300_000;
@@ -50,15 +53,31 @@ impl Held {
     }
 }
 
+impl Held {
+    /// True exactly when the connection can cause messages, and waits now.
+    pub(super) fn hold_publisher<K: Kernel>(&mut self, conns: &mut Connections<K>, socket: Socket) -> bool {
+        let session = conns.table.get(socket).map(|conn| conn.session);
+        let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
+        if causes_messages {
+            conns.sockets.pause_receive(socket);
+            if self.readers.len() >= 2 * conns.sockets.slots() {
+                self.readers.retain(|&reader| conns.table.get(reader).is_some());
+            }
+            self.readers.push(socket);
+        }
+        causes_messages
+    }
+}
+
 impl<K: Kernel> Shard<K> {
     /// True exactly when who causes messages is to wait.
     fn must_hold(&self) -> bool {
-        self.mesh.peers.is_any_congested() || self.mesh.inbox.is_congested() || self.has_gathered_enough()
+        must_hold(&self.mesh, &self.hub)
     }
 
     /// True exactly when nobody may cause more messages: no bytes of connections are handled.
     pub(super) fn is_full(&self) -> bool {
-        self.mesh.peers.is_full() || self.mesh.inbox.is_full() || self.has_gathered_enough()
+        self.mesh.peers.is_full() || self.mesh.inbox.is_full() || self.hub.has_gathered_enough()
     }
 
     /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
@@ -66,39 +85,8 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn hold_reader(&mut self, socket: Socket, bytes: usize) {
         let says_much = bytes > LITTLE_BYTES || self.backlog.waits(FlowKey::Socket(socket));
         if says_much && self.must_hold() {
-            self.hold_publisher(socket);
+            self.held.hold_publisher(&mut self.conns, socket);
         }
-    }
-
-    /// A connection that was not read from may be again, unless there is another reason.
-    pub(crate) fn read_again(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
-        let waits = match conn.session {
-            Session::Client { key } => {
-                self.sessions.clients.get(key).is_some_and(|client| client.is_unread())
-            }
-            _ => false,
-        };
-        if conn.is_paused || waits || self.backlog.is_paused(FlowKey::Socket(socket)) {
-            return;
-        }
-        if !self.must_hold() || !self.hold_publisher(socket) {
-            self.conns.sockets.resume_receive(socket);
-        }
-    }
-
-    /// True exactly when the connection can cause messages, and waits now.
-    fn hold_publisher(&mut self, socket: Socket) -> bool {
-        let session = self.conns.table.get(socket).map(|conn| conn.session);
-        let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
-        if causes_messages {
-            self.conns.sockets.pause_receive(socket);
-            if self.held.readers.len() >= 2 * self.conns.sockets.slots() {
-                self.held.readers.retain(|&reader| self.conns.table.get(reader).is_some());
-            }
-            self.held.readers.push(socket);
-        }
-        causes_messages
     }
 
     /// True exactly when a request with a body of so many bytes is to wait before anything is done about it; it is taken up
@@ -123,7 +111,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         for socket in std::mem::take(&mut self.held.readers) {
-            self.read_again(socket);
+            self.with_sessions(|sessions| sessions.read_again(socket));
         }
         let until = self.cx.meter.total_ns() + REQUESTS_NS;
         while self.cx.meter.total_ns() < until

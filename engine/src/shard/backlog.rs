@@ -10,11 +10,10 @@
 
 use std::ops::DerefMut;
 
-use bytes::Bytes;
 use holdfast_ring::{Ended, Socket};
 
-use super::flows::{Class, FlowKey, Flows};
-use crate::{hub::message::ClientKey, session::client::KeysCame};
+use super::flows::Flows;
+use crate::session::flow::{Class, Deferred, FlowKey};
 
 /// Pieces of one flow that may wait in receive buffers.
 const BUFFERS_A_FLOW: usize = 4;
@@ -27,14 +26,10 @@ const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) enum Item<B> {
     /// Bytes of the connection.
     Received(Received<B>),
-    /// A frame of commands, or what is left of it.
-    Commands(Commands),
-    /// Commands of a client that had to wait may be handled; the client has them.
-    Parked,
+    /// Something of its session.
+    Deferred(Deferred),
     /// The stream has ended.
     Ended(Ended),
-    /// Keys have come that a command waits for.
-    Retry(ClientKey, KeysCame),
 }
 
 /// Bytes, of which `from` have been handled.
@@ -51,16 +46,6 @@ enum Held<B> {
     /// Of this lane.
     Buffer(B, usize),
     Copy(Vec<u8>),
-}
-
-/// Commands of a client.
-#[derive(Debug)]
-pub(crate) struct Commands {
-    pub(super) frame: Bytes,
-    /// True exactly when some of the frame have been done.
-    pub(super) is_begun: bool,
-    /// Memory that the frame keeps alive.
-    pub(super) memory_bytes: usize,
 }
 
 impl<B: DerefMut<Target = [u8]>> Received<B> {
@@ -81,25 +66,6 @@ impl<B: DerefMut<Target = [u8]>> Received<B> {
             Held::Copy(bytes) => bytes,
         };
         &mut bytes[self.from..]
-    }
-}
-
-impl Commands {
-    /// What is left of a frame that lies elsewhere.
-    pub(crate) fn rest(frame: &[u8], is_begun: bool) -> Self {
-        Self { frame: Bytes::copy_from_slice(frame), is_begun, memory_bytes: frame.len() }
-    }
-
-    /// A frame of which nothing has been done.
-    pub(crate) fn whole(frame: Bytes) -> Self {
-        Self { memory_bytes: frame.len(), is_begun: false, frame }
-    }
-
-    /// What is left behind `at`.
-    pub(crate) fn from(mut self, at: usize) -> Self {
-        self.frame = self.frame.slice(at..);
-        self.is_begun = true;
-        self
     }
 }
 
@@ -215,8 +181,8 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
     /// Bytes of commands that wait for this one.
     pub(super) fn command_bytes(&self, key: FlowKey) -> usize {
         let commands = self.flows.items_of(key).map(|item| match item {
-            Item::Commands(commands) => commands.frame.len(),
-            Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
+            Item::Deferred(Deferred::Commands(commands)) => commands.frame.len(),
+            Item::Received(_) | Item::Deferred(Deferred::Parked | Deferred::Retry(..)) | Item::Ended(_) => 0,
         });
         commands.sum()
     }
@@ -256,8 +222,8 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
 fn memory_bytes<B>(item: &Item<B>) -> u64 {
     let heap = match item {
         Item::Received(Received { held: Held::Copy(bytes), .. }) => bytes.capacity(),
-        Item::Commands(commands) => commands.memory_bytes,
-        Item::Received(_) | Item::Parked | Item::Ended(_) | Item::Retry(..) => 0,
+        Item::Deferred(Deferred::Commands(commands)) => commands.memory_bytes,
+        Item::Received(_) | Item::Deferred(Deferred::Parked | Deferred::Retry(..)) | Item::Ended(_) => 0,
     };
     (size_of::<Item<B>>() + heap) as u64
 }
@@ -316,8 +282,8 @@ mod tests {
             came(&mut backlog, 1, "abc");
         }
         let key = FlowKey::Socket(Socket::new(Descriptor::new(0, 1), 0));
-        let commands = Commands::rest(&[b'c'; 1000], true);
-        backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
+        let commands = crate::session::flow::Commands::rest(&[b'c'; 1000], true);
+        backlog.push_front(key, Class::Sessions, 0, Item::Deferred(Deferred::Commands(commands)));
         assert_eq!(backlog.command_bytes(key), 1000);
         backlog.remove(key);
         assert_eq!((backlog.buffers(), backlog.memory_bytes()), (0, 0));

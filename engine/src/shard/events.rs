@@ -14,19 +14,16 @@ use holdfast_ring::{Ended, Event, Kernel, PREFETCH_AHEAD, Socket};
 
 use super::{
     Shard,
-    backlog::{Commands, Item, Received},
-    flows::{Class, FlowKey},
+    backlog::{Item, Received},
 };
 use crate::{
     conn::{Phase, Session},
     context::cost,
     hub::message::ClientKey,
     metrics::Metric,
-    session::client::{KeysCame, Link, Stage},
+    session::client::Stage,
+    session::flow::{Class, Commands, Deferred, FlowKey},
 };
-
-/// Bytes of commands that may wait for a client that sends them by requests.
-const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// What is left of received bytes when their connection has used up its part.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl<K: Kernel> Shard<K> {
                     self.looked(socket);
                 }
                 Event::PeerAddress(socket, address) => {
-                    self.address_came(socket, address.map(|address| address.ip()));
+                    self.conns.address_came(socket, address.map(|address| address.ip()));
                 }
                 Event::Closed(socket) => {
                     self.cx.meter.add(cost::END_NS);
@@ -181,25 +178,29 @@ impl<K: Kernel> Shard<K> {
                 self.cx.meter.add(cost::END_NS);
                 self.ended(socket, how);
             }
-            (FlowKey::Socket(socket), Item::Commands(commands)) => {
+            (FlowKey::Socket(socket), Item::Deferred(Deferred::Commands(commands))) => {
                 if let Some(Session::Client { key: client }) =
                     self.conns.table.get(socket).map(|conn| conn.session)
                 {
                     self.handle_commands(key, client, commands);
                 }
             }
-            (FlowKey::Socket(socket), Item::Parked) => {
+            (FlowKey::Socket(socket), Item::Deferred(Deferred::Parked)) => {
                 if let Some(Session::Client { key: client }) =
                     self.conns.table.get(socket).map(|conn| conn.session)
                 {
-                    self.handle_parked(client);
+                    self.with_sessions(|sessions| sessions.handle_parked(client));
                 }
             }
-            (FlowKey::Client(client), Item::Commands(commands)) => {
+            (FlowKey::Client(client), Item::Deferred(Deferred::Commands(commands))) => {
                 self.handle_commands(key, client, commands);
             }
-            (FlowKey::Client(client), Item::Parked) => self.handle_parked(client),
-            (_, Item::Retry(client, came)) => self.retry(client, came),
+            (FlowKey::Client(client), Item::Deferred(Deferred::Parked)) => {
+                self.with_sessions(|sessions| sessions.handle_parked(client))
+            }
+            (_, Item::Deferred(Deferred::Retry(client, came))) => {
+                self.with_sessions(|sessions| sessions.retry(client, came))
+            }
             (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
                 unreachable!("a client has no connection of its own")
             }
@@ -237,78 +238,22 @@ impl<K: Kernel> Shard<K> {
             }
         }
         if let Some(commands) = self.cut.take() {
-            self.backlog.push_front(key, class, used_ns, Item::Commands(commands));
-        }
-    }
-
-    /// Bytes that were kept while the connection could not be read; behind them perhaps the end.
-    pub(crate) fn received_late(&mut self, socket: Socket, bytes: &mut [u8], has_ended: bool) {
-        let used = self.received(socket, bytes);
-        let (key, class) = (FlowKey::Socket(socket), Class::Sessions);
-        let is_left = used < bytes.len() || self.cut.is_some();
-        if has_ended && is_left {
-            self.backlog.push_front(key, class, 0, Item::Ended(Ended::ByPeer));
-        }
-        if used < bytes.len() {
-            let rest = Received::plain(bytes[used..].to_vec());
-            self.backlog.push_front(key, class, 0, Item::Received(rest));
-        }
-        if let Some(commands) = self.cut.take() {
-            self.backlog.push_front(key, class, 0, Item::Commands(commands));
-        }
-        if has_ended && !is_left {
-            self.ended(socket, Ended::ByPeer);
+            self.backlog.push_front(key, class, used_ns, Item::Deferred(Deferred::Commands(commands)));
         }
     }
 
     fn handle_commands(&mut self, key: FlowKey, client: ClientKey, commands: Commands) {
         let at = match commands.is_begun {
-            true => self.commands_go_on(client, &commands.frame),
-            false => self.commands_came(client, &commands.frame),
+            true => self.with_sessions(|sessions| sessions.commands_go_on(client, &commands.frame)),
+            false => self.with_sessions(|sessions| sessions.commands_came(client, &commands.frame)),
         };
         if let Some(at) = at {
-            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands.from(at)));
-        }
-    }
-
-    /// A frame of commands that a request has brought. It waits for those before it.
-    pub(crate) fn frame_came(&mut self, client: ClientKey, frame: &[u8]) {
-        let key = FlowKey::Client(client);
-        if self.backlog.waits(key) {
-            if !self.has_room_in_backlog(client, frame.len()) {
-                return self.disconnect(client, holdfast_protocol::client::DisconnectCode::SLOW);
-            }
-            let commands = Commands::rest(frame, false);
-            self.backlog.push_back(key, Class::Sessions, Item::Commands(commands));
-        } else if let Some(at) = self.commands_came(client, frame) {
-            let commands = Commands::rest(&frame[at..], true);
-            self.backlog.push_front(key, Class::Sessions, 0, Item::Commands(commands));
-        }
-    }
-
-    /// Commands of a client that had to wait are handled in its next part of a turn, before all that it has sent since.
-    pub(crate) fn schedule_parked(&mut self, client: ClientKey) {
-        let key = self.flow_of(client);
-        self.backlog.push_front(key, Class::Sessions, 0, Item::Parked);
-    }
-
-    /// True exactly when so many bytes of commands more may wait for a client that sends them by requests.
-    pub(crate) fn has_room_in_backlog(&self, client: ClientKey, bytes: usize) -> bool {
-        let key = FlowKey::Client(client);
-        !self.backlog.waits(key) || self.backlog.command_bytes(key) + bytes <= COMMAND_BYTES_MAX
-    }
-
-    /// Keys have come for a command that waits for them.
-    pub(crate) fn retry_later(&mut self, client: ClientKey, came: KeysCame) {
-        let key = self.flow_of(client);
-        self.backlog.push_back(key, Class::Arrivals, Item::Retry(client, came));
-    }
-
-    /// In which order what a client sends is handled.
-    fn flow_of(&mut self, client: ClientKey) -> FlowKey {
-        match self.sessions.clients.get(client).map(|client| client.link) {
-            Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
-            Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
+            self.backlog.push_front(
+                key,
+                Class::Sessions,
+                0,
+                Item::Deferred(Deferred::Commands(commands.from(at))),
+            );
         }
     }
 
@@ -321,14 +266,9 @@ impl<K: Kernel> Shard<K> {
         }
         match (self.backlog.set_paused(key, waits), waits) {
             (false, true) => self.conns.sockets.pause_receive(socket),
-            (true, false) => self.read_again(socket),
+            (true, false) => self.with_sessions(|sessions| sessions.read_again(socket)),
             _ => {}
         }
-    }
-
-    /// A client has gone.
-    pub(crate) fn forget_backlog(&mut self, client: ClientKey) {
-        self.backlog.remove(FlowKey::Client(client));
     }
 
     /// True exactly when a message in hand was interrupted.

@@ -16,7 +16,8 @@ use holdfast_ring::{
 };
 use tokio::sync::oneshot;
 
-use super::{ApiCall, Plan, Shard, StopOrder, Whom, Wish, back_pressure::tests::Client};
+use super::{Plan, Shard, StopOrder, back_pressure::tests::Client};
+use crate::session::api::{ApiCall, Whom, Wish};
 use crate::{
     config::Config,
     daemon,
@@ -396,7 +397,7 @@ fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
     for key in keys {
         let user = house.shard.sessions.users.add("ann", key);
         house.shard.sessions.clients.get(key).expect("it is connected").user = user;
-        house.shard.account(key);
+        house.shard.with_sessions(|sessions| sessions.account(key));
     }
     let whom = Arc::new(Whom { user: Some("ann".into()), client: None });
     let wish = Arc::new(Wish::Unsubscribe { channel: None });

@@ -13,33 +13,13 @@
 
 use std::collections::{HashMap, VecDeque, vec_deque};
 
-use holdfast_ring::Socket;
-
-use crate::hub::message::ClientKey;
+use crate::session::flow::{Class, FlowKey};
 
 /// What one of them may use at a time, in nanoseconds.
 pub(crate) const QUANTUM_NS: u64 = 200_000;
 
 /// The largest debt, in quanta.
 const DEBT_QUANTA_MAX: i64 = 16;
-
-/// Who waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FlowKey {
-    /// A connection.
-    Socket(Socket),
-    /// A client whose commands come by requests.
-    Client(ClientKey),
-}
-
-/// With whom it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Those that have a session.
-    Sessions,
-    /// Those that are about to get one.
-    Arrivals,
-}
 
 /// Whoever waits. `I` is what waits.
 #[derive(Debug)]
@@ -204,7 +184,7 @@ fn less(credit_ns: i64, used_ns: u64, quantum_ns: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_ring::Descriptor;
+    use holdfast_ring::{Descriptor, Socket};
 
     use super::*;
 

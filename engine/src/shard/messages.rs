@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use holdfast_ring::Kernel;
 
-use super::{Shard, cost};
-use crate::{backend::Answer, mesh::Message};
+use super::Shard;
+use crate::{
+    backend::Answer,
+    mesh::{Message, work},
+};
 
 /// What one sender may use at a time, in nanoseconds.
 const SENDER_QUANTUM_NS: i64 = 100_000;
@@ -68,21 +71,22 @@ impl<K: Kernel> Shard<K> {
     /// True exactly when there are messages that may be taken.
     pub(super) fn has_messages(&self) -> bool {
         let any = || self.mesh.peers.mailboxes().inlets().iter().any(|inlet| !inlet.is_empty());
-        !self.has_gathered_enough() && (!self.mesh.inbox.is_empty() || any())
+        !self.hub.has_gathered_enough() && (!self.mesh.inbox.is_empty() || any())
     }
 
     /// Takes messages of all senders in turns, until they have cost `part_ns` or there are none.
     pub(super) fn take_messages(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         let mut idle = 0;
-        while idle < self.senders.len() && self.cx.meter.total_ns() < until && !self.has_gathered_enough() {
+        while idle < self.senders.len() && self.cx.meter.total_ns() < until && !self.hub.has_gathered_enough()
+        {
             let (sender, part_ns) = self.senders.next();
             let began = self.cx.meter.total_ns();
             let mut taken = 0;
             if let Some(part_ns) = part_ns {
                 let until = until.min(began.saturating_add(part_ns));
                 while (taken == 0 || self.cx.meter.total_ns() < until)
-                    && !self.has_gathered_enough()
+                    && !self.hub.has_gathered_enough()
                     && let Some(message) = self.next_message_of(sender)
                 {
                     taken += 1;
@@ -117,7 +121,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_message(&mut self, message: Message) {
-        self.cx.meter.add(cost::of_message(&message));
+        self.cx.meter.add(work::of_message(&message));
         // As where bytes are handled (`events.rs`).
         self.cx.why = None;
         // The commands in a message are cut where a connection's are.
@@ -127,10 +131,12 @@ impl<K: Kernel> Shard<K> {
                 self.cx.meter.publish(frames.bytes.len());
                 self.hub.broadcast.relay(&frames);
             }
-            Message::ToHome(message) => self.at_home(message),
-            Message::FromHome(message) => self.for_clients(message),
-            Message::ToSession(asked) => self.at_session(*asked),
-            Message::Answer { socket, answer } => self.answer_request(socket, answer),
+            Message::ToHome(message) => self.with_sessions(|sessions| sessions.at_home(message)),
+            Message::FromHome(message) => self.with_sessions(|sessions| sessions.for_clients(message)),
+            Message::ToSession(asked) => self.with_sessions(|sessions| sessions.at_session(*asked)),
+            Message::Answer { socket, answer } => {
+                self.with_sessions(|sessions| sessions.answer_request(socket, answer));
+            }
             Message::Limits(notice) => self.noticed(notice),
             Message::Api(call) => self.api_call(call),
             Message::Certificates(config) => {
@@ -138,10 +144,12 @@ impl<K: Kernel> Shard<K> {
                     secure.renew(config);
                 }
             }
-            Message::Backend(Answer::Said(back, said)) => self.backend_said(back, *said),
-            Message::Backend(Answer::Keys(news)) => self.keys_told(&news),
-            Message::ToSeats(message) => self.at_seats(message),
-            Message::FromSeats(message) => self.seats_said(message),
+            Message::Backend(Answer::Said(back, said)) => {
+                self.with_sessions(|sessions| sessions.backend_said(back, *said))
+            }
+            Message::Backend(Answer::Keys(news)) => self.with_sessions(|sessions| sessions.keys_told(&news)),
+            Message::ToSeats(message) => self.with_sessions(|sessions| sessions.at_seats(message)),
+            Message::FromSeats(message) => self.with_sessions(|sessions| sessions.seats_said(message)),
         }
         self.cx.meter.allow_all();
     }

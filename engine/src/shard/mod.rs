@@ -15,24 +15,27 @@ mod api;
 mod audit;
 mod back_pressure;
 mod backlog;
-mod cost;
+mod ends;
 mod events;
 mod executor;
 #[cfg(test)]
 mod fairness;
+mod fan_out;
 mod flows;
 mod handover;
-mod homes;
 mod messages;
+mod notices;
 pub(crate) mod plan;
 pub(crate) mod pulse;
+mod queues;
 mod schedule;
+mod session_io;
 #[cfg(test)]
 mod stalls;
 mod stop;
 mod timers;
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use holdfast_ring::{Event, Kernel, Sockets};
 use rand::{
@@ -41,20 +44,17 @@ use rand::{
 };
 
 pub(crate) use self::plan::Plan;
+use self::{
+    back_pressure::{HELD_SLEEP_MAX, Held},
+    backlog::Backlog,
+    messages::Senders,
+    schedule::{Kind, Schedule},
+};
 pub(crate) use self::{
-    api::{ApiCall, ApiPage, SubscribeWish, Whom, Wish},
-    backlog::Commands,
     events::Left,
     executor::{Seed, Spawned, spawn},
     flows::QUANTUM_NS,
     stop::{StopOrder, Stopping},
-};
-use self::{
-    back_pressure::{HELD_SLEEP_MAX, Held},
-    backlog::Backlog,
-    flows::Class,
-    messages::Senders,
-    schedule::{Kind, Schedule},
 };
 use crate::{
     clock::{Tick, tick_at, until},
@@ -66,7 +66,10 @@ use crate::{
     mesh::{Mesh, Peers},
     metrics::Metric,
     rules::Rules,
-    session::Sessions,
+    session::{
+        Sessions,
+        flow::{Class, Commands},
+    },
 };
 
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
@@ -123,6 +126,7 @@ impl<K: Kernel> Shard<K> {
         let gathered = Gathered::new(settings.queue_bytes_max, sockets.write_bytes_max());
         let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
         let limits = rules.limits.clone().map(|rules| Box::new(Limits::new(rules, index)));
+        let (limit_tables, shards) = (Arc::clone(peers.limit_tables()), peers.count());
         let random = SmallRng::from_rng(&mut ids);
         Self {
             senders: Senders::new(peers.count()),
@@ -130,7 +134,7 @@ impl<K: Kernel> Shard<K> {
             conns: Connections::new(sockets, settings.deflate),
             sessions: Sessions::new(index, rules, seed, ids),
             mesh: Mesh::new(index, peers),
-            cx: Context::new(settings, ledger, limits, random),
+            cx: Context::new(settings, ledger, limits, limit_tables, shards, random),
             read_up_to: Tick(0),
             cut: None,
             schedule: Schedule::default(),
@@ -170,7 +174,7 @@ impl<K: Kernel> Shard<K> {
         self.hold_to_budget();
         self.hold_partial_to_budget();
         self.account_for_waiting();
-        self.hold_clients_to_budget();
+        self.with_sessions(|sessions| sessions.hold_clients_to_budget());
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
@@ -181,7 +185,7 @@ impl<K: Kernel> Shard<K> {
         self.cx.lateness.turn_began(began, wait, wall);
         self.cx.uptime = self.cx.uptime.max(tick_at(began));
         self.cx.now = self.cx.now.max(self.cx.lateness.served(self.cx.uptime));
-        self.weigh_rates(self.cx.lateness.rate_weight());
+        self.cx.weigh_rates(self.cx.lateness.rate_weight());
         if self.cx.lateness.wall_steps() > steps && self.mesh.index == 0 {
             tracing::warn!(
                 now_s = self.cx.wall_s(),
@@ -220,7 +224,7 @@ impl<K: Kernel> Shard<K> {
         if !self.backlog.are_all_asleep()
             || !self.mesh.inbox.is_empty()
             || self.has_due()
-            || self.is_gathering()
+            || self.hub.is_gathering()
             || self.mesh.peers.is_congested()
             || self.is_stop_under_way()
             || self.hub.homes.is_due(self.cx.uptime)

@@ -118,6 +118,7 @@ impl<K: Kernel> Shard<K> {
             stopping.handover.hurry();
             return;
         }
+        self.cx.is_stopping = true;
         let handover = self.begin_handover(&order);
         self.stopping = Some(Stopping {
             told_by,
@@ -215,7 +216,7 @@ impl<K: Kernel> Shard<K> {
             goodbyes -= 1;
             stopping.polls_left = stopping.polls_left.saturating_sub(1);
             if let Some(key) = self.sessions.named.client(place) {
-                self.disconnect(key, DisconnectCode::SHUTDOWN);
+                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
         }
         if stopping.polls_left == 0 || stopping.polls_below == 0 {
@@ -232,7 +233,9 @@ impl<K: Kernel> Shard<K> {
     fn say_goodbye(&mut self, socket: Socket) -> bool {
         match self.conns.table.get(socket).map(|conn| conn.session) {
             None | Some(Session::None) => return false,
-            Some(Session::Client { key }) => self.disconnect(key, DisconnectCode::SHUTDOWN),
+            Some(Session::Client { key }) => {
+                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN))
+            }
             Some(Session::Echo | Session::Broadcast { .. }) => {
                 self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown);
             }

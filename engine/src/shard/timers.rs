@@ -11,16 +11,10 @@ use std::time::Duration;
 use holdfast_ring::{Kernel, PREFETCH_AHEAD};
 
 use super::Shard;
-use crate::{
-    clock::{TICK_MS, Tick},
-    metrics::Metric,
-};
+use crate::{clock::TICK_MS, metrics::Metric};
 
 /// Ticks between two calls of [`holdfast_ring::Sockets::tick`] (1 s).
 const SOCKET_TICK_TICKS: u32 = 20;
-
-/// How long it is waited until all shards have read what came to them, where one does not get to that (60 s).
-const READ_UP_TICKS_MAX: u32 = 1200;
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn has_due(&self) -> bool {
@@ -39,7 +33,7 @@ impl<K: Kernel> Shard<K> {
                 }
                 self.due(socket)
             } else if let Some(place) = self.sessions.poll_wheel.pop(self.cx.uptime) {
-                self.poll_due(place)
+                self.with_sessions(|sessions| sessions.poll_due(place))
             } else {
                 return;
             };
@@ -51,12 +45,13 @@ impl<K: Kernel> Shard<K> {
     /// Housekeeping.
     pub(super) fn keep_house(&mut self) {
         self.note_what_is_read();
+        self.tell_notices();
         self.conns.pace.was_late(self.conns.wheel.ticks_behind(self.cx.uptime));
         self.hub.homes.tend(self.cx.uptime, &mut self.cx.ledger);
         if self.cx.uptime >= self.next_socket_tick {
             self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
             self.conns.sockets.tick();
-            self.tend_limits();
+            self.cx.tend_limits();
             self.hub.locals.tend();
             let late_ms = u64::from(self.conns.pace.second_passed()) * TICK_MS;
             self.cx.counters.set(Metric::LateMs, late_ms);
@@ -73,15 +68,5 @@ impl<K: Kernel> Shard<K> {
             }
             self.conns.pace.was_late(self.cx.uptime.since(self.read_up_to));
         }
-    }
-
-    /// True exactly when all shards have read what had come to them by then, and what they had for this one has been
-    /// handled; or when that takes too long.
-    pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
-        let is_read = self.mesh.peers.all_have_read_up_to() >= then
-            && self.mesh.peers.mailboxes().is_empty()
-            && self.mesh.inbox.is_empty()
-            && self.backlog.are_all_asleep();
-        is_read || self.cx.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 }

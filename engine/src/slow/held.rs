@@ -14,7 +14,7 @@ use crate::hub::message::{ClientKey, Delivery};
 /// What waits for one reader.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(super) client: ClientKey,
+    pub(crate) client: ClientKey,
     channels: VecDeque<Channel>,
     /// Bytes that are to be sent.
     bytes: usize,
@@ -24,16 +24,16 @@ pub(crate) struct Held {
 
 /// What waits of one reader, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// Bytes that are to be sent.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// Bytes of memory, where several readers wait for the same with each of them.
-    pub(super) memory_bytes: usize,
+    pub(crate) memory_bytes: usize,
 }
 
 impl Size {
     /// One of them has changed.
-    pub(super) fn change(&mut self, before: Self, now: Self) {
+    pub(crate) fn change(&mut self, before: Self, now: Self) {
         self.bytes = self.bytes - before.bytes + now.bytes;
         self.memory_bytes = self.memory_bytes - before.memory_bytes + now.memory_bytes;
     }
@@ -55,14 +55,14 @@ struct Channel {
 
 /// Every channel is down to one publication, and that is still too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMuch;
+pub(crate) struct TooMuch;
 
 impl Held {
-    pub(super) fn new(client: ClientKey) -> Self {
+    pub(crate) fn new(client: ClientKey) -> Self {
         Self { client, channels: VecDeque::new(), bytes: 0, memory_bytes: 0 }
     }
 
-    pub(super) fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> Size {
         Size { bytes: self.bytes, memory_bytes: self.memory_bytes + self.channels.len() * CHANNEL_BYTES }
     }
 
@@ -72,12 +72,12 @@ impl Held {
         self.memory_bytes -= ENTRY_BYTES + delivery.cost_bytes();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
 
     /// Adds a publication. Answers with how many older ones of its channel had to go.
-    pub(super) fn push(&mut self, delivery: Arc<Delivery>, policy: Policy) -> u32 {
+    pub(crate) fn push(&mut self, delivery: Arc<Delivery>, policy: Policy) -> u32 {
         self.bytes += delivery.frames.len();
         self.memory_bytes += ENTRY_BYTES + delivery.cost_bytes();
         let at = self.channels.iter().position(|channel| channel.name == delivery.channel);
@@ -97,7 +97,7 @@ impl Held {
 
     /// Leaves the oldest out where most wait, until what is left has at most so many bytes. Answers with how many went.
     /// Where each channel is down to one, the longest of these does not count: a message may be longer than the limit.
-    pub(super) fn shrink_to(&mut self, bytes_max: usize) -> Result<u32, TooMuch> {
+    pub(crate) fn shrink_to(&mut self, bytes_max: usize) -> Result<u32, TooMuch> {
         let mut left_out = 0;
         while self.bytes > bytes_max {
             let most = (0..self.channels.len()).max_by_key(|&at| self.channels[at].waiting.len());
@@ -117,14 +117,14 @@ impl Held {
     }
 
     /// A subscription has ended: what waits of its channel is no longer wanted.
-    pub(super) fn leave(&mut self, channel: &str) {
+    pub(crate) fn leave(&mut self, channel: &str) {
         let Some(at) = self.channels.iter().position(|waiting| *waiting.name == *channel) else { return };
         let waiting = self.channels.remove(at).expect("it was found").waiting;
         waiting.iter().for_each(|delivery| self.count_out(delivery));
     }
 
     /// Takes the next publication, with how many of its channel were left out before it.
-    pub(super) fn pop(&mut self) -> Option<(Arc<Delivery>, u32)> {
+    pub(crate) fn pop(&mut self) -> Option<(Arc<Delivery>, u32)> {
         let mut channel = self.channels.pop_front()?;
         let delivery = channel.waiting.pop_front().expect("a channel is here while something of it waits");
         let left_out = std::mem::take(&mut channel.left_out);

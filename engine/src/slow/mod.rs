@@ -13,7 +13,7 @@ mod held;
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use holdfast_protocol::client::{DisconnectCode, Payload, Publication};
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::Socket;
 
 use self::held::{Held, Size, TooMuch};
 use crate::{
@@ -22,10 +22,10 @@ use crate::{
         message::{ClientKey, Delivery},
         publication::Frames,
     },
-    memory::{Budget, largest_first, shrink},
-    metrics::{CloseReason, Metric},
-    session::{client::Delta, named::SessionPlace},
-    shard::Shard,
+    memory::shrink,
+    metrics::Metric,
+    session::client::Delta,
+    session::{Io, SessionCx},
 };
 
 /// The tag of a publication before which others were left out: how many.
@@ -80,9 +80,9 @@ impl Policy {
 /// The readers of a shard for which something is held.
 #[derive(Debug, Default)]
 pub(crate) struct SlowReaders {
-    held: HashMap<Socket, Held>,
+    pub(crate) held: HashMap<Socket, Held>,
     /// What waits of all of them.
-    size: Size,
+    pub(crate) size: Size,
     /// For whom too much is held; they go when the walk over a channel's subscribers is over.
     pub(crate) given_up: Vec<Socket>,
 }
@@ -111,12 +111,12 @@ impl SlowReaders {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// True exactly when what may wait for this reader is to wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
         // A long queue counts before the kernel was asked to take it: a turn's writes are bounded.
-        self.conns.sockets.is_behind(socket)
-            || self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes
+        self.io.is_behind(socket)
+            || self.io.queued_bytes(socket) > self.cx.settings.paused_queue_bytes
             || (!self.hub.slow.held.is_empty() && self.hub.slow.held.contains_key(&socket))
     }
 
@@ -140,7 +140,7 @@ impl<K: Kernel> Shard<K> {
             // One publication of each channel is too much: it is sent away, when the walk over the subscribers is over.
             Err(TooMuch) => self.hub.slow.given_up.push(socket),
         }
-        self.conns.sockets.tell_when_drained(socket);
+        self.io.tell_when_drained(socket);
     }
 
     /// For this reader too much is held, whatever is left out.
@@ -178,7 +178,7 @@ impl<K: Kernel> Shard<K> {
             self.deliver_late(client, &delivery, left_out);
         }
         if !is_empty {
-            self.conns.sockets.tell_when_drained(socket);
+            self.io.tell_when_drained(socket);
         }
     }
 
@@ -201,45 +201,6 @@ impl<K: Kernel> Shard<K> {
             _ => self.send_frames_alone(link, format, &with_gap(delivery, left_out, for_delta.is_some())),
         }
     }
-
-    /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
-    /// the budget.
-    pub(crate) fn hold_to_budget(&mut self) {
-        let (_, bytes) = self.conns.sockets.behind();
-        self.cx.ledger.measure(Budget::Queues, bytes + self.hub.slow.size.memory_bytes as u64);
-        let excess = self.cx.ledger.excess(Budget::Queues);
-        if excess == 0 {
-            return;
-        }
-        let sockets = self.conns.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
-            let held = self.hub.slow.held.get(&socket).map_or(0, |held| held.size().memory_bytes);
-            (Holder::Socket(socket), (bytes + held) as u64)
-        });
-        let mut holders: Vec<_> = sockets.collect();
-        holders.extend(self.sessions.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
-        for holder in largest_first(holders, excess) {
-            self.cx.counters.add(Metric::SlowByBudget, 1);
-            match holder {
-                // No close frame: what waits before it would have to be kept for it.
-                Holder::Socket(socket) => self.drop_now(socket, CloseReason::Slow),
-                Holder::Poll(place) => self.cut_poll(place),
-            }
-        }
-    }
-
-    /// How many sockets do not keep up, and how many bytes wait for them.
-    pub(crate) fn slow_readers(&self) -> (u64, u64) {
-        let (sockets, bytes) = self.conns.sockets.behind();
-        (sockets, bytes + self.hub.slow.size.bytes as u64)
-    }
-}
-
-/// For whom something waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Holder {
-    Socket(Socket),
-    /// A session of polls.
-    Poll(SessionPlace),
 }
 
 /// A publication that says how many are missing before it; for those who take patches, where it `is_quoted`.

@@ -16,7 +16,7 @@ use super::{
     channel::known,
     request,
 };
-use crate::shard::{ApiCall, SubscribeWish, Whom, Wish};
+use crate::session::api::{ApiCall, SubscribeWish, Whom, Wish};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
     known(api, &request.channel)?;

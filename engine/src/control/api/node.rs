@@ -19,7 +19,7 @@ use super::{
     request,
     share::SMALL,
 };
-use crate::{control::drain::APART, pattern::Pattern, shard::ApiCall};
+use crate::{control::drain::APART, pattern::Pattern, session::api::ApiCall};
 
 /// The longest pattern that is read where it stands.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;

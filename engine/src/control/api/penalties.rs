@@ -10,7 +10,7 @@ use super::{
     answer::{ApiError, Empty, Weight},
     request,
 };
-use crate::{config::Network, limits, shard::ApiCall};
+use crate::{config::Network, limits, session::api::ApiCall};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Penalties {

@@ -14,7 +14,7 @@ use crate::{
     hub::message::{Answer, AnswerTo, Outcome, ToHome},
     mesh::{Message, Shared},
     patience::timeout,
-    shard::{ApiCall, ApiPage},
+    session::api::{ApiCall, ApiPage},
 };
 
 /// How long an answer may take.

@@ -7,8 +7,7 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::http::Refusal;
-use holdfast_ring::Kernel;
+use holdfast_protocol::{client::DisconnectCode, http::Refusal};
 
 use super::{Client, Kept, Sub, Wishes};
 use crate::{
@@ -18,8 +17,9 @@ use crate::{
         publication::Info,
     },
     intake::RETRY_AFTER_S,
+    limits::Charged,
     memory::Budget,
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
 /// What a client takes beside its record: its places in tables, and what allocations cost.
@@ -126,7 +126,27 @@ impl Client {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
+    /// A frame of commands has come.
+    pub(super) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
+        if let Some(client) = self.sessions.clients.get(key) {
+            self.cx.charge_frame(key, &client.user, bytes);
+        }
+    }
+
+    /// A command has come.
+    pub(super) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Charged::Done) };
+        self.cx.charge_command(key, &client.user)
+    }
+
+    /// A reply that may be long goes to a client.
+    pub(super) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
+        if let Some(client) = self.sessions.clients.get(key) {
+            self.cx.charge_reply(key, &client.user, bytes);
+        }
+    }
+
     /// Something of a client has changed: the ledger is told.
     pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
@@ -152,7 +172,7 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn measure_sessions(&mut self) {
         let limits = self.cx.limits.as_ref().map_or(0, |limits| limits.table_bytes());
         let tables = self.sessions.clients.table_bytes()
-            + self.conns.partial.bytes()
+            + self.io.table_bytes()
             + self.sessions.named.table_bytes()
             + self.hub.locals.table_bytes()
             + self.sessions.seats.table_bytes()

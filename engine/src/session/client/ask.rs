@@ -10,7 +10,6 @@ use holdfast_protocol::client::{
     command::HistoryRequest,
     reply::{Done, HistoryResult, PresenceResult, PresenceStatsResult},
 };
-use holdfast_ring::Kernel;
 
 use super::command::Handled;
 use crate::{
@@ -18,10 +17,10 @@ use crate::{
         history::Page,
         message::{Answer, AnswerTo, ClientKey, Outcome, Question, ToHome},
     },
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn ask_presence(
         &mut self,
         key: ClientKey,

@@ -11,15 +11,12 @@ use holdfast_protocol::client::{
     ClientError, Command, DisconnectCode, ErrorCode, Format, FromClient, Push, Reply, ReplyResult, Request,
     UnsubscribeCode, append_push, append_reply, decode_commands, reply::Done,
 };
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::Socket;
 
 use super::{Link, Stage, parked::Parked, reads::is_read};
 use crate::{
     channel::ChannelError,
-    conn::{
-        deflate::{Deflate, Deflating},
-        lag::Cause,
-    },
+    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
     context::cost,
     hub::{
         message::ClientKey,
@@ -28,7 +25,7 @@ use crate::{
     limits::{Charged, Offence},
     metrics::Metric,
     refusals::{Why, with_channel},
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{TokenError, TokenUse, Verdict},
 };
 
@@ -89,7 +86,7 @@ pub(super) enum Left {
 /// What a command's handler leaves to be said: a result, or nothing, because an answer will come from elsewhere.
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// Handles the commands of a frame, up to one that may not be handled now.
     pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Left {
         let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else {
@@ -329,12 +326,10 @@ impl<K: Kernel> Shard<K> {
                     Deflate::Off => wire.encoded(message),
                     deflate => {
                         self.cx.meter.add_bytes(message.len(), cost::DEFLATE_KILOBYTE_NS);
-                        let mut frame = BytesMut::with_capacity(message.len() + 10);
-                        self.conns.deflating.append(socket, deflate, kind(format), message, &mut frame);
-                        frame.freeze()
+                        self.io.deflate(socket, deflate, kind(format), message)
                     }
                 };
-                self.send_for(socket, bytes, cause);
+                self.send(socket, bytes, cause);
             }
             (None, Link::Poll(session)) => self.tell_poll(session, message, cause),
             (None, _) => unreachable!("only polls have no connection"),
@@ -343,33 +338,32 @@ impl<K: Kernel> Shard<K> {
 
     /// Sends a message that others get too. `frames` live until the end of the channel's turn.
     pub(crate) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
-        self.send_frames_by(link, format, frames, Deflating::shared_frames);
+        self.send_frames_by(link, format, frames, true);
     }
 
     /// The same where nobody else gets it now: `frames` may be gone at once.
     pub(crate) fn send_frames_alone(&mut self, link: Link, format: Format, frames: &Frames) {
-        self.send_frames_by(link, format, frames, Deflating::frames);
+        self.send_frames_by(link, format, frames, false);
     }
 
-    fn send_frames_by(
-        &mut self,
-        link: Link,
-        format: Format,
-        frames: &Frames,
-        deflate_frames: fn(&mut Deflating, Socket, Deflate, &Bytes) -> Bytes,
-    ) {
+    fn send_frames_by(&mut self, link: Link, format: Format, frames: &Frames, is_shared: bool) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 let bytes = match link.deflate() {
                     Deflate::Off => wire.frame(frames),
-                    deflate => {
-                        deflate_frames(&mut self.conns.deflating, socket, deflate, frames.websocket(format))
-                    }
+                    deflate => self.io.deflate_frames(socket, deflate, frames.websocket(format), is_shared),
                 };
-                self.send(socket, bytes);
+                self.send(socket, bytes, Cause::Push);
             }
             (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format), Cause::Push),
             (None, _) => unreachable!("only polls have no connection"),
+        }
+    }
+
+    /// Queues bytes for a connection, and ends a session for which too much waits.
+    pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes, cause: Cause) {
+        if let Some(TooSlow(Session::Client { key })) = self.io.send(self.cx, socket, bytes, cause) {
+            self.disconnect(key, DisconnectCode::SLOW);
         }
     }
 }

@@ -14,7 +14,6 @@ use holdfast_protocol::{
     },
     http::list_separator,
 };
-use holdfast_ring::Kernel;
 
 use super::{
     Client, Stage, Sub, command::Handled, event::About, id_text, subscribe::Wanted, subscribed::result,
@@ -29,7 +28,7 @@ use crate::{
     },
     memory::Budget,
     refusals::Why,
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{SubscribeOptions, TokenUse},
 };
 
@@ -103,7 +102,7 @@ impl Client {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn connect(
         &mut self,
         key: ClientKey,
@@ -336,7 +335,7 @@ impl<K: Kernel> Shard<K> {
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.cx.wall_s();
         let node = Arc::clone(&self.sessions.rules.node);
-        let told = self.conns.pace.tell();
+        let told = self.io.pings();
         let ping_s = told_s(self.cx.settings.ping_interval_ms, told);
         let is_refresh_proxied = self.sessions.rules.is_refresh_proxied;
         let Some(client) = self.sessions.clients.get(key) else { return };

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use holdfast_ring::Kernel;
-
 use super::{Delta, Sub, Wishes};
 use crate::{
     hub::{
@@ -15,11 +13,11 @@ use crate::{
         message::{ClientKey, Delivery},
         publication::{Frames, Stored},
     },
-    shard::Shard,
+    session::{Io, SessionCx},
     slow::Policy,
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// Sends one subscriber what it takes of these. Answers with how many bytes then wait for it.
     pub(crate) fn deliver_special(
         &mut self,

@@ -15,7 +15,6 @@ use holdfast_protocol::{
     },
     http::RequestHead,
 };
-use holdfast_ring::Kernel;
 
 use super::{
     Link,
@@ -27,7 +26,7 @@ use crate::{
     backend::{Back, Call, Event, Header, Refusal, Said},
     hub::message::ClientKey,
     session::wire::Wire,
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
 /// What is special about one call.
@@ -78,7 +77,7 @@ pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// The fields of a request that backends are to be told, each with all its lines: what a proxy on the way has appended in
     /// a line of its own is not less true than what the client wrote before it.
     pub(crate) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {

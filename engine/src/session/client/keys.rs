@@ -8,7 +8,6 @@
 //! patience for, or the endpoint fails, it is told to try again.
 
 use holdfast_protocol::client::{Command, ErrorCode, Request};
-use holdfast_ring::Kernel;
 
 use super::{
     Stage,
@@ -21,7 +20,7 @@ use crate::{
     context::cost,
     hub::message::ClientKey,
     refusals::Why,
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
 
@@ -72,7 +71,7 @@ impl Awaits {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     fn verifier(&mut self, awaits: Awaits) -> &mut Verifier {
         match awaits {
             Awaits::SubscribeKeys => &mut self.sessions.rules.subscribe_tokens,

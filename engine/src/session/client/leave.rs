@@ -9,18 +9,19 @@ use holdfast_protocol::{
     client::{DisconnectCode, Format, Push, PushBody, push::DisconnectPush},
     websocket::CloseCode,
 };
-use holdfast_ring::Kernel;
 use rand::Rng as _;
+
+use holdfast_ring::Socket;
 
 use super::{Link, Stage};
 use crate::{
-    conn::{heartbeat::Beat, pace::Told},
+    conn::pace::Told,
     hub::message::ClientKey,
     metrics::CloseReason,
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// Ends a session with a code of the protocol.
     pub(crate) fn disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
         let reason = match code {
@@ -62,13 +63,13 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         match link {
-            Link::WebSocket { socket, .. } => return self.close(socket, code, text, reason),
+            Link::WebSocket { socket, .. } => {
+                self.leave_connection(key, socket, reason);
+                return self.io.close(self.cx, socket, code, text, reason);
+            }
             // Before the last words: they may make a long queue too long, and that must not end it once more.
             Link::Stream { socket, .. } => {
-                if let Some(conn) = self.conns.table.get(socket) {
-                    conn.close_reason.get_or_insert(reason);
-                }
-                self.leave_session(socket);
+                self.leave_connection(key, socket, reason);
             }
             Link::Poll(session) => self.poll_offended(session, reason),
         }
@@ -77,10 +78,17 @@ impl<K: Kernel> Shard<K> {
         let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
         self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
         match link {
-            Link::Stream { socket, .. } => self.await_end(socket, reason),
+            Link::Stream { socket, .. } => self.io.await_end(self.cx, socket, reason),
             Link::Poll(session) => self.end_poll_client(session),
             Link::WebSocket { .. } => {}
         }
+    }
+
+    /// The client leaves its connection, which then ends.
+    fn leave_connection(&mut self, key: ClientKey, socket: Socket, reason: CloseReason) {
+        self.io.detach(socket, reason);
+        self.hub.slow.forget(socket);
+        self.forget_client(key);
     }
 
     /// The transport has ended: the client leaves all its channels.
@@ -104,18 +112,14 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn client_pong(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return true };
         let Some((_, socket)) = client.link.connection(client.format) else { return false };
-        let is_awaited = self.conns.table.get(socket).is_some_and(|conn| conn.beat == Beat::Awaits);
-        if is_awaited {
-            self.pong(socket);
-        }
-        is_awaited
+        self.io.pong(self.cx, socket)
     }
 
     /// The client is connected, and was told so: from now on it is pinged.
     pub(super) fn begin_pings(&mut self, key: ClientKey, told: Told) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         if let Some((_, socket)) = client.link.connection(client.format) {
-            self.begin_heartbeat(socket, told);
+            self.io.begin_heartbeat(self.cx, socket, told);
         }
     }
 

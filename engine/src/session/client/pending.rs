@@ -10,10 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
-use holdfast_ring::Kernel;
 
 use super::{Client, Stage, waiting::Waiting};
-use crate::{backend::Header, hub::message::ClientKey, memory::Budget, shard::Shard};
+use crate::{
+    backend::Header,
+    hub::message::ClientKey,
+    memory::Budget,
+    session::{Io, SessionCx},
+};
 
 /// Answers that one client may wait for.
 const PENDING_MAX: usize = 128;
@@ -123,7 +127,7 @@ impl Kept {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// A client waits for one more answer.
     pub(super) fn wait_with(&mut self, key: ClientKey, pending: Pending) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Request, command::PublishRequest};
-use holdfast_ring::Kernel;
 
 use super::{command::Handled, event::About};
 use crate::{
@@ -16,10 +15,10 @@ use crate::{
         message::{AnswerTo, ClientKey, Publish, ToHome, Version},
         publication::{Data, tags},
     },
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn publish(
         &mut self,
         key: ClientKey,

@@ -13,12 +13,11 @@
 use std::sync::Arc;
 
 use holdfast_protocol::client::Request;
-use holdfast_ring::Kernel;
 
 use super::{Client, Link, Place};
 use crate::{
     hub::message::{AnswerBytes, ClientKey, ToHome},
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
 /// Reads of one client that are under way at a time.
@@ -56,7 +55,7 @@ pub(super) fn is_read(request: &Request<'_>) -> bool {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// True exactly when a client may read something now. If not, what is under way or waits for it will go on with it.
     pub(super) fn may_read(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return true };
@@ -68,9 +67,9 @@ impl<K: Kernel> Shard<K> {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let queued_bytes = match (client.link.connection(client.format), client.link) {
             (Some((_, socket)), _) => {
-                let queued_bytes = self.conns.sockets.queued_bytes(socket);
+                let queued_bytes = self.io.queued_bytes(socket);
                 if queued_bytes > self.cx.settings.paused_queue_bytes {
-                    self.conns.sockets.tell_when_drained(socket);
+                    self.io.tell_when_drained(socket);
                 }
                 queued_bytes
             }

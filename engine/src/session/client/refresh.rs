@@ -14,7 +14,6 @@ use holdfast_protocol::client::{
     push::RefreshPush,
     reply::{RefreshResult, SubRefreshResult},
 };
-use holdfast_ring::Kernel;
 
 use super::{Sub, command::Handled, connect::expiry, event::About, id_text};
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
         message::{ClientKey, ToHome},
         publication::{Data, Info},
     },
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{SubscribeOptions, TokenUse},
 };
 
@@ -34,7 +33,7 @@ const TRACKING: RangeInclusive<i32> = 1..=2;
 /// How long what has expired goes on where the backend does not answer; then it is asked again. As Centrifugo does.
 const UNANSWERED_S: u64 = 60;
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn refresh(&mut self, key: ClientKey, token: &str) -> Handled<'static> {
         if token.is_empty() || self.sessions.rules.is_refresh_proxied {
             return Err(DisconnectCode::BAD_REQUEST.into());

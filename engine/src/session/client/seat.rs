@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use holdfast_protocol::client::DisconnectCode;
-use holdfast_ring::Kernel;
 
 use super::{Client, Stage};
 use crate::{
     hub::message::ClientKey,
     mesh::Message,
     seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// Asks for a seat, where users have a limit. False where none is needed.
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
         let is_needed = self.sessions.rules.user_connections_max > 0 && !user.is_empty();

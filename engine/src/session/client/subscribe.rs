@@ -12,7 +12,6 @@ use bytes::Bytes;
 use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Payload, Request, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
 };
-use holdfast_ring::Kernel;
 
 use super::{Client, Delta, Place, Sub, Wishes, command::Handled, event::About, id_text, refresh::is_past};
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
         publication::{Data, Info},
     },
     memory::Budget,
-    shard::Shard,
+    session::{Io, SessionCx},
     token::{Overrides, TokenUse},
 };
 
@@ -57,7 +56,7 @@ pub(crate) struct Wanted {
     pub(crate) data: Option<Bytes>,
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn subscribe(
         &mut self,
         key: ClientKey,

@@ -9,7 +9,6 @@ use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Payload, Push, PushBody, ReplyResult, append_push, push::SubscribePush,
     reply::SubscribeResult,
 };
-use holdfast_ring::Kernel;
 
 use super::{Delta, Place, Stage, Sub, connect::expiry};
 use crate::{
@@ -20,10 +19,10 @@ use crate::{
         local::{Subscriber, Takes},
         message::{ClientKey, Subscribed},
     },
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// The home has taken a client in.
     pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
         let (key, is_read) = (subscribed.client, subscribed.is_read);

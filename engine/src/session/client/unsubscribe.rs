@@ -8,7 +8,6 @@ use std::{borrow::Cow, sync::Arc};
 use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Push, PushBody, ReplyResult, UnsubscribeCode, push::UnsubscribePush,
 };
-use holdfast_ring::Kernel;
 
 use super::{
     Place, Sub,
@@ -17,10 +16,10 @@ use super::{
 };
 use crate::{
     hub::message::{ClientKey, ToHome},
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     pub(super) fn unsubscribe(&mut self, key: ClientKey, channel: &str) -> Handled<'static> {
         if channel.is_empty() {
             return Err(DisconnectCode::BAD_REQUEST.into());

@@ -18,7 +18,6 @@
 use std::collections::VecDeque;
 
 use holdfast_protocol::client::DisconnectCode;
-use holdfast_ring::Kernel;
 
 use super::{
     Client, Link, Stage,
@@ -29,7 +28,7 @@ use crate::{
     hub::message::{ClientKey, ToHome},
     memory::{Budget, largest_first},
     metrics::CloseReason,
-    shard::Shard,
+    session::{Io, SessionCx},
 };
 
 /// What waits for a client.
@@ -86,7 +85,7 @@ impl Client {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
     /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
     pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
@@ -137,7 +136,7 @@ impl<K: Kernel> Shard<K> {
         if let Link::WebSocket { socket, .. } = link
             && !std::mem::replace(&mut waiting.is_unread, true)
         {
-            self.conns.sockets.pause_receive(socket);
+            self.io.pause(socket);
         }
         self.account(key);
         Ok(())

@@ -13,22 +13,20 @@ use holdfast_protocol::{
     client::{Command, DisconnectCode, Format, FromClient, decode_commands, poll::poll_answer},
     http::Refusal,
 };
-use holdfast_ring::Kernel;
 use rand::Rng as _;
 
 use super::Poll;
 use crate::{
     backend::Header,
     clock::Tick,
-    conn::lag::Cause,
+    conn::lag::{Cause, QueueLimits},
     context::cost,
     context::lateness::Lateness,
     intake::RETRY_AFTER_S,
     memory::Budget,
     metrics::{CloseReason, Metric},
-    refusals::Asking,
+    session::{Io, SessionCx},
     session::{ask::Asker, client::Link, named::SessionPlace},
-    shard::Shard,
 };
 
 /// When it is asked again whether all shards have read what came (200 ms).
@@ -41,7 +39,7 @@ impl Poll {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// The first poll of a session.
     pub(crate) fn open_poll(
         &mut self,
@@ -54,14 +52,14 @@ impl<K: Kernel> Shard<K> {
         }
         // A session needs no connection between its polls, but it counts as one in every way.
         self.check_room_for_session()?;
-        if self.stopping.is_some() || !self.take_place_for_session() {
+        if self.cx.is_stopping || !self.take_place() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        let address = match self.admit_session(asker.socket) {
+        let address = match self.cx.admit_session(asker.socket, self.io.is_reused(asker.socket)) {
             Ok(address) => address,
             Err(turned_away) => {
-                self.conns.places_taken -= 1;
-                self.turn_away(asker.socket, turned_away, Asking::default());
+                self.io.give_place_back();
+                self.io.turn_away(self.cx, asker.socket, turned_away);
                 return Ok(());
             }
         };
@@ -72,6 +70,12 @@ impl<K: Kernel> Shard<K> {
         self.keep_headers(key, told);
         self.poll_session(place, asker, 0, commands);
         Ok(())
+    }
+
+    /// Takes a place of the connection limit, if there is one.
+    fn take_place(&mut self) -> bool {
+        let peers = &self.mesh.peers;
+        !peers.is_memory_short() && self.io.take_place(self.cx, peers.places_taken(self.mesh.index, 0))
     }
 
     /// A poll of a session of this core.
@@ -142,7 +146,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Something for a client that polls. It goes out at the end of the turn.
     pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8], cause: Cause) {
-        let limits = self.queue_limits();
+        let limits = QueueLimits::of(&self.cx.settings);
         if let Some(poll) = self.sessions.named.poll(place) {
             let before = poll.cost_bytes();
             poll.push(message, cause, limits, self.cx.settings.queue_pieces_max);
@@ -239,8 +243,8 @@ impl<K: Kernel> Shard<K> {
         let (bytes, address) = (poll.cost_bytes(), poll.address);
         self.sessions.named.close(place);
         self.poll_owes(place, bytes, 0);
-        self.conns.places_taken -= 1;
-        self.session_left(address);
+        self.io.give_place_back();
+        self.cx.session_left(address);
     }
 
     /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.

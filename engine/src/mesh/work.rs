@@ -1,4 +1,4 @@
-//! Cost: how long messages of shards take to handle, about.
+//! Work: how long messages of shards take to handle, about.
 //!
 //! In:  messages.
 //! Out: nanoseconds, as `context/cost` has them of all other work.
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What a home says.
-pub(super) fn of_answer(message: &FromHome) -> u64 {
+pub(crate) fn of_answer(message: &FromHome) -> u64 {
     match message {
         FromHome::Deliver(_) => 500,
         FromHome::Subscribed(subscribed) => {
@@ -26,7 +26,7 @@ pub(super) fn of_answer(message: &FromHome) -> u64 {
 }
 
 /// A message, but for the commands in it.
-pub(super) fn of_message(message: &Message) -> u64 {
+pub(crate) fn of_message(message: &Message) -> u64 {
     match message {
         Message::Broadcast(frames) => 500 + frames.bytes.len() as u64 / 8,
         Message::ToHome(ToHome::Publish(publish)) => 2_500 + publish.data.bytes.len() as u64,

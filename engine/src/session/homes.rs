@@ -3,17 +3,15 @@
 //! In:  messages for a channel, by its name.
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
-use holdfast_ring::Kernel;
-
-use super::{Shard, cost};
 use crate::{
     hub::message::{FromHome, ToHome},
-    mesh::Message,
+    mesh::{Message, work},
+    session::{Io, SessionCx},
 };
 
-impl<K: Kernel> Shard<K> {
+impl<I: Io> SessionCx<'_, I> {
     /// A message for a channel whose home this is.
-    pub(super) fn at_home(&mut self, message: ToHome) {
+    pub(crate) fn at_home(&mut self, message: ToHome) {
         let rules = match self.sessions.rules.channels.resolve_trusted(message.channel()) {
             Ok(resolved) => self.sessions.rules.home_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
@@ -29,7 +27,7 @@ impl<K: Kernel> Shard<K> {
             // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
             // inbox longer.
             if core == self.mesh.index {
-                self.cx.meter.add(cost::of_answer(&message));
+                self.cx.meter.add(work::of_answer(&message));
                 self.for_clients(message);
             } else {
                 self.mesh.peers.post(core, Message::FromHome(message));
@@ -39,7 +37,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// A home's message for clients of this core.
-    pub(super) fn for_clients(&mut self, message: FromHome) {
+    pub(crate) fn for_clients(&mut self, message: FromHome) {
         match message {
             FromHome::Deliver(delivery) => {
                 let bytes = delivery.frames.len();

@@ -1,0 +1,128 @@
+//! Fan-out: a channel's turn goes to its subscribers on this core.
+//!
+//! In:  what was published to a channel, and its subscribers.
+//! Out: one piece on each subscriber's queue, for each wire format; what is held for those who do not keep up.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::{client::DisconnectCode, websocket::deflate::WindowBits};
+use holdfast_ring::Socket;
+
+use super::{Io, SessionCx, wire::Wire};
+use crate::{
+    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
+    hub::{
+        local::{LocalKey, Takes},
+        message::Delivery,
+    },
+    metrics::Metric,
+};
+
+impl<I: Io> SessionCx<'_, I> {
+    /// Hands a channel's turn out to its subscribers on this core.
+    pub(crate) fn fan_out_channel(&mut self, channel: LocalKey) {
+        let Some(turn) = self.hub.locals.take_turn(channel) else { return };
+        let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
+        self.cx.counters.add(Metric::MessagesOut, messages);
+        self.io.begin_turn_of_channel();
+        let mut joined = [const { None }; Wire::ALL.len()];
+        // Nearly all who compress have the same size of window.
+        let mut deflated: Vec<((Wire, WindowBits), Bytes)> = Vec::new();
+        let receivers = turn.subscribers.len();
+        for subscriber in &turn.subscribers {
+            match subscriber.takes {
+                Takes::Shared(_, socket) | Takes::Deflated(_, _, socket)
+                    if turn.policy.may_leave_out() && self.is_slow(socket) =>
+                {
+                    self.hold(subscriber.client, socket, turn.policy, &turn.deliveries);
+                }
+                Takes::Shared(wire, socket) => {
+                    let joined: &mut Option<Bytes> = &mut joined[wire.index()];
+                    let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes, Cause::Push);
+                    }
+                }
+                Takes::Deflated(wire, bits, socket) => {
+                    let known = deflated.iter().find(|(key, _)| *key == (wire, bits));
+                    let bytes = match known {
+                        Some((_, bytes)) => bytes.clone(),
+                        None => {
+                            let bytes = self.join_deflated(&turn.deliveries, wire, bits, socket);
+                            deflated.push(((wire, bits), bytes.clone()));
+                            bytes
+                        }
+                    };
+                    if !bytes.is_empty() {
+                        self.send(socket, bytes, Cause::Push);
+                    }
+                }
+                Takes::Special => {
+                    self.deliver_special(subscriber.client, channel, turn.policy, &turn.deliveries);
+                }
+            }
+        }
+        let long_queues = self.io.end_turn_of_channel();
+        self.hub.locals.put_back(turn);
+        for long in long_queues {
+            if let Some(TooSlow(Session::Client { key })) = self.io.slow_down(self.cx, long) {
+                self.disconnect(key, DisconnectCode::SLOW);
+            }
+        }
+        for socket in std::mem::take(&mut self.hub.slow.given_up) {
+            self.give_up_reader(socket);
+        }
+    }
+
+    /// A channel's turn for all who compress with the same window.
+    fn join_deflated(
+        &mut self,
+        deliveries: &[Arc<Delivery>],
+        wire: Wire,
+        bits: WindowBits,
+        socket: Socket,
+    ) -> Bytes {
+        let mut frame = |delivery: &Delivery| {
+            let plain = delivery.frames.websocket(wire.format());
+            self.io.deflate_frames(socket, Deflate::Shared(bits), plain, true)
+        };
+        match deliveries {
+            [only] if only.publication.is_some() => frame(only),
+            many => {
+                let publications = many.iter().filter(|delivery| delivery.publication.is_some());
+                let mut joined = BytesMut::new();
+                publications.for_each(|delivery| joined.extend_from_slice(&frame(delivery)));
+                joined.freeze()
+            }
+        }
+    }
+}
+
+/// Below this many receivers on a core, counting references to bytes that other cores count too is cheaper than a copy.
+const COPIED_FROM_RECEIVERS: usize = 8;
+
+/// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
+/// each of their receivers.
+fn join(deliveries: &[Arc<Delivery>], wire: Wire, receivers: usize) -> Bytes {
+    // Who wants to be told of joins has wishes of its own.
+    let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
+    match (wire, deliveries) {
+        (_, [only]) if receivers < COPIED_FROM_RECEIVERS && only.publication.is_some() => {
+            wire.frame(&only.frames)
+        }
+        (Wire::WebSocket(format), _) => {
+            let frames = publications.map(|delivery| delivery.frames.websocket(format));
+            let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
+            frames.for_each(|frame| joined.extend_from_slice(frame));
+            joined.freeze()
+        }
+        _ => {
+            let mut joined = BytesMut::new();
+            for delivery in publications {
+                wire.encode(&delivery.frames.message(wire.format()), &mut joined);
+            }
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Fan-out: what was published in a turn goes to this core's members, and once to every other core.
+//!
+//! In:  the hub's joined frames; other cores' frames out of the mailbox.
+//! Out: one piece on every member's queue; one message a core.
+//!
+//! A channel's turn is one piece too, for each wire format.
+//!
+//! The bytes are shared, never copied for a receiver.
+//!
+//! While the writes of the last fan-out have not all gone to the kernel, what is published is only gathered: it is joined, and
+//! goes out in one write for each receiver, after them. There is a bound on what gathers, lower where many receive it; from
+//! there on who publishes waits. So a publication never meets more than one fan-out before it, and no queue grows because the
+//! shard itself is late.
+
+use holdfast_ring::Kernel;
+
+use super::Shard;
+use crate::{mesh::Message, metrics::Metric};
+
+/// How often queues that took more than one write are waited for once more. Not longer: others always have something to
+/// write.
+const MORE_WRITES_MAX: u32 = 4;
+
+impl<K: Kernel> Shard<K> {
+    /// Ends a turn's publishing.
+    pub(crate) fn fan_out(&mut self) {
+        // Who is sent away has heard everything before.
+        if self.is_last_fan_out_written() || self.cx.is_stopping {
+            self.fan_out_gathered();
+        }
+        self.with_sessions(|sessions| sessions.flush_polls());
+        if let Some(frames) = self.hub.broadcast.take_outgoing() {
+            self.mesh.peers.post_all(self.mesh.index, || Message::Broadcast(frames.clone()));
+        }
+        self.mesh.peers.push_out(|bell| self.conns.sockets.wake(bell));
+    }
+
+    fn is_last_fan_out_written(&mut self) -> bool {
+        let gathered = &mut self.hub.gathered;
+        if gathered.is_all_written {
+            return true;
+        }
+        if !self.conns.sockets.has_passed(gathered.mark) {
+            return false;
+        }
+        gathered.more_writes += 1;
+        gathered.mark = self.conns.sockets.mark();
+        gathered.more_writes > MORE_WRITES_MAX
+    }
+
+    fn fan_out_gathered(&mut self) {
+        if !self.hub.is_gathering() {
+            return;
+        }
+        for channel in self.hub.locals.take_touched() {
+            self.with_sessions(|sessions| sessions.fan_out_channel(channel));
+        }
+        if let Some(frames) = self.hub.broadcast.take_local() {
+            let mut place = 0;
+            // From the back: a member that is dropped for being slow gives its place to one that has been served.
+            let members = self.hub.broadcast.members();
+            self.cx.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
+            while place < members {
+                place += 1;
+                if let Some((member, deflate)) = self.hub.broadcast.member(members - place) {
+                    let bytes = self.conns.deflating.shared_frames(member, deflate, &frames.bytes);
+                    self.send(member, bytes);
+                }
+            }
+            self.conns.deflating.end_turn();
+        }
+        self.hub.gathered.channel_bytes = 0;
+        self.hub.gathered.receivers = 0;
+        self.hub.gathered.mark = self.conns.sockets.mark();
+        self.hub.gathered.more_writes = 0;
+    }
+}

@@ -1,0 +1,139 @@
+//! Notices: what shards tell each other of addresses.
+//!
+//! In:  what clients did here (`limits/offence`); notices of other shards; the operator's calls.
+//! Out: notices to an address's home shard, and from there to all.
+
+use std::net::IpAddr;
+
+use holdfast_ring::Kernel;
+
+use super::Shard;
+use crate::{
+    limits::{Notice, Penalty, penalized},
+    mesh::Message,
+    metrics::Metric,
+};
+
+impl<K: Kernel> Shard<K> {
+    /// Tells what clients did to the homes of their addresses. Where messages wait because a core does not keep up, nothing is
+    /// told.
+    pub(crate) fn tell_notices(&mut self) {
+        for (core, notice) in std::mem::take(&mut self.cx.notices) {
+            if core == self.mesh.index {
+                self.noticed(notice);
+            } else if !self.mesh.peers.is_congested() {
+                self.mesh.peers.post(core, Message::Limits(notice));
+            }
+        }
+    }
+
+    /// Something about an address.
+    pub(crate) fn noticed(&mut self, notice: Notice) {
+        let now = self.cx.moment();
+        if let Notice::OffenceOf { socket, offence } = notice {
+            return self.cx.offended(socket, offence);
+        }
+        let Some(limits) = &mut self.cx.limits else { return };
+        match notice {
+            Notice::OffenceOf { .. } => unreachable!("it was told above"),
+            Notice::Offence { address, offence } => {
+                let Some(offenders) = &mut limits.offenders else { return };
+                if let Some(until) = offenders.add(address, offence, now) {
+                    limits.refused.add(address, until);
+                    self.cx.counters.add(Metric::Penalties, 1);
+                    self.mesh
+                        .peers
+                        .post_all(self.mesh.index, || Message::Limits(Notice::Refuse { address, until }));
+                }
+            }
+            Notice::Refuse { address, until } => limits.refused.add(address, until),
+            Notice::Clear { address } => limits.refused.clear(address),
+        }
+    }
+
+    /// The addresses with points whose home this is.
+    pub(crate) fn penalties(&self) -> Vec<Penalty> {
+        let offenders = self.cx.limits.as_ref().and_then(|limits| limits.offenders.as_ref());
+        offenders.map(|offenders| offenders.list(self.cx.moment())).unwrap_or_default()
+    }
+
+    /// Forgets the points of an address, or of all, and refuses it no longer.
+    pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) {
+        let address = address.map(|address| penalized(address.to_canonical()));
+        let Some(limits) = &mut self.cx.limits else { return };
+        limits.refused.clear(address);
+        let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
+        if cleared > 0 {
+            // Behind whatever this core has told them of it before.
+            self.mesh.peers.post_all(self.mesh.index, || Message::Limits(Notice::Clear { address }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use holdfast_ring::{
+        Sockets, SocketsConfig,
+        simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
+    };
+
+    use super::*;
+    use crate::{
+        config::Config,
+        daemon,
+        limits::{Offence, Tables},
+        memory::BudgetLimits,
+        mesh::{MailboxLimits, Peers, Shared},
+        rules::Rules,
+        shard::Plan,
+    };
+
+    #[test]
+    fn a_pardon_that_comes_before_what_it_pardons_holds_on_all_cores() {
+        const SLOTS: u32 = 32;
+        let network = Network::new(1, Faults::default(), 2048);
+        let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: 16, buffer_bytes: 512 };
+        let kernels: Vec<_> = (0..2).map(|_| Simulated::new(&network, &sizes)).collect();
+        let bells = kernels.iter().map(Simulated::doorbell).collect();
+        let mailboxes = MailboxLimits { messages_max: 8, bytes_max: 1 << 20 };
+        let asker = crate::backend::queue(1).0;
+        let budgets = BudgetLimits::all(1 << 30);
+        let shared = Arc::new(Shared::new(bells, mailboxes, 7, asker, Tables::new(2, 0), budgets));
+        let mut config = Config::default();
+        config.limits.penalty.threshold = 20;
+        let mut shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
+            let mut sockets =
+                Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
+            sockets.listen(listener());
+            let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
+            let peers = Peers::new(Arc::clone(&shared), index);
+            Shard::new(index, settings, Rules::new(&config, "node".into()), sockets, peers, [7; 32])
+        });
+        let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
+        let trace = network.trace();
+        let turn = |shard: &mut Shard<Simulated>| {
+            trace.pass(Duration::from_micros(50));
+            shard.turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
+        };
+        let is_refused = |shard: &Shard<Simulated>, address| {
+            let limits = shard.cx.limits.as_ref().expect("there are penalties");
+            limits.refused.for_ms(address, shard.cx.moment()).is_some()
+        };
+
+        let [pardoned, refused] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        home.noticed(Notice::Offence { address: pardoned, offence: Offence::Flood });
+        home.noticed(Notice::Offence { address: refused, offence: Offence::Flood });
+        assert!(is_refused(&home, pardoned) && !is_refused(&other, pardoned), "it is on its way");
+        // The server API tells every core by itself.
+        other.clear_penalties(Some(pardoned));
+        home.clear_penalties(Some(pardoned));
+        for _ in 0..10 {
+            turn(&mut home);
+            turn(&mut other);
+        }
+        assert!(!is_refused(&home, pardoned) && !is_refused(&other, pardoned));
+        assert!(is_refused(&home, refused) && is_refused(&other, refused), "what was told has come");
+    }
+}
