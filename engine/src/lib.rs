@@ -24,7 +24,7 @@ mod context;
 mod control;
 mod descriptors;
 mod hub;
-mod intake;
+mod ids;
 mod limits;
 mod masked;
 mod memory;

@@ -10,9 +10,9 @@ use holdfast_protocol::client::ErrorCode;
 use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
+    conn::http::HttpRules,
     hub::home,
     limits,
-    origin::Origins,
     slow::Policy,
     token::Verifier,
 };
@@ -20,6 +20,8 @@ use crate::{
 /// The rules of a shard.
 #[derive(Debug)]
 pub(crate) struct Rules {
+    /// What is served to whom.
+    pub(crate) http: Arc<HttpRules>,
     pub(crate) channels: Channels,
     pub(crate) connect_tokens: Verifier,
     pub(crate) subscribe_tokens: Verifier,
@@ -31,17 +33,10 @@ pub(crate) struct Rules {
     /// True exactly when the backend says whether an expired connection goes on.
     pub(crate) is_refresh_proxied: bool,
     pub(crate) rpc: RpcRules,
-    /// Fields of handshakes that backends are told, in lower case.
-    pub(crate) http_headers: Vec<Box<str>>,
     /// The same of connect commands.
     pub(crate) emulated_headers: Vec<Box<str>>,
-    pub(crate) origins: Origins,
     /// Against floods; `None` where nothing is limited.
     pub(crate) limits: Option<limits::Rules>,
-    pub(crate) requests: RequestRules,
-    pub(crate) open_paths: OpenPaths,
-    /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
-    pub(crate) no_websocket: bool,
     /// The namespace of users' own channels; `None` where they have none.
     personal_channels: Option<Box<str>>,
     /// 0 for no limit.
@@ -55,43 +50,6 @@ pub(crate) struct Rules {
     pub(crate) node: Arc<str>,
     /// The name of the anonymous user.
     pub(crate) nobody: Arc<str>,
-}
-
-/// Which of the paths are served that ask for no token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OpenPaths {
-    pub(crate) echo: bool,
-    pub(crate) broadcast: bool,
-}
-
-/// The rules of the transports beside WebSocket: which are served, and how long a body may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestRules {
-    pub(crate) sse: bool,
-    pub(crate) sse_body_bytes_max: usize,
-    pub(crate) stream: bool,
-    pub(crate) stream_body_bytes_max: usize,
-    pub(crate) emulation_body_bytes_max: usize,
-    pub(crate) poll: bool,
-    pub(crate) poll_body_bytes_max: usize,
-    pub(crate) poll_wait_ms: u64,
-    pub(crate) poll_session_ttl_ms: u64,
-}
-
-impl RequestRules {
-    fn new(config: &Config) -> Self {
-        Self {
-            sse: config.sse.enabled,
-            sse_body_bytes_max: config.sse.request_body_bytes_max as usize,
-            stream: config.http_stream.enabled,
-            stream_body_bytes_max: config.http_stream.request_body_bytes_max as usize,
-            emulation_body_bytes_max: config.emulation.request_body_bytes_max as usize,
-            poll: config.poll.enabled,
-            poll_body_bytes_max: config.poll.request_body_bytes_max as usize,
-            poll_wait_ms: config.poll.wait_ms,
-            poll_session_ttl_ms: config.poll.session_ttl_ms,
-        }
-    }
 }
 
 impl Rules {
@@ -111,16 +69,9 @@ impl Rules {
             is_connect_proxied: client.proxy.connect.enabled,
             is_refresh_proxied: client.proxy.refresh.enabled,
             rpc: RpcRules::new(&config.rpc),
-            http_headers: header_names(config, |proxy| &proxy.http_headers),
+            http: Arc::new(HttpRules::new(config, header_names(config, |proxy| &proxy.http_headers))),
             emulated_headers: header_names(config, |proxy| &proxy.emulated_headers),
-            origins: Origins::new(&client.allowed_origins),
             limits: limits::Rules::new(config),
-            requests: RequestRules::new(config),
-            open_paths: OpenPaths {
-                echo: config.serves(&config.echo),
-                broadcast: config.serves(&config.broadcast),
-            },
-            no_websocket: config.websocket.disabled,
             personal_channels: personal.enabled.then(|| personal.namespace.as_str().into()),
             user_connections_max: if is_single { 1 } else { client.user_connection_limit as usize },
             user_connection_policy: match is_single {

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     config::UserConnectionPolicy,
-    hub::message::ClientKey,
+    ids::ClientKey,
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 

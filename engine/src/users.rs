@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{hub::message::ClientKey, memory::shrink};
+use crate::{ids::ClientKey, memory::shrink};
 
 /// Of so many clients one is found by looking at all of them.
 const FEW: usize = 32;

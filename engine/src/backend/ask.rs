@@ -14,7 +14,7 @@ use std::sync::{
 use tokio::sync::mpsc;
 
 use super::{Call, KeyNews, KeysAsk, Said};
-use crate::hub::message::ClientKey;
+use crate::ids::ClientKey;
 
 /// Where an answer belongs. A client that has gone by then is not found, since its key has a generation; nor is what it
 /// no longer waits for, since every ask has a ticket of its own.

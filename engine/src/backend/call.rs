@@ -39,7 +39,7 @@ impl Event {
 }
 
 /// A header field of a client: its name in lower case, and its value, which may be any bytes (RFC 9110 §5.5).
-pub(crate) type Header = (Box<str>, Box<[u8]>);
+pub(crate) use crate::conn::http::Header;
 
 /// One event. What an event does not have is empty, and left out of the body.
 #[derive(Debug)]

@@ -3,13 +3,16 @@
 //! In:  the shard's sockets.
 //! Out: nothing; the files of this folder and `intake` work on it.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use holdfast_ring::{Kernel, Socket, Sockets};
 
 use super::{
-    Conns,
+    Commands, Conns,
     deflate::{DeflateRules, Deflating},
     heartbeat::Pings,
+    http::HttpRules,
     lag::Lags,
     pace::Pace,
     secure::Secure,
@@ -48,12 +51,15 @@ pub(crate) struct Connections<K: Kernel> {
     pub(crate) lags: Lags,
     /// Those of which something has come in part.
     pub(crate) partial: Holders<Socket>,
+    /// What is left of a message in hand whose session has used up its part of the turn.
+    pub(crate) cut: Option<Commands>,
+    pub(crate) http: Arc<HttpRules>,
     /// Lines about refusals that wait for an address.
     pub(crate) untold: Untold,
 }
 
 impl<K: Kernel> Connections<K> {
-    pub(crate) fn new(sockets: Sockets<K>, deflate: Option<DeflateRules>) -> Self {
+    pub(crate) fn new(sockets: Sockets<K>, deflate: Option<DeflateRules>, http: Arc<HttpRules>) -> Self {
         Self {
             table: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
@@ -69,6 +75,8 @@ impl<K: Kernel> Connections<K> {
             long_queues: Vec::new(),
             lags: Lags::default(),
             partial: Holders::default(),
+            cut: None,
+            http,
             untold: Untold::default(),
         }
     }

@@ -29,11 +29,10 @@ use super::{Phase, Session, pace::Told};
 use crate::{
     clock::Tick,
     conn::Connections,
+    conn::{Above, wire::Wire},
     context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
-    session::{client::Stage, wire::Wire},
-    shard::Shard,
 };
 
 /// When it is looked again where nothing has come of a look, or none could be had (200 ms).
@@ -127,109 +126,120 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// The wheel's time for this connection has come. Answers with what that cost.
-    pub(crate) fn due(&mut self, socket: Socket) -> u64 {
-        let Some(conn) = self.conns.table.get(socket) else { return cost::DUE_NS };
-        if self.conns.wheel.now() < conn.looked_at {
+    pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
+        let Some(conn) = self.table.get(socket) else { return cost::DUE_NS };
+        if self.wheel.now() < conn.looked_at {
             // A later entry, made when the deadline moved closer, has taken this one's place.
             return cost::DUE_NS;
         }
         let deadline_at = match conn.beat {
             Beat::Rests => conn.deadline,
-            Beat::Off | Beat::Awaits => self.cx.lateness.uptime_at(conn.deadline),
+            Beat::Off | Beat::Awaits => cx.lateness.uptime_at(conn.deadline),
         };
-        if self.cx.uptime < deadline_at {
-            conn.looked_at = self.conns.wheel.insert(socket, deadline_at);
+        if cx.uptime < deadline_at {
+            conn.looked_at = self.wheel.insert(socket, deadline_at);
             return cost::DUE_NS;
         }
         match conn.phase {
             Phase::Open | Phase::Streaming if conn.beat == Beat::Rests => {
-                self.conns.pace.was_late(self.cx.uptime.since(deadline_at));
-                self.ping_session(socket);
+                self.pace.was_late(cx.uptime.since(deadline_at));
+                self.ping_session(cx, above, socket);
                 return cost::PING_NS;
             }
-            Phase::Head | Phase::Body | Phase::Open => self.look_before_the_end(socket),
-            Phase::Streaming => self.await_all_reads(socket, deadline_at),
-            Phase::Answering => self.request_timed_out(socket),
-            Phase::Lingering => self.leave(socket, CloseReason::Broken),
-            Phase::Closing | Phase::Leaving => self.drop_now(socket, CloseReason::Broken),
+            Phase::Head | Phase::Body | Phase::Open => self.look_before_the_end(cx, above, socket),
+            Phase::Streaming => self.await_all_reads(cx, above, socket, deadline_at),
+            Phase::Answering => self.request_timed_out(cx, above, socket),
+            Phase::Lingering => self.end_flushed(cx, above, socket, CloseReason::Broken),
+            Phase::Closing | Phase::Leaving => self.end_now(cx, above, socket, CloseReason::Broken),
         }
         cost::OVERDUE_NS
     }
 
     /// Has the kernel read a connection once more; [`Shard::looked`] hears of it.
-    fn look_before_the_end(&mut self, socket: Socket) {
-        if self.conns.sockets.is_unwritten(socket) {
+    fn look_before_the_end<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        if self.sockets.is_unwritten(socket) {
             // What it is to answer is still with us.
-            self.cx.counters.add(Metric::TimeoutsDeferred, 1);
-            let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
-            return self.conns.schedule(&mut self.cx, socket, deadline);
+            cx.counters.add(Metric::TimeoutsDeferred, 1);
+            let deadline = cx.now.after_ms(cx.settings.pong_ms);
+            return self.schedule(cx, socket, deadline);
         }
-        if self.has_backlog(socket) {
-            return self.look_later(socket);
+        if above.has_deferred(socket) {
+            return self.look_later(cx, socket);
         }
-        let is_looked_at = self.conns.sockets.look(socket);
-        let is_unread = !is_looked_at && self.conns.sockets.is_paused(socket);
-        let Some(conn) = self.conns.table.get(socket) else { return };
+        let is_looked_at = self.sockets.look(socket);
+        let is_unread = !is_looked_at && self.sockets.is_paused(socket);
+        let Some(conn) = self.table.get(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
             // One that is not read from for other shards' sake is looked at when it is again.
-            self.look_later(socket);
+            self.look_later(cx, socket);
         } else {
-            self.overdue(socket);
+            self.overdue(cx, above, socket);
         }
     }
 
-    fn look_later(&mut self, socket: Socket) {
-        if let Some(conn) = self.conns.table.get(socket) {
-            conn.looked_at = self.conns.wheel.insert(socket, self.cx.uptime.after(LOOK_AGAIN_TICKS));
+    fn look_later(&mut self, cx: &mut Context, socket: Socket) {
+        if let Some(conn) = self.table.get(socket) {
+            conn.looked_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
 
     /// Of a stream's client, commands and pongs come over other connections, to any shard.
-    fn await_all_reads(&mut self, socket: Socket, deadline_at: Tick) {
-        if self.with_sessions(|sessions| sessions.has_all_read_up_to(deadline_at)) {
-            self.overdue(socket);
-        } else if let Some(conn) = self.conns.table.get(socket) {
-            conn.looked_at = self.conns.wheel.insert(socket, self.cx.uptime.after(READ_AGAIN_TICKS));
+    fn await_all_reads<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        deadline_at: Tick,
+    ) {
+        if above.has_all_read_up_to(self, cx, deadline_at) {
+            self.overdue(cx, above, socket);
+        } else if let Some(conn) = self.table.get(socket) {
+            conn.looked_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
 
     /// Nothing of a connection is unread. What was has been handled, and its deadline may have moved; or it waits for its
     /// part of a turn, and the connection is looked at again after that.
-    pub(crate) fn looked(&mut self, socket: Socket) {
-        let waits_for_its_part = self.has_backlog(socket);
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn looked<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let waits_for_its_part = above.has_deferred(socket);
+        let Some(conn) = self.table.get(socket) else { return };
         if waits_for_its_part {
             return;
         }
         let waits = matches!(conn.phase, Phase::Head | Phase::Body | Phase::Open) && conn.beat != Beat::Rests;
-        if waits && conn.deadline <= self.cx.now {
-            self.overdue(socket);
+        if waits && conn.deadline <= cx.now {
+            self.overdue(cx, above, socket);
         } else {
-            self.cx.counters.add(Metric::TimeoutsDeferred, 1);
+            cx.counters.add(Metric::TimeoutsDeferred, 1);
         }
     }
 
     /// What was awaited has not come.
-    fn overdue(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    fn overdue<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
         let (session, beat, phase) = (conn.session, conn.beat, conn.phase);
         match phase {
-            Phase::Head | Phase::Body => self.request_timed_out(socket),
-            Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(socket),
+            Phase::Head | Phase::Body => self.request_timed_out(cx, above, socket),
+            Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(cx, above, socket),
             Phase::Open | Phase::Streaming if self.shows_life(socket) => {
-                let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
-                self.conns.schedule(&mut self.cx, socket, deadline);
+                let deadline = cx.now.after_ms(cx.settings.pong_ms);
+                self.schedule(cx, socket, deadline);
             }
             Phase::Open | Phase::Streaming => {
                 match session {
-                    Session::Client { key } => {
-                        self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::NO_PONG))
-                    }
-                    _ => self.close(socket, CloseCode::Policy, "no pong in time", CloseReason::NoPong),
+                    Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::NO_PONG),
+                    _ => self.end_by_close(
+                        cx,
+                        above,
+                        socket,
+                        CloseCode::Policy,
+                        "no pong in time",
+                        CloseReason::NoPong,
+                    ),
                 }
-                self.leave(socket, CloseReason::NoPong);
+                self.end_flushed(cx, above, socket, CloseReason::NoPong);
             }
             Phase::Answering | Phase::Lingering | Phase::Closing | Phase::Leaving => {}
         }
@@ -239,8 +249,8 @@ impl<K: Kernel> Shard<K> {
     /// end the pong has to wait for; or, of one whose bytes we do not read because it does not read ours, room for some
     /// of ours.
     fn shows_life(&mut self, socket: Socket) -> bool {
-        let queued_bytes = u32::try_from(self.conns.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
-        let Some(conn) = self.conns.table.get(socket) else { return false };
+        let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
+        let Some(conn) = self.table.get(socket) else { return false };
         let was_heard = std::mem::take(&mut conn.heard_since_ping) && !conn.decoder.is_idle();
         let has_read = queued_bytes < std::mem::replace(&mut conn.queued_bytes_before, queued_bytes);
         was_heard || (conn.is_paused && has_read)
@@ -248,42 +258,38 @@ impl<K: Kernel> Shard<K> {
 
     /// A client that has not asked to be connected is sent away. One that has waits for us: for its backend, for keys, or
     /// for another shard, each of which has a time limit of its own.
-    fn not_connected(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    fn not_connected<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
         let Session::Client { key } = conn.session else { return };
-        let is_connecting =
-            self.sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Connecting);
+        let is_connecting = above.is_connecting(key);
         // It has not been pinged yet.
         if is_connecting && conn.pinged == Tick(0) {
-            conn.pinged = self.cx.uptime.after(1);
-            let deadline = self.cx.now.after_ms(CONNECTING_MS_MAX);
-            return self.conns.schedule(&mut self.cx, socket, deadline);
+            conn.pinged = cx.uptime.after(1);
+            let deadline = cx.now.after_ms(CONNECTING_MS_MAX);
+            return self.schedule(cx, socket, deadline);
         }
-        self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::STALE));
+        above.end_client(self, cx, key, DisconnectCode::STALE);
     }
 
-    fn ping_session(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
-        let Session::Client { key } = conn.session else { return self.ping(socket, None) };
-        let Some(client) = self.sessions.clients.get(key) else { return };
-        let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
-        let wire = own_pings.flatten().map(|(wire, _)| wire);
-        if self.with_sessions(|sessions| sessions.check_expiry(key)) {
-            self.ping(socket, wire);
+    fn ping_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
+        let Session::Client { key } = conn.session else { return self.ping(cx, socket, None) };
+        if let Some(wire) = above.ping_of(self, cx, key) {
+            self.ping(cx, socket, wire);
         }
     }
 
-    fn ping(&mut self, socket: Socket, wire: Option<Wire>) {
-        self.cx.counters.add(Metric::Pings, 1);
-        let frame = self.conns.pings.frame(wire);
-        self.conns.transmit(socket, frame);
-        if let Some(conn) = self.conns.table.get(socket) {
+    fn ping(&mut self, cx: &mut Context, socket: Socket, wire: Option<Wire>) {
+        cx.counters.add(Metric::Pings, 1);
+        let frame = self.pings.frame(wire);
+        self.transmit(socket, frame);
+        if let Some(conn) = self.table.get(socket) {
             conn.beat = Beat::Awaits;
-            conn.pinged = self.cx.uptime;
+            conn.pinged = cx.uptime;
             conn.heard_since_ping = false;
             conn.queued_bytes_before = u32::MAX;
         }
-        let deadline = self.cx.now.after_ms(self.cx.settings.pong_ms);
-        self.conns.schedule(&mut self.cx, socket, deadline);
+        let deadline = cx.now.after_ms(cx.settings.pong_ms);
+        self.schedule(cx, socket, deadline);
     }
 }

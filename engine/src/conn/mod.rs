@@ -7,14 +7,19 @@
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
 //! the message limit in it, and the send queue's limit.
 
+mod above;
+mod arrival;
 mod connections;
 pub(crate) mod deflate;
+mod ends;
 pub(crate) mod heartbeat;
+pub(crate) mod http;
 pub(crate) mod lag;
 pub(crate) mod pace;
 mod partial;
 mod read;
 pub(crate) mod secure;
+pub(crate) mod wire;
 pub(crate) mod write;
 
 use bytes::BytesMut;
@@ -25,9 +30,10 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Socket, prefetch};
 
+pub(crate) use self::above::{Above, Commands, Handshake};
 pub(crate) use self::connections::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN};
 use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
-use crate::{clock::Tick, hub::message::ClientKey, intake::request::Request, metrics::CloseReason};
+use crate::{clock::Tick, conn::http::request::Request, ids::ClientKey, metrics::CloseReason};
 
 /// Where a connection is in its life.
 ///

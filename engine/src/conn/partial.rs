@@ -11,12 +11,11 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{Conn, Phase};
 use crate::{
-    conn::Connections,
+    conn::{Above, Connections},
     context::Context,
-    intake::RETRY_AFTER_S,
+    context::RETRY_AFTER_S,
     memory::{Budget, largest_first},
     metrics::CloseReason,
-    shard::Shard,
 };
 
 impl Conn {
@@ -50,37 +49,32 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// Where there is too much, those for whom most is kept are sent away.
-    pub(crate) fn hold_partial_to_budget(&mut self) {
-        let excess = self.cx.ledger.excess_with_margin(Budget::Receive);
+    pub(crate) fn hold_partial_to_budget<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A) {
+        let excess = cx.ledger.excess_with_margin(Budget::Receive);
         if excess == 0 {
             return;
         }
-        let mut kib = |socket| self.conns.table.get(socket).map_or(0, |conn| conn.counted_partial_kib);
-        let holders =
-            self.conns.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
+        let mut kib = |socket| self.table.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+        let holders = self.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
         for socket in largest_first(holders, excess) {
-            self.end_partial(socket);
+            self.end_partial(cx, above, socket);
         }
     }
 
-    fn end_partial(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    fn end_partial<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
         match conn.phase {
             Phase::Open => {
-                self.conns.write_close(Some((CloseCode::Again, "too much is received in part")));
-                self.write_out(socket);
-                self.linger(socket, CloseReason::ReceiveBudget);
+                self.write_close(Some((CloseCode::Again, "too much is received in part")));
+                self.write_out(cx, above, socket);
+                self.end_lingering(cx, above, socket, CloseReason::ReceiveBudget);
             }
             Phase::Head | Phase::Body | Phase::Answering => {
-                self.conns.refuse(
-                    &mut self.cx,
-                    socket,
-                    Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
-                );
+                self.refuse(cx, socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
             }
-            _ => self.drop_now(socket, CloseReason::ReceiveBudget),
+            _ => self.end_now(cx, above, socket, CloseReason::ReceiveBudget),
         }
     }
 }

@@ -11,47 +11,57 @@ use holdfast_protocol::websocket::{
 };
 use holdfast_ring::{Ended, Kernel, Socket};
 
-use super::{Phase, Session, deflate::Deflate};
+use super::{Above, Commands, Connections, Phase, Session, deflate::Deflate};
 use crate::{
-    context::cost,
+    context::{Context, cost},
     metrics::{CloseReason, Metric},
     refusals::Why,
-    session::flow::Commands,
-    shard::Shard,
 };
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// Bytes came, as the peer meant them. Answers with how many of them are done: less than all where the connection has
     /// used up its part of the turn.
-    pub(crate) fn received(&mut self, socket: Socket, bytes: &mut [u8]) -> usize {
-        let used = self.read_all(socket, bytes);
-        self.conns.count_partial(&mut self.cx, socket);
+    pub(crate) fn received<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &mut [u8],
+    ) -> usize {
+        let used = self.read_all(cx, above, socket, bytes);
+        self.count_partial(cx, socket);
         used
     }
 
-    fn read_all(&mut self, socket: Socket, bytes: &mut [u8]) -> usize {
+    fn read_all<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &mut [u8],
+    ) -> usize {
         let count = bytes.len();
         let mut at = 0;
         while at < count {
-            let Some(conn) = self.conns.table.get(socket) else { break };
+            let Some(conn) = self.table.get(socket) else { break };
             conn.heard_since_ping = true;
             let bytes = &mut bytes[at..];
             match conn.phase {
-                Phase::Head => at += self.read_head(socket, bytes),
-                Phase::Body => at += self.read_body(socket, bytes),
-                Phase::Open | Phase::Closing => return at + self.read(socket, bytes),
+                Phase::Head => at += self.read_head(cx, above, socket, bytes),
+                Phase::Body => at += self.read_body(cx, above, socket, bytes),
+                Phase::Open | Phase::Closing => return at + self.read(cx, above, socket, bytes),
                 Phase::Answering => {
-                    self.keep_for_later(socket, bytes);
+                    self.keep_for_later(cx, above, socket, bytes);
                     break;
                 }
                 Phase::Lingering if is_close_frame(bytes) => {
-                    self.leave(socket, CloseReason::ByPeer);
+                    self.end_flushed(cx, above, socket, CloseReason::ByPeer);
                     break;
                 }
                 Phase::Streaming | Phase::Lingering | Phase::Leaving => break,
             }
             // A request; a WebSocket is interrupted in its own loop.
-            if self.cx.meter.is_over() {
+            if cx.meter.is_over() {
                 return at;
             }
         }
@@ -59,23 +69,29 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Bytes of a connection that speaks WebSocket. Answers with how many of them are done.
-    fn read(&mut self, socket: Socket, mut bytes: &mut [u8]) -> usize {
+    fn read<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        mut bytes: &mut [u8],
+    ) -> usize {
         let count = bytes.len();
         let mut left = 0;
-        while let Some(conn) = self.conns.table.get(socket)
+        while let Some(conn) = self.table.get(socket)
             && matches!(conn.phase, Phase::Open | Phase::Closing)
         {
             let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
-            let inflation = self.conns.deflating.inflation(socket, deflate);
-            let step = conn.decoder.next_with(&self.cx.settings.decoder, inflation, &mut bytes);
-            if deflate != Deflate::Off && !self.count_inflated(socket) {
+            let inflation = self.deflating.inflation(socket, deflate);
+            let step = conn.decoder.next_with(&cx.settings.decoder, inflation, &mut bytes);
+            if deflate != Deflate::Off && !self.count_inflated(cx, above, socket) {
                 break;
             }
             let event = match step {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(fault) => {
-                    self.protocol_failed(socket, fault);
+                    self.protocol_failed(cx, above, socket, fault);
                     break;
                 }
             };
@@ -83,36 +99,30 @@ impl<K: Kernel> Shard<K> {
                 // What comes after our close frame is read to its end, for the peer's close frame, but not acted on.
                 Event::Message(_) | Event::Ping(_) if phase == Phase::Closing => {}
                 Event::Message(message) => {
-                    self.cx.counters.add(Metric::MessagesIn, 1);
+                    cx.counters.add(Metric::MessagesIn, 1);
                     match session {
-                        Session::Echo => self.conns.write_message(&mut self.cx, socket, deflate, &message),
-                        Session::Broadcast { .. } => {
-                            self.cx.meter.publish(message.payload.len());
-                            self.hub.broadcast.publish(message.kind, &message.payload);
-                        }
-                        Session::Client { key } => {
-                            if let Some(at) =
-                                self.with_sessions(|sessions| sessions.commands_came(key, &message.payload))
-                            {
+                        Session::Echo => self.write_message(cx, socket, deflate, &message),
+                        Session::Broadcast { .. } | Session::Client { .. } => {
+                            if let Some(at) = above.message(self, cx, session, &message) {
                                 self.cut_off(message.payload, at);
                             }
                         }
                         Session::None => unreachable!("an open connection has a session"),
                     }
                 }
-                Event::Ping(payload) => self.conns.write_pong(&payload),
-                Event::Pong(_) => self.conns.pong(&mut self.cx, socket),
-                Event::Close(frame) => self.close_frame_came(socket, frame.as_ref()),
+                Event::Ping(payload) => self.write_pong(&payload),
+                Event::Pong(_) => self.pong(cx, socket),
+                Event::Close(frame) => self.close_frame_came(cx, above, socket, frame.as_ref()),
             }
-            self.cx.meter.add(cost::FRAME_NS);
-            if self.cx.meter.is_over() {
+            cx.meter.add(cost::FRAME_NS);
+            if cx.meter.is_over() {
                 left = bytes.len();
                 break;
             }
         }
-        self.cx.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
-        self.write_out(socket);
-        self.hold_reader(socket, count);
+        cx.meter.add_bytes(count - left, cost::FRAME_KILOBYTE_NS);
+        self.write_out(cx, above, socket);
+        above.has_read(self, socket, count);
         count - left
     }
 
@@ -126,54 +136,70 @@ impl<K: Kernel> Shard<K> {
 
     /// What messages have been inflated to counts as received, and as work. False where the connection has been closed for
     /// it.
-    fn count_inflated(&mut self, socket: Socket) -> bool {
-        let (plain_bytes, deflated_bytes) = self.conns.deflating.take_inflated();
-        self.cx.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
-        self.count_received(socket, plain_bytes.saturating_sub(deflated_bytes))
+    fn count_inflated<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> bool {
+        let (plain_bytes, deflated_bytes) = self.deflating.take_inflated();
+        cx.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
+        self.count_received(cx, above, socket, plain_bytes.saturating_sub(deflated_bytes))
     }
 
     /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.
-    fn close_frame_came(&mut self, socket: Socket, frame: Option<&CloseFrame>) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    fn close_frame_came<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        frame: Option<&CloseFrame>,
+    ) {
+        let Some(conn) = self.table.get(socket) else { return };
         if conn.phase == Phase::Open {
-            self.conns.write_close(close::answer(frame));
+            self.write_close(close::answer(frame));
         }
-        self.write_out(socket);
-        self.leave(socket, CloseReason::ByPeer);
+        self.write_out(cx, above, socket);
+        self.end_flushed(cx, above, socket, CloseReason::ByPeer);
     }
 
     /// RFC 6455 §7.1.7: the close code says why, and nothing that follows is looked at.
-    fn protocol_failed(&mut self, socket: Socket, fault: FrameError) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    fn protocol_failed<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        fault: FrameError,
+    ) {
+        let Some(conn) = self.table.get(socket) else { return };
         let was_open = conn.phase == Phase::Open;
         let reason = match fault {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
             _ => CloseReason::ProtocolError,
         };
-        self.cx.why = Some(Why::of_error(&fault));
+        cx.why = Some(Why::of_error(&fault));
         if was_open {
-            self.conns.write_close(Some((fault.close_code(), &fault.to_string())));
+            self.write_close(Some((fault.close_code(), &fault.to_string())));
         }
-        self.write_out(socket);
-        self.linger(socket, reason);
+        self.write_out(cx, above, socket);
+        self.end_lingering(cx, above, socket, reason);
     }
 
     /// The stream has ended, one way or the other.
-    pub(crate) fn ended(&mut self, socket: Socket, how: Ended) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn ended<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, how: Ended) {
+        let Some(conn) = self.table.get(socket) else { return };
         match (how, conn.phase) {
             // Our last words may still be on their way: who says no more may yet listen (RFC 9293 §3.6).
             (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {
-                self.leave(socket, CloseReason::PeerGone);
+                self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
             // So may who has asked something: the answer comes, as late as it would have come.
             (Ended::ByPeer, Phase::Answering) => conn.has_ended = true,
             // What was asked before may have its answer in the queue.
-            (Ended::ByPeer, Phase::Head | Phase::Body) => self.leave(socket, CloseReason::PeerGone),
+            (Ended::ByPeer, Phase::Head | Phase::Body) => {
+                self.end_flushed(cx, above, socket, CloseReason::PeerGone)
+            }
             // RFC 6455 §7.1.5: an end without a close frame is not a clean one. And of a stream's client this is all that we
             // would see of its going; its presence ends with it.
-            (Ended::ByPeer, Phase::Open | Phase::Streaming) => self.drop_now(socket, CloseReason::PeerGone),
-            (Ended::Failed(_), _) => self.drop_now(socket, CloseReason::Broken),
+            (Ended::ByPeer, Phase::Open | Phase::Streaming) => {
+                self.end_now(cx, above, socket, CloseReason::PeerGone)
+            }
+            (Ended::Failed(_), _) => self.end_now(cx, above, socket, CloseReason::Broken),
         }
     }
 }

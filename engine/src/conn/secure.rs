@@ -18,13 +18,23 @@ use rustls::ServerConfig;
 
 use super::Phase;
 use crate::{
+    conn::Above,
     conn::Connections,
     conn::{OUT_BYTES, OUT_BYTES_LEFT_MIN},
-    context::cost,
+    context::{Context, cost},
     metrics::{CloseReason, Metric},
     refusals::Why,
-    shard::{Left, Shard},
 };
+
+/// What is left of received bytes when their connection has used up its part.
+#[derive(Debug)]
+pub(crate) enum Left {
+    Nothing,
+    /// Those that were handed over, from here on; they are past the limits, and were not encrypted.
+    From(usize),
+    /// Decrypted ones, and behind them perhaps the end.
+    Plain(Vec<u8>, bool),
+}
 
 /// A listener's TLS.
 #[derive(Debug)]
@@ -86,18 +96,24 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// Bytes came, encrypted or not. A PROXY header stands before either. Answers with what is left of them, where the
     /// connection has used up its part of the turn.
-    pub(crate) fn bytes_came(&mut self, socket: Socket, bytes: &mut [u8]) -> Left {
+    pub(crate) fn bytes_came<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &mut [u8],
+    ) -> Left {
         let count = bytes.len();
-        let Some(bytes) = self.pass_limits(socket, bytes) else { return Left::Nothing };
-        let Some(secure) = &mut self.conns.secure else {
+        let Some(bytes) = self.pass_limits(cx, above, socket, bytes) else { return Left::Nothing };
+        let Some(secure) = &mut self.secure else {
             let skipped = count - bytes.len();
-            let used = skipped + self.received(socket, bytes);
+            let used = skipped + self.received(cx, above, socket, bytes);
             return if used < count { Left::From(used) } else { Left::Nothing };
         };
-        let Some(conn) = self.conns.table.get(socket) else { return Left::Nothing };
+        let Some(conn) = self.table.get(socket) else { return Left::Nothing };
         if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
             return Left::Nothing;
         }
@@ -110,51 +126,51 @@ impl<K: Kernel> Shard<K> {
         // A record of the handshake begins with 22, a request with a letter: who sent one understands no alert.
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
-            self.cx.counters.add(Metric::TlsFailures, 1);
-            self.conns.refuse(&mut self.cx, socket, Refusal::PlainOnTlsPort);
+            cx.counters.add(Metric::TlsFailures, 1);
+            self.refuse(cx, socket, Refusal::PlainOnTlsPort);
             return Left::Nothing;
         }
         if !cipher.is_empty() {
-            self.conns.sockets.send(socket, cipher);
+            self.sockets.send(socket, cipher);
         }
         if was_open {
-            self.cx.meter.add_bytes(bytes.len(), cost::CIPHER_KILOBYTE_NS);
+            cx.meter.add_bytes(bytes.len(), cost::CIPHER_KILOBYTE_NS);
         } else {
-            self.cx.meter.add(cost::TLS_STEP_NS);
+            cx.meter.add(cost::TLS_STEP_NS);
         }
         let progress = match progress {
             Ok(progress) => progress,
             Err(error) => {
-                self.tls_failed(socket, &error);
+                self.tls_failed(cx, above, socket, &error);
                 return Left::Nothing;
             }
         };
         if !was_open && progress != Progress::Handshaking {
-            self.cx.counters.add(Metric::TlsHandshakes, 1);
+            cx.counters.add(Metric::TlsHandshakes, 1);
         }
-        let used = self.received(socket, &mut plain);
+        let used = self.received(cx, above, socket, &mut plain);
         let rest = plain[used..].to_vec();
         plain.clear();
-        if let Some(secure) = &mut self.conns.secure {
+        if let Some(secure) = &mut self.secure {
             secure.plain = plain;
         }
         let has_ended = progress == Progress::PeerClosed;
-        if !rest.is_empty() || self.is_cut() {
+        if !rest.is_empty() || self.cut.is_some() {
             return Left::Plain(rest, has_ended);
         }
         if has_ended {
-            self.ended(socket, Ended::ByPeer);
+            self.ended(cx, above, socket, Ended::ByPeer);
         }
         Left::Nothing
     }
 
     #[cold]
-    fn tls_failed(&mut self, socket: Socket, error: &TlsError) {
-        self.cx.why = Some(Why::of_error(error));
-        self.cx.counters.add(Metric::TlsFailures, 1);
-        if let Some(conn) = self.conns.table.get(socket) {
+    fn tls_failed<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, error: &TlsError) {
+        cx.why = Some(Why::of_error(error));
+        cx.counters.add(Metric::TlsFailures, 1);
+        if let Some(conn) = self.table.get(socket) {
             conn.tls = None;
         }
-        self.linger(socket, CloseReason::TlsFailed);
+        self.end_lingering(cx, above, socket, CloseReason::TlsFailed);
     }
 }

@@ -13,6 +13,7 @@ mod settings;
 
 use std::sync::Arc;
 
+use holdfast_protocol::http::Refusal;
 use rand::rngs::SmallRng;
 
 pub(crate) use self::settings::Settings;
@@ -20,10 +21,13 @@ use self::{lateness::Lateness, meter::Meter};
 use crate::{
     clock::Tick,
     limits::{Limits, Notice, Tables},
-    memory::Ledger,
+    memory::{Budget, Ledger},
     metrics::Counters,
     refusals::Why,
 };
+
+/// What we ask of clients that come while there is no room.
+pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 /// What all parts of a shard have in common.
 pub(crate) struct Context {
@@ -45,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) limit_tables: Arc<Tables>,
     /// What other shards, and this one, are to be told of those who are limited.
     pub(crate) notices: Vec<(usize, Notice)>,
+    /// This shard, of so many.
+    pub(crate) shard: usize,
     pub(crate) shards: usize,
     /// True exactly when the daemon has begun to leave.
     pub(crate) is_stopping: bool,
@@ -58,7 +64,7 @@ impl Context {
         ledger: Ledger,
         limits: Option<Box<Limits>>,
         limit_tables: Arc<Tables>,
-        shards: usize,
+        (shard, shards): (usize, usize),
         random: SmallRng,
     ) -> Self {
         Self {
@@ -73,9 +79,19 @@ impl Context {
             limits,
             limit_tables,
             notices: Vec::new(),
+            shard,
             shards,
             is_stopping: false,
             why: None,
+        }
+    }
+
+    /// Whether there is memory for one more session.
+    pub(crate) fn check_room_for_session(&self) -> Result<(), Refusal> {
+        if self.ledger.has_room(Budget::Sessions) {
+            Ok(())
+        } else {
+            Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
         }
     }
 

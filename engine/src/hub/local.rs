@@ -12,8 +12,8 @@ use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
 use crate::{
+    conn::wire::Wire,
     memory::{arc_str_bytes, map_bytes, shrink},
-    session::wire::Wire,
     slow::Policy,
 };
 

@@ -19,12 +19,7 @@ use super::{
     publication::{Data, Frames, Info, Stored, Tags},
 };
 
-/// A client's key on its core: its place, and how many held that place before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ClientKey {
-    pub(crate) place: u32,
-    pub(crate) generation: u32,
-}
+pub(crate) use crate::ids::ClientKey;
 
 /// To whom an answer goes.
 #[derive(Debug)]

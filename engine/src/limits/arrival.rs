@@ -11,214 +11,36 @@
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
-use holdfast_protocol::{
-    client::DisconnectCode,
-    http::{Refusal, RequestHead, client_address},
-    proxy::{Source, parse_header},
-    websocket::CloseCode,
-};
-use holdfast_ring::{Kernel, Socket};
+use holdfast_protocol::http::{Refusal, RequestHead, client_address};
+use holdfast_ring::Socket;
 
 use super::{
     Limits,
     decayed::{Moment, RATE_FADE_MS, Rate},
-    flow,
     guests::{Guest, Stage},
     ledger::{Key, Kind, Tables},
     offence::offence_of,
     rules::{Host, penalized},
 };
 use crate::{
-    conn::Connections,
-    conn::{Phase, Session},
     context::Context,
-    log::refusal,
-    metrics::{CloseReason, Metric, RefusalReason},
-    refusals::Asking,
-    shard::Shard,
+    metrics::{CloseReason, RefusalReason},
 };
 
 /// What we ask of clients whose address has as much as it may.
 const RETRY_AFTER_S: u32 = 5;
 
-/// Refused connections that may stay for a moment to read why, on each core, and at most an eighth of its table. In a
-/// flood the others are closed at once.
-const LINGERING_MAX: usize = 1_024;
-
 /// A refusal, and what it is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TurnedAway {
-    refusal: Refusal,
-    reason: RefusalReason,
+    pub(crate) refusal: Refusal,
+    pub(crate) reason: RefusalReason,
 }
 
 const DENIED: TurnedAway = TurnedAway { refusal: Refusal::AddressForbidden, reason: RefusalReason::Denied };
 
 fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
     TurnedAway { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
-}
-
-impl<K: Kernel> Connections<K> {
-    /// Refuses a connection. Who cannot be told in a flood is only closed.
-    pub(crate) fn turn_away(
-        &mut self,
-        cx: &mut Context,
-        socket: Socket,
-        turned_away: TurnedAway,
-        asking: Asking<'_>,
-    ) {
-        let TurnedAway { refusal, reason } = turned_away;
-        if let Some(limits) = &mut cx.limits {
-            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
-                self.tell_refusal(cx, socket, refusal, reason, asking);
-                cx.counters.add(Metric::Refused(reason), 1);
-                self.give_up_place(socket);
-                return self.drop_now(cx, socket, CloseReason::Refused);
-            }
-            if let Some(guest) = limits.guests.get(socket) {
-                guest.is_lingering = true;
-                limits.lingering += 1;
-            }
-        }
-        self.refuse_asking(cx, socket, refusal, reason, asking);
-    }
-}
-
-impl<K: Kernel> Shard<K> {
-    /// A connection was accepted and there is room for it.
-    #[inline]
-    pub(crate) fn meet(&mut self, socket: Socket, from: Option<IpAddr>) {
-        if self.cx.limits.is_some() {
-            self.meet_guest(socket, from);
-        }
-    }
-
-    fn meet_guest(&mut self, socket: Socket, from: Option<IpAddr>) {
-        let Some(limits) = &mut self.cx.limits else { return };
-        let guest = limits.guests.insert(socket);
-        if !limits.rules.needs_addresses {
-            if let Err(turned) = self.cx.let_in(socket, None) {
-                self.conns.turn_away(&mut self.cx, socket, turned, Asking::default());
-            }
-            return;
-        }
-        // The kernel tells it with the connection. Of what has none nobody could say whether it may come.
-        let Some(address) = from else { return self.drop_now(socket, CloseReason::Broken) };
-        let address = address.to_canonical();
-        if limits.rules.proxy_protocol.contains(address) {
-            guest.stage = Stage::AwaitsHeader;
-            guest.proxy = Some(Box::new(address));
-            return;
-        }
-        self.learn_address(socket, address);
-    }
-
-    /// The address that a connection comes from is known, as far as no request says otherwise.
-    fn learn_address(&mut self, socket: Socket, address: IpAddr) {
-        let Some(limits) = &mut self.cx.limits else { return };
-        if limits.rules.forwarded.contains(address) {
-            if let Some(guest) = limits.guests.get(socket) {
-                guest.stage = Stage::AwaitsRequest;
-                guest.proxy = Some(Box::new(address));
-            }
-            return;
-        }
-        if let Err(turned) = self.cx.let_in(socket, Some(address)) {
-            self.conns.turn_away(&mut self.cx, socket, turned, Asking::default());
-        }
-    }
-
-    /// Bytes came from outside: a PROXY header is taken off, and what a WebSocket brings is counted. `None` where nothing
-    /// is left, or the connection has been closed.
-    #[inline]
-    pub(crate) fn pass_limits<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        if self.cx.limits.is_none() { Some(bytes) } else { self.pass_guest(socket, bytes) }
-    }
-
-    fn pass_guest<'b>(&mut self, socket: Socket, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        let Some(limits) = &mut self.cx.limits else { return Some(bytes) };
-        let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
-        if guest.stage == Stage::AwaitsHeader {
-            let used = self.read_proxy_header(socket, bytes)?;
-            return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
-        }
-        self.count_received(socket, bytes.len()).then_some(bytes)
-    }
-
-    /// Bytes came over a WebSocket, or out of its compressed messages. False where it has been closed because there were too
-    /// many.
-    #[inline]
-    pub(crate) fn count_received(&mut self, socket: Socket, bytes: usize) -> bool {
-        self.cx.limits.is_none() || bytes == 0 || self.count_guest(socket, bytes)
-    }
-
-    fn count_guest(&mut self, socket: Socket, bytes: usize) -> bool {
-        let now = self.cx.moment();
-        let Some(limits) = &mut self.cx.limits else { return true };
-        let Some(rate) = limits.rules.connection.bytes else { return true };
-        let Some(guest) = limits.guests.get(socket) else { return true };
-        let Some(conn) = self.conns.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
-            return true;
-        };
-        guest.received.add(flow::amount(bytes) * limits.weight, now, RATE_FADE_MS);
-        if guest.received.level(now, RATE_FADE_MS) <= flow::hard_limit(rate, limits.rules.message_bytes_max) {
-            return true;
-        }
-        match conn.session {
-            Session::Client { key } => {
-                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::TOO_MANY_REQUESTS))
-            }
-            _ => self.close(socket, CloseCode::Policy, "too many bytes", CloseReason::Flood),
-        }
-        false
-    }
-
-    /// Returns how many bytes the header took; `None` where more are needed, or it is none.
-    fn read_proxy_header(&mut self, socket: Socket, bytes: &[u8]) -> Option<usize> {
-        let guest = self.cx.limits.as_mut()?.guests.get(socket)?;
-        let mut before = guest.header.take();
-        let came_before = before.as_ref().map_or(0, |before| before.len());
-        let parsed = match &mut before {
-            None => parse_header(bytes),
-            Some(before) => {
-                before.extend_from_slice(bytes);
-                parse_header(before)
-            }
-        };
-        match parsed {
-            Ok(None) => {
-                guest.header = Some(before.unwrap_or_else(|| Box::new(BytesMut::from(bytes))));
-                None
-            }
-            Ok(Some((source, length))) => {
-                let proxy = guest.proxy.take();
-                guest.stage = Stage::Free;
-                if let Source::Client(address) = source {
-                    self.learn_address(socket, address.ip().to_canonical());
-                } else if let Some(proxy) = proxy {
-                    self.learn_own_address(socket, *proxy);
-                }
-                let is_there = self.conns.table.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
-                is_there.then_some(length - came_before)
-            }
-            Err(error) => {
-                let allow = "http_server.proxy_protocol.trusted without this address";
-                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
-                self.cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
-                self.conns.give_up_place(socket);
-                self.drop_now(socket, CloseReason::Refused);
-                None
-            }
-        }
-    }
-
-    /// A proxy that speaks for itself: what it names in its requests still counts, but it has no limits of its own.
-    fn learn_own_address(&mut self, socket: Socket, address: IpAddr) {
-        if self.cx.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
-            self.learn_address(socket, address);
-        }
-    }
 }
 
 impl Context {
@@ -250,7 +72,7 @@ impl Context {
     }
 
     /// Asks all lists and limits, and counts the connection.
-    fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+    pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
         if let Some(guest) = limits.guests.get(socket) {

@@ -11,21 +11,21 @@ use crate::clock::{TICK_MS, Tick};
 /// A point in time on all cores' common clock, in ticks. It wraps after 6.8 years; what is further ahead than half of
 /// that is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moment(pub(super) u32);
+pub(crate) struct Moment(pub(crate) u32);
 
 impl Moment {
     /// The moment at which the daemon has been up so long.
-    pub(super) fn at(uptime: Tick) -> Self {
+    pub(crate) fn at(uptime: Tick) -> Self {
         Self(uptime.0)
     }
 
     /// The moment that is `ms` later.
-    pub(super) fn after_ms(self, ms: u64) -> Self {
+    pub(crate) fn after_ms(self, ms: u64) -> Self {
         Self(self.0.wrapping_add(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX / 2)))
     }
 
     /// Milliseconds from `earlier`; 0 where that is later.
-    pub(super) fn ms_since(self, earlier: Self) -> u64 {
+    pub(crate) fn ms_since(self, earlier: Self) -> u64 {
         let ticks = self.0.wrapping_sub(earlier.0);
         if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) * TICK_MS }
     }
@@ -40,7 +40,7 @@ pub(crate) struct Decayed {
 
 impl Decayed {
     /// What is left at `now`, where an amount falls to 1/e in `fade_ms`.
-    pub(super) fn level(self, now: Moment, fade_ms: f32) -> f32 {
+    pub(crate) fn level(self, now: Moment, fade_ms: f32) -> f32 {
         match now.ms_since(self.at) {
             0 => self.level,
             #[expect(clippy::cast_precision_loss, reason = "an exponent needs no more digits")]
@@ -48,24 +48,24 @@ impl Decayed {
         }
     }
 
-    pub(super) fn add(&mut self, amount: f32, now: Moment, fade_ms: f32) {
+    pub(crate) fn add(&mut self, amount: f32, now: Moment, fade_ms: f32) {
         self.level = self.level(now, fade_ms) + amount;
         self.at = now;
     }
 
     /// Both numbers in one word.
-    pub(super) fn to_bits(self) -> u64 {
+    pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.level.to_bits()) << 32 | u64::from(self.at.0)
     }
 
-    pub(super) fn from_bits(bits: u64) -> Self {
+    pub(crate) fn from_bits(bits: u64) -> Self {
         let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("it is masked");
         Self { level: f32::from_bits(low(bits >> 32)), at: Moment(low(bits)) }
     }
 }
 
 /// The fade time of everything that is limited in a second.
-pub(super) const RATE_FADE_MS: f32 = 1_000.0;
+pub(crate) const RATE_FADE_MS: f32 = 1_000.0;
 
 /// A limit in a second. After a quiet time that much may come at once; in any time t, that much × (1 s + t).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,26 +76,26 @@ pub(crate) struct Rate {
 
 impl Rate {
     /// `None` for 0, which sets no limit.
-    pub(super) fn new(per_s: u32) -> Option<Self> {
+    pub(crate) fn new(per_s: u32) -> Option<Self> {
         // One every 1/r s holds the level, just before each, at l where (l + 1)·e^(-1/r) = l.
         let level_max = 1.0 / (1.0 / f64::from(per_s)).exp_m1();
         #[expect(clippy::cast_possible_truncation, reason = "a level needs no more digits")]
         (per_s > 0).then_some(Self { level_max: level_max as f32 })
     }
 
-    pub(super) fn admits(self, level: f32) -> bool {
+    pub(crate) fn admits(self, level: f32) -> bool {
         // Times are known to a tick.
         level <= self.level_max * 1.01
     }
 
     /// Seconds until one more is let through where nothing else comes, at least 1.
-    pub(super) fn wait_s(self, level: f32) -> u32 {
+    pub(crate) fn wait_s(self, level: f32) -> u32 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 3,600")]
         let wait_s = (level / self.level_max).ln().ceil().clamp(1.0, 3_600.0) as u32;
         wait_s
     }
 
-    pub(super) fn level_max(self) -> f32 {
+    pub(crate) fn level_max(self) -> f32 {
         self.level_max
     }
 }

@@ -10,7 +10,7 @@ use super::{
     decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
     ledger::{Kind, Tables},
 };
-use crate::{context::Context, hub::message::ClientKey, metrics::Metric};
+use crate::{context::Context, ids::ClientKey, metrics::Metric};
 
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
@@ -64,12 +64,12 @@ struct Budget {
 
 /// What each client of a shard has sent. Memory: 32 bytes for each place of the table of clients that was ever used.
 #[derive(Debug, Default)]
-pub(super) struct Budgets {
+pub(crate) struct Budgets {
     clients: Vec<Budget>,
 }
 
 impl Budgets {
-    pub(super) fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         self.clients.capacity() * size_of::<Budget>()
     }
 
@@ -187,7 +187,7 @@ fn excess(rate: Rate, level: f32, what: Excess) -> Result<(), Excess> {
 }
 
 /// Bytes as an amount.
-pub(super) fn amount(bytes: usize) -> f32 {
+pub(crate) fn amount(bytes: usize) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "what is lost is less than a ten-millionth")]
     let amount = bytes as f32;
     amount
@@ -195,7 +195,7 @@ pub(super) fn amount(bytes: usize) -> f32 {
 
 /// The level of received bytes at which no error 111 is sent any more: twice what may come at once, and two messages.
 /// Pings and fragments count too.
-pub(super) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
+pub(crate) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
     2.0 * (rate.level_max() + amount(message_bytes_max as usize))
 }
 

@@ -14,7 +14,7 @@ use super::decayed::Decayed;
 
 /// What is to happen with a connection's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// It counts nowhere: addresses are not looked at, or not this one.
     Free,
     /// A PROXY header is to come first.
@@ -31,19 +31,19 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Guest {
     generation: u32,
-    pub(super) stage: Stage,
+    pub(crate) stage: Stage,
     /// The client's, as far as it is known.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// The same, whether or not it counts anywhere.
-    pub(super) seen: Option<IpAddr>,
+    pub(crate) seen: Option<IpAddr>,
     /// The trusted proxy's that names the client in every request.
-    pub(super) proxy: Option<Box<IpAddr>>,
+    pub(crate) proxy: Option<Box<IpAddr>>,
     /// The part of a PROXY header that has come.
-    pub(super) header: Option<Box<BytesMut>>,
+    pub(crate) header: Option<Box<BytesMut>>,
     /// Bytes that have come over a WebSocket.
-    pub(super) received: Decayed,
+    pub(crate) received: Decayed,
     /// True exactly when it has been refused, and is only read to its end.
-    pub(super) is_lingering: bool,
+    pub(crate) is_lingering: bool,
 }
 
 /// The other ends of all connections of a shard.

@@ -20,7 +20,10 @@ mod rules;
 
 pub(crate) use self::{
     arrival::TurnedAway,
+    decayed::RATE_FADE_MS,
     flow::{Charged, Excess},
+    flow::{amount, hard_limit},
+    guests::Stage,
     ledger::Tables,
     offence::Notice,
     penalties::{Offence, Penalty},
@@ -38,17 +41,17 @@ use crate::{context::Context, metrics::Metric};
 /// What a shard knows of those who are limited.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    rules: Rules,
+    pub(crate) rules: Rules,
     ledger: Ledger,
-    guests: Guests,
+    pub(crate) guests: Guests,
     budgets: Budgets,
     pub(crate) refused: Refused,
     pub(crate) offenders: Option<Offenders>,
     /// Connections that have been refused and are only read to their end.
-    lingering: usize,
+    pub(crate) lingering: usize,
     /// What one of what is counted counts for: less than 1 while more is read in a second than came in one, because nobody
     /// read before.
-    weight: f32,
+    pub(crate) weight: f32,
 }
 
 impl Limits {

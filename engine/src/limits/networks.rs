@@ -9,13 +9,13 @@ use crate::config::Network;
 
 /// Ranges of addresses that do not overlap, in order. IPv4 and IPv6 are apart.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Networks {
+pub(crate) struct Networks {
     /// First and last address of each.
     ranges: Vec<(IpAddr, IpAddr)>,
 }
 
 impl Networks {
-    pub(super) fn new(networks: &[Network]) -> Self {
+    pub(crate) fn new(networks: &[Network]) -> Self {
         let mut ranges: Vec<_> = networks.iter().map(|network| network.bounds()).collect();
         ranges.sort_unstable_by_key(|&(first, last)| (first, Reverse(last)));
         // Two networks are apart, or one is within the other.
@@ -23,12 +23,12 @@ impl Networks {
         Self { ranges }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// True exactly when `address`, which is no IPv4-mapped one, is in one of them.
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let after = self.ranges.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).is_some_and(|at| address <= self.ranges[at].1)
     }

@@ -13,7 +13,7 @@ use holdfast_ring::Socket;
 use super::{decayed::Moment, ledger::Kind, penalties::Offence, rules::penalized};
 use crate::{
     context::Context,
-    hub::message::ClientKey,
+    ids::ClientKey,
     metrics::{CloseReason, Metric, RefusalReason},
     session::{Io, SessionCx},
     session::{client::Link, named::SessionPlace},

@@ -13,51 +13,51 @@ use crate::config::{Config, FlowLimits, HostLimits, SubnetLimits, ipv6_network};
 /// The rules of a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    pub(super) proxy_protocol: Networks,
-    pub(super) forwarded: Networks,
-    pub(super) forwarded_field: ForwardedField,
-    pub(super) allow: Networks,
-    pub(super) deny: Networks,
-    pub(super) exempt: Networks,
+    pub(crate) proxy_protocol: Networks,
+    pub(crate) forwarded: Networks,
+    pub(crate) forwarded_field: ForwardedField,
+    pub(crate) allow: Networks,
+    pub(crate) deny: Networks,
+    pub(crate) exempt: Networks,
     /// True exactly when something above or below needs addresses.
-    pub(super) needs_addresses: bool,
-    pub(super) daemon: Option<Rate>,
-    pub(super) address: Host,
-    pub(super) subnet: Host,
-    pub(super) ipv6_bits: u8,
+    pub(crate) needs_addresses: bool,
+    pub(crate) daemon: Option<Rate>,
+    pub(crate) address: Host,
+    pub(crate) subnet: Host,
+    pub(crate) ipv6_bits: u8,
     /// 0: IPv4 addresses are not counted together.
-    pub(super) ipv4_bits: u8,
-    pub(super) connection: Flow,
-    pub(super) user: Flow,
-    pub(super) penalty: Option<Penalty>,
-    pub(super) tracked_max: usize,
+    pub(crate) ipv4_bits: u8,
+    pub(crate) connection: Flow,
+    pub(crate) user: Flow,
+    pub(crate) penalty: Option<Penalty>,
+    pub(crate) tracked_max: usize,
     /// The longest message: a connection may always send one.
-    pub(super) message_bytes_max: u32,
+    pub(crate) message_bytes_max: u32,
 }
 
 /// What an address may do. 0 sets no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Host {
-    pub(super) connections_max: u64,
-    pub(super) handshakes_max: u64,
-    pub(super) rate: Option<Rate>,
+    pub(crate) connections_max: u64,
+    pub(crate) handshakes_max: u64,
+    pub(crate) rate: Option<Rate>,
 }
 
 /// What may be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Flow {
-    pub(super) commands: Option<Rate>,
-    pub(super) bytes: Option<Rate>,
+    pub(crate) commands: Option<Rate>,
+    pub(crate) bytes: Option<Rate>,
 }
 
 /// When an address is refused, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Penalty {
-    pub(super) threshold: f32,
-    pub(super) fade_ms: f32,
-    pub(super) refuse_for_ms: u64,
-    pub(super) refuse_for_max_ms: u64,
-    pub(super) tracked_max: usize,
+    pub(crate) threshold: f32,
+    pub(crate) fade_ms: f32,
+    pub(crate) refuse_for_ms: u64,
+    pub(crate) refuse_for_max_ms: u64,
+    pub(crate) tracked_max: usize,
 }
 
 impl Rules {

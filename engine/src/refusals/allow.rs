@@ -12,7 +12,7 @@ use holdfast_protocol::{
 
 use crate::{
     channel::Resolved,
-    hub::message::ClientKey,
+    ids::ClientKey,
     metrics::{CloseReason, RefusalReason},
     session::{Io, SessionCx},
     token::{TokenError, TokenUse},

@@ -22,7 +22,7 @@ use crate::{
     conn::Connections,
     conn::{Coming, Session},
     context::Context,
-    hub::message::ClientKey,
+    ids::ClientKey,
     log,
     metrics::{CloseReason, DisconnectKind, ErrorKind, Metric, RefusalReason},
     session::client::{Link, Stage, id_text},

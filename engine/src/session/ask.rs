@@ -15,7 +15,7 @@ use holdfast_ring::Socket;
 use super::named::SessionId;
 use crate::{
     backend::Header,
-    intake::RETRY_AFTER_S,
+    context::RETRY_AFTER_S,
     mesh::Message,
     session::{Io, SessionCx},
 };

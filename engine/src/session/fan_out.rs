@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{client::DisconnectCode, websocket::deflate::WindowBits};
 use holdfast_ring::Socket;
 
-use super::{Io, SessionCx, wire::Wire};
+use super::{Io, SessionCx};
 use crate::{
+    conn::wire::Wire,
     conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
     hub::{
         local::{LocalKey, Takes},

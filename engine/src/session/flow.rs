@@ -3,7 +3,6 @@
 //! In:  what is left of commands.
 //! Out: the same, when the client has its next part of a turn (`shard/backlog`).
 
-use bytes::Bytes;
 use holdfast_ring::Socket;
 
 use super::{
@@ -11,7 +10,11 @@ use super::{
     client::{KeysCame, Link},
     must_hold,
 };
-use crate::{clock::Tick, conn::Session, hub::message::ClientKey};
+use crate::{
+    clock::Tick,
+    conn::{Commands, Session},
+    ids::ClientKey,
+};
 
 /// Bytes of commands that may wait for a client that sends them by requests.
 const COMMAND_BYTES_MAX: usize = 256 * 1024;
@@ -46,35 +49,6 @@ pub(crate) enum Class {
     Sessions,
     /// Those that are about to get one.
     Arrivals,
-}
-
-/// Commands of a client.
-#[derive(Debug)]
-pub(crate) struct Commands {
-    pub(crate) frame: Bytes,
-    /// True exactly when some of the frame have been done.
-    pub(crate) is_begun: bool,
-    /// Memory that the frame keeps alive.
-    pub(crate) memory_bytes: usize,
-}
-
-impl Commands {
-    /// What is left of a frame that lies elsewhere.
-    pub(crate) fn rest(frame: &[u8], is_begun: bool) -> Self {
-        Self { frame: Bytes::copy_from_slice(frame), is_begun, memory_bytes: frame.len() }
-    }
-
-    /// A frame of which nothing has been done.
-    pub(crate) fn whole(frame: Bytes) -> Self {
-        Self { memory_bytes: frame.len(), is_begun: false, frame }
-    }
-
-    /// What is left behind `at`.
-    pub(crate) fn from(mut self, at: usize) -> Self {
-        self.frame = self.frame.slice(at..);
-        self.is_begun = true;
-        self
-    }
 }
 
 impl<I: Io> SessionCx<'_, I> {

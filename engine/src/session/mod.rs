@@ -17,7 +17,6 @@ mod io;
 pub(crate) mod named;
 mod poll;
 mod stream;
-pub(crate) mod wire;
 
 pub(crate) use self::io::{Io, SessionCx, must_hold};
 use bytes::BytesMut;

@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq as _;
 
 use super::poll::Poll;
-use crate::{hub::message::ClientKey, memory::Holders};
+use crate::{ids::ClientKey, memory::Holders};
 
 /// What a session of polls takes in the wheel: a few entries of 8 bytes, in vectors that are not all full.
 const WHEEL_BYTES: usize = 64;

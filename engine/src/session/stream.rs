@@ -10,11 +10,12 @@ use holdfast_protocol::http::StreamHead;
 use holdfast_ring::Socket;
 use rand::Rng as _;
 
-use super::{client::Link, wire::Wire};
+use super::client::Link;
 use crate::{
     backend::Header,
+    conn::http::cors::Cors,
+    conn::wire::Wire,
     conn::{Phase, Session},
-    intake::cors::Cors,
     session::{Io, SessionCx},
 };
 

@@ -32,7 +32,10 @@ impl<K: Kernel> Shard<K> {
             sockets.push(socket);
             from = next;
         }
-        assert!(self.events.is_empty() && self.cut.is_none(), "what came is handled, or waits for its part");
+        assert!(
+            self.events.is_empty() && self.conns.cut.is_none(),
+            "what came is handled, or waits for its part"
+        );
         assert_eq!(self.conns.sockets.open_sockets(), sockets.len(), "every socket is a connection");
         let (mut sessions, mut places, mut members, mut clients, mut partial_bytes) = (0, 0, 0, 0, 0);
         for &socket in &sockets {

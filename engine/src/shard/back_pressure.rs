@@ -26,7 +26,9 @@ use super::Shard;
 use crate::context::cost;
 use crate::{
     conn::{Connections, Session},
-    session::{flow::FlowKey, must_hold},
+    hub::Hub,
+    mesh::Mesh,
+    session::must_hold,
 };
 
 /// What requests that were held may cost in one turn, about, when they are taken up.
@@ -67,6 +69,51 @@ impl Held {
         }
         causes_messages
     }
+
+    /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
+    /// what it says waits as others' does while nobody may cause more, and it should not wait for those who say much.
+    pub(super) fn hold_reader<K: Kernel>(
+        &mut self,
+        conns: &mut Connections<K>,
+        mesh: &Mesh,
+        hub: &Hub,
+        socket: Socket,
+        bytes: usize,
+        has_backlog: bool,
+    ) {
+        let says_much = bytes > LITTLE_BYTES || has_backlog;
+        if says_much && must_hold(mesh, hub) {
+            self.hold_publisher(conns, socket);
+        }
+    }
+
+    /// True exactly when a request with a body of so many bytes is to wait before anything is done about it; it is taken up
+    /// later. A short one waits for other cores and behind other requests, but not for this core's own inbox, unless that is
+    /// full.
+    pub(super) fn hold_request<K: Kernel>(
+        &mut self,
+        conns: &mut Connections<K>,
+        mesh: &Mesh,
+        hub: &Hub,
+        socket: Socket,
+        body_bytes: usize,
+    ) -> bool {
+        let says_much = body_bytes > LITTLE_BYTES || !self.requests.is_empty();
+        let holds = mesh.peers.is_any_congested()
+            || if says_much { must_hold(mesh, hub) } else { is_full(mesh, hub) };
+        if holds {
+            if self.requests.len() >= 2 * conns.sockets.slots() {
+                self.requests.retain(|&request| conns.table.get(request).is_some());
+            }
+            self.requests.push_back(socket);
+        }
+        holds
+    }
+}
+
+/// True exactly when nobody may cause more messages: no bytes of connections are handled.
+fn is_full(mesh: &Mesh, hub: &Hub) -> bool {
+    mesh.peers.is_full() || mesh.inbox.is_full() || hub.has_gathered_enough()
 }
 
 impl<K: Kernel> Shard<K> {
@@ -77,32 +124,7 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when nobody may cause more messages: no bytes of connections are handled.
     pub(super) fn is_full(&self) -> bool {
-        self.mesh.peers.is_full() || self.mesh.inbox.is_full() || self.hub.has_gathered_enough()
-    }
-
-    /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
-    /// what it says waits as others' does while nobody may cause more, and it should not wait for those who say much.
-    pub(crate) fn hold_reader(&mut self, socket: Socket, bytes: usize) {
-        let says_much = bytes > LITTLE_BYTES || self.backlog.waits(FlowKey::Socket(socket));
-        if says_much && self.must_hold() {
-            self.held.hold_publisher(&mut self.conns, socket);
-        }
-    }
-
-    /// True exactly when a request with a body of so many bytes is to wait before anything is done about it; it is taken up
-    /// later. A short one waits for other cores and behind other requests, but not for this core's own inbox, unless that is
-    /// full.
-    pub(crate) fn hold_request(&mut self, socket: Socket, body_bytes: usize) -> bool {
-        let says_much = body_bytes > LITTLE_BYTES || !self.held.requests.is_empty();
-        let holds =
-            self.mesh.peers.is_any_congested() || if says_much { self.must_hold() } else { self.is_full() };
-        if holds {
-            if self.held.requests.len() >= 2 * self.conns.sockets.slots() {
-                self.held.requests.retain(|&request| self.conns.table.get(request).is_some());
-            }
-            self.held.requests.push_back(socket);
-        }
-        holds
+        is_full(&self.mesh, &self.hub)
     }
 
     /// Lets go on who waits, if all cores have kept up.
@@ -120,7 +142,7 @@ impl<K: Kernel> Shard<K> {
         {
             self.cx.meter.add(cost::REQUEST_NS);
             self.cx.meter.allow(self.cx.settings.quantum_ns);
-            self.take_up_request(socket);
+            self.with_connections(|conns, cx, above| conns.take_up_request(cx, above, socket));
             self.cx.meter.allow_all();
         }
     }

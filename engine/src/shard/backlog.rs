@@ -282,7 +282,7 @@ mod tests {
             came(&mut backlog, 1, "abc");
         }
         let key = FlowKey::Socket(Socket::new(Descriptor::new(0, 1), 0));
-        let commands = crate::session::flow::Commands::rest(&[b'c'; 1000], true);
+        let commands = crate::conn::Commands::rest(&[b'c'; 1000], true);
         backlog.push_front(key, Class::Sessions, 0, Item::Deferred(Deferred::Commands(commands)));
         assert_eq!(backlog.command_bytes(key), 1000);
         backlog.remove(key);

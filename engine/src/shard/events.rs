@@ -14,26 +14,16 @@ use holdfast_ring::{Ended, Event, Kernel, PREFETCH_AHEAD, Socket};
 
 use super::{
     Shard,
+    above::class_of,
     backlog::{Item, Received},
 };
 use crate::{
-    conn::{Phase, Session},
+    conn::{Commands, Session, secure::Left},
     context::cost,
-    hub::message::ClientKey,
+    ids::ClientKey,
     metrics::Metric,
-    session::client::Stage,
-    session::flow::{Class, Commands, Deferred, FlowKey},
+    session::flow::{Class, Deferred, FlowKey},
 };
-
-/// What is left of received bytes when their connection has used up its part.
-#[derive(Debug)]
-pub(crate) enum Left {
-    Nothing,
-    /// Those that were handed over, from here on; they are past the limits, and were not encrypted.
-    From(usize),
-    /// Decrypted ones, and behind them perhaps the end.
-    Plain(Vec<u8>, bool),
-}
 
 impl<K: Kernel> Shard<K> {
     /// Handles what has just happened, and then what waits of connections with a session.
@@ -52,16 +42,18 @@ impl<K: Kernel> Shard<K> {
                 // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
                 Event::Accepted(socket, from) => {
                     self.cx.meter.add(cost::ACCEPT_NS);
-                    self.accepted(socket, from.map(|from| from.ip()));
+                    self.with_connections(|conns, cx, above| {
+                        conns.accepted(cx, above, socket, from.map(|from| from.ip()))
+                    });
                 }
-                Event::AcceptFailed(error) => self.accept_failed(error),
+                Event::AcceptFailed(error) => self.conns.accept_failed(&mut self.cx, error),
                 Event::Drained(socket) => {
                     self.cx.meter.add(cost::END_NS);
-                    self.drained(socket);
+                    self.with_connections(|conns, cx, above| conns.drained(cx, above, socket));
                 }
                 Event::Looked(socket) => {
                     self.cx.meter.add(cost::END_NS);
-                    self.looked(socket);
+                    self.with_connections(|conns, cx, above| conns.looked(cx, above, socket));
                 }
                 Event::PeerAddress(socket, address) => {
                     self.conns.address_came(socket, address.map(|address| address.ip()));
@@ -69,7 +61,7 @@ impl<K: Kernel> Shard<K> {
                 Event::Closed(socket) => {
                     self.cx.meter.add(cost::END_NS);
                     self.backlog.remove(FlowKey::Socket(socket));
-                    self.closed(socket);
+                    self.with_connections(|conns, cx, above| conns.closed(cx, above, socket));
                 }
                 Event::Connected(_) => unreachable!("a shard connects to nobody"),
                 // The mailboxes are looked at in every turn.
@@ -128,15 +120,6 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A connection has read what it was answered: what of it waits may go on.
-    pub(crate) fn wake_backlog(&mut self, socket: Socket) {
-        let key = FlowKey::Socket(socket);
-        if self.backlog.waits(key) {
-            let class = self.class_of(key);
-            self.backlog.wake(key, class);
-        }
-    }
-
     pub(super) fn look_at_clock(&mut self, elapsed: &mut impl FnMut() -> Duration) {
         if self.cx.meter.is_reading_due() {
             self.cx.meter.read(elapsed());
@@ -176,7 +159,7 @@ impl<K: Kernel> Shard<K> {
             (FlowKey::Socket(socket), Item::Received(received)) => self.handle_received(socket, received),
             (FlowKey::Socket(socket), Item::Ended(how)) => {
                 self.cx.meter.add(cost::END_NS);
-                self.ended(socket, how);
+                self.with_connections(|conns, cx, above| conns.ended(cx, above, socket, how));
             }
             (FlowKey::Socket(socket), Item::Deferred(Deferred::Commands(commands))) => {
                 if let Some(Session::Client { key: client }) =
@@ -213,10 +196,15 @@ impl<K: Kernel> Shard<K> {
         let left = match received.is_plain {
             true => {
                 let bytes = received.rest();
-                let (count, used) = (bytes.len(), self.received(socket, bytes));
+                let (count, used) = (
+                    bytes.len(),
+                    self.with_connections(|conns, cx, above| conns.received(cx, above, socket, bytes)),
+                );
                 if used < count { Left::From(used) } else { Left::Nothing }
             }
-            false => self.bytes_came(socket, received.rest()),
+            false => {
+                self.with_connections(|conns, cx, above| conns.bytes_came(cx, above, socket, received.rest()))
+            }
         };
         let used_ns = self.cx.meter.total_ns().saturating_sub(began);
         let (key, class) = (FlowKey::Socket(socket), Class::Sessions);
@@ -237,7 +225,7 @@ impl<K: Kernel> Shard<K> {
                 }
             }
         }
-        if let Some(commands) = self.cut.take() {
+        if let Some(commands) = self.conns.cut.take() {
             self.backlog.push_front(key, class, used_ns, Item::Deferred(Deferred::Commands(commands)));
         }
     }
@@ -271,27 +259,8 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// True exactly when a message in hand was interrupted.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.is_some()
-    }
-
-    /// True exactly when something of a connection has come and waits for its part of a turn.
-    pub(crate) fn has_backlog(&self, socket: Socket) -> bool {
-        self.backlog.is_awake(FlowKey::Socket(socket))
-    }
-
     /// With whom a flow waits.
-    fn class_of(&mut self, key: FlowKey) -> Class {
-        let FlowKey::Socket(socket) = key else { return Class::Sessions };
-        let Some(conn) = self.conns.table.get(socket) else { return Class::Sessions };
-        let is_arriving = match conn.session {
-            Session::Client { key } => {
-                self.sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)
-            }
-            Session::Echo | Session::Broadcast { .. } => false,
-            Session::None => matches!(conn.phase, Phase::Head | Phase::Body) && !conn.is_reused,
-        };
-        if is_arriving { Class::Arrivals } else { Class::Sessions }
+    fn class_of(&mut self, flow: FlowKey) -> Class {
+        class_of(&mut self.conns, &mut self.sessions, flow)
     }
 }

@@ -64,7 +64,7 @@ impl<K: Kernel> Shard<K> {
                 place += 1;
                 if let Some((member, deflate)) = self.hub.broadcast.member(members - place) {
                     let bytes = self.conns.deflating.shared_frames(member, deflate, &frames.bytes);
-                    self.send(member, bytes);
+                    self.with_connections(|conns, cx, above| conns.send(cx, above, member, bytes));
                 }
             }
             self.conns.deflating.end_turn();

@@ -10,12 +10,12 @@
 //! What a turn does first, and for how long, is decided by `schedule` (kinds of work) and `flows` (connections), by what
 //! `meter` has measured; `events`, `messages` and `timers` do it.
 
+mod above;
 mod api;
 #[cfg(test)]
 mod audit;
 mod back_pressure;
 mod backlog;
-mod ends;
 mod events;
 mod executor;
 #[cfg(test)]
@@ -51,7 +51,6 @@ use self::{
     schedule::{Kind, Schedule},
 };
 pub(crate) use self::{
-    events::Left,
     executor::{Seed, Spawned, spawn},
     flows::QUANTUM_NS,
     stop::{StopOrder, Stopping},
@@ -66,10 +65,7 @@ use crate::{
     mesh::{Mesh, Peers},
     metrics::Metric,
     rules::Rules,
-    session::{
-        Sessions,
-        flow::{Class, Commands},
-    },
+    session::{Sessions, flow::Class},
 };
 
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
@@ -84,8 +80,6 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) sessions: Sessions,
     /// Up to when all that came to this shard has been read and handled.
     read_up_to: Tick,
-    /// What is left of a message in hand whose connection has used up its part.
-    pub(crate) cut: Option<Commands>,
     schedule: Schedule,
     senders: Senders,
     /// What connections have sent and no turn had a part for.
@@ -131,12 +125,11 @@ impl<K: Kernel> Shard<K> {
         Self {
             senders: Senders::new(peers.count()),
             hub: Hub::new(homes, gathered, peers.count() > 1),
-            conns: Connections::new(sockets, settings.deflate),
+            conns: Connections::new(sockets, settings.deflate, Arc::clone(&rules.http)),
             sessions: Sessions::new(index, rules, seed, ids),
             mesh: Mesh::new(index, peers),
-            cx: Context::new(settings, ledger, limits, limit_tables, shards, random),
+            cx: Context::new(settings, ledger, limits, limit_tables, (index, shards), random),
             read_up_to: Tick(0),
-            cut: None,
             schedule: Schedule::default(),
             backlog,
             waiting_bytes: 0,
@@ -172,7 +165,7 @@ impl<K: Kernel> Shard<K> {
         self.advance_stop();
         self.fan_out();
         self.hold_to_budget();
-        self.hold_partial_to_budget();
+        self.with_connections(|conns, cx, above| conns.hold_partial_to_budget(cx, above));
         self.account_for_waiting();
         self.with_sessions(|sessions| sessions.hold_clients_to_budget());
         let busy = elapsed().saturating_sub(began);

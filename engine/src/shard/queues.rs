@@ -32,7 +32,8 @@ impl<K: Kernel> Shard<K> {
             self.cx.counters.add(Metric::SlowByBudget, 1);
             match holder {
                 // No close frame: what waits before it would have to be kept for it.
-                Holder::Socket(socket) => self.drop_now(socket, CloseReason::Slow),
+                Holder::Socket(socket) => self
+                    .with_connections(|conns, cx, above| conns.end_now(cx, above, socket, CloseReason::Slow)),
                 Holder::Poll(place) => self.with_sessions(|sessions| sessions.cut_poll(place)),
             }
         }

@@ -16,6 +16,7 @@ use super::{
     backlog::{Backlog, Item, Received},
 };
 use crate::{
+    conn::http::request::Pipelined,
     conn::{
         Connections, Phase, Session,
         deflate::Deflate,
@@ -25,7 +26,6 @@ use crate::{
         write::{LongQueue, TooSlow},
     },
     context::Context,
-    intake::request::Pipelined,
     limits::TurnedAway,
     metrics::CloseReason,
     refusals::{Asking, Line},
@@ -37,9 +37,9 @@ use crate::{
 
 /// A shard's connections, as its sessions see them.
 pub(crate) struct ShardIo<'a, K: Kernel> {
-    conns: &'a mut Connections<K>,
-    backlog: &'a mut Backlog<K::Buffer>,
-    held: &'a mut Held,
+    pub(super) conns: &'a mut Connections<K>,
+    pub(super) backlog: &'a mut Backlog<K::Buffer>,
+    pub(super) held: &'a mut Held,
 }
 
 impl<K: Kernel> Shard<K> {

@@ -237,7 +237,16 @@ impl<K: Kernel> Shard<K> {
                 self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN))
             }
             Some(Session::Echo | Session::Broadcast { .. }) => {
-                self.close(socket, CloseCode::Away, "the server stops", CloseReason::Shutdown);
+                self.with_connections(|conns, cx, above| {
+                    conns.end_by_close(
+                        cx,
+                        above,
+                        socket,
+                        CloseCode::Away,
+                        "the server stops",
+                        CloseReason::Shutdown,
+                    )
+                });
             }
         }
         true
@@ -265,7 +274,9 @@ impl<K: Kernel> Shard<K> {
                 .get(socket)
                 .is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body))
             {
-                self.drop_now(socket, CloseReason::Shutdown);
+                self.with_connections(|conns, cx, above| {
+                    conns.end_now(cx, above, socket, CloseReason::Shutdown)
+                });
             }
         }
     }
@@ -279,7 +290,7 @@ impl<K: Kernel> Shard<K> {
                 return;
             };
             stopping.from = next;
-            self.drop_now(socket, CloseReason::Shutdown);
+            self.with_connections(|conns, cx, above| conns.end_now(cx, above, socket, CloseReason::Shutdown));
         }
     }
 }

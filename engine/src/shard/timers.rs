@@ -31,7 +31,7 @@ impl<K: Kernel> Shard<K> {
                     self.conns.table.prefetch(upcoming);
                     self.conns.sockets.prefetch(upcoming);
                 }
-                self.due(socket)
+                self.with_connections(|conns, cx, above| conns.due(cx, above, socket))
             } else if let Some(place) = self.sessions.poll_wheel.pop(self.cx.uptime) {
                 self.with_sessions(|sessions| sessions.poll_due(place))
             } else {

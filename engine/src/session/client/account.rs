@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::{client::DisconnectCode, http::Refusal};
+use holdfast_protocol::client::DisconnectCode;
 
 use super::{Client, Kept, Sub, Wishes};
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
         message::ClientKey,
         publication::Info,
     },
-    intake::RETRY_AFTER_S,
     limits::Charged,
     memory::Budget,
     session::{Io, SessionCx},
@@ -178,15 +177,6 @@ impl<I: Io> SessionCx<'_, I> {
             + self.sessions.seats.table_bytes()
             + limits;
         self.cx.ledger.measure(Budget::Sessions, tables as u64);
-    }
-
-    /// Whether there is memory for one more client.
-    pub(crate) fn check_room_for_session(&self) -> Result<(), Refusal> {
-        if self.cx.ledger.has_room(Budget::Sessions) {
-            Ok(())
-        } else {
-            Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
-        }
     }
 
     /// All that the clients of this shard have been charged with: commands, records. Each with what it takes now.

@@ -8,12 +8,9 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::{
-    client::{
-        ClientError, Command, ErrorCode, Format, FromClient, Payload, Reply, ReplyResult, Request,
-        append_command, append_reply, command::RpcRequest, decode_commands, reply::RpcResult,
-    },
-    http::RequestHead,
+use holdfast_protocol::client::{
+    ClientError, Command, ErrorCode, Format, FromClient, Payload, Reply, ReplyResult, Request,
+    append_command, append_reply, command::RpcRequest, decode_commands, reply::RpcResult,
 };
 
 use super::{
@@ -24,8 +21,8 @@ use super::{
 };
 use crate::{
     backend::{Back, Call, Event, Header, Refusal, Said},
-    hub::message::ClientKey,
-    session::wire::Wire,
+    conn::wire::Wire,
+    ids::ClientKey,
     session::{Io, SessionCx},
 };
 
@@ -78,14 +75,7 @@ pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// The fields of a request that backends are to be told, each with all its lines: what a proxy on the way has appended in
-    /// a line of its own is not less true than what the client wrote before it.
-    pub(crate) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
-        let names = self.sessions.rules.http_headers.iter();
-        names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
-    }
-
-    /// Keeps them for a client.
+    /// Keeps the fields of a handshake that backends are told.
     pub(crate) fn keep_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
         if !told.is_empty()
             && let Some(client) = self.sessions.clients.get(key)

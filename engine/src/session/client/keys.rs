@@ -18,7 +18,7 @@ use super::{
 use crate::{
     backend::{KeyNews, KeysAre, KeysAsk},
     context::cost,
-    hub::message::ClientKey,
+    ids::ClientKey,
     refusals::Why,
     session::{Io, SessionCx},
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},

@@ -16,7 +16,7 @@ use holdfast_ring::Socket;
 use super::{Link, Stage};
 use crate::{
     conn::pace::Told,
-    hub::message::ClientKey,
+    ids::ClientKey,
     metrics::CloseReason,
     session::{Io, SessionCx},
 };

@@ -38,10 +38,11 @@ use std::{
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
 
-use super::{named::SessionPlace, wire::Wire};
+use super::named::SessionPlace;
 use crate::{
     channel::Extras,
     conn::deflate::Deflate,
+    conn::wire::Wire,
     hub::{
         local::LocalKey,
         message::{ClientKey, Shows},

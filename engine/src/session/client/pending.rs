@@ -14,7 +14,7 @@ use holdfast_protocol::client::ErrorCode;
 use super::{Client, Stage, waiting::Waiting};
 use crate::{
     backend::Header,
-    hub::message::ClientKey,
+    ids::ClientKey,
     memory::Budget,
     session::{Io, SessionCx},
 };

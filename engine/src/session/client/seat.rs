@@ -9,7 +9,7 @@ use holdfast_protocol::client::DisconnectCode;
 
 use super::{Client, Stage};
 use crate::{
-    hub::message::ClientKey,
+    ids::ClientKey,
     mesh::Message,
     seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
     session::{Io, SessionCx},

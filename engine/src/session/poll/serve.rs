@@ -20,9 +20,9 @@ use crate::{
     backend::Header,
     clock::Tick,
     conn::lag::{Cause, QueueLimits},
+    context::RETRY_AFTER_S,
     context::cost,
     context::lateness::Lateness,
-    intake::RETRY_AFTER_S,
     memory::Budget,
     metrics::{CloseReason, Metric},
     session::{Io, SessionCx},
@@ -51,7 +51,7 @@ impl<I: Io> SessionCx<'_, I> {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
         // A session needs no connection between its polls, but it counts as one in every way.
-        self.check_room_for_session()?;
+        self.cx.check_room_for_session()?;
         if self.cx.is_stopping || !self.take_place() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
@@ -111,7 +111,10 @@ impl<I: Io> SessionCx<'_, I> {
         if let Some(key) = client {
             self.go_on(key);
         }
-        self.set_poll_deadline(place, self.cx.uptime.after_ms(self.sessions.rules.requests.poll_wait_ms));
+        self.set_poll_deadline(
+            place,
+            self.cx.uptime.after_ms(self.sessions.rules.http.requests.poll_wait_ms),
+        );
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -190,7 +193,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.answer_asker(asker, answer);
                 self.set_poll_deadline(
                     place,
-                    self.cx.now.after_ms(self.sessions.rules.requests.poll_session_ttl_ms),
+                    self.cx.now.after_ms(self.sessions.rules.http.requests.poll_session_ttl_ms),
                 );
             }
         }
@@ -221,7 +224,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.answer_empty(place, asker);
                 self.set_poll_deadline(
                     place,
-                    self.cx.now.after_ms(self.sessions.rules.requests.poll_session_ttl_ms),
+                    self.cx.now.after_ms(self.sessions.rules.http.requests.poll_session_ttl_ms),
                 );
             }
             // The next poll may have come already, to any shard.

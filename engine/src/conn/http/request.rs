@@ -19,15 +19,15 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
-    backend::Header,
+    conn::Above,
     conn::Connections,
+    conn::http::Header,
+    conn::wire::Wire,
     conn::{Coming, Phase},
     context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
     refusals::Asking,
-    session::wire::Wire,
-    shard::Shard,
 };
 
 /// How long a connection may stay open between two requests. Longer than the 60 s of common proxies, so that the proxy
@@ -130,15 +130,17 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// A head for one of the transports beside WebSocket.
-    pub(super) fn request_came(
+    pub(crate) fn request_came<A: Above<K>>(
         &mut self,
+        cx: &mut Context,
+        above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
         target: Target,
     ) -> Result<(), Refusal> {
-        let rules = &self.sessions.rules.requests;
+        let rules = &self.http.requests;
         let (is_enabled, body_bytes_max) = match target {
             Target::Stream(Wire::Sse) => (rules.sse, rules.sse_body_bytes_max),
             Target::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
@@ -149,16 +151,18 @@ impl<K: Kernel> Shard<K> {
             return Err(Refusal::NotFound);
         }
         head.check_host()?;
-        let cors = Cors::admitted(head, &self.sessions.rules.origins)?;
-        if let Err(refusal) = self.begin_request(socket, head, target, &cors, body_bytes_max) {
-            self.conns.tell_refusal(&mut self.cx, socket, refusal, reason_of(refusal), Asking::of(head));
-            self.conns.refuse_to(&mut self.cx, &cors, socket, refusal, reason_of(refusal));
+        let cors = Cors::admitted(head, &self.http.origins)?;
+        if let Err(refusal) = self.begin_request(cx, above, socket, head, target, &cors, body_bytes_max) {
+            self.tell_refusal(cx, socket, refusal, reason_of(refusal), Asking::of(head));
+            self.refuse_to(cx, &cors, socket, refusal, reason_of(refusal));
         }
         Ok(())
     }
 
-    fn begin_request(
+    fn begin_request<A: Above<K>>(
         &mut self,
+        cx: &mut Context,
+        above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
         target: Target,
@@ -168,11 +172,18 @@ impl<K: Kernel> Shard<K> {
         let keeps_alive = head.keeps_alive();
         match (head.method, target) {
             ("OPTIONS", _) => {
-                self.answer_preflight(socket, head, cors, Body::announced(head, usize::MAX)?.is_complete());
+                self.answer_preflight(
+                    cx,
+                    above,
+                    socket,
+                    head,
+                    cors,
+                    Body::announced(head, usize::MAX)?.is_complete(),
+                );
                 return Ok(());
             }
             ("GET", Target::Stream(Wire::Sse)) => {
-                self.with_sessions(|sessions| sessions.check_room_for_session())?;
+                cx.check_room_for_session()?;
                 // A body is not looked at: no request follows a stream.
                 Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
@@ -180,10 +191,8 @@ impl<K: Kernel> Shard<K> {
                 let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
                     return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
                 };
-                let told = self.with_sessions(|sessions| sessions.told_headers(head));
-                self.with_sessions(|sessions| {
-                    sessions.open_stream(socket, Wire::Sse, cors, told, commands.as_bytes())
-                });
+                let told = self.http.told_headers(head);
+                above.open_stream(self, cx, socket, Wire::Sse, cors, told, commands.as_bytes());
                 return Ok(());
             }
             ("POST", _) => {}
@@ -191,7 +200,7 @@ impl<K: Kernel> Shard<K> {
             _ => return Err(Refusal::MethodNotPost),
         }
         let body = Body::announced(head, body_bytes_max)?;
-        let told = self.with_sessions(|sessions| sessions.told_headers(head));
+        let told = self.http.told_headers(head);
         let request = Request {
             target,
             cors: cors.clone(),
@@ -208,12 +217,12 @@ impl<K: Kernel> Shard<K> {
         {
             let mut out = BytesMut::new();
             Response { status: Status::Continue, headers: &[], body: b"" }.write(&mut out);
-            self.conns.transmit(socket, out.freeze());
+            self.transmit(socket, out.freeze());
         }
         if request.body.is_complete() {
-            return self.requested(socket, request);
+            return self.requested(cx, above, socket, request);
         }
-        if let Some(conn) = self.conns.table.get(socket) {
+        if let Some(conn) = self.table.get(socket) {
             conn.phase = Phase::Body;
             conn.coming = Some(Box::new(Coming::Request(request)));
         }
@@ -222,86 +231,110 @@ impl<K: Kernel> Shard<K> {
 
     /// The answer to a preflight. Were its body taken for the next request, whoever sends that body would speak in the name
     /// of everyone with whom it shares a proxy's connection.
-    fn answer_preflight(&mut self, socket: Socket, head: &RequestHead<'_>, cors: &Cors, has_no_body: bool) {
+    fn answer_preflight<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        head: &RequestHead<'_>,
+        cors: &Cors,
+        has_no_body: bool,
+    ) {
         let wanted = head.joined_header("Access-Control-Request-Headers");
         let mut fields = cors.preflight_fields(wanted.as_deref());
-        let keeps_alive = has_no_body && head.keeps_alive() && !self.cx.is_stopping;
+        let keeps_alive = has_no_body && head.keeps_alive() && !cx.is_stopping;
         if !keeps_alive {
             fields.push(("Connection", "close"));
         }
         let mut out = BytesMut::new();
         Response { status: Status::NoContent, headers: &fields, body: b"" }.write(&mut out);
-        self.conns.transmit(socket, out.freeze());
+        self.transmit(socket, out.freeze());
         if has_no_body {
-            self.conns.next_request(&mut self.cx, socket, keeps_alive);
+            self.next_request(cx, socket, keeps_alive);
         } else {
-            self.linger(socket, CloseReason::ByPeer);
+            self.end_lingering(cx, above, socket, CloseReason::ByPeer);
         }
     }
 
     /// Bytes of a body. Returns how many of them belong to it.
-    pub(crate) fn read_body(&mut self, socket: Socket, bytes: &[u8]) -> usize {
-        let Some(conn) = self.conns.table.get(socket) else { return bytes.len() };
+    pub(crate) fn read_body<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &[u8],
+    ) -> usize {
+        let Some(conn) = self.table.get(socket) else { return bytes.len() };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else {
             unreachable!("in this phase a request is coming")
         };
         let mut rest = bytes;
         if let Err(refusal) = request.body.read(&mut rest) {
-            self.conns.refuse(&mut self.cx, socket, refusal);
+            self.refuse(cx, socket, refusal);
             return bytes.len();
         }
         if request.body.is_complete()
             && let Some(coming) = conn.coming.take()
             && let Coming::Request(request) = *coming
-            && let Err(refusal) = self.requested(socket, request)
+            && let Err(refusal) = self.requested(cx, above, socket, request)
         {
-            self.conns.refuse(&mut self.cx, socket, refusal);
+            self.refuse(cx, socket, refusal);
         }
         bytes.len() - rest.len()
     }
 
     /// A request is complete.
-    fn requested(&mut self, socket: Socket, request: Request) -> Result<(), Refusal> {
-        self.cx.counters.add(Metric::Requests, 1);
-        let Some(conn) = self.conns.table.get(socket) else { return Ok(()) };
-        let wait_ms =
-            if request.target == Target::Poll { self.sessions.rules.requests.poll_wait_ms } else { 0 };
+    fn requested<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        request: Request,
+    ) -> Result<(), Refusal> {
+        cx.counters.add(Metric::Requests, 1);
+        let Some(conn) = self.table.get(socket) else { return Ok(()) };
+        let wait_ms = if request.target == Target::Poll { self.http.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(Coming::Request(request)));
-        let deadline = self.cx.now.after_ms(wait_ms + ANSWER_MS);
-        self.conns.schedule(&mut self.cx, socket, deadline);
-        if self.hold_request(socket, body_bytes) || self.holds_for_queue(socket) {
+        let deadline = cx.now.after_ms(wait_ms + ANSWER_MS);
+        self.schedule(cx, socket, deadline);
+        if above.hold_request(self, socket, body_bytes) || self.holds_for_queue(cx, socket) {
             return Ok(());
         }
-        self.act_on_request(socket)
+        self.act_on_request(cx, above, socket)
     }
 
     /// A request that was held may go on, if its connection still waits. It may have been taken up meanwhile, when earlier
     /// answers had gone out, and the next one of its connection be coming: that one is not complete.
-    pub(crate) fn take_up_request(&mut self, socket: Socket) {
-        let waits = self.conns.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
-        if !waits || self.holds_for_queue(socket) {
+    pub(crate) fn take_up_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let waits = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
+        if !waits || self.holds_for_queue(cx, socket) {
             return;
         }
-        if let Err(refusal) = self.act_on_request(socket) {
-            self.conns.refuse(&mut self.cx, socket, refusal);
+        if let Err(refusal) = self.act_on_request(cx, above, socket) {
+            self.refuse(cx, socket, refusal);
         }
-        self.conns.count_partial(&mut self.cx, socket);
+        self.count_partial(cx, socket);
     }
 
     /// True exactly when earlier answers wait to be read: until they have gone out, nothing is done that leads to another.
-    fn holds_for_queue(&mut self, socket: Socket) -> bool {
-        let holds = self.conns.sockets.queued_bytes(socket) > self.cx.settings.paused_queue_bytes;
+    fn holds_for_queue(&mut self, cx: &mut Context, socket: Socket) -> bool {
+        let holds = self.sockets.queued_bytes(socket) > cx.settings.paused_queue_bytes;
         if holds {
-            self.conns.pause_for_queue(socket);
+            self.pause_for_queue(socket);
         }
         holds
     }
 
     /// Earlier answers have gone out: what was held for them goes on.
-    pub(crate) fn act_on_held_request(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn act_on_held_request<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+    ) {
+        let Some(conn) = self.table.get(socket) else { return };
         let held = match conn.coming.as_deref() {
             Some(Coming::Request(request)) if conn.phase == Phase::Answering && !request.is_acted_on => {
                 request
@@ -309,42 +342,51 @@ impl<K: Kernel> Shard<K> {
             _ => return,
         };
         let body_bytes = held.body.buffered_bytes();
-        if !self.hold_request(socket, body_bytes) {
-            self.take_up_request(socket);
+        if !above.hold_request(self, socket, body_bytes) {
+            self.take_up_request(cx, above, socket);
         }
     }
 
-    fn act_on_request(&mut self, socket: Socket) -> Result<(), Refusal> {
-        let room = self.with_sessions(|sessions| sessions.check_room_for_session());
-        let Some(conn) = self.conns.table.get(socket) else { return Ok(()) };
+    fn act_on_request<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+    ) -> Result<(), Refusal> {
+        let room = cx.check_room_for_session();
+        let Some(conn) = self.table.get(socket) else { return Ok(()) };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
         }
         let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
-        self.cx.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
+        cx.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
         match target {
             Target::Stream(wire) => {
                 room?;
                 let cors = request.cors.clone();
                 conn.coming = None;
-                self.with_sessions(|sessions| sessions.open_stream(socket, wire, &cors, told, &body));
+                above.open_stream(self, cx, socket, wire, &cors, told, &body);
                 Ok(())
             }
-            Target::Emulation(format) => {
-                self.with_sessions(|sessions| sessions.emulation_came(socket, format, &body))
-            }
-            Target::Poll => self.with_sessions(|sessions| sessions.poll_came(socket, told, &body)),
+            Target::Emulation(format) => above.commands(self, cx, socket, format, &body),
+            Target::Poll => above.poll(self, cx, socket, told, &body),
         }
     }
 
     /// Bytes that come while an answer is awaited.
-    pub(crate) fn keep_for_later(&mut self, socket: Socket, bytes: &[u8]) {
-        let bytes_max = self.cx.settings.head.bytes_max;
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn keep_for_later<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &[u8],
+    ) {
+        let bytes_max = cx.settings.head.bytes_max;
+        let Some(conn) = self.table.get(socket) else { return };
         let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return };
         if request.later.len() + bytes.len() > bytes_max {
-            return self.drop_now(socket, CloseReason::ProtocolError);
+            return self.end_now(cx, above, socket, CloseReason::ProtocolError);
         }
         request.later.extend_from_slice(bytes);
     }

@@ -8,6 +8,7 @@
 
 pub(crate) mod cors;
 pub(crate) mod request;
+mod rules;
 mod upgrade;
 
 use std::net::IpAddr;
@@ -19,20 +20,20 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Errno, Kernel, Socket};
 
+pub(crate) use self::rules::HttpRules;
 use self::{cors::Cors, request::Target};
 use crate::{
+    conn::Above,
     conn::Connections,
+    conn::wire::Wire,
     conn::{Coming, Conn, Phase, Session, secure::Secure},
-    context::Context,
-    context::cost,
+    context::{Context, RETRY_AFTER_S, cost},
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
-    session::wire::Wire,
-    shard::Shard,
 };
 
-/// What we ask of clients that come while there is no room.
-pub(crate) const RETRY_AFTER_S: u32 = 5;
+/// A field of a request that backends are told.
+pub(crate) type Header = (Box<str>, Box<[u8]>);
 
 impl<K: Kernel> Connections<K> {
     /// True exactly when the connection that came last may stay, beside those on other shards. A few descriptors are kept for
@@ -101,62 +102,69 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-impl<K: Kernel> Shard<K> {
+impl<K: Kernel> Connections<K> {
     /// A connection came; from this address, where addresses matter.
-    pub(crate) fn accepted(&mut self, socket: Socket, from: Option<IpAddr>) {
-        self.cx.counters.add(Metric::Accepted, 1);
-        let deadline = self.cx.now.after_ms(self.cx.settings.handshake_ms);
-        let conn = self.conns.table.insert(socket, deadline);
-        conn.tls = self.conns.secure.as_ref().and_then(Secure::accept);
-        self.conns.places_taken += 1;
-        self.conns.schedule(&mut self.cx, socket, deadline);
-        let taken_elsewhere = self.mesh.peers.places_taken(self.mesh.index, 0);
-        if self.mesh.peers.is_memory_short() || !self.conns.has_capacity(&self.cx, taken_elsewhere) {
-            return self.conns.refuse(
-                &mut self.cx,
-                socket,
-                Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
-            );
+    pub(crate) fn accepted<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        from: Option<IpAddr>,
+    ) {
+        cx.counters.add(Metric::Accepted, 1);
+        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+        let conn = self.table.insert(socket, deadline);
+        conn.tls = self.secure.as_ref().and_then(Secure::accept);
+        self.places_taken += 1;
+        self.schedule(cx, socket, deadline);
+        if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(cx, taken)) {
+            return self.refuse(cx, socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        self.meet(socket, from);
+        self.meet(cx, above, socket, from);
     }
 
-    pub(crate) fn accept_failed(&mut self, error: Errno) {
-        self.cx.counters.add(Metric::AcceptErrors, 1);
-        tracing::warn!(shard = self.mesh.index, %error, "accepting failed; open connections stay, the next try is in a second");
+    pub(crate) fn accept_failed(&mut self, cx: &mut Context, error: Errno) {
+        cx.counters.add(Metric::AcceptErrors, 1);
+        tracing::warn!(shard = cx.shard, %error, "accepting failed; open connections stay, the next try is in a second");
     }
 
     /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
-    pub(crate) fn read_head(&mut self, socket: Socket, bytes: &[u8]) -> usize {
-        self.cx.meter.add(cost::REQUEST_NS);
-        let Some(conn) = self.conns.table.get(socket) else { return bytes.len() };
+    pub(crate) fn read_head<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &[u8],
+    ) -> usize {
+        cx.meter.add(cost::REQUEST_NS);
+        let Some(conn) = self.table.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Nearly always the whole head comes at once, and is read where it lies.
-            None => match RequestHead::parse(bytes, &self.cx.settings.head) {
+            None => match RequestHead::parse(bytes, &cx.settings.head) {
                 Ok(Some((head, used))) => {
-                    self.answer_or_refuse(socket, &head);
+                    self.answer_or_refuse(cx, above, socket, &head);
                     used
                 }
                 Ok(None) => {
                     let is_reused = conn.is_reused;
                     conn.coming = Some(Box::new(Coming::Head(BytesMut::from(bytes))));
                     if is_reused {
-                        let deadline = self.cx.now.after_ms(self.cx.settings.handshake_ms);
-                        self.conns.schedule(&mut self.cx, socket, deadline);
+                        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+                        self.schedule(cx, socket, deadline);
                     }
                     bytes.len()
                 }
                 Err(refusal) => {
-                    self.conns.refuse(&mut self.cx, socket, refusal);
+                    self.refuse(cx, socket, refusal);
                     bytes.len()
                 }
             },
             Some(Coming::Head(mut before)) => {
                 let came_before = before.len();
                 before.extend_from_slice(bytes);
-                match RequestHead::parse(&before, &self.cx.settings.head) {
+                match RequestHead::parse(&before, &cx.settings.head) {
                     Ok(Some((head, used))) => {
-                        self.answer_or_refuse(socket, &head);
+                        self.answer_or_refuse(cx, above, socket, &head);
                         used - came_before
                     }
                     Ok(None) => {
@@ -164,7 +172,7 @@ impl<K: Kernel> Shard<K> {
                         bytes.len()
                     }
                     Err(refusal) => {
-                        self.conns.refuse(&mut self.cx, socket, refusal);
+                        self.refuse(cx, socket, refusal);
                         bytes.len()
                     }
                 }
@@ -173,47 +181,59 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn answer_or_refuse(&mut self, socket: Socket, head: &RequestHead<'_>) {
-        if let Some(conn) = self.conns.table.get(socket) {
+    fn answer_or_refuse<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        head: &RequestHead<'_>,
+    ) {
+        if let Some(conn) = self.table.get(socket) {
             conn.asked = Asked::by(head.method);
         }
         let asking = Asking::of(head);
-        if let Err(turned_away) = self.cx.admit_request(socket, head) {
-            self.conns.turn_away(&mut self.cx, socket, turned_away, asking);
-        } else if let Err(refusal) = self.answer(socket, head) {
-            self.conns.refuse_asking(&mut self.cx, socket, refusal, reason_of(refusal), asking);
+        if let Err(turned_away) = cx.admit_request(socket, head) {
+            self.turn_away(cx, socket, turned_away, asking);
+        } else if let Err(refusal) = self.answer(cx, above, socket, head) {
+            self.refuse_asking(cx, socket, refusal, reason_of(refusal), asking);
         }
     }
 
     /// Every path that is served on this port.
-    fn answer(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Refusal> {
+    fn answer<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        head: &RequestHead<'_>,
+    ) -> Result<(), Refusal> {
         let format = if is_protobuf(head)? { Format::Protobuf } else { Format::Json };
         match head.path {
-            "/echo" => self.upgrade_to_echo(socket, head),
-            "/broadcast" => self.upgrade_to_broadcast(socket, head),
-            "/connection/websocket" => self.upgrade_to_client(socket, head),
-            "/connection/sse" => self.request_came(socket, head, Target::Stream(Wire::Sse)),
+            "/echo" => self.upgrade_to_echo(cx, above, socket, head),
+            "/broadcast" => self.upgrade_to_broadcast(cx, above, socket, head),
+            "/connection/websocket" => self.upgrade_to_client(cx, above, socket, head),
+            "/connection/sse" => self.request_came(cx, above, socket, head, Target::Stream(Wire::Sse)),
             "/connection/http_stream" => {
-                self.request_came(socket, head, Target::Stream(Wire::Stream(format)))
+                self.request_came(cx, above, socket, head, Target::Stream(Wire::Stream(format)))
             }
-            "/emulation" => self.request_came(socket, head, Target::Emulation(format)),
-            "/connection/poll" => self.request_came(socket, head, Target::Poll),
+            "/emulation" => self.request_came(cx, above, socket, head, Target::Emulation(format)),
+            "/connection/poll" => self.request_came(cx, above, socket, head, Target::Poll),
             _ => Err(Refusal::NotFound),
         }
     }
 
     /// The deadline of a request has come, or of a connection that waits for another one.
-    pub(crate) fn request_timed_out(&mut self, socket: Socket) {
-        let Some(conn) = self.conns.table.get(socket) else { return };
+    pub(crate) fn request_timed_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let Some(conn) = self.table.get(socket) else { return };
         if conn.is_reused && conn.coming.is_none() {
-            return self.drop_now(socket, CloseReason::ByPeer);
+            return self.end_now(cx, above, socket, CloseReason::ByPeer);
         }
         let refusal = match conn.phase {
             Phase::Answering => Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
             _ => Refusal::HeadTimeout,
         };
-        self.conns.refuse(&mut self.cx, socket, refusal);
-        if let Some(Conn { close_reason, .. }) = self.conns.table.get(socket) {
+        self.refuse(cx, socket, refusal);
+        if let Some(Conn { close_reason, .. }) = self.table.get(socket) {
             *close_reason = Some(CloseReason::HandshakeTimeout);
         }
     }

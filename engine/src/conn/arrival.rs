@@ -1,0 +1,249 @@
+//! Arrival: whether a connection may come, from accept to its request.
+//!
+//! In:  sockets; PROXY headers and request heads; what the limits say of their addresses.
+//! Out: connections that count in these numbers, or one refusal.
+//!
+//! ```text
+//! accepted ──> trusted to send a PROXY header? ── header ──┐
+//!                  └── no ─────────────────────────────────┴─> trusted to name clients? ── every request ──┐
+//!                                                                   └── no ────────────────────────────────┴─> admit
+//! ```
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use holdfast_protocol::{
+    client::DisconnectCode,
+    proxy::{Source, parse_header},
+    websocket::CloseCode,
+};
+use holdfast_ring::{Kernel, Socket};
+
+use super::{Above, Connections, Phase, Session};
+use crate::{
+    context::Context,
+    limits::{RATE_FADE_MS, Stage, TurnedAway, amount, hard_limit},
+    log::refusal,
+    metrics::{CloseReason, Metric, RefusalReason},
+    refusals::Asking,
+};
+
+/// Refused connections that may stay for a moment to read why, on each core, and at most an eighth of its table. In a
+/// flood the others are closed at once.
+const LINGERING_MAX: usize = 1_024;
+
+impl<K: Kernel> Connections<K> {
+    /// Refuses a connection. Who cannot be told in a flood is only closed.
+    pub(crate) fn turn_away(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        turned_away: TurnedAway,
+        asking: Asking<'_>,
+    ) {
+        let TurnedAway { refusal, reason } = turned_away;
+        if let Some(limits) = &mut cx.limits {
+            if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                self.tell_refusal(cx, socket, refusal, reason, asking);
+                cx.counters.add(Metric::Refused(reason), 1);
+                self.give_up_place(socket);
+                return self.drop_now(cx, socket, CloseReason::Refused);
+            }
+            if let Some(guest) = limits.guests.get(socket) {
+                guest.is_lingering = true;
+                limits.lingering += 1;
+            }
+        }
+        self.refuse_asking(cx, socket, refusal, reason, asking);
+    }
+}
+
+impl<K: Kernel> Connections<K> {
+    /// A connection was accepted and there is room for it.
+    #[inline]
+    pub(crate) fn meet<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        from: Option<IpAddr>,
+    ) {
+        if cx.limits.is_some() {
+            self.meet_guest(cx, above, socket, from);
+        }
+    }
+
+    fn meet_guest<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        from: Option<IpAddr>,
+    ) {
+        let Some(limits) = &mut cx.limits else { return };
+        let guest = limits.guests.insert(socket);
+        if !limits.rules.needs_addresses {
+            if let Err(turned) = cx.let_in(socket, None) {
+                self.turn_away(cx, socket, turned, Asking::default());
+            }
+            return;
+        }
+        // The kernel tells it with the connection. Of what has none nobody could say whether it may come.
+        let Some(address) = from else { return self.end_now(cx, above, socket, CloseReason::Broken) };
+        let address = address.to_canonical();
+        if limits.rules.proxy_protocol.contains(address) {
+            guest.stage = Stage::AwaitsHeader;
+            guest.proxy = Some(Box::new(address));
+            return;
+        }
+        self.learn_address(cx, above, socket, address);
+    }
+
+    /// The address that a connection comes from is known, as far as no request says otherwise.
+    fn learn_address<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        _above: &mut A,
+        socket: Socket,
+        address: IpAddr,
+    ) {
+        let Some(limits) = &mut cx.limits else { return };
+        if limits.rules.forwarded.contains(address) {
+            if let Some(guest) = limits.guests.get(socket) {
+                guest.stage = Stage::AwaitsRequest;
+                guest.proxy = Some(Box::new(address));
+            }
+            return;
+        }
+        if let Err(turned) = cx.let_in(socket, Some(address)) {
+            self.turn_away(cx, socket, turned, Asking::default());
+        }
+    }
+
+    /// Bytes came from outside: a PROXY header is taken off, and what a WebSocket brings is counted. `None` where nothing
+    /// is left, or the connection has been closed.
+    #[inline]
+    pub(crate) fn pass_limits<'b, A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &'b mut [u8],
+    ) -> Option<&'b mut [u8]> {
+        if cx.limits.is_none() { Some(bytes) } else { self.pass_guest(cx, above, socket, bytes) }
+    }
+
+    fn pass_guest<'b, A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &'b mut [u8],
+    ) -> Option<&'b mut [u8]> {
+        let Some(limits) = &mut cx.limits else { return Some(bytes) };
+        let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
+        if guest.stage == Stage::AwaitsHeader {
+            let used = self.read_proxy_header(cx, above, socket, bytes)?;
+            return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
+        }
+        self.count_received(cx, above, socket, bytes.len()).then_some(bytes)
+    }
+
+    /// Bytes came over a WebSocket, or out of its compressed messages. False where it has been closed because there were too
+    /// many.
+    #[inline]
+    pub(crate) fn count_received<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: usize,
+    ) -> bool {
+        cx.limits.is_none() || bytes == 0 || self.count_guest(cx, above, socket, bytes)
+    }
+
+    fn count_guest<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: usize,
+    ) -> bool {
+        let now = cx.moment();
+        let Some(limits) = &mut cx.limits else { return true };
+        let Some(rate) = limits.rules.connection.bytes else { return true };
+        let Some(guest) = limits.guests.get(socket) else { return true };
+        let Some(conn) = self.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
+            return true;
+        };
+        guest.received.add(amount(bytes) * limits.weight, now, RATE_FADE_MS);
+        if guest.received.level(now, RATE_FADE_MS) <= hard_limit(rate, limits.rules.message_bytes_max) {
+            return true;
+        }
+        match conn.session {
+            Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::TOO_MANY_REQUESTS),
+            _ => {
+                self.end_by_close(cx, above, socket, CloseCode::Policy, "too many bytes", CloseReason::Flood)
+            }
+        }
+        false
+    }
+
+    /// Returns how many bytes the header took; `None` where more are needed, or it is none.
+    fn read_proxy_header<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: &[u8],
+    ) -> Option<usize> {
+        let guest = cx.limits.as_mut()?.guests.get(socket)?;
+        let mut before = guest.header.take();
+        let came_before = before.as_ref().map_or(0, |before| before.len());
+        let parsed = match &mut before {
+            None => parse_header(bytes),
+            Some(before) => {
+                before.extend_from_slice(bytes);
+                parse_header(before)
+            }
+        };
+        match parsed {
+            Ok(None) => {
+                guest.header = Some(before.unwrap_or_else(|| Box::new(BytesMut::from(bytes))));
+                None
+            }
+            Ok(Some((source, length))) => {
+                let proxy = guest.proxy.take();
+                guest.stage = Stage::Free;
+                if let Source::Client(address) = source {
+                    self.learn_address(cx, above, socket, address.ip().to_canonical());
+                } else if let Some(proxy) = proxy {
+                    self.learn_own_address(cx, above, socket, *proxy);
+                }
+                let is_there = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
+                is_there.then_some(length - came_before)
+            }
+            Err(error) => {
+                let allow = "http_server.proxy_protocol.trusted without this address";
+                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
+                cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
+                self.give_up_place(socket);
+                self.end_now(cx, above, socket, CloseReason::Refused);
+                None
+            }
+        }
+    }
+
+    /// A proxy that speaks for itself: what it names in its requests still counts, but it has no limits of its own.
+    fn learn_own_address<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        address: IpAddr,
+    ) {
+        if cx.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
+            self.learn_address(cx, above, socket, address);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Ends: what a connection's end, or its slowness, is for the session on it.
+//!
+//! In:  connections that end, by their peer or by us.
+//! Out: their sessions leave first, then they part (`conn/write`).
+
+use bytes::Bytes;
+use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
+use holdfast_ring::{Kernel, Socket};
+
+use super::{Above, Connections, Phase, Session, lag::Cause, write::TooSlow};
+use crate::{context::Context, metrics::CloseReason};
+
+impl<K: Kernel> Connections<K> {
+    /// Queues all that was written since the last call, for one connection.
+    pub(crate) fn write_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        if let Some(bytes) = self.take_out() {
+            self.send(cx, above, socket, bytes);
+        }
+    }
+
+    /// Queues bytes for one connection, and holds it to its limits.
+    pub(crate) fn send<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        bytes: Bytes,
+    ) {
+        if let Some(slow) = self.send_for(cx, socket, bytes, Cause::Push) {
+            self.end_slow(cx, above, socket, slow);
+        }
+    }
+
+    /// Ends a session for which more waits than may.
+    pub(crate) fn end_slow<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        TooSlow(session): TooSlow,
+    ) {
+        match session {
+            Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::SLOW),
+            _ => self.end_now(cx, above, socket, CloseReason::Slow),
+        }
+    }
+
+    /// A long queue has gone out.
+    pub(crate) fn drained<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        self.lags.forget(socket);
+        above.drained(self, cx, socket);
+        let Some(conn) = self.table.get(socket) else { return };
+        let session = conn.session;
+        if std::mem::take(&mut conn.is_paused) {
+            above.read_again(self, cx, socket);
+        }
+        match session {
+            Session::Client { key } => above.go_on(self, cx, key),
+            Session::None => self.act_on_held_request(cx, above, socket),
+            Session::Echo | Session::Broadcast { .. } => {}
+        }
+    }
+
+    /// Begins the close handshake.
+    pub(crate) fn end_by_close<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        code: CloseCode,
+        text: &str,
+        reason: CloseReason,
+    ) {
+        if self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Open) {
+            self.end_session(cx, above, socket, reason);
+            self.close(cx, socket, code, text, reason);
+        }
+    }
+
+    /// Waits for the peer to end the stream, but not for long.
+    pub(crate) fn end_lingering<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        reason: CloseReason,
+    ) {
+        self.end_session(cx, above, socket, reason);
+        self.linger(cx, socket, reason);
+    }
+
+    /// Closes when the queue is empty.
+    pub(crate) fn end_flushed<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        reason: CloseReason,
+    ) {
+        self.end_session(cx, above, socket, reason);
+        self.leave(cx, socket, reason);
+    }
+
+    /// Closes at once, whatever is queued.
+    pub(crate) fn end_now<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        reason: CloseReason,
+    ) {
+        self.end_session(cx, above, socket, reason);
+        self.drop_now(cx, socket, reason);
+    }
+
+    /// The socket is gone.
+    pub(crate) fn closed<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        self.leave_session(cx, above, socket);
+        self.forget(cx, socket);
+    }
+
+    /// The session on a connection leaves, and it is told why, while it is known who that is.
+    fn end_session<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        reason: CloseReason,
+    ) {
+        let Some(conn) = self.table.get(socket) else { return };
+        if let Session::Client { key } = conn.session {
+            if conn.close_reason.is_none() {
+                above.tell_end(self, cx, key, reason);
+            }
+        } else {
+            self.tell_end(cx, socket, reason);
+        }
+        if let Some(conn) = self.table.get(socket) {
+            conn.close_reason.get_or_insert(reason);
+        }
+        self.leave_session(cx, above, socket);
+    }
+
+    /// Takes the session off a connection.
+    pub(crate) fn leave_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+        let session = self.detach(socket);
+        if session != Session::None {
+            above.left(self, cx, socket, session);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Rules: what is served on the port of clients, and to which pages.
+//!
+//! In:  the checked configuration.
+//! Out: paths, origins, lengths of bodies, and the fields of requests that backends are told.
+
+use std::sync::Arc;
+
+use holdfast_protocol::http::RequestHead;
+
+use super::Header;
+use crate::{config::Config, origin::Origins};
+
+/// The rules of requests.
+#[derive(Debug)]
+pub(crate) struct HttpRules {
+    pub(crate) origins: Origins,
+    pub(crate) requests: RequestRules,
+    pub(crate) open_paths: OpenPaths,
+    /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
+    pub(crate) no_websocket: bool,
+    /// Fields of handshakes that backends are told, in lower case.
+    told_headers: Vec<Box<str>>,
+}
+
+impl HttpRules {
+    pub(crate) fn new(config: &Config, told_headers: Vec<Box<str>>) -> Self {
+        Self {
+            origins: Origins::new(&config.client.allowed_origins),
+            requests: RequestRules::new(config),
+            open_paths: OpenPaths {
+                echo: config.serves(&config.echo),
+                broadcast: config.serves(&config.broadcast),
+            },
+            no_websocket: config.websocket.disabled,
+            told_headers,
+        }
+    }
+
+    /// The fields of a handshake that backends are told.
+    pub(super) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
+        let names = self.told_headers.iter();
+        names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
+    }
+}
+
+/// Which of the paths are served that ask for no token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenPaths {
+    pub(crate) echo: bool,
+    pub(crate) broadcast: bool,
+}
+
+/// The rules of the transports beside WebSocket: which are served, and how long a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestRules {
+    pub(crate) sse: bool,
+    pub(crate) sse_body_bytes_max: usize,
+    pub(crate) stream: bool,
+    pub(crate) stream_body_bytes_max: usize,
+    pub(crate) emulation_body_bytes_max: usize,
+    pub(crate) poll: bool,
+    pub(crate) poll_body_bytes_max: usize,
+    pub(crate) poll_wait_ms: u64,
+    pub(crate) poll_session_ttl_ms: u64,
+}
+
+impl RequestRules {
+    fn new(config: &Config) -> Self {
+        Self {
+            sse: config.sse.enabled,
+            sse_body_bytes_max: config.sse.request_body_bytes_max as usize,
+            stream: config.http_stream.enabled,
+            stream_body_bytes_max: config.http_stream.request_body_bytes_max as usize,
+            emulation_body_bytes_max: config.emulation.request_body_bytes_max as usize,
+            poll: config.poll.enabled,
+            poll_body_bytes_max: config.poll.request_body_bytes_max as usize,
+            poll_wait_ms: config.poll.wait_ms,
+            poll_session_ttl_ms: config.poll.session_ttl_ms,
+        }
+    }
+}
