@@ -23,18 +23,18 @@ use rustls::ServerConfig;
 
 use crate::{
     backend,
-    cgroup::Cgroup,
-    clock::Clock,
     config::Config,
-    conn::deflate::DeflateRules,
+    context::DeflateRules,
     context::Settings,
     control, doctor, limits,
     log::EACH,
+    memory::cgroup::Cgroup,
     memory::{self, Budget, BudgetLimits, Room},
     mesh::{MailboxLimits, Shared},
     preflight::Prepared,
     shard::{self, Plan, Seed, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
     supervise::{self, Guard, Manager, Part},
+    time::Clock,
 };
 
 /// Runs the daemon until it is told to stop.

@@ -17,8 +17,6 @@ pub mod log;
 pub mod supervise;
 pub mod token;
 
-mod cgroup;
-mod clock;
 mod conn;
 mod context;
 mod control;
@@ -36,13 +34,9 @@ mod patience;
 mod pattern;
 pub mod preflight;
 mod refusals;
-mod rules;
-mod seats;
 mod session;
 mod shard;
 #[cfg(test)]
 mod simulation;
-mod slow;
+mod time;
 mod tls;
-mod users;
-mod wheel;

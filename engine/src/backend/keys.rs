@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{Answer, desk::Mailboxes};
 use crate::{
-    clock::Clock,
     http_client::HttpClient,
+    time::Clock,
     token::{
         Endpoint, KeySet,
         jwks::{Schedule, fetch},

@@ -22,7 +22,7 @@ use super::{
     http::{Header, cors::Cors},
     wire::Wire,
 };
-use crate::{clock::Tick, context::Context, ids::ClientKey, metrics::CloseReason};
+use crate::{context::Context, ids::ClientKey, metrics::CloseReason, time::Tick};
 
 /// What was agreed upon when a WebSocket of the client protocol was opened.
 #[derive(Clone, Copy, Debug)]

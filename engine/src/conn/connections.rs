@@ -9,16 +9,10 @@ use bytes::BytesMut;
 use holdfast_ring::{Kernel, Socket, Sockets};
 
 use super::{
-    Commands, Conns,
-    deflate::{DeflateRules, Deflating},
-    heartbeat::Pings,
-    http::HttpRules,
-    lag::Lags,
-    pace::Pace,
-    secure::Secure,
-    write::LongQueue,
+    Commands, Conns, deflate::Deflating, heartbeat::Pings, http::HttpRules, lag::Lags, pace::Pace,
+    secure::Secure, write::LongQueue,
 };
-use crate::{memory::Holders, refusals::Untold, wheel::Wheel};
+use crate::{context::DeflateRules, memory::Holders, refusals::Untold, time::Wheel};
 
 /// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
 /// waits for a slow reader keeps at most this much alive.

@@ -21,7 +21,7 @@ use holdfast_protocol::websocket::{
 };
 use holdfast_ring::Socket;
 
-use crate::{config::WebsocketConfig, memory::shrink};
+use crate::{context::DeflateRules, memory::shrink};
 
 /// How much longer than plain a message may go out for the sake of those that will refer to it.
 const OWN_GROWTH_BYTES_MAX: usize = 16;
@@ -36,39 +36,6 @@ pub(crate) enum Deflate {
     Shared(WindowBits),
     /// With reference to those before: bytes for this connection alone.
     Own(WindowBits),
-}
-
-/// What the configuration says of compression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeflateRules {
-    preferences: Preferences,
-    level: u8,
-    /// Shorter messages go out as they are.
-    payload_bytes_min: usize,
-    /// The longest message of a client, inflated.
-    inflated_bytes_max: u64,
-}
-
-impl DeflateRules {
-    /// `None` where compression is off.
-    pub(crate) fn new(config: &WebsocketConfig) -> Option<Self> {
-        let bits = |bits| WindowBits::new(bits).expect("invariant: the configuration is checked");
-        let inflated_bytes_max = match config.decompressed_message_size_limit_bytes {
-            0 => config.message_size_limit_bytes,
-            limit => limit,
-        };
-        config.compression.then(|| Self {
-            preferences: Preferences {
-                server_context_takeover: config.compression_server_context_takeover,
-                client_context_takeover: config.compression_client_context_takeover,
-                server_max_window_bits: bits(config.compression_server_max_window_bits),
-                client_max_window_bits: bits(config.compression_client_max_window_bits),
-            },
-            level: config.compression_level,
-            payload_bytes_min: config.compression_min_size_bytes as usize,
-            inflated_bytes_max: u64::from(inflated_bytes_max),
-        })
-    }
 }
 
 /// What compression has done so far.
@@ -264,7 +231,7 @@ mod tests {
         Socket::new(Descriptor::new(0, slot), 0)
     }
 
-    fn deflating(change: impl FnOnce(&mut WebsocketConfig)) -> Deflating {
+    fn deflating(change: impl FnOnce(&mut crate::config::WebsocketConfig)) -> Deflating {
         let mut config = Config::default().websocket;
         config.compression = true;
         change(&mut config);

@@ -27,12 +27,12 @@ use rand::Rng;
 
 use super::{Phase, Session, pace::Told};
 use crate::{
-    clock::Tick,
     conn::Connections,
     conn::{Above, wire::Wire},
     context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
+    time::Tick,
 };
 
 /// When it is looked again where nothing has come of a look, or none could be had (200 ms).

@@ -18,6 +18,7 @@ pub(crate) mod lag;
 pub(crate) mod pace;
 mod partial;
 mod read;
+mod refusals;
 pub(crate) mod secure;
 pub(crate) mod wire;
 pub(crate) mod write;
@@ -33,7 +34,7 @@ use holdfast_ring::{Socket, prefetch};
 pub(crate) use self::above::{Above, Commands, Handshake};
 pub(crate) use self::connections::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN};
 use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
-use crate::{clock::Tick, conn::http::request::Request, ids::ClientKey, metrics::CloseReason};
+use crate::{conn::http::request::Request, ids::ClientKey, metrics::CloseReason, time::Tick};
 
 /// Where a connection is in its life.
 ///

@@ -14,7 +14,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::clock::{TICK_MS, Tick, tick_at};
+use crate::time::{TICK_MS, Tick, tick_at};
 
 /// A turn that begins so much later than it was to begin is late; what is less is part of every load.
 const STALL_MIN: Duration = Duration::from_millis(100);

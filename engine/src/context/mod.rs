@@ -16,14 +16,14 @@ use std::sync::Arc;
 use holdfast_protocol::http::Refusal;
 use rand::rngs::SmallRng;
 
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::{DeflateRules, Settings};
 use self::{lateness::Lateness, meter::Meter};
 use crate::{
-    clock::Tick,
     limits::{Limits, Notice, Tables},
     memory::{Budget, Ledger},
     metrics::Counters,
     refusals::Why,
+    time::Tick,
 };
 
 /// What we ask of clients that come while there is no room.

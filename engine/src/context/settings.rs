@@ -3,9 +3,15 @@
 //! In:  the checked configuration (`daemon`).
 //! Out: limits, in the units of what they limit.
 
-use holdfast_protocol::{http::HeadLimits, websocket::DecoderConfig};
+use holdfast_protocol::{
+    http::HeadLimits,
+    websocket::{
+        DecoderConfig,
+        deflate::{Preferences, WindowBits},
+    },
+};
 
-use crate::{conn::deflate::DeflateRules, memory::BudgetLimits};
+use crate::{config::WebsocketConfig, memory::BudgetLimits};
 
 /// What a shard needs of the configuration.
 #[derive(Clone, Debug)]
@@ -38,4 +44,37 @@ pub(crate) struct Settings {
     pub(crate) decoder: DecoderConfig,
     /// `None` where messages are never compressed.
     pub(crate) deflate: Option<DeflateRules>,
+}
+
+/// What the configuration says of compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeflateRules {
+    pub(crate) preferences: Preferences,
+    pub(crate) level: u8,
+    /// Shorter messages go out as they are.
+    pub(crate) payload_bytes_min: usize,
+    /// The longest message of a client, inflated.
+    pub(crate) inflated_bytes_max: u64,
+}
+
+impl DeflateRules {
+    /// `None` where compression is off.
+    pub(crate) fn new(config: &WebsocketConfig) -> Option<Self> {
+        let bits = |bits| WindowBits::new(bits).expect("invariant: the configuration is checked");
+        let inflated_bytes_max = match config.decompressed_message_size_limit_bytes {
+            0 => config.message_size_limit_bytes,
+            limit => limit,
+        };
+        config.compression.then(|| Self {
+            preferences: Preferences {
+                server_context_takeover: config.compression_server_context_takeover,
+                client_context_takeover: config.compression_client_context_takeover,
+                server_max_window_bits: bits(config.compression_server_max_window_bits),
+                client_max_window_bits: bits(config.compression_client_max_window_bits),
+            },
+            level: config.compression_level,
+            payload_bytes_min: config.compression_min_size_bytes as usize,
+            inflated_bytes_max: u64::from(inflated_bytes_max),
+        })
+    }
 }

@@ -26,8 +26,8 @@ use crate::{
     config::{Config, ShutdownConfig},
     log::EACH,
     mesh::Shared,
+    mesh::StopOrder,
     metrics::Metric,
-    shard::StopOrder,
     supervise::{self, Manager, endless},
 };
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{cgroup::Cgroup, mesh::Shared};
+use crate::{memory::cgroup::Cgroup, mesh::Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -26,8 +26,8 @@ use prometheus_client::{
 use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
     backend::Event,
-    cgroup::Cgroup,
     log,
+    memory::cgroup::Cgroup,
     memory::{Budget, BudgetLimits},
     mesh::Shared,
     metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},

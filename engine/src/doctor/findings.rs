@@ -6,7 +6,7 @@
 //! Nothing is changed on the machine, and nothing is judged.
 
 use super::Profile;
-pub use crate::cgroup::Cgroup;
+pub use crate::memory::cgroup::Cgroup;
 use holdfast_ring::SetupError;
 use std::collections::BTreeMap;
 use std::fs;

@@ -43,7 +43,7 @@ use super::{
     },
     publication::{Frames, Info, Stored},
 };
-use crate::{clock::Tick, memory::Ledger};
+use crate::{memory::Ledger, time::Tick};
 
 /// What the configuration says of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

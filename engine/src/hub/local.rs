@@ -13,8 +13,8 @@ use holdfast_ring::Socket;
 use super::message::{ClientKey, Delivery};
 use crate::{
     conn::wire::Wire,
+    hub::slow::Policy,
     memory::{arc_str_bytes, map_bytes, shrink},
-    slow::Policy,
 };
 
 /// A channel's place on this core.

@@ -17,6 +17,7 @@ pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod presence;
 pub(crate) mod publication;
+pub(crate) mod slow;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
@@ -24,7 +25,7 @@ use self::{
     home::{OwnedChannels, Posts},
     local::Locals,
 };
-use crate::slow::SlowReaders;
+use crate::hub::slow::SlowReaders;
 
 /// The channels of a shard.
 pub(crate) struct Hub {

@@ -6,7 +6,7 @@
 //! Such a sum is linear: the sums of several cores, added, are the sum of what came to all of them, whichever core it
 //! came to. That is why it stands here where a token bucket would be usual; what it lets through is the same.
 
-use crate::clock::{TICK_MS, Tick};
+use crate::time::{TICK_MS, Tick};
 
 /// A point in time on all cores' common clock, in ticks. It wraps after 6.8 years; what is further ahead than half of
 /// that is behind.

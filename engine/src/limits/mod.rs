@@ -25,7 +25,7 @@ pub(crate) use self::{
     flow::{amount, hard_limit},
     guests::Stage,
     ledger::Tables,
-    offence::Notice,
+    offence::{Notice, offence_of},
     penalties::{Offence, Penalty},
     rules::{Rules, penalized},
 };

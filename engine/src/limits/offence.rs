@@ -13,10 +13,7 @@ use holdfast_ring::Socket;
 use super::{decayed::Moment, ledger::Kind, penalties::Offence, rules::penalized};
 use crate::{
     context::Context,
-    ids::ClientKey,
     metrics::{CloseReason, Metric, RefusalReason},
-    session::{Io, SessionCx},
-    session::{client::Link, named::SessionPlace},
 };
 
 /// What one core tells another about an address.
@@ -33,7 +30,7 @@ pub(crate) enum Notice {
 }
 
 /// What a connection's end says of its client.
-pub(super) fn offence_of(reason: CloseReason) -> Option<Offence> {
+pub(crate) fn offence_of(reason: CloseReason) -> Option<Offence> {
     match reason {
         CloseReason::ProtocolError | CloseReason::MessageTooBig => Some(Offence::Protocol),
         CloseReason::HandshakeTimeout => Some(Offence::Timeout),
@@ -66,34 +63,5 @@ impl Context {
         let address = penalized(address);
         let home = self.limit_tables.key(Kind::Address, address).core_of(self.shards);
         self.notices.push((home, Notice::Offence { address, offence }));
-    }
-}
-
-impl<I: Io> SessionCx<'_, I> {
-    /// A client did what it should not, and goes on.
-    pub(crate) fn client_offended(&mut self, key: ClientKey, offence: Offence) {
-        let Some(client) = self.sessions.clients.get(key) else { return };
-        match client.link {
-            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.cx.offended(socket, offence),
-            Link::Poll(session) => self.asker_offended(session, offence),
-        }
-    }
-
-    /// A session of polls has ended.
-    pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
-        if let Some(offence) = offence_of(reason) {
-            self.asker_offended(place, offence);
-        }
-    }
-
-    /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
-    fn asker_offended(&mut self, place: SessionPlace, offence: Offence) {
-        let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
-        let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };
-        if asker.core == self.mesh.index {
-            self.cx.offended(asker.socket, offence);
-        } else {
-            self.cx.notices.push((asker.core, Notice::OffenceOf { socket: asker.socket, offence }));
-        }
     }
 }

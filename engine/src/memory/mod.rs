@@ -7,6 +7,7 @@
 //! has a [`Ledger`] of its own: plain integers, no lock. It reads what the other shards last published.
 
 mod budget;
+pub(crate) mod cgroup;
 mod holders;
 mod ledger;
 mod plan;

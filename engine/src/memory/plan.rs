@@ -7,7 +7,7 @@
 //! sockets and what waits in them to the group. The budgets share the rest.
 
 use super::budget::{Budget, BudgetLimits};
-use crate::{cgroup::Cgroup, config::Config};
+use crate::{config::Config, memory::cgroup::Cgroup};
 
 /// The part of a control group's limit that the daemon plans with, in percent; where it is used, memory is short.
 const GROUP_PERCENT: u64 = 90;

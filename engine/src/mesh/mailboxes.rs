@@ -16,7 +16,7 @@ use std::sync::{
 use holdfast_ring::{Doorbell, Mailbox};
 
 use super::Message;
-use crate::shard::StopOrder;
+use super::StopOrder;
 
 /// Control messages that may wait: a call, an answer of a backend, certificates.
 const CONTROL_MESSAGES_MAX: usize = 1024;

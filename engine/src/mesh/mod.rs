@@ -6,12 +6,14 @@
 mod cost;
 mod inbox;
 mod mailboxes;
+mod order;
 mod peers;
 pub(crate) mod work;
 
 use self::inbox::Inbox;
 pub(crate) use self::{
     mailboxes::{MailboxLimits, Mailboxes, Parcel},
+    order::StopOrder,
     peers::{Message, Peers, Shared},
 };
 use crate::hub::message::ToHome;

@@ -19,10 +19,9 @@ use std::{
 use holdfast_ring::{Doorbell, Socket};
 use rustls::ServerConfig;
 
-use super::{MailboxLimits, Mailboxes, Parcel};
+use super::{MailboxLimits, Mailboxes, Parcel, StopOrder};
 use crate::{
     backend::{self, Asker},
-    clock::Tick,
     hub::{
         broadcast::Frames,
         message::{FromHome, ToHome},
@@ -30,11 +29,11 @@ use crate::{
     limits::{Notice, Tables},
     memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
-    seats::{FromSeats, ToSeats},
     session::api::ApiCall,
     session::ask::{Answer, Asked},
-    shard::StopOrder,
+    session::seats::{FromSeats, ToSeats},
     supervise::Beats,
+    time::Tick,
 };
 
 /// What one thread says to a shard.

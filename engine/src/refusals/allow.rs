@@ -6,20 +6,18 @@
 use std::borrow::Cow;
 
 use holdfast_protocol::{
-    client::{DisconnectCode, ErrorCode, Request, UnsubscribeCode},
+    client::{DisconnectCode, ErrorCode, UnsubscribeCode},
     http::Refusal,
 };
 
 use crate::{
     channel::Resolved,
-    ids::ClientKey,
     metrics::{CloseReason, RefusalReason},
-    session::{Io, SessionCx},
     token::{TokenError, TokenUse},
 };
 
 /// What a request would need.
-pub(super) fn of_refusal(refusal: Refusal, reason: RefusalReason, path: Option<&str>) -> Cow<'static, str> {
+pub(crate) fn of_refusal(refusal: Refusal, reason: RefusalReason, path: Option<&str>) -> Cow<'static, str> {
     use RefusalReason as R;
     Cow::Borrowed(match reason {
         R::Denied => "limits.allow and limits.deny",
@@ -68,7 +66,7 @@ fn of_path(path: Option<&str>) -> Cow<'static, str> {
 }
 
 /// What a token would need.
-pub(super) fn of_token(error: &TokenError, carried_by: TokenUse) -> &'static str {
+pub(crate) fn of_token(error: &TokenError, carried_by: TokenUse) -> &'static str {
     use TokenError as E;
     match error {
         E::AlgorithmUnsupported { .. } | E::AlgorithmWithoutKey { .. } => {
@@ -98,7 +96,7 @@ pub(super) fn of_token(error: &TokenError, carried_by: TokenUse) -> &'static str
 }
 
 /// What a command would need, as far as its code alone tells.
-pub(super) fn of_code(code: ErrorCode) -> Cow<'static, str> {
+pub(crate) fn of_code(code: ErrorCode) -> Cow<'static, str> {
     Cow::Borrowed(match code {
         ErrorCode::TOO_MANY_REQUESTS => {
             "limits.connection, limits.user, or more memory (client.command_budget, client.session_budget)"
@@ -114,7 +112,7 @@ pub(super) fn of_code(code: ErrorCode) -> Cow<'static, str> {
 }
 
 /// What a session would have needed to go on.
-pub(super) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
+pub(crate) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
     Cow::Borrowed(match code {
         DisconnectCode::EXPIRED => "a refresh before the claim exp was over; client.expired_close_delay",
         DisconnectCode::SUBSCRIPTION_EXPIRED => {
@@ -133,7 +131,7 @@ pub(super) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
     })
 }
 
-pub(super) fn of_unsubscribe(code: UnsubscribeCode) -> &'static str {
+pub(crate) fn of_unsubscribe(code: UnsubscribeCode) -> &'static str {
     match code {
         UnsubscribeCode::EXPIRED => {
             "a refresh before the subscription was over; client.expired_sub_close_delay"
@@ -143,7 +141,7 @@ pub(super) fn of_unsubscribe(code: UnsubscribeCode) -> &'static str {
 }
 
 /// What a connection would have needed to stay open.
-pub(super) const fn of_close(reason: CloseReason) -> &'static str {
+pub(crate) const fn of_close(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::NoPong => "client.pong_timeout",
         CloseReason::MessageTooBig => "websocket.message_size_limit",
@@ -154,59 +152,11 @@ pub(super) const fn of_close(reason: CloseReason) -> &'static str {
     }
 }
 
-impl<I: Io> SessionCx<'_, I> {
-    /// What a client's command would need.
-    pub(super) fn allowed_by(
-        &mut self,
-        key: ClientKey,
-        request: &Request<'_>,
-        code: ErrorCode,
-    ) -> Cow<'static, str> {
-        let Some(client) = self.sessions.clients.get(key) else { return of_code(code) };
-        let is_anonymous = client.user.is_empty();
-        let channel = super::channel_of(request);
-        let resolved = channel.and_then(|channel| self.sessions.rules.channels.resolve(channel).ok());
-        match (code, request, resolved) {
-            (ErrorCode::UNKNOWN_CHANNEL, ..) => {
-                Cow::Borrowed("a namespace of that name in channel.namespaces")
-            }
-            (ErrorCode::PERMISSION_DENIED, Request::Subscribe(subscribe), Some(resolved)) => {
-                to_subscribe(&resolved, is_anonymous, subscribe.tf.is_some())
-            }
-            (ErrorCode::PERMISSION_DENIED, Request::Publish(_), Some(resolved)) => {
-                switches(&resolved, "publish", is_anonymous)
-            }
-            (ErrorCode::PERMISSION_DENIED, Request::History(_), Some(resolved)) => {
-                switches(&resolved, "history", is_anonymous)
-            }
-            (
-                ErrorCode::PERMISSION_DENIED,
-                Request::Presence(_) | Request::PresenceStats(_),
-                Some(resolved),
-            ) => switches(&resolved, "presence", is_anonymous),
-            (ErrorCode::PERMISSION_DENIED, Request::SubRefresh(_), _) => {
-                Cow::Borrowed("a subscription to the channel")
-            }
-            (ErrorCode::NOT_AVAILABLE, Request::History(_), Some(resolved)) => {
-                format!("history_size and history_ttl in {}", section(&resolved)).into()
-            }
-            (ErrorCode::NOT_AVAILABLE, Request::Presence(_) | Request::PresenceStats(_), Some(resolved)) => {
-                format!("presence in {}", section(&resolved)).into()
-            }
-            (ErrorCode::NOT_AVAILABLE, Request::Rpc(_), _) => {
-                Cow::Borrowed("proxy_enabled of the method's namespace, in rpc")
-            }
-            (ErrorCode::METHOD_NOT_FOUND, ..) => Cow::Borrowed("a namespace of that name in rpc.namespaces"),
-            (ErrorCode::LIMIT_EXCEEDED, Request::Subscribe(_), _) => Cow::Borrowed("client.channel_limit"),
-            (ErrorCode::LIMIT_EXCEEDED, Request::Connect(_), _) => {
-                Cow::Borrowed("client.request_head_size_limit")
-            }
-            _ => of_code(code),
-        }
-    }
-}
-
-fn to_subscribe(resolved: &Resolved<'_>, is_anonymous: bool, has_filter: bool) -> Cow<'static, str> {
+pub(crate) fn to_subscribe(
+    resolved: &Resolved<'_>,
+    is_anonymous: bool,
+    has_filter: bool,
+) -> Cow<'static, str> {
     const TOKEN: &str = "a subscription token (`holdfast token sub`)";
     let options = resolved.options;
     if resolved.channel.is_private {
@@ -228,7 +178,7 @@ fn to_subscribe(resolved: &Resolved<'_>, is_anonymous: bool, has_filter: bool) -
 }
 
 /// The options that open what three switches open.
-fn switches(resolved: &Resolved<'_>, what: &str, is_anonymous: bool) -> Cow<'static, str> {
+pub(crate) fn switches(resolved: &Resolved<'_>, what: &str, is_anonymous: bool) -> Cow<'static, str> {
     let options = resolved.options;
     let (for_client, for_subscriber) = match what {
         "publish" => (options.allow_publish_for_client, options.allow_publish_for_subscriber),
@@ -248,7 +198,7 @@ fn switches(resolved: &Resolved<'_>, what: &str, is_anonymous: bool) -> Cow<'sta
 }
 
 /// Where the options of a channel are. The name is one of the configuration.
-fn section(resolved: &Resolved<'_>) -> String {
+pub(crate) fn section(resolved: &Resolved<'_>) -> String {
     match resolved.channel.namespace {
         None | Some("") => "channel.without_namespace".to_owned(),
         Some(namespace) => format!("channel.namespaces[{namespace}]"),

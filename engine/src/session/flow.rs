@@ -11,9 +11,9 @@ use super::{
     must_hold,
 };
 use crate::{
-    clock::Tick,
     conn::{Commands, Session},
     ids::ClientKey,
+    time::Tick,
 };
 
 /// Bytes of commands that may wait for a client that sends them by requests.

@@ -14,9 +14,15 @@ mod fan_out;
 pub(crate) mod flow;
 mod homes;
 mod io;
+mod limits;
 pub(crate) mod named;
 mod poll;
+mod refusals;
+pub(crate) mod rules;
+pub(crate) mod seats;
+mod slow;
 mod stream;
+pub(crate) mod users;
 
 pub(crate) use self::io::{Io, SessionCx, must_hold};
 use bytes::BytesMut;
@@ -27,7 +33,8 @@ use self::{
     client::{Clients, KeyWaits},
     named::{Named, SessionPlace},
 };
-use crate::{rules::Rules, seats::Seats, users::Users, wheel::Wheel};
+use self::{rules::Rules, seats::Seats, users::Users};
+use crate::time::Wheel;
 
 /// The sessions of a shard.
 pub(crate) struct Sessions {

@@ -14,7 +14,6 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{Shard, back_pressure::Held, backlog::Backlog, session_io::ShardIo};
 use crate::{
-    clock::Tick,
     conn::{
         Above, Connections, Handshake, Phase, Session,
         deflate::Deflate,
@@ -31,6 +30,7 @@ use crate::{
         client::{Link, Stage},
         flow::{Class, FlowKey},
     },
+    time::Tick,
 };
 
 /// All of a shard that is above its connections.

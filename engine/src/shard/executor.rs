@@ -22,15 +22,15 @@ use rustls::ServerConfig;
 
 use super::{Next, Shard, handover::Handover, pulse::Pulse};
 use crate::{
-    clock::Clock,
     config::Config,
     conn::secure::Secure,
     context::Settings,
     limits,
     mesh::{Peers, Shared},
     metrics::Metric,
-    rules::Rules,
+    session::rules::Rules,
     supervise::{self, Beats, Part, Sentinel, State, strike},
+    time::Clock,
 };
 
 /// Memory that each executor registers for file I/O, of which there is none. The default of 10 MiB would not pass

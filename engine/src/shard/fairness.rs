@@ -16,7 +16,8 @@ use holdfast_ring::{
 };
 use tokio::sync::oneshot;
 
-use super::{Plan, Shard, StopOrder, back_pressure::tests::Client};
+use super::{Plan, Shard, back_pressure::tests::Client};
+use crate::mesh::StopOrder;
 use crate::session::api::{ApiCall, Whom, Wish};
 use crate::{
     config::Config,
@@ -24,7 +25,7 @@ use crate::{
     memory::{Budget, BudgetLimits},
     mesh::{MailboxLimits, Message, Peers, Shared},
     metrics::Metric,
-    rules::Rules,
+    session::rules::Rules,
 };
 
 const BUFFERS: u32 = 64;

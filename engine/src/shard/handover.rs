@@ -20,8 +20,9 @@ use std::ops::Range;
 
 use holdfast_ring::Kernel;
 
-use super::{Shard, StopOrder};
-use crate::clock::Tick;
+use super::Shard;
+use crate::mesh::StopOrder;
+use crate::time::Tick;
 
 /// How long handshakes that are under way may take: the longest way round the world, twice.
 const HANDSHAKES_MS: u64 = 1_000;

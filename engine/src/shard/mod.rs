@@ -53,10 +53,9 @@ use self::{
 pub(crate) use self::{
     executor::{Seed, Spawned, spawn},
     flows::QUANTUM_NS,
-    stop::{StopOrder, Stopping},
+    stop::Stopping,
 };
 use crate::{
-    clock::{Tick, tick_at, until},
     conn::Connections,
     context::{Context, Settings},
     hub::{Gathered, Hub, home::OwnedChannels},
@@ -64,8 +63,9 @@ use crate::{
     memory::{Budget, Ledger},
     mesh::{Mesh, Peers},
     metrics::Metric,
-    rules::Rules,
+    session::rules::Rules,
     session::{Sessions, flow::Class},
+    time::{Tick, tick_at, until},
 };
 
 /// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).

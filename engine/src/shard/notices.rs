@@ -86,7 +86,7 @@ mod tests {
         limits::{Offence, Tables},
         memory::BudgetLimits,
         mesh::{MailboxLimits, Peers, Shared},
-        rules::Rules,
+        session::rules::Rules,
         shard::Plan,
     };
 

@@ -18,7 +18,7 @@ use crate::{
     memory::BudgetLimits,
     mesh::{MailboxLimits, Peers, Shared},
     metrics::{CloseReason, Metric},
-    rules::Rules,
+    session::rules::Rules,
     token::issue::issue,
 };
 

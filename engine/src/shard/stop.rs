@@ -24,9 +24,10 @@ use rand::Rng;
 
 use super::{Shard, handover::Handover};
 use crate::{
-    clock::Tick,
     conn::{Phase, Session},
+    mesh::StopOrder,
     metrics::CloseReason,
+    time::Tick,
 };
 
 /// Connections that are sent away in one turn, so that others are served meanwhile.
@@ -37,24 +38,6 @@ const LOOKS_A_TURN: usize = 8192;
 
 /// How long a connection that came last may take to bring its request.
 const REQUEST_MS: u64 = 1_000;
-
-/// How a shard is to stop. A later order only makes it faster.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StopOrder {
-    /// In this time all clients are told, evenly.
-    pub(crate) told_within: Duration,
-    /// Who is still there then is cut.
-    pub(crate) gone_within: Duration,
-    /// Sockets of other daemons that listen on our port.
-    pub(crate) successors: u32,
-}
-
-impl StopOrder {
-    /// Tells all clients at once.
-    pub(crate) fn at_once(gone_within: Duration) -> Self {
-        Self { told_within: Duration::ZERO, gone_within, successors: 0 }
-    }
-}
 
 /// A stop under way.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_ring::{Kernel, PREFETCH_AHEAD};
 
 use super::Shard;
-use crate::{clock::TICK_MS, metrics::Metric};
+use crate::{metrics::Metric, time::TICK_MS};
 
 /// Ticks between two calls of [`holdfast_ring::Sockets::tick`] (1 s).
 const SOCKET_TICK_TICKS: u32 = 20;

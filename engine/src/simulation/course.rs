@@ -16,8 +16,8 @@ use super::{
     world::World,
 };
 use crate::{
+    mesh::StopOrder,
     metrics::{CloseReason, Metric},
-    shard::StopOrder,
 };
 
 /// What has come of a seed.

@@ -19,10 +19,11 @@ use crate::{
     conn::secure::Secure,
     context::Settings,
     hub::message::ToHome,
+    mesh::StopOrder,
     mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared},
     metrics::{CATALOG, Kind, Metric},
-    rules::Rules,
-    shard::{Next, Shard, StopOrder},
+    session::rules::Rules,
+    shard::{Next, Shard},
 };
 
 /// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in

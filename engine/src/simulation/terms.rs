@@ -17,7 +17,7 @@ use crate::{
     config::{
         Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
     },
-    conn::deflate::DeflateRules,
+    context::DeflateRules,
     context::Settings,
     memory::BudgetLimits,
     token::issue::issue,

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     hub::message::Answer,
+    mesh::StopOrder,
     metrics::{CloseReason, Metric, RefusalReason},
-    shard::StopOrder,
 };
 
 /// Rounds after which what was begun must have ended.
@@ -43,7 +43,7 @@ const STOP_ROUND_MAX: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a shard takes for now may be so much ago.
-const TICK: Duration = Duration::from_millis(crate::clock::TICK_MS);
+const TICK: Duration = Duration::from_millis(crate::time::TICK_MS);
 
 /// What passes between two turns of a shard that serves: it is late for none of them.
 const BETWEEN_TURNS: Duration = Duration::from_millis(90);

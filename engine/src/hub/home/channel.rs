@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::{Posts, Rules, table::NameHash};
 use crate::{
-    clock::Tick,
     hub::{
         history::{Epoch, History, Position},
         message::{Delivery, FromHome, Version},
@@ -18,6 +17,7 @@ use crate::{
         publication::Stored,
     },
     memory::{Budget, Ledger, arc_str_bytes},
+    time::Tick,
 };
 
 #[derive(Debug)]

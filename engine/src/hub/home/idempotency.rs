@@ -12,7 +12,7 @@ use std::{collections::VecDeque, sync::Arc};
 use hashbrown::HashTable;
 
 use super::table::keyed_hash;
-use crate::{clock::Tick, hub::history::Position, memory::arc_str_bytes};
+use crate::{hub::history::Position, memory::arc_str_bytes, time::Tick};
 
 /// The longest key, in bytes; also the longest epoch of a version.
 pub(crate) const KEY_BYTES_MAX: usize = 255;

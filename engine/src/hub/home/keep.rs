@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::{OwnedChannels, channel::OwnedChannel, table::ChannelId};
 use crate::{
-    clock::Tick,
     memory::{Budget, Ledger},
+    time::Tick,
 };
 
 /// How many publications, and how many keys and positions, go in one turn where a budget is full: when memory gets short,

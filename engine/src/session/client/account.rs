@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::client::DisconnectCode;
-
 use super::{Client, Kept, Sub, Wishes};
 use crate::{
     hub::{
@@ -16,7 +14,6 @@ use crate::{
         message::ClientKey,
         publication::Info,
     },
-    limits::Charged,
     memory::Budget,
     session::{Io, SessionCx},
 };
@@ -126,26 +123,6 @@ impl Client {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A frame of commands has come.
-    pub(super) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
-        if let Some(client) = self.sessions.clients.get(key) {
-            self.cx.charge_frame(key, &client.user, bytes);
-        }
-    }
-
-    /// A command has come.
-    pub(super) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(Charged::Done) };
-        self.cx.charge_command(key, &client.user)
-    }
-
-    /// A reply that may be long goes to a client.
-    pub(super) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
-        if let Some(client) = self.sessions.clients.get(key) {
-            self.cx.charge_reply(key, &client.user, bytes);
-        }
-    }
-
     /// Something of a client has changed: the ledger is told.
     pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };

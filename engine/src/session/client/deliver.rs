@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::{Delta, Sub, Wishes};
 use crate::{
+    hub::slow::Policy,
     hub::{
         local::LocalKey,
         message::{ClientKey, Delivery},
         publication::{Frames, Stored},
     },
     session::{Io, SessionCx},
-    slow::Policy,
 };
 
 impl<I: Io> SessionCx<'_, I> {

@@ -49,7 +49,7 @@ use crate::{
         publication::{Data, Info},
     },
     memory::Holders,
-    seats::SeatNumber,
+    session::seats::SeatNumber,
 };
 
 use self::{account::Counted, reads::Reads};

@@ -11,7 +11,7 @@ use super::{Client, Stage};
 use crate::{
     ids::ClientKey,
     mesh::Message,
-    seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
+    session::seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
     session::{Io, SessionCx},
 };
 

@@ -15,8 +15,8 @@ use bytes::Bytes;
 
 use super::ask::Asker;
 use crate::{
-    clock::Tick,
     conn::lag::{Cause, Lag, QueueLimits},
+    time::Tick,
 };
 
 /// What a reply takes beside its bytes: its place in the queue, which may be half empty, and its allocation.

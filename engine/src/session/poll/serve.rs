@@ -18,7 +18,6 @@ use rand::Rng as _;
 use super::Poll;
 use crate::{
     backend::Header,
-    clock::Tick,
     conn::lag::{Cause, QueueLimits},
     context::RETRY_AFTER_S,
     context::cost,
@@ -27,6 +26,7 @@ use crate::{
     metrics::{CloseReason, Metric},
     session::{Io, SessionCx},
     session::{ask::Asker, client::Link, named::SessionPlace},
+    time::Tick,
 };
 
 /// When it is asked again whether all shards have read what came (200 ms).

@@ -16,7 +16,7 @@ use crate::{
     daemon,
     memory::BudgetLimits,
     mesh::{MailboxLimits, Peers, Shared},
-    rules::Rules,
+    session::rules::Rules,
 };
 
 const MAILBOX_MESSAGES_MAX: usize = 8;

@@ -9,7 +9,7 @@
 //! no longer meant, says so by the deadline in its own record. Memory: 8 bytes an entry, in vectors that keep at most
 //! twice what they hold, and 24 KiB for the slots.
 
-use crate::clock::Tick;
+use crate::time::Tick;
 
 /// Slots of the wheel, a power of two: 51.2 s at 50 ms a tick. What is due later is looked at on the way.
 const SLOTS: u32 = 1024;

@@ -12,8 +12,8 @@ use crate::{
     config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
     conn::http::HttpRules,
     hub::home,
+    hub::slow::Policy,
     limits,
-    slow::Policy,
     token::Verifier,
 };
 

@@ -1,0 +1,91 @@
+//! Refusals: what the log is told of requests that are refused, and of connections that are ended.
+//!
+//! In:  a refusal or an end, with the connection.
+//! Out: a line, when the address of the connection is known.
+
+use std::net::IpAddr;
+
+use holdfast_protocol::http::Refusal;
+use holdfast_ring::{Kernel, Socket};
+
+use super::{Coming, Connections, Session};
+use crate::{
+    context::Context,
+    log,
+    metrics::{CloseReason, RefusalReason},
+    refusals::{Asking, Line, UNTOLD_MAX, allow, excerpt, line_of_end},
+};
+
+impl<'a> Asking<'a> {
+    /// Where the head is gone: what is kept of the request.
+    pub(crate) fn or_of(self, coming: Option<&'a Coming>) -> Self {
+        match coming {
+            Some(Coming::Request(request)) if self.path.is_none() => {
+                Self { path: Some(request.path()), origin: request.origin().map(str::as_bytes) }
+            }
+            _ => self,
+        }
+    }
+}
+
+impl<K: Kernel> Connections<K> {
+    /// A request is refused, or a connection that has not made one.
+    pub(crate) fn tell_refusal(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        refusal: Refusal,
+        reason: RefusalReason,
+        asking: Asking<'_>,
+    ) {
+        let name = if reason.is_in_words() { refusal.name() } else { reason.name() };
+        if !log::shows_refusal("request", name) {
+            return;
+        }
+        let allow = allow::of_refusal(refusal, reason, asking.path);
+        let line = Line {
+            message: "a request is refused",
+            event: "request",
+            reason: name,
+            code: Some(u32::from(refusal.status().code())),
+            path: asking.path.map(excerpt),
+            origin: asking.origin.map(|origin| excerpt(&String::from_utf8_lossy(origin))),
+            error: Some(refusal.to_string().into()),
+            allow,
+            ..Line::default()
+        };
+        self.tell_of_socket(cx, socket, line);
+    }
+
+    pub(crate) fn tell_of_socket(&mut self, cx: &mut Context, socket: Socket, line: Line) {
+        if let Some(address) = cx.limits.as_mut().and_then(|limits| limits.address_of(socket)) {
+            return line.tell(Some(address));
+        }
+        if self.untold.0.len() < UNTOLD_MAX && self.sockets.ask_peer_address(socket) {
+            self.untold.0.push((socket, line));
+        } else {
+            line.tell(None);
+        }
+    }
+
+    /// The kernel has told an address.
+    pub(crate) fn address_came(&mut self, socket: Socket, address: Option<IpAddr>) {
+        if let Some(at) = self.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
+            let (_, line) = self.untold.0.remove(at);
+            line.tell(address);
+        }
+    }
+
+    /// A connection without a client is ended, for what its peer did or did not do.
+    pub(crate) fn tell_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+        let Some(conn) = self.table.get(socket).filter(|conn| conn.close_reason.is_none()) else { return };
+        let path = match conn.session {
+            Session::Echo => Some("/echo".into()),
+            Session::Broadcast { .. } => Some("/broadcast".into()),
+            Session::None | Session::Client { .. } => None,
+        };
+        if let Some(line) = line_of_end(cx.why.take(), reason) {
+            self.tell_of_socket(cx, socket, Line { path, ..line });
+        }
+    }
+}

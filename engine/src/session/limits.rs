@@ -1,0 +1,62 @@
+//! Limits: what clients send, held to its limits, and what they do that they should not.
+//!
+//! In:  frames, commands and replies of clients; ends of their sessions.
+//! Out: the same to the limits, with the client's user, or the connection behind it.
+
+use holdfast_protocol::client::DisconnectCode;
+
+use super::{Io, SessionCx, client::Link, named::SessionPlace};
+use crate::{
+    ids::ClientKey,
+    limits::{Charged, Notice, Offence, offence_of},
+    metrics::CloseReason,
+};
+
+impl<I: Io> SessionCx<'_, I> {
+    /// A frame of commands has come.
+    pub(crate) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
+        if let Some(client) = self.sessions.clients.get(key) {
+            self.cx.charge_frame(key, &client.user, bytes);
+        }
+    }
+
+    /// A command has come.
+    pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Charged::Done) };
+        self.cx.charge_command(key, &client.user)
+    }
+
+    /// A reply that may be long goes to a client.
+    pub(crate) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
+        if let Some(client) = self.sessions.clients.get(key) {
+            self.cx.charge_reply(key, &client.user, bytes);
+        }
+    }
+
+    /// A client did what it should not, and goes on.
+    pub(crate) fn client_offended(&mut self, key: ClientKey, offence: Offence) {
+        let Some(client) = self.sessions.clients.get(key) else { return };
+        match client.link {
+            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.cx.offended(socket, offence),
+            Link::Poll(session) => self.asker_offended(session, offence),
+        }
+    }
+
+    /// A session of polls has ended.
+    pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
+        if let Some(offence) = offence_of(reason) {
+            self.asker_offended(place, offence);
+        }
+    }
+
+    /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
+    fn asker_offended(&mut self, place: SessionPlace, offence: Offence) {
+        let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
+        let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };
+        if asker.core == self.mesh.index {
+            self.cx.offended(asker.socket, offence);
+        } else {
+            self.cx.notices.push((asker.core, Notice::OffenceOf { socket: asker.socket, offence }));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Refusals: what the log is told of commands that are refused, and of clients that are sent away.
+//!
+//! In:  a refusal or an end, with the client.
+//! Out: a line with the client's name; what would have let it in.
+
+use std::borrow::Cow;
+
+use holdfast_protocol::client::{Command, DisconnectCode, ErrorCode, Request, UnsubscribeCode};
+
+use super::{
+    Io, SessionCx,
+    client::{Link, Stage, id_text},
+};
+use crate::{
+    ids::ClientKey,
+    log,
+    metrics::{CloseReason, DisconnectKind, ErrorKind, Metric},
+    refusals::{Line, allow, channel_of, excerpt, line_of_end, name_of},
+};
+
+impl<I: Io> SessionCx<'_, I> {
+    /// A command is answered with an error of ours.
+    pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&Command<'_>>, code: ErrorCode) {
+        let kind = ErrorKind::of(code.code);
+        self.cx.counters.add(Metric::CommandErrors(kind), 1);
+        let why = self.cx.why.take().unwrap_or_default();
+        let event = command.map_or("command", |command| name_of(&command.request));
+        let reason = why.reason.unwrap_or(kind.name());
+        if !log::shows_refusal(event, reason) {
+            return;
+        }
+        let channel = command.and_then(|command| channel_of(&command.request));
+        let allow = match command {
+            _ if !why.allow.is_empty() => why.allow,
+            Some(command) => self.allowed_by(key, &command.request, code),
+            None => allow::of_code(code),
+        };
+        let line = Line {
+            message: "a command is refused",
+            event,
+            reason,
+            code: Some(code.code),
+            channel: why.channel.or_else(|| channel.map(excerpt)),
+            error: why.error.or_else(|| self.fault_of_channel(channel, code)),
+            allow,
+            ..Line::default()
+        };
+        self.tell_of_client(key, line);
+    }
+
+    /// A command is answered with an error in the application's words.
+    pub(crate) fn tell_backends_error(
+        &mut self,
+        key: ClientKey,
+        command: &Command<'_>,
+        code: u32,
+        words: &str,
+    ) {
+        self.cx.counters.add(Metric::CommandErrors(ErrorKind::of(code)), 1);
+        let event = name_of(&command.request);
+        if log::shows_refusal(event, "backend") {
+            let line = Line {
+                message: "a command is refused by the backend",
+                event,
+                reason: "backend",
+                code: Some(code),
+                channel: channel_of(&command.request).map(excerpt),
+                error: Some(excerpt(words)),
+                ..Line::default()
+            };
+            self.tell_of_client(key, line);
+        }
+    }
+
+    /// A session is ended with a code of the protocol.
+    pub(crate) fn tell_disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
+        let kind = DisconnectKind::of(code.code);
+        self.cx.counters.add(Metric::Disconnects(kind), 1);
+        let why = self.cx.why.take().unwrap_or_default();
+        let reason = why.reason.unwrap_or(kind.name());
+        // The drain has lines of its own, about all of them.
+        let is_foreseen = code == DisconnectCode::SHUTDOWN && !log::shows_each_refusal();
+        if is_foreseen || !log::shows_refusal("disconnect", reason) {
+            return;
+        }
+        let allow = if why.allow.is_empty() { allow::of_disconnect(code) } else { why.allow };
+        let line = Line {
+            message: "a client is disconnected",
+            event: "disconnect",
+            reason,
+            code: Some(u32::from(code.code)),
+            channel: why.channel,
+            error: why.error,
+            allow,
+            ..Line::default()
+        };
+        self.tell_of_client(key, line);
+    }
+
+    /// The same, with a code of the application's.
+    pub(crate) fn tell_applications_disconnect(&mut self, key: ClientKey, code: u16, words: &str) {
+        self.cx.counters.add(Metric::Disconnects(DisconnectKind::APPLICATION), 1);
+        if log::shows_refusal("disconnect", "application") {
+            let line = Line {
+                message: "a client is disconnected by the application",
+                event: "disconnect",
+                reason: "application",
+                code: Some(u32::from(code)),
+                error: Some(excerpt(words)),
+                ..Line::default()
+            };
+            self.tell_of_client(key, line);
+        }
+    }
+
+    /// A subscription is ended that the client did not end.
+    pub(crate) fn tell_unsubscribe(&mut self, key: ClientKey, channel: &str, code: UnsubscribeCode) {
+        let reason = match code {
+            UnsubscribeCode::SERVER => "application",
+            UnsubscribeCode::EXPIRED => "subscription_expired",
+            _ => "insufficient_state",
+        };
+        if log::shows_refusal("unsubscribe", reason) {
+            let line = Line {
+                message: "a subscription is ended",
+                event: "unsubscribe",
+                reason,
+                code: Some(code.code),
+                channel: Some(excerpt(channel)),
+                allow: Cow::Borrowed(allow::of_unsubscribe(code)),
+                ..Line::default()
+            };
+            self.tell_of_client(key, line);
+        }
+    }
+
+    fn tell_of_client(&mut self, key: ClientKey, line: Line) {
+        let Some(client) = self.sessions.clients.get(key) else { return line.tell(None) };
+        // Who is not connected is not known yet.
+        let user = (client.stage != Stage::Fresh).then(|| excerpt(&client.user));
+        let line = Line { user, client: Some(id_text(client.id)), ..line };
+        let socket = match client.link {
+            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => Some(socket),
+            Link::Poll(session) => {
+                let poll = self.sessions.named.poll(session);
+                if let Some(address) = poll.as_ref().and_then(|poll| poll.address()) {
+                    return line.tell(Some(address));
+                }
+                // The request that waits may be another core's.
+                let waiting = poll.and_then(|poll| poll.waiting);
+                waiting.filter(|asker| asker.core == self.mesh.index).map(|asker| asker.socket)
+            }
+        };
+        match socket {
+            Some(socket) => self.io.tell(self.cx, socket, line),
+            None => line.tell(None),
+        }
+    }
+
+    /// What exactly is wrong with the name of a channel.
+    fn fault_of_channel(&self, channel: Option<&str>, code: ErrorCode) -> Option<Box<str>> {
+        let is_about_names = matches!(code, ErrorCode::UNKNOWN_CHANNEL | ErrorCode::BAD_REQUEST);
+        let fault = self.sessions.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
+        Some(fault.to_string().into())
+    }
+
+    /// A client's connection is ended for what its peer did or did not do; not by a code of the client protocol.
+    pub(crate) fn tell_client_end(&mut self, key: ClientKey, reason: CloseReason) {
+        if let Some(line) = line_of_end(self.cx.why.take(), reason) {
+            self.tell_of_client(key, line);
+        }
+    }
+
+    /// What a client's command would need.
+    fn allowed_by(&mut self, key: ClientKey, request: &Request<'_>, code: ErrorCode) -> Cow<'static, str> {
+        let Some(client) = self.sessions.clients.get(key) else { return allow::of_code(code) };
+        let is_anonymous = client.user.is_empty();
+        let channel = channel_of(request);
+        let resolved = channel.and_then(|channel| self.sessions.rules.channels.resolve(channel).ok());
+        match (code, request, resolved) {
+            (ErrorCode::UNKNOWN_CHANNEL, ..) => {
+                Cow::Borrowed("a namespace of that name in channel.namespaces")
+            }
+            (ErrorCode::PERMISSION_DENIED, Request::Subscribe(subscribe), Some(resolved)) => {
+                allow::to_subscribe(&resolved, is_anonymous, subscribe.tf.is_some())
+            }
+            (ErrorCode::PERMISSION_DENIED, Request::Publish(_), Some(resolved)) => {
+                allow::switches(&resolved, "publish", is_anonymous)
+            }
+            (ErrorCode::PERMISSION_DENIED, Request::History(_), Some(resolved)) => {
+                allow::switches(&resolved, "history", is_anonymous)
+            }
+            (
+                ErrorCode::PERMISSION_DENIED,
+                Request::Presence(_) | Request::PresenceStats(_),
+                Some(resolved),
+            ) => allow::switches(&resolved, "presence", is_anonymous),
+            (ErrorCode::PERMISSION_DENIED, Request::SubRefresh(_), _) => {
+                Cow::Borrowed("a subscription to the channel")
+            }
+            (ErrorCode::NOT_AVAILABLE, Request::History(_), Some(resolved)) => {
+                format!("history_size and history_ttl in {}", allow::section(&resolved)).into()
+            }
+            (ErrorCode::NOT_AVAILABLE, Request::Presence(_) | Request::PresenceStats(_), Some(resolved)) => {
+                format!("presence in {}", allow::section(&resolved)).into()
+            }
+            (ErrorCode::NOT_AVAILABLE, Request::Rpc(_), _) => {
+                Cow::Borrowed("proxy_enabled of the method's namespace, in rpc")
+            }
+            (ErrorCode::METHOD_NOT_FOUND, ..) => Cow::Borrowed("a namespace of that name in rpc.namespaces"),
+            (ErrorCode::LIMIT_EXCEEDED, Request::Subscribe(_), _) => Cow::Borrowed("client.channel_limit"),
+            (ErrorCode::LIMIT_EXCEEDED, Request::Connect(_), _) => {
+                Cow::Borrowed("client.request_head_size_limit")
+            }
+            _ => allow::of_code(code),
+        }
+    }
+}
