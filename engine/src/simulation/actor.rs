@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use holdfast_ring::simulated::{Network, Peer, StreamEnd};
+use holdfast_ring::simulated::{Network, Peer};
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
@@ -136,7 +136,7 @@ impl Fate {
                 };
                 assert!(is_explained || self.is_our_doing || was_cut, "closed with {code:?}");
             }
-            Heard::Ended(end) => {
+            Heard::Ended(_) => {
                 self.is_over = true;
                 // Who has no session yet is not sent away with words; who has, is told before the deadline.
                 let is_stopped = ledger
@@ -148,7 +148,6 @@ impl Fate {
                     network.trace().note("an end without a word", peer.map_or(0, Peer::number), 0);
                     ledger.unexplained += 1;
                 }
-                let _: &StreamEnd = end;
             }
             Heard::Open => {
                 assert!(!self.was_told, "nothing follows last words");
