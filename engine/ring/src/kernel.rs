@@ -331,10 +331,7 @@ pub trait Kernel {
     ///
     /// # Errors
     /// Where the kernel refuses: all that listen there go on getting connections.
-    fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()> {
-        let _ = places;
-        Ok(())
-    }
+    fn steer_new_connections(&mut self, places: Range<u32>) -> io::Result<()>;
 
     /// Queues an operation for the next turn.
     fn push(&mut self, op: Op);

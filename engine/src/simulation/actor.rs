@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use holdfast_ring::simulated::{Network, Peer, StreamEnd};
+use holdfast_ring::simulated::{Network, Peer};
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
@@ -38,7 +38,7 @@ pub(super) trait Actor {
     fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
 
     /// Whose connection it is, if it lives and users have names.
-    fn user(&self) -> Option<usize> {
+    fn user(&self) -> Option<&'static str> {
         None
     }
 
@@ -49,6 +49,10 @@ pub(super) trait Actor {
 
     /// What a steady one has asked was asked no longer ago than this.
     fn check_prompt(&self, _now: Duration, _longest: Duration) {}
+
+    /// Everything has come to rest, and since then nothing has jumped, all have had their turns and have read: nothing is
+    /// left that has expired.
+    fn check_overdue(&self, _calm_since: Duration, _scene: &Scene<'_>) {}
 
     /// What it has heard in channels without history, if it lives.
     fn hearings(&self) -> Vec<(&str, &Hearing)> {
@@ -75,6 +79,15 @@ impl Scene<'_> {
         Some(Wire::open(line, path, offer))
     }
 
+    pub(super) fn now(&self) -> Duration {
+        self.network.trace().now()
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub(super) fn wall_s(&self) -> u64 {
+        self.ledger.clock.wall_s(self.now())
+    }
+
     pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.random.random_bool(probability)
     }
@@ -87,6 +100,10 @@ pub(super) struct Fate {
     pub(super) is_our_doing: bool,
     /// True exactly when a request was lost, which may have had the answer to a ping in it.
     pub(super) has_lost_words: bool,
+    /// Why the daemon may close it, where its client knows more of that than others.
+    pub(super) excuse: Option<u16>,
+    /// True exactly when it may end with last words that could not go out in the time that they have.
+    pub(super) may_end_mute: bool,
     is_open: bool,
     was_told: bool,
     pub(super) is_over: bool,
@@ -125,6 +142,7 @@ impl Fate {
                 assert!(!self.was_told, "last words come once");
                 self.was_told = true;
                 let is_explained = match code {
+                    Some(code) if self.excuse == Some(*code) => true,
                     Some(1001 | 3001) => ledger.stop.is_some(),
                     // Slow.
                     Some(3008) => true,
@@ -136,19 +154,19 @@ impl Fate {
                 };
                 assert!(is_explained || self.is_our_doing || was_cut, "closed with {code:?}");
             }
-            Heard::Ended(end) => {
+            Heard::Ended(_) => {
                 self.is_over = true;
                 // Who has no session yet is not sent away with words; who has, is told before the deadline.
                 let is_stopped = ledger
                     .stop
                     .as_ref()
                     .is_some_and(|stop| !self.is_open || network.trace().now() >= stop.cuts_from);
-                let is_explained = self.was_told || self.is_our_doing || was_cut || is_stopped;
+                let is_explained =
+                    self.was_told || self.is_our_doing || was_cut || is_stopped || self.may_end_mute;
                 if !is_explained {
                     network.trace().note("an end without a word", peer.map_or(0, Peer::number), 0);
                     ledger.unexplained += 1;
                 }
-                let _: &StreamEnd = end;
             }
             Heard::Open => {
                 assert!(!self.was_told, "nothing follows last words");

@@ -13,16 +13,19 @@ use holdfast_ring::{
     simulated::{Network, Simulated, SimulatedConfig, listener},
 };
 use rand::{Rng, rngs::SmallRng};
+use tokio::sync::oneshot;
 
-use super::terms::Terms;
+use super::{clock, terms::Terms};
 use crate::{
     conn::secure::Secure,
     context::Settings,
     hub::message::ToHome,
-    mesh::StopOrder,
-    mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared},
+    mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared, StopOrder},
     metrics::{CATALOG, Kind, Metric},
-    session::rules::Rules,
+    session::{
+        api::{ApiCall, Whom, Wish},
+        rules::Rules,
+    },
     shard::{Next, Shard},
 };
 
@@ -94,7 +97,7 @@ impl House {
         Self {
             shards: shards.collect(),
             network: network.clone(),
-            wall_ahead: Duration::from_secs(1_700_000_000),
+            wall_ahead: clock::BEGAN,
             shared,
             buffers,
             // What mailboxes hold, and what one turn's receive buffers hold, at forty bytes a command, with the answers to
@@ -113,9 +116,25 @@ impl House {
         drop(self.shared.mailboxes[home].push_control(Message::ToHome(message)));
     }
 
+    /// Has something happen to some clients, as the control thread does. True exactly when all shards will know.
+    pub(super) fn wish(&self, whom: Whom, wish: Wish) -> bool {
+        let (whom, wish) = (Arc::new(whom), Arc::new(wish));
+        let pushed = self.shared.mailboxes.iter().map(|mailboxes| {
+            let (whom, wish, done) = (Arc::clone(&whom), Arc::clone(&wish), oneshot::channel().0);
+            mailboxes.push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
+        });
+        // Whatever one has no room for, the others get theirs.
+        pushed.filter(|is_pushed| !is_pushed).count() == 0
+    }
+
     /// Sets the time of day.
     pub(super) fn set_wall(&mut self, wall: Duration) {
         self.wall_ahead = wall.saturating_sub(self.network.trace().now());
+    }
+
+    /// By how much the time of day is ahead of the simulated one.
+    pub(super) fn wall_ahead(&self) -> Duration {
+        self.wall_ahead
     }
 
     /// The time of day.

@@ -10,7 +10,7 @@ use std::{
 
 use rand::{Rng, rngs::SmallRng};
 
-use super::{order::Orders, terms::may_be_patched};
+use super::{clock::Clock, order::Orders, terms::may_be_patched, wishes::Wishes};
 
 /// A number of a publisher: of one session or connection, never of two.
 pub(super) type Publisher = u64;
@@ -75,6 +75,9 @@ pub(super) struct Ledger {
     pub(super) members: BTreeMap<&'static str, BTreeSet<String>>,
     /// Publications that came as patches.
     pub(super) patches: u64,
+    pub(super) clock: Clock,
+    /// What the server API has asked for clients.
+    pub(super) wishes: Wishes,
     /// Echoes, messages and publications that were heard: a simulation in which there are none shows nothing.
     pub(super) heard: u64,
 }

@@ -6,12 +6,13 @@
 //! One to four shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
 //! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files:
 //!
-//! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards);
+//! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards),
+//!   `clock` (the times of day);
 //! - a client's end of a connection: `line` (bytes, under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`), or
 //!   `http` and `post` (requests);
 //! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`; beside them,
 //!   the `operator`, who has the server API;
-//! - what all of them know together: `ledger` and `order`; what came of the first seeds before: `frozen`.
+//! - what all of them know together: `ledger`, `order` and `wishes`; what came of the first seeds before: `frozen`.
 //!
 //! What a shard must keep between two turns is in `shard/audit`.
 //!
@@ -20,6 +21,7 @@
 mod actor;
 mod caller;
 mod client;
+mod clock;
 mod course;
 mod deflate;
 mod echo;
@@ -37,6 +39,7 @@ mod secrets;
 mod terms;
 mod weight;
 mod wire;
+mod wishes;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,20 +1,34 @@
-//! The operator: who has the server API. Publishes what is not to be kept, or may go out as a patch, and empties histories.
+//! The operator: who has the server API. Publishes what is not to be kept, or may go out as a patch, empties
+//! histories, and has clients subscribed, unsubscribed, refreshed and sent away.
 //!
 //! In:  chance.
-//! Out: messages to homes, as the control thread sends them.
+//! Out: messages to homes, and calls of all shards, as the control thread sends them.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
+use holdfast_protocol::client::DisconnectCode;
+use holdfast_ring::simulated::Network;
+use rand::{
+    Rng,
+    rngs::SmallRng,
+    seq::{IndexedRandom, IteratorRandom},
+};
 use tokio::sync::oneshot;
 
 use super::{
     house::House,
     ledger::{Ledger, Publisher},
-    terms::{CACHED, PATCHED, TAG, TAGGED, TAGS},
+    terms::{CACHED, PATCHED, TAG, TAGGED, TAGS, Terms, channels, keeps_history},
+    wishes::{Meant, Wish, Wished},
 };
 use crate::hub::{
     message::{AnswerBytes, AnswerTo, Outcome, Publish, Question, ToHome, Version},
     publication::{Data, Tags, tags},
+};
+use crate::{
+    session::api::{self, SubscribeWish, Whom},
+    token::Overrides,
 };
 
 pub(super) struct Operator {
@@ -37,7 +51,17 @@ impl Operator {
         answer
     }
 
-    pub(super) fn act(&self, house: &House, ledger: &mut Ledger, random: &mut SmallRng) {
+    pub(super) fn act(
+        &self,
+        house: &House,
+        network: &Network,
+        terms: &Terms,
+        ledger: &mut Ledger,
+        random: &mut SmallRng,
+    ) {
+        if random.random_bool(if terms.expires { 0.3 } else { 0.15 }) {
+            return wish(house, network.trace().now(), terms, ledger, random);
+        }
         if random.random_bool(0.2) {
             let channel = *[PATCHED, CACHED].concat().choose(random).expect("there are some");
             ledger.emptied.insert(channel);
@@ -65,6 +89,85 @@ impl Operator {
         ledger.orders.tag(&message, tag);
         let tags = tags([(TAG.into(), tag.to_string().into())].into_iter());
         house.call(ToHome::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
+    }
+}
+
+/// Of so many that came last, some are there.
+const GUESTS: usize = 10;
+
+/// Wishes something of some clients, or of nobody.
+fn wish(house: &House, now: Duration, terms: &Terms, ledger: &mut Ledger, random: &mut SmallRng) {
+    let Some(meant) = somebody(terms, ledger, random) else { return };
+    // Who hears everything is not asked for anything that it would have to know of.
+    let may_be_witness = meant.client.is_none() && meant.user == Some("");
+    let wished = match random.random_range(0..10) {
+        _ if may_be_witness => Wished::Disconnect { code: any_code(ledger, random) },
+        0..3 => Wished::Subscribe {
+            channel: channels().choose(random).expect("there are channels"),
+            until_s: any_end(now, terms, ledger, random),
+        },
+        3..6 => {
+            Wished::Unsubscribe { channel: channels().choose(random).filter(|_| random.random_bool(0.7)) }
+        }
+        6..8 => Wished::Refresh { until_s: any_end(now, terms, ledger, random) },
+        8 => Wished::Disconnect { code: any_code(ledger, random) },
+        _ => Wished::Expire,
+    };
+    let whom = Whom {
+        user: meant.user.map(Into::into),
+        client: meant.client.as_ref().map(|client| client.parse().expect("an id")),
+    };
+    let asked = match wished {
+        Wished::Subscribe { channel, until_s } => api::Wish::Subscribe(SubscribeWish {
+            channel: channel.into(),
+            chan_info: None,
+            data: None,
+            expires_at_s: until_s,
+            since: None,
+            overrides: Overrides { force_recovery: Some(keeps_history(channel)), ..Overrides::default() },
+        }),
+        Wished::Unsubscribe { channel } => api::Wish::Unsubscribe { channel: channel.map(Into::into) },
+        Wished::Disconnect { code } => api::Wish::Disconnect {
+            code,
+            reason: "the application's".into(),
+            except: vec![ledger.wishes.witness.parse().expect("an id")],
+        },
+        Wished::Refresh { until_s } => api::Wish::Refresh { expires_at_s: until_s, info: None },
+        Wished::Expire => api::Wish::Expire,
+    };
+    let is_everywhere = house.wish(whom, asked);
+    let at = ledger.now();
+    ledger.wishes.add(Wish { at, since: now, meant, wished, is_everywhere });
+}
+
+/// One client, one user, both, or somebody who is unknown.
+fn somebody(terms: &Terms, ledger: &Ledger, random: &mut SmallRng) -> Option<Meant> {
+    // Those who came long ago have gone.
+    let guest = ledger.wishes.guests().iter().rev().take(GUESTS).choose(random);
+    Some(match random.random_range(0..20) {
+        0 => Meant { client: Some(uuid::Uuid::from_u128(random.random()).to_string()), user: None },
+        1 => Meant { client: None, user: Some("") },
+        2..6 => Meant { client: None, user: Some(*terms.users.choose(random)?) },
+        6..9 => Meant { client: Some(guest?.0.clone()), user: terms.users.choose(random).copied() },
+        9..12 => Meant { client: Some(guest?.0.clone()), user: Some(guest?.1) },
+        _ => Meant { client: Some(guest?.0.clone()), user: None },
+    })
+}
+
+/// A code of the application, which no other wish has, or one of the protocol.
+fn any_code(ledger: &Ledger, random: &mut SmallRng) -> u16 {
+    let own = 4_000 + u16::try_from(ledger.wishes.len()).expect("there are few");
+    if random.random_bool(0.7) { own } else { DisconnectCode::FORCE_DISCONNECT.code }
+}
+
+/// Never, or where things may expire, soon or in the past.
+fn any_end(now: Duration, terms: &Terms, ledger: &Ledger, random: &mut SmallRng) -> u64 {
+    let now_s = ledger.clock.wall_s(now);
+    match random.random_range(0..10) {
+        0 if terms.expires => now_s - random.random_range(0..100),
+        1..6 if terms.expires => now_s + random.random_range(1..6),
+        6..8 => now_s + 100_000_000,
+        _ => 0,
     }
 }
 

@@ -10,7 +10,7 @@ use holdfast_protocol::{
     websocket::{DecoderConfig, Role},
 };
 use rand::{Rng, rngs::SmallRng};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::secrets::Secrets;
 use crate::{
@@ -43,6 +43,8 @@ pub(super) const TAGS: u64 = 3;
 /// Publications that a channel with history keeps, and that one recovery gives.
 pub(super) const HISTORY_SIZE: u64 = 50;
 
+const PING_INTERVAL_MS: u64 = 25_000;
+
 const TOKEN_SECRET: &str = "a secret for simulations, of some length";
 
 /// What the shards are made with.
@@ -54,8 +56,19 @@ pub(super) struct Terms {
     pub(super) settings: Settings,
     /// `None` where clients connect without TLS.
     pub(super) secrets: Option<Secrets>,
-    /// Tokens of users, who have a limit of connections. None where all are anonymous.
-    pub(super) tokens: Vec<String>,
+    /// Who has a limit of connections. Empty where all are anonymous.
+    pub(super) users: Vec<&'static str>,
+    /// True exactly when sessions and subscriptions may expire, and are looked at often.
+    pub(super) expires: bool,
+}
+
+/// Until when a token lets something last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Term {
+    /// By the time of day, in seconds since 1970; 0 for ever.
+    pub(super) until_s: u64,
+    /// True exactly when the token itself has no end.
+    pub(super) is_accepted_for_ever: bool,
 }
 
 impl Terms {
@@ -64,8 +77,13 @@ impl Terms {
         if random.random_bool(0.3) {
             compress(&mut config, random);
         }
-        let tokens = if random.random_bool(0.3) { limit_users(&mut config, random) } else { Vec::new() };
-        let settings = settings(&config, random);
+        config.client.token.hmac_secret_key = Some(TOKEN_SECRET.parse().expect("any text is one"));
+        let users = if random.random_bool(0.3) { limit_users(&mut config, random) } else { Vec::new() };
+        let mut settings = settings(&config, random);
+        let expires = random.random_bool(0.35);
+        if expires {
+            expire(&mut config, &mut settings, random);
+        }
         let shards = random.random_range(1..=4);
         Self {
             shards,
@@ -73,8 +91,47 @@ impl Terms {
             config,
             settings,
             secrets: random.random_bool(0.1).then(Secrets::new),
-            tokens,
+            users,
+            expires,
         }
+    }
+
+    /// A connection token; none for who is anonymous and stays as long as it likes.
+    pub(super) fn connection_token(&self, user: &str, term: Term) -> String {
+        if user.is_empty() && term.until_s == 0 {
+            return String::new();
+        }
+        self.refresh_token(user, term)
+    }
+
+    /// The same, where there has to be one.
+    pub(super) fn refresh_token(&self, user: &str, term: Term) -> String {
+        token(json!({ "sub": user }), term)
+    }
+
+    /// A subscription token.
+    pub(super) fn subscription_token(&self, user: &str, channel: &str, term: Term) -> String {
+        token(json!({ "sub": user, "channel": channel }), term)
+    }
+
+    /// How long an expired session lasts.
+    pub(super) fn grace_s(&self) -> u64 {
+        self.config.client.expired_close_delay_ms / 1_000
+    }
+
+    /// How long an expired subscription lasts.
+    pub(super) fn sub_grace_s(&self) -> u64 {
+        self.config.client.expired_sub_close_delay_ms / 1_000
+    }
+
+    pub(super) fn ping_interval(&self) -> Duration {
+        Duration::from_millis(self.settings.ping_interval_ms)
+    }
+
+    /// Has nothing that expires, and pings as seldom as else.
+    pub(super) fn expire_nothing(&mut self) {
+        self.expires = false;
+        self.settings.ping_interval_ms = PING_INTERVAL_MS;
     }
 
     /// Connections that one user may have.
@@ -91,7 +148,7 @@ impl Terms {
     /// Has room for what waits for those who do not keep up, who are anonymous and use no TLS.
     pub(super) fn leave_out(&mut self, compresses: bool) {
         self.secrets = None;
-        self.tokens.clear();
+        self.users.clear();
         self.config.client.user_connection_limit = 0;
         self.config.websocket.compression = compresses;
         self.settings.deflate = DeflateRules::new(&self.config.websocket);
@@ -221,15 +278,31 @@ fn config(random: &mut SmallRng) -> Config {
     config
 }
 
-/// Answers with the users' tokens.
-fn limit_users(config: &mut Config, random: &mut SmallRng) -> Vec<String> {
+/// Answers with the users.
+fn limit_users(config: &mut Config, random: &mut SmallRng) -> Vec<&'static str> {
     let client = &mut config.client;
     client.user_connection_limit = random.random_range(1..4);
     if random.random_bool(0.5) {
         client.user_connection_policy = UserConnectionPolicy::DisconnectOldest;
     }
-    client.token.hmac_secret_key = Some(TOKEN_SECRET.parse().expect("any text is one"));
-    ["ann", "bob", "cyd"].map(|user| issue(&json!({ "sub": user }), TOKEN_SECRET.as_bytes())).into()
+    vec!["ann", "bob", "cyd"]
+}
+
+/// Graces are short, and expiries are looked at often. All else that a client has to do in time has more of it.
+fn expire(config: &mut Config, settings: &mut Settings, random: &mut SmallRng) {
+    config.client.expired_close_delay_ms = random.random_range(0..3) * 1_000;
+    config.client.expired_sub_close_delay_ms = random.random_range(0..3) * 1_000;
+    settings.ping_interval_ms = random.random_range(1..3) * 1_000;
+    settings.pong_ms = 30_000;
+    settings.handshake_ms = 60_000;
+}
+
+fn token(mut claims: Value, term: Term) -> String {
+    if term.until_s > 0 {
+        let claim = if term.is_accepted_for_ever { "expire_at" } else { "exp" };
+        claims[claim] = term.until_s.into();
+    }
+    issue(&claims, TOKEN_SECRET.as_bytes())
 }
 
 fn compress(config: &mut Config, random: &mut SmallRng) {
@@ -249,7 +322,7 @@ fn settings(config: &Config, random: &mut SmallRng) -> Settings {
         lane_buffers: 0,
         quantum_ns: 0,
         handshake_ms: 10_000,
-        ping_interval_ms: 25_000,
+        ping_interval_ms: PING_INTERVAL_MS,
         pong_ms: 8_000,
         close_ms: 3_000,
         connections_max: 1_000,

@@ -48,6 +48,10 @@ const TICK: Duration = Duration::from_millis(crate::time::TICK_MS);
 /// What passes between two turns of a shard that serves: it is late for none of them.
 const BETWEEN_TURNS: Duration = Duration::from_millis(90);
 
+/// How often and how long time passes under load where something may expire: together less than what is waited for a pong.
+const LAPSES_MAX: u32 = 3;
+const LAPSE_MS_MAX: u64 = 2_000;
+
 /// How much later than its deadline a stop may be over: some turns, of which each may be late.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
@@ -64,6 +68,8 @@ pub(super) struct World {
     lazy: Option<usize>,
     /// True exactly when the clock may jump.
     jumps: bool,
+    /// How often some time may still pass under load.
+    lapses: u32,
     is_ending: bool,
 }
 
@@ -82,6 +88,7 @@ impl World {
         Self {
             operator: Operator::new(&mut ledger),
             jumps: random.random_bool(0.2),
+            lapses: if terms.expires { LAPSES_MAX } else { 0 },
             lazy: random.random_bool(0.3).then_some(terms.shards - 1),
             random,
             network,
@@ -135,10 +142,23 @@ impl World {
                 }
             }
             88..91 => self.act(None),
-            91..93 => self.operator.act(&self.house, &mut self.ledger, &mut self.random),
+            91..93 => {
+                self.operator.act(
+                    &self.house,
+                    &self.network,
+                    &self.terms,
+                    &mut self.ledger,
+                    &mut self.random,
+                );
+            }
             93..99 => {
                 let time = Duration::from_micros(self.random.random_range(0..4_000));
                 self.pass(time);
+            }
+            _ if self.lapses > 0 && (!self.jumps || self.random.random_bool(0.3)) => {
+                self.lapses -= 1;
+                let time = Duration::from_millis(self.random.random_range(0..LAPSE_MS_MAX));
+                self.serve(time);
             }
             _ if self.jumps => {
                 let time = Duration::from_millis(self.random.random_range(10..40_000));
@@ -146,12 +166,14 @@ impl World {
                 self.network.trace().note("the clock jumps", 0, time.as_secs());
                 self.pass(time);
                 self.step_wall();
+                let now = self.network.trace().now();
+                self.ledger.clock.jumped(time, self.house.wall_ahead(), now);
             }
             _ => {}
         }
     }
 
-    /// The time of day is set, forward or back, by up to a month: nothing here may go by it.
+    /// The time of day is set, forward or back, by up to a month: nothing may go by it but tokens.
     fn step_wall(&mut self) {
         let step = Duration::from_secs(self.random.random_range(0..30 * 86_400));
         let wall = self.house.wall();
@@ -216,10 +238,29 @@ impl World {
         reasons.into_iter().map(|reason| self.house.count(Metric::Refused(reason))).sum()
     }
 
+    /// Time passes until all that has expired has ended.
+    pub(super) fn outlive_leases(&mut self) {
+        if !self.terms.expires {
+            return;
+        }
+        let calm_since = self.network.trace().now();
+        let time = Duration::from_millis(self.random.random_range(1_000..8_000));
+        self.serve(time);
+        self.come_to_rest();
+        let Self { random, network, terms, ledger, .. } = self;
+        let scene = Scene { network, terms, random, ledger, is_ending: true };
+        self.actors.iter().for_each(|actor| actor.check_overdue(calm_since, &scene));
+        self.check_complete();
+    }
+
     /// A second and more passes.
     fn come_to_rest(&mut self) {
         // Accepting goes on a second after an error.
         self.serve(Duration::from_millis(1_100));
+        self.await_quiet();
+    }
+
+    fn await_quiet(&mut self) {
         let trace = self.network.trace();
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
@@ -240,6 +281,15 @@ impl World {
 
     pub(super) fn check_complete(&mut self) {
         self.ask_who_is_there();
+        while self.terms.expires {
+            // Something may have expired while it was asked, and its client does not know yet.
+            let before = self.ledger.members.clone();
+            self.await_quiet();
+            self.ask_who_is_there();
+            if self.ledger.members == before {
+                break;
+            }
+        }
         let everybody = || self.actors.iter().map(|actor| &**actor).chain([&self.witness as &dyn Actor]);
         let hearings: Vec<_> = everybody().flat_map(Actor::hearings).collect();
         everybody().for_each(|actor| actor.check_complete(&self.ledger, &hearings));
@@ -277,12 +327,15 @@ impl World {
         if longest > OUTLIVED_MAX {
             return;
         }
+        let polling = |world: &Self| world.actors.iter().filter(|actor| actor.polls()).count();
+        let before = polling(self);
         // It ends when all shards have been asked whether the next poll has come to them.
         let until = self.network.trace().now() + longest + Duration::from_secs(1);
         while self.network.trace().now() < until {
             self.come_to_rest();
         }
-        let living = self.actors.iter().filter(|actor| actor.polls()).count();
+        // Of what has expired meanwhile, the last words are kept.
+        let living = if self.terms.expires { before } else { polling(self) };
         let sessions = self.house.polls();
         assert!(sessions <= living, "{sessions} sessions are left, and {living} clients poll");
         self.check_complete();

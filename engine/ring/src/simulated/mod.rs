@@ -17,7 +17,7 @@ mod place;
 mod seeds;
 mod trace;
 
-use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, io, ops::Range, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rand::{
@@ -353,6 +353,11 @@ impl Kernel for Simulated {
         assert!(is_quiet, "accepts end before the listening socket closes");
         self.listener = None;
         self.network.state().listen(self.host, false);
+    }
+
+    /// Each simulated shard listens at a place of its own: there is nothing to choose.
+    fn steer_new_connections(&mut self, _: Range<u32>) -> io::Result<()> {
+        Ok(())
     }
 
     fn push(&mut self, op: Op) {

@@ -55,10 +55,12 @@ pub fn with_seeds(count: u64, simulation: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let work = || {
-        while let at = next.fetch_add(1, Ordering::Relaxed)
-            && at < count
-            && failed.lock().is_ok_and(|failed| failed.len() < FAILURES_MAX)
-        {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let may_go_on = failed.lock().is_ok_and(|failed| failed.len() < FAILURES_MAX);
+            if at >= count || !may_go_on {
+                return;
+            }
             let seed = first.wrapping_add(at);
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation(seed)));
             if outcome.is_err()

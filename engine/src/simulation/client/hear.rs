@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::{
     client::{
-        ErrorCode, Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta,
-        push::Presence, reply::SubscribeResult,
+        Format, FromServer, Publication, PushBody, Reply, ReplyResult, decode_replies, delta, push::Presence,
+        reply::SubscribeResult,
     },
     websocket::MessageKind,
 };
 
 use super::{
     Client,
+    lease::Lease,
     link::Link,
     session::{Asked, Position, Subscription, Wants},
 };
@@ -31,6 +32,12 @@ const LEFT_OUT_TAG: &str = "holdfast-left-out";
 impl Client {
     pub(super) fn hear(&mut self, heard: &Heard, scene: &mut Scene<'_>) {
         let Some(link) = &self.link else { return };
+        if let Heard::Closed(Some(code)) = heard {
+            self.session.fate.excuse = self.has_excuse(*code, scene).then_some(*code);
+        }
+        if let Heard::Ended(_) = heard {
+            self.session.fate.may_end_mute = self.may_end_mute(scene);
+        }
         self.session.fate.hear(heard, link.peer(), scene);
         if let Heard::Message(kind, frame) = heard {
             let is_text = *kind == MessageKind::Text;
@@ -48,7 +55,7 @@ impl Client {
                         link.send(format.empty_message(), scene);
                     }
                 }
-                FromServer::Reply(reply) => self.hear_reply(reply, scene.ledger),
+                FromServer::Reply(reply) => self.hear_reply(reply, scene),
                 FromServer::Push(push) => match push.body {
                     PushBody::Publication(publication) => {
                         self.hear_publication(&push.channel, &publication, scene.ledger);
@@ -61,33 +68,60 @@ impl Client {
                         // Who polls has no connection that could end.
                         self.session.fate.is_over |= matches!(self.link, Some(Link::Poll(_)));
                     }
+                    PushBody::Unsubscribe(end) => self.hear_unsubscribe(&push.channel, &end, scene),
+                    PushBody::Subscribe(begin) => self.hear_subscribe(&push.channel, &begin, scene),
+                    PushBody::Refresh(refresh) => self.hear_refresh(&refresh, scene),
                     other => panic!("nothing else was asked for: {other:?}"),
                 },
             }
         }
     }
 
-    fn hear_reply(&mut self, reply: Reply<'_>, ledger: &mut Ledger) {
+    fn hear_reply(&mut self, reply: Reply<'_>, scene: &mut Scene<'_>) {
         let asked = self.session.asked.remove(&reply.id).expect("a reply comes once, to what was asked");
-        if let Asked::SubscribeAgain(channel) = asked {
-            let code = reply.result.map_err(|error| error.code);
-            assert_eq!(code, Err(ErrorCode::ALREADY_SUBSCRIBED.code), "{channel} is subscribed already");
-            return;
+        let result = match reply.result {
+            Ok(result) => result,
+            Err(error) => return self.hear_error(&asked, error.code, scene),
+        };
+        if let Some((lease, expires, ttl)) = told_lease(&asked, &result) {
+            lease.check_begun(scene);
+            assert!(lease.is_told(expires, ttl, scene), "{asked:?} is to last for {ttl} s: {result:?}");
         }
-        let result = reply.result.unwrap_or_else(|error| panic!("{asked:?} is refused: {error:?}"));
+        let ledger = &mut *scene.ledger;
         match (asked, result) {
-            (Asked::Connect, ReplyResult::Connect(result)) => {
+            (Asked::Connect(lease), ReplyResult::Connect(result)) => {
                 self.session.is_connected = true;
+                self.session.connected_at = ledger.now();
+                self.session.lease = lease;
                 self.session.client = result.client.to_string();
+                if self.is_witness {
+                    ledger.wishes.witness = result.client.to_string();
+                } else {
+                    ledger.wishes.met(&result.client, self.session.user);
+                }
                 if let Some(link) = &mut self.link {
                     link.named(&result.session, &result.node);
                 }
             }
-            (Asked::Subscribe { channel, since, wants }, ReplyResult::Subscribe(result)) => {
-                self.subscribed(channel, since, wants, &result, ledger);
+            (Asked::Subscribe { channel, since, wants, lease }, ReplyResult::Subscribe(result)) => {
+                self.subscribed(channel, since, (wants, lease), &result, ledger);
+            }
+            (Asked::SubscribeAgain(channel), ReplyResult::Subscribe(result)) => {
+                let is_explained = self.may_subscribe_again(channel, ledger);
+                assert!(is_explained, "{channel} is subscribed already");
+                self.subscribed(channel, None, <_>::default(), &result, ledger);
             }
             (Asked::Unsubscribe(channel), ReplyResult::Unsubscribe(_)) => {
                 self.session.subscriptions.remove(channel);
+                self.session.ended.insert(channel, ledger.now());
+            }
+            (Asked::Refresh(lease), ReplyResult::Refresh(result)) => {
+                assert_eq!(*result.client, *self.session.client, "it is refreshed itself");
+                self.session.lease = lease;
+            }
+            (Asked::SubRefresh { channel, lease, .. }, ReplyResult::SubRefresh(_)) => {
+                let subscription = self.session.subscriptions.get_mut(channel);
+                subscription.expect("what is refreshed is there").lease = lease;
             }
             (Asked::Publish { channel, message }, ReplyResult::Publish(_)) => {
                 if keeps_history(channel) {
@@ -116,7 +150,7 @@ impl Client {
         &mut self,
         channel: &'static str,
         since: Option<Position>,
-        wants: Wants,
+        (wants, lease): (Wants, Lease),
         result: &SubscribeResult<'_>,
         ledger: &mut Ledger,
     ) {
@@ -126,6 +160,8 @@ impl Client {
             hearing: Hearing::default(),
             base: wants.patches.then(Vec::new),
             seen: wants.joins.then(BTreeMap::new),
+            lease,
+            is_server_side: false,
         };
         if let Some(tag) = wants.tag {
             ledger.orders.choose(subscription.since, tag);
@@ -246,6 +282,21 @@ impl Client {
             assert!(!publication.delta, "who did not ask for patches gets none");
         }
         String::from_utf8(bytes).expect("JSON is text")
+    }
+}
+
+/// For how long something that was asked for lasts, and what the answer says of that.
+fn told_lease<'a>(asked: &'a Asked, result: &ReplyResult<'_>) -> Option<(&'a Lease, bool, u32)> {
+    match (asked, result) {
+        (Asked::Connect(lease), ReplyResult::Connect(told)) => Some((lease, told.expires, told.ttl)),
+        (Asked::Subscribe { lease, .. }, ReplyResult::Subscribe(told)) => {
+            Some((lease, told.expires, told.ttl))
+        }
+        (Asked::Refresh(lease), ReplyResult::Refresh(told)) => Some((lease, told.expires, told.ttl)),
+        (Asked::SubRefresh { lease, .. }, ReplyResult::SubRefresh(told)) => {
+            Some((lease, told.expires, told.ttl))
+        }
+        _ => None,
     }
 }
 

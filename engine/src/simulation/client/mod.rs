@@ -2,10 +2,12 @@
 //!
 //! In channels with history they hear every publication, in its order, or are told that they lost their place. In
 //! channels without, those of each publisher while they are subscribed; where not all of them are sent to those who do not
-//! keep up, they are told how many are missing. The files: `session` (what was asked), `hear` (what comes), `link` (the
-//! transports) with `stream` and `poll`.
+//! keep up, they are told how many are missing. The files: `session` (what was asked) with `lease` (for how long), `hear` (what
+//! comes) with `judge` (what was not asked for), `link` (the transports) with `stream` and `poll`.
 
 mod hear;
+mod judge;
+mod lease;
 mod link;
 mod poll;
 mod session;
@@ -17,8 +19,8 @@ use bytes::BytesMut;
 use holdfast_protocol::client::{
     Format, Payload, Request,
     command::{
-        ConnectRequest, HistoryRequest, PresenceStatsRequest, PublishRequest, SubscribeRequest,
-        UnsubscribeRequest,
+        ConnectRequest, HistoryRequest, PresenceStatsRequest, PublishRequest, RefreshRequest,
+        SubRefreshRequest, SubscribeRequest, UnsubscribeRequest,
     },
     delta::FOSSIL,
     filter::FilterNode,
@@ -27,6 +29,7 @@ use rand::{Rng, seq::IteratorRandom};
 
 pub(super) use self::link::Transport;
 use self::{
+    lease::Lease,
     link::{Link, News},
     session::{Asked, Position, Session, Subscription, Wants},
 };
@@ -87,22 +90,22 @@ impl Client {
         let transport = self.transport.unwrap_or_else(|| Transport::any(scene.random));
         let format = transport.format();
         self.session = Session { publisher: scene.ledger.new_publisher(), ..Session::default() };
-        let tokens = scene.terms.tokens.iter().enumerate();
-        let user = if self.is_witness { None } else { tokens.choose(scene.random) };
-        self.session.user = user.map(|(user, _)| user);
-        let token = user.map(|(_, token)| token.as_str()).unwrap_or_default();
-        let request = ConnectRequest { token: token.into(), ..ConnectRequest::default() };
+        let users = scene.terms.users.iter().filter(|_| !self.is_witness);
+        self.session.user = users.choose(scene.random).copied().unwrap_or_default();
+        let lease = if self.is_witness { Lease::default() } else { Lease::any(scene) };
         let mut frame = BytesMut::new();
-        self.session.append(format, &mut frame, Request::Connect(request), Asked::Connect);
-        if self.is_witness {
+        self.append_connect(format, &mut frame, lease, scene);
+        if lease.ends() {
+            // Nothing may follow what may be refused.
+        } else if self.is_witness {
             // Who sees all that come and go.
             let wants = Wants { joins: true, ..Wants::default() };
-            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel, wants));
+            channels().for_each(|channel| self.append_subscribe(format, &mut frame, channel, wants, scene));
         } else if scene.chance(0.5) {
             // What follows a connect in its frame is done after it.
             let channel = self.any_channel(scene);
             let wants = Wants::any(scene);
-            self.append_subscribe(format, &mut frame, channel, wants);
+            self.append_subscribe(format, &mut frame, channel, wants, scene);
         }
         self.link = Link::open(transport, &frame, scene);
         if let Some(link) = &self.link
@@ -112,12 +115,31 @@ impl Client {
         }
     }
 
+    fn append_connect(&mut self, format: Format, frame: &mut BytesMut, lease: Lease, scene: &Scene<'_>) {
+        let token = scene.terms.connection_token(self.session.user, lease.term);
+        let request = ConnectRequest { token: token.into(), ..ConnectRequest::default() };
+        self.session.append(format, frame, Request::Connect(request), Asked::Connect(lease));
+    }
+
     fn append_subscribe(
         &mut self,
         format: Format,
         frame: &mut BytesMut,
         channel: &'static str,
         wants: Wants,
+        scene: &Scene<'_>,
+    ) {
+        self.append_subscribe_for(format, frame, channel, wants, Lease::default(), scene);
+    }
+
+    fn append_subscribe_for(
+        &mut self,
+        format: Format,
+        frame: &mut BytesMut,
+        channel: &'static str,
+        wants: Wants,
+        lease: Lease,
+        scene: &Scene<'_>,
     ) {
         let wants = Wants {
             patches: wants.patches && may_be_patched(channel),
@@ -140,10 +162,70 @@ impl Client {
             delta: Cow::Borrowed(if wants.patches { FOSSIL } else { "" }),
             join_leave: wants.joins,
             tf: wants.tag.map(|tag| Box::new(filter(tag))),
+            token: Cow::Owned(self.subscription_token(channel, lease, scene)),
             ..SubscribeRequest::default()
         };
-        let asked = Asked::Subscribe { channel, since, wants };
+        let asked = Asked::Subscribe { channel, since, wants, lease };
         self.session.append(format, frame, Request::Subscribe(request), asked);
+    }
+
+    /// Its token came too late. It tries another one, where it can say so.
+    fn connect_again(&mut self, scene: &mut Scene<'_>) {
+        let Some(link) = &mut self.link else { return };
+        if let Link::Stream(_) = link {
+            self.session.fate.is_our_doing |= link.break_off(scene);
+            return;
+        }
+        let format = link.format();
+        let lease = Lease::any(scene);
+        let mut frame = BytesMut::new();
+        self.append_connect(format, &mut frame, lease, scene);
+        self.send(&frame, scene);
+    }
+
+    /// None where anybody may listen as long as he likes.
+    fn subscription_token(&self, channel: &str, lease: Lease, scene: &Scene<'_>) -> String {
+        if !lease.ends() {
+            return String::new();
+        }
+        scene.terms.subscription_token(self.session.user, channel, lease.term)
+    }
+
+    /// Asks for what follows that which is about to expire.
+    fn keep_leases(&mut self, scene: &mut Scene<'_>) {
+        let Some(link) = self.link.as_ref().filter(|link| link.can_send()) else { return };
+        if !scene.terms.expires || !self.session.is_connected || self.session.fate.is_our_doing {
+            return;
+        }
+        let format = link.format();
+        let mut frame = BytesMut::new();
+        if self.session.lease.is_due(scene) && !self.session.awaits_lease(None) {
+            let lease = Lease::next(scene);
+            // What was named once has its name in all its tokens; and without one there is no token to refresh with.
+            let token = scene.terms.refresh_token(self.session.user, lease.term);
+            let request = Request::Refresh(RefreshRequest { token: token.into() });
+            self.session.append(format, &mut frame, request, Asked::Refresh(lease));
+        }
+        let due = self.session.certain().filter(|(_, subscription)| subscription.lease.is_due(scene));
+        let due: Vec<_> = due.map(|(channel, _)| channel).collect();
+        for channel in due {
+            if self.session.awaits_lease(Some(channel)) {
+                continue;
+            }
+            let lease = Lease::next(scene);
+            let token = scene.terms.subscription_token(self.session.user, channel, lease.term);
+            let request = SubRefreshRequest { channel: channel.into(), token: token.into(), kind: 0 };
+            let asked = Asked::SubRefresh { channel, lease, at: scene.ledger.now() };
+            self.session.append(format, &mut frame, Request::SubRefresh(request), asked);
+        }
+        self.send(&frame, scene);
+    }
+
+    fn send(&mut self, frame: &[u8], scene: &mut Scene<'_>) {
+        if let Some(link) = self.link.as_mut().filter(|_| !frame.is_empty()) {
+            self.session.sent(scene.network.trace().now());
+            link.send(frame, scene);
+        }
     }
 
     fn do_something(&mut self, scene: &mut Scene<'_>) {
@@ -157,7 +239,8 @@ impl Client {
                 let channel = self.any_channel(scene);
                 if !self.session.concerns(channel) {
                     let wants = Wants::any(scene);
-                    self.append_subscribe(format, &mut frame, channel, wants);
+                    let lease = Lease::any(scene);
+                    self.append_subscribe_for(format, &mut frame, channel, wants, lease, scene);
                 }
             }
             50..58 if is_ready => {
@@ -179,18 +262,15 @@ impl Client {
             260..268 if !self.is_steady => self.session.fate.is_our_doing |= link.break_off(scene),
             _ => {}
         }
-        if !frame.is_empty()
-            && let Some(link) = &mut self.link
-        {
-            self.session.sent(scene.network.trace().now());
-            link.send(&frame, scene);
-        }
+        self.send(&frame, scene);
     }
 
     /// Comes to one channel and leaves it again, in any order and in one frame: all of it is done, one after the other.
     fn append_changes_of_mind(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
         let channel = self.any_channel(scene);
-        if self.session.awaits(channel) {
+        // What may expire meanwhile is not what its client takes it for.
+        let is_leased = self.session.subscriptions.get(channel).is_some_and(|of| of.lease.ends());
+        if self.session.awaits(channel) || is_leased {
             return;
         }
         let mut is_subscribed = self.session.subscriptions.contains_key(channel);
@@ -200,7 +280,9 @@ impl Client {
                 self.session.append(format, frame, request, Asked::Unsubscribe(channel));
                 is_subscribed = false;
             } else if is_subscribed {
-                let request = SubscribeRequest { channel: channel.into(), ..SubscribeRequest::default() };
+                let recoverable = keeps_history(channel);
+                let request =
+                    SubscribeRequest { channel: channel.into(), recoverable, ..SubscribeRequest::default() };
                 self.session.append(
                     format,
                     frame,
@@ -209,7 +291,7 @@ impl Client {
                 );
             } else {
                 let wants = Wants::any(scene);
-                self.append_subscribe(format, frame, channel, wants);
+                self.append_subscribe(format, frame, channel, wants, scene);
                 is_subscribed = true;
             }
         }
@@ -294,8 +376,17 @@ impl Actor for Client {
                 scene.ledger.has_lost_witness = true;
             }
             self.link = None;
-        } else if !scene.is_ending && !self.is_witness {
+            return;
+        }
+        self.keep_leases(scene);
+        if !scene.is_ending && !self.is_witness {
             self.do_something(scene);
+        }
+    }
+
+    fn check_overdue(&self, calm_since: Duration, scene: &Scene<'_>) {
+        if self.lives() && self.session.is_connected {
+            self.judge_overdue(calm_since, scene);
         }
     }
 
@@ -324,6 +415,7 @@ impl Actor for Client {
         let unanswered: Vec<_> =
             self.session.asked.iter().filter(|(id, _)| !self.session.lost.contains(id)).collect();
         assert!(unanswered.is_empty(), "{name}: every command is answered: {unanswered:?}");
+        self.judge_wishes(ledger);
         for (channel, subscription) in self.session.certain() {
             self.check_presence(channel, subscription, ledger);
             if let Some(position) = self.positions.get(channel) {
@@ -348,8 +440,9 @@ impl Actor for Client {
         matches!(self.link, Some(Link::Poll(_)))
     }
 
-    fn user(&self) -> Option<usize> {
-        self.session.user.filter(|_| self.session.is_connected && self.lives())
+    fn user(&self) -> Option<&'static str> {
+        let user = Some(self.session.user).filter(|user| !user.is_empty());
+        user.filter(|_| self.session.is_connected && self.lives())
     }
 
     fn hearings(&self) -> Vec<(&str, &Hearing)> {

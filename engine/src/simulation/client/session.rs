@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use holdfast_protocol::client::{Command, Format, Request, append_command};
 use rand::Rng as _;
 
+use super::lease::Lease;
 use crate::simulation::{
     actor::{Fate, Scene},
     ledger::{Hearing, Publisher},
@@ -28,11 +29,12 @@ pub(super) struct Position {
 /// What was asked.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Connect,
+    Connect(Lease),
     Subscribe {
         channel: &'static str,
         since: Option<Position>,
         wants: Wants,
+        lease: Lease,
     },
     /// To what it is subscribed already, or is about to be.
     SubscribeAgain(&'static str),
@@ -43,6 +45,13 @@ pub(super) enum Asked {
     },
     PresenceStats(&'static str),
     History(&'static str),
+    Refresh(Lease),
+    SubRefresh {
+        channel: &'static str,
+        lease: Lease,
+        /// In the ledger's steps.
+        at: u64,
+    },
 }
 
 /// What a subscription is to have beside publications.
@@ -70,12 +79,18 @@ pub(super) struct Subscription {
     pub(super) base: Option<Vec<u8>>,
     /// Who has come and who has gone since then, where it is told.
     pub(super) seen: Option<BTreeMap<String, bool>>,
+    pub(super) lease: Lease,
+    /// True exactly when the server API asked for it.
+    pub(super) is_server_side: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Session {
     pub(super) fate: Fate,
     pub(super) is_connected: bool,
+    /// When it knew that it is connected, in the ledger's steps.
+    pub(super) connected_at: u64,
+    pub(super) lease: Lease,
     pub(super) asked: BTreeMap<u32, Asked>,
     /// Of these, those that may never be answered.
     pub(super) lost: BTreeSet<u32>,
@@ -83,10 +98,16 @@ pub(super) struct Session {
     pub(super) asked_at: BTreeMap<u32, Duration>,
     pub(super) last_id: u32,
     pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
+    /// When it was told last that it is not subscribed to a channel, in the ledger's steps.
+    pub(super) ended: BTreeMap<&'static str, u64>,
+    /// Channels that it is about to be told the end of, though it knows of no beginning.
+    pub(super) given_up: BTreeSet<&'static str>,
+    /// Wishes of the server API of which it was told, by their numbers.
+    pub(super) fulfilled: BTreeSet<usize>,
     /// What the daemon calls it.
     pub(super) client: String,
-    /// Whose it is, where users have names.
-    pub(super) user: Option<usize>,
+    /// Whose it is; empty for the anonymous one.
+    pub(super) user: &'static str,
     /// What it calls itself in its messages.
     pub(super) publisher: Publisher,
 }
@@ -127,8 +148,22 @@ impl Session {
             Asked::Subscribe { channel: asked, .. }
             | Asked::SubscribeAgain(asked)
             | Asked::Unsubscribe(asked) => *asked == channel,
-            Asked::Connect | Asked::Publish { .. } | Asked::PresenceStats(_) | Asked::History(_) => false,
+            _ => false,
         })
+    }
+
+    /// The leases that were asked for and of which it is not known whether they apply: of the session, or of a subscription.
+    pub(super) fn asked_leases(&self, of: Option<&str>) -> impl Iterator<Item = (u32, &Lease)> {
+        self.asked.iter().filter_map(move |(id, asked)| match (asked, of) {
+            (Asked::Refresh(lease), None) => Some((*id, lease)),
+            (Asked::SubRefresh { channel, lease, .. }, Some(of)) if *channel == of => Some((*id, lease)),
+            _ => None,
+        })
+    }
+
+    /// True exactly when the next lease is on its way.
+    pub(super) fn awaits_lease(&self, of: Option<&str>) -> bool {
+        self.asked_leases(of).any(|(id, _)| !self.lost.contains(&id))
     }
 
     /// The subscriptions that certainly are.
