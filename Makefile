@@ -68,3 +68,4 @@ sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=
 
 docs: build ## Renew the generated pages
 	$(BIN)/holdfast config doc > docs/configuration.md
+	$(BIN)/holdfast metrics doc > docs/metrics.md

@@ -27,13 +27,8 @@ use self::{
     ledger::Ledger,
     penalties::{Offenders, Refused},
 };
-pub(crate) use self::{
-    flow::{Charged, Excess},
-    ledger::Tables,
-    offence::Notice,
-    penalties::{Offence, Penalty},
-    rules::Rules,
-};
+pub(crate) use self::{flow::Charged, ledger::Tables, offence::Notice, penalties::Penalty, rules::Rules};
+pub(crate) use crate::metrics::Offence;
 use crate::{metrics::Metric, shard::Shard};
 
 /// What a shard knows of those who are limited.

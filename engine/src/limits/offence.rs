@@ -10,15 +10,10 @@ use std::net::IpAddr;
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::{Kernel, Socket};
 
-use super::{
-    decayed::Moment,
-    ledger::Kind,
-    penalties::{Offence, Penalty},
-    rules::penalized,
-};
+use super::{decayed::Moment, ledger::Kind, penalties::Penalty, rules::penalized};
 use crate::{
     hub::message::ClientKey,
-    metrics::{CloseReason, Metric, RefusalReason},
+    metrics::{CloseReason, Metric, Offence, RefusalReason},
     peers::Message,
     session::{client::Link, named::SessionPlace},
     shard::Shard,
