@@ -1,6 +1,6 @@
 //! Definition: what a published number is, written once.
 //!
-//! In:  a line of `metrics!` (see `catalog.rs`) or of `labels!` (see `reason.rs`): a doc comment, a name, a variant.
+//! In:  a line of `metrics!` (see `catalog.rs`) or of `labels!` (see `labels.rs`): a doc comment, a name, a variant.
 //! Out: the enum of numbers with each one's place, and the facts from which `/metrics` and its page are made.
 
 /// How a number behaves.
