@@ -447,7 +447,6 @@ impl<K: Kernel> Shard<K> {
             (Metric::Connections, self.sockets.open_sockets() as u64),
             (Metric::PlacesTaken, self.places_taken),
             (Metric::Sessions, self.sessions),
-            (Metric::PartialBytes, self.ledger.bytes(Budget::Receive)),
             (Metric::SlowReaders, self.slow_readers().0),
             (Metric::SlowReaderBytes, self.slow_readers().1),
             (Metric::Draining, u64::from(self.stopping.is_some())),
@@ -458,7 +457,6 @@ impl<K: Kernel> Shard<K> {
             (Metric::Users, self.users.len() as u64),
             (Metric::Subscriptions, self.locals.subscribers() as u64),
             (Metric::Channels, self.homes.len() as u64),
-            (Metric::HistoryBytes, self.ledger.bytes(Budget::History)),
             (Metric::BytesIn, sockets.received_bytes),
             (Metric::BytesOut, sockets.written_bytes),
             (Metric::LatenessGrantedMs, self.lateness.granted_ms()),
@@ -482,9 +480,7 @@ impl<K: Kernel> Shard<K> {
         ] {
             self.counters.set(metric, value);
         }
-        for (budget, _) in Budget::ALL {
-            self.counters.set(Metric::Memory(budget), self.ledger.bytes(budget));
-        }
+        self.ledger.report(&mut self.counters);
         self.counters.publish(self.peers.published(self.index));
     }
 }
