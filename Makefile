@@ -10,11 +10,12 @@ CONNECTIONS ?= 100000
 PROFILE ?= 100k
 TARGET ?= all
 DURATION ?= 60
+PREFIX ?= /usr/local
 
 include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
-.PHONY: help setup build demo run test sim freeze soak fuzz check fairness bench sysctl docs
+.PHONY: help setup build install demo run test sim freeze soak fuzz check fairness bench sysctl docs
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -25,6 +26,12 @@ setup: ## Install what building needs and is missing (a C compiler), with apt-ge
 build: setup ## Build the daemon and the load tool
 	@tools/setup-chat
 	cargo build --release -p holdfast -p holdfast-bench
+
+install: ## Install the daemon that `make build` made below PREFIX=/usr/local: stripped, its symbols where backtraces find them
+	objcopy --only-keep-debug --compress-debug-sections=zlib $(BIN)/holdfast $(BIN)/holdfast.debug
+	objcopy --strip-all --add-gnu-debuglink=$(BIN)/holdfast.debug $(BIN)/holdfast $(BIN)/holdfast.stripped
+	install -D -m 644 $(BIN)/holdfast.debug $(DESTDIR)$(PREFIX)/bin/.debug/holdfast.debug
+	install -D -m 755 $(BIN)/holdfast.stripped $(DESTDIR)$(PREFIX)/bin/holdfast
 
 demo: build ## Hold 100,000 connections on this machine, broadcast to all of them, print the report
 	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/demo
@@ -68,3 +75,4 @@ sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=
 
 docs: build ## Renew the generated pages
 	$(BIN)/holdfast config doc > docs/configuration.md
+	$(BIN)/holdfast metrics doc > docs/metrics.md

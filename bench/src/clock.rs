@@ -1,6 +1,5 @@
 //! Clock: the one file of the load tool that reads the time.
 //!
-//! In:  nothing.
 //! Out: nanoseconds since the run began, the same scale on every thread.
 //!
 //! Never the wall clock: a latency must not jump when somebody sets the time.

@@ -40,6 +40,9 @@ pub enum Command {
     /// Check a configuration, or print the defaults or the reference page.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the reference page of all metrics.
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
     /// Make a token for trying things out, or see why one is refused.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -121,6 +124,13 @@ pub enum ConfigCommand {
     /// Print a commented configuration file (TOML) that holds every default.
     Default,
     /// Print the reference page (Markdown), as in docs/configuration.md.
+    Doc,
+}
+
+/// Subcommands of `holdfast metrics`.
+#[derive(Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Print the reference page (Markdown), as in docs/metrics.md.
     Doc,
 }
 

@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod http_client;
 pub mod log;
+pub mod metrics;
 pub mod supervise;
 pub mod token;
 
@@ -27,7 +28,6 @@ mod limits;
 mod masked;
 mod memory;
 mod mesh;
-mod metrics;
 mod object;
 mod origin;
 mod patience;

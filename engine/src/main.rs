@@ -9,11 +9,11 @@
 
 use anyhow::Context as _;
 use clap::Parser;
-use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, Serve, TokenCommand};
+use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, MetricsCommand, Serve, TokenCommand};
 use holdfast::config::{self, Config, Loaded, Problems};
 use holdfast::doctor::{self, Check, Findings, Plan};
 use holdfast::preflight::Prepared;
-use holdfast::{daemon, log, supervise, token};
+use holdfast::{daemon, log, metrics, supervise, token};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check(file)) => check(&file),
         Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
         Command::Config(ConfigCommand::Doc) => print(&config::reference_markdown()),
+        Command::Metrics(MetricsCommand::Doc) => print(&metrics::reference_markdown()),
         Command::Token(command) => tokens(&command),
     };
     done.unwrap_or_else(|error| {

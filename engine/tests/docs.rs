@@ -1,12 +1,14 @@
-//! Docs: what the pages point at is there.
+//! Docs: what the pages point at is there, and the page of metrics is what the daemon prints.
 //!
-//! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG.
-//! Out: a failed test for a link that leads nowhere, and for a test or a source file that is named and does not exist.
+//! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG; `holdfast metrics doc`.
+//! Out: a failed test for a link that leads nowhere, for a test or a source file that is named and does not exist, and for
+//! a stale page.
 
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Words that a name of a test has, at least. Shorter ones are options and figures.
@@ -108,4 +110,16 @@ fn what_the_pages_point_at_is_there() {
         }
     }
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn the_committed_page_of_metrics_is_what_the_definitions_say() {
+    let committed = fs::read_to_string(root().join("docs/metrics.md")).unwrap_or_default();
+    let generated = Command::new(env!("CARGO_BIN_EXE_holdfast")).args(["metrics", "doc"]).output();
+    let generated = generated.expect("the binary runs");
+    assert!(generated.status.success());
+    assert!(
+        committed.as_bytes() == generated.stdout,
+        "docs/metrics.md is stale; renew it: cargo run -p holdfast -- metrics doc > docs/metrics.md"
+    );
 }

@@ -1,6 +1,5 @@
 //! Sample: a made-up report for the tests of the outputs.
 //!
-//! In:  nothing.
 //! Out: the report of a run that never was, and its latencies.
 
 use hdrhistogram::Histogram;

@@ -1,7 +1,7 @@
 //! Hold: connections that are kept, and do nothing but answer pings.
 //!
 //! In:  the ramp.
-//! Out: nothing; what is lost on the way is counted by the link.
+//! Out: losses, which the link counts.
 
 use holdfast_ring::Socket;
 

@@ -1,7 +1,7 @@
 //! Prefetch: has a value fetched from memory before it is read.
 //!
 //! In:  a value that is read soon, but not next.
-//! Out: nothing; its first and last cache lines are on their way.
+//! Out: its first and last cache lines, on their way.
 //!
 //! Thousands of connections share a core's cache, so each of them is cold when its turn comes, and waiting for its memory
 //! is most of what a small message costs in user code. Whoever works through a list knows who comes after the next few.

@@ -6,7 +6,9 @@
 //! Names, defaults and conditions are those of Centrifugo v6, so that its files load; what only Holdfast has says so.
 
 use super::definition::{Field, Section, Spec, join, section};
-use super::kinds::{boolean, choice, duration, integer, list_of, section, size, tables, text};
+use super::kinds::{
+    boolean, choice, duration, integer, is_namespace_name, list_of, section, size, tables, text,
+};
 use super::problem::Problems;
 use super::proxy::ChannelProxyConfig;
 use regex::Regex;
@@ -137,7 +139,7 @@ section! {
 impl Default for NamespaceOptions {
     /// What holds where nothing is configured.
     fn default() -> Self {
-        Self::read_fields(&serde_json::json!({}), "", &mut Problems::default())
+        Self::read(&serde_json::json!({}), "", &mut Problems::default())
             .expect("invariant: every default is within its own range")
     }
 }
@@ -175,15 +177,11 @@ impl Section for Namespace {
         std::iter::once(name).chain(options).collect()
     }
 
-    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
         let name = Self::name_spec().read_key(table, path, Self::NAME, problems);
-        let options = NamespaceOptions::read_fields(table, path, problems);
+        let options = NamespaceOptions::read(table, path, problems);
         Some(Self { name: name?, options: options? })
     }
-}
-
-pub(super) fn is_namespace_name(name: &str) -> bool {
-    name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// What a client gets that comes back to a channel.

@@ -5,14 +5,16 @@
 //!
 //! No I/O.
 
-use super::Config;
-use super::channel;
+use super::channel::{self, ChannelConfig, NamespaceOptions};
+use super::checked::Config;
 use super::cores::CoreSet;
+use super::definition::join;
 use super::limits;
-use super::options::Options;
+use super::options::{ClientConfig, Options};
 use super::problem::Problems;
-use super::proxy;
+use super::proxy::RpcConfig;
 use super::token;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// A frame's header: 2 bytes and a 64-bit length (RFC 6455 §5.2); a server sends no mask.
@@ -89,7 +91,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         );
     }
     channel::check(&channel, problems);
-    proxy::check(&client, &channel, &rpc, problems);
+    check_proxies(&client, &channel, &rpc, problems);
     limits::check(&limits, problems);
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
@@ -131,4 +133,58 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let all = |address: SocketAddr| address.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || all(a) || all(b))
+}
+
+/// Conditions between proxies, and between them and the namespaces that use them.
+fn check_proxies(client: &ClientConfig, channel: &ChannelConfig, rpc: &RpcConfig, problems: &mut Problems) {
+    let mut names = BTreeSet::new();
+    for (i, namespace) in rpc.namespaces.iter().enumerate() {
+        if !names.insert(namespace.name.as_str()) {
+            let found = format!("found {:?} a second time", namespace.name);
+            problems.refuse(&format!("rpc.namespaces[{i}].name"), found, "a name for one namespace");
+        }
+    }
+    let spaces = || {
+        let without = [&channel.without_namespace];
+        without.into_iter().chain(channel.namespaces.iter().map(|namespace| &namespace.options))
+    };
+    let some = |is_so: fn(&NamespaceOptions) -> bool| spaces().any(is_so);
+    let calls =
+        rpc.without_namespace.is_proxied || rpc.namespaces.iter().any(|namespace| namespace.is_proxied);
+    for (path, proxy, is_used, by) in [
+        ("client.proxy.connect", &client.proxy.connect.proxy, client.proxy.connect.enabled, "it is enabled"),
+        ("client.proxy.refresh", &client.proxy.refresh.proxy, client.proxy.refresh.enabled, "it is enabled"),
+        ("rpc.proxy", &rpc.proxy, calls, "proxy_enabled is set"),
+        (
+            "channel.proxy.subscribe",
+            &channel.proxy.subscribe,
+            some(|options| options.is_subscribe_proxied),
+            "subscribe_proxy_enabled is set",
+        ),
+        (
+            "channel.proxy.publish",
+            &channel.proxy.publish,
+            some(|options| options.is_publish_proxied),
+            "publish_proxy_enabled is set",
+        ),
+        (
+            "channel.proxy.sub_refresh",
+            &channel.proxy.sub_refresh,
+            some(|options| options.is_sub_refresh_proxied),
+            "sub_refresh_proxy_enabled is set",
+        ),
+    ] {
+        if is_used && proxy.endpoint.is_none() {
+            problems.refuse(&join(path, "endpoint"), "is missing", format!("an address, since {by}"));
+        }
+        let headers = join(path, "http.static_headers");
+        for (name, value) in &proxy.http.static_headers {
+            let has_name = hyper::header::HeaderName::try_from(name.as_str()).is_ok();
+            if !has_name || hyper::header::HeaderValue::try_from(value.expose()).is_err() {
+                // What is no name may be a whole line.
+                let found = if has_name { format!("found {name:?}") } else { "found no name".to_owned() };
+                problems.refuse(&headers, found, "names and values of header fields");
+            }
+        }
+    }
 }

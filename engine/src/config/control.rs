@@ -1,6 +1,5 @@
 //! Control: the options of what the control port offers.
 //!
-//! In:  nothing.
 //! Out: the checked sections `http_api`, `admin` and `node`.
 //!
 //! Health and metrics have no options: they are always served.

@@ -6,8 +6,7 @@
 //!
 //! Nothing is read from the world here: files and variables are `source.rs`.
 
-use super::centrifugo::{self, Verdict};
-use super::problem::{Problem, Problems, nearest};
+use super::problem::Problems;
 use crate::masked;
 use serde_json::Value;
 
@@ -19,16 +18,9 @@ pub trait Section: Sized + 'static {
     /// Its options, in the order of their definition.
     fn fields() -> Vec<Field>;
 
-    /// Reads the options of the table at `path`, and leaves its other keys alone. Everything wrong is
-    /// added to `problems`, and `None` is returned exactly when something was.
-    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
-
-    /// As `read_fields`, for a table that holds nothing but these options.
-    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
-        let known = check_keys(table, &Self::fields(), path, problems);
-        let all = Self::read_fields(table, path, problems);
-        all.filter(|_| known)
-    }
+    /// Reads the options of the table at `path`, and leaves its other keys alone: they are `keys.rs`'s work. Everything
+    /// wrong is added to `problems`, and `None` is returned exactly when something was.
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
 }
 
 /// One option, as the documentation and the environment see it.
@@ -217,60 +209,6 @@ pub(super) fn is_unset(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
 
-/// Refuses what is not a table, and every key that no field has, unless it asks for nothing that matters here.
-pub(super) fn check_keys(table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
-    let Some(table) = table.as_object() else {
-        // It may be what one of these options is to hold, a secret among them.
-        let found = if table.is_string() { "a text".to_owned() } else { show(table) };
-        problems.refuse(path, format!("found {found}"), "a table of options");
-        return false;
-    };
-    let names = || fields.iter().map(|field| field.key);
-    let mut known = true;
-    for (key, value) in table.iter().filter(|(key, _)| !names().any(|name| name == key.as_str())) {
-        let full = join(path, key);
-        match centrifugo::judge(&full, value) {
-            Verdict::Dormant => continue,
-            Verdict::Section => {
-                known &= check_keys(value, &[], &full, problems);
-                continue;
-            }
-            Verdict::Unsupported(advice) => {
-                known = false;
-                let found = format!("Holdfast does not have this option of Centrifugo v6; {advice}");
-                problems.refuse(&full, found, "");
-                continue;
-            }
-            Verdict::PassedOver(why) => {
-                problems.pass_over(&full, "changes nothing here", why);
-                continue;
-            }
-            Verdict::Unknown => {}
-        }
-        let did_you_mean = nearest(key, names()).map(|name| join(path, name)).or_else(|| elsewhere(key));
-        let problem = Problem {
-            origin: problems.origin(&full),
-            key: full,
-            found: "no such option".into(),
-            allowed: names().collect::<Vec<_>>().join(", "),
-            did_you_mean,
-        };
-        known &= problems.unknown(problem);
-    }
-    known
-}
-
-/// An option of another section that has exactly this name.
-fn elsewhere(key: &str) -> Option<String> {
-    let mut found = None;
-    walk(&super::options::Options::fields(), "", &mut |path, field| {
-        if field.key == key && found.is_none() {
-            found = Some(path.to_owned());
-        }
-    });
-    found
-}
-
 /// Visits every option that has a path of its own, sections excluded.
 pub(super) fn walk(fields: &[Field], path: &str, visit: &mut dyn FnMut(&str, &Field)) {
     for field in fields {
@@ -332,7 +270,7 @@ macro_rules! section {
                 }),+]
             }
 
-            fn read_fields(
+            fn read(
                 table: &serde_json::Value,
                 path: &str,
                 problems: &mut $crate::config::problem::Problems,

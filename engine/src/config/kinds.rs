@@ -198,6 +198,11 @@ fn read_list<T>(
     read.collect::<Vec<_>>().into_iter().collect()
 }
 
+/// True exactly when channels or methods can have it before their `:`.
+pub(super) fn is_namespace_name(name: &str) -> bool {
+    name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
 fn about(kind: String, allowed: &str, default: Value, shape: Shape) -> About {
     let allowed = allowed.to_owned();
     About { kind, allowed, default: Some(default), flag: None, secret: false, is_address: false, shape }

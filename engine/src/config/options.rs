@@ -1,6 +1,5 @@
 //! Options: the definition of everything that can be configured.
 //!
-//! In:  nothing.
 //! Out: the checked sections that the engine reads, and by `section!` their parsing, environment
 //!      names, `config default` and `config doc`.
 //!

@@ -5,7 +5,6 @@
 //!
 //! No secret is ever repeated here: what a secret holds is shown as its type only.
 
-use super::warning::Warning;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,6 +71,29 @@ impl fmt::Display for Problem {
             write!(f, "; did you mean {name}?")?;
         }
         Ok(())
+    }
+}
+
+/// One thing that is allowed, and likely not what the operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The option's full path, or the name of a variable.
+    pub key: String,
+    /// What is so, and what may come of it.
+    pub found: String,
+    /// What would be better.
+    pub advice: String,
+}
+
+impl Warning {
+    pub(super) fn new(key: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { key: key.into(), found: found.into(), advice: advice.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.key, self.found, self.advice)
     }
 }
 

@@ -1,20 +1,20 @@
 //! Proxy options: which events are put to the application's backend, and how it is reached.
 //!
-//! In:  nothing.
-//! Out: `client.proxy`, `channel.proxy` and `rpc`, and the conditions between them and the namespaces.
+//! Out: `client.proxy`, `channel.proxy` and `rpc`. Conditions between them and the namespaces are in `check`.
 //!
 //! Names and meanings are those of Centrifugo v6. Only HTTP backends are asked; options of gRPC are refused by name.
 
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
-    Secret,
-    channel::{ChannelConfig, NamespaceOptions, is_namespace_name},
-    definition::{Field, Section, Spec, join, section},
-    kinds::{address, boolean, duration, integer, list_of, map_of, parsed, section, size, tables, text},
-    options::ClientConfig,
+    definition::{Field, Section, Spec, section},
+    kinds::{
+        address, boolean, duration, integer, is_namespace_name, list_of, map_of, parsed, section, size,
+        tables, text,
+    },
     problem::Problems,
+    secret::Secret,
 };
 use crate::backend::Endpoint;
 
@@ -133,9 +133,9 @@ impl Section for SwitchedProxyConfig {
         Switch::fields().into_iter().chain(ProxyConfig::fields()).collect()
     }
 
-    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
-        let switch = Switch::read_fields(table, path, problems);
-        let proxy = ProxyConfig::read_fields(table, path, problems);
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
+        let switch = Switch::read(table, path, problems);
+        let proxy = ProxyConfig::read(table, path, problems);
         Some(Self { enabled: switch?.enabled, proxy: proxy? })
     }
 }
@@ -145,65 +145,6 @@ fn header_name() -> Spec<String> {
     text("").also("the name of a header field", |name: &String| {
         hyper::header::HeaderName::try_from(name.as_str()).is_ok()
     })
-}
-
-/// Conditions between proxies, and between them and the namespaces that use them.
-pub(super) fn check(
-    client: &ClientConfig,
-    channel: &ChannelConfig,
-    rpc: &RpcConfig,
-    problems: &mut Problems,
-) {
-    let mut names = BTreeSet::new();
-    for (i, namespace) in rpc.namespaces.iter().enumerate() {
-        if !names.insert(namespace.name.as_str()) {
-            let found = format!("found {:?} a second time", namespace.name);
-            problems.refuse(&format!("rpc.namespaces[{i}].name"), found, "a name for one namespace");
-        }
-    }
-    let spaces = || {
-        let without = [&channel.without_namespace];
-        without.into_iter().chain(channel.namespaces.iter().map(|namespace| &namespace.options))
-    };
-    let some = |is_so: fn(&NamespaceOptions) -> bool| spaces().any(is_so);
-    let calls =
-        rpc.without_namespace.is_proxied || rpc.namespaces.iter().any(|namespace| namespace.is_proxied);
-    for (path, proxy, is_used, by) in [
-        ("client.proxy.connect", &client.proxy.connect.proxy, client.proxy.connect.enabled, "it is enabled"),
-        ("client.proxy.refresh", &client.proxy.refresh.proxy, client.proxy.refresh.enabled, "it is enabled"),
-        ("rpc.proxy", &rpc.proxy, calls, "proxy_enabled is set"),
-        (
-            "channel.proxy.subscribe",
-            &channel.proxy.subscribe,
-            some(|options| options.is_subscribe_proxied),
-            "subscribe_proxy_enabled is set",
-        ),
-        (
-            "channel.proxy.publish",
-            &channel.proxy.publish,
-            some(|options| options.is_publish_proxied),
-            "publish_proxy_enabled is set",
-        ),
-        (
-            "channel.proxy.sub_refresh",
-            &channel.proxy.sub_refresh,
-            some(|options| options.is_sub_refresh_proxied),
-            "sub_refresh_proxy_enabled is set",
-        ),
-    ] {
-        if is_used && proxy.endpoint.is_none() {
-            problems.refuse(&join(path, "endpoint"), "is missing", format!("an address, since {by}"));
-        }
-        let headers = join(path, "http.static_headers");
-        for (name, value) in &proxy.http.static_headers {
-            let has_name = hyper::header::HeaderName::try_from(name.as_str()).is_ok();
-            if !has_name || hyper::header::HeaderValue::try_from(value.expose()).is_err() {
-                // What is no name may be a whole line.
-                let found = if has_name { format!("found {name:?}") } else { "found no name".to_owned() };
-                problems.refuse(&headers, found, "names and values of header fields");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

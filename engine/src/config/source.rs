@@ -6,17 +6,17 @@
 //! Nothing is checked here but that the sources can be read, that every variable has an option, and that a file is none
 //! of another age of Centrifugo.
 
-use super::Flags;
 use super::centrifugo;
 use super::definition::{Section, Shape, walk};
 use super::document;
 use super::expand::{self, Variables};
 use super::options::Options;
 use super::place::Language;
-use super::problem::{Origin, Problem, Problems, nearest};
+use super::problem::{Origin, Problem, Problems, UnknownKeys, nearest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io};
 
@@ -110,6 +110,46 @@ impl Sources {
         }
         let unexpanded_secrets = expand::expand(&mut tree, &variables, &mut problems);
         Self { tree, problems, ignored_variables, unexpanded_secrets }
+    }
+}
+
+/// What the command line sets; `None` leaves it to the environment and the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--control`.
+    pub control: Option<SocketAddr>,
+    /// `--cores`.
+    pub cores: Option<String>,
+    /// `--shards`.
+    pub shards: Option<u32>,
+    /// `--unknown-keys`.
+    pub unknown_keys: UnknownKeys,
+}
+
+impl Flags {
+    /// The flags that are given, as (flag, path, value). `--cores` and `--shards` exclude each other,
+    /// so each takes the other's option back to its default.
+    fn values(&self) -> Vec<(&'static str, &'static str, Value)> {
+        let mut all = Vec::new();
+        if let Some(address) = self.listen {
+            all.push(("--listen", "http_server.address", json!(address.ip().to_string())));
+            all.push(("--listen", "http_server.port", json!(address.port())));
+        }
+        if let Some(address) = self.control {
+            all.push(("--control", "http_server.internal_address", json!(address.ip().to_string())));
+            all.push(("--control", "http_server.internal_port", json!(address.port())));
+        }
+        if let Some(cores) = &self.cores {
+            all.push(("--cores", "engine.cores", json!(cores)));
+            all.push(("--cores", "engine.shards", Value::Null));
+        }
+        if let Some(shards) = self.shards {
+            all.push(("--shards", "engine.shards", json!(shards)));
+            all.push(("--shards", "engine.cores", Value::Null));
+        }
+        all
     }
 }
 
@@ -207,7 +247,8 @@ fn set(tree: &mut Value, path: &str, value: Value) {
 }
 
 fn ignored(name: String, names: &BTreeMap<String, (String, TextShape)>) -> IgnoredVariable {
-    let ours = centrifugo::our_variable(&name).filter(|ours| names.contains_key(ours));
+    let ours = centrifugo::own_part(&name).map(|own| format!("{ENVIRONMENT_PREFIX}{own}"));
+    let ours = ours.filter(|ours| names.contains_key(ours));
     IgnoredVariable { name, ours }
 }
 

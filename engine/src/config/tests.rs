@@ -1,11 +1,14 @@
 //! Configuration as a whole: sources, precedence, refusals, generated texts.
 
 use super::definition::{Section, section, walk};
-use super::kinds::{boolean, integer, list_of, map_of, tables, text};
+use super::kinds::{boolean, integer, list_of, map_of, section, tables, text};
+use super::options::Options;
 use super::source::variable_name;
 use super::*;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
@@ -265,6 +268,12 @@ section! {
         /// A key.
         "key" => key: Option<u32> = integer(0, 0, 10).optional().secret();
     }
+    /// All of it.
+    struct Tree {
+        /// What channels do.
+        "channel" => channel: Channel = section();
+    }
+
     /// One namespace.
     struct Namespace {
         /// Its name.
@@ -276,7 +285,10 @@ section! {
 
 fn channel(raw: &Value) -> Result<Channel, String> {
     let mut problems = Problems::new(Some("x.json".into()), BTreeMap::new(), UnknownKeys::Refuse);
-    Channel::read(raw, "channel", &mut problems).ok_or_else(|| problems.to_string())
+    let tree = json!({ "channel": raw });
+    let is_known = keys::check(&tree, &Tree::fields(), centrifugo::judge, &mut problems);
+    let tree = Tree::read(&tree, "", &mut problems).filter(|_| is_known);
+    tree.map(|tree| tree.channel).ok_or_else(|| problems.to_string())
 }
 
 #[test]

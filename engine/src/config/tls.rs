@@ -1,6 +1,5 @@
 //! TLS: the options of a listener's encryption.
 //!
-//! In:  nothing.
 //! Out: the checked sections `http_server.tls` and `http_server.internal_tls`.
 //!
 //! The files themselves are read, and found wanting, when the daemon starts (`crate::tls`).

@@ -1,6 +1,5 @@
 //! Token options: with which keys, and under which conditions, a token is accepted.
 //!
-//! In:  nothing.
 //! Out: `client.token`, and `client.subscription_token`, which has the same options and a switch.
 //!
 //! Names and meanings are those of Centrifugo v6.
@@ -93,9 +92,9 @@ impl Section for SubscriptionTokenConfig {
         Switch::fields().into_iter().chain(TokenConfig::fields()).collect()
     }
 
-    fn read_fields(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
-        let switch = Switch::read_fields(table, path, problems);
-        let token = TokenConfig::read_fields(table, path, problems);
+    fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
+        let switch = Switch::read(table, path, problems);
+        let token = TokenConfig::read(table, path, problems);
         Some(Self { enabled: switch?.enabled, token: token? })
     }
 }

@@ -1,6 +1,5 @@
 //! Transports: the options of all ways to connect but the Centrifuge protocol over WebSocket.
 //!
-//! In:  nothing.
 //! Out: the checked sections `echo`, `broadcast`, `sse`, `http_stream`, `emulation` and `poll`.
 
 use super::definition::section;

@@ -5,32 +5,9 @@
 //!
 //! A new warning is one function here, named in `collect`. No secret is ever repeated.
 
-use super::Config;
+use super::checked::Config;
+use super::problem::Warning;
 use crate::origin::{self, OriginPattern};
-use std::fmt;
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// The option's full path, or the name of a variable.
-    pub key: String,
-    /// What is so, and what may come of it.
-    pub found: String,
-    /// What would be better.
-    pub advice: String,
-}
-
-impl Warning {
-    fn new(key: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { key: key.into(), found: found.into(), advice: advice.into() }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.key, self.found, self.advice)
-    }
-}
 
 /// Every warning about this configuration.
 pub(super) fn collect(config: &Config) -> Vec<Warning> {

@@ -12,7 +12,13 @@ use super::{
     Commands, Conns, deflate::Deflating, heartbeat::Pings, http::HttpRules, lag::Lags, pace::Pace,
     secure::Secure, write::LongQueue,
 };
-use crate::{context::DeflateRules, memory::Holders, refusals::Untold, time::Wheel};
+use crate::{
+    context::DeflateRules,
+    memory::Holders,
+    metrics::{Counters, Metric},
+    refusals::Untold,
+    time::Wheel,
+};
 
 /// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
 /// waits for a slow reader keeps at most this much alive.
@@ -72,6 +78,32 @@ impl<K: Kernel> Connections<K> {
             cut: None,
             http,
             untold: Untold::default(),
+        }
+    }
+
+    /// Tells what there is of them, and what they have done.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        let sockets = self.sockets.statistics();
+        let deflated = self.deflating.statistics();
+        for (metric, value) in [
+            (Metric::Connections, self.sockets.open_sockets() as u64),
+            (Metric::PlacesTaken, self.places_taken),
+            (Metric::Sessions, self.open),
+            (Metric::PingStretch, u64::from(self.pace.stretch())),
+            (Metric::BytesIn, sockets.received_bytes),
+            (Metric::BytesOut, sockets.written_bytes),
+            (Metric::BuffersExhausted, sockets.buffers_exhausted),
+            (Metric::Writes, sockets.writes),
+            (Metric::ShortWrites, sockets.short_writes),
+            (Metric::RingEnters, sockets.kernel.enters),
+            (Metric::RingSubmissions, sockets.kernel.submitted),
+            (Metric::RingCompletions, sockets.kernel.completed),
+            (Metric::RingOverflows, sockets.kernel.overflows),
+            (Metric::RingHeld, sockets.kernel.held),
+            (Metric::DeflatePlainBytes, deflated.plain_bytes),
+            (Metric::DeflateBytes, deflated.deflated_bytes),
+        ] {
+            counters.set(metric, value);
         }
     }
 }

@@ -14,6 +14,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use crate::metrics::{Counters, Metric};
 use crate::time::{TICK_MS, Tick, tick_at};
 
 /// A turn that begins so much later than it was to begin is late; what is less is part of every load.
@@ -146,6 +147,12 @@ impl Lateness {
         let lost = self.lost.iter().map(|span| span.lost_since(at_ms));
         let lost_ms = if grace_s == 0 { 0 } else { lost.fold(0, u64::saturating_add) };
         passed_ms.saturating_sub(lost_ms) / 1000 > grace_s
+    }
+
+    /// Tells how much lateness was granted.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        counters.set(Metric::LatenessGrantedMs, self.granted_ms());
+        counters.set(Metric::WallSteps, self.wall_steps());
     }
 }
 

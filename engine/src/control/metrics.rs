@@ -18,7 +18,7 @@ use axum::{
 };
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
@@ -30,7 +30,7 @@ use crate::{
     memory::cgroup::Cgroup,
     memory::{Budget, BudgetLimits},
     mesh::Shared,
-    metrics::{CATALOG, Family, Kind, Metric, Published, TURN_BUCKETS_US},
+    metrics::{Bucket, CATALOG, Family, Kind, Metric, Published, process},
     supervise::Beats,
     tls::Ends,
 };
@@ -112,52 +112,80 @@ impl Collector for Shards {
         for family in CATALOG {
             encode_family(&mut encoder, family, shards(), api)?;
         }
-        let refused = ConstCounter::new(self.0.api_memory.refused.load(Ordering::Relaxed));
-        let help = "Calls of the server API for which there was no memory.";
-        refused.encode(encoder.encode_descriptor("api_refusals", help, None, MetricType::Counter)?)?;
+        encode_one(&mut encoder, &process::API_REFUSALS, self.0.api_memory.refused.load(Ordering::Relaxed))?;
         encode_turns(&mut encoder, shards())?;
-        let lost = ConstCounter::new(log::lines_lost());
-        let help = "Log lines that standard error did not take.";
-        lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?)?;
+        encode_one(&mut encoder, &process::LOG_LINES_LOST, log::lines_lost())?;
         encode_beats(&mut encoder, &self.0.beats)?;
         encode_memory(&mut encoder, &self.0)
     }
 }
 
+/// Says what a family is. Its numbers follow.
+fn head<'e>(
+    encoder: &'e mut DescriptorEncoder<'_>,
+    family: &'e Family,
+) -> Result<MetricEncoder<'e>, fmt::Error> {
+    let unit = match family.unit {
+        "" => None,
+        "seconds" => Some(&Unit::Seconds),
+        "bytes" => Some(&Unit::Bytes),
+        unit => unreachable!("no family is in {unit}"),
+    };
+    let kind = match family.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+    };
+    encoder.encode_descriptor(family.name, family.help, unit, kind)
+}
+
+fn encode_number(encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
+        Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        Kind::Histogram => unreachable!("a histogram is more than one number"),
+    }
+}
+
+/// A family of one number.
+fn encode_one(encoder: &mut DescriptorEncoder<'_>, family: &Family, value: u64) -> fmt::Result {
+    encode_number(head(encoder, family)?, family.kind, value)
+}
+
+/// A family of one number for each value of its label.
+fn encode_each(
+    encoder: &mut DescriptorEncoder<'_>,
+    family: &Family,
+    numbers: impl IntoIterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut encoder = head(encoder, family)?;
+    for (value, number) in numbers {
+        encode_number(encoder.encode_family(&[(family.label, value)])?, family.kind, number)?;
+    }
+    Ok(())
+}
+
 fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Result {
-    let help = "For how long a thread has not come round: a shard to its next turn, the control thread to its next task.";
-    let mut encoder = encoder.encode_descriptor("beat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    let family = process::BEAT_AGE;
+    let mut encoder = head(encoder, &family)?;
     for part in beats.parts() {
         let age = ConstGauge::new(beats.still(part).as_secs_f64());
-        age.encode(encoder.encode_family(&[("thread", part.to_string())])?)?;
+        age.encode(encoder.encode_family(&[(family.label, part.to_string())])?)?;
     }
     Ok(())
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {
-    let bytes = Some(&Unit::Bytes);
     let is_short = u64::from(shared.memory_short.load(Ordering::Relaxed));
-    let resident = memory::resident_bytes().unwrap_or(0);
-    let mut gauge = |name, help, unit, value: u64| {
-        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
-    };
-    gauge("memory_short", "1 while new connections are refused for want of memory.", None, is_short)?;
-    let help = "How many bytes may count against a budget, over all cores, and against all; 0 where there is no limit.";
-    let mut limits = encoder.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
+    encode_one(encoder, &process::MEMORY_SHORT, is_short)?;
     let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
-    for (name, limit) in each.into_iter().chain([("all", shared.budgets.total())]) {
-        let limit = if limit == BudgetLimits::NONE { 0 } else { limit };
-        ConstGauge::new(limit).encode(limits.encode_family(&[("budget", name)])?)?;
-    }
-    let mut gauge = |name, help, unit, value: u64| {
-        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
-    };
-    gauge("resident_memory", "Resident memory of the process.", bytes, resident)?;
+    let limits = each.into_iter().chain([("all", shared.budgets.total())]);
+    let limits = limits.map(|(name, limit)| (name, if limit == BudgetLimits::NONE { 0 } else { limit }));
+    encode_each(encoder, &process::MEMORY_LIMIT, limits)?;
+    encode_one(encoder, &process::RESIDENT_MEMORY, memory::resident_bytes().unwrap_or(0))?;
     if let Some(group) = Cgroup::tightest() {
-        let help = "Memory in use in the control group, without that of files.";
-        gauge("control_group_memory", help, bytes, group.used_bytes)?;
-        let help = "The memory limit of the control group.";
-        gauge("control_group_memory_limit", help, bytes, group.limit_bytes)?;
+        encode_one(encoder, &process::CONTROL_GROUP_MEMORY, group.used_bytes)?;
+        encode_one(encoder, &process::CONTROL_GROUP_MEMORY_LIMIT, group.limit_bytes)?;
     }
     Ok(())
 }
@@ -168,21 +196,13 @@ fn encode_family<'s>(
     shards: impl Iterator<Item = (usize, &'s Published)>,
     of_control: (Metric, u64),
 ) -> fmt::Result {
-    let kind = match family.kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
-    };
-    let mut encoder = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+    let mut encoder = head(encoder, family)?;
     let mut encode = |core: String, label: &str, value| {
         let mut labels = vec![("core", core)];
         if !family.label.is_empty() {
             labels.push((family.label, label.to_owned()));
         }
-        let encoder = encoder.encode_family(&labels)?;
-        match family.kind {
-            Kind::Counter => ConstCounter::new(value).encode(encoder),
-            Kind::Gauge => ConstGauge::new(value).encode(encoder),
-        }
+        encode_number(encoder.encode_family(&labels)?, family.kind, value)
     };
     for (core, published) in shards {
         for (metric, label) in family.metrics {
@@ -202,21 +222,14 @@ fn encode_turns<'s>(
     shards: impl Iterator<Item = (usize, &'s Published)>,
 ) -> fmt::Result {
     const US_PER_S: f64 = 1e6;
-    let mut encoder = encoder.encode_descriptor(
-        "turn",
-        "Working time of a turn of the connection loop, without its sleep.",
-        Some(&Unit::Seconds),
-        MetricType::Histogram,
-    )?;
+    let family = process::TURN;
+    let mut encoder = head(encoder, &family)?;
     for (core, published) in shards {
-        let mut buckets = Vec::with_capacity(TURN_BUCKETS_US.len() + 1);
-        let mut count = 0;
-        for bucket in 0..=TURN_BUCKETS_US.len() {
-            let turns = published.get(Metric::turn_bucket(bucket));
-            count += turns;
-            let upper = TURN_BUCKETS_US.get(bucket).map_or(f64::MAX, |&us| us as f64 / US_PER_S);
-            buckets.push((upper, turns));
-        }
+        let buckets = Bucket::ALL.map(|bucket| {
+            let upper = bucket.most_us().map_or(f64::MAX, |us| us as f64 / US_PER_S);
+            (upper, published.get(Metric::TurnBucket(bucket)))
+        });
+        let count = buckets.iter().map(|&(_, turns)| turns).sum();
         let sum = published.get(Metric::TurnBusyUs) as f64 / US_PER_S;
         encoder
             .encode_family(&[("core", core.to_string())])?
@@ -231,19 +244,9 @@ struct Connections(Arc<Counts>);
 
 impl Collector for Connections {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Connections to the control port.";
-        let connections = ConstGauge::new(self.0.connections());
-        connections.encode(encoder.encode_descriptor(
-            "control_connections",
-            help,
-            None,
-            MetricType::Gauge,
-        )?)?;
-        let help = "Connections to the control port that were accepted.";
-        let accepts = ConstCounter::new(self.0.accepts());
-        accepts.encode(encoder.encode_descriptor("control_accepts", help, None, MetricType::Counter)?)?;
-        let help = "Connections that the control port closed by itself.";
-        encode_counters(&mut encoder, "control_closes", help, "reason", self.0.closes())
+        encode_one(&mut encoder, &process::CONTROL_CONNECTIONS, self.0.connections())?;
+        encode_one(&mut encoder, &process::CONTROL_ACCEPTS, self.0.accepts())?;
+        encode_each(&mut encoder, &process::CONTROL_CLOSES, self.0.closes())
     }
 }
 
@@ -253,11 +256,10 @@ struct Certificates(Arc<Ends>);
 
 impl Collector for Certificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "How long the certificates of a listener still hold; below 0 where they have expired.";
-        let mut encoder =
-            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let family = process::CERTIFICATE_EXPIRY;
+        let mut encoder = head(&mut encoder, &family)?;
         for (listener, left_s) in self.0.left_s() {
-            ConstGauge::new(left_s).encode(encoder.encode_family(&[("listener", listener)])?)?;
+            ConstGauge::new(left_s).encode(encoder.encode_family(&[(family.label, listener)])?)?;
         }
         Ok(())
     }
@@ -270,17 +272,10 @@ struct ApiCalls(Arc<ApiCounts>);
 impl Collector for ApiCalls {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let calls = self.0.all().map(|(method, calls, _)| (method, calls));
-        encode_counters(&mut encoder, "api_calls", "Calls of the server API.", "method", calls)?;
-        let help = "Calls of the server API that were not let in.";
-        encode_counters(&mut encoder, "api_denials", help, "reason", self.0.denials())?;
+        encode_each(&mut encoder, &process::API_CALLS, calls)?;
+        encode_each(&mut encoder, &process::API_DENIALS, self.0.denials())?;
         let errors = self.0.all().map(|(method, _, errors)| (method, errors));
-        encode_counters(
-            &mut encoder,
-            "api_errors",
-            "Calls of the server API that ended with an error.",
-            "method",
-            errors,
-        )
+        encode_each(&mut encoder, &process::API_ERRORS, errors)
     }
 }
 
@@ -294,42 +289,18 @@ impl Collector for Backend {
         let each = |counts: &[AtomicU64]| {
             Event::ALL.map(|(event, name)| (name, counts[event as usize].load(Ordering::Relaxed)))
         };
-        let help = "Events that were put to the application's backend.";
-        encode_counters(&mut encoder, "backend_calls", help, "event", each(&counts.calls))?;
-        let help = "Events to which the backend gave no answer that could be used.";
-        encode_counters(&mut encoder, "backend_failures", help, "event", each(&counts.failures))?;
-        let under_way = ConstGauge::new(counts.calls_under_way.load(Ordering::Relaxed));
-        let help = "Calls to the application's backend that are under way.";
-        under_way.encode(encoder.encode_descriptor(
-            "backend_calls_under_way",
-            help,
-            None,
-            MetricType::Gauge,
-        )?)?;
-        let overflows = ConstCounter::new(counts.overflows.load(Ordering::Relaxed));
-        let help = "Asks that the control thread was not given, because too many waited.";
-        overflows.encode(encoder.encode_descriptor("backend_overflows", help, None, MetricType::Counter)?)
+        encode_each(&mut encoder, &process::BACKEND_CALLS, each(&counts.calls))?;
+        encode_each(&mut encoder, &process::BACKEND_FAILURES, each(&counts.failures))?;
+        let under_way = counts.calls_under_way.load(Ordering::Relaxed);
+        encode_one(&mut encoder, &process::BACKEND_CALLS_UNDER_WAY, under_way)?;
+        encode_one(&mut encoder, &process::BACKEND_OVERFLOWS, counts.overflows.load(Ordering::Relaxed))
     }
-}
-
-fn encode_counters(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    label: &str,
-    counts: impl IntoIterator<Item = (&'static str, u64)>,
-) -> fmt::Result {
-    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (value, count) in counts {
-        let labels = [(label, value)];
-        ConstCounter::new(count).encode(encoder.encode_family(&labels)?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::counts::Closed;
 
     #[test]
     fn openmetrics_is_for_who_prefers_it() {
@@ -365,5 +336,17 @@ mod tests {
             "# HELP a_b_total Words # of it.\n# TYPE a_b_total counter\na_b_total{c=\"d\"} 1\n\
              # HELP e_seconds Time.\n# TYPE e_seconds gauge\ne_seconds -2\n"
         );
+    }
+
+    #[test]
+    fn the_page_names_every_value_that_a_label_can_have() {
+        let assert_named = |family: Family, values: &[&str]| {
+            let missing = values.iter().find(|value| !family.note.contains(&format!("`{value}`")));
+            assert_eq!(missing, None, "{}", family.name);
+        };
+        assert_named(process::CONTROL_CLOSES, &Closed::ALL.map(|(_, name)| name));
+        assert_named(process::BACKEND_CALLS, &Event::ALL.map(|(_, name)| name));
+        let denials: Vec<_> = ApiCounts::default().denials().map(|(reason, _)| reason).collect();
+        assert_named(process::API_DENIALS, &denials);
     }
 }

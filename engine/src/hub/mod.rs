@@ -26,6 +26,7 @@ use self::{
     local::Locals,
 };
 use crate::hub::slow::SlowReaders;
+use crate::metrics::{Counters, Metric};
 
 /// The channels of a shard.
 pub(crate) struct Hub {
@@ -53,5 +54,12 @@ impl Hub {
             slow: SlowReaders::default(),
             posts: Vec::new(),
         }
+    }
+
+    /// Tells what there is of channels and their subscribers.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        counters.set(Metric::BroadcastMembers, self.broadcast.members() as u64);
+        counters.set(Metric::Subscriptions, self.locals.subscribers() as u64);
+        counters.set(Metric::Channels, self.homes.len() as u64);
     }
 }

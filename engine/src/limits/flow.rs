@@ -10,7 +10,11 @@ use super::{
     decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
     ledger::{Kind, Tables},
 };
-use crate::{context::Context, ids::ClientKey, metrics::Metric};
+use crate::{
+    context::Context,
+    ids::ClientKey,
+    metrics::{Excess, Metric},
+};
 
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
@@ -20,26 +24,6 @@ const REFUSED_MIN: f32 = 10.0;
 
 /// So many bytes of a reply to a read (history, recovery, presence) count as one command.
 const COMMAND_REPLY_BYTES: usize = 16 * 1024;
-
-/// Which limit was passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Excess {
-    ConnectionCommands,
-    ConnectionBytes,
-    UserCommands,
-    UserBytes,
-}
-
-impl Excess {
-    /// All of them, with what the metrics call them.
-    pub(crate) const ALL: [(Self, &'static str); 4] = [
-        (Self::ConnectionCommands, "connection_commands"),
-        (Self::ConnectionBytes, "connection_bytes"),
-        (Self::UserCommands, "user_commands"),
-        (Self::UserBytes, "user_bytes"),
-    ];
-}
 
 /// What is to become of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,12 @@ mod rules;
 pub(crate) use self::{
     arrival::TurnedAway,
     decayed::RATE_FADE_MS,
-    flow::{Charged, Excess},
+    flow::Charged,
     flow::{amount, hard_limit},
     guests::Stage,
     ledger::Tables,
     offence::{Notice, offence_of},
-    penalties::{Offence, Penalty},
+    penalties::Penalty,
     rules::{Rules, penalized},
 };
 use self::{
@@ -36,6 +36,7 @@ use self::{
     ledger::Ledger,
     penalties::{Offenders, Refused},
 };
+pub(crate) use crate::metrics::Offence;
 use crate::{context::Context, metrics::Metric};
 
 /// What a shard knows of those who are limited.

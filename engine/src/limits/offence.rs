@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::Socket;
 
-use super::{decayed::Moment, ledger::Kind, penalties::Offence, rules::penalized};
+use super::{decayed::Moment, ledger::Kind, rules::penalized};
 use crate::{
     context::Context,
-    metrics::{CloseReason, Metric, RefusalReason},
+    metrics::{CloseReason, Metric, Offence, RefusalReason},
 };
 
 /// What one core tells another about an address.

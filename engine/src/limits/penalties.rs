@@ -22,34 +22,12 @@ use super::{
     decayed::{Decayed, Moment},
     rules::Penalty as Rules,
 };
-use crate::memory::{map_bytes, shrink};
-
-/// What a client did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Offence {
-    /// It broke the protocol after the handshake, or sent too large a message.
-    Protocol,
-    /// It asked for something that does not exist, or in a wrong way.
-    Request,
-    /// Its request, or its connect, did not come in time.
-    Timeout,
-    /// Its token was refused.
-    Token,
-    /// It was sent away because it sent too much.
-    Flood,
-}
+use crate::{
+    memory::{map_bytes, shrink},
+    metrics::Offence,
+};
 
 impl Offence {
-    /// All of them, with what the metrics call them.
-    pub(crate) const ALL: [(Self, &'static str); 5] = [
-        (Self::Protocol, "protocol"),
-        (Self::Request, "request"),
-        (Self::Timeout, "timeout"),
-        (Self::Token, "token"),
-        (Self::Flood, "flood"),
-    ];
-
     const fn points(self) -> f32 {
         match self {
             Self::Request | Self::Timeout => 5.0,

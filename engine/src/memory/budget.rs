@@ -3,40 +3,11 @@
 //! Worst case of all together: the sum of the limits, and what one turn brings.
 
 use crate::config::Config;
-
-/// A kind of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Budget {
-    /// Heads, bodies, messages that have come in part, buffers of TLS.
-    Receive,
-    /// What waits to be sent: send queues, held publications, replies of polls.
-    Queues,
-    /// Kept publications, with their index.
-    History,
-    /// Records of channels: positions, idempotency keys, presence, entries of the expiry queue.
-    Channels,
-    /// Parked frames, pending commands, messages in inboxes, outboxes and mailboxes, deferred events.
-    Commands,
-    /// Records of clients, subscriptions, sessions of polls, tables of users and quotas.
-    Sessions,
-    /// Bodies and answers of the control port.
-    Api,
-}
+pub(crate) use crate::metrics::Budget;
 
 impl Budget {
     /// How many there are.
-    pub(crate) const COUNT: usize = 7;
-
-    /// All of them, with their names in metrics.
-    pub(crate) const ALL: [(Self, &'static str); Self::COUNT] = [
-        (Self::Receive, "receive"),
-        (Self::Queues, "queues"),
-        (Self::History, "history"),
-        (Self::Channels, "channels"),
-        (Self::Commands, "commands"),
-        (Self::Sessions, "sessions"),
-        (Self::Api, "api"),
-    ];
+    pub(crate) const COUNT: usize = Self::ALL.len();
 
     /// The option that sets its limit.
     pub(crate) const fn option(self) -> &'static str {

@@ -10,6 +10,7 @@
 //! and nothing is shed by itself.
 
 use super::budget::{Budget, BudgetLimits};
+use crate::metrics::{Counters, Metric};
 
 /// What a shard sheds beyond what it has to, as a fraction of its part: to look for the largest holders costs a walk over
 /// all of them.
@@ -75,6 +76,15 @@ impl Ledger {
         {
             self.elsewhere = Budget::ALL.map(|(budget, _)| elsewhere(budget));
         }
+    }
+
+    /// Tells what each budget has, two of them under names of their own as well.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        for (budget, _) in Budget::ALL {
+            counters.set(Metric::Memory(budget), self.bytes(budget));
+        }
+        counters.set(Metric::PartialBytes, self.bytes(Budget::Receive));
+        counters.set(Metric::HistoryBytes, self.bytes(Budget::History));
     }
 
     /// Bytes of this shard.

@@ -16,7 +16,10 @@ pub(crate) use self::{
     order::StopOrder,
     peers::{Message, Peers, Shared},
 };
-use crate::hub::message::ToHome;
+use crate::{
+    hub::message::ToHome,
+    metrics::{Counters, Metric},
+};
 
 /// One shard's way to all shards.
 pub(crate) struct Mesh {
@@ -53,5 +56,13 @@ impl Mesh {
     pub(crate) fn next_ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
         self.tickets
+    }
+
+    /// Tells what waits, here and for others.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        counters.set(Metric::MailboxMessages, self.peers.mailboxes().len() as u64);
+        counters.set(Metric::InboxMessages, self.inbox.len() as u64);
+        counters.set(Metric::OutboxMessages, self.peers.outbox_messages() as u64);
+        counters.set(Metric::MailboxFull, self.peers.full_turns());
     }
 }

@@ -3,15 +3,27 @@
 //! In:  a shard's own numbers, plain integers on its own core.
 //! Out: the same, in atomics that only that shard writes, once a turn. Readers are at most one turn behind.
 //!
-//! No lock, and no cache line that two shards write to.
+//! No lock, and no cache line that two shards write to. Nothing here knows a part that counts: `catalog` and `process`
+//! name what there is, `labels` the values that tell numbers apart, `definition` makes code and facts of a line of them,
+//! `reference` the page.
 
 mod catalog;
-mod reason;
+mod definition;
+mod labels;
+pub(crate) mod process;
+mod reference;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use catalog::{CATALOG, Family, Kind, Metric, TURN_BUCKETS_US};
-pub(crate) use reason::{CloseReason, DisconnectKind, ErrorKind, RefusalReason};
+pub use self::reference::reference_markdown;
+pub(crate) use self::{
+    catalog::{CATALOG, Metric},
+    definition::Kind,
+    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, Excess, Offence, RefusalReason},
+};
+
+/// What is published under one name.
+pub(crate) type Family = definition::Family<Metric>;
 
 /// The numbers of one shard, as the shard itself holds them.
 #[derive(Debug)]
@@ -36,9 +48,7 @@ impl Counters {
 
     /// Counts a turn that took `busy_us` of work.
     pub(crate) fn turn(&mut self, busy_us: u64) {
-        let bucket =
-            TURN_BUCKETS_US.iter().position(|&most| busy_us <= most).unwrap_or(TURN_BUCKETS_US.len());
-        self.add(Metric::turn_bucket(bucket), 1);
+        self.add(Metric::TurnBucket(Bucket::of(busy_us)), 1);
         self.add(Metric::TurnBusyUs, busy_us);
     }
 

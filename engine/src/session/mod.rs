@@ -34,7 +34,10 @@ use self::{
     named::{Named, SessionPlace},
 };
 use self::{rules::Rules, seats::Seats, users::Users};
-use crate::time::Wheel;
+use crate::{
+    metrics::{Counters, Metric},
+    time::Wheel,
+};
 
 /// The sessions of a shard.
 pub(crate) struct Sessions {
@@ -70,5 +73,12 @@ impl Sessions {
             replies: BytesMut::new(),
             ids,
         }
+    }
+
+    /// Tells what there is of them.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        counters.set(Metric::Clients, self.clients.len() as u64);
+        counters.set(Metric::PollSessions, self.named.polls() as u64);
+        counters.set(Metric::Users, self.users.len() as u64);
     }
 }

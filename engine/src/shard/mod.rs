@@ -258,51 +258,21 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn count(&mut self, busy: Duration) {
-        self.cx.counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
-        let sockets = self.conns.sockets.statistics();
-        let deflated = self.conns.deflating.statistics();
-        for (metric, value) in [
-            (Metric::Connections, self.conns.sockets.open_sockets() as u64),
-            (Metric::PlacesTaken, self.conns.places_taken),
-            (Metric::Sessions, self.conns.open),
-            (Metric::PartialBytes, self.cx.ledger.bytes(Budget::Receive)),
-            (Metric::SlowReaders, self.slow_readers().0),
-            (Metric::SlowReaderBytes, self.slow_readers().1),
-            (Metric::Draining, u64::from(self.stopping.is_some())),
-            (Metric::ClientsLeft, self.clients_left()),
-            (Metric::BroadcastMembers, self.hub.broadcast.members() as u64),
-            (Metric::Clients, self.sessions.clients.len() as u64),
-            (Metric::PollSessions, self.sessions.named.polls() as u64),
-            (Metric::Users, self.sessions.users.len() as u64),
-            (Metric::Subscriptions, self.hub.locals.subscribers() as u64),
-            (Metric::Channels, self.hub.homes.len() as u64),
-            (Metric::HistoryBytes, self.cx.ledger.bytes(Budget::History)),
-            (Metric::BytesIn, sockets.received_bytes),
-            (Metric::BytesOut, sockets.written_bytes),
-            (Metric::LatenessGrantedMs, self.cx.lateness.granted_ms()),
-            (Metric::WallSteps, self.cx.lateness.wall_steps()),
-            (Metric::PingStretch, u64::from(self.conns.pace.stretch())),
-            (Metric::MailboxMessages, self.mesh.peers.mailboxes().len() as u64),
-            (Metric::InboxMessages, self.mesh.inbox.len() as u64),
-            (Metric::DeferredConnections, self.backlog.len() as u64),
-            (Metric::OutboxMessages, self.mesh.peers.outbox_messages() as u64),
-            (Metric::MailboxFull, self.mesh.peers.full_turns()),
-            (Metric::BuffersExhausted, sockets.buffers_exhausted),
-            (Metric::Writes, sockets.writes),
-            (Metric::ShortWrites, sockets.short_writes),
-            (Metric::RingEnters, sockets.kernel.enters),
-            (Metric::RingSubmissions, sockets.kernel.submitted),
-            (Metric::RingCompletions, sockets.kernel.completed),
-            (Metric::RingOverflows, sockets.kernel.overflows),
-            (Metric::RingHeld, sockets.kernel.held),
-            (Metric::DeflatePlainBytes, deflated.plain_bytes),
-            (Metric::DeflateBytes, deflated.deflated_bytes),
-        ] {
-            self.cx.counters.set(metric, value);
-        }
-        for (budget, _) in Budget::ALL {
-            self.cx.counters.set(Metric::Memory(budget), self.cx.ledger.bytes(budget));
-        }
-        self.cx.counters.publish(self.mesh.peers.published(self.mesh.index));
+        let (readers, bytes) = self.slow_readers();
+        let clients_left = self.clients_left();
+        let counters = &mut self.cx.counters;
+        counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
+        counters.set(Metric::SlowReaders, readers);
+        counters.set(Metric::SlowReaderBytes, bytes);
+        counters.set(Metric::Draining, u64::from(self.stopping.is_some()));
+        counters.set(Metric::ClientsLeft, clients_left);
+        counters.set(Metric::DeferredConnections, self.backlog.len() as u64);
+        self.conns.report(counters);
+        self.sessions.report(counters);
+        self.hub.report(counters);
+        self.mesh.report(counters);
+        self.cx.lateness.report(counters);
+        self.cx.ledger.report(counters);
+        counters.publish(self.mesh.peers.published(self.mesh.index));
     }
 }

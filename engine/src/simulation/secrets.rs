@@ -1,6 +1,5 @@
 //! Secrets: the keys and certificates of a simulation with TLS.
 //!
-//! In:  nothing.
 //! Out: a configuration for each end.
 //!
 //! rustls draws its keys from the operating system, so no two runs have the same bytes on their wires. They have as many

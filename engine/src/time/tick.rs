@@ -1,6 +1,5 @@
 //! Clock: the one place where a shard reads the time.
 //!
-//! In:  nothing.
 //! Out: how long the daemon has been up, in [`Tick`]s where that is enough; and the time of day.
 //!
 //! Everything else is told what time it is. The two never mix: how long something may take, or is kept, is measured by

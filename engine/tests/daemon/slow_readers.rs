@@ -53,20 +53,20 @@ impl Publisher<'_> {
         self.published += BATCH;
     }
 
-    /// Publishes, with a neighbour that reads all of it, until something has come to pass.
-    fn publish_until(&mut self, neighbour: &mut Client, mut is_so: impl FnMut(&Daemon) -> bool) {
+    /// Publishes, with a neighbor that reads all of it, until something has come to pass.
+    fn publish_until(&mut self, neighbor: &mut Client, mut is_so: impl FnMut(&Daemon) -> bool) {
         let mut heard = vec![self.published; self.channels.len()];
         for _ in 0..BATCHES_MAX {
             self.publish();
             while heard.iter().any(|&heard| heard < self.published) {
-                let push = neighbour.push();
+                let push = neighbor.push();
                 let at = self
                     .channels
                     .iter()
                     .position(|channel| push["channel"] == *channel)
                     .expect("one of ours");
                 heard[at] += 1;
-                assert_eq!(push["pub"]["data"]["n"], heard[at], "the neighbour misses nothing");
+                assert_eq!(push["pub"]["data"]["n"], heard[at], "the neighbor misses nothing");
                 assert!(push["pub"].get("tags").is_none());
             }
             if is_so(self.daemon) {
@@ -77,12 +77,12 @@ impl Publisher<'_> {
     }
 }
 
-fn neighbour(daemon: &Daemon, channels: &[&str]) -> Client {
-    let mut neighbour = Client::connect(daemon, "n");
+fn neighbor(daemon: &Daemon, channels: &[&str]) -> Client {
+    let mut neighbor = Client::connect(daemon, "n");
     for channel in channels {
-        neighbour.subscribe(channel);
+        neighbor.subscribe(channel);
     }
-    neighbour
+    neighbor
 }
 
 fn left_out(daemon: &Daemon, policy: &str) -> u64 {
@@ -129,9 +129,9 @@ fn a_slow_reader_loses_the_oldest_or_all_but_the_latest_and_is_told_how_many() {
         for channel in channels {
             slow.subscribe(channel);
         }
-        let mut neighbour = neighbour(&daemon, &channels);
+        let mut neighbor = neighbor(&daemon, &channels);
         let mut publisher = Publisher { daemon: &daemon, channels: &channels, published: 0 };
-        publisher.publish_until(&mut neighbour, |daemon| left_out(daemon, policy) > 500);
+        publisher.publish_until(&mut neighbor, |daemon| left_out(daemon, policy) > 500);
         assert_eq!(daemon.metric("holdfast_slow_readers", &[]), 1);
         let waits = daemon.metric("holdfast_slow_reader_bytes", &[]);
         assert!(waits < 512 * 1024, "{policy}: {waits} bytes wait");
@@ -157,14 +157,14 @@ fn a_filter_goes_before_the_policy_and_an_ended_subscription_takes_what_waits_wi
     let mut slow = narrow(&daemon);
     let filter = json!({ "channel": "latest:a", "tf": { "op": "", "key": "k", "cmp": "nex" } });
     slow.command("subscribe", &filter);
-    let mut neighbour = neighbour(&daemon, &["latest:a"]);
+    let mut neighbor = neighbor(&daemon, &["latest:a"]);
     let mut publisher = Publisher { daemon: &daemon, channels: &["latest:a"], published: 0 };
-    publisher.publish_until(&mut neighbour, |daemon| left_out(daemon, "keep_latest") > 100);
+    publisher.publish_until(&mut neighbor, |daemon| left_out(daemon, "keep_latest") > 100);
     let tagged = json!({ "channel": "latest:a", "data": { "n": 0 }, "tags": { "k": "v" } });
     daemon.request("POST", "/api/publish", "", &tagged.to_string());
-    assert_eq!(neighbour.push()["pub"]["data"]["n"], 0);
+    assert_eq!(neighbor.push()["pub"]["data"]["n"], 0);
     assert_eq!(read_to(&mut slow, &["latest:a"], publisher.published), left_out(&daemon, "keep_latest"));
-    publisher.publish_until(&mut neighbour, |daemon| daemon.metric("holdfast_slow_readers", &[]) == 1);
+    publisher.publish_until(&mut neighbor, |daemon| daemon.metric("holdfast_slow_readers", &[]) == 1);
     slow.command("unsubscribe", &json!({ "channel": "latest:a" }));
     eventually("nothing waits", || daemon.metric("holdfast_slow_reader_bytes", &[]) == 0);
     daemon.signal(Signal::TERM);
@@ -180,9 +180,9 @@ fn a_slow_reader_of_a_channel_without_gaps_is_closed_with_3008() {
         let daemon = start(limit);
         let mut slow = narrow(&daemon);
         slow.subscribe("news");
-        let mut neighbour = neighbour(&daemon, &["news"]);
+        let mut neighbor = neighbor(&daemon, &["news"]);
         let mut publisher = Publisher { daemon: &daemon, channels: &["news"], published: 0 };
-        publisher.publish_until(&mut neighbour, |daemon| cut(daemon, "queue") > 0);
+        publisher.publish_until(&mut neighbor, |daemon| cut(daemon, "queue") > 0);
         assert!(daemon.metric("holdfast_slow_reader_bytes", &[]) < bytes_max, "{limit}");
         let mut heard = 0;
         let code = slow.read_to_close(|push| {
@@ -204,9 +204,9 @@ fn where_all_slow_readers_together_are_too_much_the_worst_goes_first() {
     worse.subscribe("x");
     worse.subscribe("y");
     better.subscribe("x");
-    let mut neighbour = neighbour(&daemon, &["x", "y"]);
+    let mut neighbor = neighbor(&daemon, &["x", "y"]);
     let mut publisher = Publisher { daemon: &daemon, channels: &["x", "y"], published: 0 };
-    publisher.publish_until(&mut neighbour, |daemon| {
+    publisher.publish_until(&mut neighbor, |daemon| {
         assert!(daemon.metric("holdfast_slow_reader_bytes", &[]) < BUDGET + (1 << 20));
         cut(daemon, "budget") > 0
     });

@@ -1,6 +1,5 @@
 //! Certificate: one that a listener can have for TLS.
 //!
-//! In:  nothing.
 //! Out: files with it and its key, signed by itself.
 
 use std::{

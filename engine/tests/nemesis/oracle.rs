@@ -1,6 +1,6 @@
 //! Oracle: what was published, what was acknowledged, what was seen; and every promise that was broken.
 //!
-//! In:  acknowledgements, publications as subscribers and histories have them.
+//! In:  acknowledgments, publications as subscribers and histories have them.
 //! Out: broken promises.
 //!
 //! A channel's epoch stands for one life of it: offsets begin anew with each.
@@ -81,7 +81,7 @@ impl Oracle {
         record.acknowledged.push(content);
         drop(lives);
         if let Some(offset) = offset {
-            self.saw("the acknowledgement", life, offset, content);
+            self.saw("the acknowledgment", life, offset, content);
             let mut lives = lock(&self.lives);
             let record = lives.entry(life.clone()).or_default();
             record.newest = record.newest.max(offset);

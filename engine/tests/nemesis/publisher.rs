@@ -1,4 +1,4 @@
-//! Publisher: publications whose acknowledgements the oracle is told.
+//! Publisher: publications whose acknowledgments the oracle is told.
 //!
 //! In:  the world.
 //! Out: publications by the server API and by a client, at a pace, one after the other.
@@ -55,7 +55,7 @@ fn publish(world: &World, api: &mut Api, content: Content) -> io::Result<()> {
     match api.call("publish", &json!({ "channel": channel, "data": data }))? {
         Ok(result) => {
             let (Some(epoch), Some(offset)) = (result["epoch"].as_str(), result["offset"].as_u64()) else {
-                world.oracle.broken(format!("an acknowledgement without a position: {result}"));
+                world.oracle.broken(format!("an acknowledgment without a position: {result}"));
                 return Ok(());
             };
             let life = Life { channel: channel.to_owned(), epoch: epoch.to_owned() };

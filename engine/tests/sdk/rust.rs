@@ -1,6 +1,5 @@
 //! Rust: the official SDK of crates.io, which moves its position on with what its application was given, and not before.
 //!
-//! In:  nothing.
 //! Out: a failed test, where it finds anything else than it expects.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Fuzz targets: everything that reads a peer's bytes, and what must hold whatever they are.
 //!
 //! In:  any bytes.
-//! Out: nothing; or a panic, which is a finding.
+//! Out: a panic, which is a finding, or none.
 //!
 //! Two runners share the targets: `holdfast-fuzz` changes inputs at random and runs everywhere; `holdfast-fuzz-guided`
 //! is libFuzzer, which sees what an input reaches.

@@ -1,22 +1,10 @@
 //! List: the options of Centrifugo v6 that Holdfast does not have and cannot pass over, with what to do about each.
 //!
-//! In:  nothing.
 //! Out: one table, in the order of Centrifugo's own reference.
 //!
 //! An option moves out of here on the day it moves into `options.rs`; a test holds the two apart.
 
-use super::{Dormant, Dormant::Always, Dormant::Off, Dormant::Only, Missing};
-
-/// The default is empty: `false`, 0, `""` or an empty list.
-pub(super) const EMPTY: Dormant = Dormant::At("");
-
-pub(super) const fn at(default: &'static str) -> Dormant {
-    Dormant::At(default)
-}
-
-pub(super) const fn missing(path: &'static str, dormant: Dormant, advice: &'static str) -> Missing {
-    Missing { path, dormant, advice }
-}
+use super::missing::{Dormant::Always, Dormant::Off, Dormant::Only, EMPTY, Missing, at, missing};
 
 const TLS: &str = "remove it and set http_server.tls; files that are renewed are read again";
 const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";

@@ -9,39 +9,17 @@
 //! whoever asked for TLS or a proxy must not get a daemon without.
 
 mod list;
+mod missing;
 mod older;
 mod passed;
 #[cfg(test)]
 mod tests;
 
-use super::source::ENVIRONMENT_PREFIX;
-use super::units::parse_duration_ms;
 use list::MISSING;
+use missing::Missing;
 pub(super) use older::older;
 use passed::PASSED;
 use serde_json::Value;
-
-/// An option, or a whole section, of Centrifugo v6 that Holdfast does not have.
-struct Missing {
-    /// Its full path; what is beneath it is included. Options of namespaces stand at `channel.without_namespace` and
-    /// `rpc.without_namespace`, those of proxies at `rpc.proxy`.
-    path: &'static str,
-    dormant: Dormant,
-    /// What to do about it, or why nothing is, as a clause.
-    advice: &'static str,
-}
-
-/// When a missing option asks for nothing.
-enum Dormant {
-    /// While its value is empty (`false`, 0, `""`, …) or this, its default in Centrifugo.
-    At(&'static str),
-    /// While its value is this: an empty one says something else.
-    Only(&'static str),
-    /// While `enabled` in the section is not true.
-    Off,
-    /// Always: other options make use of it, and those are refused, or it changes nothing here.
-    Always,
-}
 
 /// What a key that is no option of ours is.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,17 +51,6 @@ pub(super) fn judge(path: &str, value: &Value) -> Verdict {
     if missing.asks_nothing(value) { Verdict::Dormant } else { Verdict::Unsupported(missing.advice) }
 }
 
-impl Missing {
-    fn asks_nothing(&self, value: &Value) -> bool {
-        match self.dormant {
-            Dormant::At(default) => is_empty(value) || is(value, default),
-            Dormant::Only(default) => is(value, default),
-            Dormant::Off => value.is_object() && value.get("enabled").is_none_or(is_empty),
-            Dormant::Always => true,
-        }
-    }
-}
-
 /// `channel.namespaces[3].map` is the option `channel.without_namespace.map` of another namespace.
 fn in_any_namespace(path: &str) -> String {
     for section in ["channel", "rpc"] {
@@ -108,23 +75,6 @@ fn in_any_proxy(path: &str) -> String {
     option.map_or_else(|| path.to_owned(), |option| format!("rpc.proxy.{option}"))
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || parse_duration_ms(text) == Ok(0),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(table) => table.values().all(is_empty),
-    }
-}
-
-/// True exactly when `value` says the same as `default`; `"60s"` is `"1m0s"`.
-fn is(value: &Value, default: &str) -> bool {
-    let same_time = |text| parse_duration_ms(text).is_ok_and(|ms| parse_duration_ms(default) == Ok(ms));
-    value.as_str().is_some_and(|text| text == default || same_time(text))
-}
-
 const ITS_PREFIX: &str = "CENTRIFUGO_";
 
 /// True exactly when Centrifugo would read this variable. Those that Kubernetes makes for a service of its name
@@ -134,7 +84,7 @@ pub(super) fn is_its_variable(name: &str) -> bool {
     name.strip_prefix(ITS_PREFIX).is_some_and(|rest| !others.iter().any(|start| rest.starts_with(start)))
 }
 
-/// The name that this variable of Centrifugo would have here.
-pub(super) fn our_variable(name: &str) -> Option<String> {
-    name.strip_prefix(ITS_PREFIX).map(|rest| format!("{ENVIRONMENT_PREFIX}{rest}"))
+/// What such a variable is called behind the daemon's name.
+pub(super) fn own_part(name: &str) -> Option<&str> {
+    name.strip_prefix(ITS_PREFIX)
 }

@@ -1,17 +1,12 @@
 //! Passed: options of Centrifugo v6 and of its PRO that change nothing here, whatever they say.
 //!
-//! In:  nothing.
 //! Out: one table: buffers and times of another engine first, then what only PRO reads, then what is left of versions
 //! before v6, which v6 passes over too.
 //!
 //! None of them grants a right or protects anything that is not refused or protected without it: such options stand in
 //! `list`.
 
-use super::{
-    Dormant::Always,
-    Missing,
-    list::{EMPTY, at, missing},
-};
+use super::missing::{Dormant::Always, EMPTY, Missing, at, missing};
 
 const BUFFERS: &str = "connections own no buffers here; see the section engine";
 const POSITIONS: &str = "positions are checked with every publication";

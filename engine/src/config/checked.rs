@@ -1,0 +1,152 @@
+//! Checked: the configuration that the engine reads.
+//!
+//! Every value is within its range, and every condition between options holds (`check`).
+
+use super::channel::{ChannelConfig, NamespaceOptions};
+use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
+use super::cores::CoreSet;
+use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
+use super::options::{ClientConfig, EngineConfig, LogConfig, ShutdownConfig, WebsocketConfig};
+use super::problem::Warning;
+use super::proxy::{BackendConfig, RpcConfig};
+use super::source::IgnoredVariable;
+use super::tls::TlsConfig;
+use super::token::TokenConfig;
+use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
+use std::net::SocketAddr;
+
+/// Everything that `holdfast serve` needs to know, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients connect: `http_server.address` and `http_server.port`.
+    pub listen: SocketAddr,
+    /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
+    pub control_listen: SocketAddr,
+    /// How many connections to it there may be: `http_server.internal_connection_limit`.
+    pub control_connections_max: u32,
+    /// TLS for clients.
+    pub tls: TlsConfig,
+    /// TLS for the control plane.
+    pub control_tls: TlsConfig,
+    /// Proxies that begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocolConfig,
+    /// Proxies that name the client in a field.
+    pub forwarded: ForwardedConfig,
+    /// The CPUs of the shards: `engine.cores` or `engine.shards`.
+    pub cores: CoreSet,
+    /// What a connection may cost, and how long it may stay silent.
+    pub client: ClientConfig,
+    /// What one address, network, connection or user may do.
+    pub limits: LimitsConfig,
+    /// The WebSocket transport.
+    pub websocket: WebsocketConfig,
+    /// `/echo`.
+    pub echo: OpenPathConfig,
+    /// `/broadcast`.
+    pub broadcast: OpenPathConfig,
+    /// Server-sent events.
+    pub sse: SseConfig,
+    /// HTTP streaming.
+    pub http_stream: HttpStreamConfig,
+    /// Commands of clients that only receive on their stream.
+    pub emulation: EmulationConfig,
+    /// HTTP long-polling.
+    pub poll: PollConfig,
+    /// What channels do, and who may do what in them.
+    pub channel: ChannelConfig,
+    /// Calls of clients that the application's backend answers.
+    pub rpc: RpcConfig,
+    /// Calls to the application's backend, of all kinds together.
+    pub backend: BackendConfig,
+    /// The server API on the control port.
+    pub http_api: HttpApiConfig,
+    /// The try-out page on the control port.
+    pub admin: AdminConfig,
+    /// What this node calls itself.
+    pub node: NodeConfig,
+    /// Rings and buffers.
+    pub engine: EngineConfig,
+    /// The graceful stop.
+    pub shutdown: ShutdownConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Variables of Centrifugo that were set and not read; worth one warning each.
+    pub ignored_variables: Vec<IgnoredVariable>,
+    /// Keys that change nothing here, and unknown ones where these are not refused; worth one warning each.
+    pub passed_over: Vec<Warning>,
+    /// Secrets that still hold what looks like a variable of the environment; worth one warning each.
+    pub unexpanded_secrets: Vec<String>,
+}
+
+impl Config {
+    /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
+    pub fn serves(&self, path: &OpenPathConfig) -> bool {
+        path.enabled.unwrap_or_else(|| !self.says_who_may_what())
+    }
+
+    /// True exactly when something is configured of who connects, and of what for.
+    fn says_who_may_what(&self) -> bool {
+        let Self { client, channel, rpc, .. } = self;
+        client.token.has_key()
+            || client.subscription_token.token.has_key()
+            || client.allow_anonymous_connect_without_token
+            || client.proxy.connect.enabled
+            || client.proxy.refresh.enabled
+            || !channel.namespaces.is_empty()
+            || channel.without_namespace != NamespaceOptions::default()
+            || !rpc.namespaces.is_empty()
+            || rpc.without_namespace.is_proxied
+    }
+
+    /// True exactly when something is asked of others by `https`.
+    pub(crate) fn calls_by_https(&self) -> bool {
+        let (client, channel) = (&self.client, &self.channel.proxy);
+        let tokens = [Some(&client.token), self.own_subscription_token()];
+        let keys = tokens.into_iter().flatten().filter_map(|token| token.jwks_public_endpoint.as_ref());
+        let proxies = [
+            &client.proxy.connect.proxy,
+            &client.proxy.refresh.proxy,
+            &self.rpc.proxy,
+            &channel.subscribe,
+            &channel.publish,
+            &channel.sub_refresh,
+        ];
+        let mut backends = proxies.into_iter().filter_map(|proxy| proxy.endpoint.as_ref());
+        keys.into_iter().any(crate::token::Endpoint::is_encrypted)
+            || backends.any(crate::backend::Endpoint::is_encrypted)
+    }
+
+    /// The section of subscription tokens, where it holds.
+    fn own_subscription_token(&self) -> Option<&TokenConfig> {
+        let own = &self.client.subscription_token;
+        own.enabled.then_some(&own.token)
+    }
+
+    /// The paths that clients may ask for.
+    pub fn client_paths(&self) -> Vec<&'static str> {
+        let paths = [
+            ("/connection/websocket", !self.websocket.disabled),
+            ("/connection/sse", self.sse.enabled),
+            ("/connection/http_stream", self.http_stream.enabled),
+            ("/emulation", self.sse.enabled || self.http_stream.enabled),
+            ("/connection/poll", self.poll.enabled),
+            ("/echo", self.serves(&self.echo)),
+            ("/broadcast", self.serves(&self.broadcast)),
+        ];
+        paths.into_iter().filter(|(_, is_served)| *is_served).map(|(path, _)| path).collect()
+    }
+
+    /// The paths of the control port.
+    pub fn control_paths(&self) -> Vec<&'static str> {
+        let api = (!self.http_api.disabled).then_some("/api");
+        ["/", "/health", "/metrics"].into_iter().chain(api).collect()
+    }
+
+    /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
+    pub fn planned_connections(&self) -> u32 {
+        match self.client.connection_limit {
+            0 => 100_000,
+            limit => limit,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Load: all sources become one checked configuration.
+//!
+//! In:  a file, variables, flags, the CPUs of this process.
+//! Out: a `Config`, with what it was read from, or everything that is wrong.
+
+use super::centrifugo;
+use super::check;
+use super::checked::Config;
+use super::cores::usable_cpus;
+use super::definition::Section;
+use super::keys;
+use super::options::Options;
+use super::problem::{Problems, Warning};
+use super::reference;
+use super::source::{Flags, Sources};
+use super::warning;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::path::Path;
+
+impl Config {
+    /// Joins all sources and checks the whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in all sources.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Result<Self, Problems> {
+        Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
+    }
+
+    /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warning::collect(self)
+    }
+}
+
+impl Default for Config {
+    /// What holds when nothing is configured, on the CPUs of this process.
+    fn default() -> Self {
+        Self::load(None, [], &Flags::default()).expect("invariant: every default is within its own range")
+    }
+}
+
+/// A configuration together with what it was read from, for `config check`.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    tree: Value,
+    origins: Problems,
+}
+
+impl Loaded {
+    /// Joins all sources and checks the whole, for a process that may run on `usable_cpus`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in all sources.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+        usable_cpus: &[usize],
+    ) -> Result<Self, Problems> {
+        let Sources { tree, mut problems, ignored_variables, unexpanded_secrets } =
+            Sources::read(file, environment, flags);
+        let is_known = keys::check(&tree, &Options::fields(), centrifugo::judge, &mut problems);
+        let options = Options::read(&tree, "", &mut problems).filter(|_| is_known);
+        let config = options.and_then(|options| check::check(options, usable_cpus, &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => {
+                let passed_over = problems.take_passed_over();
+                let config = Config { ignored_variables, passed_over, unexpanded_secrets, ..config };
+                Ok(Self { config, tree, origins: problems })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    /// The warnings, and `more` of them, as comments, then what is in force, one option a line, and where each value came from.
+    pub fn in_force(&self, more: &[Warning]) -> String {
+        let own = self.config.warnings();
+        let warnings =
+            own.iter().chain(more).map(|warning| reference::comment_of(&format!("warning: {warning}")));
+        warnings.chain([reference::in_force(&self.tree, &self.origins)]).collect()
+    }
+}

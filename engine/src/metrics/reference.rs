@@ -1,0 +1,117 @@
+//! Reference: the definitions as a page.
+//!
+//! In:  the families of `catalog.rs` and `process.rs`.
+//! Out: docs/metrics.md. No number is named here.
+
+use std::fmt::Write as _;
+
+use super::{
+    catalog::{CATALOG, Metric},
+    definition::{Family, Kind},
+    process::{FAMILIES, TURN},
+};
+
+const INFALLIBLE: &str = "writing to a String cannot fail";
+
+const HEAD: &str = "\
+<!-- Generated: `holdfast metrics doc > docs/metrics.md`. Edit engine/src/metrics/ instead. -->
+# Metrics
+
+`GET /metrics` on the control address: OpenMetrics for who names that in `Accept`, as Prometheus does, else the older text
+format (`text/plain; version=0.0.4`) with the same samples.
+";
+
+const OF_SHARDS: &str = "
+## Of each core
+
+All of these have a label `core` with the shard's number. A shard publishes its numbers once a turn: they are at most 250 ms
+old on an idle core.
+
+";
+
+const OF_PROCESS: &str = "
+## Of the process
+
+These have no label `core`.
+
+";
+
+const TABLE: &str = "| name | type | what it is | watch for |\n|---|---|---|---|\n";
+
+/// `holdfast metrics doc`: the page of all metrics, in Markdown.
+pub fn reference_markdown() -> String {
+    let mut page = format!("{HEAD}{OF_SHARDS}{TABLE}");
+    for family in CATALOG.iter().chain([&TURN]) {
+        row(&mut page, family);
+    }
+    page.extend([OF_PROCESS, TABLE]);
+    for family in FAMILIES.iter().filter(|family| family.name != TURN.name) {
+        row(&mut page, family);
+    }
+    page.push_str("\n## Values of labels\n");
+    for family in CATALOG {
+        values(&mut page, family);
+    }
+    page
+}
+
+fn row(page: &mut String, family: &Family<Metric>) {
+    let Family { help, note, watch, .. } = family;
+    let kind = match family.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let space = if note.is_empty() { "" } else { " " };
+    writeln!(page, "| `{}` | {kind} | {help}{space}{note} | {watch} |", name(family)).expect(INFALLIBLE);
+}
+
+/// The values of a family's label, where they mean more than they say.
+fn values(page: &mut String, family: &Family<Metric>) {
+    let meanings = (family.meanings)();
+    if meanings.is_empty() {
+        return;
+    }
+    write!(page, "\n### `{}`\n\n| {} | meaning |\n|---|---|\n", name(family), family.label)
+        .expect(INFALLIBLE);
+    for ((_, value), meaning) in family.metrics.iter().zip(meanings) {
+        writeln!(page, "| `{value}` | {meaning} |").expect(INFALLIBLE);
+    }
+}
+
+/// As its samples are named, with its own label.
+fn name(family: &Family<Metric>) -> String {
+    let mut name = format!("holdfast_{}", family.name);
+    if !family.unit.is_empty() {
+        name.extend(["_", family.unit]);
+    }
+    if family.kind == Kind::Counter {
+        name.push_str("_total");
+    }
+    if !family.label.is_empty() {
+        name.extend(["{", family.label, "}"]);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_named_once_and_has_words_that_a_table_can_hold() {
+        let page = reference_markdown();
+        for family in CATALOG.iter().chain(FAMILIES) {
+            assert_eq!(page.matches(&format!("| `{}` |", name(family))).count(), 1, "{}", family.name);
+            assert!(family.help.ends_with('.'), "{}: its help is a sentence", family.name);
+            let words = [family.help, family.note, family.watch];
+            assert!(words.into_iter().all(|words| !words.contains('|')), "{}", family.name);
+            let meanings = (family.meanings)();
+            assert!(
+                [0, family.metrics.len()].contains(&meanings.len()),
+                "{}: a meaning for each",
+                family.name
+            );
+        }
+    }
+}
