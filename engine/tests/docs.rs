@@ -1,13 +1,16 @@
 //! Docs: what the pages point at is there.
 //!
 //! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG.
-//! Out: a failed test for a link that leads nowhere, and for a test or a source file that is named and does not exist.
+//! Out: a failed test for a link that leads nowhere or out of the book, for a page that the book lacks, for a test or a
+//! source file that is named and does not exist, and for a code that no page explains.
 
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 
 /// Words that a name of a test has, at least. Shorter ones are options and figures.
 const NAME_WORDS_MIN: usize = 5;
@@ -108,4 +111,48 @@ fn what_the_pages_point_at_is_there() {
         }
     }
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
+}
+
+/// The pages of the book, by their paths from docs/.
+fn book() -> Vec<PathBuf> {
+    let docs = root().join("docs");
+    let mut all = Vec::new();
+    files(&docs, &mut all);
+    all.retain(|path| has_ending(path, "md"));
+    all.iter().map(|path| path.strip_prefix(&docs).expect("it is below").to_owned()).collect()
+}
+
+#[test]
+fn every_page_is_in_the_summary_once() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).expect("the summary is there");
+    let listed: Vec<_> = between(&summary, "](", ')').map(PathBuf::from).collect();
+    for page in book().iter().filter(|page| !page.ends_with("SUMMARY.md")) {
+        let times = listed.iter().filter(|path| *path == page).count();
+        assert_eq!(times, 1, "docs/{} is in SUMMARY.md {times} times", page.display());
+    }
+}
+
+/// The book is published without the repository: a file beside it is named, not linked to.
+#[test]
+fn no_link_of_a_page_leads_out_of_the_book() {
+    for page in book() {
+        let text = fs::read_to_string(root().join("docs").join(&page)).expect("pages are text");
+        let depth = page.components().count() - 1;
+        for link in between(&text, "](", ')') {
+            let up = link.split('/').take_while(|part| *part == "..").count();
+            assert!(up <= depth && !link.starts_with('/'), "docs/{}: {link}", page.display());
+        }
+    }
+}
+
+#[test]
+fn every_code_that_a_client_may_see_is_explained() {
+    let page = fs::read_to_string(root().join("docs/why-closed.md")).expect("the page is there");
+    let errors = ErrorCode::ALL.iter().map(|error| (error.code, error.message));
+    let ends = UnsubscribeCode::ALL.iter().map(|end| (end.code, end.reason));
+    let codes = DisconnectCode::ALL.iter().map(|code| (u32::from(code.code), code.reason));
+    for (code, words) in errors.chain(ends).chain(codes) {
+        let row = format!("| {code} | `{words}`");
+        assert!(page.contains(&row), "docs/why-closed.md has no row {row}");
+    }
 }
