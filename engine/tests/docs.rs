@@ -2,12 +2,15 @@
 //!
 //! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG.
 //! Out: a failed test for a link that leads nowhere or out of the book, for a page that the book lacks, for a test or a
-//! source file that is named and does not exist, and for a code that no page explains.
+//! source file that is named and does not exist, and for a code, a metric or a reason that no page explains.
 
 use std::{
     collections::HashSet,
     fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
+    process::{ChildStdout, Command, Stdio},
 };
 
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
@@ -155,4 +158,55 @@ fn every_code_that_a_client_may_see_is_explained() {
         let row = format!("| {code} | `{words}`");
         assert!(page.contains(&row), "docs/why-closed.md has no row {row}");
     }
+}
+
+/// What `/metrics` of a daemon answers.
+fn metrics() -> String {
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--shards", "1"];
+    let daemon = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut daemon = daemon.expect("the daemon starts");
+    let answer = daemon.stdout.take().map(ask_for_metrics);
+    daemon.kill().expect("the daemon runs");
+    daemon.wait().expect("the daemon ends");
+    answer.expect("its output is piped").expect("the daemon answers")
+}
+
+/// Waits for the line that names the control port, and asks there.
+fn ask_for_metrics(output: ChildStdout) -> io::Result<String> {
+    let mut ready = String::new();
+    BufReader::new(output).read_line(&mut ready)?;
+    let control = ready.split_whitespace().find_map(|word| word.strip_prefix("control="));
+    let mut stream = TcpStream::connect(control.ok_or(io::ErrorKind::InvalidData)?)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn every_metric_and_every_reason_is_explained() {
+    let answer = metrics();
+    let page = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("the page is there");
+    let (table, reasons) = (page("operations/health-and-metrics.md"), page("why-closed.md"));
+    let families: Vec<_> =
+        answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(families.len() > 60, "the metrics are read: {answer}");
+    let mut missing: Vec<_> = families
+        .iter()
+        .filter(|name| !table.contains(&format!("`{name}`")) && !table.contains(&format!("`{name}{{")))
+        .map(|name| format!("health-and-metrics.md: {name}"))
+        .collect();
+    for family in ["closes", "refusals", "disconnects", "command_errors"] {
+        let samples = answer.lines().filter(|line| line.starts_with(&format!("holdfast_{family}_total{{")));
+        for reason in samples.flat_map(|line| between(line, "reason=\"", '"')) {
+            if !reasons.contains(&format!("`{reason}`")) {
+                missing.push(format!("why-closed.md: {family} {reason}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }
