@@ -149,6 +149,17 @@ fn no_link_of_a_page_leads_out_of_the_book() {
 }
 
 #[test]
+fn every_method_of_the_server_api_is_explained() {
+    let read = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("it is there");
+    let (description, page) = (read("openapi.json"), read("server-api.md"));
+    let methods: Vec<_> = between(&description, "\"/api/", '"').filter(|path| !path.contains('.')).collect();
+    assert!(methods.len() > 10, "the description is read");
+    for method in methods {
+        assert!(page.contains(&format!("| `{method}` |")), "docs/server-api.md has no row for {method}");
+    }
+}
+
+#[test]
 fn every_code_that_a_client_may_see_is_explained() {
     let page = fs::read_to_string(root().join("docs/why-closed.md")).expect("the page is there");
     let errors = ErrorCode::ALL.iter().map(|error| (error.code, error.message));
