@@ -1,8 +1,9 @@
-//! Book: finds dead links in the built book.
+//! Book: finds missing pages and dead links in the built book.
 //!
-//! In:  the folder that mdBook has written.
-//! Out: exit code 1 and one line for each link to a page, an anchor or a file that is not in the book. Links to other sites
-//! are counted and not followed: a network that fails must not fail a build.
+//! In:  the folder of the pages in Markdown, and the one that mdBook has written.
+//! Out: exit code 1 and one line for each page that the book lacks, since SUMMARY.md does not name it, and for each link to a
+//! page, an anchor or a file that is not in the book. Links to other sites are counted and not followed: a network that
+//! fails must not fail a build.
 
 mod html;
 
@@ -19,14 +20,19 @@ use html::{Page, read_page};
 const PAGES_MIN: usize = 20;
 
 fn main() -> ExitCode {
-    let Some(book) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: holdfast-book FOLDER, the one that mdBook has written");
+    let mut folders = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(sources), Some(book)) = (folders.next(), folders.next()) else {
+        eprintln!(
+            "usage: holdfast-book PAGES BOOK, the folders of the pages and of the book that mdBook has written"
+        );
         return ExitCode::from(2);
     };
-    let mut files = HashSet::new();
-    if let Err(error) = list(&book, &book, &mut files) {
-        eprintln!("{} cannot be read: {error}", book.display());
-        return ExitCode::from(2);
+    let (mut written, mut files) = (HashSet::new(), HashSet::new());
+    for (folder, found) in [(&sources, &mut written), (&book, &mut files)] {
+        if let Err(error) = list(folder, folder, found) {
+            eprintln!("{} cannot be read: {error}", folder.display());
+            return ExitCode::from(2);
+        }
     }
     let pages = match read_pages(&book, &files) {
         Ok(pages) if pages.len() >= PAGES_MIN => pages,
@@ -40,6 +46,10 @@ fn main() -> ExitCode {
         }
     };
 
+    let missing = missing_pages(&written, &files);
+    for page in &missing {
+        eprintln!("{}: SUMMARY.md does not name it", page.display());
+    }
     let (mut inside, mut outside, mut dead) = (0, 0, 0);
     for (path, page) in &pages {
         for link in &page.links {
@@ -53,8 +63,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("{} pages, {inside} links within the book, {outside} to other sites, {dead} dead", pages.len());
-    if dead == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let (there, missing) = (pages.len(), missing.len());
+    println!(
+        "{there} pages, {missing} missing; {inside} links within the book, {outside} to other sites, {dead} dead"
+    );
+    if missing + dead == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What a link leads to.
@@ -67,17 +80,28 @@ enum Found {
     Dead(&'static str),
 }
 
-/// Adds the files below `folder`, relative to `book`.
-fn list(book: &Path, folder: &Path, files: &mut HashSet<PathBuf>) -> std::io::Result<()> {
+/// Adds the files below `folder`, relative to `root`.
+fn list(root: &Path, folder: &Path, files: &mut HashSet<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            list(book, &path, files)?;
-        } else if let Ok(relative) = path.strip_prefix(book) {
+            list(root, &path, files)?;
+        } else if let Ok(relative) = path.strip_prefix(root) {
             files.insert(relative.to_owned());
         }
     }
     Ok(())
+}
+
+/// The pages in Markdown that have no page in the book.
+fn missing_pages<'a>(sources: &'a HashSet<PathBuf>, book: &HashSet<PathBuf>) -> Vec<&'a Path> {
+    let pages = sources.iter().filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut missing: Vec<_> = pages
+        .map(PathBuf::as_path)
+        .filter(|page| *page != Path::new("SUMMARY.md") && !book.contains(&page.with_extension("html")))
+        .collect();
+    missing.sort_unstable();
+    missing
 }
 
 /// Every page but the one for printing, which repeats all others.
@@ -135,6 +159,14 @@ fn within(folder: &Path, path: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_missing_where_the_book_has_none_of_its_name() {
+        let set = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<HashSet<_>>();
+        let sources = set(&["SUMMARY.md", "a.md", "b/c.md", "b/d.md", "picture.svg"]);
+        let book = set(&["a.html", "b/c.html", "picture.svg"]);
+        assert_eq!(missing_pages(&sources, &book), [Path::new("b/d.md")]);
+    }
 
     #[test]
     fn a_link_is_dead_where_page_heading_or_file_is_missing_or_outside() {
