@@ -149,6 +149,23 @@ fn no_link_of_a_page_leads_out_of_the_book() {
 }
 
 #[test]
+fn every_picture_is_on_a_page_has_a_title_and_is_readable_in_the_dark() {
+    let pages: Vec<_> = book()
+        .iter()
+        .map(|page| fs::read_to_string(root().join("docs").join(page)).unwrap_or_default())
+        .collect();
+    let mut pictures = Vec::new();
+    files(&root().join("docs/pictures"), &mut pictures);
+    for path in pictures {
+        let (name, text) =
+            (path.file_name().unwrap_or_default().to_string_lossy(), fs::read_to_string(&path));
+        let text = text.expect("a picture is text");
+        assert!(pages.iter().any(|page| page.contains(&format!("pictures/{name})"))), "no page shows {name}");
+        assert!(text.contains("<title>") && text.contains("prefers-color-scheme: dark"), "{name}");
+    }
+}
+
+#[test]
 fn every_method_of_the_server_api_is_explained() {
     let read = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("it is there");
     let (description, page) = (read("openapi.json"), read("server-api.md"));
