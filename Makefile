@@ -69,6 +69,6 @@ sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=
 docs: build ## Renew the generated pages
 	$(BIN)/holdfast config doc > docs/configuration.md
 
-book: ## Build the book into target/book with mdBook (built from its sources the first time), and fail on missing pages and dead links
+book: setup ## Build the book into target/book with mdBook (built from its sources the first time), and fail on missing pages and dead links
 	mdbook=$$(tools/setup-book) && $$mdbook build docs
 	cargo run -q -p holdfast-book -- docs target/book
