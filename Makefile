@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
-.PHONY: help setup build install demo run test sim freeze soak fuzz check fairness bench sysctl docs
+.PHONY: help setup build install demo run test sim freeze soak fuzz check fairness bench sysctl docs book
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -76,3 +76,7 @@ sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=
 docs: build ## Renew the generated pages
 	$(BIN)/holdfast config doc > docs/configuration.md
 	$(BIN)/holdfast metrics doc > docs/metrics.md
+
+book: setup ## Build the book into target/book with mdBook (built from its sources the first time), and fail on missing pages and dead links
+	mdbook=$$(tools/setup-book) && $$mdbook build docs
+	cargo run -q -p holdfast-book -- docs target/book

@@ -1,9 +1,10 @@
 //! The daemon as a library: everything that `holdfast serve` does.
 //!
-//! The road of a byte: the ring crate → `shard` → `intake` → `conn/read` → the protocol crate → `session` → `hub` →
-//! `fanout` → `conn/write` → the ring crate. Beside it: `wheel` and `clock` (time), `peers` (the other cores),
-//! `limits` (floods), `metrics`, [`supervise`] (failures), `control` (HTTP for operators), [`channel`] (names and permissions), [`config`], [`doctor`], and
-//! [`daemon`], which puts it all together.
+//! The road of a byte: the ring crate → `shard` → `conn` → the protocol crate → `session` → `mesh` → `hub` → `session/fan_out` →
+//! `conn/write` → the ring crate. A `shard` is a loop over four parts, each of which knows only those below it: sessions act on
+//! connections by `session::Io`, connections tell those above them by `conn::Above`. What all use in a turn is the `context`.
+//! Beside it: `time`, `limits` (floods), `metrics`, [`supervise`] (failures), `control` (HTTP for operators), [`channel`] (names
+//! and permissions), [`config`], [`doctor`], and [`daemon`], which puts it all together.
 #![forbid(unsafe_code)]
 
 pub mod backend;

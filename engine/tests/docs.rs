@@ -1,15 +1,19 @@
 //! Docs: what the pages point at is there, and the page of metrics is what the daemon prints.
 //!
-//! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG; `holdfast metrics doc`.
-//! Out: a failed test for a link that leads nowhere, for a test or a source file that is named and does not exist, and for
-//! a stale page.
+//! In:  the pages under docs/, README, CONTRIBUTING, CHANGELOG; `holdfast metrics doc`; the metrics of a daemon.
+//! Out: a failed test for a link that leads nowhere or out of the book, for a page that the book lacks, for a test or a
+//! source file that is named and does not exist, for a code, a metric or a reason that no page explains, and for a stale page.
 
 use std::{
     collections::HashSet,
     fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
-    process::Command,
+    process::{ChildStdout, Command, Stdio},
 };
+
+use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 
 /// Words that a name of a test has, at least. Shorter ones are options and figures.
 const NAME_WORDS_MIN: usize = 5;
@@ -122,4 +126,127 @@ fn the_committed_page_of_metrics_is_what_the_definitions_say() {
         committed.as_bytes() == generated.stdout,
         "docs/metrics.md is stale; renew it: cargo run -p holdfast -- metrics doc > docs/metrics.md"
     );
+}
+
+/// The pages of the book, by their paths from docs/.
+fn book() -> Vec<PathBuf> {
+    let docs = root().join("docs");
+    let mut all = Vec::new();
+    files(&docs, &mut all);
+    all.retain(|path| has_ending(path, "md"));
+    all.iter().map(|path| path.strip_prefix(&docs).expect("it is below").to_owned()).collect()
+}
+
+#[test]
+fn every_page_is_in_the_summary_once() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).expect("the summary is there");
+    let listed: Vec<_> = between(&summary, "](", ')').map(PathBuf::from).collect();
+    for page in book().iter().filter(|page| !page.ends_with("SUMMARY.md")) {
+        let times = listed.iter().filter(|path| *path == page).count();
+        assert_eq!(times, 1, "docs/{} is in SUMMARY.md {times} times", page.display());
+    }
+}
+
+/// The book is published without the repository: a file beside it is named, not linked to.
+#[test]
+fn no_link_of_a_page_leads_out_of_the_book() {
+    for page in book() {
+        let text = fs::read_to_string(root().join("docs").join(&page)).expect("pages are text");
+        let depth = page.components().count() - 1;
+        for link in between(&text, "](", ')') {
+            let up = link.split('/').take_while(|part| *part == "..").count();
+            assert!(up <= depth && !link.starts_with('/'), "docs/{}: {link}", page.display());
+        }
+    }
+}
+
+#[test]
+fn every_picture_is_on_a_page_has_a_title_and_is_readable_in_the_dark() {
+    let pages: Vec<_> = book()
+        .iter()
+        .map(|page| fs::read_to_string(root().join("docs").join(page)).unwrap_or_default())
+        .collect();
+    let mut pictures = Vec::new();
+    files(&root().join("docs/pictures"), &mut pictures);
+    for path in pictures {
+        let (name, text) =
+            (path.file_name().unwrap_or_default().to_string_lossy(), fs::read_to_string(&path));
+        let text = text.expect("a picture is text");
+        assert!(pages.iter().any(|page| page.contains(&format!("pictures/{name})"))), "no page shows {name}");
+        assert!(text.contains("<title>") && text.contains("prefers-color-scheme: dark"), "{name}");
+    }
+}
+
+#[test]
+fn every_method_of_the_server_api_is_explained() {
+    let read = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("it is there");
+    let (description, page) = (read("openapi.json"), read("server-api.md"));
+    let methods: Vec<_> = between(&description, "\"/api/", '"').filter(|path| !path.contains('.')).collect();
+    assert!(methods.len() > 10, "the description is read");
+    for method in methods {
+        assert!(page.contains(&format!("| `{method}` |")), "docs/server-api.md has no row for {method}");
+    }
+}
+
+#[test]
+fn every_code_that_a_client_may_see_is_explained() {
+    let page = fs::read_to_string(root().join("docs/why-closed.md")).expect("the page is there");
+    let errors = ErrorCode::ALL.iter().map(|error| (error.code, error.message));
+    let ends = UnsubscribeCode::ALL.iter().map(|end| (end.code, end.reason));
+    let codes = DisconnectCode::ALL.iter().map(|code| (u32::from(code.code), code.reason));
+    for (code, words) in errors.chain(ends).chain(codes) {
+        let row = format!("| {code} | `{words}`");
+        assert!(page.contains(&row), "docs/why-closed.md has no row {row}");
+    }
+}
+
+/// What `/metrics` of a daemon answers.
+fn metrics() -> String {
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--shards", "1"];
+    let daemon = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut daemon = daemon.expect("the daemon starts");
+    let answer = daemon.stdout.take().map(ask_for_metrics);
+    daemon.kill().expect("the daemon runs");
+    daemon.wait().expect("the daemon ends");
+    answer.expect("its output is piped").expect("the daemon answers")
+}
+
+/// Waits for the line that names the control port, and asks there.
+fn ask_for_metrics(output: ChildStdout) -> io::Result<String> {
+    let mut ready = String::new();
+    BufReader::new(output).read_line(&mut ready)?;
+    let control = ready.split_whitespace().find_map(|word| word.strip_prefix("control="));
+    let mut stream = TcpStream::connect(control.ok_or(io::ErrorKind::InvalidData)?)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn every_metric_and_every_reason_is_explained() {
+    let answer = metrics();
+    let page = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("the page is there");
+    let (table, reasons) = (page("metrics.md"), page("why-closed.md"));
+    let families: Vec<_> =
+        answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(families.len() > 60, "the metrics are read: {answer}");
+    let mut missing: Vec<_> = families
+        .iter()
+        .filter(|name| !table.contains(&format!("`{name}`")) && !table.contains(&format!("`{name}{{")))
+        .map(|name| format!("metrics.md: {name}"))
+        .collect();
+    for family in ["closes", "refusals", "disconnects", "command_errors"] {
+        let samples = answer.lines().filter(|line| line.starts_with(&format!("holdfast_{family}_total{{")));
+        for reason in samples.flat_map(|line| between(line, "reason=\"", '"')) {
+            if !reasons.contains(&format!("`{reason}`")) {
+                missing.push(format!("why-closed.md: {family} {reason}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }

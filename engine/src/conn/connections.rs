@@ -1,7 +1,7 @@
 //! Connections: all of a shard's, with what they have in common.
 //!
 //! In:  the shard's sockets.
-//! Out: nothing; the files of this folder and `intake` work on it.
+//! Out: nothing; the files of this folder work on it.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Conn: what the daemon keeps for each connection.
 //!
-//! In:  nothing; `intake`, `read`, `heartbeat` and the sessions work on it.
-//! Out: nothing.
+//! In:  what sockets receive; what sessions send.
+//! Out: calls of those above connections ([`Above`]); bytes on sockets. The files: `arrival` (from accept to the limits),
+//! `secure` (TLS), `http` (requests), `read` and `write`, `ends`, `heartbeat`, and what these use.
 //!
 //! An idle connection owns no buffer: what is boxed here is there only while a request or a message has come in part, or
 //! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice

@@ -35,7 +35,7 @@ metrics! {
     counter "handshakes" => Handshakes;
     /// Connections and requests refused, by reason.
     counter "refusals" => Refused(reason: RefusalReason);
-        watch "growth of `capacity`; [under attack](operations.md#under-attack)";
+        watch "growth of `capacity`; [under attack](operations/proxies-and-attack.md#under-attack)";
     /// Connections closed, by reason.
     counter "closes" => Closed(reason: CloseReason);
         watch "growth of `slow`, `no_pong`, `broken`";
