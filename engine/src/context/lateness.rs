@@ -85,8 +85,13 @@ impl Lateness {
     }
 
     fn lose(&mut self, from_ms: u64, to_ms: u64) {
-        // Where the time of day goes back, it goes through such spans once more.
-        self.lost.retain(|span| span.to_ms <= to_ms);
+        // Where the time of day goes back, it goes through what it had skipped once more.
+        for span in &mut self.lost {
+            let ahead_ms = span.to_ms.saturating_sub(to_ms);
+            span.to_ms -= ahead_ms;
+            span.lost_ms = span.lost_ms.saturating_sub(ahead_ms);
+        }
+        self.lost.retain(|span| span.lost_ms > 0);
         let Some(lost_ms) = to_ms.checked_sub(from_ms) else { return };
         match self.lost.back_mut() {
             Some(last) if from_ms.saturating_sub(last.to_ms) <= LOST_SPANS_APART_MS => {
@@ -218,6 +223,23 @@ mod tests {
         let before_s = NOON_S;
         assert!(!after(&stalled[..120]).has_expired(before_s, 25), "for 18.8 s");
         assert!(after(&stalled[..140]).has_expired(before_s, 25), "for 22.8 s");
+    }
+
+    #[test]
+    fn what_the_time_of_day_has_skipped_stays_known_where_it_goes_back_into_it() {
+        let mut lateness = Lateness::default();
+        let mut uptime_ms = 0;
+        let mut turn = |wall_s: u64, tenths: u64| {
+            uptime_ms += 100;
+            lateness.turn_began(ms(uptime_ms), ms(250), ms(wall_s * 1000 + tenths * 100));
+            lateness.has_expired(NOON_S + 3_600, 25)
+        };
+        assert!(!turn(NOON_S, 0));
+        // Forward by a day, and back to half of it: what has expired in the first hour has its grace from there.
+        assert!(!turn(NOON_S + 86_400, 0));
+        for tenth in 0..=300 {
+            assert_eq!(turn(NOON_S + 43_200, tenth), tenth >= 260, "after {tenth} tenths");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In:  when the simulated time jumped, and the time of day was set.
 //! Out: the times of day at which something may have been done; time that passed without jumps.
 //!
-//! A jump is a stall of the daemon: of anybody's grace it counts for nothing (`shard/lateness.rs`).
+//! A jump is a stall of the daemon: of anybody's grace it counts for nothing (`context/lateness.rs`).
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -70,20 +70,6 @@ impl Clock {
         now.checked_sub(at.max(since).max(self.newest().from))
     }
 
-    /// True exactly when, after `since`, the time of day was set back to one after `at_s`. Of what it had skipped on its way
-    /// there, a shard then knows nothing any more, and gives no grace for it: a known fault (docs/decisions/0009), and this
-    /// is all that excuses it.
-    pub(super) fn came_back_to(&self, at_s: u64, since: Duration, now: Duration) -> bool {
-        let at = Duration::from_secs(at_s);
-        let mut latest = Duration::ZERO;
-        self.parts(Duration::ZERO, now).any(|(of, from, to)| {
-            let began = from + of.ahead;
-            let came_back = began < latest && from >= since && began >= at;
-            latest = latest.max(to + of.ahead);
-            came_back
-        })
-    }
-
     /// Stretches since then, with their beginnings and ends.
     fn parts(&self, since: Duration, now: Duration) -> impl Iterator<Item = (&Stretch, Duration, Duration)> {
         let ends = self.stretches.iter().skip(1).map(|next| next.from).chain([now]);
@@ -121,10 +107,5 @@ mod tests {
         assert_eq!(clock.over_in_peace(began_s + 100, s(46), s(51)), Some(s(1)));
         assert_eq!(clock.over_in_peace(began_s + 86_451, s(46), s(51)), Some(s(0)));
         assert_eq!(clock.over_in_peace(began_s + 86_452, s(46), s(51)), None);
-        // Back by half a day: this is where it has been before.
-        clock.jumped(s(0), BEGAN + s(43_200), s(60));
-        assert!(clock.came_back_to(began_s + 100, s(46), s(61)));
-        assert!(!clock.came_back_to(began_s + 100, s(60) + s(1), s(61)));
-        assert!(!clock.came_back_to(began_s + 50_000, s(46), s(61)));
     }
 }

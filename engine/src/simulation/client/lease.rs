@@ -101,9 +101,7 @@ impl Lease {
         let needed = Duration::from_secs(if grace_s == 0 { 0 } else { grace_s + 1 }).saturating_sub(ROUNDING);
         let has_come = *clock.walls_s(self.since, now).end() > self.term.until_s + grace_s;
         let over = clock.over_for(self.term.until_s, self.since, now);
-        has_come
-            && over
-                .is_some_and(|over| over >= needed || clock.came_back_to(self.term.until_s, self.since, now))
+        has_come && over.is_some_and(|over| over >= needed)
     }
 
     /// True exactly when it ought to be over: nothing has jumped since `calm_since`, all has had its turns and is read, and
