@@ -1,7 +1,6 @@
 //! Ids: names of things that several parts know.
 //!
-//! In:  nothing.
-//! Out: nothing; each says what it names.
+//! Plain data: an id says where something is and which one of those that were there, and holds nothing.
 
 /// A client's key on its core: its place, and how many held that place before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

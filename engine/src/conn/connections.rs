@@ -1,7 +1,7 @@
 //! Connections: all of a shard's, with what they have in common.
 //!
-//! In:  the shard's sockets.
-//! Out: nothing; the files of this folder work on it.
+//! In:  the shard's sockets; what the configuration says of connections.
+//! Out: one value that the files of this folder work on; numbers for the metrics.
 
 use std::sync::Arc;
 

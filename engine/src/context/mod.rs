@@ -8,6 +8,7 @@
 
 pub(crate) mod cost;
 pub(crate) mod lateness;
+mod limits;
 pub(crate) mod meter;
 mod settings;
 

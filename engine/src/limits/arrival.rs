@@ -11,21 +11,17 @@
 
 use std::net::IpAddr;
 
-use holdfast_protocol::http::{Refusal, RequestHead, client_address};
+use holdfast_protocol::http::Refusal;
 use holdfast_ring::Socket;
 
 use super::{
     Limits,
     decayed::{Moment, RATE_FADE_MS, Rate},
-    guests::{Guest, Stage},
+    guests::Stage,
     ledger::{Key, Kind, Tables},
-    offence::offence_of,
     rules::{Host, penalized},
 };
-use crate::{
-    context::Context,
-    metrics::{CloseReason, RefusalReason},
-};
+use crate::metrics::RefusalReason;
 
 /// What we ask of clients whose address has as much as it may.
 const RETRY_AFTER_S: u32 = 5;
@@ -43,107 +39,6 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
     TurnedAway { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
 }
 
-impl Context {
-    /// The head of a request has come.
-    #[inline]
-    pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
-    }
-
-    fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
-        let Some(limits) = &mut self.limits else { return Ok(()) };
-        let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
-        if let Some(proxy) = &guest.proxy {
-            let trusted = &limits.rules.forwarded;
-            let client = client_address(head, limits.rules.forwarded_field, **proxy, |address| {
-                trusted.contains(address)
-            });
-            guest.seen = Some(client);
-            if guest.address != Some(client) {
-                limits.release(&self.limit_tables, socket);
-                // Of a trusted proxy that names nobody nothing is asked.
-                if !limits.rules.forwarded.contains(client) {
-                    self.let_in(socket, Some(client))?;
-                }
-            }
-        }
-        self.end_handshake(socket);
-        Ok(())
-    }
-
-    /// Asks all lists and limits, and counts the connection.
-    pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
-        let now = self.moment();
-        let Some(limits) = &mut self.limits else { return Ok(()) };
-        if let Some(guest) = limits.guests.get(socket) {
-            guest.seen = address;
-        }
-        limits.admit(&self.limit_tables, socket, address, now)
-    }
-
-    /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
-    /// opens it. With the first request of a connection it is not a new one beside that. Answers with the address that it
-    /// counts with until [`Context::session_left`].
-    pub(crate) fn admit_session(
-        &mut self,
-        socket: Socket,
-        is_reused: bool,
-    ) -> Result<Option<IpAddr>, TurnedAway> {
-        let now = self.moment();
-        let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
-        let Some(limits) = &mut self.limits else { return Ok(None) };
-        let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
-        // Who is exempt has no address here.
-        let address = guest.address;
-        limits.count_in(&self.limit_tables, address, what, now)?;
-        Ok(address)
-    }
-
-    /// Such a session has ended.
-    pub(crate) fn session_left(&mut self, address: Option<IpAddr>) {
-        let (Some(limits), Some(address)) = (&mut self.limits, address) else { return };
-        let tables = &self.limit_tables;
-        for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
-            limits.ledger.change(tables, key, |entry| entry.open = entry.open.saturating_sub(1));
-        }
-    }
-
-    fn end_handshake(&mut self, socket: Socket) {
-        let Some(limits) = &mut self.limits else { return };
-        let Some(guest) = limits.guests.get(socket).filter(|guest| guest.stage == Stage::Handshake) else {
-            return;
-        };
-        guest.stage = Stage::Open;
-        if let Some(address) = guest.address {
-            let tables = &self.limit_tables;
-            for (key, ..) in limits.counted(tables, address).into_iter().flatten() {
-                limits
-                    .ledger
-                    .change(tables, key, |entry| entry.handshakes = entry.handshakes.saturating_sub(1));
-            }
-        }
-    }
-
-    /// A connection is gone.
-    #[inline]
-    pub(crate) fn guest_left(&mut self, socket: Socket, reason: CloseReason) {
-        if self.limits.is_some() {
-            self.forget_guest(socket, reason);
-        }
-    }
-
-    fn forget_guest(&mut self, socket: Socket, reason: CloseReason) {
-        if let Some(offence) = offence_of(reason) {
-            self.offended(socket, offence);
-        }
-        let Some(limits) = &mut self.limits else { return };
-        limits.release(&self.limit_tables, socket);
-        if let Some(Guest { is_lingering: true, .. }) = limits.guests.remove(socket) {
-            limits.lingering -= 1;
-        }
-    }
-}
-
 impl Limits {
     /// Who is at the other end of a connection, where it is known: its client, or the proxy that has not named one yet.
     pub(crate) fn address_of(&mut self, socket: Socket) -> Option<IpAddr> {
@@ -151,7 +46,7 @@ impl Limits {
         guest.seen.or(guest.proxy.as_deref().copied())
     }
 
-    fn admit(
+    pub(crate) fn admit(
         &mut self,
         tables: &Tables,
         socket: Socket,
@@ -181,7 +76,7 @@ impl Limits {
     }
 
     /// Asks an address's limits, and counts one more in its numbers and in those of the daemon.
-    fn count_in(
+    pub(crate) fn count_in(
         &mut self,
         tables: &Tables,
         address: Option<IpAddr>,
@@ -245,7 +140,11 @@ impl Limits {
     }
 
     /// What an address counts in: its own numbers and its network's, as far as there are limits to them.
-    fn counted(&self, tables: &Tables, address: IpAddr) -> [Option<(Key, Host, [RefusalReason; 3])>; 2] {
+    pub(crate) fn counted(
+        &self,
+        tables: &Tables,
+        address: IpAddr,
+    ) -> [Option<(Key, Host, [RefusalReason; 3])>; 2] {
         use RefusalReason as R;
         let rules = &self.rules;
         let own = rules.address.is_limited().then(|| {
@@ -260,7 +159,7 @@ impl Limits {
     }
 
     /// A connection counts no more.
-    fn release(&mut self, tables: &Tables, socket: Socket) {
+    pub(crate) fn release(&mut self, tables: &Tables, socket: Socket) {
         let Some(guest) = self.guests.get(socket) else { return };
         let stage = std::mem::replace(&mut guest.stage, Stage::Free);
         let Some(address) = guest.address.take() else { return };
@@ -277,7 +176,7 @@ impl Limits {
 
 /// What counts in the numbers of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counts {
+pub(crate) enum Counts {
     /// A connection, whose handshake has begun.
     Connection,
     /// A session without one.

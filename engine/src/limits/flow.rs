@@ -3,18 +3,12 @@
 //! In:  frames of commands, by client; the numbers of their users.
 //! Out: commands to be done; others to be answered with error 111; the end of those who go on.
 
-use holdfast_protocol::client::DisconnectCode;
-
 use super::{
     Limits,
     decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
     ledger::{Kind, Tables},
 };
-use crate::{
-    context::Context,
-    ids::ClientKey,
-    metrics::{Excess, Metric},
-};
+use crate::{ids::ClientKey, metrics::Excess};
 
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
@@ -23,7 +17,7 @@ const REFUSED_FADE_MS: f32 = 5_000.0;
 const REFUSED_MIN: f32 = 10.0;
 
 /// So many bytes of a reply to a read (history, recovery, presence) count as one command.
-const COMMAND_REPLY_BYTES: usize = 16 * 1024;
+pub(crate) const COMMAND_REPLY_BYTES: usize = 16 * 1024;
 
 /// What is to become of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,40 +64,15 @@ impl Budgets {
     }
 }
 
-impl Context {
-    /// A frame of commands has come.
-    #[inline]
-    pub(crate) fn charge_frame(&mut self, key: ClientKey, user: &str, bytes: usize) {
-        let now = self.moment();
-        if let Some(limits) = &mut self.limits {
-            limits.charge_frame(&self.limit_tables, key, user, bytes, now);
-        }
-    }
-
-    /// A command has come. The error is for the client that goes on and on.
-    #[inline]
-    pub(crate) fn charge_command(&mut self, key: ClientKey, user: &str) -> Result<Charged, DisconnectCode> {
-        let now = self.moment();
-        let Some(limits) = &mut self.limits else { return Ok(Charged::Done) };
-        let Err(excess) = limits.charge_command(&self.limit_tables, key, user, now) else {
-            return Ok(Charged::Done);
-        };
-        self.counters.add(Metric::Throttled(excess), 1);
-        if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
-    }
-
-    /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.
-    #[inline]
-    pub(crate) fn charge_reply(&mut self, key: ClientKey, user: &str, bytes: usize) {
-        let now = self.moment();
-        if let Some(limits) = self.limits.as_mut().filter(|_| bytes >= COMMAND_REPLY_BYTES) {
-            limits.charge_reply(&self.limit_tables, key, user, bytes, now);
-        }
-    }
-}
-
 impl Limits {
-    fn charge_frame(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
+    pub(crate) fn charge_frame(
+        &mut self,
+        tables: &Tables,
+        key: ClientKey,
+        user: &str,
+        bytes: usize,
+        now: Moment,
+    ) {
         let bytes = amount(bytes) * self.weight;
         let budget = self.budgets.of(key);
         budget.excess = None;
@@ -122,7 +91,7 @@ impl Limits {
         }
     }
 
-    fn charge_command(
+    pub(crate) fn charge_command(
         &mut self,
         tables: &Tables,
         key: ClientKey,
@@ -147,7 +116,14 @@ impl Limits {
         Ok(())
     }
 
-    fn charge_reply(&mut self, tables: &Tables, key: ClientKey, user: &str, bytes: usize, now: Moment) {
+    pub(crate) fn charge_reply(
+        &mut self,
+        tables: &Tables,
+        key: ClientKey,
+        user: &str,
+        bytes: usize,
+        now: Moment,
+    ) {
         let commands = amount(bytes / COMMAND_REPLY_BYTES) * self.weight;
         self.budgets.of(key).commands.add(commands, now, RATE_FADE_MS);
         if self.rules.user.commands.is_some() && !user.is_empty() {
@@ -157,7 +133,7 @@ impl Limits {
     }
 
     /// Counts a refused command. True exactly when there are too many of them.
-    fn goes_on(&mut self, key: ClientKey, now: Moment) -> bool {
+    pub(crate) fn goes_on(&mut self, key: ClientKey, now: Moment) -> bool {
         let allowed = self.rules.connection.commands.or(self.rules.user.commands);
         let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
         let budget = self.budgets.of(key);

@@ -35,7 +35,7 @@ const FADED: f32 = 0.01;
 
 /// What the numbers are about; part of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Address,
     Subnet,
     User,
@@ -45,11 +45,11 @@ pub(super) enum Kind {
 
 /// A hash of what the numbers are about. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(u64);
+pub(crate) struct Key(u64);
 
 impl Key {
     /// The core, of so many, that is its home.
-    pub(super) fn core_of(self, cores: usize) -> usize {
+    pub(crate) fn core_of(self, cores: usize) -> usize {
         // The lower bits choose a bucket.
         usize::try_from((self.0 >> 32) % cores as u64).expect("below the number of cores")
     }
@@ -69,7 +69,7 @@ impl Tables {
         Self { hash: RandomState::new(), cores: (0..cores).map(|_| Published::new(places)).collect() }
     }
 
-    pub(super) fn key(&self, kind: Kind, of: impl Hash) -> Key {
+    pub(crate) fn key(&self, kind: Kind, of: impl Hash) -> Key {
         Key(self.hash.hash_one((kind, of)).max(1))
     }
 }
@@ -126,7 +126,7 @@ impl Published {
         }
     }
 
-    fn release(&self, at: usize) {
+    pub(crate) fn release(&self, at: usize) {
         self.places[at].key.store(0, Ordering::Release);
         self.write(at, &Entry::default());
     }
@@ -140,15 +140,15 @@ impl Place {
 
 /// The numbers of a key on one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Connections that are open.
-    pub(super) open: u32,
+    pub(crate) open: u32,
     /// Those of them whose request has not come.
-    pub(super) handshakes: u32,
+    pub(crate) handshakes: u32,
     /// New connections, or commands.
-    pub(super) first: Decayed,
+    pub(crate) first: Decayed,
     /// Bytes.
-    pub(super) second: Decayed,
+    pub(crate) second: Decayed,
 }
 
 impl Entry {
@@ -176,11 +176,11 @@ impl Entry {
 
 /// The numbers of a key on all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sum {
-    pub(super) open: u64,
-    pub(super) handshakes: u64,
-    pub(super) first: f32,
-    pub(super) second: f32,
+pub(crate) struct Sum {
+    pub(crate) open: u64,
+    pub(crate) handshakes: u64,
+    pub(crate) first: f32,
+    pub(crate) second: f32,
 }
 
 impl Sum {
@@ -201,7 +201,7 @@ struct Own {
 
 /// The numbers of this core.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     core: usize,
     own: HashMap<Key, Own>,
     /// All keys, those that have not been looked at for the longest time first.
@@ -210,21 +210,21 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(core: usize, tracked_max: usize) -> Self {
+    pub(crate) fn new(core: usize, tracked_max: usize) -> Self {
         Self { core, own: HashMap::new(), order: VecDeque::new(), tracked_max }
     }
 
     /// Keys that have numbers on this core.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.own.len()
     }
 
-    pub(super) fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         map_bytes(&self.own) + self.order.capacity() * size_of::<Key>()
     }
 
     /// What all cores know of a key.
-    pub(super) fn sum(&self, tables: &Tables, key: Key, now: Moment) -> Sum {
+    pub(crate) fn sum(&self, tables: &Tables, key: Key, now: Moment) -> Sum {
         let mut sum = Sum::default();
         if let Some(own) = self.own.get(&key) {
             sum.add(&own.entry, now);
@@ -237,7 +237,7 @@ impl Ledger {
     }
 
     /// Changes this core's numbers of a key, and lets the others know.
-    pub(super) fn change(&mut self, tables: &Tables, key: Key, change: impl FnOnce(&mut Entry)) {
+    pub(crate) fn change(&mut self, tables: &Tables, key: Key, change: impl FnOnce(&mut Entry)) {
         let published = &tables.cores[self.core];
         if !self.own.contains_key(&key) {
             self.make_room(published);
@@ -253,7 +253,7 @@ impl Ledger {
     }
 
     /// Forgets what has faded.
-    pub(super) fn tend(&mut self, tables: &Tables, now: Moment) {
+    pub(crate) fn tend(&mut self, tables: &Tables, now: Moment) {
         for _ in 0..self.order.len().min(TENDED) {
             self.forget_first(&tables.cores[self.core], |entry| entry.has_faded(now));
         }

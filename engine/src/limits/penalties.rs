@@ -1,10 +1,10 @@
 //! Penalties: addresses that misbehave are refused for a while.
 //!
-//! In:  offences of clients of any core; time; the operator's pardon.
+//! In:  offenses of clients of any core; time; the operator's pardon.
 //! Out: which addresses are refused, until when; a list for the operator.
 //!
 //! ```text
-//! offence ──> its address's home core: points, which fade ── too many ──> refused, on all cores
+//! offense ──> its address's home core: points, which fade ── too many ──> refused, on all cores
 //!                                        ^                                   │ twice as long each time
 //!                                        └── quiet for as long as the last ──┘
 //! ```
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     memory::{map_bytes, shrink},
-    metrics::Offence,
+    metrics::Offense,
 };
 
-impl Offence {
+impl Offense {
     const fn points(self) -> f32 {
         match self {
             Self::Request | Self::Timeout => 5.0,
@@ -79,8 +79,8 @@ impl Offenders {
         map_bytes(&self.offenders) + self.order.capacity() * size_of::<IpAddr>()
     }
 
-    /// Counts an offence. Returns until when the address is to be refused, if that begins now.
-    pub(crate) fn add(&mut self, address: IpAddr, offence: Offence, now: Moment) -> Option<Moment> {
+    /// Counts an offense. Returns until when the address is to be refused, if that begins now.
+    pub(crate) fn add(&mut self, address: IpAddr, offense: Offense, now: Moment) -> Option<Moment> {
         if !self.offenders.contains_key(&address) {
             self.make_room();
             self.order.push_back(address);
@@ -92,7 +92,7 @@ impl Offenders {
             refused_until: now,
             remembered_until: now,
         });
-        offender.points.add(offence.points(), now, fade_ms);
+        offender.points.add(offense.points(), now, fade_ms);
         if offender.points.level(now, fade_ms) < threshold || offender.is_refused(now) {
             return None;
         }
@@ -216,7 +216,7 @@ mod tests {
 
     /// Offends until the address is refused; returns for how long.
     fn refused_for_ms(offenders: &mut Offenders, now: Moment) -> u64 {
-        let until = (0..20).find_map(|_| offenders.add(address(1), Offence::Token, now));
+        let until = (0..20).find_map(|_| offenders.add(address(1), Offense::Token, now));
         until.expect("200 points are enough").ms_since(now)
     }
 
@@ -227,7 +227,7 @@ mod tests {
         for expected in [30_000, 60_000, 100_000, 100_000] {
             let for_ms = refused_for_ms(&mut offenders, now);
             assert_eq!(for_ms, expected);
-            assert_eq!(offenders.add(address(1), Offence::Flood, now), None, "it is refused already");
+            assert_eq!(offenders.add(address(1), Offense::Flood, now), None, "it is refused already");
             now = now.after_ms(for_ms);
             offenders.tend(now);
         }
@@ -243,7 +243,7 @@ mod tests {
         let mut offenders = Offenders::new(RULES);
         let mut now = Moment(0);
         for _ in 0..50 {
-            assert_eq!(offenders.add(address(1), Offence::Token, now), None, "10 points in 10 s are few");
+            assert_eq!(offenders.add(address(1), Offense::Token, now), None, "10 points in 10 s are few");
             now = now.after_ms(10_000);
         }
         assert!(offenders.list(now)[0].points < 60.0);
@@ -253,7 +253,7 @@ mod tests {
     fn memory_is_bounded_and_clearing_forgets() {
         let mut offenders = Offenders::new(RULES);
         for last in 0..100 {
-            offenders.add(address(last), Offence::Protocol, Moment(0));
+            offenders.add(address(last), Offense::Protocol, Moment(0));
         }
         let mut kept: Vec<_> = offenders.list(Moment(0)).into_iter().map(|penalty| penalty.address).collect();
         kept.sort_unstable();

@@ -5,7 +5,7 @@
 
 use super::{
     definition::metrics,
-    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, Excess, Offence, RefusalReason},
+    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, Excess, Offense, RefusalReason},
 };
 
 metrics! {
@@ -140,14 +140,14 @@ metrics! {
         note "They are answered with error 111.";
         watch "any burst";
     /// What clients did that gave points to their address.
-    counter "offences" => Offences(offence: Offence);
+    counter "offenses" => Offenses(offense: Offense);
         watch "any burst";
-    /// Times that an address began to be refused for its offences.
+    /// Times that an address began to be refused for its offenses.
     counter "penalties" => Penalties;
     /// Addresses with points whose home is this core.
     gauge "penalties_tracked" => PenaltiesTracked;
         watch "against `limits.penalty.tracked_max`";
-    /// Addresses that are refused for their offences; every core knows all of them.
+    /// Addresses that are refused for their offenses; every core knows all of them.
     gauge "penalties_refused" => PenaltiesRefused;
         watch "against `limits.penalty.tracked_max`";
     /// Addresses, networks and users whose numbers this core keeps.

@@ -85,7 +85,7 @@ labels! {
     }
 
     /// What a client did that it should not.
-    pub(crate) enum Offence {
+    pub(crate) enum Offense {
         /// It broke the protocol after the handshake, or sent too large a message.
         Protocol = "protocol",
         /// It asked for something that does not exist, or in a wrong way.

@@ -8,7 +8,7 @@ use holdfast_protocol::client::DisconnectCode;
 use super::{Io, SessionCx, client::Link, named::SessionPlace};
 use crate::{
     ids::ClientKey,
-    limits::{Charged, Notice, Offence, offence_of},
+    limits::{Charged, Notice, Offense, offense_of},
     metrics::CloseReason,
 };
 
@@ -34,29 +34,29 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A client did what it should not, and goes on.
-    pub(crate) fn client_offended(&mut self, key: ClientKey, offence: Offence) {
+    pub(crate) fn client_offended(&mut self, key: ClientKey, offense: Offense) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         match client.link {
-            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.cx.offended(socket, offence),
-            Link::Poll(session) => self.asker_offended(session, offence),
+            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.cx.offended(socket, offense),
+            Link::Poll(session) => self.asker_offended(session, offense),
         }
     }
 
     /// A session of polls has ended.
     pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
-        if let Some(offence) = offence_of(reason) {
-            self.asker_offended(place, offence);
+        if let Some(offense) = offense_of(reason) {
+            self.asker_offended(place, offense);
         }
     }
 
     /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
-    fn asker_offended(&mut self, place: SessionPlace, offence: Offence) {
+    fn asker_offended(&mut self, place: SessionPlace, offense: Offense) {
         let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
         let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };
         if asker.core == self.mesh.index {
-            self.cx.offended(asker.socket, offence);
+            self.cx.offended(asker.socket, offense);
         } else {
-            self.cx.notices.push((asker.core, Notice::OffenceOf { socket: asker.socket, offence }));
+            self.cx.notices.push((asker.core, Notice::OffenseOf { socket: asker.socket, offense }));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Notices: what shards tell each other of addresses.
 //!
-//! In:  what clients did here (`limits/offence`); notices of other shards; the operator's calls.
+//! In:  what clients did here (`limits/offense`); notices of other shards; the operator's calls.
 //! Out: notices to an address's home shard, and from there to all.
 
 use std::net::IpAddr;
@@ -30,15 +30,15 @@ impl<K: Kernel> Shard<K> {
     /// Something about an address.
     pub(crate) fn noticed(&mut self, notice: Notice) {
         let now = self.cx.moment();
-        if let Notice::OffenceOf { socket, offence } = notice {
-            return self.cx.offended(socket, offence);
+        if let Notice::OffenseOf { socket, offense } = notice {
+            return self.cx.offended(socket, offense);
         }
         let Some(limits) = &mut self.cx.limits else { return };
         match notice {
-            Notice::OffenceOf { .. } => unreachable!("it was told above"),
-            Notice::Offence { address, offence } => {
+            Notice::OffenseOf { .. } => unreachable!("it was told above"),
+            Notice::Offense { address, offense } => {
                 let Some(offenders) = &mut limits.offenders else { return };
-                if let Some(until) = offenders.add(address, offence, now) {
+                if let Some(until) = offenders.add(address, offense, now) {
                     limits.refused.add(address, until);
                     self.cx.counters.add(Metric::Penalties, 1);
                     self.mesh
@@ -83,7 +83,7 @@ mod tests {
     use crate::{
         config::Config,
         daemon,
-        limits::{Offence, Tables},
+        limits::{Offense, Tables},
         memory::BudgetLimits,
         mesh::{MailboxLimits, Peers, Shared},
         session::rules::Rules,
@@ -123,8 +123,8 @@ mod tests {
         };
 
         let [pardoned, refused] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
-        home.noticed(Notice::Offence { address: pardoned, offence: Offence::Flood });
-        home.noticed(Notice::Offence { address: refused, offence: Offence::Flood });
+        home.noticed(Notice::Offense { address: pardoned, offense: Offense::Flood });
+        home.noticed(Notice::Offense { address: refused, offense: Offense::Flood });
         assert!(is_refused(&home, pardoned) && !is_refused(&other, pardoned), "it is on its way");
         // The server API tells every core by itself.
         other.clear_penalties(Some(pardoned));

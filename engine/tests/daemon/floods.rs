@@ -300,25 +300,25 @@ fn who_misbehaves_is_refused_for_a_time_that_doubles_until_the_operator_forgives
     assert_eq!(api(&daemon, "penalties_clear", &json!({ "address": "127.0.0.1" })), json!({}));
     assert!((0..16).all(|_| !is_refused()));
     assert_eq!(api(&daemon, "penalties", &json!({})), json!({ "penalties": [] }));
-    assert!(daemon.metric("holdfast_offences_total", &[("offence", "token")]) >= 6);
+    assert!(daemon.metric("holdfast_offenses_total", &[("offense", "token")]) >= 6);
     assert_eq!(daemon.metric("holdfast_penalties_total", &[]), 2);
     daemon.stop();
 }
 
 #[test]
-fn each_kind_of_offence_is_counted() {
+fn each_kind_of_offense_is_counted() {
     let daemon =
         Daemon::start(&with_tokens("[limits.penalty]\nthreshold = 1000\n[poll]\nenabled = true").replacen(
             "[client]\n",
             "[client]\nstale_close_delay = '200ms'\n",
             1,
         ));
-    let offences = |kind: &str| daemon.metric("holdfast_offences_total", &[("offence", kind)]);
+    let offenses = |kind: &str| daemon.metric("holdfast_offenses_total", &[("offense", kind)]);
     let mut silent = Peer::connect(&daemon);
     assert!(silent.response().0.starts_with("HTTP/1.1 408 "));
     drop(silent);
-    eventually("timeout", || offences("timeout") == 1);
-    assert_eq!(offences("request"), 0, "who is late is counted once");
+    eventually("timeout", || offenses("timeout") == 1);
+    assert_eq!(offenses("request"), 0, "who is late is counted once");
     let mut lost = Peer::connect(&daemon);
     lost.send(request("/nowhere").as_bytes());
     assert!(lost.response().0.starts_with("HTTP/1.1 404 "));
@@ -335,7 +335,7 @@ fn each_kind_of_offence_is_counted() {
         assert_eq!(http.answer().status, status, "{body}");
     }
     for (kind, count) in [("protocol", 1), ("token", 1), ("request", 2), ("timeout", 1)] {
-        eventually(kind, || offences(kind) == count);
+        eventually(kind, || offenses(kind) == count);
     }
     daemon.stop();
 }
@@ -347,11 +347,11 @@ fn forged_subscription_tokens_cost_what_forged_connection_tokens_do() {
         "[limits.penalty]\nthreshold = 1000000\n[poll]\nenabled = true\n[sse]\nenabled = true\n\
          [channel.without_namespace]\nallow_subscribe_for_client = true",
     ));
-    let offences = || daemon.metric("holdfast_offences_total", &[("offence", "token")]);
+    let offenses = || daemon.metric("holdfast_offenses_total", &[("offense", "token")]);
     let mut known = 0;
     let mut costs = |what: &str, points: u64| {
         known += points;
-        eventually(what, || offences() == known);
+        eventually(what, || offenses() == known);
     };
     let claims = json!({ "sub": "ann", "channel": "news" });
     let good = token(&claims);

@@ -1,7 +1,7 @@
 //! Proxies: HAProxy and nginx as they come, in front of the daemon.
 //!
 //! In:  WebSockets through them, in every way in which they tell whom they speak for.
-//! Out: limits that hold for the client behind them; messages both ways; health checks that are no offence.
+//! Out: limits that hold for the client behind them; messages both ways; health checks that are no offense.
 //!
 //! Each is tested where it is installed; else the test says so.
 

@@ -22,7 +22,7 @@ use crate::{
         message::ClientKey,
         publication::{Frames, kind},
     },
-    limits::{Charged, Offence},
+    limits::{Charged, Offense},
     metrics::Metric,
     refusals::{Why, with_channel},
     session::{Io, SessionCx},
@@ -207,7 +207,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// here, what leaves it open.
     pub(super) fn judged(&mut self, key: ClientKey, verdict: Verdict) -> Refused {
         if verdict == Verdict::Error(ErrorCode::PERMISSION_DENIED) {
-            self.client_offended(key, Offence::Token);
+            self.client_offended(key, Offense::Token);
         }
         verdict.into()
     }
