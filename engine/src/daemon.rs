@@ -32,7 +32,7 @@ use crate::{
     memory::{self, Budget, BudgetLimits, Room},
     mesh::{MailboxLimits, Shared},
     preflight::Prepared,
-    shard::{self, Plan, Seed, Spawned, plan::SOMAXCONN_DEFAULT, pulse::Heart},
+    shard::{self, Plan, ShardSpec, Spawned, executor_watchdog::Watchdog, plan::SOMAXCONN_DEFAULT},
     supervise::{self, Guard, Manager, Part},
     time::Clock,
 };
@@ -70,7 +70,7 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let mut guard =
         Guard::new(Arc::clone(&shared.beats), Duration::from_millis(config.engine.stall_timeout_ms));
     let counted = Arc::clone(&shared);
-    let _heart = Heart::start(pulses, move || guard.look(|| control::clients(&counted)))?;
+    let _heart = Watchdog::start(pulses, move || guard.look(|| control::clients(&counted)))?;
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
     let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
     shared.beats.ready();
@@ -133,7 +133,7 @@ fn start_shards(
     let mut shards = Vec::new();
     let mut bells = Vec::new();
     for (index, cpu) in cpus.into_iter().enumerate() {
-        let seed = Seed {
+        let seed = ShardSpec {
             index,
             cpu,
             listen,

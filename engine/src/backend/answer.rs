@@ -14,14 +14,14 @@ use serde_json::value::RawValue;
 
 use super::Event;
 use crate::{
-    hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
     object::{self, Object},
     token::{Overrides, RawOptions, SubscribeOptions, TokenError, either},
 };
 
 /// An answer to one event. `None` is an answer without a result.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum ProxyResult {
     Connect(Result<Option<Connected>, Refusal>),
     Refresh(Result<Option<Refreshed>, Refusal>),
     /// What the call returns.
@@ -151,7 +151,7 @@ pub(super) enum AnswerError {
     TooLong { field: &'static str, max: usize },
 }
 
-impl Said {
+impl ProxyResult {
     /// No answer.
     pub(crate) fn refused(event: Event, refusal: Refusal) -> Self {
         match event {
@@ -278,8 +278,8 @@ mod tests {
     use super::*;
 
     fn connect(body: &str) -> Result<Option<Connected>, Refusal> {
-        match Said::read(Event::Connect, body.as_bytes()).expect("it can be read") {
-            Said::Connect(said) => said,
+        match ProxyResult::read(Event::Connect, body.as_bytes()).expect("it can be read") {
+            ProxyResult::Connect(said) => said,
             other => panic!("not about a connect: {other:?}"),
         }
     }
@@ -316,7 +316,7 @@ mod tests {
     fn what_is_kept_of_a_publication_beside_its_data_is_short() {
         let read = |field: &str, len| {
             let body = format!(r#"{{"result": {{"{field}": "{}"}}}}"#, "k".repeat(len));
-            Said::read(Event::Publish, body.as_bytes()).map_err(|error| error.to_string())
+            ProxyResult::read(Event::Publish, body.as_bytes()).map_err(|error| error.to_string())
         };
         for field in ["idempotency_key", "version_epoch"] {
             assert!(read(field, 255).is_ok());
@@ -342,7 +342,7 @@ mod tests {
             (r#"{"disconnect": {"code": 1000}}"#, "1000"),
             (r#"{"error": {}}"#, "code 0"),
         ] {
-            let error = Said::read(Event::Connect, body.as_bytes()).unwrap_err().to_string();
+            let error = ProxyResult::read(Event::Connect, body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(part), "{body}: {error}");
         }
     }

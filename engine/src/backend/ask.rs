@@ -13,13 +13,13 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{Call, KeyNews, KeysAsk, Said};
+use super::{KeyNews, KeysRequest, ProxyRequest, ProxyResult};
 use crate::ids::ClientKey;
 
 /// Where an answer belongs. A client that has gone by then is not found, since its key has a generation; nor is what it
 /// no longer waits for, since every ask has a ticket of its own.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Back {
+pub(crate) struct ReplyTo {
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
     pub(crate) ticket: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Back {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Of the application's backend.
-    Said(Back, Box<Said>),
+    ProxyResult(ReplyTo, Box<ProxyResult>),
     /// Of a JWKS endpoint.
     Keys(KeyNews),
 }
@@ -57,37 +57,37 @@ const KEYS_ASKS_MAX: usize = 64;
 
 /// The shards' end of the queues.
 #[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    calls: mpsc::Sender<(Back, Box<Call>)>,
-    keys: mpsc::Sender<KeysAsk>,
+pub(crate) struct ProxyHandle {
+    calls: mpsc::Sender<(ReplyTo, Box<ProxyRequest>)>,
+    keys: mpsc::Sender<KeysRequest>,
     counts: Arc<Counts>,
 }
 
 /// The control thread's end of the queues.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pub(super) calls: mpsc::Receiver<(Back, Box<Call>)>,
-    pub(super) keys: mpsc::Receiver<KeysAsk>,
+    pub(super) calls: mpsc::Receiver<(ReplyTo, Box<ProxyRequest>)>,
+    pub(super) keys: mpsc::Receiver<KeysRequest>,
     pub(super) counts: Arc<Counts>,
 }
 
 /// Both ends. `calls_max` may wait.
-pub(crate) fn queue(calls_max: usize) -> (Asker, Queue) {
+pub(crate) fn queue(calls_max: usize) -> (ProxyHandle, Queue) {
     let counts = Arc::new(Counts::default());
     let (calls, calls_out) = mpsc::channel(calls_max);
     let (keys, keys_out) = mpsc::channel(KEYS_ASKS_MAX);
-    let asker = Asker { calls, keys, counts: Arc::clone(&counts) };
+    let asker = ProxyHandle { calls, keys, counts: Arc::clone(&counts) };
     (asker, Queue { calls: calls_out, keys: keys_out, counts })
 }
 
-impl Asker {
+impl ProxyHandle {
     /// Hands an event for the backend over. False where too many wait: nobody will answer.
-    pub(crate) fn call(&self, back: Back, call: Box<Call>) -> bool {
+    pub(crate) fn call(&self, back: ReplyTo, call: Box<ProxyRequest>) -> bool {
         self.counted(self.calls.try_send((back, call)).is_ok())
     }
 
     /// Asks whether there are newer keys. False where too many wait: nobody will answer.
-    pub(crate) fn keys(&self, ask: KeysAsk) -> bool {
+    pub(crate) fn keys(&self, ask: KeysRequest) -> bool {
         self.counted(self.keys.try_send(ask).is_ok())
     }
 
@@ -111,7 +111,7 @@ mod tests {
     fn a_full_queue_takes_no_more_and_is_counted() {
         let (asker, _queue) = queue(1);
         let ask =
-            || asker.keys(KeysAsk { endpoint: "https://id.test/".parse().unwrap(), core: 0, number: 1 });
+            || asker.keys(KeysRequest { endpoint: "https://id.test/".parse().unwrap(), core: 0, number: 1 });
         assert!((0..KEYS_ASKS_MAX).all(|_| ask()));
         assert!(!ask());
         assert_eq!(asker.counts().overflows.load(Ordering::Relaxed), 1);

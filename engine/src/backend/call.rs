@@ -43,7 +43,7 @@ pub(crate) use crate::conn::http::Header;
 
 /// One event. What an event does not have is empty, and left out of the body.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct ProxyRequest {
     pub(crate) event: Event,
     pub(crate) client: Box<str>,
     /// `websocket`, `sse`, …
@@ -93,7 +93,7 @@ struct Body<'a> {
     meta: Option<&'a RawValue>,
 }
 
-impl Call {
+impl ProxyRequest {
     /// The body of the request.
     ///
     /// # Errors
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn call(event: Event, data: &'static [u8]) -> Call {
-        Call {
+    fn call(event: Event, data: &'static [u8]) -> ProxyRequest {
+        ProxyRequest {
             event,
             client: "c".into(),
             transport: "websocket",
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    fn body(call: &Call, is_binary: bool, with_meta: bool) -> Value {
+    fn body(call: &ProxyRequest, is_binary: bool, with_meta: bool) -> Value {
         serde_json::from_slice(&call.body(is_binary, with_meta).unwrap()).unwrap()
     }
 

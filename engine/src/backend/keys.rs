@@ -13,7 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Answer, desk::Mailboxes};
+use super::{Answer, worker::Mailboxes};
 use crate::{
     http_client::HttpClient,
     time::Clock,
@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A shard wants to know whether the endpoint has newer keys. It asks again only after an answer to this.
 #[derive(Debug)]
-pub(crate) struct KeysAsk {
+pub(crate) struct KeysRequest {
     pub(crate) endpoint: Endpoint,
     pub(crate) core: usize,
     /// The last token of this core that waits for the answer; they are numbered from 1.
@@ -81,7 +81,7 @@ impl Keeper {
     }
 
     /// Goes on as long as anyone may ask.
-    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<KeysAsk>) {
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<KeysRequest>) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -95,7 +95,7 @@ impl Keeper {
         }
     }
 
-    async fn asked(&mut self, ask: &KeysAsk) {
+    async fn asked(&mut self, ask: &KeysRequest) {
         self.asked[ask.core] = ask.number;
         self.is_wanted = true;
         match self.schedule.may_fetch_in(self.now_ms()) {
@@ -115,7 +115,7 @@ impl Keeper {
         } else if self.schedule.keys_end(now_ms) {
             tracing::error!(endpoint = %self.endpoint, "keys for tokens are too old: no token is accepted until new ones come");
             let news = self.news(KeysAre::TooOld);
-            self.mailboxes.post_all(|_| Answer::Keys(news.clone())).await;
+            self.mailboxes.send_to_others(|_| Answer::Keys(news.clone())).await;
         }
     }
 
@@ -144,7 +144,7 @@ impl Keeper {
                 None => KeysAre::Failed { asked },
             })
         };
-        self.mailboxes.post_all(|core| Answer::Keys(news(core))).await;
+        self.mailboxes.send_to_others(|core| Answer::Keys(news(core))).await;
     }
 
     fn news(&self, what: KeysAre) -> KeyNews {

@@ -11,16 +11,16 @@
 mod answer;
 mod ask;
 mod call;
-mod desk;
 mod endpoint;
 mod keys;
 mod proxy;
+mod worker;
 
 pub use self::endpoint::Endpoint;
 pub(crate) use self::{
-    answer::{Connected, Published, Refreshed, Refusal, Said, Subscribed},
-    ask::{Answer, Asker, Back, Counts, Queue, queue},
-    call::{Call, Event, Header},
-    desk::serve,
-    keys::{KeyNews, KeysAre, KeysAsk},
+    answer::{Connected, ProxyResult, Published, Refreshed, Refusal, Subscribed},
+    ask::{Answer, Counts, ProxyHandle, Queue, ReplyTo, queue},
+    call::{Event, Header, ProxyRequest},
+    keys::{KeyNews, KeysAre, KeysRequest},
+    worker::serve,
 };

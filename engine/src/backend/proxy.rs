@@ -14,7 +14,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::{Call, Endpoint, Event, Refusal, Said, answer::AnswerError};
+use super::{Endpoint, Event, ProxyRequest, ProxyResult, Refusal, answer::AnswerError};
 use crate::{
     config::{Config, ProxyConfig},
     http_client::{HttpClient, HttpError, Limits},
@@ -104,18 +104,18 @@ impl Proxy {
     }
 
     /// Puts an event to the backend. True beside the answer exactly when the backend has failed.
-    pub(super) async fn call(&self, http: &HttpClient, call: &Call) -> (Said, bool) {
+    pub(super) async fn call(&self, http: &HttpClient, call: &ProxyRequest) -> (ProxyResult, bool) {
         match self.exchange(http, call).await {
             Ok(said) => (said, false),
             Err(error) => {
                 let (event, reason) = (call.event.name(), error.reason());
                 tracing::warn!(event, reason, endpoint = %self.endpoint, %error, "the backend has failed");
-                (Said::refused(call.event, Refusal::Failed), true)
+                (ProxyResult::refused(call.event, Refusal::Failed), true)
             }
         }
     }
 
-    async fn exchange(&self, http: &HttpClient, call: &Call) -> Result<Said, CallError> {
+    async fn exchange(&self, http: &HttpClient, call: &ProxyRequest) -> Result<ProxyResult, CallError> {
         let body = call.body(self.is_binary, self.with_meta).map_err(CallError::Data)?;
         let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = Method::POST;
@@ -125,11 +125,11 @@ impl Proxy {
         if answer.status() != StatusCode::OK {
             return Err(CallError::Status(answer.status()));
         }
-        Ok(Said::read(call.event, answer.body())?)
+        Ok(ProxyResult::read(call.event, answer.body())?)
     }
 
     /// The configured fields, then those of the client that may go along: the later ones win.
-    fn headers(&self, call: &Call) -> HeaderMap {
+    fn headers(&self, call: &ProxyRequest) -> HeaderMap {
         let mut headers = self.static_headers.clone();
         for (allowed, fields) in
             [(&self.emulated_headers, &call.emulated_headers), (&self.http_headers, &call.headers)]

@@ -8,7 +8,7 @@
 
 mod permission;
 
-pub use permission::Extras;
+pub use permission::SubscriptionFlags;
 
 use crate::config::{ChannelConfig, NamespaceOptions};
 use holdfast_protocol::client::channel::{Channel, ChannelError as NameError};

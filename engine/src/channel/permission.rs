@@ -6,12 +6,12 @@
 //! Tokens are not verified here: `has_token` means that one was, for this user, client and channel.
 
 use super::Resolved;
-use crate::{hub::message::Shows, token::Overrides};
+use crate::{hub::message::PresenceFlags, token::Overrides};
 use holdfast_protocol::client::ErrorCode;
 
 /// What a subscription can carry beside the messages: as asked for, or as granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Extras {
+pub struct SubscriptionFlags {
     /// The client's position is watched.
     pub positioned: bool,
     /// The client gets what it missed.
@@ -20,7 +20,7 @@ pub struct Extras {
     pub join_leave: bool,
 }
 
-impl Extras {
+impl SubscriptionFlags {
     /// Who recovers is told that its position is watched, as with Centrifugo.
     fn with_position(self) -> Self {
         Self { positioned: self.positioned || self.recoverable, ..self }
@@ -79,11 +79,11 @@ impl Resolved<'_> {
 
     /// What of `asked` a subscriber gets, and what it gets without asking. There is no position and nothing to recover
     /// without history: it is not granted, so that no client takes a gap for completeness.
-    pub fn grant(&self, user: &str, asked: Extras) -> Extras {
+    pub fn grant(&self, user: &str, asked: SubscriptionFlags) -> SubscriptionFlags {
         self.grant_each(user, asked).with_position()
     }
 
-    fn grant_each(&self, user: &str, asked: Extras) -> Extras {
+    fn grant_each(&self, user: &str, asked: SubscriptionFlags) -> SubscriptionFlags {
         let options = self.options;
         let history_is_open = self.history_is_open(user, true);
         let positioned =
@@ -92,7 +92,7 @@ impl Resolved<'_> {
             options.force_recovery || asked.recoverable && (options.allow_recovery || history_is_open);
         let join_leave =
             options.force_push_join_leave || asked.join_leave && self.presence_is_open(user, true);
-        Extras {
+        SubscriptionFlags {
             positioned: self.keeps_history() && positioned,
             recoverable: self.keeps_history() && recoverable,
             join_leave: options.join_leave && join_leave,
@@ -100,9 +100,14 @@ impl Resolved<'_> {
     }
 
     /// As [`Resolved::grant`], but for what a token or the application says of this one subscription.
-    pub fn grant_with(&self, user: &str, asked: Extras, overrides: &Overrides) -> Extras {
+    pub fn grant_with(
+        &self,
+        user: &str,
+        asked: SubscriptionFlags,
+        overrides: &Overrides,
+    ) -> SubscriptionFlags {
         let granted = self.grant_each(user, asked);
-        let extras = Extras {
+        let extras = SubscriptionFlags {
             positioned: self.keeps_history() && overrides.force_positioning.unwrap_or(granted.positioned),
             recoverable: self.keeps_history() && overrides.force_recovery.unwrap_or(granted.recoverable),
             join_leave: overrides.force_push_join_leave.unwrap_or(granted.join_leave),
@@ -111,8 +116,8 @@ impl Resolved<'_> {
     }
 
     /// Where others see a subscriber.
-    pub(crate) fn shows(&self, overrides: &Overrides) -> Shows {
-        Shows {
+    pub(crate) fn shows(&self, overrides: &Overrides) -> PresenceFlags {
+        PresenceFlags {
             presence: overrides.presence.unwrap_or(self.options.presence),
             join_leave: overrides.join_leave.unwrap_or(self.options.join_leave),
         }
@@ -324,8 +329,10 @@ mod tests {
         assert_eq!(code(resolved("news#42", &closed()).may_subscribe("42", false)), 103);
     }
 
-    const ALL: Extras = Extras { positioned: true, recoverable: true, join_leave: true };
-    const NONE: Extras = Extras { positioned: false, recoverable: false, join_leave: false };
+    const ALL: SubscriptionFlags =
+        SubscriptionFlags { positioned: true, recoverable: true, join_leave: true };
+    const NONE: SubscriptionFlags =
+        SubscriptionFlags { positioned: false, recoverable: false, join_leave: false };
 
     fn with_history() -> NamespaceOptions {
         NamespaceOptions { history_publications_max: 10, history_ttl_ms: 60_000, ..closed() }
@@ -335,10 +342,10 @@ mod tests {
     fn extras_are_granted_when_asked_for_and_allowed() {
         let options = NamespaceOptions { allow_positioning: true, ..with_history() };
         let channel = resolved("news", &options);
-        assert_eq!(channel.grant("42", ALL), Extras { positioned: true, ..NONE });
+        assert_eq!(channel.grant("42", ALL), SubscriptionFlags { positioned: true, ..NONE });
         assert_eq!(channel.grant("42", NONE), NONE);
         let options = NamespaceOptions { allow_recovery: true, ..with_history() };
-        let recoverable = Extras { positioned: true, recoverable: true, ..NONE };
+        let recoverable = SubscriptionFlags { positioned: true, recoverable: true, ..NONE };
         assert_eq!(resolved("news", &options).grant("", ALL), recoverable, "who recovers is positioned");
     }
 
@@ -365,7 +372,10 @@ mod tests {
         assert_eq!(resolved("news", &options).grant("42", ALL), ALL);
         assert_eq!(resolved("news", &options).grant("", ALL), NONE);
         let silent = NamespaceOptions { join_leave: false, ..options };
-        assert_eq!(resolved("news", &silent).grant("42", ALL), Extras { join_leave: false, ..ALL });
+        assert_eq!(
+            resolved("news", &silent).grant("42", ALL),
+            SubscriptionFlags { join_leave: false, ..ALL }
+        );
     }
 
     #[test]

@@ -19,8 +19,8 @@ use holdfast_ring::{Kernel, Socket};
 use super::{
     Connections, Session,
     deflate::Deflate,
+    encoding::Encoding,
     http::{Header, cors::Cors},
-    wire::Wire,
 };
 use crate::{context::Context, ids::ClientKey, metrics::CloseReason, time::Tick};
 
@@ -57,7 +57,7 @@ pub(crate) trait Above<K: Kernel> {
         conns: &mut Connections<K>,
         cx: &mut Context,
         socket: Socket,
-        wire: Wire,
+        wire: Encoding,
         cors: &Cors,
         told: Arc<[Header]>,
         commands: &[u8],
@@ -117,7 +117,7 @@ pub(crate) trait Above<K: Kernel> {
         conns: &mut Connections<K>,
         cx: &mut Context,
         key: ClientKey,
-    ) -> Option<Option<Wire>>;
+    ) -> Option<Option<Encoding>>;
 
     /// True exactly when a client waits for the answer to its connect.
     fn is_connecting(&mut self, key: ClientKey) -> bool;

@@ -22,7 +22,7 @@ use holdfast_ring::{Kernel, Socket};
 use super::{Above, Connections, Phase, Session};
 use crate::{
     context::Context,
-    limits::{RATE_FADE_MS, Stage, TurnedAway, amount, hard_limit},
+    limits::{RATE_FADE_MS, Rejection, Stage, amount, hard_limit},
     log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
@@ -34,20 +34,20 @@ const LINGERING_MAX: usize = 1_024;
 
 impl<K: Kernel> Connections<K> {
     /// Refuses a connection. Who cannot be told in a flood is only closed.
-    pub(crate) fn turn_away(
+    pub(crate) fn reject(
         &mut self,
         cx: &mut Context,
         socket: Socket,
-        turned_away: TurnedAway,
+        turned_away: Rejection,
         asking: Asking<'_>,
     ) {
-        let TurnedAway { refusal, reason } = turned_away;
+        let Rejection { refusal, reason } = turned_away;
         if let Some(limits) = &mut cx.limits {
             if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
                 self.tell_refusal(cx, socket, refusal, reason, asking);
                 cx.counters.add(Metric::Refused(reason), 1);
-                self.give_up_place(socket);
-                return self.drop_now(cx, socket, CloseReason::Refused);
+                self.release_slot(socket);
+                return self.abort(cx, socket, CloseReason::Refused);
             }
             if let Some(guest) = limits.guests.get(socket) {
                 guest.is_lingering = true;
@@ -61,7 +61,7 @@ impl<K: Kernel> Connections<K> {
 impl<K: Kernel> Connections<K> {
     /// A connection was accepted and there is room for it.
     #[inline]
-    pub(crate) fn meet<A: Above<K>>(
+    pub(crate) fn on_accept<A: Above<K>>(
         &mut self,
         cx: &mut Context,
         above: &mut A,
@@ -84,7 +84,7 @@ impl<K: Kernel> Connections<K> {
         let guest = limits.guests.insert(socket);
         if !limits.rules.needs_addresses {
             if let Err(turned) = cx.let_in(socket, None) {
-                self.turn_away(cx, socket, turned, Asking::default());
+                self.reject(cx, socket, turned, Asking::default());
             }
             return;
         }
@@ -92,7 +92,7 @@ impl<K: Kernel> Connections<K> {
         let Some(address) = from else { return self.end_now(cx, above, socket, CloseReason::Broken) };
         let address = address.to_canonical();
         if limits.rules.proxy_protocol.contains(address) {
-            guest.stage = Stage::AwaitsHeader;
+            guest.stage = Stage::AwaitingProxyHeader;
             guest.proxy = Some(Box::new(address));
             return;
         }
@@ -116,7 +116,7 @@ impl<K: Kernel> Connections<K> {
             return;
         }
         if let Err(turned) = cx.let_in(socket, Some(address)) {
-            self.turn_away(cx, socket, turned, Asking::default());
+            self.reject(cx, socket, turned, Asking::default());
         }
     }
 
@@ -142,7 +142,7 @@ impl<K: Kernel> Connections<K> {
     ) -> Option<&'b mut [u8]> {
         let Some(limits) = &mut cx.limits else { return Some(bytes) };
         let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
-        if guest.stage == Stage::AwaitsHeader {
+        if guest.stage == Stage::AwaitingProxyHeader {
             let used = self.read_proxy_header(cx, above, socket, bytes)?;
             return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
         }
@@ -227,7 +227,7 @@ impl<K: Kernel> Connections<K> {
                 let allow = "http_server.proxy_protocol.trusted without this address";
                 refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
                 cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
-                self.give_up_place(socket);
+                self.release_slot(socket);
                 self.end_now(cx, above, socket, CloseReason::Refused);
                 None
             }

@@ -10,7 +10,7 @@ use holdfast_ring::{Kernel, Socket, Sockets};
 
 use super::{
     Commands, Conns, deflate::Deflating, heartbeat::Pings, http::HttpRules, lag::Lags, pace::Pace,
-    secure::Secure, write::LongQueue,
+    tls::TlsListener, write::LongQueue,
 };
 use crate::{
     context::DeflateRules,
@@ -32,7 +32,7 @@ pub(crate) struct Connections<K: Kernel> {
     pub(crate) sockets: Sockets<K>,
     pub(crate) table: Conns,
     /// `None` where clients connect without TLS.
-    pub(crate) secure: Option<Secure>,
+    pub(crate) secure: Option<TlsListener>,
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) pings: Pings,
     pub(crate) pace: Pace,

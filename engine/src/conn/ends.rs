@@ -110,7 +110,7 @@ impl<K: Kernel> Connections<K> {
         reason: CloseReason,
     ) {
         self.end_session(cx, above, socket, reason);
-        self.drop_now(cx, socket, reason);
+        self.abort(cx, socket, reason);
     }
 
     /// The socket is gone.

@@ -28,7 +28,7 @@ use rand::Rng;
 use super::{Phase, Session, pace::Told};
 use crate::{
     conn::Connections,
-    conn::{Above, wire::Wire},
+    conn::{Above, encoding::Encoding},
     context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
@@ -62,18 +62,18 @@ pub(crate) struct Pings {
     /// A control frame of WebSocket.
     native: Bytes,
     /// The client protocol's own, in the bytes of each transport.
-    by_wire: [Bytes; Wire::ALL.len()],
+    by_wire: [Bytes; Encoding::ALL.len()],
 }
 
 impl Pings {
     pub(crate) fn new() -> Self {
         let mut native = BytesMut::new();
         encoder::encode_ping(&mut native, None, b"");
-        let by_wire = Wire::ALL.map(|wire| wire.encoded(wire.format().empty_message()));
+        let by_wire = Encoding::ALL.map(|wire| wire.encoded(wire.format().empty_message()));
         Self { native: native.freeze(), by_wire }
     }
 
-    fn frame(&self, wire: Option<Wire>) -> Bytes {
+    fn frame(&self, wire: Option<Encoding>) -> Bytes {
         wire.map_or(&self.native, |wire| &self.by_wire[wire.index()]).clone()
     }
 }
@@ -223,7 +223,7 @@ impl<K: Kernel> Connections<K> {
         match phase {
             Phase::Head | Phase::Body => self.request_timed_out(cx, above, socket),
             Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(cx, above, socket),
-            Phase::Open | Phase::Streaming if self.shows_life(socket) => {
+            Phase::Open | Phase::Streaming if self.made_progress(socket) => {
                 let deadline = cx.now.after_ms(cx.settings.pong_ms);
                 self.schedule(cx, socket, deadline);
             }
@@ -248,7 +248,7 @@ impl<K: Kernel> Connections<K> {
     /// True exactly when there is no pong, but another sign of life since the last look: a part of a long message, whose
     /// end the pong has to wait for; or, of one whose bytes we do not read because it does not read ours, room for some
     /// of ours.
-    fn shows_life(&mut self, socket: Socket) -> bool {
+    fn made_progress(&mut self, socket: Socket) -> bool {
         let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
         let Some(conn) = self.table.get(socket) else { return false };
         let was_heard = std::mem::take(&mut conn.heard_since_ping) && !conn.decoder.is_idle();
@@ -279,7 +279,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    fn ping(&mut self, cx: &mut Context, socket: Socket, wire: Option<Wire>) {
+    fn ping(&mut self, cx: &mut Context, socket: Socket, wire: Option<Encoding>) {
         cx.counters.add(Metric::Pings, 1);
         let frame = self.pings.frame(wire);
         self.transmit(socket, frame);

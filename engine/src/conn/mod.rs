@@ -12,6 +12,7 @@ mod above;
 mod arrival;
 mod connections;
 pub(crate) mod deflate;
+pub(crate) mod encoding;
 mod ends;
 pub(crate) mod heartbeat;
 pub(crate) mod http;
@@ -20,8 +21,7 @@ pub(crate) mod pace;
 mod partial;
 mod read;
 mod refusals;
-pub(crate) mod secure;
-pub(crate) mod wire;
+pub(crate) mod tls;
 pub(crate) mod write;
 
 use bytes::BytesMut;
@@ -92,7 +92,7 @@ pub(crate) enum Session {
 
 /// A request that is not yet answered.
 #[derive(Debug)]
-pub(crate) enum Coming {
+pub(crate) enum PartialRequest {
     /// The part of its head that has come.
     Head(BytesMut),
     /// Its head has come.
@@ -133,7 +133,7 @@ pub(crate) struct Conn {
     /// What its last request asks for.
     pub(crate) asked: Asked,
     /// What there is of a request.
-    pub(crate) coming: Option<Box<Coming>>,
+    pub(crate) coming: Option<Box<PartialRequest>>,
     /// How what it is sent is compressed.
     pub(crate) deflate: Deflate,
     pub(crate) decoder: Decoder,

@@ -51,7 +51,7 @@ impl<K: Kernel> Connections<K> {
                 Phase::Body => at += self.read_body(cx, above, socket, bytes),
                 Phase::Open | Phase::Closing => return at + self.read(cx, above, socket, bytes),
                 Phase::Answering => {
-                    self.keep_for_later(cx, above, socket, bytes);
+                    self.buffer_pipelined(cx, above, socket, bytes);
                     break;
                 }
                 Phase::Lingering if is_close_frame(bytes) => {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Coming, Connections, Session};
+use super::{Connections, PartialRequest, Session};
 use crate::{
     context::Context,
     log,
@@ -18,9 +18,9 @@ use crate::{
 
 impl<'a> Asking<'a> {
     /// Where the head is gone: what is kept of the request.
-    pub(crate) fn or_of(self, coming: Option<&'a Coming>) -> Self {
+    pub(crate) fn or_of(self, coming: Option<&'a PartialRequest>) -> Self {
         match coming {
-            Some(Coming::Request(request)) if self.path.is_none() => {
+            Some(PartialRequest::Request(request)) if self.path.is_none() => {
                 Self { path: Some(request.path()), origin: request.origin().map(str::as_bytes) }
             }
             _ => self,

@@ -111,12 +111,12 @@ impl<K: Kernel> Connections<K> {
             self.long_queues.push(long);
             return None;
         }
-        self.long_queue(cx, long)
+        self.on_backlog(cx, long)
     }
 
     /// Slows a connection down for which much waits. Where that is more than may wait, its session is to end.
     #[cold]
-    pub(crate) fn long_queue(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
+    pub(crate) fn on_backlog(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
         let LongQueue { socket, before, len, cause } = long;
         let conn = self.table.get(socket)?;
         let (session, is_paused) = (conn.session, conn.is_paused);
@@ -182,13 +182,13 @@ impl<K: Kernel> Connections<K> {
         if self.table.get(socket).is_some_and(|conn| conn.has_ended) {
             return self.leave(cx, socket, reason);
         }
-        self.say_tls_goodbye(socket);
-        self.await_end(cx, socket, reason);
+        self.send_close_notify(socket);
+        self.linger_for_eof(cx, socket, reason);
     }
 
     /// Waits for the peer to end a stream after the words that it is over, but not for long. A client that found the end
     /// together with the words would take it for a broken network.
-    pub(crate) fn await_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+    pub(crate) fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let deadline = cx.now.after_ms(LINGER_MS.min(cx.settings.close_ms));
         self.part(cx, socket, Phase::Lingering, reason);
         self.schedule(cx, socket, deadline);
@@ -197,14 +197,14 @@ impl<K: Kernel> Connections<K> {
     /// Closes when the queue is empty.
     pub(crate) fn leave(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let deadline = cx.now.after_ms(cx.settings.close_ms);
-        self.say_tls_goodbye(socket);
+        self.send_close_notify(socket);
         self.part(cx, socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Flushed);
         self.schedule(cx, socket, deadline);
     }
 
     /// Closes at once, whatever is queued.
-    pub(crate) fn drop_now(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+    pub(crate) fn abort(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         self.part(cx, socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Now);
     }
@@ -223,7 +223,7 @@ impl<K: Kernel> Connections<K> {
 
     /// The socket is gone, and its session has left.
     pub(crate) fn forget(&mut self, cx: &mut Context, socket: Socket) {
-        self.give_up_place(socket);
+        self.release_slot(socket);
         if let Some(conn) = self.table.remove(socket) {
             self.forget_partial(cx, socket, &conn);
             if conn.deflate != Deflate::Off {
@@ -231,7 +231,7 @@ impl<K: Kernel> Connections<K> {
                 cx.ledger.release(Budget::Sessions, bytes);
             }
             let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
-            cx.guest_left(socket, reason);
+            cx.on_closed(socket, reason);
             cx.counters.add(Metric::Closed(reason), 1);
         }
     }

@@ -17,7 +17,7 @@ use super::Context;
 use crate::{
     ids::ClientKey,
     limits::{
-        COMMAND_REPLY_BYTES, Charged, Counts, Guest, Kind, Moment, Notice, Offenders, Stage, TurnedAway,
+        COMMAND_REPLY_BYTES, Charge, Counts, Kind, Moment, Notice, Offenders, PeerAddress, Rejection, Stage,
         offense_of, penalized,
     },
     metrics::{CloseReason, Metric, Offense, RefusalReason},
@@ -25,7 +25,7 @@ use crate::{
 
 impl Context {
     /// Housekeeping, about once a second.
-    pub(crate) fn tend_limits(&mut self) {
+    pub(crate) fn housekeep(&mut self) {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return };
         limits.ledger.tend(&self.limit_tables, now);
@@ -57,11 +57,11 @@ impl Context {
 
     /// The head of a request has come.
     #[inline]
-    pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
+    pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Rejection> {
         if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
     }
 
-    fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), TurnedAway> {
+    fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Rejection> {
         let Some(limits) = &mut self.limits else { return Ok(()) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
         if let Some(proxy) = &guest.proxy {
@@ -83,7 +83,7 @@ impl Context {
     }
 
     /// Asks all lists and limits, and counts the connection.
-    pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+    pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), Rejection> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
         if let Some(guest) = limits.guests.get(socket) {
@@ -99,7 +99,7 @@ impl Context {
         &mut self,
         socket: Socket,
         is_reused: bool,
-    ) -> Result<Option<IpAddr>, TurnedAway> {
+    ) -> Result<Option<IpAddr>, Rejection> {
         let now = self.moment();
         let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
         let Some(limits) = &mut self.limits else { return Ok(None) };
@@ -137,7 +137,7 @@ impl Context {
 
     /// A connection is gone.
     #[inline]
-    pub(crate) fn guest_left(&mut self, socket: Socket, reason: CloseReason) {
+    pub(crate) fn on_closed(&mut self, socket: Socket, reason: CloseReason) {
         if self.limits.is_some() {
             self.forget_guest(socket, reason);
         }
@@ -149,7 +149,7 @@ impl Context {
         }
         let Some(limits) = &mut self.limits else { return };
         limits.release(&self.limit_tables, socket);
-        if let Some(Guest { is_lingering: true, .. }) = limits.guests.remove(socket) {
+        if let Some(PeerAddress { is_lingering: true, .. }) = limits.guests.remove(socket) {
             limits.lingering -= 1;
         }
     }
@@ -165,14 +165,14 @@ impl Context {
 
     /// A command has come. The error is for the client that goes on and on.
     #[inline]
-    pub(crate) fn charge_command(&mut self, key: ClientKey, user: &str) -> Result<Charged, DisconnectCode> {
+    pub(crate) fn charge_command(&mut self, key: ClientKey, user: &str) -> Result<Charge, DisconnectCode> {
         let now = self.moment();
-        let Some(limits) = &mut self.limits else { return Ok(Charged::Done) };
+        let Some(limits) = &mut self.limits else { return Ok(Charge::Done) };
         let Err(excess) = limits.charge_command(&self.limit_tables, key, user, now) else {
-            return Ok(Charged::Done);
+            return Ok(Charge::Done);
         };
         self.counters.add(Metric::Throttled(excess), 1);
-        if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charged::TooMany) }
+        if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charge::TooMany) }
     }
 
     /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.

@@ -22,30 +22,30 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// The mailbox stayed full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StaysFull;
+pub(super) struct MailboxFull;
 
 /// Waits until shards keep up with each other: what the server API has them tell each other waits here, as what clients
 /// do waits on their connections.
-pub(super) async fn calm(shared: &Shared) -> Result<(), StaysFull> {
+pub(super) async fn calm(shared: &Shared) -> Result<(), MailboxFull> {
     let mut patience = Patience::of(FULL_MAX);
     while shared.is_congested() {
         if patience.is_over() {
             tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
-            return Err(StaysFull);
+            return Err(MailboxFull);
         }
         sleep(RETRY_AFTER).await;
     }
     Ok(())
 }
 
-pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), StaysFull> {
+pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) -> Result<(), MailboxFull> {
     let mailbox = &shared.mailboxes[shard];
     let mut patience = Patience::of(FULL_MAX);
     while let Err(back) = mailbox.push_control(message) {
         message = back;
         if patience.is_over() {
             tracing::warn!(shard, "a shard's mailbox stays full: it is not told");
-            return Err(StaysFull);
+            return Err(MailboxFull);
         }
         sleep(RETRY_AFTER).await;
     }

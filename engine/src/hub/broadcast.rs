@@ -16,7 +16,7 @@ const TURN_BYTES: usize = 4 * 1024;
 
 /// Frames of one turn, joined, with their count.
 #[derive(Clone, Debug)]
-pub(crate) struct Frames {
+pub(crate) struct JoinedFrames {
     pub(crate) bytes: Bytes,
     pub(crate) messages: u32,
 }
@@ -38,9 +38,9 @@ struct Joined {
 }
 
 impl Joined {
-    fn take(&mut self) -> Option<Frames> {
+    fn take(&mut self) -> Option<JoinedFrames> {
         let messages = std::mem::take(&mut self.messages);
-        (messages > 0).then(|| Frames { bytes: self.take_bytes(), messages })
+        (messages > 0).then(|| JoinedFrames { bytes: self.take_bytes(), messages })
     }
 
     /// What waits for another core or a slow member keeps about its own length alive, and not the whole of a buffer that it
@@ -100,7 +100,7 @@ impl Broadcast {
     }
 
     /// Another core's messages. They are copied, so that two cores never count the same references.
-    pub(crate) fn relay(&mut self, frames: &Frames) {
+    pub(crate) fn relay(&mut self, frames: &JoinedFrames) {
         self.local.room().extend_from_slice(&frames.bytes);
         self.local.messages += frames.messages;
     }
@@ -116,12 +116,12 @@ impl Broadcast {
     }
 
     /// Takes what this turn brought for this core's members.
-    pub(crate) fn take_local(&mut self) -> Option<Frames> {
+    pub(crate) fn take_local(&mut self) -> Option<JoinedFrames> {
         self.local.take()
     }
 
     /// Takes what this turn brought for the other cores.
-    pub(crate) fn take_outgoing(&mut self) -> Option<Frames> {
+    pub(crate) fn take_outgoing(&mut self) -> Option<JoinedFrames> {
         self.outgoing.as_mut().and_then(Joined::take)
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         let mut hub = Broadcast::new(true);
         assert!(hub.take_local().is_none());
         hub.publish(MessageKind::Text, b"one");
-        hub.relay(&Frames { bytes: Bytes::from_static(b"\x82\x01x"), messages: 1 });
+        hub.relay(&JoinedFrames { bytes: Bytes::from_static(b"\x82\x01x"), messages: 1 });
         hub.publish(MessageKind::Binary, b"two");
         let local = hub.take_local().unwrap();
         assert_eq!(local.bytes, &b"\x81\x03one\x82\x01x\x82\x03two"[..]);

@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{message::AnswerBytes, publication::Stored};
+use super::{message::AnswerBytes, publication::StoredPublication};
 use crate::memory::arc_str_bytes;
 
 /// The life of a history: a client that knows another epoch's offsets knows nothing of this one's.
@@ -36,13 +36,16 @@ pub(crate) struct Page {
 /// A part of a history, and how long an answer with it is, about.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
-    pub(crate) publications: Vec<Arc<Stored>>,
+    pub(crate) publications: Vec<Arc<StoredPublication>>,
     pub(crate) bytes: usize,
 }
 
 impl Part {
     /// As many as fit, and one in any case.
-    pub(crate) fn of<'a>(publications: impl Iterator<Item = &'a Arc<Stored>>, bytes_max: usize) -> Self {
+    pub(crate) fn of<'a>(
+        publications: impl Iterator<Item = &'a Arc<StoredPublication>>,
+        bytes_max: usize,
+    ) -> Self {
         let mut part = Self::default();
         for publication in publications {
             let bytes = part.bytes + publication.answer_bytes();
@@ -64,7 +67,7 @@ const INDEX_MIN: usize = 16;
 pub(crate) struct History {
     epoch: Epoch,
     top: u64,
-    publications: VecDeque<Arc<Stored>>,
+    publications: VecDeque<Arc<StoredPublication>>,
     bytes: usize,
 }
 
@@ -88,7 +91,7 @@ impl History {
     }
 
     /// Appends the publication of [`History::next_offset`] and drops what is beyond `size_max`.
-    pub(crate) fn push(&mut self, publication: Arc<Stored>, size_max: usize) {
+    pub(crate) fn push(&mut self, publication: Arc<StoredPublication>, size_max: usize) {
         debug_assert_eq!(publication.offset, self.top + 1, "offsets have no gap");
         self.top = publication.offset;
         while self.publications.len() >= size_max.max(1) {
@@ -110,7 +113,7 @@ impl History {
 
     /// Memory of the publications and their index.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.publications.capacity() * size_of::<Arc<Stored>>()
+        self.bytes + self.publications.capacity() * size_of::<Arc<StoredPublication>>()
     }
 
     /// The number of the oldest publication among all that the core has made.
@@ -118,7 +121,7 @@ impl History {
         self.publications.front().map(|oldest| oldest.sequence)
     }
 
-    pub(crate) fn newest(&self) -> Option<&Arc<Stored>> {
+    pub(crate) fn newest(&self) -> Option<&Arc<StoredPublication>> {
         self.publications.back()
     }
 
@@ -143,7 +146,7 @@ impl History {
         offset: u64,
         epoch: &str,
         limit: usize,
-        is_wanted: impl Fn(&Stored) -> bool,
+        is_wanted: impl Fn(&StoredPublication) -> bool,
     ) -> Option<Part> {
         if offset > 0 && offset == self.top && *epoch == *self.epoch {
             return Some(Part::default());
@@ -199,7 +202,7 @@ mod tests {
     fn history(count: u64, size_max: usize) -> History {
         let mut history = History::new("e".into());
         for offset in 1..=count {
-            history.push(Arc::new(Stored { offset, ..Stored::default() }), size_max);
+            history.push(Arc::new(StoredPublication { offset, ..StoredPublication::default() }), size_max);
         }
         history
     }
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn what_would_be_too_long_an_answer_is_not_recovered_but_for_a_single_one() {
         let history = history(10, 10);
-        let one = Stored::default().answer_bytes();
+        let one = StoredPublication::default().answer_bytes();
         assert!(history.recover(7, "e", 100, 3 * one).is_some_and(|found| found.bytes == 3 * one));
         assert!(history.recover(7, "e", 100, 3 * one - 1).is_none());
         assert!(history.recover(9, "e", 100, 0).is_some(), "however long it is");
@@ -275,7 +278,7 @@ mod tests {
     #[test]
     fn a_page_ends_where_its_answer_would_be_too_long_but_not_before_its_first_publication() {
         let history = history(10, 8);
-        let one = Stored::default().answer_bytes();
+        let one = StoredPublication::default().answer_bytes();
         let page = |max, reverse| {
             let bytes = AnswerBytes { now_max: max, max };
             offsets(&history.page(&Page { limit: 100, since: None, reverse, bytes }).unwrap())
@@ -299,13 +302,13 @@ mod tests {
     #[test]
     fn bytes_are_counted_in_and_out() {
         let mut history = history(200, 150);
-        let one = Stored::default().cost_bytes();
-        assert!(history.bytes() >= 150 * (one + size_of::<Arc<Stored>>()));
+        let one = StoredPublication::default().cost_bytes();
+        assert!(history.bytes() >= 150 * (one + size_of::<Arc<StoredPublication>>()));
         for left in (0..150).rev() {
             history.drop_oldest();
             assert!(history.bytes() >= left * one);
         }
-        assert!(history.bytes() <= 2 * INDEX_MIN * size_of::<Arc<Stored>>(), "the index shrinks");
+        assert!(history.bytes() <= 2 * INDEX_MIN * size_of::<Arc<StoredPublication>>(), "the index shrinks");
         assert_eq!(history.position().offset, 200);
         history.clear();
         assert_eq!(history.bytes(), 0);
@@ -314,8 +317,8 @@ mod tests {
     #[test]
     fn the_index_becomes_smaller_only_where_three_quarters_of_it_are_free() {
         let index = |history: &History| {
-            let publications = history.publications.len() * Stored::default().cost_bytes();
-            (history.bytes() - publications) / size_of::<Arc<Stored>>()
+            let publications = history.publications.len() * StoredPublication::default().cost_bytes();
+            (history.bytes() - publications) / size_of::<Arc<StoredPublication>>()
         };
         let mut large = history(100, 200);
         let whole = index(&large);

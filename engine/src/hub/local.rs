@@ -12,22 +12,22 @@ use holdfast_ring::Socket;
 
 use super::message::{ClientKey, Delivery};
 use crate::{
-    conn::wire::Wire,
-    hub::slow::Policy,
+    conn::encoding::Encoding,
+    hub::conflation::Policy,
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
 /// A channel's place on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LocalKey(u32);
+pub(crate) struct LocalChannelKey(u32);
 
 /// How a subscriber takes what a channel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub(crate) enum DeliveryPath {
     /// The bytes that all others of its transport take too, through this socket.
-    Shared(Wire, Socket),
+    Shared(Encoding, Socket),
     /// The same, compressed with a window of this size.
-    Deflated(Wire, WindowBits, Socket),
+    Deflated(Encoding, WindowBits, Socket),
     /// It has wishes of its own: patches, a filter, no joins, a context of its own to compress with; or no connection of
     /// its own.
     Special,
@@ -36,7 +36,7 @@ pub(crate) enum Takes {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
     pub(crate) client: ClientKey,
-    pub(crate) takes: Takes,
+    pub(crate) takes: DeliveryPath,
 }
 
 #[derive(Debug)]
@@ -51,12 +51,12 @@ struct LocalChannel {
 
 /// All channels that have subscribers on this core.
 #[derive(Debug, Default)]
-pub(crate) struct Locals {
-    names: HashMap<Arc<str>, LocalKey>,
+pub(crate) struct Subscriptions {
+    names: HashMap<Arc<str>, LocalChannelKey>,
     channels: Vec<Option<LocalChannel>>,
-    free: Vec<LocalKey>,
+    free: Vec<LocalChannelKey>,
     /// Channels that have something for their subscribers in this turn.
-    touched: Vec<LocalKey>,
+    touched: Vec<LocalChannelKey>,
     subscribers: usize,
     /// Of all names.
     names_bytes: usize,
@@ -70,15 +70,15 @@ const TRIMMED_PLACES_MIN: usize = 1_024;
 
 /// What one channel has for its subscribers in this turn, taken out for the time of handing it out.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    pub(crate) key: LocalKey,
+pub(crate) struct PendingDelivery {
+    pub(crate) key: LocalChannelKey,
     /// For those who do not keep up.
     pub(crate) policy: Policy,
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
 }
 
-impl Locals {
+impl Subscriptions {
     /// The channels at some of its places, with the numbers of their subscribers.
     pub(crate) fn channels_at(&self, places: Range<usize>) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let channels = self.channels[places].iter().flatten();
@@ -93,7 +93,7 @@ impl Locals {
     /// Memory of all channels, but for their lists of subscribers.
     pub(crate) fn table_bytes(&self) -> usize {
         self.channels.capacity() * size_of::<Option<LocalChannel>>()
-            + self.free.capacity() * size_of::<LocalKey>()
+            + self.free.capacity() * size_of::<LocalChannelKey>()
             + map_bytes(&self.names)
             + self.names_bytes
     }
@@ -122,7 +122,7 @@ impl Locals {
     }
 
     /// A client asks a channel's home. From now on the channel is here.
-    pub(crate) fn wait(&mut self, name: &Arc<str>, policy: Policy) -> LocalKey {
+    pub(crate) fn wait(&mut self, name: &Arc<str>, policy: Policy) -> LocalChannelKey {
         let key = match self.names.get(name) {
             Some(&key) => key,
             None => {
@@ -135,7 +135,7 @@ impl Locals {
                 };
                 let key = self.free.pop().unwrap_or_else(|| {
                     self.channels.push(None);
-                    LocalKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
+                    LocalChannelKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
                 });
                 self.channels[key.0 as usize] = Some(channel);
                 self.names_bytes += arc_str_bytes(name);
@@ -148,16 +148,16 @@ impl Locals {
     }
 
     /// The channel's name, as its own memory holds it.
-    pub(crate) fn name(&mut self, key: LocalKey) -> Arc<str> {
+    pub(crate) fn name(&mut self, key: LocalChannelKey) -> Arc<str> {
         Arc::clone(&self.channel(key).name)
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<LocalKey> {
+    pub(crate) fn find(&self, name: &str) -> Option<LocalChannelKey> {
         self.names.get(name).copied()
     }
 
     /// The home has answered: the client hears the channel. Returns its place among the subscribers.
-    pub(crate) fn join(&mut self, key: LocalKey, subscriber: Subscriber) -> u32 {
+    pub(crate) fn join(&mut self, key: LocalChannelKey, subscriber: Subscriber) -> u32 {
         self.subscribers += 1;
         let channel = self.channel(key);
         channel.waiting -= 1;
@@ -166,14 +166,14 @@ impl Locals {
     }
 
     /// A client that waited does so no more. True exactly when the channel has left this core with it.
-    pub(crate) fn give_up(&mut self, key: LocalKey) -> bool {
+    pub(crate) fn give_up(&mut self, key: LocalChannelKey) -> bool {
         self.channel(key).waiting -= 1;
         self.drop_if_empty(key)
     }
 
     /// A subscriber leaves. Returns the client that has its place now, if another one does; and whether the channel
     /// has left this core with it.
-    pub(crate) fn leave(&mut self, key: LocalKey, place: u32) -> (Option<ClientKey>, bool) {
+    pub(crate) fn leave(&mut self, key: LocalChannelKey, place: u32) -> (Option<ClientKey>, bool) {
         self.subscribers -= 1;
         let subscribers = &mut self.channel(key).subscribers;
         subscribers.swap_remove(place as usize);
@@ -196,18 +196,18 @@ impl Locals {
     }
 
     /// The channels that have something in this turn.
-    pub(crate) fn take_touched(&mut self) -> Vec<LocalKey> {
+    pub(crate) fn take_touched(&mut self) -> Vec<LocalChannelKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Takes what a channel has in this turn, with its subscribers; [`Locals::put_back`] gives those back.
-    pub(crate) fn take_turn(&mut self, key: LocalKey) -> Option<Turn> {
+    /// Takes what a channel has in this turn, with its subscribers; [`Subscriptions::put_back`] gives those back.
+    pub(crate) fn take_turn(&mut self, key: LocalChannelKey) -> Option<PendingDelivery> {
         let channel = self.channels.get_mut(key.0 as usize)?.as_mut()?;
         if channel.turn.is_empty() {
             return None;
         }
         let deliveries = std::mem::take(&mut channel.turn);
-        Some(Turn {
+        Some(PendingDelivery {
             key,
             policy: channel.policy,
             subscribers: std::mem::take(&mut channel.subscribers),
@@ -215,15 +215,15 @@ impl Locals {
         })
     }
 
-    pub(crate) fn put_back(&mut self, turn: Turn) {
+    pub(crate) fn put_back(&mut self, turn: PendingDelivery) {
         self.channel(turn.key).subscribers = turn.subscribers;
     }
 
-    fn channel(&mut self, key: LocalKey) -> &mut LocalChannel {
+    fn channel(&mut self, key: LocalChannelKey) -> &mut LocalChannel {
         self.channels[key.0 as usize].as_mut().expect("a key is held only while its channel is here")
     }
 
-    fn drop_if_empty(&mut self, key: LocalKey) -> bool {
+    fn drop_if_empty(&mut self, key: LocalChannelKey) -> bool {
         let channel = self.channel(key);
         let is_empty = channel.subscribers.is_empty() && channel.waiting == 0;
         if is_empty {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_a_burst_of_channels_leaves_is_given_back_and_keys_stay() {
-        let mut locals = Locals::default();
+        let mut locals = Subscriptions::default();
         let name = |at: u32| Arc::<str>::from(format!("channel-{at}"));
         let stays = locals.wait(&name(0), Policy::Disconnect);
         let burst: Vec<_> = (1..20_000).map(|at| locals.wait(&name(at), Policy::Disconnect)).collect();
@@ -257,7 +257,7 @@ mod tests {
         assert!(locals.table_bytes() < most / 20, "{} of {most} bytes", locals.table_bytes());
         assert_eq!(locals.find("channel-0"), Some(stays));
         let next = locals.wait(&name(1), Policy::Disconnect);
-        assert_eq!((next, locals.places()), (LocalKey(1), 2), "the first free place comes first");
+        assert_eq!((next, locals.places()), (LocalChannelKey(1), 2), "the first free place comes first");
         assert!(locals.give_up(next) && locals.give_up(stays));
         assert_eq!(locals.names_bytes, 0);
     }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     history::{Page, Position},
     presence::Members,
-    publication::{Data, Frames, Info, Stored, Tags},
+    publication::{Data, EncodedPush, Info, StoredPublication, Tags},
 };
 
 pub(crate) use crate::ids::ClientKey;
@@ -34,11 +34,11 @@ pub(crate) enum AnswerTo {
         is_read: bool,
     },
     /// A request of the server API.
-    Api(oneshot::Sender<Outcome>),
+    Api(oneshot::Sender<QueryResult>),
 }
 
 /// What came of a question or a publication.
-pub(crate) type Outcome = Result<Answer, ErrorCode>;
+pub(crate) type QueryResult = Result<Answer, ErrorCode>;
 
 /// An answer.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
     Published(Option<Position>),
     Presence(Members),
     PresenceStats { clients: usize, users: usize },
-    History { publications: Vec<Arc<Stored>>, position: Position },
+    History { publications: Vec<Arc<StoredPublication>>, position: Position },
     Done,
 }
 
@@ -66,14 +66,14 @@ impl AnswerBytes {
 
 /// To the home of a channel.
 #[derive(Debug)]
-pub(crate) enum ToHome {
+pub(crate) enum ToOwner {
     Subscribe(Box<Subscribe>),
     Unsubscribe {
         channel: Arc<str>,
         core: usize,
         /// The client that left, where its presence is kept or its leave is told.
         info: Option<Arc<Info>>,
-        shows: Shows,
+        shows: PresenceFlags,
         /// True exactly when the core has no subscriber of this channel left.
         was_last: bool,
     },
@@ -85,12 +85,12 @@ pub(crate) enum ToHome {
     Publish(Box<Publish>),
     Ask {
         channel: Arc<str>,
-        question: Question,
+        question: ChannelQuery,
         answer_to: AnswerTo,
     },
 }
 
-impl ToHome {
+impl ToOwner {
     /// The channel that it is for.
     pub(crate) fn channel(&self) -> &str {
         self.channel_name()
@@ -111,8 +111,8 @@ impl ToHome {
     pub(crate) fn allow_long_answer(&mut self) {
         let bytes = match self {
             Self::Subscribe(subscribe) => subscribe.recover.as_mut().map(|recover| &mut recover.bytes),
-            Self::Ask { question: Question::Presence(bytes), .. } => Some(bytes),
-            Self::Ask { question: Question::History(page), .. } => Some(&mut page.bytes),
+            Self::Ask { question: ChannelQuery::Presence(bytes), .. } => Some(bytes),
+            Self::Ask { question: ChannelQuery::History(page), .. } => Some(&mut page.bytes),
             _ => None,
         };
         if let Some(bytes) = bytes {
@@ -123,7 +123,7 @@ impl ToHome {
 
 /// What can be asked of a channel.
 #[derive(Debug)]
-pub(crate) enum Question {
+pub(crate) enum ChannelQuery {
     Presence(AnswerBytes),
     PresenceStats,
     History(Page),
@@ -132,14 +132,14 @@ pub(crate) enum Question {
 
 /// Where others see a subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shows {
+pub(crate) struct PresenceFlags {
     /// True exactly when it is in the channel's presence.
     pub(crate) presence: bool,
     /// True exactly when its coming and going is told.
     pub(crate) join_leave: bool,
 }
 
-impl Shows {
+impl PresenceFlags {
     pub(crate) fn is_seen(self) -> bool {
         self.presence || self.join_leave
     }
@@ -163,7 +163,7 @@ pub(crate) struct Subscribe {
     pub(crate) wants_position: bool,
     /// How others see it, where its presence is kept or its join is told.
     pub(crate) info: Option<Arc<Info>>,
-    pub(crate) shows: Shows,
+    pub(crate) shows: PresenceFlags,
     /// What it gets along with the subscription; comes back in the answer.
     pub(crate) data: Option<Bytes>,
 }
@@ -221,19 +221,19 @@ pub(crate) struct Publish {
 
 /// From a home to the core of subscribers.
 #[derive(Debug)]
-pub(crate) enum FromHome {
+pub(crate) enum FromOwner {
     Deliver(Arc<Delivery>),
     Subscribed(Box<Subscribed>),
     Answered {
         client: ClientKey,
         command: u32,
         is_read: bool,
-        outcome: Outcome,
+        outcome: QueryResult,
     },
     /// A question whose answer is too long to be given beside others: it may be asked once more when it is alone.
     TooLongNow {
         client: ClientKey,
-        question: Box<ToHome>,
+        question: Box<ToOwner>,
     },
 }
 
@@ -242,16 +242,16 @@ pub(crate) enum FromHome {
 pub(crate) struct Delivery {
     pub(crate) channel: Arc<str>,
     /// The publication; `None` for a join or a leave.
-    pub(crate) publication: Option<Arc<Stored>>,
-    pub(crate) frames: Frames,
+    pub(crate) publication: Option<Arc<StoredPublication>>,
+    pub(crate) frames: EncodedPush,
     /// For subscribers who take patches.
-    pub(crate) for_delta: Option<ForDelta>,
+    pub(crate) for_delta: Option<DeltaFrames>,
 }
 
 /// The same publication for those who have agreed to deltas.
 #[derive(Debug)]
-pub(crate) struct ForDelta {
-    pub(crate) whole: Frames,
+pub(crate) struct DeltaFrames {
+    pub(crate) whole: EncodedPush,
     /// In place of it, where that is smaller.
     pub(crate) patch: Option<Patch>,
 }
@@ -259,9 +259,9 @@ pub(crate) struct ForDelta {
 /// A publication as what is different from an earlier one.
 #[derive(Debug)]
 pub(crate) struct Patch {
-    /// [`Stored::sequence`] of that one: of use to those alone who have had it last.
+    /// [`StoredPublication::sequence`] of that one: of use to those alone who have had it last.
     pub(crate) base: u64,
-    pub(crate) frames: Frames,
+    pub(crate) frames: EncodedPush,
 }
 
 /// The answer to [`Subscribe`].
@@ -280,7 +280,7 @@ pub(crate) struct Subscribed {
     /// True exactly when the client asked to recover.
     pub(crate) was_recovering: bool,
     /// What it had missed; `None` where that can no longer be told.
-    pub(crate) recovered: Option<Vec<Arc<Stored>>>,
+    pub(crate) recovered: Option<Vec<Arc<StoredPublication>>>,
     /// The offset at which that begins, exclusively.
     pub(crate) recovered_from: u64,
     /// That of [`Subscribe`].

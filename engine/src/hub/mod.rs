@@ -10,22 +10,22 @@
 //! No I/O, no clock.
 
 pub(crate) mod broadcast;
+pub(crate) mod conflation;
 mod gathered;
 pub(crate) mod history;
-pub(crate) mod home;
 pub(crate) mod local;
 pub(crate) mod message;
+pub(crate) mod owner;
 pub(crate) mod presence;
 pub(crate) mod publication;
-pub(crate) mod slow;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
     broadcast::Broadcast,
-    home::{OwnedChannels, Posts},
-    local::Locals,
+    local::Subscriptions,
+    owner::{Outgoing, OwnedChannels},
 };
-use crate::hub::slow::SlowReaders;
+use crate::hub::conflation::Conflation;
 use crate::metrics::{Counters, Metric};
 
 /// The channels of a shard.
@@ -35,12 +35,12 @@ pub(crate) struct Hub {
     /// Channels whose home this core is.
     pub(crate) homes: OwnedChannels,
     /// Channels that have subscribers on this core.
-    pub(crate) locals: Locals,
+    pub(crate) locals: Subscriptions,
     /// What is published and has not gone out.
     pub(crate) gathered: Gathered,
     /// What waits for those who do not keep up, where not all of it has to.
-    pub(crate) slow: SlowReaders,
-    pub(crate) posts: Posts,
+    pub(crate) slow: Conflation,
+    pub(crate) posts: Outgoing,
 }
 
 impl Hub {
@@ -49,9 +49,9 @@ impl Hub {
         Self {
             broadcast: Broadcast::new(has_others),
             homes,
-            locals: Locals::default(),
+            locals: Subscriptions::default(),
             gathered,
-            slow: SlowReaders::default(),
+            slow: Conflation::default(),
             posts: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! Publications: what a channel carries, as it is kept and as it goes out.
 //!
 //! In:  a payload, and who published it.
-//! Out: a [`Stored`] publication, and its [`Frames`]: one WebSocket frame for each wire format, encoded once and shared
+//! Out: a [`StoredPublication`], and its [`EncodedPush`]: one WebSocket frame for each wire format, encoded once and shared
 //! by all receivers on all cores.
 
 use std::{borrow::Cow, sync::Arc};
@@ -82,7 +82,7 @@ pub(crate) fn tags(pairs: impl ExactSizeIterator<Item = (Box<str>, Box<str>)>) -
 
 /// A publication as it is kept.
 #[derive(Debug, Default)]
-pub(crate) struct Stored {
+pub(crate) struct StoredPublication {
     pub(crate) data: Data,
     pub(crate) info: Option<Arc<Info>>,
     pub(crate) tags: Tags,
@@ -92,7 +92,7 @@ pub(crate) struct Stored {
     pub(crate) sequence: u64,
 }
 
-impl Stored {
+impl StoredPublication {
     /// Memory that keeping it costs, also what it shares with others.
     pub(crate) fn cost_bytes(&self) -> usize {
         const OWNERS: usize = 16;
@@ -140,12 +140,12 @@ impl Stored {
 
 /// One message in each wire format, as a whole WebSocket frame.
 #[derive(Clone, Debug)]
-pub(crate) struct Frames {
+pub(crate) struct EncodedPush {
     json: Bytes,
     protobuf: Bytes,
 }
 
-impl Frames {
+impl EncodedPush {
     pub(crate) fn of_push(push: &Push<'_>) -> Self {
         Self { json: frame(Format::Json, push), protobuf: frame(Format::Protobuf, push) }
     }
@@ -224,22 +224,28 @@ mod tests {
         // The parts, and what counts their owners.
         let is_about =
             |bytes: usize, parts: usize| assert!((parts..parts + 128).contains(&bytes), "{bytes}, {parts}");
-        let plain = Stored { data: Data::checked(Bytes::from(vec![b'1'; 1_000])), ..Stored::default() };
+        let plain = StoredPublication {
+            data: Data::checked(Bytes::from(vec![b'1'; 1_000])),
+            ..StoredPublication::default()
+        };
         let bytes = plain.cost_bytes();
-        is_about(bytes, size_of::<Stored>() + 1_000);
+        is_about(bytes, size_of::<StoredPublication>() + 1_000);
         let tags = Tags::from([("k".repeat(10).into(), "v".repeat(90).into())]);
-        let tagged = Stored { tags, ..plain };
+        let tagged = StoredPublication { tags, ..plain };
         is_about(tagged.cost_bytes(), bytes + 100 + size_of::<(Box<str>, Box<str>)>());
         let bytes = tagged.cost_bytes();
         let info = Info { user: "u".repeat(50).into(), client: "c".repeat(50).into(), ..Info::default() };
-        let told = Stored { info: Some(Arc::new(info)), ..tagged };
+        let told = StoredPublication { info: Some(Arc::new(info)), ..tagged };
         is_about(told.cost_bytes(), bytes + 100 + size_of::<Info>());
     }
 
     #[test]
     fn frames_are_as_long_as_the_longer_one() {
-        let stored = Stored { data: Data::checked(Bytes::from_static(b"[1]")), ..Stored::default() };
-        let frames = Frames::of_publication("news", stored.publication());
+        let stored = StoredPublication {
+            data: Data::checked(Bytes::from_static(b"[1]")),
+            ..StoredPublication::default()
+        };
+        let frames = EncodedPush::of_publication("news", stored.publication());
         let lengths = Format::ALL.map(|format| frames.websocket(format).len());
         assert_eq!(Some(frames.len()), lengths.into_iter().max());
         assert!(lengths.iter().all(|length| *length > 3));

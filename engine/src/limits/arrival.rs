@@ -16,10 +16,10 @@ use holdfast_ring::Socket;
 
 use super::{
     Limits,
-    decayed::{Moment, RATE_FADE_MS, Rate},
-    guests::Stage,
-    ledger::{Key, Kind, Tables},
+    addresses::Stage,
+    decaying::{Moment, RATE_FADE_MS, Rate},
     rules::{Host, penalized},
+    usage::{Key, Kind, Tables},
 };
 use crate::metrics::RefusalReason;
 
@@ -28,15 +28,15 @@ const RETRY_AFTER_S: u32 = 5;
 
 /// A refusal, and what it is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TurnedAway {
+pub(crate) struct Rejection {
     pub(crate) refusal: Refusal,
     pub(crate) reason: RefusalReason,
 }
 
-const DENIED: TurnedAway = TurnedAway { refusal: Refusal::AddressForbidden, reason: RefusalReason::Denied };
+const DENIED: Rejection = Rejection { refusal: Refusal::AddressForbidden, reason: RefusalReason::Denied };
 
-fn too_many(retry_after_s: u32, reason: RefusalReason) -> TurnedAway {
-    TurnedAway { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
+fn too_many(retry_after_s: u32, reason: RefusalReason) -> Rejection {
+    Rejection { refusal: Refusal::TooManyRequests { retry_after_s }, reason }
 }
 
 impl Limits {
@@ -52,7 +52,7 @@ impl Limits {
         socket: Socket,
         address: Option<IpAddr>,
         now: Moment,
-    ) -> Result<(), TurnedAway> {
+    ) -> Result<(), Rejection> {
         let rules = &self.rules;
         let is_exempt = address.is_some_and(|address| rules.exempt.contains(address));
         if let Some(address) = address {
@@ -82,7 +82,7 @@ impl Limits {
         address: Option<IpAddr>,
         what: Counts,
         now: Moment,
-    ) -> Result<(), TurnedAway> {
+    ) -> Result<(), Rejection> {
         let is_new = what != Counts::SessionOfConnection;
         if is_new {
             self.admit_to_daemon(tables, now)?;
@@ -112,7 +112,7 @@ impl Limits {
         Ok(())
     }
 
-    fn admit_to_daemon(&self, tables: &Tables, now: Moment) -> Result<(), TurnedAway> {
+    fn admit_to_daemon(&self, tables: &Tables, now: Moment) -> Result<(), Rejection> {
         let Some(rate) = self.rules.daemon else { return Ok(()) };
         let level = self.ledger.sum(tables, tables.key(Kind::Daemon, ()), now).first;
         admit_at(rate, level, RefusalReason::DaemonRate)
@@ -125,7 +125,7 @@ impl Limits {
         host: Host,
         [connections, rate, handshakes]: [RefusalReason; 3],
         now: Moment,
-    ) -> Result<(), TurnedAway> {
+    ) -> Result<(), Rejection> {
         let sum = self.ledger.sum(tables, key, now);
         let is_full = |max: u64, taken: u64| max > 0 && taken >= max;
         if is_full(host.connections_max, sum.open) {
@@ -185,6 +185,6 @@ pub(crate) enum Counts {
     SessionOfConnection,
 }
 
-fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), TurnedAway> {
+fn admit_at(rate: Rate, level: f32, reason: RefusalReason) -> Result<(), Rejection> {
     if rate.admits(level) { Ok(()) } else { Err(too_many(rate.wait_s(level), reason)) }
 }

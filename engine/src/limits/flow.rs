@@ -5,10 +5,10 @@
 
 use super::{
     Limits,
-    decayed::{Decayed, Moment, RATE_FADE_MS, Rate},
-    ledger::{Kind, Tables},
+    decaying::{DecayingCounter, Moment, RATE_FADE_MS, Rate},
+    usage::{Kind, Tables},
 };
-use crate::{ids::ClientKey, metrics::Excess};
+use crate::{ids::ClientKey, metrics::LimitExceeded};
 
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
@@ -21,7 +21,7 @@ pub(crate) const COMMAND_REPLY_BYTES: usize = 16 * 1024;
 
 /// What is to become of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Charged {
+pub(crate) enum Charge {
     /// It is done.
     Done,
     /// It is answered with error 111.
@@ -32,12 +32,12 @@ pub(crate) enum Charged {
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
     generation: u32,
-    commands: Decayed,
-    bytes: Decayed,
+    commands: DecayingCounter,
+    bytes: DecayingCounter,
     /// Commands that were refused.
-    refused: Decayed,
+    refused: DecayingCounter,
     /// What the bytes of the frame in hand are over.
-    excess: Option<Excess>,
+    excess: Option<LimitExceeded>,
 }
 
 /// What each client of a shard has sent. Memory: 32 bytes for each place of the table of clients that was ever used.
@@ -78,14 +78,14 @@ impl Limits {
         budget.excess = None;
         if let Some(rate) = self.rules.connection.bytes {
             budget.excess =
-                excess(rate, budget.bytes.level(now, RATE_FADE_MS), Excess::ConnectionBytes).err();
+                excess(rate, budget.bytes.level(now, RATE_FADE_MS), LimitExceeded::ConnectionBytes).err();
             budget.bytes.add(bytes, now, RATE_FADE_MS);
         }
         if let Some(rate) = self.rules.user.bytes
             && !user.is_empty()
         {
             let key = tables.key(Kind::User, user);
-            let over = excess(rate, self.ledger.sum(tables, key, now).second, Excess::UserBytes).err();
+            let over = excess(rate, self.ledger.sum(tables, key, now).second, LimitExceeded::UserBytes).err();
             budget.excess = budget.excess.or(over);
             self.ledger.change(tables, key, |entry| entry.second.add(bytes, now, RATE_FADE_MS));
         }
@@ -97,19 +97,19 @@ impl Limits {
         key: ClientKey,
         user: &str,
         now: Moment,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), LimitExceeded> {
         let budget = self.budgets.of(key);
         if let Some(over) = budget.excess {
             return Err(over);
         }
         if let Some(rate) = self.rules.connection.commands {
-            excess(rate, budget.commands.level(now, RATE_FADE_MS), Excess::ConnectionCommands)?;
+            excess(rate, budget.commands.level(now, RATE_FADE_MS), LimitExceeded::ConnectionCommands)?;
         }
         if let Some(rate) = self.rules.user.commands
             && !user.is_empty()
         {
             let key = tables.key(Kind::User, user);
-            excess(rate, self.ledger.sum(tables, key, now).first, Excess::UserCommands)?;
+            excess(rate, self.ledger.sum(tables, key, now).first, LimitExceeded::UserCommands)?;
             self.ledger.change(tables, key, |entry| entry.first.add(self.weight, now, RATE_FADE_MS));
         }
         budget.commands.add(self.weight, now, RATE_FADE_MS);
@@ -142,7 +142,7 @@ impl Limits {
     }
 }
 
-fn excess(rate: Rate, level: f32, what: Excess) -> Result<(), Excess> {
+fn excess(rate: Rate, level: f32, what: LimitExceeded) -> Result<(), LimitExceeded> {
     if rate.admits(level) { Ok(()) } else { Err(what) }
 }
 

@@ -8,35 +8,35 @@
 //! addresses, networks and users over all cores), `guests` (what is known of each connection), `arrival` (from accept to
 //! the request), `flow` (commands and bytes), `penalties` and `offense` (who misbehaves). Decision 0010 says why.
 
+mod addresses;
 mod arrival;
-mod decayed;
+mod decaying;
 mod flow;
-mod guests;
-mod ledger;
 mod networks;
 mod offense;
 mod penalties;
 mod rules;
+mod usage;
 
+use self::{addresses::PeerAddresses, flow::Budgets, penalties::Refused, usage::UsageTable};
 pub(crate) use self::{
-    arrival::{Counts, TurnedAway},
-    decayed::{Moment, RATE_FADE_MS},
-    flow::{COMMAND_REPLY_BYTES, Charged, amount, hard_limit},
-    guests::{Guest, Stage},
-    ledger::{Kind, Tables},
+    addresses::{PeerAddress, Stage},
+    arrival::{Counts, Rejection},
+    decaying::{Moment, RATE_FADE_MS},
+    flow::{COMMAND_REPLY_BYTES, Charge, amount, hard_limit},
     offense::{Notice, offense_of},
     penalties::{Offenders, Penalty},
     rules::{Rules, penalized},
+    usage::{Kind, Tables},
 };
-use self::{flow::Budgets, guests::Guests, ledger::Ledger, penalties::Refused};
 pub(crate) use crate::metrics::Offense;
 
 /// What a shard knows of those who are limited.
 #[derive(Debug)]
 pub(crate) struct Limits {
     pub(crate) rules: Rules,
-    pub(crate) ledger: Ledger,
-    pub(crate) guests: Guests,
+    pub(crate) ledger: UsageTable,
+    pub(crate) guests: PeerAddresses,
     pub(crate) budgets: Budgets,
     pub(crate) refused: Refused,
     pub(crate) offenders: Option<Offenders>,
@@ -50,8 +50,8 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn new(rules: Rules, core: usize) -> Self {
         Self {
-            ledger: Ledger::new(core, rules.tracked_max),
-            guests: Guests::default(),
+            ledger: UsageTable::new(core, rules.tracked_max),
+            guests: PeerAddresses::default(),
             budgets: Budgets::default(),
             refused: Refused::new(rules.penalty.map_or(0, |penalty| penalty.tracked_max)),
             offenders: rules.penalty.map(Offenders::new),

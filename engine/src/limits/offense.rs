@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use holdfast_ring::Socket;
 
-use super::decayed::Moment;
+use super::decaying::Moment;
 use crate::metrics::{CloseReason, Offense};
 
 /// What one core tells another about an address.

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    decayed::{Decayed, Moment},
+    decaying::{DecayingCounter, Moment},
     rules::Penalty as Rules,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(crate) struct Penalty {
 
 #[derive(Clone, Copy, Debug)]
 struct Offender {
-    points: Decayed,
+    points: DecayingCounter,
     refusals: u32,
     /// When it is no longer refused, and when that is forgotten.
     refused_until: Moment,
@@ -87,7 +87,7 @@ impl Offenders {
         }
         let (fade_ms, threshold) = (self.rules.fade_ms, self.rules.threshold);
         let offender = self.offenders.entry(address).or_insert(Offender {
-            points: Decayed::default(),
+            points: DecayingCounter::default(),
             refusals: 0,
             refused_until: now,
             remembered_until: now,

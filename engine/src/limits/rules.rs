@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use holdfast_protocol::http::ForwardedField;
 
-use super::{decayed::Rate, networks::Networks};
+use super::{decaying::Rate, networks::Networks};
 use crate::config::{Config, FlowLimits, HostLimits, SubnetLimits, ipv6_network};
 
 /// The rules of a shard.

@@ -5,12 +5,14 @@
 
 use crate::{
     hub::{
-        message::{Answer, Delivery, FromHome, Outcome, Publish, Question, Subscribe, Subscribed, ToHome},
-        publication::{Info, Stored},
+        message::{
+            Answer, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed, ToOwner,
+        },
+        publication::{Info, StoredPublication},
     },
     mesh::{Message, Parcel},
     session::api::ApiCall,
-    session::ask::{self, What},
+    session::emulation::{self, SessionRequestKind},
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.
@@ -22,16 +24,17 @@ impl Message {
         let heap = match self {
             // A buffer may be half full.
             Self::Broadcast(frames) => 2 * frames.bytes.len(),
-            Self::ToHome(message) => message.cost_bytes(),
-            Self::FromHome(message) => from_home(message),
+            Self::ToOwner(message) => message.cost_bytes(),
+            Self::FromOwner(message) => from_home(message),
             Self::ToSession(asked) => {
                 size_of_val(&**asked)
                     + match &asked.what {
-                        What::Commands(commands) | What::Poll { commands, .. } => commands.len(),
+                        SessionRequestKind::Commands(commands)
+                        | SessionRequestKind::Poll { commands, .. } => commands.len(),
                     }
             }
             Self::Answer { answer, .. } => answer_bytes(answer),
-            Self::ToSeats(_) | Self::FromSeats(_) => SHARED_BYTES,
+            Self::ToQuota(_) | Self::FromQuota(_) => SHARED_BYTES,
             Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
             // They come from the control thread, which has bounds of its own, or are as small as they look.
             Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
@@ -40,11 +43,11 @@ impl Message {
     }
 }
 
-fn answer_bytes(answer: &ask::Answer) -> usize {
+fn answer_bytes(answer: &emulation::Answer) -> usize {
     answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |body| body.len())
 }
 
-impl ToHome {
+impl ToOwner {
     /// Bytes of memory beside the value itself.
     pub(crate) fn cost_bytes(&self) -> usize {
         match self {
@@ -79,7 +82,7 @@ impl ToHome {
             }
             Self::Ask { channel, question, .. } => {
                 let since = match question {
-                    Question::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
+                    ChannelQuery::History(page) => page.since.as_ref().map_or(0, |(_, epoch)| epoch.len()),
                     _ => 0,
                 };
                 SHARED_BYTES + channel.len() + since
@@ -99,14 +102,14 @@ impl Delivery {
             + channel.len()
             + 2 * frames.len()
             + for_delta
-            + publication.as_deref().map_or(0, Stored::cost_bytes)
+            + publication.as_deref().map_or(0, StoredPublication::cost_bytes)
     }
 }
 
-fn from_home(message: &FromHome) -> usize {
+fn from_home(message: &FromOwner) -> usize {
     match message {
-        FromHome::Deliver(delivery) => delivery.cost_bytes(),
-        FromHome::Subscribed(subscribed) => {
+        FromOwner::Deliver(delivery) => delivery.cost_bytes(),
+        FromOwner::Subscribed(subscribed) => {
             let Subscribed { channel, position, recovered, data, .. } = &**subscribed;
             size_of::<Subscribed>()
                 + channel.len()
@@ -114,12 +117,12 @@ fn from_home(message: &FromHome) -> usize {
                 + recovered.iter().flatten().map(|stored| stored.cost_bytes()).sum::<usize>()
                 + data.as_ref().map_or(0, |data| data.len())
         }
-        FromHome::Answered { outcome, .. } => outcome_bytes(outcome),
-        FromHome::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
+        FromOwner::Answered { outcome, .. } => outcome_bytes(outcome),
+        FromOwner::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
     }
 }
 
-fn outcome_bytes(outcome: &Outcome) -> usize {
+fn outcome_bytes(outcome: &QueryResult) -> usize {
     match outcome {
         Ok(Answer::Presence(infos)) => infos.iter().map(|info| info_bytes(info)).sum(),
         Ok(Answer::History { publications, position }) => {

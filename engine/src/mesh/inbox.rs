@@ -93,7 +93,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::hub::broadcast::Frames;
+    use crate::hub::broadcast::JoinedFrames;
 
     fn inbox(messages_max: usize, bytes_max: u64) -> Inbox {
         Inbox::new(MailboxLimits { messages_max, bytes_max })
@@ -101,7 +101,7 @@ mod tests {
 
     fn push(inbox: &mut Inbox, messages: usize, bytes: usize) {
         // The buffer behind a piece may be twice as long, and is counted so.
-        let frames = Frames { bytes: Bytes::from(vec![0; bytes / 2]), messages: 1 };
+        let frames = JoinedFrames { bytes: Bytes::from(vec![0; bytes / 2]), messages: 1 };
         (0..messages).for_each(|_| inbox.push(Message::Broadcast(frames.clone())));
     }
 

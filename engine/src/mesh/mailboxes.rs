@@ -173,7 +173,7 @@ impl Mailboxes {
     /// Gives it back where that queue is full.
     pub(crate) fn push_control(&self, message: Message) -> Result<(), Message> {
         let pushed = match message {
-            Message::ToHome(_) => {
+            Message::ToOwner(_) => {
                 let inlet = &self.inlets[self.inlets.len() - 1];
                 inlet.push(message.into()).map_err(|parcel| parcel.message)
             }
@@ -228,7 +228,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::hub::broadcast::Frames;
+    use crate::hub::broadcast::JoinedFrames;
 
     fn mailboxes(shards: usize, messages_max: usize, bytes_max: u64) -> Mailboxes {
         let bell = Arc::new(Doorbell::new(None).unwrap());
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn parcel(bytes: usize) -> Parcel {
-        Message::Broadcast(Frames { bytes: Bytes::from(vec![b'x'; bytes]), messages: 1 }).into()
+        Message::Broadcast(JoinedFrames { bytes: Bytes::from(vec![b'x'; bytes]), messages: 1 }).into()
     }
 
     #[test]

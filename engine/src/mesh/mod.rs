@@ -17,7 +17,7 @@ pub(crate) use self::{
     peers::{Message, Peers, Shared},
 };
 use crate::{
-    hub::message::ToHome,
+    hub::message::ToOwner,
     metrics::{Counters, Metric},
 };
 
@@ -38,9 +38,9 @@ impl Mesh {
     }
 
     /// Sends something to the home of a channel.
-    pub(crate) fn post_home(&mut self, channel: &str, message: ToHome) {
-        let home = self.peers.home_of(channel);
-        self.post(home, Message::ToHome(message));
+    pub(crate) fn send_to_owner(&mut self, channel: &str, message: ToOwner) {
+        let home = self.peers.shard_for(channel);
+        self.post(home, Message::ToOwner(message));
     }
 
     /// Sends something to a core, which may be this one.

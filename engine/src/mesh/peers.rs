@@ -21,17 +21,17 @@ use rustls::ServerConfig;
 
 use super::{MailboxLimits, Mailboxes, Parcel, StopOrder};
 use crate::{
-    backend::{self, Asker},
+    backend::{self, ProxyHandle},
     hub::{
-        broadcast::Frames,
-        message::{FromHome, ToHome},
+        broadcast::JoinedFrames,
+        message::{FromOwner, ToOwner},
     },
     limits::{Notice, Tables},
     memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
     session::api::ApiCall,
-    session::ask::{Answer, Asked},
-    session::seats::{FromSeats, ToSeats},
+    session::emulation::{Answer, SessionRequest},
+    session::quota::{FromQuota, ToQuota},
     supervise::Beats,
     time::Tick,
 };
@@ -40,13 +40,13 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Messages of `/broadcast`, published on another core.
-    Broadcast(Frames),
+    Broadcast(JoinedFrames),
     /// For a channel whose home the receiver is.
-    ToHome(ToHome),
+    ToOwner(ToOwner),
     /// For clients of the receiver.
-    FromHome(FromHome),
+    FromOwner(FromOwner),
     /// A request for a session of the receiver.
-    ToSession(Box<Asked>),
+    ToSession(Box<SessionRequest>),
     /// The answer to a request whose connection the receiver has.
     Answer { socket: Socket, answer: Answer },
     /// Certificates for connections that come from now on.
@@ -58,9 +58,9 @@ pub(crate) enum Message {
     /// The control thread has an answer.
     Backend(backend::Answer),
     /// About the number of a user's connections, whose home the receiver is.
-    ToSeats(ToSeats),
+    ToQuota(ToQuota),
     /// Whether clients of the receiver may stay.
-    FromSeats(FromSeats),
+    FromQuota(FromQuota),
 }
 
 /// What calls of the server API keep. The control thread and those that work for it write it.
@@ -87,7 +87,7 @@ pub(crate) struct Shared {
     /// True exactly when the daemon uses more memory than it may; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
-    pub(crate) asker: Asker,
+    pub(crate) asker: ProxyHandle,
     /// True exactly when the daemon has begun to leave; set by the control plane.
     pub(crate) draining: AtomicBool,
     /// Shards that listen; they leave off one by one, the last one first.
@@ -105,12 +105,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// `channel_secret` is to be random: see [`Shared::home_of`].
+    /// `channel_secret` is to be random: see [`Shared::shard_for`].
     pub(crate) fn new(
         bells: Vec<Arc<Doorbell>>,
         mailbox_limits: MailboxLimits,
         channel_secret: u128,
-        asker: Asker,
+        asker: ProxyHandle,
         limit_tables: Tables,
         budgets: BudgetLimits,
     ) -> Self {
@@ -137,7 +137,7 @@ impl Shared {
     }
 
     /// The shard that is a channel's home.
-    pub(crate) fn home_of(&self, channel: &str) -> usize {
+    pub(crate) fn shard_for(&self, channel: &str) -> usize {
         // SipHash that has taken in a secret first.
         let mut hasher = DefaultHasher::new();
         hasher.write_u128(self.channel_secret);
@@ -200,8 +200,8 @@ impl Peers {
     }
 
     /// The shard that is a channel's home.
-    pub(crate) fn home_of(&self, channel: &str) -> usize {
-        self.shared.home_of(channel)
+    pub(crate) fn shard_for(&self, channel: &str) -> usize {
+        self.shared.shard_for(channel)
     }
 
     /// What this shard is sent.
@@ -275,12 +275,12 @@ impl Peers {
     }
 
     /// The way to the control thread.
-    pub(crate) fn asker(&self) -> &Asker {
+    pub(crate) fn asker(&self) -> &ProxyHandle {
         &self.shared.asker
     }
 
     /// Leaves a message for every other shard.
-    pub(crate) fn post_all(&mut self, own: usize, message: impl Fn() -> Message) {
+    pub(crate) fn send_to_others(&mut self, own: usize, message: impl Fn() -> Message) {
         for shard in (0..self.count()).filter(|&shard| shard != own) {
             self.post(shard, message());
         }
@@ -295,7 +295,7 @@ impl Peers {
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
-    pub(crate) fn push_out(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
+    pub(crate) fn flush(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
         if self.outbox_messages == 0 {
             return self.set_congested(false);
         }

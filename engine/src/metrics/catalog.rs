@@ -5,7 +5,7 @@
 
 use super::{
     definition::metrics,
-    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, Excess, Offense, RefusalReason},
+    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Offense, RefusalReason},
 };
 
 metrics! {
@@ -136,7 +136,7 @@ metrics! {
     gauge "history_bytes" => HistoryBytes;
         watch "against `channel.history_budget`, of which each core has its part";
     /// Commands refused because there were too many, or too many bytes, by the limit.
-    counter "throttled_commands" => Throttled(limit: Excess);
+    counter "throttled_commands" => Throttled(limit: LimitExceeded);
         note "They are answered with error 111.";
         watch "any burst";
     /// What clients did that gave points to their address.
@@ -161,7 +161,7 @@ metrics! {
         note "Messages, requests and TLS records.";
         watch "against `client.receive_budget`";
     /// Sockets that the kernel takes no more for.
-    gauge "slow_readers" => SlowReaders;
+    gauge "slow_readers" => Conflation;
         note "Their peers do not read.";
         watch "a level that stays";
     /// Bytes that wait for them.

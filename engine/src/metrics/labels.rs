@@ -99,7 +99,7 @@ labels! {
     }
 
     /// Which limit on what a client sends was passed.
-    pub(crate) enum Excess {
+    pub(crate) enum LimitExceeded {
         /// A connection's commands.
         ConnectionCommands = "connection_commands",
         /// A connection's bytes.

@@ -19,7 +19,7 @@ pub use self::reference::reference_markdown;
 pub(crate) use self::{
     catalog::{CATALOG, Metric},
     definition::Kind,
-    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, Excess, Offense, RefusalReason},
+    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Offense, RefusalReason},
 };
 
 /// What is published under one name.

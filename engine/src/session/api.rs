@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 
 use super::{Io, SessionCx};
 use crate::{
-    channel::Extras,
+    channel::SubscriptionFlags,
     context::cost,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
     mesh::Message,
-    session::client::{Client, Stage, Wanted, is_past},
+    session::client::{Client, Stage, SubscribeParams, is_past},
     token::Overrides,
 };
 
@@ -33,7 +33,11 @@ const PAGE_PLACES: usize = 4_096;
 #[derive(Debug)]
 pub(crate) enum ApiCall {
     /// Something is to happen to some clients. The error is the first client's that refused.
-    Clients { whom: Arc<Whom>, wish: Arc<Wish>, done: oneshot::Sender<Result<(), ErrorCode>> },
+    Clients {
+        whom: Arc<ClientSelector>,
+        wish: Arc<ClientCommand>,
+        done: oneshot::Sender<Result<(), ErrorCode>>,
+    },
     /// The same for those that no turn had a part for yet.
     Rest(Box<Rest>),
     /// Which channels have subscribers on this core, and how many.
@@ -45,7 +49,7 @@ pub(crate) enum ApiCall {
     /// Points are to be forgotten: of one address, or of all.
     ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<()> },
     /// What this core has.
-    Info(oneshot::Sender<NodePart>),
+    Info(oneshot::Sender<ShardInfo>),
 }
 
 /// A part of a list that is too long for one turn. What comes and goes between two pages may be missing.
@@ -74,7 +78,7 @@ pub(crate) struct Rest {
     clients: vec::IntoIter<ClientKey>,
     /// Where the search for clients without a user goes on: no index has them.
     anonymous_from: Option<usize>,
-    wish: Arc<Wish>,
+    wish: Arc<ClientCommand>,
     /// The first refusal so far.
     outcome: Result<(), ErrorCode>,
     done: oneshot::Sender<Result<(), ErrorCode>>,
@@ -89,7 +93,7 @@ impl Rest {
 
 /// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
 #[derive(Debug, Default)]
-pub(crate) struct Whom {
+pub(crate) struct ClientSelector {
     /// `None`: of any user. Empty: of the anonymous one.
     pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<uuid::Uuid>,
@@ -97,8 +101,8 @@ pub(crate) struct Whom {
 
 /// What is to happen to them.
 #[derive(Debug)]
-pub(crate) enum Wish {
-    Subscribe(SubscribeWish),
+pub(crate) enum ClientCommand {
+    Subscribe(SubscribeCommand),
     Unsubscribe {
         /// `None` for all of its channels.
         channel: Option<Box<str>>,
@@ -121,7 +125,7 @@ pub(crate) enum Wish {
 
 /// A subscription that the server makes.
 #[derive(Debug)]
-pub(crate) struct SubscribeWish {
+pub(crate) struct SubscribeCommand {
     /// Resolved, as all names that reach a home are.
     pub(crate) channel: Box<str>,
     /// What others see of the client in this channel.
@@ -137,7 +141,7 @@ pub(crate) struct SubscribeWish {
 
 /// What one core has.
 #[derive(Debug, Default)]
-pub(crate) struct NodePart {
+pub(crate) struct ShardInfo {
     pub(crate) clients: usize,
     pub(crate) subscriptions: usize,
     /// Channels with subscribers whose home this is.
@@ -165,8 +169,8 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// True exactly when what is wished has expired already.
-    fn comes_too_late(&self, wish: &Wish) -> bool {
-        matches!(wish, Wish::Subscribe(wish) if is_past(wish.expires_at_s, self.cx.wall_s()))
+    fn comes_too_late(&self, wish: &ClientCommand) -> bool {
+        matches!(wish, ClientCommand::Subscribe(wish) if is_past(wish.expires_at_s, self.cx.wall_s()))
     }
 
     /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
@@ -175,7 +179,8 @@ impl<I: Io> SessionCx<'_, I> {
         loop {
             if let Some(key) = rest.clients.next() {
                 let Some(client) = self.sessions.clients.get(key) else { continue };
-                if client.stage == Stage::Connected || matches!(*rest.wish, Wish::Disconnect { .. }) {
+                if client.stage == Stage::Connected || matches!(*rest.wish, ClientCommand::Disconnect { .. })
+                {
                     rest.outcome = rest.outcome.and(self.fulfill(key, &rest.wish));
                 }
                 self.cx.meter.add(cost::WISH_NS);
@@ -197,7 +202,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A connection is found by its id, and a user's connections by its name: nobody else is looked at.
-    fn meant(&mut self, whom: &Whom) -> Vec<ClientKey> {
+    fn meant(&mut self, whom: &ClientSelector) -> Vec<ClientKey> {
         let is_known = |client: &Client| client.stage != Stage::Fresh;
         if let Some(id) = whom.client {
             let is_meant = |client: &Client| {
@@ -219,13 +224,13 @@ impl<I: Io> SessionCx<'_, I> {
         self.sessions.clients.at(places).filter(move |(_, client)| is_anonymous(client)).map(|(key, _)| key)
     }
 
-    fn fulfill(&mut self, key: ClientKey, wish: &Wish) -> Result<(), ErrorCode> {
+    fn fulfill(&mut self, key: ClientKey, wish: &ClientCommand) -> Result<(), ErrorCode> {
         match wish {
-            Wish::Subscribe(wish) => return self.subscribe_from_server(key, wish),
-            Wish::Unsubscribe { channel: Some(channel) } => {
+            ClientCommand::Subscribe(wish) => return self.subscribe_from_server(key, wish),
+            ClientCommand::Unsubscribe { channel: Some(channel) } => {
                 self.end_subscription_with(key, channel, UnsubscribeCode::SERVER);
             }
-            Wish::Unsubscribe { channel: None } => {
+            ClientCommand::Unsubscribe { channel: None } => {
                 let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
                 let channels: Vec<_> =
                     client.subs.iter().map(|sub| self.hub.locals.name(sub.channel)).collect();
@@ -234,20 +239,20 @@ impl<I: Io> SessionCx<'_, I> {
                     self.end_subscription_with(key, &channel, UnsubscribeCode::SERVER);
                 }
             }
-            Wish::Disconnect { code, reason, except } => {
+            ClientCommand::Disconnect { code, reason, except } => {
                 if !self.sessions.clients.get(key).is_some_and(|client| except.contains(&client.id)) {
                     self.disconnect_with(key, *code, reason);
                 }
             }
-            Wish::Refresh { expires_at_s, info } => {
+            ClientCommand::Refresh { expires_at_s, info } => {
                 self.refresh_from_server(key, *expires_at_s, info.clone());
             }
-            Wish::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
+            ClientCommand::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }
         Ok(())
     }
 
-    fn subscribe_from_server(&mut self, key: ClientKey, wish: &SubscribeWish) -> Result<(), ErrorCode> {
+    fn subscribe_from_server(&mut self, key: ClientKey, wish: &SubscribeCommand) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         // What is so already stays so.
         if self.hub.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
@@ -258,7 +263,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let resolved =
             self.sessions.rules.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
-        let extras = resolved.grant_with(&client.user, Extras::default(), &wish.overrides);
+        let extras = resolved.grant_with(&client.user, SubscriptionFlags::default(), &wish.overrides);
         let since = wish.since.as_ref().filter(|_| extras.recoverable);
         let recover = since.map(|(offset, epoch)| Recover {
             offset: *offset,
@@ -269,7 +274,7 @@ impl<I: Io> SessionCx<'_, I> {
             rejects_loss: false,
             bytes: self.answer_bytes_alone(),
         });
-        let wanted = Wanted {
+        let wanted = SubscribeParams {
             recover,
             extras,
             overrides: wish.overrides,
@@ -277,7 +282,7 @@ impl<I: Io> SessionCx<'_, I> {
             data: wish.data.clone(),
             expires_at_s: wish.expires_at_s,
             is_server_side: true,
-            ..Wanted::default()
+            ..SubscribeParams::default()
         };
         self.ask_to_subscribe(key, &wish.channel, wanted);
         Ok(())

@@ -11,10 +11,10 @@ use holdfast_ring::Socket;
 
 use super::{Io, SessionCx};
 use crate::{
-    conn::wire::Wire,
+    conn::encoding::Encoding,
     conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
     hub::{
-        local::{LocalKey, Takes},
+        local::{DeliveryPath, LocalChannelKey},
         message::Delivery,
     },
     metrics::Metric,
@@ -22,30 +22,30 @@ use crate::{
 
 impl<I: Io> SessionCx<'_, I> {
     /// Hands a channel's turn out to its subscribers on this core.
-    pub(crate) fn fan_out_channel(&mut self, channel: LocalKey) {
+    pub(crate) fn fan_out_channel(&mut self, channel: LocalChannelKey) {
         let Some(turn) = self.hub.locals.take_turn(channel) else { return };
         let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
         self.cx.counters.add(Metric::MessagesOut, messages);
         self.io.begin_turn_of_channel();
-        let mut joined = [const { None }; Wire::ALL.len()];
+        let mut joined = [const { None }; Encoding::ALL.len()];
         // Nearly all who compress have the same size of window.
-        let mut deflated: Vec<((Wire, WindowBits), Bytes)> = Vec::new();
+        let mut deflated: Vec<((Encoding, WindowBits), Bytes)> = Vec::new();
         let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
             match subscriber.takes {
-                Takes::Shared(_, socket) | Takes::Deflated(_, _, socket)
+                DeliveryPath::Shared(_, socket) | DeliveryPath::Deflated(_, _, socket)
                     if turn.policy.may_leave_out() && self.is_slow(socket) =>
                 {
                     self.hold(subscriber.client, socket, turn.policy, &turn.deliveries);
                 }
-                Takes::Shared(wire, socket) => {
+                DeliveryPath::Shared(wire, socket) => {
                     let joined: &mut Option<Bytes> = &mut joined[wire.index()];
                     let bytes = joined.get_or_insert_with(|| join(&turn.deliveries, wire, receivers)).clone();
                     if !bytes.is_empty() {
                         self.send(socket, bytes, Cause::Push);
                     }
                 }
-                Takes::Deflated(wire, bits, socket) => {
+                DeliveryPath::Deflated(wire, bits, socket) => {
                     let known = deflated.iter().find(|(key, _)| *key == (wire, bits));
                     let bytes = match known {
                         Some((_, bytes)) => bytes.clone(),
@@ -59,7 +59,7 @@ impl<I: Io> SessionCx<'_, I> {
                         self.send(socket, bytes, Cause::Push);
                     }
                 }
-                Takes::Special => {
+                DeliveryPath::Special => {
                     self.deliver_special(subscriber.client, channel, turn.policy, &turn.deliveries);
                 }
             }
@@ -80,7 +80,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn join_deflated(
         &mut self,
         deliveries: &[Arc<Delivery>],
-        wire: Wire,
+        wire: Encoding,
         bits: WindowBits,
         socket: Socket,
     ) -> Bytes {
@@ -105,14 +105,14 @@ const COPIED_FROM_RECEIVERS: usize = 8;
 
 /// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
 /// each of their receivers.
-fn join(deliveries: &[Arc<Delivery>], wire: Wire, receivers: usize) -> Bytes {
+fn join(deliveries: &[Arc<Delivery>], wire: Encoding, receivers: usize) -> Bytes {
     // Who wants to be told of joins has wishes of its own.
     let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
     match (wire, deliveries) {
         (_, [only]) if receivers < COPIED_FROM_RECEIVERS && only.publication.is_some() => {
             wire.frame(&only.frames)
         }
-        (Wire::WebSocket(format), _) => {
+        (Encoding::WebSocket(format), _) => {
             let frames = publications.map(|delivery| delivery.frames.websocket(format));
             let mut joined = BytesMut::with_capacity(frames.clone().map(Bytes::len).sum());
             frames.for_each(|frame| joined.extend_from_slice(frame));

@@ -7,7 +7,7 @@ use holdfast_ring::Socket;
 
 use super::{
     Io, SessionCx,
-    client::{KeysCame, Link},
+    client::{KeysCame, Transport},
     must_hold,
 };
 use crate::{
@@ -88,8 +88,8 @@ impl<I: Io> SessionCx<'_, I> {
     /// In which order what a client sends is handled.
     fn flow_of(&mut self, client: ClientKey) -> FlowKey {
         match self.sessions.clients.get(client).map(|client| client.link) {
-            Some(Link::WebSocket { socket, .. }) => FlowKey::Socket(socket),
-            Some(Link::Stream { .. } | Link::Poll(_)) | None => FlowKey::Client(client),
+            Some(Transport::WebSocket { socket, .. }) => FlowKey::Socket(socket),
+            Some(Transport::Stream { .. } | Transport::Poll(_)) | None => FlowKey::Client(client),
         }
     }
 

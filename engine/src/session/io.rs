@@ -27,7 +27,7 @@ use crate::{
     },
     context::Context,
     hub::Hub,
-    limits::TurnedAway,
+    limits::Rejection,
     mesh::Mesh,
     metrics::CloseReason,
     refusals::Line,
@@ -96,13 +96,13 @@ pub(crate) trait Io {
     fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str, reason: CloseReason);
 
     /// Waits for the peer to end the stream, after the last words.
-    fn await_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason);
+    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason);
 
     /// Answers the request that a connection waits with.
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>);
 
     /// Refuses a request.
-    fn turn_away(&mut self, cx: &mut Context, socket: Socket, turned_away: TurnedAway);
+    fn reject(&mut self, cx: &mut Context, socket: Socket, turned_away: Rejection);
 
     /// True exactly when a connection has carried a request before.
     fn is_reused(&mut self, socket: Socket) -> bool;

@@ -5,10 +5,10 @@
 
 use holdfast_protocol::client::DisconnectCode;
 
-use super::{Io, SessionCx, client::Link, named::SessionPlace};
+use super::{Io, SessionCx, client::Transport, registry::SessionIndex};
 use crate::{
     ids::ClientKey,
-    limits::{Charged, Notice, Offense, offense_of},
+    limits::{Charge, Notice, Offense, offense_of},
     metrics::CloseReason,
 };
 
@@ -21,8 +21,8 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A command has come.
-    pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charged, DisconnectCode> {
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(Charged::Done) };
+    pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charge, DisconnectCode> {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Charge::Done) };
         self.cx.charge_command(key, &client.user)
     }
 
@@ -37,20 +37,22 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn client_offended(&mut self, key: ClientKey, offense: Offense) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         match client.link {
-            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => self.cx.offended(socket, offense),
-            Link::Poll(session) => self.asker_offended(session, offense),
+            Transport::WebSocket { socket, .. } | Transport::Stream { socket, .. } => {
+                self.cx.offended(socket, offense)
+            }
+            Transport::Poll(session) => self.asker_offended(session, offense),
         }
     }
 
     /// A session of polls has ended.
-    pub(crate) fn poll_offended(&mut self, place: SessionPlace, reason: CloseReason) {
+    pub(crate) fn poll_offended(&mut self, place: SessionIndex, reason: CloseReason) {
         if let Some(offense) = offense_of(reason) {
             self.asker_offended(place, offense);
         }
     }
 
     /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
-    fn asker_offended(&mut self, place: SessionPlace, offense: Offense) {
+    fn asker_offended(&mut self, place: SessionIndex, offense: Offense) {
         let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
         let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };
         if asker.core == self.mesh.index {

@@ -8,19 +8,19 @@
 //! `ask`.
 
 pub(crate) mod api;
-pub(crate) mod ask;
 pub(crate) mod client;
+mod conflation;
+pub(crate) mod emulation;
 mod fan_out;
 pub(crate) mod flow;
-mod homes;
 mod io;
 mod limits;
-pub(crate) mod named;
+mod owners;
 mod poll;
+pub(crate) mod quota;
 mod refusals;
+pub(crate) mod registry;
 pub(crate) mod rules;
-pub(crate) mod seats;
-mod slow;
 mod stream;
 pub(crate) mod users;
 
@@ -31,9 +31,9 @@ use rand::rngs::StdRng;
 
 use self::{
     client::{Clients, KeyWaits},
-    named::{Named, SessionPlace},
+    registry::{SessionIndex, SessionRegistry},
 };
-use self::{rules::Rules, seats::Seats, users::Users};
+use self::{quota::ConnectionQuota, rules::Rules, users::Users};
 use crate::{
     metrics::{Counters, Metric},
     time::Wheel,
@@ -44,14 +44,14 @@ pub(crate) struct Sessions {
     pub(crate) rules: Rules,
     pub(crate) clients: Clients,
     /// Sessions that requests name.
-    pub(crate) named: Named,
+    pub(crate) named: SessionRegistry,
     /// When sessions of polls are due.
-    pub(crate) poll_wheel: Wheel<SessionPlace>,
+    pub(crate) poll_wheel: Wheel<SessionIndex>,
     /// Sessions of polls that have something new in this turn.
-    pub(crate) touched_polls: Vec<SessionPlace>,
+    pub(crate) touched_polls: Vec<SessionIndex>,
     pub(crate) users: Users,
     /// Users whose connections are counted on this core.
-    pub(crate) seats: Seats,
+    pub(crate) seats: ConnectionQuota,
     pub(crate) key_waits: KeyWaits,
     /// Replies to the commands of one frame.
     pub(crate) replies: BytesMut,
@@ -64,11 +64,11 @@ impl Sessions {
         Self {
             rules,
             clients: Clients::new(seed),
-            named: Named::new(shard),
+            named: SessionRegistry::new(shard),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
-            seats: Seats::default(),
+            seats: ConnectionQuota::default(),
             key_waits: KeyWaits::default(),
             replies: BytesMut::new(),
             ids,

@@ -9,7 +9,7 @@ use holdfast_protocol::client::{Command, DisconnectCode, ErrorCode, Request, Uns
 
 use super::{
     Io, SessionCx,
-    client::{Link, Stage, id_text},
+    client::{Stage, Transport, id_text},
 };
 use crate::{
     ids::ClientKey,
@@ -140,8 +140,8 @@ impl<I: Io> SessionCx<'_, I> {
         let user = (client.stage != Stage::Fresh).then(|| excerpt(&client.user));
         let line = Line { user, client: Some(id_text(client.id)), ..line };
         let socket = match client.link {
-            Link::WebSocket { socket, .. } | Link::Stream { socket, .. } => Some(socket),
-            Link::Poll(session) => {
+            Transport::WebSocket { socket, .. } | Transport::Stream { socket, .. } => Some(socket),
+            Transport::Poll(session) => {
                 let poll = self.sessions.named.poll(session);
                 if let Some(address) = poll.as_ref().and_then(|poll| poll.address()) {
                     return line.tell(Some(address));

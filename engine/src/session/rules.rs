@@ -11,8 +11,8 @@ use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
     conn::http::HttpRules,
-    hub::home,
-    hub::slow::Policy,
+    hub::conflation::Policy,
+    hub::owner,
     limits,
     token::Verifier,
 };
@@ -98,9 +98,9 @@ impl Rules {
     }
 
     /// What a channel's home needs to know of it.
-    pub(crate) fn home_rules(&self, channel: &Resolved<'_>) -> home::Rules {
+    pub(crate) fn owner_rules(&self, channel: &Resolved<'_>) -> owner::Rules {
         let options = channel.options;
-        home::Rules {
+        owner::Rules {
             history_size: options.history_publications_max as usize,
             history_ttl_ms: options.history_ttl_ms,
             history_meta_ttl_ms: options.history_meta_ttl_ms,

@@ -10,11 +10,11 @@ use holdfast_protocol::http::StreamHead;
 use holdfast_ring::Socket;
 use rand::Rng as _;
 
-use super::client::Link;
+use super::client::Transport;
 use crate::{
     backend::Header,
+    conn::encoding::Encoding,
     conn::http::cors::Cors,
-    conn::wire::Wire,
     conn::{Phase, Session},
     session::{Io, SessionCx},
 };
@@ -23,7 +23,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn open_stream(
         &mut self,
         socket: Socket,
-        wire: Wire,
+        wire: Encoding,
         cors: &Cors,
         told: Arc<[Header]>,
         commands: &[u8],
@@ -37,16 +37,16 @@ impl<I: Io> SessionCx<'_, I> {
         fields.push(("X-Content-Type-Options", "nosniff"));
         let mut out = BytesMut::new();
         StreamHead { headers: &fields }.write(&mut out);
-        if wire == Wire::Sse {
+        if wire == Encoding::Sse {
             // An empty line makes browsers take the stream as begun. Not CR LF: eventsource 2 for node loses the first event
             // that comes together with that.
             out.put_slice(b"\n");
         }
         self.io.send_head(socket, out.freeze());
         let session = self.sessions.named.open(self.sessions.ids.random());
-        let key = self.open_client(Link::Stream { wire, socket, session }, wire.format());
+        let key = self.open_client(Transport::Stream { wire, socket, session }, wire.format());
         self.sessions.named.set_client(session, Some(key));
-        self.keep_headers(key, told);
+        self.store_headers(key, told);
         self.io.opened(self.cx, socket, Phase::Streaming, Session::Client { key });
         // Its connect is part of the handshake: the same time, counted anew.
         self.io.begin_handshake(self.cx, socket);
@@ -54,10 +54,10 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-fn content_type(wire: Wire) -> &'static str {
+fn content_type(wire: Encoding) -> &'static str {
     match wire {
-        Wire::Sse => "text/event-stream",
-        Wire::Stream(holdfast_protocol::client::Format::Protobuf) => "application/octet-stream",
-        Wire::Stream(_) | Wire::WebSocket(_) => "application/json",
+        Encoding::Sse => "text/event-stream",
+        Encoding::Stream(holdfast_protocol::client::Format::Protobuf) => "application/octet-stream",
+        Encoding::Stream(_) | Encoding::WebSocket(_) => "application/json",
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     conn::{
         Above, Connections, Handshake, Phase, Session,
         deflate::Deflate,
+        encoding::Encoding,
         http::{Header, cors::Cors},
-        wire::Wire,
     },
     context::Context,
     hub::Hub,
@@ -27,7 +27,7 @@ use crate::{
     metrics::CloseReason,
     session::{
         SessionCx, Sessions,
-        client::{Link, Stage},
+        client::{Stage, Transport},
         flow::{Class, FlowKey},
     },
     time::Tick,
@@ -81,8 +81,9 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
     ) -> ClientKey {
         let Handshake { has_native_pings, deflate, format } = handshake;
         self.with_sessions(conns, cx, |sessions| {
-            let key = sessions.open_client(Link::WebSocket { socket, has_native_pings, deflate }, format);
-            sessions.keep_headers(key, told);
+            let key =
+                sessions.open_client(Transport::WebSocket { socket, has_native_pings, deflate }, format);
+            sessions.store_headers(key, told);
             key
         })
     }
@@ -98,7 +99,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         conns: &mut Connections<K>,
         cx: &mut Context,
         socket: Socket,
-        wire: Wire,
+        wire: Encoding,
         cors: &Cors,
         told: Arc<[Header]>,
         commands: &[u8],
@@ -154,7 +155,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
 
     fn has_read(&mut self, conns: &mut Connections<K>, socket: Socket, bytes: usize) {
         let has_backlog = self.backlog.waits(FlowKey::Socket(socket));
-        self.held.hold_reader(conns, self.mesh, self.hub, socket, bytes, has_backlog);
+        self.held.throttle_reader(conns, self.mesh, self.hub, socket, bytes, has_backlog);
     }
 
     fn has_deferred(&self, socket: Socket) -> bool {
@@ -183,7 +184,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         conns: &mut Connections<K>,
         cx: &mut Context,
         key: ClientKey,
-    ) -> Option<Option<Wire>> {
+    ) -> Option<Option<Encoding>> {
         let client = self.sessions.clients.get(key)?;
         let own_pings = client.link.is_pinged().then(|| client.link.connection(client.format));
         let wire = own_pings.flatten().map(|(wire, _)| wire);

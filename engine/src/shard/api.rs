@@ -8,7 +8,7 @@ use std::sync::Arc;
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::session::api::{ApiCall, ApiPage, NodePart};
+use crate::session::api::{ApiCall, ApiPage, ShardInfo};
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {
@@ -35,7 +35,7 @@ impl<K: Kernel> Shard<K> {
                 self.clear_penalties(address);
                 let _ = done.send(());
             }
-            ApiCall::Info(answer) => drop(answer.send(NodePart {
+            ApiCall::Info(answer) => drop(answer.send(ShardInfo {
                 clients: self.sessions.clients.len(),
                 subscriptions: self.hub.locals.subscribers(),
                 channels: self.hub.homes.active(),

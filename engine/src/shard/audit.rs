@@ -9,7 +9,7 @@ use super::Shard;
 use crate::{
     conn::Session,
     memory::Budget,
-    session::client::{Link, Place},
+    session::client::{SubState, Transport},
 };
 
 /// A queue may pass its bound by what one turn brings.
@@ -81,7 +81,7 @@ impl<K: Kernel> Shard<K> {
             clients + self.audit_polls(),
             "every client has a connection, or polls"
         );
-        let taken = |place: Place| matches!(place, Place::Taken(_));
+        let taken = |place: SubState| matches!(place, SubState::Active(_));
         let subscribed = self.sessions.clients.iter().flat_map(|(_, client)| &client.subs);
         let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
         assert_eq!(self.hub.locals.subscribers(), subscribed, "subscribers are counted");
@@ -114,7 +114,7 @@ impl<K: Kernel> Shard<K> {
             if let Some(key) = self.sessions.named.client(place) {
                 clients += 1;
                 let link = self.sessions.clients.get(key).map(|client| client.link);
-                assert_eq!(link, Some(Link::Poll(place)), "a session of polls has its client");
+                assert_eq!(link, Some(Transport::Poll(place)), "a session of polls has its client");
             }
         }
         assert_eq!(self.sessions.named.owed().count(), owed, "polls for which replies wait are known");

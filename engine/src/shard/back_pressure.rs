@@ -72,7 +72,7 @@ impl Held {
 
     /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
     /// what it says waits as others' does while nobody may cause more, and it should not wait for those who say much.
-    pub(super) fn hold_reader<K: Kernel>(
+    pub(super) fn throttle_reader<K: Kernel>(
         &mut self,
         conns: &mut Connections<K>,
         mesh: &Mesh,
@@ -142,7 +142,7 @@ impl<K: Kernel> Shard<K> {
         {
             self.cx.meter.add(cost::REQUEST_NS);
             self.cx.meter.allow(self.cx.settings.quantum_ns);
-            self.with_connections(|conns, cx, above| conns.take_up_request(cx, above, socket));
+            self.with_connections(|conns, cx, above| conns.resume_request(cx, above, socket));
             self.cx.meter.allow_all();
         }
     }

@@ -18,7 +18,7 @@ use super::{
     backlog::{Item, Received},
 };
 use crate::{
-    conn::{Commands, Session, secure::Left},
+    conn::{Commands, Session, tls::Left},
     context::cost,
     ids::ClientKey,
     metrics::Metric,
@@ -202,9 +202,8 @@ impl<K: Kernel> Shard<K> {
                 );
                 if used < count { Left::From(used) } else { Left::Nothing }
             }
-            false => {
-                self.with_connections(|conns, cx, above| conns.bytes_came(cx, above, socket, received.rest()))
-            }
+            false => self
+                .with_connections(|conns, cx, above| conns.on_received(cx, above, socket, received.rest())),
         };
         let used_ns = self.cx.meter.total_ns().saturating_sub(began);
         let (key, class) = (FlowKey::Socket(socket), Class::Sessions);

@@ -20,10 +20,10 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
 use rustls::ServerConfig;
 
-use super::{Next, Shard, handover::Handover, pulse::Pulse};
+use super::{Next, Shard, executor_watchdog::WakeHandle, handover::Handover};
 use crate::{
     config::Config,
-    conn::secure::Secure,
+    conn::tls::TlsListener,
     context::Settings,
     limits,
     mesh::{Peers, Shared},
@@ -42,7 +42,7 @@ const YIELD_EVERY: Duration = Duration::from_millis(100);
 
 /// What a shard is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Seed {
+pub(crate) struct ShardSpec {
     pub(crate) index: usize,
     pub(crate) cpu: usize,
     pub(crate) listen: SocketAddr,
@@ -66,14 +66,14 @@ pub(crate) struct Spawned {
     pub(crate) thread: ExecutorJoinHandle<anyhow::Result<()>>,
     pub(crate) begin: mpsc::Sender<Arc<Shared>>,
     /// Wakes it.
-    pub(crate) pulse: Pulse,
+    pub(crate) pulse: WakeHandle,
 }
 
 /// Starts a shard's thread. It makes its ring and its listening socket, says so over `ready`, and begins when it is
 /// given what it shares with the others.
-pub(crate) fn spawn(seed: Seed, ready: mpsc::Sender<Ready>) -> anyhow::Result<Spawned> {
+pub(crate) fn spawn(seed: ShardSpec, ready: mpsc::Sender<Ready>) -> anyhow::Result<Spawned> {
     let (begin, begins) = mpsc::channel();
-    let pulse = Pulse::default();
+    let pulse = WakeHandle::default();
     let beats = pulse.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(seed.cpu))
         .name(&format!("shard-{}", seed.index))
@@ -84,10 +84,10 @@ pub(crate) fn spawn(seed: Seed, ready: mpsc::Sender<Ready>) -> anyhow::Result<Sp
 }
 
 async fn run(
-    seed: Seed,
+    seed: ShardSpec,
     ready: mpsc::Sender<Ready>,
     begins: mpsc::Receiver<Arc<Shared>>,
-    pulse: Pulse,
+    pulse: WakeHandle,
 ) -> anyhow::Result<()> {
     let index = seed.index;
     supervise::is_shard(index);
@@ -117,7 +117,12 @@ async fn run(
 }
 
 /// From the moment at which it knows the others to its end.
-async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: Pulse) -> anyhow::Result<()> {
+async fn live(
+    seed: ShardSpec,
+    sockets: Sockets<Uring>,
+    shared: Arc<Shared>,
+    pulse: WakeHandle,
+) -> anyhow::Result<()> {
     let index = seed.index;
     strike(Part::Shard(index))?;
     let beats = Arc::clone(&shared.beats);
@@ -151,7 +156,7 @@ async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: P
         Peers::new(shared, index),
         rand::random(),
     );
-    shard.conns.secure = seed.tls.map(Secure::new);
+    shard.conns.secure = seed.tls.map(TlsListener::new);
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;
@@ -159,7 +164,7 @@ async fn live(seed: Seed, sockets: Sockets<Uring>, shared: Arc<Shared>, pulse: P
     served.context("its ring is broken")
 }
 
-fn open(seed: &Seed) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAddr)> {
+fn open(seed: &ShardSpec) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, SocketAddr)> {
     let uring = Uring::new(&seed.uring)?;
     let bell = uring.doorbell();
     let (socket, address) = listener(seed.listen, seed.listen_backlog)

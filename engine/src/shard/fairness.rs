@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Plan, Shard, back_pressure::tests::Client};
 use crate::mesh::StopOrder;
-use crate::session::api::{ApiCall, Whom, Wish};
+use crate::session::api::{ApiCall, ClientCommand, ClientSelector};
 use crate::{
     config::Config,
     daemon,
@@ -42,7 +42,7 @@ const TURNS_AT_ONCE: u32 = 4;
 /// The same where a message waits behind all that are in the inbox: that takes some milliseconds, of which a turn has one.
 const TURNS_WITH_A_MESSAGE: u32 = 40;
 
-struct House {
+struct Cluster {
     network: Network,
     shared: Arc<Shared>,
     shard: Shard<Simulated>,
@@ -52,7 +52,7 @@ struct House {
     said: Vec<u8>,
 }
 
-impl House {
+impl Cluster {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let network = Network::new(1, Faults::default(), 256 * 1024);
         let sizes =
@@ -225,7 +225,7 @@ fn deflated(text: &str) -> BytesMut {
 #[test]
 fn who_floods_broadcast_keeps_nobody_from_anything() {
     for (flooders, bytes) in [(1, 10), (1, 60_000), (30, 10), (30, 1_000)] {
-        let mut house = House::new(|_| {});
+        let mut house = Cluster::new(|_| {});
         let client = house.client();
         let flooders = (0..flooders).map(|_| house.upgraded("/broadcast", "")).collect();
         house.begin_flood(flooders, message(&"x".repeat(bytes)));
@@ -238,7 +238,7 @@ fn who_publishes_without_waiting_for_replies_fills_no_inbox_and_holds_up_nobody(
     for (flooders, bytes) in
         [(1, 2), (1, 30_000), (20, 2), (20, 7), (20, 12), (20, 20), (20, 30), (20, 3_000)]
     {
-        let mut house = House::new(|_| {});
+        let mut house = Cluster::new(|_| {});
         let client = house.client();
         let mut flooders: Vec<_> = (0..flooders).map(|_| house.client()).collect();
         flooders.iter_mut().for_each(|flooder| flooder.say(r#"{"id":2,"subscribe":{"channel":"flooded"}}"#));
@@ -250,7 +250,7 @@ fn who_publishes_without_waiting_for_replies_fills_no_inbox_and_holds_up_nobody(
 #[test]
 fn a_frame_of_very_many_commands_is_interrupted_and_answered_whole_and_in_order() {
     const COMMANDS: usize = 1_400;
-    let mut house = House::new(|_| {});
+    let mut house = Cluster::new(|_| {});
     let (mut busy, mut calm) = (house.client(), house.client());
     let commands: Vec<_> = (10..10 + COMMANDS)
         .map(|id| format!(r#"{{"id":{id},"presence_stats":{{"channel":"a"}}}}"#))
@@ -281,7 +281,7 @@ fn what_a_small_frame_is_inflated_to_is_worked_off_part_by_part() {
     let commands = vec![r#"{"id":7,"presence_stats":{"channel":"a"}}"#; 1_500].join("\n");
     let frame = deflated(&commands);
     assert!(frame.len() < 400, "{}", frame.len());
-    let mut house = House::new(|config| config.websocket.compression = true);
+    let mut house = Cluster::new(|config| config.websocket.compression = true);
     let client = house.client();
     let flooders = (0..4).map(|_| {
         let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
@@ -299,7 +299,7 @@ fn what_a_small_frame_is_inflated_to_is_worked_off_part_by_part() {
 
 #[test]
 fn who_connects_again_and_again_with_bad_tokens_holds_up_nobody_who_is_connected() {
-    let mut house = House::new(|config| config.client.token.hmac_secret_key = "secret".parse().ok());
+    let mut house = Cluster::new(|config| config.client.token.hmac_secret_key = "secret".parse().ok());
     let mut client = house.client();
     let token = format!("{}.{}.{}", "e30", "e30", "x".repeat(43));
     let mut arriving = Vec::new();
@@ -324,7 +324,7 @@ fn who_connects_again_and_again_with_bad_tokens_holds_up_nobody_who_is_connected
 
 #[test]
 fn the_end_of_a_stream_comes_after_all_that_was_sent_before_it() {
-    let mut house = House::new(|_| {});
+    let mut house = Cluster::new(|_| {});
     let mut listener = house.client();
     listener.say(r#"{"id":2,"subscribe":{"channel":"last"}}"#);
     house.turns_until_heard(&mut listener, r#""subscribe":{"#);
@@ -357,7 +357,7 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
         .flat_map(|id| message(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}"#)))
         .collect();
     // Writes, and does not read.
-    let write = |house: &mut House, turns: usize| {
+    let write = |house: &mut Cluster, turns: usize| {
         let mut client = house.client();
         client.outgoing.extend_from_slice(&commands);
         for _ in 0..turns {
@@ -367,7 +367,7 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
         }
         client
     };
-    let mut house = House::new(|_| {});
+    let mut house = Cluster::new(|_| {});
     let mut client = write(&mut house, 400);
     assert!(!client.outgoing.is_empty(), "TCP holds it");
     let turns = house.turns_until_heard(&mut client, &format!(r#""id":{},"#, 10 + said - 1));
@@ -386,7 +386,7 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
 fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
     const CLIENTS: usize = 120;
     const CHANNELS: usize = 8;
-    let mut house = House::new(|_| {});
+    let mut house = Cluster::new(|_| {});
     let mut calm = house.client();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| house.client()).collect();
     for client in &mut clients {
@@ -400,8 +400,8 @@ fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
         house.shard.sessions.clients.get(key).expect("it is connected").user = user;
         house.shard.with_sessions(|sessions| sessions.account(key));
     }
-    let whom = Arc::new(Whom { user: Some("ann".into()), client: None });
-    let wish = Arc::new(Wish::Unsubscribe { channel: None });
+    let whom = Arc::new(ClientSelector { user: Some("ann".into()), client: None });
+    let wish = Arc::new(ClientCommand::Unsubscribe { channel: None });
     let (done, mut answer) = oneshot::channel();
     assert!(
         house.shared.mailboxes[0].push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()

@@ -30,9 +30,9 @@ impl<K: Kernel> Shard<K> {
         }
         self.with_sessions(|sessions| sessions.flush_polls());
         if let Some(frames) = self.hub.broadcast.take_outgoing() {
-            self.mesh.peers.post_all(self.mesh.index, || Message::Broadcast(frames.clone()));
+            self.mesh.peers.send_to_others(self.mesh.index, || Message::Broadcast(frames.clone()));
         }
-        self.mesh.peers.push_out(|bell| self.conns.sockets.wake(bell));
+        self.mesh.peers.flush(|bell| self.conns.sockets.wake(bell));
     }
 
     fn is_last_fan_out_written(&mut self) -> bool {

@@ -75,7 +75,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Takes messages of all senders in turns, until they have cost `part_ns` or there are none.
-    pub(super) fn take_messages(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+    pub(super) fn drain_mailbox(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         let mut idle = 0;
         while idle < self.senders.len() && self.cx.meter.total_ns() < until && !self.hub.has_gathered_enough()
@@ -131,8 +131,8 @@ impl<K: Kernel> Shard<K> {
                 self.cx.meter.publish(frames.bytes.len());
                 self.hub.broadcast.relay(&frames);
             }
-            Message::ToHome(message) => self.with_sessions(|sessions| sessions.at_home(message)),
-            Message::FromHome(message) => self.with_sessions(|sessions| sessions.for_clients(message)),
+            Message::ToOwner(message) => self.with_sessions(|sessions| sessions.handle_as_owner(message)),
+            Message::FromOwner(message) => self.with_sessions(|sessions| sessions.handle_from_owner(message)),
             Message::ToSession(asked) => self.with_sessions(|sessions| sessions.at_session(*asked)),
             Message::Answer { socket, answer } => {
                 self.with_sessions(|sessions| sessions.answer_request(socket, answer));
@@ -144,12 +144,12 @@ impl<K: Kernel> Shard<K> {
                     secure.renew(config);
                 }
             }
-            Message::Backend(Answer::Said(back, said)) => {
-                self.with_sessions(|sessions| sessions.backend_said(back, *said))
+            Message::Backend(Answer::ProxyResult(back, said)) => {
+                self.with_sessions(|sessions| sessions.on_proxy_result(back, *said))
             }
             Message::Backend(Answer::Keys(news)) => self.with_sessions(|sessions| sessions.keys_told(&news)),
-            Message::ToSeats(message) => self.with_sessions(|sessions| sessions.at_seats(message)),
-            Message::FromSeats(message) => self.with_sessions(|sessions| sessions.seats_said(message)),
+            Message::ToQuota(message) => self.with_sessions(|sessions| sessions.at_seats(message)),
+            Message::FromQuota(message) => self.with_sessions(|sessions| sessions.on_quota_result(message)),
         }
         self.cx.meter.allow_all();
     }

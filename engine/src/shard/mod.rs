@@ -18,6 +18,7 @@ mod back_pressure;
 mod backlog;
 mod events;
 mod executor;
+pub(crate) mod executor_watchdog;
 #[cfg(test)]
 mod fairness;
 mod fan_out;
@@ -26,7 +27,6 @@ mod handover;
 mod messages;
 mod notices;
 pub(crate) mod plan;
-pub(crate) mod pulse;
 mod queues;
 mod schedule;
 mod session_io;
@@ -51,14 +51,14 @@ use self::{
     schedule::{Kind, Schedule},
 };
 pub(crate) use self::{
-    executor::{Seed, Spawned, spawn},
+    executor::{ShardSpec, Spawned, spawn},
     flows::QUANTUM_NS,
     stop::Stopping,
 };
 use crate::{
     conn::Connections,
     context::{Context, Settings},
-    hub::{Gathered, Hub, home::OwnedChannels},
+    hub::{Gathered, Hub, owner::OwnedChannels},
     limits::Limits,
     memory::{Budget, Ledger},
     mesh::{Mesh, Peers},
@@ -194,9 +194,9 @@ impl<K: Kernel> Shard<K> {
             let began = self.cx.meter.total_ns();
             match kind {
                 Kind::Events => self.handle_events(part_ns, elapsed),
-                Kind::Messages => self.take_messages(part_ns, elapsed),
+                Kind::Messages => self.drain_mailbox(part_ns, elapsed),
                 Kind::Arrivals => self.serve_flows(Class::Arrivals, part_ns, elapsed),
-                Kind::Timers => self.look_at_due(part_ns, elapsed),
+                Kind::Timers => self.fire_timers(part_ns, elapsed),
             }
             schedule.used(kind, self.cx.meter.total_ns().saturating_sub(began));
         }
@@ -262,7 +262,7 @@ impl<K: Kernel> Shard<K> {
         let clients_left = self.clients_left();
         let counters = &mut self.cx.counters;
         counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
-        counters.set(Metric::SlowReaders, readers);
+        counters.set(Metric::Conflation, readers);
         counters.set(Metric::SlowReaderBytes, bytes);
         counters.set(Metric::Draining, u64::from(self.stopping.is_some()));
         counters.set(Metric::ClientsLeft, clients_left);

@@ -41,9 +41,9 @@ impl<K: Kernel> Shard<K> {
                 if let Some(until) = offenders.add(address, offense, now) {
                     limits.refused.add(address, until);
                     self.cx.counters.add(Metric::Penalties, 1);
-                    self.mesh
-                        .peers
-                        .post_all(self.mesh.index, || Message::Limits(Notice::Refuse { address, until }));
+                    self.mesh.peers.send_to_others(self.mesh.index, || {
+                        Message::Limits(Notice::Refuse { address, until })
+                    });
                 }
             }
             Notice::Refuse { address, until } => limits.refused.add(address, until),
@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
         let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
         if cleared > 0 {
             // Behind whatever this core has told them of it before.
-            self.mesh.peers.post_all(self.mesh.index, || Message::Limits(Notice::Clear { address }));
+            self.mesh.peers.send_to_others(self.mesh.index, || Message::Limits(Notice::Clear { address }));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::Shard;
 use crate::{
     memory::{Budget, largest_first},
     metrics::{CloseReason, Metric},
-    session::named::SessionPlace,
+    session::registry::SessionIndex,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -51,5 +51,5 @@ impl<K: Kernel> Shard<K> {
 enum Holder {
     Socket(Socket),
     /// A session of polls.
-    Poll(SessionPlace),
+    Poll(SessionIndex),
 }

@@ -26,7 +26,7 @@ use crate::{
         write::{LongQueue, TooSlow},
     },
     context::Context,
-    limits::TurnedAway,
+    limits::Rejection,
     metrics::CloseReason,
     refusals::{Asking, Line},
     session::{
@@ -87,7 +87,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn slow_down(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
-        self.conns.long_queue(cx, long)
+        self.conns.on_backlog(cx, long)
     }
 
     fn queued_bytes(&mut self, of: Socket) -> usize {
@@ -156,8 +156,8 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.conns.close(cx, socket, code, text, reason);
     }
 
-    fn await_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        self.conns.await_end(cx, socket, reason);
+    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+        self.conns.linger_for_eof(cx, socket, reason);
     }
 
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
@@ -171,8 +171,8 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.backlog.push_front(key, class, 0, Item::Received(Received::plain(bytes.into())));
     }
 
-    fn turn_away(&mut self, cx: &mut Context, socket: Socket, turned_away: TurnedAway) {
-        self.conns.turn_away(cx, socket, turned_away, Asking::default());
+    fn reject(&mut self, cx: &mut Context, socket: Socket, turned_away: Rejection) {
+        self.conns.reject(cx, socket, turned_away, Asking::default());
     }
 
     fn is_reused(&mut self, socket: Socket) -> bool {

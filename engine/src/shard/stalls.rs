@@ -40,14 +40,14 @@ const SECRET: &str = "a secret of some length, for tests";
 /// The time of day at the beginning, in seconds since 1970.
 const NOON_S: u64 = 1_700_000_000;
 
-struct House {
+struct Cluster {
     network: Network,
     shards: Vec<Shard<Simulated>>,
     wall_ahead: i64,
     clients: Vec<Client>,
 }
 
-impl House {
+impl Cluster {
     fn new(shards: usize, faults: Faults, change: impl FnOnce(&mut Config)) -> Self {
         let network = Network::new(1, faults, 64 * 1024);
         let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: BUFFERS, buffer_bytes: 4096 };
@@ -220,7 +220,7 @@ fn take(client: &mut Client, bytes: &[u8]) -> usize {
 fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
     // The kernel tells most of what has come much later.
     for late in [0, 900] {
-        let mut house = House::new(1, Faults::default(), |_| {});
+        let mut house = Cluster::new(1, Faults::default(), |_| {});
         let answering: Vec<_> = (0..4)
             .map(|number| if number % 2 == 0 { house.upgraded("/echo") } else { house.connect("") })
             .collect();
@@ -254,7 +254,7 @@ fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
 #[test]
 fn stalls_of_any_length_at_any_time_end_nobody_who_answers() {
     for stall_s in [1, 7, 30, 100, 86_400] {
-        let mut house = House::new(1, Faults::default(), |_| {});
+        let mut house = Cluster::new(1, Faults::default(), |_| {});
         house.clients = (0..6)
             .map(|number| if number % 2 == 0 { house.upgraded("/broadcast") } else { house.connect("") })
             .collect();
@@ -269,7 +269,7 @@ fn stalls_of_any_length_at_any_time_end_nobody_who_answers() {
 
 #[test]
 fn half_a_request_may_go_on_after_a_stall_and_ends_if_it_does_not() {
-    let mut house = House::new(1, Faults::default(), |_| {});
+    let mut house = Cluster::new(1, Faults::default(), |_| {});
     let mut clients: Vec<_> = (0..2).map(|_| house.open(0)).collect();
     let (head, rest) = ("GET /nowhere HTTP/1.1\r\nHo", "st: h\r\n\r\n");
     clients.iter_mut().for_each(|client| client.outgoing.extend_from_slice(head.as_bytes()));
@@ -288,7 +288,7 @@ fn half_a_request_may_go_on_after_a_stall_and_ends_if_it_does_not() {
 
 #[test]
 fn a_session_of_polls_outlives_the_stall_of_the_shard_that_its_polls_come_to() {
-    let mut house = House::new(2, Faults::default(), |config| config.poll.session_ttl_ms = 5_000);
+    let mut house = Cluster::new(2, Faults::default(), |config| config.poll.session_ttl_ms = 5_000);
     let mut near = house.open(0);
     house.post(&mut near, r#"{"commands":[{"id":1,"connect":{}}]}"#);
     near.step();
@@ -318,7 +318,7 @@ fn a_session_of_polls_outlives_the_stall_of_the_shard_that_its_polls_come_to() {
 fn tokens_are_judged_by_the_time_of_day_as_it_is() {
     const HOUR: i64 = 3_600;
     const DAY: i64 = 24 * HOUR;
-    let mut house = House::new(1, Faults::default(), |config| {
+    let mut house = Cluster::new(1, Faults::default(), |config| {
         config.client.token.hmac_secret_key = SECRET.parse().ok();
     });
     assert_eq!(house.judge(-HOUR, HOUR), "good");
@@ -340,8 +340,8 @@ fn tokens_are_judged_by_the_time_of_day_as_it_is() {
 }
 
 /// A client whose token expires so many seconds after the first noon, and who does not refresh it.
-fn with_expiring_token(expires_s: u64) -> (House, u64) {
-    let mut house = House::new(1, Faults::default(), |config| {
+fn with_expiring_token(expires_s: u64) -> (Cluster, u64) {
+    let mut house = Cluster::new(1, Faults::default(), |config| {
         config.client.token.hmac_secret_key = SECRET.parse().ok();
     });
     let token = issue(&json!({"sub": "ann", "exp": NOON_S + expires_s}), SECRET.as_bytes());
@@ -351,7 +351,7 @@ fn with_expiring_token(expires_s: u64) -> (House, u64) {
 }
 
 /// How long the session goes on, if no longer than `max`.
-fn goes_on_for(house: &mut House, max: Duration) -> Option<Duration> {
+fn goes_on_for(house: &mut Cluster, max: Duration) -> Option<Duration> {
     let began = house.network.trace().now();
     while house.shards[0].conns.open > 0 {
         house.serve(BETWEEN_TURNS);
@@ -389,7 +389,7 @@ fn a_session_that_expires_in_a_step_or_a_suspended_machine_has_its_grace_after_t
 
 #[test]
 fn clients_that_come_to_a_late_shard_are_told_of_longer_pauses_between_pings_and_get_them() {
-    let mut house = House::new(1, Faults::default(), |_| {});
+    let mut house = Cluster::new(1, Faults::default(), |_| {});
     let told = |client: &Client| {
         let heard = String::from_utf8_lossy(&client.heard).into_owned();
         let ping = heard.split(r#""ping":"#).nth(1).and_then(|rest| rest.split([',', '}']).next());
@@ -418,7 +418,7 @@ fn clients_that_come_to_a_late_shard_are_told_of_longer_pauses_between_pings_and
 
 #[test]
 fn what_was_said_during_a_stall_is_not_too_much_at_once_and_a_step_back_stops_no_limit_from_fading() {
-    let mut house = House::new(1, Faults::default(), |config| {
+    let mut house = Cluster::new(1, Faults::default(), |config| {
         config.limits.connection.commands_per_s = 5;
     });
     let mut client = house.connect("");

@@ -23,7 +23,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Looks at what is due until it has cost `part_ns`.
-    pub(super) fn look_at_due(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
+    pub(super) fn fire_timers(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         while self.cx.meter.total_ns() < until {
             let cost_ns = if let Some(socket) = self.conns.wheel.pop(self.cx.uptime) {
@@ -51,7 +51,7 @@ impl<K: Kernel> Shard<K> {
         if self.cx.uptime >= self.next_socket_tick {
             self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
             self.conns.sockets.tick();
-            self.cx.tend_limits();
+            self.cx.housekeep();
             self.hub.locals.tend();
             let late_ms = u64::from(self.conns.pace.second_passed()) * TICK_MS;
             self.cx.counters.set(Metric::LateMs, late_ms);

@@ -9,22 +9,22 @@ use holdfast_ring::simulated::{Network, Peer};
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
+    config::SimConfig,
     deflate::any_offer,
-    ledger::{Hearing, Ledger},
-    line::Line,
-    terms::Terms,
-    wire::{Heard, Wire},
+    line::PeerStream,
+    oracle::{Hearing, Oracle},
+    wire::{Heard, WebSocketPeer},
 };
 
 /// Connections that may wait to be accepted: as few as a listener's backlog is smaller than the reserve of places.
 const BACKLOG_MAX: usize = 8;
 
 /// What an actor acts with.
-pub(super) struct Scene<'s> {
+pub(super) struct StepContext<'s> {
     pub(super) network: &'s Network,
-    pub(super) terms: &'s Terms,
+    pub(super) terms: &'s SimConfig,
     pub(super) random: &'s mut SmallRng,
-    pub(super) ledger: &'s mut Ledger,
+    pub(super) ledger: &'s mut Oracle,
     /// True exactly when things come to their end: nobody begins anything, and all read.
     pub(super) is_ending: bool,
 }
@@ -32,10 +32,10 @@ pub(super) struct Scene<'s> {
 /// A client.
 pub(super) trait Actor {
     /// Does something, and hears what has come.
-    fn act(&mut self, scene: &mut Scene<'_>);
+    fn act(&mut self, scene: &mut StepContext<'_>);
 
     /// Everything has come to rest: what was to come must have come.
-    fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]);
+    fn check_complete(&self, ledger: &Oracle, hearings: &[(&str, &Hearing)]);
 
     /// Whose connection it is, if it lives and users have names.
     fn user(&self) -> Option<&'static str> {
@@ -52,7 +52,7 @@ pub(super) trait Actor {
 
     /// Everything has come to rest, and since then nothing has jumped, all have had their turns and have read: nothing is
     /// left that has expired.
-    fn check_overdue(&self, _calm_since: Duration, _scene: &Scene<'_>) {}
+    fn check_overdue(&self, _calm_since: Duration, _scene: &StepContext<'_>) {}
 
     /// What it has heard in channels without history, if it lives.
     fn hearings(&self) -> Vec<(&str, &Hearing)> {
@@ -60,23 +60,23 @@ pub(super) trait Actor {
     }
 }
 
-impl Scene<'_> {
+impl StepContext<'_> {
     /// A connection to some shard, if one takes it now.
-    pub(super) fn line(&mut self) -> Option<Line> {
+    pub(super) fn line(&mut self) -> Option<PeerStream> {
         let to = self.random.random_range(0..self.terms.hosts);
         if self.network.backlog(to) >= BACKLOG_MAX {
             return None;
         }
         let peer = self.network.connect(to)?;
         let tls = self.terms.secrets.as_ref().map(|secrets| secrets.connect());
-        Some(Line::new(peer, tls))
+        Some(PeerStream::new(peer, tls))
     }
 
     /// The same for WebSocket.
-    pub(super) fn connect(&mut self, path: &str) -> Option<Wire> {
+    pub(super) fn connect(&mut self, path: &str) -> Option<WebSocketPeer> {
         let line = self.line()?;
         let offer = if self.terms.compresses() { any_offer(self.random) } else { None };
-        Some(Wire::open(line, path, offer))
+        Some(WebSocketPeer::open(line, path, offer))
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -95,7 +95,7 @@ impl Scene<'_> {
 
 /// What a client knows of its connection's end, for the judgment whether it was right.
 #[derive(Debug, Default)]
-pub(super) struct Fate {
+pub(super) struct EndExpectation {
     /// True exactly when the client did something that may end it.
     pub(super) is_our_doing: bool,
     /// True exactly when a request was lost, which may have had the answer to a ping in it.
@@ -109,14 +109,14 @@ pub(super) struct Fate {
     pub(super) is_over: bool,
 }
 
-impl Fate {
+impl EndExpectation {
     /// True exactly when all that was begun on the connection is to be brought to its end.
     pub(super) fn is_sound(&self) -> bool {
         !self.is_our_doing && !self.was_told && !self.is_over
     }
 
     /// One step of a connection. Answers with what was heard, which is judged already.
-    pub(super) fn step(&mut self, wire: &mut Wire, scene: &mut Scene<'_>) -> Vec<Heard> {
+    pub(super) fn step(&mut self, wire: &mut WebSocketPeer, scene: &mut StepContext<'_>) -> Vec<Heard> {
         let mut heard = Vec::new();
         wire.line.reads |= scene.is_ending;
         wire.step(scene.random, &mut heard);
@@ -125,8 +125,8 @@ impl Fate {
     }
 
     /// Judges something that was heard. A session without a connection of its own judges its end itself.
-    pub(super) fn hear(&mut self, heard: &Heard, peer: Option<&Peer>, scene: &mut Scene<'_>) {
-        let Scene { ledger, network, terms, .. } = scene;
+    pub(super) fn hear(&mut self, heard: &Heard, peer: Option<&Peer>, scene: &mut StepContext<'_>) {
+        let StepContext { ledger, network, terms, .. } = scene;
         let was_cut = peer.is_none_or(Peer::was_cut);
         match heard {
             Heard::Refused(status) => {

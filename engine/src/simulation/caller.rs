@@ -8,23 +8,23 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::{
-    actor::{Actor, Scene},
-    ledger::{Hearing, Ledger},
-    wire::{Heard, Wire},
+    actor::{Actor, StepContext},
+    oracle::{Hearing, Oracle},
+    wire::{Heard, WebSocketPeer},
 };
 
 /// How long last words may take.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(super) struct Caller {
-    wire: Option<Wire>,
+pub(super) struct HalfClosingPeer {
+    wire: Option<WebSocketPeer>,
     has_answer: bool,
     since: Duration,
 }
 
-impl Actor for Caller {
-    fn act(&mut self, scene: &mut Scene<'_>) {
+impl Actor for HalfClosingPeer {
+    fn act(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else {
             if !scene.is_ending {
                 let path = if scene.chance(0.5) { "/nowhere" } else { "/echo" };
@@ -72,5 +72,5 @@ impl Actor for Caller {
         wire.line.reads |= scene.is_ending;
     }
 
-    fn check_complete(&self, _: &Ledger, _: &[(&str, &Hearing)]) {}
+    fn check_complete(&self, _: &Oracle, _: &[(&str, &Hearing)]) {}
 }

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use super::{
     actor::Actor,
     client::{Client, Transport},
-    terms::{LOSSY, Terms},
+    config::{LOSSY, SimConfig},
     world::World,
 };
 use crate::{
@@ -59,11 +59,11 @@ pub(super) fn run(seed: u64) -> Run {
 }
 
 /// A world without faults, in which nothing expires, and the witness listens.
-fn with_world(seed: u64, change: impl FnOnce(&mut Terms), happen: impl FnOnce(&mut World)) {
+fn with_world(seed: u64, change: impl FnOnce(&mut SimConfig), happen: impl FnOnce(&mut World)) {
     let mut random = SmallRng::seed_from_u64(seed);
     let network = Network::new(random.random(), Faults::default(), 4096);
     let _watch = Watch::new(seed, network.trace());
-    let calm = |terms: &mut Terms| {
+    let calm = |terms: &mut SimConfig| {
         terms.expire_nothing();
         change(terms);
     };
@@ -78,7 +78,7 @@ fn some(count: usize, client: impl Fn() -> Client) -> Vec<Box<dyn Actor>> {
 
 /// Clients publish in channels whose home gets no turn meanwhile.
 pub(super) fn flood(seed: u64) {
-    let several = |terms: &mut Terms| terms.share_out(2 + usize::from(seed.is_multiple_of(2)));
+    let several = |terms: &mut SimConfig| terms.share_out(2 + usize::from(seed.is_multiple_of(2)));
     with_world(seed, several, |world| {
         world.actors = some(20, Client::default);
         for _ in 0..1_000 {
@@ -99,7 +99,7 @@ const PROMPT_MAX: Duration = Duration::from_secs(4);
 /// Clients of one core leave at some pace, while nobody is left on the other, which is the home of half of their
 /// channels.
 pub(super) fn drain(seed: u64) {
-    let one_of_two = |terms: &mut Terms| {
+    let one_of_two = |terms: &mut SimConfig| {
         terms.share_out(2);
         terms.hosts = 1;
     };

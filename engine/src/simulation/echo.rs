@@ -6,9 +6,9 @@ use holdfast_protocol::websocket::MessageKind;
 use rand::{Rng, RngCore};
 
 use super::{
-    actor::{Actor, Fate, Scene},
-    ledger::{Hearing, Ledger},
-    wire::{Heard, Wire},
+    actor::{Actor, EndExpectation, StepContext},
+    oracle::{Hearing, Oracle},
+    wire::{Heard, WebSocketPeer},
 };
 
 /// Messages that may be on their way.
@@ -16,14 +16,14 @@ const OPEN_MESSAGES_MAX: usize = 40;
 
 #[derive(Default)]
 pub(super) struct Echo {
-    wire: Option<Wire>,
-    fate: Fate,
+    wire: Option<WebSocketPeer>,
+    fate: EndExpectation,
     is_open: bool,
     expected: VecDeque<(MessageKind, Vec<u8>)>,
 }
 
 impl Echo {
-    fn do_something(&mut self, scene: &mut Scene<'_>) {
+    fn do_something(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else { return };
         match scene.random.random_range(0..1000) {
             0..300 if self.is_open && !wire.has_sent_close() && self.expected.len() < OPEN_MESSAGES_MAX => {
@@ -57,7 +57,7 @@ impl Echo {
 }
 
 impl Actor for Echo {
-    fn act(&mut self, scene: &mut Scene<'_>) {
+    fn act(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else {
             if !scene.is_ending {
                 *self = Self { wire: scene.connect("/echo"), ..Self::default() };
@@ -82,7 +82,7 @@ impl Actor for Echo {
         }
     }
 
-    fn check_complete(&self, ledger: &Ledger, _: &[(&str, &Hearing)]) {
+    fn check_complete(&self, ledger: &Oracle, _: &[(&str, &Hearing)]) {
         if let Some(wire) = &self.wire
             && self.fate.is_sound()
             && !wire.line.peer.is_broken()

@@ -6,7 +6,7 @@
 use holdfast_ring::simulated::StreamEnd;
 use rand::{Rng, rngs::SmallRng};
 
-use super::line::Line;
+use super::line::PeerStream;
 
 /// What has come.
 #[derive(Debug)]
@@ -37,13 +37,13 @@ pub(super) struct Request<'r> {
 }
 
 pub(super) struct Http {
-    pub(super) line: Line,
+    pub(super) line: PeerStream,
     awaits: bool,
     is_streaming: bool,
 }
 
 impl Http {
-    pub(super) fn new(line: Line) -> Self {
+    pub(super) fn new(line: PeerStream) -> Self {
         Self { line, awaits: false, is_streaming: false }
     }
 

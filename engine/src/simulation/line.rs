@@ -8,7 +8,7 @@ use holdfast_protocol::tls::{ClientSide, Progress, TlsStream};
 use holdfast_ring::simulated::{Peer, StreamEnd};
 use rand::{Rng, rngs::SmallRng};
 
-pub(super) struct Line {
+pub(super) struct PeerStream {
     pub(super) peer: Peer,
     tls: Option<Box<TlsStream<ClientSide>>>,
     /// What waits for the end of the TLS handshake.
@@ -26,7 +26,7 @@ pub(super) struct Line {
     is_over: bool,
 }
 
-impl Line {
+impl PeerStream {
     pub(super) fn new(peer: Peer, tls: Option<TlsStream<ClientSide>>) -> Self {
         let mut line = Self {
             peer,
@@ -114,7 +114,7 @@ impl Line {
 }
 
 /// Who forgets a connection closes it.
-impl Drop for Line {
+impl Drop for PeerStream {
     fn drop(&mut self) {
         if !self.is_over && !std::thread::panicking() {
             self.peer.close();

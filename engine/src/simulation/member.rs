@@ -4,9 +4,9 @@ use holdfast_protocol::websocket::MessageKind;
 use rand::Rng;
 
 use super::{
-    actor::{Actor, Fate, Scene},
-    ledger::{Hearing, Ledger},
-    wire::{Heard, Wire},
+    actor::{Actor, EndExpectation, StepContext},
+    oracle::{Hearing, Oracle},
+    wire::{Heard, WebSocketPeer},
 };
 
 /// What the ledger calls the channel of all members.
@@ -14,15 +14,15 @@ const CHANNEL: &str = "/broadcast";
 
 #[derive(Default)]
 pub(super) struct Member {
-    wire: Option<Wire>,
-    fate: Fate,
+    wire: Option<WebSocketPeer>,
+    fate: EndExpectation,
     /// When it knew that it is a member.
     member_since: Option<u64>,
     hearing: Hearing,
 }
 
 impl Member {
-    fn do_something(&mut self, scene: &mut Scene<'_>) {
+    fn do_something(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else { return };
         match scene.random.random_range(0..1000) {
             0..150 if self.member_since.is_some() && !wire.has_sent_close() && wire.is_flushed() => {
@@ -50,13 +50,13 @@ impl Member {
     }
 
     fn lives(&self) -> bool {
-        let is_sound = |wire: &Wire| !wire.line.peer.is_broken() && !wire.has_sent_close();
+        let is_sound = |wire: &WebSocketPeer| !wire.line.peer.is_broken() && !wire.has_sent_close();
         self.wire.as_ref().is_some_and(is_sound) && self.fate.is_sound()
     }
 }
 
 impl Actor for Member {
-    fn act(&mut self, scene: &mut Scene<'_>) {
+    fn act(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else {
             if !scene.is_ending {
                 *self = Self { wire: scene.connect(CHANNEL), ..Self::default() };
@@ -85,7 +85,7 @@ impl Actor for Member {
         }
     }
 
-    fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]) {
+    fn check_complete(&self, ledger: &Oracle, hearings: &[(&str, &Hearing)]) {
         if !self.lives() {
             return;
         }

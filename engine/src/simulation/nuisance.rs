@@ -4,18 +4,18 @@ use holdfast_protocol::websocket::MessageKind;
 use rand::{Rng, RngCore};
 
 use super::{
-    actor::{Actor, Scene},
-    ledger::{Hearing, Ledger},
-    wire::{Heard, Wire},
+    actor::{Actor, StepContext},
+    oracle::{Hearing, Oracle},
+    wire::{Heard, WebSocketPeer},
 };
 
 #[derive(Default)]
-pub(super) struct Nuisance {
-    wire: Option<Wire>,
+pub(super) struct FuzzPeer {
+    wire: Option<WebSocketPeer>,
 }
 
-impl Nuisance {
-    fn arrive(scene: &mut Scene<'_>) -> Option<Wire> {
+impl FuzzPeer {
+    fn arrive(scene: &mut StepContext<'_>) -> Option<WebSocketPeer> {
         let paths = ["/echo", "/broadcast", "/connection/websocket", "/connection/poll", "/nowhere"];
         let path = paths[scene.random.random_range(0..paths.len())];
         let mut garbage = vec![0; scene.random.random_range(0..300)];
@@ -38,18 +38,18 @@ impl Nuisance {
     }
 
     /// A connection that begins with these bytes, under TLS or not.
-    fn saying(bytes: &[u8], scene: &mut Scene<'_>) -> Option<Wire> {
+    fn saying(bytes: &[u8], scene: &mut StepContext<'_>) -> Option<WebSocketPeer> {
         let mut line = scene.line()?;
         match scene.chance(0.5) {
             true => line.send(bytes),
             false => line.send_raw(bytes),
         }
-        Some(Wire::mute(line))
+        Some(WebSocketPeer::mute(line))
     }
 }
 
-impl Actor for Nuisance {
-    fn act(&mut self, scene: &mut Scene<'_>) {
+impl Actor for FuzzPeer {
+    fn act(&mut self, scene: &mut StepContext<'_>) {
         let Some(wire) = &mut self.wire else {
             if !scene.is_ending {
                 self.wire = Self::arrive(scene);
@@ -75,5 +75,5 @@ impl Actor for Nuisance {
         }
     }
 
-    fn check_complete(&self, _: &Ledger, _: &[(&str, &Hearing)]) {}
+    fn check_complete(&self, _: &Oracle, _: &[(&str, &Hearing)]) {}
 }

@@ -17,17 +17,17 @@ use rand::{
 use tokio::sync::oneshot;
 
 use super::{
-    house::House,
-    ledger::{Ledger, Publisher},
-    terms::{CACHED, PATCHED, TAG, TAGGED, TAGS, Terms, channels, keeps_history},
+    cluster::Cluster,
+    config::{CACHED, PATCHED, SimConfig, TAG, TAGGED, TAGS, channels, keeps_history},
+    oracle::{Oracle, Publisher},
     wishes::{Meant, Wish, Wished},
 };
 use crate::hub::{
-    message::{AnswerBytes, AnswerTo, Outcome, Publish, Question, ToHome, Version},
+    message::{AnswerBytes, AnswerTo, ChannelQuery, Publish, QueryResult, ToOwner, Version},
     publication::{Data, Tags, tags},
 };
 use crate::{
-    session::api::{self, SubscribeWish, Whom},
+    session::api::{self, ClientSelector, SubscribeCommand},
     token::Overrides,
 };
 
@@ -36,16 +36,16 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    pub(super) fn new(ledger: &mut Ledger) -> Self {
+    pub(super) fn new(ledger: &mut Oracle) -> Self {
         Self { publisher: ledger.new_publisher() }
     }
 
     /// Asks who is in a channel.
-    pub(super) fn ask_presence(&self, house: &House, channel: &str) -> oneshot::Receiver<Outcome> {
+    pub(super) fn ask_presence(&self, house: &Cluster, channel: &str) -> oneshot::Receiver<QueryResult> {
         let (answer_to, answer) = oneshot::channel();
-        house.call(ToHome::Ask {
+        house.call(ToOwner::Ask {
             channel: channel.into(),
-            question: Question::Presence(AnswerBytes::ANY),
+            question: ChannelQuery::Presence(AnswerBytes::ANY),
             answer_to: AnswerTo::Api(answer_to),
         });
         answer
@@ -53,10 +53,10 @@ impl Operator {
 
     pub(super) fn act(
         &self,
-        house: &House,
+        house: &Cluster,
         network: &Network,
-        terms: &Terms,
-        ledger: &mut Ledger,
+        terms: &SimConfig,
+        ledger: &mut Oracle,
         random: &mut SmallRng,
     ) {
         if random.random_bool(if terms.expires { 0.3 } else { 0.15 }) {
@@ -66,8 +66,8 @@ impl Operator {
             let channel = *[PATCHED, CACHED].concat().choose(random).expect("there are some");
             ledger.emptied.insert(channel);
             let answer_to = AnswerTo::Api(oneshot::channel().0);
-            let question = Question::RemoveHistory;
-            house.call(ToHome::Ask { channel: channel.into(), question, answer_to });
+            let question = ChannelQuery::RemoveHistory;
+            house.call(ToOwner::Ask { channel: channel.into(), question, answer_to });
             return;
         }
         if random.random_bool(0.4) {
@@ -75,20 +75,20 @@ impl Operator {
         }
         let channel = *PATCHED.choose(random).expect("there are some");
         let message = ledger.write(channel, self.publisher, random);
-        house.call(ToHome::Publish(Box::new(Publish {
+        house.call(ToOwner::Publish(Box::new(Publish {
             skip_history: random.random_bool(0.6),
             delta: random.random_bool(0.7),
             ..publication(channel, message)
         })));
     }
 
-    fn publish_tagged(&self, house: &House, ledger: &mut Ledger, random: &mut SmallRng) {
+    fn publish_tagged(&self, house: &Cluster, ledger: &mut Oracle, random: &mut SmallRng) {
         let channel = *TAGGED.choose(random).expect("there are some");
         let message = ledger.write(channel, self.publisher, random);
         let tag = random.random_range(0..TAGS);
         ledger.orders.tag(&message, tag);
         let tags = tags([(TAG.into(), tag.to_string().into())].into_iter());
-        house.call(ToHome::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
+        house.call(ToOwner::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
     }
 }
 
@@ -96,7 +96,7 @@ impl Operator {
 const GUESTS: usize = 10;
 
 /// Wishes something of some clients, or of nobody.
-fn wish(house: &House, now: Duration, terms: &Terms, ledger: &mut Ledger, random: &mut SmallRng) {
+fn wish(house: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, random: &mut SmallRng) {
     let Some(meant) = somebody(terms, ledger, random) else { return };
     // Who hears everything is not asked for anything that it would have to know of.
     let may_be_witness = meant.client.is_none() && meant.user == Some("");
@@ -113,12 +113,12 @@ fn wish(house: &House, now: Duration, terms: &Terms, ledger: &mut Ledger, random
         8 => Wished::Disconnect { code: any_code(ledger, random) },
         _ => Wished::Expire,
     };
-    let whom = Whom {
+    let whom = ClientSelector {
         user: meant.user.map(Into::into),
         client: meant.client.as_ref().map(|client| client.parse().expect("an id")),
     };
     let asked = match wished {
-        Wished::Subscribe { channel, until_s } => api::Wish::Subscribe(SubscribeWish {
+        Wished::Subscribe { channel, until_s } => api::ClientCommand::Subscribe(SubscribeCommand {
             channel: channel.into(),
             chan_info: None,
             data: None,
@@ -126,14 +126,16 @@ fn wish(house: &House, now: Duration, terms: &Terms, ledger: &mut Ledger, random
             since: None,
             overrides: Overrides { force_recovery: Some(keeps_history(channel)), ..Overrides::default() },
         }),
-        Wished::Unsubscribe { channel } => api::Wish::Unsubscribe { channel: channel.map(Into::into) },
-        Wished::Disconnect { code } => api::Wish::Disconnect {
+        Wished::Unsubscribe { channel } => {
+            api::ClientCommand::Unsubscribe { channel: channel.map(Into::into) }
+        }
+        Wished::Disconnect { code } => api::ClientCommand::Disconnect {
             code,
             reason: "the application's".into(),
             except: vec![ledger.wishes.witness.parse().expect("an id")],
         },
-        Wished::Refresh { until_s } => api::Wish::Refresh { expires_at_s: until_s, info: None },
-        Wished::Expire => api::Wish::Expire,
+        Wished::Refresh { until_s } => api::ClientCommand::Refresh { expires_at_s: until_s, info: None },
+        Wished::Expire => api::ClientCommand::Expire,
     };
     let is_everywhere = house.wish(whom, asked);
     let at = ledger.now();
@@ -141,7 +143,7 @@ fn wish(house: &House, now: Duration, terms: &Terms, ledger: &mut Ledger, random
 }
 
 /// One client, one user, both, or somebody who is unknown.
-fn somebody(terms: &Terms, ledger: &Ledger, random: &mut SmallRng) -> Option<Meant> {
+fn somebody(terms: &SimConfig, ledger: &Oracle, random: &mut SmallRng) -> Option<Meant> {
     // Those who came long ago have gone.
     let guest = ledger.wishes.guests().iter().rev().take(GUESTS).choose(random);
     Some(match random.random_range(0..20) {
@@ -155,13 +157,13 @@ fn somebody(terms: &Terms, ledger: &Ledger, random: &mut SmallRng) -> Option<Mea
 }
 
 /// A code of the application, which no other wish has, or one of the protocol.
-fn any_code(ledger: &Ledger, random: &mut SmallRng) -> u16 {
+fn any_code(ledger: &Oracle, random: &mut SmallRng) -> u16 {
     let own = 4_000 + u16::try_from(ledger.wishes.len()).expect("there are few");
     if random.random_bool(0.7) { own } else { DisconnectCode::FORCE_DISCONNECT.code }
 }
 
 /// Never, or where things may expire, soon or in the past.
-fn any_end(now: Duration, terms: &Terms, ledger: &Ledger, random: &mut SmallRng) -> u64 {
+fn any_end(now: Duration, terms: &SimConfig, ledger: &Oracle, random: &mut SmallRng) -> u64 {
     let now_s = ledger.clock.wall_s(now);
     match random.random_range(0..10) {
         0 if terms.expires => now_s - random.random_range(0..100),

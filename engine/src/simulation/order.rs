@@ -15,7 +15,7 @@ struct Heard {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct OrderChecker {
     /// By channel, as the witness has heard them. It misses some only where the kernel has no memory for what it is sent.
     all: BTreeMap<&'static str, Vec<Option<String>>>,
     by_listener: BTreeMap<(&'static str, Listener), Vec<Heard>>,
@@ -27,7 +27,7 @@ pub(super) struct Orders {
     written: HashMap<(&'static str, String), u64>,
 }
 
-impl Orders {
+impl OrderChecker {
     pub(super) fn write(&mut self, channel: &'static str, message: &str, now: u64) {
         self.written.insert((channel, message.to_owned()), now);
     }

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::{
-    actor::Scene,
+    actor::StepContext,
     http::{Answer, Came, Http, Request},
-    line::Line,
+    line::PeerStream,
 };
 
 /// How long the daemon waits for a client to read a refusal (`conn/write.rs`).
@@ -30,7 +30,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(line: Line, since: Duration) -> Self {
+    pub(super) fn new(line: PeerStream, since: Duration) -> Self {
         Self { http: Http::new(line), since, is_fresh: true, is_our_doing: false, is_over: false }
     }
 
@@ -43,7 +43,7 @@ impl Post {
         self.is_over
     }
 
-    pub(super) fn ask(&mut self, request: &Request<'_>, scene: &mut Scene<'_>) {
+    pub(super) fn ask(&mut self, request: &Request<'_>, scene: &mut StepContext<'_>) {
         self.http.ask(request, scene.random);
     }
 
@@ -57,7 +57,7 @@ impl Post {
     }
 
     /// Writes and reads some. Answers with what came of the request.
-    pub(super) fn step(&mut self, scene: &mut Scene<'_>) -> Option<Result<Answer, Lost>> {
+    pub(super) fn step(&mut self, scene: &mut StepContext<'_>) -> Option<Result<Answer, Lost>> {
         let asked = self.awaits();
         let mut came = Vec::new();
         self.http.step(scene.random, &mut came);
@@ -84,7 +84,7 @@ impl Post {
         outcome
     }
 
-    fn judge_end(&self, scene: &Scene<'_>) {
+    fn judge_end(&self, scene: &StepContext<'_>) {
         let peer = &self.http.line.peer;
         // Who is refused before it asked may learn of the end alone, when it is slow.
         let is_late_refusal = self.is_fresh && scene.network.trace().now() - self.since > LINGER;

@@ -9,7 +9,7 @@ use allocation_counter::measure;
 use holdfast_ring::simulated::{Faults, Network, Watch};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::{house::House, terms::Terms, world::World};
+use super::{cluster::Cluster, config::SimConfig, world::World};
 
 /// What a connection may take beside what the ledger says of it: its record, its socket, its entries in the wheel.
 const CONNECTION_BYTES: u64 = 600;
@@ -42,14 +42,14 @@ impl Weight {
         let empty = {
             let mut random = random.clone();
             let network = Network::new(network_seed, faults, pipe_bytes);
-            let mut terms = Terms::new(&mut random);
+            let mut terms = SimConfig::new(&mut random);
             terms.compress_nothing();
-            House::new(&terms, &network, &mut random)
+            Cluster::new(&terms, &network, &mut random)
         };
         let fixed = freed_by(empty);
         let network = Network::new(network_seed, faults, pipe_bytes);
         let _watch = Watch::new(seed, network.trace());
-        let mut world = World::new(random, network, Terms::compress_nothing);
+        let mut world = World::new(random, network, SimConfig::compress_nothing);
         world.bring_in_the_witness();
         world.gather();
         for _ in 0..world.random.random_range(10..3_000) {
@@ -68,7 +68,7 @@ impl Weight {
     }
 }
 
-fn freed_by(house: House) -> u64 {
+fn freed_by(house: Cluster) -> u64 {
     let freed = measure(move || drop(house)).bytes_current;
     u64::try_from(-freed).expect("dropping frees")
 }

@@ -13,7 +13,7 @@ use holdfast_protocol::websocket::{
 use holdfast_ring::simulated::StreamEnd;
 use rand::{Rng, rngs::SmallRng};
 
-use super::{deflate::Deflating, line::Line};
+use super::{deflate::Deflating, line::PeerStream};
 
 /// The longest message that a client of these takes: more than the daemon ever sends at once.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
@@ -37,8 +37,8 @@ pub(super) enum Heard {
     Ended(StreamEnd),
 }
 
-pub(super) struct Wire {
-    pub(super) line: Line,
+pub(super) struct WebSocketPeer {
+    pub(super) line: PeerStream,
     decoder: Decoder,
     offer: Option<Offer>,
     deflating: Option<Deflating>,
@@ -48,9 +48,9 @@ pub(super) struct Wire {
     is_garbled: bool,
 }
 
-impl Wire {
+impl WebSocketPeer {
     /// A connection that asks to be upgraded at `path`, and offers compression on these terms.
-    pub(super) fn open(mut line: Line, path: &str, offer: Option<Offer>) -> Self {
+    pub(super) fn open(mut line: PeerStream, path: &str, offer: Option<Offer>) -> Self {
         let mut request = BytesMut::new();
         let extensions = offer.map(|offer| offer.to_string());
         let headers = extensions.as_deref().map(|offer| ("Sec-WebSocket-Extensions", offer));
@@ -68,7 +68,7 @@ impl Wire {
     }
 
     /// A connection that says nothing by itself.
-    pub(super) fn mute(line: Line) -> Self {
+    pub(super) fn mute(line: PeerStream) -> Self {
         Self {
             line,
             decoder: Decoder::default(),

@@ -9,17 +9,17 @@ use holdfast_ring::simulated::Network;
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
-    actor::{Actor, Scene},
-    caller::Caller,
+    actor::{Actor, StepContext},
+    caller::HalfClosingPeer,
     client::Client,
+    cluster::Cluster,
+    config::{SimConfig, channels},
     deflate,
     echo::Echo,
-    house::House,
-    ledger::{Ledger, Stop},
     member::Member,
-    nuisance::Nuisance,
+    nuisance::FuzzPeer,
     operator::Operator,
-    terms::{Terms, channels},
+    oracle::{Oracle, Stop},
 };
 use crate::{
     hub::message::Answer,
@@ -58,12 +58,12 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 pub(super) struct World {
     pub(super) random: SmallRng,
     pub(super) network: Network,
-    pub(super) terms: Terms,
-    pub(super) house: House,
+    pub(super) terms: SimConfig,
+    pub(super) house: Cluster,
     witness: Client,
     operator: Operator,
     pub(super) actors: Vec<Box<dyn Actor>>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Oracle,
     /// A shard that seldom gets its turn, so that the others have to wait for it.
     lazy: Option<usize>,
     /// True exactly when the clock may jump.
@@ -75,15 +75,15 @@ pub(super) struct World {
 
 impl World {
     /// With the terms of the seed, changed by `change`.
-    pub(super) fn new(mut random: SmallRng, network: Network, change: impl FnOnce(&mut Terms)) -> Self {
+    pub(super) fn new(mut random: SmallRng, network: Network, change: impl FnOnce(&mut SimConfig)) -> Self {
         deflate::begin();
-        let mut terms = Terms::new(&mut random);
+        let mut terms = SimConfig::new(&mut random);
         change(&mut terms);
         if terms.secrets.is_some() {
             network.trace().ignore_carried_bytes();
         }
-        let house = House::new(&terms, &network, &mut random);
-        let mut ledger = Ledger::default();
+        let house = Cluster::new(&terms, &network, &mut random);
+        let mut ledger = Oracle::default();
         ledger.emptied.extend(terms.soon_empty());
         Self {
             operator: Operator::new(&mut ledger),
@@ -120,8 +120,8 @@ impl World {
                 0..2 => Box::new(Echo::default()),
                 2..4 => Box::new(Member::default()),
                 4..10 => Box::new(Client::default()),
-                10 => Box::new(Caller::default()),
-                _ => Box::new(Nuisance::default()),
+                10 => Box::new(HalfClosingPeer::default()),
+                _ => Box::new(FuzzPeer::default()),
             };
             self.actors.push(actor);
         }
@@ -198,7 +198,7 @@ impl World {
     /// The witness acts, or another one.
     pub(super) fn act(&mut self, actor: Option<usize>) {
         let Self { random, network, terms, ledger, .. } = self;
-        let mut scene = Scene { network, terms, random, ledger, is_ending: self.is_ending };
+        let mut scene = StepContext { network, terms, random, ledger, is_ending: self.is_ending };
         match actor {
             Some(actor) => self.actors[actor].act(&mut scene),
             None => self.witness.act(&mut scene),
@@ -248,7 +248,7 @@ impl World {
         self.serve(time);
         self.come_to_rest();
         let Self { random, network, terms, ledger, .. } = self;
-        let scene = Scene { network, terms, random, ledger, is_ending: true };
+        let scene = StepContext { network, terms, random, ledger, is_ending: true };
         self.actors.iter().for_each(|actor| actor.check_overdue(calm_since, &scene));
         self.check_complete();
     }

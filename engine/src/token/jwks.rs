@@ -75,7 +75,7 @@ impl fmt::Debug for Endpoint {
 
 /// What an endpoint has said.
 #[derive(Debug, Clone)]
-pub struct Fetched {
+pub struct FetchedKeys {
     /// Its keys.
     pub keys: KeySet,
     /// How long it lets its answer be kept (RFC 9111 §5.2.2), in milliseconds; `None` where it does not say.
@@ -123,7 +123,7 @@ pub enum FetchError {
 ///
 /// # Errors
 /// There are no new keys; those that are known stay in force.
-pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<Fetched, FetchError> {
+pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<FetchedKeys, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(endpoint.0.clone())
@@ -151,7 +151,7 @@ pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<Fetched, 
     if keys.is_empty() {
         return Err(FetchError::NoKeys { endpoint: endpoint.clone() });
     }
-    Ok(Fetched { keys, fresh_ms: fresh_ms(answer.headers()) })
+    Ok(FetchedKeys { keys, fresh_ms: fresh_ms(answer.headers()) })
 }
 
 /// RFC 9111 §4.2.1 and §5.1: what is left of the time for which the answer may be kept.

@@ -134,7 +134,7 @@ impl Imports {
     }
 }
 
-/// `conn/mod.rs` is `conn`, `hub/home.rs` is `hub`, `home`.
+/// `conn/mod.rs` is `conn`, `hub/owner.rs` is `hub`, `home`.
 fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     let path = path.strip_suffix("/mod").unwrap_or(path);

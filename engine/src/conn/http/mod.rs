@@ -21,12 +21,12 @@ use holdfast_protocol::{
 use holdfast_ring::{Errno, Kernel, Socket};
 
 pub(crate) use self::rules::HttpRules;
-use self::{cors::Cors, request::Target};
+use self::{cors::Cors, request::Endpoint};
 use crate::{
     conn::Above,
     conn::Connections,
-    conn::wire::Wire,
-    conn::{Coming, Conn, Phase, Session, secure::Secure},
+    conn::encoding::Encoding,
+    conn::{Conn, PartialRequest, Phase, Session, tls::TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
@@ -88,12 +88,12 @@ impl<K: Kernel> Connections<K> {
         let mut out = BytesMut::new();
         refusal.write_to(asked, &cors.fields(), &mut out);
         self.transmit(socket, out.freeze());
-        self.give_up_place(socket);
+        self.release_slot(socket);
         self.linger(cx, socket, CloseReason::Refused);
     }
 
     /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
-    pub(crate) fn give_up_place(&mut self, socket: Socket) {
+    pub(crate) fn release_slot(&mut self, socket: Socket) {
         if let Some(conn) = self.table.get(socket)
             && std::mem::take(&mut conn.has_place)
         {
@@ -114,13 +114,13 @@ impl<K: Kernel> Connections<K> {
         cx.counters.add(Metric::Accepted, 1);
         let deadline = cx.now.after_ms(cx.settings.handshake_ms);
         let conn = self.table.insert(socket, deadline);
-        conn.tls = self.secure.as_ref().and_then(Secure::accept);
+        conn.tls = self.secure.as_ref().and_then(TlsListener::accept);
         self.places_taken += 1;
         self.schedule(cx, socket, deadline);
         if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(cx, taken)) {
             return self.refuse(cx, socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        self.meet(cx, above, socket, from);
+        self.on_accept(cx, above, socket, from);
     }
 
     pub(crate) fn accept_failed(&mut self, cx: &mut Context, error: Errno) {
@@ -147,7 +147,7 @@ impl<K: Kernel> Connections<K> {
                 }
                 Ok(None) => {
                     let is_reused = conn.is_reused;
-                    conn.coming = Some(Box::new(Coming::Head(BytesMut::from(bytes))));
+                    conn.coming = Some(Box::new(PartialRequest::Head(BytesMut::from(bytes))));
                     if is_reused {
                         let deadline = cx.now.after_ms(cx.settings.handshake_ms);
                         self.schedule(cx, socket, deadline);
@@ -159,7 +159,7 @@ impl<K: Kernel> Connections<K> {
                     bytes.len()
                 }
             },
-            Some(Coming::Head(mut before)) => {
+            Some(PartialRequest::Head(mut before)) => {
                 let came_before = before.len();
                 before.extend_from_slice(bytes);
                 match RequestHead::parse(&before, &cx.settings.head) {
@@ -168,7 +168,7 @@ impl<K: Kernel> Connections<K> {
                         used - came_before
                     }
                     Ok(None) => {
-                        conn.coming = Some(Box::new(Coming::Head(before)));
+                        conn.coming = Some(Box::new(PartialRequest::Head(before)));
                         bytes.len()
                     }
                     Err(refusal) => {
@@ -177,7 +177,7 @@ impl<K: Kernel> Connections<K> {
                     }
                 }
             }
-            Some(Coming::Request(_)) => unreachable!("in this phase no body is coming"),
+            Some(PartialRequest::Request(_)) => unreachable!("in this phase no body is coming"),
         }
     }
 
@@ -193,7 +193,7 @@ impl<K: Kernel> Connections<K> {
         }
         let asking = Asking::of(head);
         if let Err(turned_away) = cx.admit_request(socket, head) {
-            self.turn_away(cx, socket, turned_away, asking);
+            self.reject(cx, socket, turned_away, asking);
         } else if let Err(refusal) = self.answer(cx, above, socket, head) {
             self.refuse_asking(cx, socket, refusal, reason_of(refusal), asking);
         }
@@ -212,12 +212,12 @@ impl<K: Kernel> Connections<K> {
             "/echo" => self.upgrade_to_echo(cx, above, socket, head),
             "/broadcast" => self.upgrade_to_broadcast(cx, above, socket, head),
             "/connection/websocket" => self.upgrade_to_client(cx, above, socket, head),
-            "/connection/sse" => self.request_came(cx, above, socket, head, Target::Stream(Wire::Sse)),
+            "/connection/sse" => self.request_came(cx, above, socket, head, Endpoint::Stream(Encoding::Sse)),
             "/connection/http_stream" => {
-                self.request_came(cx, above, socket, head, Target::Stream(Wire::Stream(format)))
+                self.request_came(cx, above, socket, head, Endpoint::Stream(Encoding::Stream(format)))
             }
-            "/emulation" => self.request_came(cx, above, socket, head, Target::Emulation(format)),
-            "/connection/poll" => self.request_came(cx, above, socket, head, Target::Poll),
+            "/emulation" => self.request_came(cx, above, socket, head, Endpoint::Emulation(format)),
+            "/connection/poll" => self.request_came(cx, above, socket, head, Endpoint::Poll),
             _ => Err(Refusal::NotFound),
         }
     }

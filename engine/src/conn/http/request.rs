@@ -21,9 +21,9 @@ use super::{cors::Cors, reason_of};
 use crate::{
     conn::Above,
     conn::Connections,
+    conn::encoding::Encoding,
     conn::http::Header,
-    conn::wire::Wire,
-    conn::{Coming, Phase},
+    conn::{PartialRequest, Phase},
     context::Context,
     context::cost,
     metrics::{CloseReason, Metric},
@@ -39,9 +39,9 @@ const ANSWER_MS: u64 = 10_000;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Endpoint {
     /// A stream in these bytes.
-    Stream(Wire),
+    Stream(Encoding),
     /// Commands for the session of a stream, in a body of this format.
     Emulation(Format),
     /// Long-polling.
@@ -60,7 +60,7 @@ pub(crate) struct Pipelined {
 /// A request whose body is coming, or whose answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Request {
-    target: Target,
+    target: Endpoint,
     cors: Cors,
     /// Fields that backends are to be told.
     told: Arc<[Header]>,
@@ -94,7 +94,7 @@ impl<K: Kernel> Connections<K> {
             }
         };
         let coming = conn.coming.take()?;
-        let Coming::Request(request) = *coming else { return None };
+        let PartialRequest::Request(request) = *coming else { return None };
         let is_last = has_ended && request.later.is_empty();
         let keeps_alive = request.keeps_alive && !cx.is_stopping && !is_last;
         let mut fields = request.cors.fields();
@@ -138,14 +138,14 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
-        target: Target,
+        target: Endpoint,
     ) -> Result<(), Refusal> {
         let rules = &self.http.requests;
         let (is_enabled, body_bytes_max) = match target {
-            Target::Stream(Wire::Sse) => (rules.sse, rules.sse_body_bytes_max),
-            Target::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
-            Target::Emulation(_) => (rules.sse || rules.stream, rules.emulation_body_bytes_max),
-            Target::Poll => (rules.poll, rules.poll_body_bytes_max),
+            Endpoint::Stream(Encoding::Sse) => (rules.sse, rules.sse_body_bytes_max),
+            Endpoint::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
+            Endpoint::Emulation(_) => (rules.sse || rules.stream, rules.emulation_body_bytes_max),
+            Endpoint::Poll => (rules.poll, rules.poll_body_bytes_max),
         };
         if !is_enabled {
             return Err(Refusal::NotFound);
@@ -165,7 +165,7 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
-        target: Target,
+        target: Endpoint,
         cors: &Cors,
         body_bytes_max: usize,
     ) -> Result<(), Refusal> {
@@ -182,7 +182,7 @@ impl<K: Kernel> Connections<K> {
                 );
                 return Ok(());
             }
-            ("GET", Target::Stream(Wire::Sse)) => {
+            ("GET", Endpoint::Stream(Encoding::Sse)) => {
                 cx.check_room_for_session()?;
                 // A body is not looked at: no request follows a stream.
                 Body::announced(head, usize::MAX)?;
@@ -191,16 +191,16 @@ impl<K: Kernel> Connections<K> {
                 let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
                     return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
                 };
-                let told = self.http.told_headers(head);
-                above.open_stream(self, cx, socket, Wire::Sse, cors, told, commands.as_bytes());
+                let told = self.http.proxied_headers(head);
+                above.open_stream(self, cx, socket, Encoding::Sse, cors, told, commands.as_bytes());
                 return Ok(());
             }
             ("POST", _) => {}
-            (_, Target::Stream(Wire::Sse)) => return Err(Refusal::MethodNotGetOrPost),
+            (_, Endpoint::Stream(Encoding::Sse)) => return Err(Refusal::MethodNotGetOrPost),
             _ => return Err(Refusal::MethodNotPost),
         }
         let body = Body::announced(head, body_bytes_max)?;
-        let told = self.http.told_headers(head);
+        let told = self.http.proxied_headers(head);
         let request = Request {
             target,
             cors: cors.clone(),
@@ -220,11 +220,11 @@ impl<K: Kernel> Connections<K> {
             self.transmit(socket, out.freeze());
         }
         if request.body.is_complete() {
-            return self.requested(cx, above, socket, request);
+            return self.on_request_complete(cx, above, socket, request);
         }
         if let Some(conn) = self.table.get(socket) {
             conn.phase = Phase::Body;
-            conn.coming = Some(Box::new(Coming::Request(request)));
+            conn.coming = Some(Box::new(PartialRequest::Request(request)));
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ impl<K: Kernel> Connections<K> {
         bytes: &[u8],
     ) -> usize {
         let Some(conn) = self.table.get(socket) else { return bytes.len() };
-        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else {
+        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else {
             unreachable!("in this phase a request is coming")
         };
         let mut rest = bytes;
@@ -275,8 +275,8 @@ impl<K: Kernel> Connections<K> {
         }
         if request.body.is_complete()
             && let Some(coming) = conn.coming.take()
-            && let Coming::Request(request) = *coming
-            && let Err(refusal) = self.requested(cx, above, socket, request)
+            && let PartialRequest::Request(request) = *coming
+            && let Err(refusal) = self.on_request_complete(cx, above, socket, request)
         {
             self.refuse(cx, socket, refusal);
         }
@@ -284,7 +284,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     /// A request is complete.
-    fn requested<A: Above<K>>(
+    fn on_request_complete<A: Above<K>>(
         &mut self,
         cx: &mut Context,
         above: &mut A,
@@ -293,10 +293,10 @@ impl<K: Kernel> Connections<K> {
     ) -> Result<(), Refusal> {
         cx.counters.add(Metric::Requests, 1);
         let Some(conn) = self.table.get(socket) else { return Ok(()) };
-        let wait_ms = if request.target == Target::Poll { self.http.requests.poll_wait_ms } else { 0 };
+        let wait_ms = if request.target == Endpoint::Poll { self.http.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
-        conn.coming = Some(Box::new(Coming::Request(request)));
+        conn.coming = Some(Box::new(PartialRequest::Request(request)));
         let deadline = cx.now.after_ms(wait_ms + ANSWER_MS);
         self.schedule(cx, socket, deadline);
         if above.hold_request(self, socket, body_bytes) || self.holds_for_queue(cx, socket) {
@@ -307,7 +307,7 @@ impl<K: Kernel> Connections<K> {
 
     /// A request that was held may go on, if its connection still waits. It may have been taken up meanwhile, when earlier
     /// answers had gone out, and the next one of its connection be coming: that one is not complete.
-    pub(crate) fn take_up_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
+    pub(crate) fn resume_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
         if !waits || self.holds_for_queue(cx, socket) {
             return;
@@ -336,14 +336,16 @@ impl<K: Kernel> Connections<K> {
     ) {
         let Some(conn) = self.table.get(socket) else { return };
         let held = match conn.coming.as_deref() {
-            Some(Coming::Request(request)) if conn.phase == Phase::Answering && !request.is_acted_on => {
+            Some(PartialRequest::Request(request))
+                if conn.phase == Phase::Answering && !request.is_acted_on =>
+            {
                 request
             }
             _ => return,
         };
         let body_bytes = held.body.buffered_bytes();
         if !above.hold_request(self, socket, body_bytes) {
-            self.take_up_request(cx, above, socket);
+            self.resume_request(cx, above, socket);
         }
     }
 
@@ -355,27 +357,27 @@ impl<K: Kernel> Connections<K> {
     ) -> Result<(), Refusal> {
         let room = cx.check_room_for_session();
         let Some(conn) = self.table.get(socket) else { return Ok(()) };
-        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
+        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
         }
         let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
         cx.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
         match target {
-            Target::Stream(wire) => {
+            Endpoint::Stream(wire) => {
                 room?;
                 let cors = request.cors.clone();
                 conn.coming = None;
                 above.open_stream(self, cx, socket, wire, &cors, told, &body);
                 Ok(())
             }
-            Target::Emulation(format) => above.commands(self, cx, socket, format, &body),
-            Target::Poll => above.poll(self, cx, socket, told, &body),
+            Endpoint::Emulation(format) => above.commands(self, cx, socket, format, &body),
+            Endpoint::Poll => above.poll(self, cx, socket, told, &body),
         }
     }
 
     /// Bytes that come while an answer is awaited.
-    pub(crate) fn keep_for_later<A: Above<K>>(
+    pub(crate) fn buffer_pipelined<A: Above<K>>(
         &mut self,
         cx: &mut Context,
         above: &mut A,
@@ -384,7 +386,7 @@ impl<K: Kernel> Connections<K> {
     ) {
         let bytes_max = cx.settings.head.bytes_max;
         let Some(conn) = self.table.get(socket) else { return };
-        let Some(Coming::Request(request)) = conn.coming.as_deref_mut() else { return };
+        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else { return };
         if request.later.len() + bytes.len() > bytes_max {
             return self.end_now(cx, above, socket, CloseReason::ProtocolError);
         }
@@ -396,10 +398,10 @@ impl Request {
     /// Its path, which its target tells.
     pub(crate) fn path(&self) -> &'static str {
         match self.target {
-            Target::Stream(Wire::Sse) => "/connection/sse",
-            Target::Stream(_) => "/connection/http_stream",
-            Target::Emulation(_) => "/emulation",
-            Target::Poll => "/connection/poll",
+            Endpoint::Stream(Encoding::Sse) => "/connection/sse",
+            Endpoint::Stream(_) => "/connection/http_stream",
+            Endpoint::Emulation(_) => "/emulation",
+            Endpoint::Poll => "/connection/poll",
         }
     }
 
@@ -408,7 +410,7 @@ impl Request {
     }
 }
 
-impl Coming {
+impl PartialRequest {
     /// Memory for it, but for a head's fields that are kept.
     pub(crate) fn buffered_bytes(&self) -> usize {
         match self {

@@ -37,7 +37,7 @@ impl HttpRules {
     }
 
     /// The fields of a handshake that backends are told.
-    pub(super) fn told_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
+    pub(super) fn proxied_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
         let names = self.told_headers.iter();
         names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
     }

@@ -89,7 +89,7 @@ impl<K: Kernel> Connections<K> {
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
         let deflate = self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
-        let told = self.http.told_headers(head);
+        let told = self.http.proxied_headers(head);
         let client = Handshake { has_native_pings, deflate, format };
         let key = above.open_client(self, cx, socket, client, told);
         self.opened(cx, socket, Phase::Open, Session::Client { key });

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::hub::{
     history::{Page, Position},
-    message::{Answer, AnswerBytes, Publish, Question, ToHome, Version},
+    message::{Answer, AnswerBytes, ChannelQuery, Publish, ToOwner, Version},
     presence::Members,
-    publication::{Data, Info, Stored, Tags, tags},
+    publication::{Data, Info, StoredPublication, Tags, tags},
 };
 
 /// Where a publication was kept; without content where it was not.
@@ -138,7 +138,8 @@ impl Serialize for Presence {
 }
 
 pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<Presence, ApiError> {
-    let Answer::Presence(infos) = ask(api, &request.channel, Question::Presence(AnswerBytes::ANY)).await?
+    let Answer::Presence(infos) =
+        ask(api, &request.channel, ChannelQuery::Presence(AnswerBytes::ANY)).await?
     else {
         unreachable!("a home answers what it is asked")
     };
@@ -158,7 +159,7 @@ pub(super) async fn presence_stats(
     request: request::OfChannel,
 ) -> Result<PresenceStats, ApiError> {
     let Answer::PresenceStats { clients, users } =
-        ask(api, &request.channel, Question::PresenceStats).await?
+        ask(api, &request.channel, ChannelQuery::PresenceStats).await?
     else {
         unreachable!("a home answers what it is asked")
     };
@@ -168,7 +169,7 @@ pub(super) async fn presence_stats(
 /// Written publication by publication, so that they are not all there twice.
 #[derive(Debug)]
 pub(super) struct History {
-    publications: Vec<Arc<Stored>>,
+    publications: Vec<Arc<StoredPublication>>,
     position: Position,
 }
 
@@ -213,7 +214,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
         bytes: AnswerBytes::ANY,
     };
     let Answer::History { publications, position } =
-        ask(api, &request.channel, Question::History(page)).await?
+        ask(api, &request.channel, ChannelQuery::History(page)).await?
     else {
         unreachable!("a home answers what it is asked")
     };
@@ -221,7 +222,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
 }
 
 pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Result<Empty, ApiError> {
-    ask(api, &request.channel, Question::RemoveHistory).await?;
+    ask(api, &request.channel, ChannelQuery::RemoveHistory).await?;
     Ok(Empty {})
 }
 
@@ -236,9 +237,9 @@ pub(super) fn known<'a>(api: &'a Api, channel: &'a str) -> Result<crate::channel
     })
 }
 
-async fn ask(api: &Api, channel: &str, question: Question) -> Result<Answer, ApiError> {
+async fn ask(api: &Api, channel: &str, question: ChannelQuery) -> Result<Answer, ApiError> {
     known(api, channel)?;
-    let message = |answer_to| ToHome::Ask { channel: channel.into(), question, answer_to };
+    let message = |answer_to| ToOwner::Ask { channel: channel.into(), question, answer_to };
     Ok(api.reach.ask_home(channel, message).await?)
 }
 
@@ -255,7 +256,7 @@ async fn send(
 ) -> Result<Pending, ApiError> {
     known(api, channel)?;
     let message = |answer_to| {
-        ToHome::Publish(Box::new(Publish {
+        ToOwner::Publish(Box::new(Publish {
             channel: channel.into(),
             data,
             info: None,
@@ -293,7 +294,7 @@ fn data(request: &request::Publish) -> Result<Bytes, ApiError> {
     data.ok_or_else(|| ApiError::bad_request("data is missing"))
 }
 
-fn publication(stored: &Stored) -> Publication<'_> {
+fn publication(stored: &StoredPublication) -> Publication<'_> {
     Publication {
         data: json(stored.data.payload()).unwrap_or_default(),
         info: stored.info.as_deref().map(client_info),

@@ -16,11 +16,11 @@ use super::{
     channel::known,
     request,
 };
-use crate::session::api::{ApiCall, SubscribeWish, Whom, Wish};
+use crate::session::api::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
     known(api, &request.channel)?;
-    let wish = Wish::Subscribe(SubscribeWish {
+    let wish = ClientCommand::Subscribe(SubscribeCommand {
         chan_info: request::bytes("b64info", &request.b64info, request.info.as_deref())?,
         data: request::bytes("b64data", &request.b64data, request.data.as_deref())?,
         expires_at_s: seconds(request.expire_at),
@@ -40,7 +40,7 @@ pub(super) async fn unsubscribe(api: &Api, request: request::Unsubscribe) -> Res
         }
     };
     let whom = whom(request.user, &request.client, &request.session)?;
-    tell(api, whom, Wish::Unsubscribe { channel }).await
+    tell(api, whom, ClientCommand::Unsubscribe { channel }).await
 }
 
 pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Result<Empty, ApiError> {
@@ -55,20 +55,20 @@ pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Resul
     }
     let except = request.whitelist.iter().filter_map(|client| client.parse().ok()).collect();
     let whom = whom(request.user, &request.client, &request.session)?;
-    tell(api, whom, Wish::Disconnect { code, reason, except }).await
+    tell(api, whom, ClientCommand::Disconnect { code, reason, except }).await
 }
 
 pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empty, ApiError> {
     let wish = if request.expired {
-        Wish::Expire
+        ClientCommand::Expire
     } else {
         let info = request::bytes("info", "", request.info.as_deref())?;
-        Wish::Refresh { expires_at_s: seconds(request.expire_at), info }
+        ClientCommand::Refresh { expires_at_s: seconds(request.expire_at), info }
     };
     tell(api, whom(request.user, &request.client, &request.session)?, wish).await
 }
 
-async fn tell(api: &Api, whom: Option<Whom>, wish: Wish) -> Result<Empty, ApiError> {
+async fn tell(api: &Api, whom: Option<ClientSelector>, wish: ClientCommand) -> Result<Empty, ApiError> {
     let Some(whom) = whom else { return Ok(Empty {}) };
     let (whom, wish) = (Arc::new(whom), Arc::new(wish));
     let call = |done| ApiCall::Clients { whom: Arc::clone(&whom), wish: Arc::clone(&wish), done };
@@ -80,18 +80,18 @@ async fn tell(api: &Api, whom: Option<Whom>, wish: Wish) -> Result<Empty, ApiErr
 
 /// Whom a request means; `None` where it can be nobody. A session is named as its client is.
 /// A user that is said to be empty is the anonymous one; beside a client it says nothing.
-fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Whom>, ApiError> {
+fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<ClientSelector>, ApiError> {
     let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
     let Some(first) = named.next() else {
         let Some(user) = user else {
             return Err(ApiError::bad_request("user is missing, and so are client and session"));
         };
-        return Ok(Some(Whom { user: Some(user.into()), client: None }));
+        return Ok(Some(ClientSelector { user: Some(user.into()), client: None }));
     };
     let user = user.filter(|user| !user.is_empty()).map(String::into_boxed_str);
     let is_one = named.all(|other| other == first);
     let client = first.parse::<Uuid>().ok().filter(|_| is_one);
-    Ok(client.map(|client| Whom { user, client: Some(client) }))
+    Ok(client.map(|client| ClientSelector { user, client: Some(client) }))
 }
 
 /// Seconds since 1970; 0 for never.

@@ -54,7 +54,7 @@ use self::{
     browser::Hosts,
     counts::Denial,
     key::Keys,
-    reach::Reach,
+    reach::ShardClient,
     request::{Command, CommandMethod},
     room::{Hold, Room},
     share::{Apart, Slices},
@@ -82,7 +82,7 @@ const PARALLEL_MAX: usize = 256;
 /// What the methods work with.
 #[derive(Debug)]
 pub(super) struct Api {
-    reach: Reach,
+    reach: ShardClient,
     channels: Channels,
     keys: Keys,
     hosts: Hosts,
@@ -98,7 +98,7 @@ impl Api {
     pub(super) fn new(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Self {
         Self {
             room: Arc::new(Room::new(&config.http_api, Arc::clone(&shared))),
-            reach: Reach::new(shared),
+            reach: ShardClient::new(shared),
             channels: Channels::new(&config.channel),
             keys: Keys::new(&config.http_api),
             hosts: Hosts::new(&config.http_api.allowed_hosts),

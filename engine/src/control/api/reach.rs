@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::share::Slices;
 use crate::{
     control::post::{calm, post},
-    hub::message::{Answer, AnswerTo, Outcome, ToHome},
+    hub::message::{Answer, AnswerTo, QueryResult, ToOwner},
     mesh::{Message, Shared},
     patience::timeout,
     session::api::{ApiCall, ApiPage},
@@ -22,14 +22,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// All shards.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct ShardClient {
     shared: Arc<Shared>,
 }
 
 /// An answer that is under way.
-pub(super) struct Pending(oneshot::Receiver<Outcome>);
+pub(super) struct Pending(oneshot::Receiver<QueryResult>);
 
-impl Reach {
+impl ShardClient {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
@@ -38,12 +38,12 @@ impl Reach {
     pub(super) async fn send_home(
         &self,
         channel: &str,
-        message: impl FnOnce(AnswerTo) -> ToHome,
+        message: impl FnOnce(AnswerTo) -> ToOwner,
     ) -> Result<Pending, ErrorCode> {
         calm(&self.shared).await.map_err(|_| ErrorCode::INTERNAL)?;
         let (sender, receiver) = oneshot::channel();
-        let home = self.shared.home_of(channel);
-        self.post(home, Message::ToHome(message(AnswerTo::Api(sender)))).await?;
+        let home = self.shared.shard_for(channel);
+        self.post(home, Message::ToOwner(message(AnswerTo::Api(sender)))).await?;
         Ok(Pending(receiver))
     }
 
@@ -51,7 +51,7 @@ impl Reach {
     pub(super) async fn ask_home(
         &self,
         channel: &str,
-        message: impl FnOnce(AnswerTo) -> ToHome,
+        message: impl FnOnce(AnswerTo) -> ToOwner,
     ) -> Result<Answer, ErrorCode> {
         self.send_home(channel, message).await?.answer().await
     }

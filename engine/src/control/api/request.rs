@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::answer::ApiError;
 use crate::{
-    hub::home::IDEMPOTENCY_KEY_BYTES_MAX,
+    hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
     object::{self, Object},
     token::Overrides,
 };

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::{Client, Kept, Sub, Wishes};
+use super::{Client, ConnectionMeta, DeliveryOptions, Subscription};
 use crate::{
     hub::{
-        local::{LocalKey, SUBSCRIBER_BYTES},
+        local::{LocalChannelKey, SUBSCRIBER_BYTES},
         message::ClientKey,
         publication::Info,
     },
@@ -40,7 +40,7 @@ fn as_counted(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-impl Sub {
+impl Subscription {
     /// Memory beside the record.
     fn cost_bytes(&self) -> usize {
         let info = self.info.as_ref().map_or(0, |info| PART_BYTES + size_of::<Info>() + info.text_bytes());
@@ -49,13 +49,13 @@ impl Sub {
     }
 }
 
-impl Wishes {
+impl DeliveryOptions {
     fn cost_bytes(&self) -> usize {
         size_of::<Self>() + self.filter.as_ref().map_or(0, |filter| filter.cost_bytes())
     }
 }
 
-impl Kept {
+impl ConnectionMeta {
     fn session_bytes(&self) -> usize {
         let headers = self.headers.iter().chain(&*self.emulated_headers);
         let headers: usize = headers.map(|(name, value)| 2 * PART_BYTES + name.len() + value.len()).sum();
@@ -65,7 +65,7 @@ impl Kept {
 
 impl Client {
     /// Adds a subscription.
-    pub(super) fn add_sub(&mut self, sub: Sub) {
+    pub(super) fn add_sub(&mut self, sub: Subscription) {
         self.counted.subs = self.counted.subs.saturating_add(as_counted(sub.cost_bytes()));
         self.subs.push(sub);
     }
@@ -73,9 +73,9 @@ impl Client {
     /// Changes how others see the client where they do. Returns those in whose channels a presence is kept.
     pub(super) fn change_infos(
         &mut self,
-        is_meant: impl Fn(&Sub) -> bool,
+        is_meant: impl Fn(&Subscription) -> bool,
         change: impl Fn(&mut Info),
-    ) -> Vec<(LocalKey, Arc<Info>)> {
+    ) -> Vec<(LocalChannelKey, Arc<Info>)> {
         let mut present = Vec::new();
         for sub in self.subs.iter_mut().filter(|sub| is_meant(sub)) {
             let before = as_counted(sub.cost_bytes());
@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// Takes one out.
-    pub(super) fn remove_sub(&mut self, at: usize) -> Sub {
+    pub(super) fn remove_sub(&mut self, at: usize) -> Subscription {
         let sub = self.subs.swap_remove(at);
         self.counted.subs = self.counted.subs.saturating_sub(as_counted(sub.cost_bytes()));
         if self.subs.capacity() > 4 * self.subs.len().max(4) {
@@ -117,7 +117,7 @@ impl Client {
         let info = self.conn_info.as_ref().map_or(0, |info| PART_BYTES + info.bytes.len());
         let connecting = self.connecting.as_ref().map_or(0, |connecting| connecting.bytes());
         let kept = self.kept.as_ref().map_or(0, |kept| kept.session_bytes());
-        let subs = self.subs.capacity() * size_of::<Sub>() + self.counted.subs as usize;
+        let subs = self.subs.capacity() * size_of::<Subscription>() + self.counted.subs as usize;
         size_of::<Self>() + CLIENT_BYTES + user + info + connecting + kept + subs
     }
 }
@@ -176,7 +176,7 @@ impl<I: Io> SessionCx<'_, I> {
             assert_eq!(session, client.session_bytes(), "a client's record is counted");
             assert_eq!(
                 client.counted.subs as usize,
-                client.subs.iter().map(Sub::cost_bytes).sum::<usize>(),
+                client.subs.iter().map(Subscription::cost_bytes).sum::<usize>(),
                 "a client's subscriptions are counted"
             );
             sums.0 += client.counted_commands();

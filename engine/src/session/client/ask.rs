@@ -15,7 +15,7 @@ use super::command::Handled;
 use crate::{
     hub::{
         history::Page,
-        message::{Answer, AnswerTo, ClientKey, Outcome, Question, ToHome},
+        message::{Answer, AnswerTo, ChannelQuery, ClientKey, QueryResult, ToOwner},
     },
     session::{Io, SessionCx},
 };
@@ -32,7 +32,8 @@ impl<I: Io> SessionCx<'_, I> {
         let resolved = self.sessions.rules.channels.resolve(channel)?;
         let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
-        let question = if stats { Question::PresenceStats } else { Question::Presence(self.answer_bytes()) };
+        let question =
+            if stats { ChannelQuery::PresenceStats } else { ChannelQuery::Presence(self.answer_bytes()) };
         self.ask(key, command, channel, question);
         Ok(None)
     }
@@ -56,22 +57,22 @@ impl<I: Io> SessionCx<'_, I> {
             reverse: request.reverse,
             bytes: self.answer_bytes(),
         };
-        self.ask(key, command, channel, Question::History(page));
+        self.ask(key, command, channel, ChannelQuery::History(page));
         Ok(None)
     }
 
-    fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: Question) {
+    fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: ChannelQuery) {
         let channel: Arc<str> = channel.into();
-        let is_read = !matches!(question, Question::PresenceStats);
+        let is_read = !matches!(question, ChannelQuery::PresenceStats);
         if is_read {
             self.begin_read(key);
         }
         let answer_to = AnswerTo::Client { core: self.mesh.index, client: key, command, is_read };
-        self.mesh.post_home(&Arc::clone(&channel), ToHome::Ask { channel, question, answer_to });
+        self.mesh.send_to_owner(&Arc::clone(&channel), ToOwner::Ask { channel, question, answer_to });
     }
 
     /// A home has answered a client's command.
-    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, is_read: bool, outcome: &Outcome) {
+    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, is_read: bool, outcome: &QueryResult) {
         let result = match outcome {
             Err(code) => Err(*code),
             Ok(Answer::Published(_)) => Ok(ReplyResult::Publish(Done::default())),

@@ -13,16 +13,16 @@ use holdfast_protocol::client::{
 };
 use holdfast_ring::Socket;
 
-use super::{Link, Stage, parked::Parked, reads::is_read};
+use super::{Stage, Transport, parked::Parked, reads::is_read};
 use crate::{
     channel::ChannelError,
     conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
     context::cost,
     hub::{
         message::ClientKey,
-        publication::{Frames, kind},
+        publication::{EncodedPush, kind},
     },
-    limits::{Charged, Offense},
+    limits::{Charge, Offense},
     metrics::Metric,
     refusals::{Why, with_channel},
     session::{Io, SessionCx},
@@ -162,7 +162,7 @@ impl<I: Io> SessionCx<'_, I> {
             });
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        if self.charge_command(key)? == Charged::TooMany {
+        if self.charge_command(key)? == Charge::TooMany {
             return if id == 0 { Ok(None) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
         }
         self.perform(key, id, request)
@@ -298,7 +298,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Tells a client something that it did not ask for.
-    pub(super) fn send_push(&mut self, link: Link, format: Format, push: &Push<'_>) {
+    pub(super) fn send_push(&mut self, link: Transport, format: Format, push: &Push<'_>) {
         let mut message = BytesMut::new();
         append_push(format, &mut message, push);
         self.send_message(link, format, &message, Cause::Push);
@@ -318,7 +318,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Sends protocol messages as one message of the client's transport.
-    pub(super) fn send_message(&mut self, link: Link, format: Format, message: &[u8], cause: Cause) {
+    pub(super) fn send_message(&mut self, link: Transport, format: Format, message: &[u8], cause: Cause) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 self.cx.counters.add(Metric::MessagesOut, 1);
@@ -331,22 +331,22 @@ impl<I: Io> SessionCx<'_, I> {
                 };
                 self.send(socket, bytes, cause);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, message, cause),
+            (None, Transport::Poll(session)) => self.push_to_poll(session, message, cause),
             (None, _) => unreachable!("only polls have no connection"),
         }
     }
 
     /// Sends a message that others get too. `frames` live until the end of the channel's turn.
-    pub(crate) fn send_frames(&mut self, link: Link, format: Format, frames: &Frames) {
+    pub(crate) fn send_frames(&mut self, link: Transport, format: Format, frames: &EncodedPush) {
         self.send_frames_by(link, format, frames, true);
     }
 
     /// The same where nobody else gets it now: `frames` may be gone at once.
-    pub(crate) fn send_frames_alone(&mut self, link: Link, format: Format, frames: &Frames) {
+    pub(crate) fn send_frames_alone(&mut self, link: Transport, format: Format, frames: &EncodedPush) {
         self.send_frames_by(link, format, frames, false);
     }
 
-    fn send_frames_by(&mut self, link: Link, format: Format, frames: &Frames, is_shared: bool) {
+    fn send_frames_by(&mut self, link: Transport, format: Format, frames: &EncodedPush, is_shared: bool) {
         match (link.connection(format), link) {
             (Some((wire, socket)), _) => {
                 let bytes = match link.deflate() {
@@ -355,7 +355,9 @@ impl<I: Io> SessionCx<'_, I> {
                 };
                 self.send(socket, bytes, Cause::Push);
             }
-            (None, Link::Poll(session)) => self.tell_poll(session, &frames.message(format), Cause::Push),
+            (None, Transport::Poll(session)) => {
+                self.push_to_poll(session, &frames.message(format), Cause::Push)
+            }
             (None, _) => unreachable!("only polls have no connection"),
         }
     }

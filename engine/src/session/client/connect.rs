@@ -16,11 +16,12 @@ use holdfast_protocol::{
 };
 
 use super::{
-    Client, Stage, Sub, command::Handled, event::About, id_text, subscribe::Wanted, subscribed::result,
+    Client, Stage, Subscription, command::Handled, event::ProxyParams, id_text, subscribe::SubscribeParams,
+    subscribed::result,
 };
 use crate::{
     backend::{Connected, Event, Header},
-    channel::{ChannelError, Extras},
+    channel::{ChannelError, SubscriptionFlags},
     conn::pace::{Told, told_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
@@ -131,12 +132,12 @@ impl<I: Io> SessionCx<'_, I> {
         if !self.sessions.rules.is_connect_proxied {
             return self.connect_nobody(key, command, request);
         }
-        let about = About {
+        let about = ProxyParams {
             name: &request.name,
             version: &request.version,
             channels: request.subs.0.iter().map(|(channel, _)| channel.as_ref().into()).collect(),
             data: request.data.bytes(),
-            ..About::default()
+            ..ProxyParams::default()
         };
         // Of the command itself, the positions are needed.
         let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
@@ -149,7 +150,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The backend has said who a client is. Where it says nothing, it is as if it had not been asked.
-    pub(super) fn connect_said(
+    pub(super) fn on_connect_result(
         &mut self,
         key: ClientKey,
         command: u32,
@@ -357,7 +358,7 @@ impl<I: Io> SessionCx<'_, I> {
             .subscribed
             .iter()
             .filter_map(|subscribed| {
-                let sub: &Sub = sub_of(subscribed)?;
+                let sub: &Subscription = sub_of(subscribed)?;
                 Some((Cow::Borrowed(&*subscribed.channel), result(subscribed, sub, now_s, &[])))
             })
             .collect();
@@ -384,9 +385,9 @@ impl<I: Io> SessionCx<'_, I> {
         let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.sessions.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(&channel) else { return };
-        let asked = Extras { recoverable: recover.is_some(), ..Extras::default() };
+        let asked = SubscriptionFlags { recoverable: recover.is_some(), ..SubscriptionFlags::default() };
         let extras = resolved.grant_with(&user, asked, &options.overrides);
-        let wanted = Wanted {
+        let wanted = SubscribeParams {
             command,
             recover: recover.filter(|_| extras.recoverable),
             extras,
@@ -395,7 +396,7 @@ impl<I: Io> SessionCx<'_, I> {
             data: options.data,
             is_server_side: true,
             is_by_token,
-            ..Wanted::default()
+            ..SubscribeParams::default()
         };
         self.ask_to_subscribe(key, &channel, wanted);
     }

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use super::{Delta, Sub, Wishes};
+use super::{DeliveryOptions, Delta, Subscription};
 use crate::{
-    hub::slow::Policy,
+    hub::conflation::Policy,
     hub::{
-        local::LocalKey,
+        local::LocalChannelKey,
         message::{ClientKey, Delivery},
-        publication::{Frames, Stored},
+        publication::{EncodedPush, StoredPublication},
     },
     session::{Io, SessionCx},
 };
@@ -22,7 +22,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn deliver_special(
         &mut self,
         key: ClientKey,
-        channel: LocalKey,
+        channel: LocalChannelKey,
         policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-impl Sub {
+impl Subscription {
     fn wants(&self, delivery: &Delivery) -> bool {
         match (&delivery.publication, &self.wishes) {
             (Some(publication), Some(wishes)) => wishes.take(publication),
@@ -58,7 +58,7 @@ impl Sub {
     }
 
     /// What the subscriber is sent of this, now.
-    fn frames_of<'d>(&mut self, delivery: &'d Delivery) -> &'d Frames {
+    fn frames_of<'d>(&mut self, delivery: &'d Delivery) -> &'d EncodedPush {
         let wishes = self.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
         let (Some(wishes), Some(publication), Some(for_delta)) =
             (wishes, &delivery.publication, &delivery.for_delta)
@@ -74,14 +74,14 @@ impl Sub {
     }
 }
 
-impl Wishes {
+impl DeliveryOptions {
     /// Whether the subscriber wants a publication.
-    pub(super) fn take(&self, publication: &Stored) -> bool {
+    pub(super) fn take(&self, publication: &StoredPublication) -> bool {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
     }
 
     /// The subscriber is sent a publication, whole or as a patch: the next patch may build on it.
-    pub(crate) fn have_had(&mut self, publication: &Stored) {
+    pub(crate) fn have_had(&mut self, publication: &StoredPublication) {
         if self.delta != Delta::None {
             self.delta = Delta::TakesPatchesTo(publication.sequence);
         }

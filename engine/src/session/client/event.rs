@@ -14,21 +14,21 @@ use holdfast_protocol::client::{
 };
 
 use super::{
-    Link,
+    Transport,
     command::{Handled, Refused},
     id_text,
     pending::{Awaits, Pending},
 };
 use crate::{
-    backend::{Back, Call, Event, Header, Refusal, Said},
-    conn::wire::Wire,
+    backend::{Event, Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
+    conn::encoding::Encoding,
     ids::ClientKey,
     session::{Io, SessionCx},
 };
 
 /// What is special about one call.
 #[derive(Debug, Default)]
-pub(super) struct About<'a> {
+pub(super) struct ProxyParams<'a> {
     pub(super) channel: &'a str,
     pub(super) method: &'a str,
     pub(super) token: &'a str,
@@ -38,21 +38,24 @@ pub(super) struct About<'a> {
     pub(super) data: &'a [u8],
 }
 
-impl About<'_> {
+impl ProxyParams<'_> {
     /// Memory of a call with it.
     fn bytes(&self) -> usize {
         let texts = [self.channel, self.method, self.token, self.name, self.version];
         let channels: usize = self.channels.iter().map(|channel| size_of::<Box<str>>() + channel.len()).sum();
-        size_of::<Call>() + texts.into_iter().map(str::len).sum::<usize>() + channels + self.data.len()
+        size_of::<ProxyRequest>()
+            + texts.into_iter().map(str::len).sum::<usize>()
+            + channels
+            + self.data.len()
     }
 }
 
-impl Link {
+impl Transport {
     /// What backends call the transport.
     const fn transport(self) -> &'static str {
         match self {
             Self::WebSocket { .. } => "websocket",
-            Self::Stream { wire: Wire::Sse, .. } => "sse",
+            Self::Stream { wire: Encoding::Sse, .. } => "sse",
             Self::Stream { .. } => "http_stream",
             Self::Poll(_) => "poll",
         }
@@ -76,7 +79,7 @@ pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
 
 impl<I: Io> SessionCx<'_, I> {
     /// Keeps the fields of a handshake that backends are told.
-    pub(crate) fn keep_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
+    pub(crate) fn store_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
         if !told.is_empty()
             && let Some(client) = self.sessions.clients.get(key)
         {
@@ -87,7 +90,8 @@ impl<I: Io> SessionCx<'_, I> {
 
     pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
         self.sessions.rules.rpc.may_call(&request.method)?;
-        let about = About { method: &request.method, data: request.data.bytes(), ..About::default() };
+        let about =
+            ProxyParams { method: &request.method, data: request.data.bytes(), ..ProxyParams::default() };
         // Its number is all that the reply needs.
         let kept = Request::Rpc(RpcRequest { data: Payload::default(), method: Cow::Borrowed("") });
         self.ask_backend(key, Event::Rpc, Some((command, kept)), about)
@@ -99,7 +103,7 @@ impl<I: Io> SessionCx<'_, I> {
         key: ClientKey,
         event: Event,
         command: Option<(u32, Request<'_>)>,
-        about: About<'_>,
+        about: ProxyParams<'_>,
     ) -> Handled<'static> {
         let ticket = self.mesh.next_ticket();
         let core = self.mesh.index;
@@ -119,7 +123,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.wait_with(key, pending)?;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let kept = client.kept.as_deref();
-        let call = Call {
+        let call = ProxyRequest {
             event,
             client: id_text(client.id),
             transport: client.link.transport(),
@@ -136,7 +140,7 @@ impl<I: Io> SessionCx<'_, I> {
             headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
             emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
         };
-        if self.mesh.peers.asker().call(Back { core, client: key, ticket }, Box::new(call)) {
+        if self.mesh.peers.asker().call(ReplyTo { core, client: key, ticket }, Box::new(call)) {
             return Ok(None);
         }
         self.take_pending(key, ticket);
@@ -144,33 +148,33 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The backend has answered.
-    pub(crate) fn backend_said(&mut self, back: Back, said: Said) {
+    pub(crate) fn on_proxy_result(&mut self, back: ReplyTo, said: ProxyResult) {
         let key = back.client;
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let Some(pending) = self.take_pending(key, back.ticket) else { return };
         match said {
-            Said::Refresh(said) => return self.refresh_said(key, said),
-            Said::SubRefresh(said) => return self.sub_refresh_said(key, &pending.channel, said),
+            ProxyResult::Refresh(said) => return self.refresh_said(key, said),
+            ProxyResult::SubRefresh(said) => return self.sub_refresh_said(key, &pending.channel, said),
             _ => {}
         }
         let command = decoded(format, &pending.command);
         let handled = match (&command.request, said) {
-            (Request::Connect(request), Said::Connect(said)) => {
-                said.map(|said| self.connect_said(key, command.id, request, said))
+            (Request::Connect(request), ProxyResult::Connect(said)) => {
+                said.map(|said| self.on_connect_result(key, command.id, request, said))
             }
-            (Request::Subscribe(request), Said::Subscribe(said)) => {
+            (Request::Subscribe(request), ProxyResult::Subscribe(said)) => {
                 said.map(|said| self.subscribe_said(key, command.id, request, said))
             }
-            (Request::Publish(request), Said::Publish(said)) => {
+            (Request::Publish(request), ProxyResult::Publish(said)) => {
                 said.map(|said| self.publish_said(key, command.id, request, said))
             }
-            (Request::Rpc(_), Said::Rpc(Ok(data))) => {
+            (Request::Rpc(_), ProxyResult::Rpc(Ok(data))) => {
                 let result = RpcResult { data: Payload::new(&data) };
                 self.reply(key, command.id, Ok(ReplyResult::Rpc(result)));
                 return;
             }
-            (Request::Rpc(_), Said::Rpc(Err(refusal))) => Err(refusal),
+            (Request::Rpc(_), ProxyResult::Rpc(Err(refusal))) => Err(refusal),
             _ => unreachable!("an answer is to the event that asked"),
         };
         match handled {

@@ -16,7 +16,7 @@ use super::{
     pending::{Awaits, Pending},
 };
 use crate::{
-    backend::{KeyNews, KeysAre, KeysAsk},
+    backend::{KeyNews, KeysAre, KeysRequest},
     context::cost,
     ids::ClientKey,
     refusals::Why,
@@ -113,7 +113,7 @@ impl<I: Io> SessionCx<'_, I> {
         if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
             return Ok(());
         }
-        let ask = KeysAsk { endpoint: endpoint.clone(), core: self.mesh.index, number };
+        let ask = KeysRequest { endpoint: endpoint.clone(), core: self.mesh.index, number };
         if !self.mesh.peers.asker().keys(ask) {
             return Err(ErrorCode::INTERNAL);
         }

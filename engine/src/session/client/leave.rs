@@ -13,7 +13,7 @@ use rand::Rng as _;
 
 use holdfast_ring::Socket;
 
-use super::{Link, Stage};
+use super::{Stage, Transport};
 use crate::{
     conn::pace::Told,
     ids::ClientKey,
@@ -63,24 +63,24 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         match link {
-            Link::WebSocket { socket, .. } => {
+            Transport::WebSocket { socket, .. } => {
                 self.leave_connection(key, socket, reason);
                 return self.io.close(self.cx, socket, code, text, reason);
             }
             // Before the last words: they may make a long queue too long, and that must not end it once more.
-            Link::Stream { socket, .. } => {
+            Transport::Stream { socket, .. } => {
                 self.leave_connection(key, socket, reason);
             }
-            Link::Poll(session) => self.poll_offended(session, reason),
+            Transport::Poll(session) => self.poll_offended(session, reason),
         }
         let code = u32::from(u16::from(code));
         let is_final = (3500..4000).contains(&code) || (4500..5000).contains(&code);
         let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
         self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
         match link {
-            Link::Stream { socket, .. } => self.io.await_end(self.cx, socket, reason),
-            Link::Poll(session) => self.end_poll_client(session),
-            Link::WebSocket { .. } => {}
+            Transport::Stream { socket, .. } => self.io.linger_for_eof(self.cx, socket, reason),
+            Transport::Poll(session) => self.end_poll_client(session),
+            Transport::WebSocket { .. } => {}
         }
     }
 
@@ -103,7 +103,7 @@ impl<I: Io> SessionCx<'_, I> {
         for sub in client.subs {
             self.leave_channel(sub);
         }
-        if let Link::Stream { session, .. } = client.link {
+        if let Transport::Stream { session, .. } = client.link {
             self.sessions.named.close(session);
         }
     }
@@ -124,7 +124,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Opens a session.
-    pub(crate) fn open_client(&mut self, link: Link, format: Format) -> ClientKey {
+    pub(crate) fn open_client(&mut self, link: Transport, format: Format) -> ClientKey {
         let key = self.sessions.clients.insert(
             link,
             format,

@@ -38,32 +38,32 @@ use std::{
 use holdfast_protocol::client::{Format, filter::Filter};
 use holdfast_ring::Socket;
 
-use super::named::SessionPlace;
+use super::registry::SessionIndex;
 use crate::{
-    channel::Extras,
+    channel::SubscriptionFlags,
     conn::deflate::Deflate,
-    conn::wire::Wire,
+    conn::encoding::Encoding,
     hub::{
-        local::LocalKey,
-        message::{ClientKey, Shows},
+        local::LocalChannelKey,
+        message::{ClientKey, PresenceFlags},
         publication::{Data, Info},
     },
     memory::Holders,
-    session::seats::SeatNumber,
+    session::quota::SeatNumber,
 };
 
 use self::{account::Counted, reads::Reads};
 pub(crate) use self::{
     connect::Connecting,
     keys::{KeyWaits, KeysCame},
-    pending::Kept,
+    pending::ConnectionMeta,
     refresh::is_past,
-    subscribe::Wanted,
+    subscribe::SubscribeParams,
 };
 
 /// How a client's bytes reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
+pub(crate) enum Transport {
     /// A WebSocket: frames of the client's format.
     WebSocket {
         socket: Socket,
@@ -73,16 +73,16 @@ pub(crate) enum Link {
         deflate: Deflate,
     },
     /// A stream; its commands come by requests that name the session.
-    Stream { wire: Wire, socket: Socket, session: SessionPlace },
+    Stream { wire: Encoding, socket: Socket, session: SessionIndex },
     /// Answers to polls, which name the session.
-    Poll(SessionPlace),
+    Poll(SessionIndex),
 }
 
-impl Link {
+impl Transport {
     /// The connection that carries what the client is told, where there is a lasting one; and its bytes.
-    pub(crate) fn connection(self, format: Format) -> Option<(Wire, Socket)> {
+    pub(crate) fn connection(self, format: Format) -> Option<(Encoding, Socket)> {
         match self {
-            Self::WebSocket { socket, .. } => Some((Wire::WebSocket(format), socket)),
+            Self::WebSocket { socket, .. } => Some((Encoding::WebSocket(format), socket)),
             Self::Stream { wire, socket, .. } => Some((wire, socket)),
             Self::Poll(_) => None,
         }
@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// The session that the client's requests name.
-    pub(crate) fn session(self) -> Option<SessionPlace> {
+    pub(crate) fn session(self) -> Option<SessionIndex> {
         match self {
             Self::WebSocket { .. } => None,
             Self::Stream { session, .. } | Self::Poll(session) => Some(session),
@@ -135,13 +135,13 @@ pub(crate) struct Client {
     generation: u32,
     pub(crate) stage: Stage,
     pub(crate) format: Format,
-    pub(crate) link: Link,
+    pub(crate) link: Transport,
     /// Nobody can guess it; its text is the client's id. [`Clients::find`] finds the client by it.
     pub(crate) id: uuid::Uuid,
     pub(crate) user: Arc<str>,
     /// What the connection's token says of it.
     pub(crate) conn_info: Option<Box<Data>>,
-    pub(crate) subs: Vec<Sub>,
+    pub(crate) subs: Vec<Subscription>,
     /// When the connection's token expires, in seconds since 1970; 0 for never.
     pub(crate) expires_at_s: u64,
     /// The connect that is not answered yet.
@@ -150,16 +150,16 @@ pub(crate) struct Client {
     /// The memory that the ledger has of its record.
     counted: Counted,
     /// What few clients have.
-    pub(crate) kept: Option<Box<Kept>>,
+    pub(crate) kept: Option<Box<ConnectionMeta>>,
     /// Where it counts against the limit of its user's connections.
     pub(crate) seat: Option<SeatNumber>,
 }
 
 /// A client's subscription.
 #[derive(Debug)]
-pub(crate) struct Sub {
-    pub(crate) channel: LocalKey,
-    pub(crate) place: Place,
+pub(crate) struct Subscription {
+    pub(crate) channel: LocalChannelKey,
+    pub(crate) place: SubState,
     pub(crate) is_server_side: bool,
     /// True exactly when the connection's token asks for it.
     pub(crate) is_by_token: bool,
@@ -168,28 +168,28 @@ pub(crate) struct Sub {
     /// True exactly when the backend, and not the client, is to refresh it.
     pub(crate) is_refreshed_by_backend: bool,
     /// What it was granted beside the messages.
-    pub(crate) extras: Extras,
+    pub(crate) extras: SubscriptionFlags,
     /// Where others see it.
-    pub(crate) shows: Shows,
+    pub(crate) shows: PresenceFlags,
     /// How others see the client in this channel, where they do.
     pub(crate) info: Option<Arc<Info>>,
     /// What it wants otherwise than all others.
-    pub(crate) wishes: Option<Box<Wishes>>,
+    pub(crate) wishes: Option<Box<DeliveryOptions>>,
 }
 
 /// Where a subscription is among those of its channel on this core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SubState {
     /// The home has not answered yet; `command` asked, 0 for none. An answer with another ticket is about a subscription
     /// that has ended since: publications after the position in it may have gone past this core.
-    Awaited { ticket: u32, command: u32 },
+    Pending { ticket: u32, command: u32 },
     /// Its number.
-    Taken(u32),
+    Active(u32),
 }
 
 /// Wishes of one subscriber, for which the shared frames are not enough.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct DeliveryOptions {
     pub(crate) delta: Delta,
     pub(crate) filter: Option<Arc<Filter>>,
     /// True exactly when it wants to be told of joins and leaves.
@@ -204,7 +204,7 @@ pub(crate) enum Delta {
     None,
     /// It asked, and has not yet had a publication.
     WantsWhole,
-    /// Those to the publication that it has had last: [`Stored::sequence`](crate::hub::publication::Stored::sequence).
+    /// Those to the publication that it has had last: [`StoredPublication::sequence`](crate::hub::publication::StoredPublication::sequence).
     TakesPatchesTo(u64),
 }
 
@@ -241,7 +241,7 @@ impl Clients {
     /// A client whose id is made of random bytes.
     pub(crate) fn insert(
         &mut self,
-        link: Link,
+        link: Transport,
         format: Format,
         random: [u8; 16],
         nobody: Arc<str>,
@@ -359,7 +359,7 @@ impl Clients {
 }
 
 impl Client {
-    pub(crate) fn sub(&mut self, channel: LocalKey) -> Option<&mut Sub> {
+    pub(crate) fn sub(&mut self, channel: LocalChannelKey) -> Option<&mut Subscription> {
         self.subs.iter_mut().find(|sub| sub.channel == channel)
     }
 }
@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     fn insert(clients: &mut Clients, random: u8) -> (ClientKey, uuid::Uuid) {
-        let link = Link::WebSocket {
+        let link = Transport::WebSocket {
             socket: Socket::new(holdfast_ring::Descriptor::new(0, 0), 0),
             has_native_pings: false,
             deflate: Deflate::Off,

@@ -27,7 +27,7 @@ const PENDING_BYTES_MAX: usize = 512 * 1024;
 
 /// What few clients have: it is there only where something in it is.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct ConnectionMeta {
     /// What only backends see of the connection.
     pub(super) meta: Option<Bytes>,
     /// Fields of the handshake that backends are told.
@@ -69,7 +69,7 @@ pub(super) enum Awaits {
 }
 
 impl Client {
-    pub(super) fn kept(&mut self) -> &mut Kept {
+    pub(super) fn kept(&mut self) -> &mut ConnectionMeta {
         self.kept.get_or_insert_default()
     }
 
@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-impl Kept {
+impl ConnectionMeta {
     /// Memory of what waits.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes

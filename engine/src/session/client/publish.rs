@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Request, command::PublishRequest};
 
-use super::{command::Handled, event::About};
+use super::{command::Handled, event::ProxyParams};
 use crate::{
     backend::{Event, Published},
     hub::{
-        message::{AnswerTo, ClientKey, Publish, ToHome, Version},
+        message::{AnswerTo, ClientKey, Publish, ToOwner, Version},
         publication::{Data, tags},
     },
     session::{Io, SessionCx},
@@ -36,7 +36,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         if resolved.options.is_publish_proxied {
-            let about = About { channel, data: request.data.bytes(), ..About::default() };
+            let about = ProxyParams { channel, data: request.data.bytes(), ..ProxyParams::default() };
             let kept = Request::Publish(request.clone());
             return self.ask_backend(key, Event::Publish, Some((command, kept)), about);
         }
@@ -72,7 +72,7 @@ impl<I: Io> SessionCx<'_, I> {
             version: Version { number: said.version, epoch: said.version_epoch.into() },
             answer_to: Some(AnswerTo::Client { core: self.mesh.index, client: key, command, is_read: false }),
         };
-        self.mesh.post_home(&name, ToHome::Publish(Box::new(publish)));
+        self.mesh.send_to_owner(&name, ToOwner::Publish(Box::new(publish)));
         Ok(None)
     }
 }

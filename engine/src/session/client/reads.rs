@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use holdfast_protocol::client::Request;
 
-use super::{Client, Link, Place};
+use super::{Client, SubState, Transport};
 use crate::{
-    hub::message::{AnswerBytes, ClientKey, ToHome},
+    hub::message::{AnswerBytes, ClientKey, ToOwner},
     session::{Io, SessionCx},
 };
 
@@ -73,7 +73,7 @@ impl<I: Io> SessionCx<'_, I> {
                 }
                 queued_bytes
             }
-            (None, Link::Poll(session)) => {
+            (None, Transport::Poll(session)) => {
                 self.sessions.named.poll(session).map_or(0, |poll| poll.queued_bytes())
             }
             (None, _) => 0,
@@ -109,7 +109,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A home says that an answer is too long to be given beside others.
-    pub(crate) fn defer_read(&mut self, key: ClientKey, message: ToHome) {
+    pub(crate) fn defer_read(&mut self, key: ClientKey, message: ToOwner) {
         self.end_read(key);
         if let Some(client) = self.sessions.clients.get(key) {
             client.waiting().deferred.push_back(message);
@@ -132,16 +132,16 @@ impl<I: Io> SessionCx<'_, I> {
                 client.reads = Reads { under_way: 1, is_alone: true };
                 message.allow_long_answer();
                 let channel = Arc::clone(message.channel_name());
-                self.mesh.post_home(&channel, message);
+                self.mesh.send_to_owner(&channel, message);
             }
         }
     }
 }
 
 impl Client {
-    fn still_wants(&self, message: &ToHome) -> bool {
-        let ToHome::Subscribe(subscribe) = message else { return true };
-        let asked = Place::Awaited { ticket: subscribe.ticket, command: subscribe.command };
+    fn still_wants(&self, message: &ToOwner) -> bool {
+        let ToOwner::Subscribe(subscribe) = message else { return true };
+        let asked = SubState::Pending { ticket: subscribe.ticket, command: subscribe.command };
         self.subs.iter().any(|sub| sub.place == asked)
     }
 }

@@ -15,12 +15,12 @@ use holdfast_protocol::client::{
     reply::{RefreshResult, SubRefreshResult},
 };
 
-use super::{Sub, command::Handled, connect::expiry, event::About, id_text};
+use super::{Subscription, command::Handled, connect::expiry, event::ProxyParams, id_text};
 use crate::{
     backend::{Event, Refreshed, Refusal},
     hub::{
-        local::LocalKey,
-        message::{ClientKey, ToHome},
+        local::LocalChannelKey,
+        message::{ClientKey, ToOwner},
         publication::{Data, Info},
     },
     session::{Io, SessionCx},
@@ -145,10 +145,10 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The same for what they see of a subscription.
-    fn take_chan_info(&mut self, key: ClientKey, channel: LocalKey, info: Bytes) {
+    fn take_chan_info(&mut self, key: ClientKey, channel: LocalChannelKey, info: Bytes) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let taken = Data::checked(info);
-        let is_new = |sub: &Sub| {
+        let is_new = |sub: &Subscription| {
             let seen = sub.info.as_ref().filter(|_| sub.channel == channel);
             seen.is_some_and(|seen| seen.chan_info.bytes != taken.bytes)
         };
@@ -156,11 +156,11 @@ impl<I: Io> SessionCx<'_, I> {
         self.tell_presence(key, present);
     }
 
-    fn tell_presence(&mut self, key: ClientKey, present: Vec<(LocalKey, Arc<Info>)>) {
+    fn tell_presence(&mut self, key: ClientKey, present: Vec<(LocalChannelKey, Arc<Info>)>) {
         self.account(key);
         for (channel, info) in present {
             let name = self.hub.locals.name(channel);
-            self.mesh.post_home(&name, ToHome::Renew { channel: Arc::clone(&name), info });
+            self.mesh.send_to_owner(&name, ToOwner::Renew { channel: Arc::clone(&name), info });
         }
     }
 
@@ -188,14 +188,14 @@ impl<I: Io> SessionCx<'_, I> {
             if self.cx.lateness.has_expired(client.expires_at_s, 0)
                 && !client.is_pending(|pending| pending.is_expiry_of(""))
             {
-                self.ask_to_go_on(key, "");
+                self.request_refresh(key, "");
             }
         } else if self.cx.lateness.has_expired(client.expires_at_s, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
             return false;
         }
         let Some(client) = self.sessions.clients.get(key) else { return false };
-        let is_expired = |sub: &&Sub| {
+        let is_expired = |sub: &&Subscription| {
             let grace_s = if sub.is_refreshed_by_backend { 0 } else { sub_grace_s };
             self.cx.lateness.has_expired(sub.expires_at_s, grace_s)
         };
@@ -216,18 +216,18 @@ impl<I: Io> SessionCx<'_, I> {
                 .get(key)
                 .is_some_and(|client| !client.is_pending(|pending| pending.is_expiry_of(&name)))
             {
-                self.ask_to_go_on(key, &name);
+                self.request_refresh(key, &name);
             }
         }
         true
     }
 
     /// Asks the backend whether the session, or the subscription to a channel, goes on. It does until the answer is here.
-    fn ask_to_go_on(&mut self, key: ClientKey, channel: &str) {
+    fn request_refresh(&mut self, key: ClientKey, channel: &str) {
         let event = if channel.is_empty() { Event::Refresh } else { Event::SubRefresh };
-        let about = About { channel, ..About::default() };
+        let about = ProxyParams { channel, ..ProxyParams::default() };
         if self.ask_backend(key, event, None, about).is_err() {
-            self.go_on_until(key, channel, self.cx.wall_s() + UNANSWERED_S);
+            self.extend_until(key, channel, self.cx.wall_s() + UNANSWERED_S);
         }
     }
 
@@ -235,9 +235,9 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn refresh_said(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
         let now_s = self.cx.wall_s();
         match said {
-            Err(Refusal::Failed) => self.go_on_until(key, "", now_s + UNANSWERED_S),
+            Err(Refusal::Failed) => self.extend_until(key, "", now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
-                self.go_on_until(key, "", said.expires_at_s);
+                self.extend_until(key, "", said.expires_at_s);
                 let Some(client) = self.sessions.clients.get(key) else { return };
                 if said.meta.is_some() {
                     client.kept().meta = said.meta;
@@ -257,9 +257,9 @@ impl<I: Io> SessionCx<'_, I> {
     ) {
         let now_s = self.cx.wall_s();
         match said {
-            Err(Refusal::Failed) => self.go_on_until(key, channel, now_s + UNANSWERED_S),
+            Err(Refusal::Failed) => self.extend_until(key, channel, now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
-                self.go_on_until(key, channel, said.expires_at_s);
+                self.extend_until(key, channel, said.expires_at_s);
                 let info = said.info.filter(|info| !info.is_empty());
                 if let (Some(info), Some(local)) = (info, self.hub.locals.find(channel)) {
                     self.take_chan_info(key, local, info);
@@ -279,7 +279,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    fn go_on_until(&mut self, key: ClientKey, channel: &str, expires_at_s: u64) {
+    fn extend_until(&mut self, key: ClientKey, channel: &str, expires_at_s: u64) {
         let local = self.hub.locals.find(channel);
         let Some(client) = self.sessions.clients.get(key) else { return };
         if channel.is_empty() {

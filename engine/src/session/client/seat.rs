@@ -11,7 +11,7 @@ use super::{Client, Stage};
 use crate::{
     ids::ClientKey,
     mesh::Message,
-    session::seats::{FromSeats, SeatNumber, Sitter, Taken, ToSeats},
+    session::quota::{FromQuota, QuotaHolder, SeatNumber, Taken, ToQuota},
     session::{Io, SessionCx},
 };
 
@@ -20,40 +20,40 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
         let is_needed = self.sessions.rules.user_connections_max > 0 && !user.is_empty();
         if is_needed {
-            let sitter = Sitter { core: self.mesh.index, client: key };
-            let take = ToSeats::Take { user: Arc::clone(user), sitter };
-            self.mesh.post(self.mesh.peers.home_of(user), Message::ToSeats(take));
+            let sitter = QuotaHolder { core: self.mesh.index, client: key };
+            let take = ToQuota::Take { user: Arc::clone(user), sitter };
+            self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(take));
         }
         is_needed
     }
 
     /// A question to this core as a home of seats.
-    pub(crate) fn at_seats(&mut self, message: ToSeats) {
+    pub(crate) fn at_seats(&mut self, message: ToQuota) {
         match message {
-            ToSeats::Take { user, sitter } => {
+            ToQuota::Take { user, sitter } => {
                 let (max, policy) =
                     (self.sessions.rules.user_connections_max, self.sessions.rules.user_connection_policy);
                 let seat = match self.sessions.seats.take(&user, sitter, max, policy) {
                     Taken::Granted(seat) => Some(seat),
                     Taken::Instead(seat, oldest) => {
-                        let unseated = FromSeats::Unseated { client: oldest.client };
-                        self.mesh.post(oldest.core, Message::FromSeats(unseated));
+                        let unseated = FromQuota::Evicted { client: oldest.client };
+                        self.mesh.post(oldest.core, Message::FromQuota(unseated));
                         Some(seat)
                     }
                     Taken::Refused => None,
                 };
-                let seated = FromSeats::Seated { user, client: sitter.client, seat };
-                self.mesh.post(sitter.core, Message::FromSeats(seated));
+                let seated = FromQuota::Granted { user, client: sitter.client, seat };
+                self.mesh.post(sitter.core, Message::FromQuota(seated));
             }
-            ToSeats::Free { user, seat } => self.sessions.seats.free(&user, seat),
+            ToQuota::Free { user, seat } => self.sessions.seats.free(&user, seat),
         }
     }
 
     /// What the home of a user's seats says.
-    pub(crate) fn seats_said(&mut self, message: FromSeats) {
+    pub(crate) fn on_quota_result(&mut self, message: FromQuota) {
         match message {
-            FromSeats::Seated { user, client, seat } => self.seated(&user, client, seat),
-            FromSeats::Unseated { client } => self.disconnect(client, DisconnectCode::CONNECTION_LIMIT),
+            FromQuota::Granted { user, client, seat } => self.seated(&user, client, seat),
+            FromQuota::Evicted { client } => self.disconnect(client, DisconnectCode::CONNECTION_LIMIT),
         }
     }
 
@@ -80,7 +80,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     fn free_seat(&mut self, user: &Arc<str>, seat: SeatNumber) {
-        let free = ToSeats::Free { user: Arc::clone(user), seat };
-        self.mesh.post(self.mesh.peers.home_of(user), Message::ToSeats(free));
+        let free = ToQuota::Free { user: Arc::clone(user), seat };
+        self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(free));
     }
 }

@@ -13,12 +13,15 @@ use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Payload, Request, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
 };
 
-use super::{Client, Delta, Place, Sub, Wishes, command::Handled, event::About, id_text, refresh::is_past};
+use super::{
+    Client, DeliveryOptions, Delta, SubState, Subscription, command::Handled, event::ProxyParams, id_text,
+    refresh::is_past,
+};
 use crate::{
     backend::{self, Event},
-    channel::Extras,
+    channel::SubscriptionFlags,
     hub::{
-        message::{ClientKey, Recover, Subscribe, ToHome},
+        message::{ClientKey, Recover, Subscribe, ToOwner},
         publication::{Data, Info},
     },
     memory::Budget,
@@ -37,11 +40,11 @@ const SHARED_POLL: i32 = 4;
 
 /// What one subscription is to be like.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct SubscribeParams {
     /// The command's number; 0 where no command asked.
     pub(crate) command: u32,
     pub(crate) recover: Option<Recover>,
-    pub(crate) extras: Extras,
+    pub(crate) extras: SubscriptionFlags,
     /// Options of the channel that are otherwise for it.
     pub(crate) overrides: Overrides,
     /// What others see of the client in this channel.
@@ -87,7 +90,7 @@ impl<I: Io> SessionCx<'_, I> {
         let resolved = self.sessions.rules.channels.resolve(channel)?;
         let has_token = !request.token.is_empty();
         if !has_token && resolved.is_subscribe_proxied() {
-            let about = About { channel, data: request.data.bytes(), ..About::default() };
+            let about = ProxyParams { channel, data: request.data.bytes(), ..ProxyParams::default() };
             let kept = SubscribeRequest { data: Payload::default(), ..request.clone() };
             return self.ask_backend(key, Event::Subscribe, Some((command, Request::Subscribe(kept))), about);
         }
@@ -105,7 +108,7 @@ impl<I: Io> SessionCx<'_, I> {
             said.options = claims.options;
         }
         resolved.may_subscribe(&client.user, has_token)?;
-        let asked = Extras {
+        let asked = SubscriptionFlags {
             positioned: request.positioned,
             recoverable: request.recoverable,
             join_leave: request.join_leave,
@@ -123,7 +126,7 @@ impl<I: Io> SessionCx<'_, I> {
     ) -> Handled<'static> {
         // Meanwhile others may have subscribed it.
         self.check_room(key, &request.channel)?;
-        self.subscribe_as(key, command, request, said, Extras::default())
+        self.subscribe_as(key, command, request, said, SubscriptionFlags::default())
     }
 
     fn check_room(&mut self, key: ClientKey, channel: &str) -> Result<(), ErrorCode> {
@@ -147,7 +150,7 @@ impl<I: Io> SessionCx<'_, I> {
         command: u32,
         request: &SubscribeRequest<'_>,
         said: backend::Subscribed,
-        asked: Extras,
+        asked: SubscriptionFlags,
     ) -> Handled<'static> {
         if is_past(said.expires_at_s, self.cx.wall_s()) {
             return Err(ErrorCode::EXPIRED.into());
@@ -156,14 +159,14 @@ impl<I: Io> SessionCx<'_, I> {
         let channel = &*request.channel;
         let resolved = self.sessions.rules.channels.resolve(channel)?;
         let overrides = said.options.overrides;
-        let mut wanted = Wanted {
+        let mut wanted = SubscribeParams {
             command,
             extras: resolved.grant_with(&client.user, asked, &overrides),
             overrides,
             chan_info: said.options.info,
             expires_at_s: said.expires_at_s,
             data: said.options.data,
-            ..Wanted::default()
+            ..SubscribeParams::default()
         };
         if let Some(tree) = &request.tf {
             if !resolved.options.allow_tags_filter {
@@ -171,7 +174,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
         }
-        if request.delta == FOSSIL && self.sessions.rules.home_rules(&resolved).delta {
+        if request.delta == FOSSIL && self.sessions.rules.owner_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
         }
         if request.recover && wanted.extras.recoverable {
@@ -190,7 +193,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Has a channel's home take a client in.
-    pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: Wanted) {
+    pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: SubscribeParams) {
         let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(channel) else { return };
         let shows = resolved.shows(&wanted.overrides);
         let is_refreshed_by_backend = resolved.options.is_sub_refresh_proxied;
@@ -204,12 +207,15 @@ impl<I: Io> SessionCx<'_, I> {
             .map_or_else(|| Arc::from(channel), |found| self.hub.locals.name(found));
         let local = self.hub.locals.wait(&name, policy);
         let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
-        let wishes =
-            Wishes { delta: wanted.delta, filter: wanted.filter, join_leave: wanted.extras.join_leave };
+        let wishes = DeliveryOptions {
+            delta: wanted.delta,
+            filter: wanted.filter,
+            join_leave: wanted.extras.join_leave,
+        };
         let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !wishes.join_leave;
-        client.add_sub(Sub {
+        client.add_sub(Subscription {
             channel: local,
-            place: Place::Awaited { ticket, command: wanted.command },
+            place: SubState::Pending { ticket, command: wanted.command },
             is_server_side: wanted.is_server_side,
             is_by_token: wanted.is_by_token,
             expires_at_s: wanted.expires_at_s,
@@ -238,7 +244,7 @@ impl<I: Io> SessionCx<'_, I> {
             data: wanted.data,
         };
         self.account(key);
-        self.mesh.post_home(&name, ToHome::Subscribe(Box::new(subscribe)));
+        self.mesh.send_to_owner(&name, ToOwner::Subscribe(Box::new(subscribe)));
     }
 
     /// True exactly when a client's subscription to a channel is asked for: it will be made, or be refused.
@@ -248,7 +254,7 @@ impl<I: Io> SessionCx<'_, I> {
             return true;
         }
         let sub = self.hub.locals.find(channel).and_then(|local| client.sub(local));
-        sub.is_some_and(|sub| matches!(sub.place, Place::Awaited { .. }))
+        sub.is_some_and(|sub| matches!(sub.place, SubState::Pending { .. }))
     }
 }
 

@@ -10,13 +10,13 @@ use holdfast_protocol::client::{
     reply::SubscribeResult,
 };
 
-use super::{Delta, Place, Stage, Sub, connect::expiry};
+use super::{Delta, Stage, SubState, Subscription, connect::expiry};
 use crate::{
-    channel::Extras,
+    channel::SubscriptionFlags,
     conn::{deflate::Deflate, lag::Cause},
     context::cost,
     hub::{
-        local::{Subscriber, Takes},
+        local::{DeliveryPath, Subscriber},
         message::{ClientKey, Subscribed},
     },
     session::{Io, SessionCx},
@@ -41,7 +41,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.fan_out_channel(local);
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
-        let awaited = Place::Awaited { ticket: subscribed.ticket, command: subscribed.command };
+        let awaited = SubState::Pending { ticket: subscribed.ticket, command: subscribed.command };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local && sub.place == awaited) else {
             return;
         };
@@ -56,11 +56,11 @@ impl<I: Io> SessionCx<'_, I> {
             missed.iter().for_each(|publication| wishes.have_had(publication));
         }
         let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
-            (None, Some((wire, socket)), Deflate::Off) => Takes::Shared(wire, socket),
-            (None, Some((wire, socket)), Deflate::Shared(bits)) => Takes::Deflated(wire, bits, socket),
-            _ => Takes::Special,
+            (None, Some((wire, socket)), Deflate::Off) => DeliveryPath::Shared(wire, socket),
+            (None, Some((wire, socket)), Deflate::Shared(bits)) => DeliveryPath::Deflated(wire, bits, socket),
+            _ => DeliveryPath::Special,
         };
-        sub.place = Place::Taken(self.hub.locals.join(local, Subscriber { client: key, takes }));
+        sub.place = SubState::Active(self.hub.locals.join(local, Subscriber { client: key, takes }));
         let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
         if stage != Stage::Connected {
             return;
@@ -80,10 +80,10 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
-    fn subscription_refused(&mut self, key: ClientKey, sub: Sub, command: u32, code: ErrorCode) {
+    fn subscription_refused(&mut self, key: ClientKey, sub: Subscription, command: u32, code: ErrorCode) {
         let is_server_side = sub.is_server_side;
         // Nobody was told that it came.
-        self.leave_channel(Sub { info: None, ..sub });
+        self.leave_channel(Subscription { info: None, ..sub });
         if is_server_side {
             self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
         } else {
@@ -92,7 +92,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A subscription that the server has made for a connected client: what it missed follows as publications.
-    fn tell_subscribed(&mut self, key: ClientKey, extras: Extras, subscribed: &Subscribed) {
+    fn tell_subscribed(&mut self, key: ClientKey, extras: SubscriptionFlags, subscribed: &Subscribed) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
         let position = subscribed.told_position().filter(|_| extras.positioned || extras.recoverable);
@@ -124,7 +124,7 @@ impl<I: Io> SessionCx<'_, I> {
 /// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
 pub(super) fn result<'a>(
     subscribed: &'a Subscribed,
-    sub: &Sub,
+    sub: &Subscription,
     now_s: u64,
     texts: &'a [Cow<'a, str>],
 ) -> SubscribeResult<'a> {

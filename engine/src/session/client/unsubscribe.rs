@@ -10,12 +10,12 @@ use holdfast_protocol::client::{
 };
 
 use super::{
-    Place, Sub,
+    SubState, Subscription,
     command::{Handled, done},
     event::decoded,
 };
 use crate::{
-    hub::message::{ClientKey, ToHome},
+    hub::message::{ClientKey, ToOwner},
     session::{Io, SessionCx},
 };
 
@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
         if let Some((_, socket)) = client.link.connection(client.format) {
             self.hub.slow.forget_channel(socket, channel);
         }
-        if let Place::Awaited { command, .. } = sub.place
+        if let SubState::Pending { command, .. } = sub.place
             && command != 0
         {
             // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
@@ -79,11 +79,11 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Takes a subscription out of its channel.
-    pub(super) fn leave_channel(&mut self, sub: Sub) {
+    pub(super) fn leave_channel(&mut self, sub: Subscription) {
         let name = self.hub.locals.name(sub.channel);
         let was_last = match sub.place {
-            Place::Awaited { .. } => self.hub.locals.give_up(sub.channel),
-            Place::Taken(place) => {
+            SubState::Pending { .. } => self.hub.locals.give_up(sub.channel),
+            SubState::Active(place) => {
                 let (moved, was_last) = self.hub.locals.leave(sub.channel, place);
                 if let Some(moved) = moved
                     && let Some(moved) =
@@ -95,14 +95,14 @@ impl<I: Io> SessionCx<'_, I> {
             }
         };
         if was_last || sub.info.is_some() {
-            let message = ToHome::Unsubscribe {
+            let message = ToOwner::Unsubscribe {
                 channel: Arc::clone(&name),
                 core: self.mesh.index,
                 info: sub.info,
                 shows: sub.shows,
                 was_last,
             };
-            self.mesh.post_home(&name, message);
+            self.mesh.send_to_owner(&name, message);
         }
     }
 }

@@ -20,12 +20,12 @@ use std::collections::VecDeque;
 use holdfast_protocol::client::DisconnectCode;
 
 use super::{
-    Client, Link, Stage,
+    Client, Stage, Transport,
     command::Left,
     parked::{Parked, ParkedFrames, TooMuch},
 };
 use crate::{
-    hub::message::{ClientKey, ToHome},
+    hub::message::{ClientKey, ToOwner},
     memory::{Budget, largest_first},
     metrics::CloseReason,
     session::{Io, SessionCx},
@@ -42,7 +42,7 @@ pub(crate) struct Waiting {
     /// True exactly when the frames are to be handled in the client's next part of a turn.
     is_scheduled: bool,
     /// Reads whose answers are too long to be given beside others, each with the memory that it takes.
-    pub(super) deferred: VecDeque<ToHome>,
+    pub(super) deferred: VecDeque<ToOwner>,
 }
 
 impl Waiting {
@@ -51,8 +51,8 @@ impl Waiting {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let deferred: usize = self.deferred.iter().map(ToHome::cost_bytes).sum();
-        let places = self.deferred.capacity() * size_of::<ToHome>();
+        let deferred: usize = self.deferred.iter().map(ToOwner::cost_bytes).sum();
+        let places = self.deferred.capacity() * size_of::<ToOwner>();
         size_of::<Self>() + self.frames.capacity() + places + deferred
     }
 }
@@ -133,7 +133,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         waiting.frames.push(frame, bytes_max)?;
         waiting.is_over = frame.bytes.is_empty();
-        if let Link::WebSocket { socket, .. } = link
+        if let Transport::WebSocket { socket, .. } = link
             && !std::mem::replace(&mut waiting.is_unread, true)
         {
             self.io.pause(socket);

@@ -13,7 +13,7 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use bytes::Bytes;
 
-use super::ask::Asker;
+use super::emulation::RequestOrigin;
 use crate::{
     conn::lag::{Cause, Lag, QueueLimits},
     time::Tick,
@@ -39,7 +39,7 @@ pub(crate) struct Poll {
     received: u64,
     commands: SeenCommands,
     /// The request that waits for something to come.
-    pub(crate) waiting: Option<Asker>,
+    pub(crate) waiting: Option<RequestOrigin>,
     /// When that is answered although nothing came, by the uptime; or, where none waits, when the session ends, by the
     /// clock that stands still while nobody reads.
     deadline: Tick,
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn who_waits_takes_whatever_a_turn_brings_but_not_what_it_never_acknowledges() {
         let socket = Socket::new(Descriptor::new(0, 0), 0);
-        let waits = Some(Asker { core: 0, socket });
+        let waits = Some(RequestOrigin { core: 0, socket });
         let mut poll = Poll { waiting: waits, ..Poll::default() };
         for _ in 0..100 {
             push(&mut poll, &[b'x'; 10]);

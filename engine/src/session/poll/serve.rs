@@ -25,7 +25,7 @@ use crate::{
     memory::Budget,
     metrics::{CloseReason, Metric},
     session::{Io, SessionCx},
-    session::{ask::Asker, client::Link, named::SessionPlace},
+    session::{client::Transport, emulation::RequestOrigin, registry::SessionIndex},
     time::Tick,
 };
 
@@ -43,7 +43,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// The first poll of a session.
     pub(crate) fn open_poll(
         &mut self,
-        asker: Asker,
+        asker: RequestOrigin,
         told: Arc<[Header]>,
         commands: &[u8],
     ) -> Result<(), Refusal> {
@@ -59,15 +59,15 @@ impl<I: Io> SessionCx<'_, I> {
             Ok(address) => address,
             Err(turned_away) => {
                 self.io.give_place_back();
-                self.io.turn_away(self.cx, asker.socket, turned_away);
+                self.io.reject(self.cx, asker.socket, turned_away);
                 return Ok(());
             }
         };
         let place = self.sessions.named.open(self.sessions.ids.random());
         self.sessions.named.set_poll(place, Poll::of(address));
-        let key = self.open_client(Link::Poll(place), Format::Json);
+        let key = self.open_client(Transport::Poll(place), Format::Json);
         self.sessions.named.set_client(place, Some(key));
-        self.keep_headers(key, told);
+        self.store_headers(key, told);
         self.poll_session(place, asker, 0, commands);
         Ok(())
     }
@@ -79,7 +79,13 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// A poll of a session of this core.
-    pub(crate) fn poll_session(&mut self, place: SessionPlace, asker: Asker, received: u64, commands: &[u8]) {
+    pub(crate) fn poll_session(
+        &mut self,
+        place: SessionIndex,
+        asker: RequestOrigin,
+        received: u64,
+        commands: &[u8],
+    ) {
         let client = self.sessions.named.client(place);
         let Some(poll) = self.sessions.named.poll(place) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
@@ -127,7 +133,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The commands that have not been here before. What cannot be read is left for the session to refuse.
-    fn new_commands(&mut self, place: SessionPlace, commands: &[u8]) -> BytesMut {
+    fn new_commands(&mut self, place: SessionIndex, commands: &[u8]) -> BytesMut {
         let mut frame = BytesMut::new();
         let Some(poll) = self.sessions.named.poll(place) else { return frame };
         for line in commands.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
@@ -148,7 +154,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Something for a client that polls. It goes out at the end of the turn.
-    pub(crate) fn tell_poll(&mut self, place: SessionPlace, message: &[u8], cause: Cause) {
+    pub(crate) fn push_to_poll(&mut self, place: SessionIndex, message: &[u8], cause: Cause) {
         let limits = QueueLimits::of(&self.cx.settings);
         if let Some(poll) = self.sessions.named.poll(place) {
             let before = poll.cost_bytes();
@@ -160,12 +166,12 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// What waits for a session was `before` bytes and is `now`.
-    fn poll_owes(&mut self, place: SessionPlace, before: usize, now: usize) {
+    fn poll_owes(&mut self, place: SessionIndex, before: usize, now: usize) {
         self.cx.ledger.recharge(Budget::Queues, before, now);
         self.sessions.named.owed.changed(place, before, now);
     }
 
-    fn touch_poll(&mut self, place: SessionPlace) {
+    fn touch_poll(&mut self, place: SessionIndex) {
         if let Some(poll) = self.sessions.named.poll(place)
             && !std::mem::replace(&mut poll.is_touched, true)
         {
@@ -200,7 +206,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The client of a poll's session has ended; what it was told last is kept for one more poll.
-    pub(crate) fn end_poll_client(&mut self, place: SessionPlace) {
+    pub(crate) fn end_poll_client(&mut self, place: SessionIndex) {
         if let Some(key) = self.sessions.named.client(place) {
             self.sessions.named.set_client(place, None);
             self.forget_client(key);
@@ -208,7 +214,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The wheel's time for this session has come. Answers with what that cost.
-    pub(crate) fn poll_due(&mut self, place: SessionPlace) -> u64 {
+    pub(crate) fn poll_due(&mut self, place: SessionIndex) -> u64 {
         let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
         if self.sessions.poll_wheel.now() < poll.looked_at {
             // A later entry has taken this one's place, or another session has.
@@ -240,7 +246,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Nobody has polled in time.
-    fn close_poll(&mut self, place: SessionPlace) {
+    fn close_poll(&mut self, place: SessionIndex) {
         self.end_poll_client(place);
         let Some(poll) = self.sessions.named.poll(place) else { return };
         let (bytes, address) = (poll.cost_bytes(), poll.address);
@@ -251,7 +257,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.
-    pub(crate) fn cut_poll(&mut self, place: SessionPlace) {
+    pub(crate) fn cut_poll(&mut self, place: SessionIndex) {
         self.poll_offended(place, CloseReason::Slow);
         let waiting = self.sessions.named.poll(place).and_then(|poll| poll.waiting.take());
         self.close_poll(place);
@@ -260,7 +266,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    fn answer_empty(&mut self, place: SessionPlace, asker: Asker) {
+    fn answer_empty(&mut self, place: SessionIndex, asker: RequestOrigin) {
         let (Some(id), Some(poll)) = (self.sessions.named.id(place), self.sessions.named.poll(place)) else {
             return;
         };
@@ -268,7 +274,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.answer_asker(asker, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
     }
 
-    fn poll_body(&mut self, place: SessionPlace) -> Result<Option<Bytes>, Refusal> {
+    fn poll_body(&mut self, place: SessionIndex) -> Result<Option<Bytes>, Refusal> {
         let id = self.sessions.named.id(place).ok_or(Refusal::SessionUnknown)?;
         let poll = self.sessions.named.poll(place).ok_or(Refusal::SessionUnknown)?;
         poll.answer();
@@ -278,7 +284,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(Some(body))
     }
 
-    fn set_poll_deadline(&mut self, place: SessionPlace, deadline: Tick) {
+    fn set_poll_deadline(&mut self, place: SessionIndex, deadline: Tick) {
         let Some(poll) = self.sessions.named.poll(place) else { return };
         poll.deadline = deadline;
         let at = poll.deadline_at(&self.cx.lateness);

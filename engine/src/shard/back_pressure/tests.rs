@@ -35,13 +35,13 @@ const HOME: usize = 1;
 /// The core that does not keep up.
 const SLOW: usize = 2;
 
-struct House {
+struct Cluster {
     network: Network,
     shared: Arc<Shared>,
     shards: Vec<Shard<Simulated>>,
 }
 
-impl House {
+impl Cluster {
     fn new() -> Self {
         let network = Network::new(1, Faults::default(), 2048);
         let sizes =
@@ -88,7 +88,7 @@ impl House {
     /// A channel of this home.
     fn channel_of(&self, home: usize) -> String {
         let mut names = (0..).map(|number| format!("c{number}"));
-        names.find(|name| self.shared.home_of(name) == home).expect("names do not run out")
+        names.find(|name| self.shared.shard_for(name) == home).expect("names do not run out")
     }
 
     /// A connected client of the core.
@@ -149,7 +149,7 @@ impl Client {
 
 #[test]
 fn clients_of_one_core_wait_where_a_second_one_passes_on_what_they_publish_to_a_slow_third() {
-    let mut house = House::new();
+    let mut house = Cluster::new();
     let channel = house.channel_of(HOME);
     let mut listener = house.client(SLOW);
     listener.say(&format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#));
@@ -187,12 +187,12 @@ fn clients_of_one_core_wait_where_a_second_one_passes_on_what_they_publish_to_a_
 
 #[test]
 fn requests_for_a_core_that_does_not_keep_up_wait_before_anything_is_done_about_them() {
-    let mut house = House::new();
+    let mut house = Cluster::new();
     let session = format!("2.0.{}", "0".repeat(32));
     let body = format!(r#"{{"session":"{session}","node":"node","data":"{{}}"}}"#);
     let request =
         format!("POST /emulation HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let ask = |house: &House| {
+    let ask = |house: &Cluster| {
         let mut client = Client::new(house.network.connect(NEAR).expect("it listens"));
         client.outgoing.extend_from_slice(request.as_bytes());
         client
@@ -224,7 +224,7 @@ fn requests_for_a_core_that_does_not_keep_up_wait_before_anything_is_done_about_
 
 #[test]
 fn a_shard_that_is_gone_keeps_nobody_waiting() {
-    let mut house = House::new();
+    let mut house = Cluster::new();
     let session = format!("2.0.{}", "0".repeat(32));
     let body = format!(r#"{{"session":"{session}","node":"node","data":"{{}}"}}"#);
     let request =
@@ -242,7 +242,7 @@ fn a_shard_that_is_gone_keeps_nobody_waiting() {
 
 #[test]
 fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_was_held() {
-    let mut house = House::new();
+    let mut house = Cluster::new();
     let mut client = Client::new(house.network.connect(NEAR).expect("it listens"));
     let (first_half, second_half) = (r#"{"id":1,"#, r#""connect":{}}"#);
     let length = first_half.len() + second_half.len();

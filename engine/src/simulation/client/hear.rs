@@ -20,9 +20,9 @@ use super::{
     session::{Asked, Position, Subscription, Wants},
 };
 use crate::simulation::{
-    actor::Scene,
-    ledger::{Hearing, Ledger},
-    terms::{CACHED, HISTORY_SIZE, LOSSY, PATCHED, PLAIN, channels, keeps_history},
+    actor::StepContext,
+    config::{CACHED, HISTORY_SIZE, LOSSY, PATCHED, PLAIN, channels, keeps_history},
+    oracle::{Hearing, Oracle},
     wire::Heard,
 };
 
@@ -30,7 +30,7 @@ use crate::simulation::{
 const LEFT_OUT_TAG: &str = "holdfast-left-out";
 
 impl Client {
-    pub(super) fn hear(&mut self, heard: &Heard, scene: &mut Scene<'_>) {
+    pub(super) fn hear(&mut self, heard: &Heard, scene: &mut StepContext<'_>) {
         let Some(link) = &self.link else { return };
         if let Heard::Closed(Some(code)) = heard {
             self.session.fate.excuse = self.has_excuse(*code, scene).then_some(*code);
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    fn hear_frame(&mut self, frame: &[u8], scene: &mut Scene<'_>) {
+    fn hear_frame(&mut self, frame: &[u8], scene: &mut StepContext<'_>) {
         let Some(format) = self.link.as_ref().map(Link::format) else { return };
         for message in decode_replies(format, frame) {
             match message.expect("the daemon speaks the protocol") {
@@ -77,7 +77,7 @@ impl Client {
         }
     }
 
-    fn hear_reply(&mut self, reply: Reply<'_>, scene: &mut Scene<'_>) {
+    fn hear_reply(&mut self, reply: Reply<'_>, scene: &mut StepContext<'_>) {
         let asked = self.session.asked.remove(&reply.id).expect("a reply comes once, to what was asked");
         let result = match reply.result {
             Ok(result) => result,
@@ -152,7 +152,7 @@ impl Client {
         since: Option<Position>,
         (wants, lease): (Wants, Lease),
         result: &SubscribeResult<'_>,
-        ledger: &mut Ledger,
+        ledger: &mut Oracle,
     ) {
         let Some(format) = self.link.as_ref().map(Link::format) else { return };
         let subscription = Subscription {
@@ -216,7 +216,7 @@ impl Client {
         assert_ne!(before, Some(is_there), "{channel}: who has come goes before it comes again");
     }
 
-    fn hear_publication(&mut self, channel: &str, publication: &Publication<'_>, ledger: &mut Ledger) {
+    fn hear_publication(&mut self, channel: &str, publication: &Publication<'_>, ledger: &mut Oracle) {
         let Some(format) = self.link.as_ref().map(Link::format) else { return };
         let channel = channels().find(|known| *known == channel).expect("channels are those that we know");
         let text = self.text(channel, format, publication, ledger);
@@ -262,7 +262,7 @@ impl Client {
         channel: &str,
         format: Format,
         publication: &Publication<'_>,
-        ledger: &mut Ledger,
+        ledger: &mut Oracle,
     ) -> String {
         let base = self.session.subscriptions.get_mut(channel).and_then(|of| of.base.as_mut());
         let mut bytes = publication.data.bytes().to_vec();

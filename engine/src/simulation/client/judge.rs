@@ -17,9 +17,9 @@ use super::{
     session::{Asked, Position, Subscription},
 };
 use crate::simulation::{
-    actor::Scene,
-    ledger::{Hearing, Ledger},
-    terms::{channels, keeps_history},
+    actor::StepContext,
+    config::{channels, keeps_history},
+    oracle::{Hearing, Oracle},
     wishes::{Wish, Wished},
 };
 
@@ -28,7 +28,7 @@ const PONG_MAX: Duration = Duration::from_secs(3);
 
 impl Client {
     /// True exactly when there is a reason for these last words that others do not know.
-    pub(super) fn has_excuse(&self, code: u16, scene: &Scene<'_>) -> bool {
+    pub(super) fn has_excuse(&self, code: u16, scene: &StepContext<'_>) -> bool {
         if self.is_witness {
             return false;
         }
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// True exactly when time has passed in which its last words may have waited for too long, and there are reasons for some.
-    pub(super) fn may_end_mute(&self, scene: &Scene<'_>) -> bool {
+    pub(super) fn may_end_mute(&self, scene: &StepContext<'_>) -> bool {
         let codes = [DisconnectCode::EXPIRED, DisconnectCode::SUBSCRIPTION_EXPIRED].map(|code| code.code);
         let is_sent_away = |wish: &Wish| matches!(wish.wished, Wished::Disconnect { .. });
         let is_limited = !self.session.user.is_empty();
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// A command is refused.
-    pub(super) fn hear_error(&mut self, asked: &Asked, code: u32, scene: &mut Scene<'_>) {
+    pub(super) fn hear_error(&mut self, asked: &Asked, code: u32, scene: &mut StepContext<'_>) {
         let late = [ErrorCode::TOKEN_EXPIRED.code, ErrorCode::EXPIRED.code];
         let is_explained = match asked {
             Asked::Connect(lease) | Asked::Refresh(lease) => late.contains(&code) && lease.may_be_late(scene),
@@ -109,7 +109,7 @@ impl Client {
         &mut self,
         channel: &str,
         push: &UnsubscribePush<'_>,
-        scene: &mut Scene<'_>,
+        scene: &mut StepContext<'_>,
     ) {
         let channel = known(channel);
         let is_wished = self.may_be_unsubscribed(channel, scene.ledger);
@@ -134,7 +134,12 @@ impl Client {
     }
 
     /// The server has subscribed it.
-    pub(super) fn hear_subscribe(&mut self, channel: &str, push: &SubscribePush<'_>, scene: &mut Scene<'_>) {
+    pub(super) fn hear_subscribe(
+        &mut self,
+        channel: &str,
+        push: &SubscribePush<'_>,
+        scene: &mut StepContext<'_>,
+    ) {
         let channel = known(channel);
         let wishes = self.wishes(scene.ledger).filter_map(|(_, wish)| match wish.wished {
             Wished::Subscribe { channel: of, until_s } if of == channel => Some((until_s, wish.since)),
@@ -160,7 +165,7 @@ impl Client {
     }
 
     /// The server has another end for its session.
-    pub(super) fn hear_refresh(&mut self, push: &RefreshPush, scene: &Scene<'_>) {
+    pub(super) fn hear_refresh(&mut self, push: &RefreshPush, scene: &StepContext<'_>) {
         let told = self.wishes(scene.ledger).filter_map(|(number, wish)| match wish.wished {
             Wished::Refresh { until_s } => {
                 let lease = Lease::given(until_s, wish.since, false);
@@ -180,7 +185,7 @@ impl Client {
     }
 
     /// Everything has come to rest, and it lives: whatever was wished of it has happened.
-    pub(super) fn judge_wishes(&self, ledger: &Ledger) {
+    pub(super) fn judge_wishes(&self, ledger: &Oracle) {
         if self.is_witness {
             return;
         }
@@ -210,7 +215,7 @@ impl Client {
     }
 
     /// Nothing that it has ought to have ended.
-    pub(super) fn judge_overdue(&self, calm_since: Duration, scene: &Scene<'_>) {
+    pub(super) fn judge_overdue(&self, calm_since: Duration, scene: &StepContext<'_>) {
         let terms = scene.terms;
         let interval = match self.link {
             // Sessions of polls are looked at with each.
@@ -239,12 +244,12 @@ impl Client {
         wish.is_everywhere && wish.at > self.session.connected_at
     }
 
-    fn wishes<'w>(&'w self, ledger: &'w Ledger) -> impl Iterator<Item = (usize, &'w Wish)> {
+    fn wishes<'w>(&'w self, ledger: &'w Oracle) -> impl Iterator<Item = (usize, &'w Wish)> {
         ledger.wishes.of(&self.session.client, self.session.user)
     }
 
     /// True exactly when the server API may have ended a subscription of it.
-    fn may_be_unsubscribed(&self, channel: &str, ledger: &Ledger) -> bool {
+    fn may_be_unsubscribed(&self, channel: &str, ledger: &Oracle) -> bool {
         let is_it = |wish: &Wish| match wish.wished {
             Wished::Unsubscribe { channel: of } => of.is_none_or(|of| of == channel),
             _ => false,
@@ -253,14 +258,14 @@ impl Client {
     }
 
     /// The same for making one.
-    fn may_be_subscribed(&self, channel: &str, ledger: &Ledger) -> bool {
+    fn may_be_subscribed(&self, channel: &str, ledger: &Oracle) -> bool {
         let is_it =
             |wish: &Wish| matches!(wish.wished, Wished::Subscribe { channel: of, .. } if of == channel);
         self.wishes(ledger).any(|(_, wish)| is_it(wish))
     }
 
     /// True exactly when what was a second subscribe may have made a subscription.
-    pub(super) fn may_subscribe_again(&self, channel: &str, ledger: &Ledger) -> bool {
+    pub(super) fn may_subscribe_again(&self, channel: &str, ledger: &Oracle) -> bool {
         self.may_be_unsubscribed(channel, ledger)
     }
 }

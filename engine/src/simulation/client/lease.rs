@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use crate::simulation::{actor::Scene, terms::Term};
+use crate::simulation::{actor::StepContext, config::Term};
 
 /// The times of day that shards know have this much of a second less than there is of one.
 const ROUNDING: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// What a client may begin with: something that never ends, where these terms know nothing else.
-    pub(super) fn any(scene: &mut Scene<'_>) -> Self {
+    pub(super) fn any(scene: &mut StepContext<'_>) -> Self {
         if scene.terms.expires && scene.chance(0.5) { Self::short(scene) } else { Self::default() }
     }
 
@@ -40,11 +40,11 @@ impl Lease {
     }
 
     /// What follows it.
-    pub(super) fn next(scene: &mut Scene<'_>) -> Self {
+    pub(super) fn next(scene: &mut StepContext<'_>) -> Self {
         if scene.chance(0.1) { Self::default() } else { Self::short(scene) }
     }
 
-    fn short(scene: &mut Scene<'_>) -> Self {
+    fn short(scene: &mut StepContext<'_>) -> Self {
         let now_s = scene.wall_s();
         let until_s = match scene.random.random_range(0..10) {
             // Too late, or about to be.
@@ -58,7 +58,7 @@ impl Lease {
         Self { term, since: scene.now(), renewed_at_s, is_unsure: false }
     }
 
-    pub(super) fn is_due(&self, scene: &Scene<'_>) -> bool {
+    pub(super) fn is_due(&self, scene: &StepContext<'_>) -> bool {
         self.renewed_at_s.is_some_and(|at_s| at_s <= scene.wall_s())
     }
 
@@ -68,13 +68,13 @@ impl Lease {
     }
 
     /// True exactly when it may have ended before it was looked at.
-    pub(super) fn may_be_late(&self, scene: &Scene<'_>) -> bool {
+    pub(super) fn may_be_late(&self, scene: &StepContext<'_>) -> bool {
         let walls_s = scene.ledger.clock.walls_s(self.since, scene.now());
         self.ends() && self.term.until_s <= *walls_s.end()
     }
 
     /// Something began with it: it had not ended already.
-    pub(super) fn check_begun(&self, scene: &Scene<'_>) {
+    pub(super) fn check_begun(&self, scene: &StepContext<'_>) {
         let walls_s = scene.ledger.clock.walls_s(self.since, scene.now());
         assert!(
             !self.ends() || self.term.until_s >= *walls_s.start(),
@@ -83,7 +83,7 @@ impl Lease {
     }
 
     /// True exactly when the daemon says rightly how long it lasts.
-    pub(super) fn is_told(&self, expires: bool, ttl: u32, scene: &Scene<'_>) -> bool {
+    pub(super) fn is_told(&self, expires: bool, ttl: u32, scene: &StepContext<'_>) -> bool {
         if !self.ends() {
             return !expires && ttl == 0;
         }
@@ -93,7 +93,7 @@ impl Lease {
     }
 
     /// True exactly when it may be over, and its grace with it: of that, only time counts in which the daemon had its turns.
-    pub(super) fn may_be_over(&self, grace_s: u64, scene: &Scene<'_>) -> bool {
+    pub(super) fn may_be_over(&self, grace_s: u64, scene: &StepContext<'_>) -> bool {
         if !self.ends() {
             return false;
         }
@@ -111,7 +111,7 @@ impl Lease {
         grace_s: u64,
         interval: Duration,
         calm_since: Duration,
-        scene: &Scene<'_>,
+        scene: &StepContext<'_>,
     ) -> bool {
         let over = scene.ledger.clock.over_in_peace(self.term.until_s, calm_since, scene.now());
         let longest = Duration::from_secs(grace_s + 1) + interval + LATE_MAX;

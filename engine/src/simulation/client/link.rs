@@ -15,13 +15,13 @@ use rand::{Rng, rngs::SmallRng};
 
 use super::{poll::Poll, stream::Stream};
 use crate::simulation::{
-    actor::Scene,
-    wire::{Heard, Wire},
+    actor::StepContext,
+    wire::{Heard, WebSocketPeer},
 };
 
 /// What comes of a link.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum Inbound {
     Heard(Heard),
     /// Nobody knows whether these commands have arrived, and they are not sent again.
     Lost(Option<RangeInclusive<u32>>),
@@ -38,7 +38,7 @@ pub(in crate::simulation) enum Transport {
 
 /// One session's way to the daemon.
 pub(super) enum Link {
-    WebSocket { wire: Box<Wire>, format: Format },
+    WebSocket { wire: Box<WebSocketPeer>, format: Format },
     Stream(Box<Stream>),
     Poll(Box<Poll>),
 }
@@ -65,7 +65,7 @@ impl Transport {
 
 impl Link {
     /// A link whose first words are `frame`, if a shard takes it now.
-    pub(super) fn open(transport: Transport, frame: &[u8], scene: &mut Scene<'_>) -> Option<Self> {
+    pub(super) fn open(transport: Transport, frame: &[u8], scene: &mut StepContext<'_>) -> Option<Self> {
         Some(match transport {
             Transport::WebSocket(format) => {
                 let path = match format {
@@ -108,7 +108,7 @@ impl Link {
     }
 
     /// Sends a frame of commands, some time.
-    pub(super) fn send(&mut self, frame: &[u8], scene: &mut Scene<'_>) {
+    pub(super) fn send(&mut self, frame: &[u8], scene: &mut StepContext<'_>) {
         match self {
             Self::WebSocket { wire, format } => {
                 let kind = match format {
@@ -130,13 +130,13 @@ impl Link {
     }
 
     /// Writes and reads some.
-    pub(super) fn step(&mut self, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    pub(super) fn step(&mut self, scene: &mut StepContext<'_>, news: &mut Vec<Inbound>) {
         match self {
             Self::WebSocket { wire, .. } => {
                 let mut heard = Vec::new();
                 wire.line.reads |= scene.is_ending;
                 wire.step(scene.random, &mut heard);
-                news.extend(heard.into_iter().map(News::Heard));
+                news.extend(heard.into_iter().map(Inbound::Heard));
             }
             Self::Stream(stream) => stream.step(scene, news),
             Self::Poll(poll) => poll.step(scene, news),
@@ -177,7 +177,7 @@ impl Link {
     }
 
     /// Breaks off something. True exactly when the session ends with it.
-    pub(super) fn break_off(&mut self, scene: &mut Scene<'_>) -> bool {
+    pub(super) fn break_off(&mut self, scene: &mut StepContext<'_>) -> bool {
         match self {
             Self::Poll(poll) => {
                 poll.lose_answer();

@@ -30,16 +30,16 @@ use rand::{Rng, seq::IteratorRandom};
 pub(super) use self::link::Transport;
 use self::{
     lease::Lease,
-    link::{Link, News},
+    link::{Inbound, Link},
     session::{Asked, Position, Session, Subscription, Wants},
 };
 use super::{
-    actor::{Actor, Scene},
-    ledger::{Hearing, Ledger},
-    terms::{
+    actor::{Actor, StepContext},
+    config::{
         LOSSY, PATCHED, PLAIN, TAG, TAGGED, WITH_HISTORY, channels, keeps_history, may_be_patched,
         tells_joins,
     },
+    oracle::{Hearing, Oracle},
 };
 
 /// Commands that may wait for their answers.
@@ -86,7 +86,7 @@ impl Client {
         channels().all(|channel| self.session.subscriptions.contains_key(channel))
     }
 
-    fn arrive(&mut self, scene: &mut Scene<'_>) {
+    fn arrive(&mut self, scene: &mut StepContext<'_>) {
         let transport = self.transport.unwrap_or_else(|| Transport::any(scene.random));
         let format = transport.format();
         self.session = Session { publisher: scene.ledger.new_publisher(), ..Session::default() };
@@ -115,7 +115,13 @@ impl Client {
         }
     }
 
-    fn append_connect(&mut self, format: Format, frame: &mut BytesMut, lease: Lease, scene: &Scene<'_>) {
+    fn append_connect(
+        &mut self,
+        format: Format,
+        frame: &mut BytesMut,
+        lease: Lease,
+        scene: &StepContext<'_>,
+    ) {
         let token = scene.terms.connection_token(self.session.user, lease.term);
         let request = ConnectRequest { token: token.into(), ..ConnectRequest::default() };
         self.session.append(format, frame, Request::Connect(request), Asked::Connect(lease));
@@ -127,7 +133,7 @@ impl Client {
         frame: &mut BytesMut,
         channel: &'static str,
         wants: Wants,
-        scene: &Scene<'_>,
+        scene: &StepContext<'_>,
     ) {
         self.append_subscribe_for(format, frame, channel, wants, Lease::default(), scene);
     }
@@ -139,7 +145,7 @@ impl Client {
         channel: &'static str,
         wants: Wants,
         lease: Lease,
-        scene: &Scene<'_>,
+        scene: &StepContext<'_>,
     ) {
         let wants = Wants {
             patches: wants.patches && may_be_patched(channel),
@@ -170,7 +176,7 @@ impl Client {
     }
 
     /// Its token came too late. It tries another one, where it can say so.
-    fn connect_again(&mut self, scene: &mut Scene<'_>) {
+    fn connect_again(&mut self, scene: &mut StepContext<'_>) {
         let Some(link) = &mut self.link else { return };
         if let Link::Stream(_) = link {
             self.session.fate.is_our_doing |= link.break_off(scene);
@@ -184,7 +190,7 @@ impl Client {
     }
 
     /// None where anybody may listen as long as he likes.
-    fn subscription_token(&self, channel: &str, lease: Lease, scene: &Scene<'_>) -> String {
+    fn subscription_token(&self, channel: &str, lease: Lease, scene: &StepContext<'_>) -> String {
         if !lease.ends() {
             return String::new();
         }
@@ -192,7 +198,7 @@ impl Client {
     }
 
     /// Asks for what follows that which is about to expire.
-    fn keep_leases(&mut self, scene: &mut Scene<'_>) {
+    fn keep_leases(&mut self, scene: &mut StepContext<'_>) {
         let Some(link) = self.link.as_ref().filter(|link| link.can_send()) else { return };
         if !scene.terms.expires || !self.session.is_connected || self.session.fate.is_our_doing {
             return;
@@ -221,14 +227,14 @@ impl Client {
         self.send(&frame, scene);
     }
 
-    fn send(&mut self, frame: &[u8], scene: &mut Scene<'_>) {
+    fn send(&mut self, frame: &[u8], scene: &mut StepContext<'_>) {
         if let Some(link) = self.link.as_mut().filter(|_| !frame.is_empty()) {
             self.session.sent(scene.network.trace().now());
             link.send(frame, scene);
         }
     }
 
-    fn do_something(&mut self, scene: &mut Scene<'_>) {
+    fn do_something(&mut self, scene: &mut StepContext<'_>) {
         let Some(link) = &mut self.link else { return };
         let format = link.format();
         let is_ready =
@@ -266,7 +272,7 @@ impl Client {
     }
 
     /// Comes to one channel and leaves it again, in any order and in one frame: all of it is done, one after the other.
-    fn append_changes_of_mind(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+    fn append_changes_of_mind(&mut self, format: Format, frame: &mut BytesMut, scene: &mut StepContext<'_>) {
         let channel = self.any_channel(scene);
         // What may expire meanwhile is not what its client takes it for.
         let is_leased = self.session.subscriptions.get(channel).is_some_and(|of| of.lease.ends());
@@ -298,7 +304,7 @@ impl Client {
     }
 
     /// Asks how many are in a channel, or what was said there.
-    fn append_question(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+    fn append_question(&mut self, format: Format, frame: &mut BytesMut, scene: &mut StepContext<'_>) {
         let channel = self.any_channel(scene);
         if WITH_HISTORY.contains(&channel) && scene.chance(0.5) {
             let limit = scene.random.random_range(-1..20);
@@ -311,12 +317,12 @@ impl Client {
         }
     }
 
-    fn any_channel(&self, scene: &mut Scene<'_>) -> &'static str {
+    fn any_channel(&self, scene: &mut StepContext<'_>) -> &'static str {
         let all = channels().filter(|channel| self.only.is_none_or(|only| only.contains(channel)));
         all.choose(scene.random).expect("there are channels")
     }
 
-    fn append_publish(&mut self, format: Format, frame: &mut BytesMut, scene: &mut Scene<'_>) {
+    fn append_publish(&mut self, format: Format, frame: &mut BytesMut, scene: &mut StepContext<'_>) {
         let publisher = self.session.publisher;
         let channel = self.any_channel(scene);
         let message = scene.ledger.write(channel, publisher, scene.random);
@@ -327,7 +333,7 @@ impl Client {
     }
 
     /// Everybody has been told who is there.
-    fn check_presence(&self, channel: &str, subscription: &Subscription, ledger: &Ledger) {
+    fn check_presence(&self, channel: &str, subscription: &Subscription, ledger: &Oracle) {
         let members = &ledger.members[channel];
         let name = self.name();
         assert!(members.contains(&self.session.client), "{name} is in the presence of {channel}");
@@ -351,7 +357,7 @@ impl Client {
 }
 
 impl Actor for Client {
-    fn act(&mut self, scene: &mut Scene<'_>) {
+    fn act(&mut self, scene: &mut StepContext<'_>) {
         let Some(link) = &mut self.link else {
             if !scene.is_ending {
                 self.arrive(scene);
@@ -362,13 +368,13 @@ impl Actor for Client {
         link.step(scene, &mut news);
         for news in news {
             match news {
-                News::Lost(commands) => {
+                Inbound::Lost(commands) => {
                     self.session.fate.has_lost_words = true;
                     self.session.lost.extend(commands.into_iter().flatten());
                     // What it has lost must not stand between what it says before and after.
                     self.session.publisher = scene.ledger.new_publisher();
                 }
-                News::Heard(heard) => self.hear(&heard, scene),
+                Inbound::Heard(heard) => self.hear(&heard, scene),
             }
         }
         if self.session.fate.is_over {
@@ -384,7 +390,7 @@ impl Actor for Client {
         }
     }
 
-    fn check_overdue(&self, calm_since: Duration, scene: &Scene<'_>) {
+    fn check_overdue(&self, calm_since: Duration, scene: &StepContext<'_>) {
         if self.lives() && self.session.is_connected {
             self.judge_overdue(calm_since, scene);
         }
@@ -396,7 +402,7 @@ impl Actor for Client {
         }
     }
 
-    fn check_complete(&self, ledger: &Ledger, hearings: &[(&str, &Hearing)]) {
+    fn check_complete(&self, ledger: &Oracle, hearings: &[(&str, &Hearing)]) {
         if !self.lives() {
             return;
         }

@@ -12,9 +12,9 @@ use holdfast_protocol::{client::Format, websocket::MessageKind};
 use holdfast_ring::simulated::StreamEnd;
 use serde_json::{Value, value::RawValue};
 
-use super::link::{News, numbers};
+use super::link::{Inbound, numbers};
 use crate::simulation::{
-    actor::Scene,
+    actor::StepContext,
     http::{Answer, Request},
     post::Post,
     wire::Heard,
@@ -60,7 +60,7 @@ struct Body<'b> {
 }
 
 impl Poll {
-    pub(super) fn open(frame: &[u8], scene: &mut Scene<'_>) -> Option<Self> {
+    pub(super) fn open(frame: &[u8], scene: &mut StepContext<'_>) -> Option<Self> {
         let mut poll = Self {
             session: String::new(),
             received: 0,
@@ -101,7 +101,7 @@ impl Poll {
         assert!(self.unsure.is_empty(), "every command has arrived: {:?}", self.unsure);
     }
 
-    pub(super) fn step(&mut self, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    pub(super) fn step(&mut self, scene: &mut StepContext<'_>, news: &mut Vec<Inbound>) {
         if self.is_over {
             return;
         }
@@ -130,7 +130,7 @@ impl Poll {
         !self.session.is_empty() && !self.unsure.is_empty()
     }
 
-    fn ask(&mut self, scene: &mut Scene<'_>) {
+    fn ask(&mut self, scene: &mut StepContext<'_>) {
         let free = self.askings.iter().position(|asking| !asking.post.awaits());
         let at = match (free, self.askings.len()) {
             (Some(at), _) => at,
@@ -158,7 +158,13 @@ impl Poll {
         self.has_new = false;
     }
 
-    fn answered(&mut self, asking: &Asking, answer: &Answer, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    fn answered(
+        &mut self,
+        asking: &Asking,
+        answer: &Answer,
+        scene: &mut StepContext<'_>,
+        news: &mut Vec<Inbound>,
+    ) {
         match answer.status {
             200 => {}
             404 => {
@@ -174,14 +180,14 @@ impl Poll {
                 return;
             }
             status => {
-                news.push(News::Heard(Heard::Refused(status)));
+                news.push(Inbound::Heard(Heard::Refused(status)));
                 return self.end(news);
             }
         }
         let body: Body<'_> = serde_json::from_slice(&answer.body).expect("an answer is JSON");
         if self.session.is_empty() {
             self.session = body.session.clone();
-            news.push(News::Heard(Heard::Open));
+            news.push(Inbound::Heard(Heard::Open));
         }
         assert_eq!(self.session, body.session, "an answer is about its session");
         self.answered_at = self.answered_at.max(asking.at);
@@ -196,14 +202,14 @@ impl Poll {
             if number > self.received {
                 self.received = number;
                 let reply = reply.get().as_bytes().to_vec();
-                news.push(News::Heard(Heard::Message(MessageKind::Text, reply)));
+                news.push(Inbound::Heard(Heard::Message(MessageKind::Text, reply)));
             }
         }
     }
 
-    fn end(&mut self, news: &mut Vec<News>) {
+    fn end(&mut self, news: &mut Vec<Inbound>) {
         if !std::mem::replace(&mut self.is_over, true) {
-            news.push(News::Heard(Heard::Ended(StreamEnd::Finished)));
+            news.push(Inbound::Heard(Heard::Ended(StreamEnd::Finished)));
         }
     }
 }

@@ -14,9 +14,9 @@ use rand::Rng as _;
 
 use super::lease::Lease;
 use crate::simulation::{
-    actor::{Fate, Scene},
-    ledger::{Hearing, Publisher},
-    terms::TAGS,
+    actor::{EndExpectation, StepContext},
+    config::TAGS,
+    oracle::{Hearing, Publisher},
 };
 
 /// Epoch and offset.
@@ -64,7 +64,7 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    pub(super) fn any(scene: &mut Scene<'_>) -> Self {
+    pub(super) fn any(scene: &mut StepContext<'_>) -> Self {
         let tag = scene.random.random_range(0..2 * TAGS);
         Self { patches: scene.chance(0.7), joins: scene.chance(0.5), tag: (tag < TAGS).then_some(tag) }
     }
@@ -86,7 +86,7 @@ pub(super) struct Subscription {
 
 #[derive(Default)]
 pub(super) struct Session {
-    pub(super) fate: Fate,
+    pub(super) fate: EndExpectation,
     pub(super) is_connected: bool,
     /// When it knew that it is connected, in the ledger's steps.
     pub(super) connected_at: u64,

@@ -15,9 +15,9 @@ use holdfast_protocol::{
 };
 use holdfast_ring::simulated::Peer;
 
-use super::link::{News, join, numbers};
+use super::link::{Inbound, join, numbers};
 use crate::simulation::{
-    actor::Scene,
+    actor::StepContext,
     http::{Answer, Came, Http, Request},
     post::Post,
     wire::Heard,
@@ -42,7 +42,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Server-sent events.
-    pub(super) fn open_events(frame: &[u8], scene: &mut Scene<'_>) -> Option<Self> {
+    pub(super) fn open_events(frame: &[u8], scene: &mut StepContext<'_>) -> Option<Self> {
         let mut http = Http::new(scene.line()?);
         if scene.chance(0.5) {
             let query: String = form_urlencoded::byte_serialize(frame).collect();
@@ -56,7 +56,7 @@ impl Stream {
     }
 
     /// HTTP streaming.
-    pub(super) fn open(format: Format, frame: &[u8], scene: &mut Scene<'_>) -> Option<Self> {
+    pub(super) fn open(format: Format, frame: &[u8], scene: &mut StepContext<'_>) -> Option<Self> {
         let mut http = Http::new(scene.line()?);
         http.ask(&post("/connection/http_stream", format, frame), scene.random);
         Some(Self::new(http, format))
@@ -111,21 +111,21 @@ impl Stream {
         assert!(self.posted.is_empty() && self.waiting.is_empty(), "connection {number}: all is posted");
     }
 
-    pub(super) fn step(&mut self, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    pub(super) fn step(&mut self, scene: &mut StepContext<'_>, news: &mut Vec<Inbound>) {
         let mut came = Vec::new();
         self.http.line.reads |= scene.is_ending;
         self.http.step(scene.random, &mut came);
         for came in came {
             match came {
-                Came::Begun => news.push(News::Heard(Heard::Open)),
+                Came::Begun => news.push(Inbound::Heard(Heard::Open)),
                 Came::Piece(piece) => {
                     self.part.extend_from_slice(&piece);
                     while let Some(message) = self.next_message() {
-                        news.push(News::Heard(Heard::Message(self.kind(), message)));
+                        news.push(Inbound::Heard(Heard::Message(self.kind(), message)));
                     }
                 }
-                Came::Answer(answer) => news.push(News::Heard(Heard::Refused(answer.status))),
-                Came::Ended(end) => news.push(News::Heard(Heard::Ended(end))),
+                Came::Answer(answer) => news.push(Inbound::Heard(Heard::Refused(answer.status))),
+                Came::Ended(end) => news.push(Inbound::Heard(Heard::Ended(end))),
             }
         }
         self.step_posts(scene, news);
@@ -168,7 +168,7 @@ impl Stream {
         Some(message)
     }
 
-    fn step_posts(&mut self, scene: &mut Scene<'_>, news: &mut Vec<News>) {
+    fn step_posts(&mut self, scene: &mut StepContext<'_>, news: &mut Vec<Inbound>) {
         if self.posted.is_empty() && !self.waiting.is_empty() {
             self.post_commands(scene);
         }
@@ -180,7 +180,7 @@ impl Stream {
             Some(Ok(Answer { status: 204, .. })) => self.posted.clear(),
             Some(Ok(Answer { status: 404, .. })) => {
                 self.is_unknown = true;
-                news.push(News::Lost(self.take_lost()));
+                news.push(Inbound::Lost(self.take_lost()));
             }
             // There was no room for the connection: nothing has been done. Or the answer took too long.
             Some(Ok(Answer { status: 408 | 503, .. })) if !scene.ledger.has_jumped && !scene.is_ending => {
@@ -189,7 +189,7 @@ impl Stream {
                 self.waiting = again;
             }
             Some(Ok(Answer { status: 408 | 503, .. }) | Err(_)) => {
-                news.push(News::Lost(self.take_lost()));
+                news.push(Inbound::Lost(self.take_lost()));
             }
             Some(Ok(answer)) => panic!("commands are answered with {}", answer.status),
         }
@@ -205,7 +205,7 @@ impl Stream {
         numbers(self.format, &lost)
     }
 
-    fn post_commands(&mut self, scene: &mut Scene<'_>) {
+    fn post_commands(&mut self, scene: &mut StepContext<'_>) {
         let Some((session, node)) = &self.name else { return };
         if self.post.is_none() {
             let now = scene.network.trace().now();

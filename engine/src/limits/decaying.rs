@@ -1,4 +1,4 @@
-//! Decayed: a sum that fades.
+//! Decaying: a sum that fades.
 //!
 //! In:  amounts, with the time at which they came.
 //! Out: what is left of them: each one e times less after every fade time.
@@ -33,12 +33,12 @@ impl Moment {
 
 /// A sum that fades.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Decayed {
+pub(crate) struct DecayingCounter {
     level: f32,
     at: Moment,
 }
 
-impl Decayed {
+impl DecayingCounter {
     /// What is left at `now`, where an amount falls to 1/e in `fade_ms`.
     pub(crate) fn level(self, now: Moment, fade_ms: f32) -> f32 {
         match now.ms_since(self.at) {
@@ -107,7 +107,7 @@ mod tests {
     /// How many get through in `seconds`, when `tries` come in every tick.
     fn admitted(per_s: u32, tries: u32, seconds: u32) -> u32 {
         let rate = Rate::new(per_s).unwrap();
-        let (mut level, mut admitted) = (Decayed::default(), 0);
+        let (mut level, mut admitted) = (DecayingCounter::default(), 0);
         for tick in 0..seconds * 20 {
             let now = Moment(u32::MAX - 30).after_ms(u64::from(tick) * TICK_MS);
             for _ in 0..tries {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn sums_of_several_cores_are_the_sum_of_all() {
-        let (mut all, mut parts) = (Decayed::default(), [Decayed::default(); 3]);
+        let (mut all, mut parts) = (DecayingCounter::default(), [DecayingCounter::default(); 3]);
         for event in 0..100_u32 {
             let now = Moment(event * 3);
             all.add(2.0, now, 700.0);
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn a_word_holds_both_numbers() {
-        let mut decayed = Decayed::default();
+        let mut decayed = DecayingCounter::default();
         decayed.add(12.5, Moment(u32::MAX), 1_000.0);
-        assert_eq!(Decayed::from_bits(decayed.to_bits()), decayed);
-        assert_eq!(Decayed::from_bits(0), Decayed::default());
+        assert_eq!(DecayingCounter::from_bits(decayed.to_bits()), decayed);
+        assert_eq!(DecayingCounter::from_bits(0), DecayingCounter::default());
         assert_eq!(Moment(5).ms_since(Moment(u32::MAX)), 6 * TICK_MS, "over the wrap");
         assert_eq!(Moment(5).ms_since(Moment(6)), 0, "from the future");
     }

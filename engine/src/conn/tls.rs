@@ -1,4 +1,4 @@
-//! Secure: connections of a listener that speaks TLS.
+//! TLS: connections of a listener that speaks TLS.
 //!
 //! In:  what sockets receive and what is to be sent, on any listener.
 //! Out: the same, decrypted and encrypted where there is TLS.
@@ -38,7 +38,7 @@ pub(crate) enum Left {
 
 /// A listener's TLS.
 #[derive(Debug)]
-pub(crate) struct Secure {
+pub(crate) struct TlsListener {
     /// For connections that come from now on.
     config: Arc<ServerConfig>,
     /// What one connection was told.
@@ -47,7 +47,7 @@ pub(crate) struct Secure {
     cipher: BytesMut,
 }
 
-impl Secure {
+impl TlsListener {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
         Self { config, plain: BytesMut::new(), cipher: BytesMut::with_capacity(OUT_BYTES) }
     }
@@ -85,7 +85,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
-    pub(crate) fn say_tls_goodbye(&mut self, socket: Socket) {
+    pub(crate) fn send_close_notify(&mut self, socket: Socket) {
         let Some(secure) = &mut self.secure else { return };
         let Some(conn) = self.table.get(socket) else { return };
         if let Some(tls) = &mut conn.tls
@@ -99,7 +99,7 @@ impl<K: Kernel> Connections<K> {
 impl<K: Kernel> Connections<K> {
     /// Bytes came, encrypted or not. A PROXY header stands before either. Answers with what is left of them, where the
     /// connection has used up its part of the turn.
-    pub(crate) fn bytes_came<A: Above<K>>(
+    pub(crate) fn on_received<A: Above<K>>(
         &mut self,
         cx: &mut Context,
         above: &mut A,

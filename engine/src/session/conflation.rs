@@ -11,9 +11,9 @@ use holdfast_ring::Socket;
 use super::{Io, SessionCx, client::Delta};
 use crate::{
     hub::{
+        conflation::{ConflationQueue, Policy, TooMuch},
         message::Delivery,
-        publication::Frames,
-        slow::{Held, Policy, TooMuch},
+        publication::EncodedPush,
     },
     ids::ClientKey,
     memory::shrink,
@@ -45,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
         policy: Policy,
         deliveries: &[Arc<Delivery>],
     ) {
-        let held = self.hub.slow.held.entry(socket).or_insert_with(|| Held::new(client));
+        let held = self.hub.slow.held.entry(socket).or_insert_with(|| ConflationQueue::new(client));
         let before = held.size();
         let left_out: u32 = deliveries.iter().map(|delivery| held.push(Arc::clone(delivery), policy)).sum();
         let shrunk = held.shrink_to(self.cx.settings.queue_bytes_max);
@@ -120,11 +120,11 @@ impl<I: Io> SessionCx<'_, I> {
 }
 
 /// A publication that says how many are missing before it; for those who take patches, where it `is_quoted`.
-fn with_gap(delivery: &Delivery, left_out: u32, is_quoted: bool) -> Frames {
+fn with_gap(delivery: &Delivery, left_out: u32, is_quoted: bool) -> EncodedPush {
     let Some(stored) = &delivery.publication else { return delivery.frames.clone() };
     let frames = |mut publication: Publication<'_>| {
         publication.tags.0.push((Cow::Borrowed(LEFT_OUT_TAG), Cow::Owned(left_out.to_string())));
-        Frames::of_publication(&delivery.channel, publication)
+        EncodedPush::of_publication(&delivery.channel, publication)
     };
     let plain = frames(stored.publication());
     if !is_quoted {

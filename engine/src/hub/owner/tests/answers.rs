@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SEEN: Shows = Shows { presence: true, join_leave: true };
+const SEEN: PresenceFlags = PresenceFlags { presence: true, join_leave: true };
 
 fn bench() -> Bench {
     let mut bench = Bench::new(1 << 20).with(Rules { presence: true, ..RULES });
@@ -17,7 +17,7 @@ fn info(client: &str) -> Arc<Info> {
 }
 
 /// Recovers all of the channel, with an answer of this length.
-fn recovers(bytes: AnswerBytes, client: &str) -> ToHome {
+fn recovers(bytes: AnswerBytes, client: &str) -> ToOwner {
     let recover = Recover {
         offset: 0,
         epoch: "".into(),
@@ -27,7 +27,7 @@ fn recovers(bytes: AnswerBytes, client: &str) -> ToHome {
         rejects_loss: false,
         bytes,
     };
-    ToHome::Subscribe(Box::new(Subscribe {
+    ToOwner::Subscribe(Box::new(Subscribe {
         channel: "c".into(),
         core: 0,
         client: CLIENT,
@@ -42,8 +42,8 @@ fn recovers(bytes: AnswerBytes, client: &str) -> ToHome {
     }))
 }
 
-fn leaves(client: &str) -> ToHome {
-    ToHome::Unsubscribe {
+fn leaves(client: &str) -> ToOwner {
+    ToOwner::Unsubscribe {
         channel: "c".into(),
         core: 0,
         info: Some(info(client)),
@@ -52,28 +52,28 @@ fn leaves(client: &str) -> ToHome {
     }
 }
 
-fn ask(question: Question) -> ToHome {
+fn ask(question: ChannelQuery) -> ToOwner {
     let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: true };
-    ToHome::Ask { channel: "c".into(), question, answer_to }
+    ToOwner::Ask { channel: "c".into(), question, answer_to }
 }
 
 /// What comes of a message.
-fn said(bench: &mut Bench, message: ToHome) -> Vec<FromHome> {
+fn said(bench: &mut Bench, message: ToOwner) -> Vec<FromOwner> {
     bench.handle(message);
     std::mem::take(&mut bench.posts).into_iter().map(|(_, said)| said).collect()
 }
 
 /// The question that came back.
-fn back(said: &mut Vec<FromHome>) -> ToHome {
+fn back(said: &mut Vec<FromOwner>) -> ToOwner {
     match (said.pop(), said.len()) {
-        (Some(FromHome::TooLongNow { client: CLIENT, question }), 0) => *question,
+        (Some(FromOwner::TooLongNow { client: CLIENT, question }), 0) => *question,
         other => panic!("it comes back, not {other:?}"),
     }
 }
 
 fn stats(bench: &mut Bench) -> usize {
-    match said(bench, ask(Question::PresenceStats)).pop() {
-        Some(FromHome::Answered { outcome: Ok(Answer::PresenceStats { clients, .. }), .. }) => clients,
+    match said(bench, ask(ChannelQuery::PresenceStats)).pop() {
+        Some(FromOwner::Answered { outcome: Ok(Answer::PresenceStats { clients, .. }), .. }) => clients,
         other => panic!("not {other:?}"),
     }
 }
@@ -84,12 +84,12 @@ fn a_question_whose_answer_is_too_long_now_comes_back_and_is_answered_when_it_is
     said(&mut bench, recovers(AnswerBytes::ANY, "someone"));
     let bytes = AnswerBytes { now_max: 10, max: 10_000 };
     let page = Page { limit: 100, since: None, reverse: false, bytes };
-    for question in [Question::History(page), Question::Presence(bytes)] {
+    for question in [ChannelQuery::History(page), ChannelQuery::Presence(bytes)] {
         let mut again = back(&mut said(&mut bench, ask(question)));
         again.allow_long_answer();
         let answer = said(&mut bench, again).pop();
         assert!(
-            matches!(&answer, Some(FromHome::Answered { outcome: Ok(_), is_read: true, .. })),
+            matches!(&answer, Some(FromOwner::Answered { outcome: Ok(_), is_read: true, .. })),
             "{answer:?}"
         );
     }
@@ -104,7 +104,7 @@ fn who_recovers_too_much_for_now_comes_and_goes_unseen_until_it_is_subscribed() 
     again.allow_long_answer();
     let answers = said(&mut bench, again);
     assert!(
-        matches!(&answers[..], [FromHome::Subscribed(subscribed), FromHome::Deliver(_)]
+        matches!(&answers[..], [FromOwner::Subscribed(subscribed), FromOwner::Deliver(_)]
             if subscribed.recovered.as_ref().is_some_and(|missed| missed.len() == 5)),
         "the answer, and then its join: {answers:?}"
     );
@@ -124,13 +124,13 @@ fn what_is_too_long_in_any_case_is_refused_cut_or_lost() {
     assert_eq!(one, 5);
     said(&mut bench, recovers(AnswerBytes::ANY, "someone"));
     let bytes = AnswerBytes { now_max: 10, max: 10 };
-    let presence = said(&mut bench, ask(Question::Presence(bytes))).pop();
+    let presence = said(&mut bench, ask(ChannelQuery::Presence(bytes))).pop();
     let code = ErrorCode::LIMIT_EXCEEDED;
     assert!(
-        matches!(&presence, Some(FromHome::Answered { outcome: Err(error), .. }) if *error == code),
+        matches!(&presence, Some(FromOwner::Answered { outcome: Err(error), .. }) if *error == code),
         "{presence:?}"
     );
-    let Some(FromHome::Subscribed(subscribed)) =
+    let Some(FromOwner::Subscribed(subscribed)) =
         said(&mut bench, recovers(bytes, "other")).into_iter().next()
     else {
         panic!("a subscriber is answered")
@@ -138,8 +138,8 @@ fn what_is_too_long_in_any_case_is_refused_cut_or_lost() {
     assert!(subscribed.was_recovering && subscribed.recovered.is_none() && subscribed.position.is_some());
     let bytes = AnswerBytes { now_max: 10_000, max: 10 };
     let page = Page { limit: 100, since: None, reverse: true, bytes };
-    match said(&mut bench, ask(Question::History(page))).pop() {
-        Some(FromHome::Answered { outcome: Ok(Answer::History { publications, .. }), .. }) => {
+    match said(&mut bench, ask(ChannelQuery::History(page))).pop() {
+        Some(FromOwner::Answered { outcome: Ok(Answer::History { publications, .. }), .. }) => {
             assert_eq!(publications.iter().map(|stored| stored.offset).collect::<Vec<_>>(), [5]);
         }
         other => panic!("not {other:?}"),

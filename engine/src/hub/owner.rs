@@ -1,7 +1,7 @@
 //! Home: the channels whose name hashes to this core.
 //!
-//! In:  [`ToHome`], from this core and the others.
-//! Out: [`FromHome`], each for one core.
+//! In:  [`ToOwner`], from this core and the others.
+//! Out: [`FromOwner`], each for one core.
 //!
 //! One core gives out a channel's offsets, so they have no gap and no repeat. A channel is here while it has subscribers
 //! or a position that somebody may come back with (`home/channel.rs`). Reading makes nothing: a channel that nobody has
@@ -38,10 +38,10 @@ use self::{
 use super::{
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, Delivery, FromHome, Outcome, Publish, Question, Shows, Subscribe, Subscribed,
-        ToHome,
+        Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, PresenceFlags, Publish, QueryResult, Subscribe,
+        Subscribed, ToOwner,
     },
-    publication::{Frames, Info, Stored},
+    publication::{EncodedPush, Info, StoredPublication},
 };
 use crate::{memory::Ledger, time::Tick};
 
@@ -69,7 +69,7 @@ impl Rules {
 }
 
 /// What goes out, and to which core.
-pub(crate) type Posts = Vec<(usize, FromHome)>;
+pub(crate) type Outgoing = Vec<(usize, FromOwner)>;
 
 /// How many channels and keys expire in one turn.
 const EXPIRED_MAX: usize = 256;
@@ -143,15 +143,15 @@ impl OwnedChannels {
     /// Handles one message.
     pub(crate) fn handle(
         &mut self,
-        message: ToHome,
+        message: ToOwner,
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
-        posts: &mut Posts,
+        posts: &mut Outgoing,
     ) {
         match message {
-            ToHome::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, ledger, posts),
-            ToHome::Unsubscribe { channel, core, info, shows, was_last } => {
+            ToOwner::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, ledger, posts),
+            ToOwner::Unsubscribe { channel, core, info, shows, was_last } => {
                 let Some(id) = self.find(&channel) else { return };
                 let owned = self.channels.get_mut(id);
                 if was_last {
@@ -162,7 +162,7 @@ impl OwnedChannels {
                 }
                 self.settle(id, ledger);
             }
-            ToHome::Renew { channel, info } => {
+            ToOwner::Renew { channel, info } => {
                 let Some(id) = self.find(&channel) else { return };
                 let presence = self.channels.get_mut(id).presence.as_mut();
                 if let Some(presence) = presence.filter(|presence| presence.has(&info.client)) {
@@ -170,20 +170,20 @@ impl OwnedChannels {
                 }
                 self.settle(id, ledger);
             }
-            ToHome::Publish(mut publish) => {
+            ToOwner::Publish(mut publish) => {
                 let answer_to = publish.answer_to.take();
                 let published = self.publish(*publish, rules, now, ledger, posts);
                 if let Some(to) = answer_to {
                     answer(to, published.map(Answer::Published), posts);
                 }
             }
-            ToHome::Ask { channel, question, answer_to } => {
+            ToOwner::Ask { channel, question, answer_to } => {
                 match (self.answer(&channel, &question, rules, now, ledger), answer_to) {
                     (Given::Now(outcome), to) => answer(to, outcome, posts),
                     (Given::TooLongNow, AnswerTo::Client { core, client, command, is_read }) => {
                         let answer_to = AnswerTo::Client { core, client, command, is_read };
-                        let question = Box::new(ToHome::Ask { channel, question, answer_to });
-                        posts.push((core, FromHome::TooLongNow { client, question }));
+                        let question = Box::new(ToOwner::Ask { channel, question, answer_to });
+                        posts.push((core, FromOwner::TooLongNow { client, question }));
                     }
                     // The server API asks for answers of any length.
                     (Given::TooLongNow, to @ AnswerTo::Api(_)) => answer(to, Err(ErrorCode::INTERNAL), posts),
@@ -225,7 +225,7 @@ impl OwnedChannels {
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
-        posts: &mut Posts,
+        posts: &mut Outgoing,
     ) {
         let mut subscribed = Subscribed {
             channel: Arc::clone(&subscribe.channel),
@@ -270,8 +270,8 @@ impl OwnedChannels {
                         self.unseen.insert(channel, info);
                     }
                     let client = subscribe.client;
-                    let question = Box::new(ToHome::Subscribe(Box::new(subscribe)));
-                    posts.push((core, FromHome::TooLongNow { client, question }));
+                    let question = Box::new(ToOwner::Subscribe(Box::new(subscribe)));
+                    posts.push((core, FromOwner::TooLongNow { client, question }));
                     self.settle(id, ledger);
                     return;
                 }
@@ -280,11 +280,11 @@ impl OwnedChannels {
         self.active += usize::from(owned.join(core));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
-        posts.push((core, FromHome::Subscribed(Box::new(subscribed))));
+        posts.push((core, FromOwner::Subscribed(Box::new(subscribed))));
         if let Some(info) = info.filter(|_| is_seen) {
             self.unseen.forget(&channel, &info);
             if shows.join_leave {
-                let frames = Frames::of_join(&channel, &info);
+                let frames = EncodedPush::of_join(&channel, &info);
                 owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
             }
             if shows.presence {
@@ -300,13 +300,13 @@ impl OwnedChannels {
         subscribe: &Subscribe,
         mut subscribed: Subscribed,
         code: ErrorCode,
-        posts: &mut Posts,
+        posts: &mut Outgoing,
     ) {
         if let Some(info) = &subscribe.info {
             self.unseen.forget(&subscribe.channel, info);
         }
         subscribed.refused = Some(code);
-        posts.push((subscribe.core, FromHome::Subscribed(Box::new(subscribed))));
+        posts.push((subscribe.core, FromOwner::Subscribed(Box::new(subscribed))));
     }
 
     /// Where it was kept; `None` where it was not.
@@ -316,7 +316,7 @@ impl OwnedChannels {
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
-        posts: &mut Posts,
+        posts: &mut Outgoing,
     ) -> Result<Option<Position>, ErrorCode> {
         if let Some(position) = self.keys.seen(&publish.channel, &publish.idempotency_key, now) {
             return Ok(position);
@@ -341,11 +341,11 @@ impl OwnedChannels {
                 offset = owned.history(|| epochs.current(hash), rules, now).next_offset();
             }
             self.sequence += 1;
-            let stored = Arc::new(Stored { data, info, tags, offset, sequence: self.sequence });
+            let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: self.sequence });
             let frames = (!owned.cores.is_empty()).then(|| {
                 let base = owned.last.as_deref().filter(|_| delta || rules.delta_publish);
                 let for_delta = rules.delta.then(|| for_delta(&channel, &stored, base));
-                (Frames::of_publication(&channel, stored.publication()), for_delta)
+                (EncodedPush::of_publication(&channel, stored.publication()), for_delta)
             });
             if keeps {
                 owned.keep(&stored, rules, now);
@@ -373,7 +373,7 @@ impl OwnedChannels {
     fn answer(
         &mut self,
         channel: &Arc<str>,
-        question: &Question,
+        question: &ChannelQuery,
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
@@ -382,23 +382,23 @@ impl OwnedChannels {
         let id = self.channels.find(hash, channel);
         let owned = id.map(|id| self.channels.get_mut(id));
         Given::Now(match question {
-            Question::Presence(_) | Question::PresenceStats if !rules.presence => {
+            ChannelQuery::Presence(_) | ChannelQuery::PresenceStats if !rules.presence => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
-            Question::Presence(bytes) => match owned.and_then(|owned| owned.presence.as_ref()) {
+            ChannelQuery::Presence(bytes) => match owned.and_then(|owned| owned.presence.as_ref()) {
                 Some(presence) if presence.answer_bytes() > bytes.max => Err(ErrorCode::LIMIT_EXCEEDED),
                 Some(presence) if presence.answer_bytes() > bytes.now_max => return Given::TooLongNow,
                 presence => Ok(Answer::Presence(presence.map(|presence| presence.all()).unwrap_or_default())),
             },
-            Question::PresenceStats => {
+            ChannelQuery::PresenceStats => {
                 let presence = owned.and_then(|owned| owned.presence.as_ref());
                 let (clients, users) = presence.map(|presence| presence.counts()).unwrap_or_default();
                 Ok(Answer::PresenceStats { clients, users })
             }
-            Question::History(_) | Question::RemoveHistory if !rules.keeps_history() => {
+            ChannelQuery::History(_) | ChannelQuery::RemoveHistory if !rules.keeps_history() => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
-            Question::History(page) => match owned.filter(|owned| owned.history.is_some()) {
+            ChannelQuery::History(page) => match owned.filter(|owned| owned.history.is_some()) {
                 Some(owned) => {
                     owned.prolong(rules, now);
                     let history = owned.history.as_deref();
@@ -408,7 +408,7 @@ impl OwnedChannels {
                 }
                 None => return Given::page_of(&History::new(self.epochs.current(hash)), page),
             },
-            Question::RemoveHistory => {
+            ChannelQuery::RemoveHistory => {
                 if let Some(id) = id {
                     self.channels.get_mut(id).clear();
                     self.settle(id, ledger);
@@ -424,7 +424,7 @@ impl OwnedChannels {
 }
 
 /// A client is seen no more.
-fn unsee(owned: &mut OwnedChannel, info: &Info, shows: Shows, posts: &mut Posts) {
+fn unsee(owned: &mut OwnedChannel, info: &Info, shows: PresenceFlags, posts: &mut Outgoing) {
     if let Some(presence) = &mut owned.presence {
         presence.remove(&info.client);
         if presence.is_empty() {
@@ -432,7 +432,7 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: Shows, posts: &mut Posts)
         }
     }
     if shows.join_leave {
-        let frames = Frames::of_leave(&owned.name, info);
+        let frames = EncodedPush::of_leave(&owned.name, info);
         let channel = Arc::clone(&owned.name);
         owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
     }
@@ -440,7 +440,7 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: Shows, posts: &mut Posts)
 
 /// What comes of a question.
 enum Given {
-    Now(Outcome),
+    Now(QueryResult),
     /// Its answer is too long to be given beside others.
     TooLongNow,
 }
@@ -457,10 +457,10 @@ impl Given {
     }
 }
 
-fn answer(to: AnswerTo, outcome: Outcome, posts: &mut Posts) {
+fn answer(to: AnswerTo, outcome: QueryResult, posts: &mut Outgoing) {
     match to {
         AnswerTo::Client { core, client, command, is_read } => {
-            posts.push((core, FromHome::Answered { client, command, is_read, outcome }));
+            posts.push((core, FromOwner::Answered { client, command, is_read, outcome }));
         }
         // Who asked may have gone.
         AnswerTo::Api(sender) => drop(sender.send(outcome)),

@@ -1,4 +1,4 @@
-//! House: the shards of one simulation, each on a simulated kernel.
+//! Cluster: the shards of one simulation, each on a simulated kernel.
 //!
 //! In:  turns, in any order.
 //! Out: the same, with all books checked after each; orders to stop; what is left of a shard that has gone.
@@ -15,15 +15,15 @@ use holdfast_ring::{
 use rand::{Rng, rngs::SmallRng};
 use tokio::sync::oneshot;
 
-use super::{clock, terms::Terms};
+use super::{clock, config::SimConfig};
 use crate::{
-    conn::secure::Secure,
+    conn::tls::TlsListener,
     context::Settings,
-    hub::message::ToHome,
+    hub::message::ToOwner,
     mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared, StopOrder},
     metrics::{CATALOG, Kind, Metric},
     session::{
-        api::{ApiCall, Whom, Wish},
+        api::{ApiCall, ClientCommand, ClientSelector},
         rules::Rules,
     },
     shard::{Next, Shard},
@@ -36,7 +36,7 @@ const ACCEPT_RESERVE: u32 = 16;
 /// How long a message may wait though it might go, in turns of its sender: what makes it wait longer is a full mailbox.
 const RELUCTANT_TURNS_MAX: u32 = 3;
 
-pub(super) struct House {
+pub(super) struct Cluster {
     network: Network,
     /// By how much the time of day is ahead of the simulated one.
     wall_ahead: Duration,
@@ -51,8 +51,8 @@ pub(super) struct House {
     reluctant_turns: Vec<Vec<u32>>,
 }
 
-impl House {
-    pub(super) fn new(terms: &Terms, network: &Network, random: &mut SmallRng) -> Self {
+impl Cluster {
+    pub(super) fn new(terms: &SimConfig, network: &Network, random: &mut SmallRng) -> Self {
         let count = terms.shards;
         let buffers = random.random_range(2..24);
         let buffer_bytes = random.random_range(16..2048);
@@ -91,7 +91,7 @@ impl House {
             let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
             let mut shard = Shard::new(index, settings, rules, sockets, peers, random.random());
             shard.conns.secure =
-                terms.secrets.as_ref().map(|secrets| Secure::new(Arc::clone(&secrets.server)));
+                terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
             Some(shard)
         });
         Self {
@@ -111,13 +111,13 @@ impl House {
     }
 
     /// Sends a message as the control thread does, if there is room for it.
-    pub(super) fn call(&self, message: ToHome) {
-        let home = self.shared.home_of(message.channel());
-        drop(self.shared.mailboxes[home].push_control(Message::ToHome(message)));
+    pub(super) fn call(&self, message: ToOwner) {
+        let home = self.shared.shard_for(message.channel());
+        drop(self.shared.mailboxes[home].push_control(Message::ToOwner(message)));
     }
 
     /// Has something happen to some clients, as the control thread does. True exactly when all shards will know.
-    pub(super) fn wish(&self, whom: Whom, wish: Wish) -> bool {
+    pub(super) fn wish(&self, whom: ClientSelector, wish: ClientCommand) -> bool {
         let (whom, wish) = (Arc::new(whom), Arc::new(wish));
         let pushed = self.shared.mailboxes.iter().map(|mailboxes| {
             let (whom, wish, done) = (Arc::clone(&whom), Arc::clone(&wish), oneshot::channel().0);

@@ -8,16 +8,20 @@ use std::borrow::Cow;
 use holdfast_protocol::client::{Payload, delta};
 
 use crate::hub::{
-    message::{ForDelta, Patch},
-    publication::{Frames, Stored},
+    message::{DeltaFrames, Patch},
+    publication::{EncodedPush, StoredPublication},
 };
 
 /// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
-pub(super) fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -> ForDelta {
+pub(super) fn for_delta(
+    channel: &str,
+    stored: &StoredPublication,
+    base: Option<&StoredPublication>,
+) -> DeltaFrames {
     let text = stored.data.payload().json_text();
     let quoted = stored.with_data(Payload::quoted(&text), false);
-    let json = Frames::of_publication(channel, quoted);
-    let whole = Frames::of_publication(channel, stored.publication()).with_json_of(&json);
+    let json = EncodedPush::of_publication(channel, quoted);
+    let whole = EncodedPush::of_publication(channel, stored.publication()).with_json_of(&json);
     let patch = base.and_then(|base| {
         let before = base.data.payload().json_text();
         let json_patch = delta::create(before.as_bytes(), text.as_bytes());
@@ -26,9 +30,10 @@ pub(super) fn for_delta(channel: &str, stored: &Stored, base: Option<&Stored>) -
         if json_patch.len() >= text.len() || bytes_patch.len() >= stored.data.bytes.len() {
             return None;
         }
-        let protobuf = Frames::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
-        let json = Frames::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
+        let protobuf =
+            EncodedPush::of_publication(channel, stored.with_data(Payload::new(&bytes_patch), true));
+        let json = EncodedPush::of_publication(channel, stored.with_data(Payload::quoted(&json_patch), true));
         Some(Patch { base: base.sequence, frames: protobuf.with_json_of(&json) })
     });
-    ForDelta { whole, patch }
+    DeltaFrames { whole, patch }
 }

@@ -4,20 +4,20 @@
 //! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
 
 use crate::{
-    hub::message::{FromHome, ToHome},
+    hub::message::{FromOwner, ToOwner},
     mesh::{Message, work},
     session::{Io, SessionCx},
 };
 
 impl<I: Io> SessionCx<'_, I> {
     /// A message for a channel whose home this is.
-    pub(crate) fn at_home(&mut self, message: ToHome) {
+    pub(crate) fn handle_as_owner(&mut self, message: ToOwner) {
         let rules = match self.sessions.rules.channels.resolve_trusted(message.channel()) {
-            Ok(resolved) => self.sessions.rules.home_rules(&resolved),
+            Ok(resolved) => self.sessions.rules.owner_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
         if rules.delta
-            && let ToHome::Publish(publish) = &message
+            && let ToOwner::Publish(publish) = &message
         {
             self.cx.meter.add_bytes(publish.data.bytes.len(), crate::context::cost::PATCH_KILOBYTE_NS);
         }
@@ -28,18 +28,18 @@ impl<I: Io> SessionCx<'_, I> {
             // inbox longer.
             if core == self.mesh.index {
                 self.cx.meter.add(work::of_answer(&message));
-                self.for_clients(message);
+                self.handle_from_owner(message);
             } else {
-                self.mesh.peers.post(core, Message::FromHome(message));
+                self.mesh.peers.post(core, Message::FromOwner(message));
             }
         }
         self.hub.posts = posts;
     }
 
     /// A home's message for clients of this core.
-    pub(crate) fn for_clients(&mut self, message: FromHome) {
+    pub(crate) fn handle_from_owner(&mut self, message: FromOwner) {
         match message {
-            FromHome::Deliver(delivery) => {
+            FromOwner::Deliver(delivery) => {
                 let bytes = delivery.frames.len();
                 let subscribers = self.hub.locals.deliver(delivery);
                 if subscribers > 0 {
@@ -47,11 +47,11 @@ impl<I: Io> SessionCx<'_, I> {
                     self.hub.gathered.add(bytes, subscribers);
                 }
             }
-            FromHome::Subscribed(subscribed) => self.subscribed(*subscribed),
-            FromHome::Answered { client, command, is_read, outcome } => {
+            FromOwner::Subscribed(subscribed) => self.subscribed(*subscribed),
+            FromOwner::Answered { client, command, is_read, outcome } => {
                 self.answered(client, command, is_read, &outcome);
             }
-            FromHome::TooLongNow { client, question } => self.defer_read(client, *question),
+            FromOwner::TooLongNow { client, question } => self.defer_read(client, *question),
         }
     }
 }

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::hub::{history::History, message::Recover, publication::Stored};
+use crate::hub::{history::History, message::Recover, publication::StoredPublication};
 
 /// What comes of a wish to recover.
 pub(super) enum Recovered {
     /// Nobody can tell what was missed, or it is more than may be told.
     Lost,
-    These(Vec<Arc<Stored>>),
+    These(Vec<Arc<StoredPublication>>),
     /// It is too long to be told beside others.
     TooLongNow,
 }
@@ -33,13 +33,13 @@ impl Recovered {
 }
 
 impl Recover {
-    fn wants(&self, publication: &Stored) -> bool {
+    fn wants(&self, publication: &StoredPublication) -> bool {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
     }
 
     /// The offset that the client is told to have been at before what is recovered: its own one, where that is a place in
     /// this history.
-    pub(super) fn begins_at(&self, publications: &[Arc<Stored>], history: &History) -> u64 {
+    pub(super) fn begins_at(&self, publications: &[Arc<StoredPublication>], history: &History) -> u64 {
         let position = history.position();
         let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;
         match publications.first() {

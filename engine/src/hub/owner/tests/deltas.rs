@@ -60,8 +60,8 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
         match random.random_range(0..10) {
             0 => {
                 let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
-                let question = Question::RemoveHistory;
-                bench.handle(ToHome::Ask { channel: "c".into(), question, answer_to });
+                let question = ChannelQuery::RemoveHistory;
+                bench.handle(ToOwner::Ask { channel: "c".into(), question, answer_to });
             }
             // A second is 20 ticks.
             1 => bench.pass_to(bench.now.0 + random.random_range(0..40)),
@@ -80,8 +80,8 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
             answer_to: None,
             ..publish("c", "")
         };
-        bench.handle(ToHome::Publish(Box::new(publish)));
-        let Some((0, FromHome::Deliver(delivery))) = bench.posts.pop() else { panic!("it goes out") };
+        bench.handle(ToOwner::Publish(Box::new(publish)));
+        let Some((0, FromOwner::Deliver(delivery))) = bench.posts.pop() else { panic!("it goes out") };
         // Now and then one does not pass its filter.
         if random.random_bool(0.9) {
             reader.hear(&delivery, text.as_bytes());
@@ -101,7 +101,7 @@ fn who_has_recovered_has_not_had_what_no_history_kept() {
     let kept = bench.publish("c", "").expect("it is kept");
     bench.subscribe("c", None);
     let skipped = Publish { skip_history: true, answer_to: None, ..publish("c", "") };
-    bench.handle(ToHome::Publish(Box::new(skipped)));
+    bench.handle(ToOwner::Publish(Box::new(skipped)));
     let recovered = bench.subscribe("c", Some(&since)).recovered.expect("nothing is lost");
     let newest = recovered.last().expect("there is one");
     assert_eq!(newest.offset, kept.offset);
@@ -109,10 +109,10 @@ fn who_has_recovered_has_not_had_what_no_history_kept() {
     let data = Data::checked(Bytes::from(format!("\"{COMMON}\"")));
     for _ in 0..2 {
         let next = Publish { data: data.clone(), answer_to: None, ..publish("c", "") };
-        bench.handle(ToHome::Publish(Box::new(next)));
+        bench.handle(ToOwner::Publish(Box::new(next)));
     }
     let patches = bench.posts.iter().filter_map(|(_, said)| match said {
-        FromHome::Deliver(delivery) => delivery.for_delta.as_ref()?.patch.as_ref(),
+        FromOwner::Deliver(delivery) => delivery.for_delta.as_ref()?.patch.as_ref(),
         _ => None,
     });
     let bases: Vec<_> = patches.map(|patch| patch.base).collect();

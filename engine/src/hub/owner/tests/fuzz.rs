@@ -81,7 +81,7 @@ impl Fuzz {
                 let skip_history = self.random.random_bool(0.1);
                 let publish =
                     Publish { channel, data, tags, info, skip_history, version, ..publish("", &key) };
-                self.bench.handle(ToHome::Publish(Box::new(publish)));
+                self.bench.handle(ToOwner::Publish(Box::new(publish)));
             }
             50..65 => {
                 let info = Arc::new(self.info());
@@ -96,17 +96,17 @@ impl Fuzz {
             }
             80..90 => {
                 let question = match self.random.random_range(0..4) {
-                    0 => Question::Presence(AnswerBytes::ANY),
-                    1 => Question::PresenceStats,
-                    2 => Question::RemoveHistory,
-                    _ => Question::History(Page {
+                    0 => ChannelQuery::Presence(AnswerBytes::ANY),
+                    1 => ChannelQuery::PresenceStats,
+                    2 => ChannelQuery::RemoveHistory,
+                    _ => ChannelQuery::History(Page {
                         limit: 10,
                         since: None,
                         reverse: false,
                         bytes: AnswerBytes::ANY,
                     }),
                 };
-                self.bench.handle(ToHome::Ask { channel, question, answer_to: answer_to() });
+                self.bench.handle(ToOwner::Ask { channel, question, answer_to: answer_to() });
             }
             _ => {
                 let now = self.bench.now.0 + self.random.random_range(0..40);
@@ -115,7 +115,7 @@ impl Fuzz {
         }
         // What goes out is others' to keep.
         self.refuse_those_refused();
-        self.bench.posts = Posts::new();
+        self.bench.posts = Outgoing::new();
         self.bench.homes.tend(self.bench.now, &mut self.bench.ledger);
     }
 
@@ -140,15 +140,15 @@ impl Fuzz {
             recover: None,
             wants_position,
             info: Some(info),
-            shows: Shows { presence: true, join_leave: true },
+            shows: PresenceFlags { presence: true, join_leave: true },
             data: None,
         };
-        self.bench.handle(ToHome::Subscribe(Box::new(subscribe)));
+        self.bench.handle(ToOwner::Subscribe(Box::new(subscribe)));
     }
 
     fn refuse_those_refused(&mut self) {
         for (_, message) in &self.bench.posts {
-            if let FromHome::Subscribed(subscribed) = message
+            if let FromOwner::Subscribed(subscribed) = message
                 && subscribed.refused.is_some()
             {
                 self.subscribers.pop();
@@ -160,8 +160,8 @@ impl Fuzz {
         let (channel, core, info) = self.subscribers.swap_remove(at);
         self.bench.rules = Self::rules(&channel);
         let was_last = !self.subscribers.iter().any(|(other, on, _)| *other == channel && *on == core);
-        let shows = Shows { presence: true, join_leave: true };
-        self.bench.handle(ToHome::Unsubscribe { channel, core, info: Some(info), shows, was_last });
+        let shows = PresenceFlags { presence: true, join_leave: true };
+        self.bench.handle(ToOwner::Unsubscribe { channel, core, info: Some(info), shows, was_last });
     }
 
     fn charged(&self) -> i64 {
@@ -207,7 +207,7 @@ fn no_more_is_alive_than_the_ledger_says_and_nothing_is_left_when_all_has_gone()
         alive += measure(|| {
             while !fuzz.subscribers.is_empty() {
                 fuzz.leave(0);
-                fuzz.bench.posts = Posts::new();
+                fuzz.bench.posts = Outgoing::new();
             }
             fuzz.subscribers = Vec::new();
             fuzz.bench.pass_to(fuzz.bench.now.0 + 100_000);

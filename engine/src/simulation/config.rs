@@ -1,4 +1,4 @@
-//! Terms: how the daemon of one simulation is configured, as its clients know it.
+//! Config: how the daemon of one simulation is configured, as its clients know it.
 //!
 //! In:  chance.
 //! Out: settings and configuration of the shards.
@@ -48,7 +48,7 @@ const PING_INTERVAL_MS: u64 = 25_000;
 const TOKEN_SECRET: &str = "a secret for simulations, of some length";
 
 /// What the shards are made with.
-pub(super) struct Terms {
+pub(super) struct SimConfig {
     pub(super) shards: usize,
     /// Of these, the first ones, to which clients connect.
     pub(super) hosts: usize,
@@ -71,7 +71,7 @@ pub(super) struct Term {
     pub(super) is_accepted_for_ever: bool,
 }
 
-impl Terms {
+impl SimConfig {
     pub(super) fn new(random: &mut SmallRng) -> Self {
         let mut config = config(random);
         if random.random_bool(0.3) {

@@ -1,4 +1,4 @@
-//! Ledger: what all clients of a simulation know together, and the rules that it must keep.
+//! Oracle: what all clients of a simulation know together, and the rules that it must keep.
 //!
 //! In:  what was published, acknowledged and heard.
 //! Out: a panic, where a message is missing, comes twice or out of order without a word.
@@ -10,7 +10,7 @@ use std::{
 
 use rand::{Rng, rngs::SmallRng};
 
-use super::{clock::Clock, order::Orders, terms::may_be_patched, wishes::Wishes};
+use super::{clock::Clock, config::may_be_patched, order::OrderChecker, wishes::Wishes};
 
 /// A number of a publisher: of one session or connection, never of two.
 pub(super) type Publisher = u64;
@@ -50,7 +50,7 @@ pub(super) struct Stop {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Oracle {
     steps: u64,
     publishers: Publisher,
     published: BTreeMap<(String, Publisher), Published>,
@@ -59,7 +59,7 @@ pub(super) struct Ledger {
     /// Publications of channels with history, by channel, epoch and offset.
     history: BTreeMap<(String, String, u64), String>,
     /// What was heard in channels without history, by whom.
-    pub(super) orders: Orders,
+    pub(super) orders: OrderChecker,
     /// True exactly when not all of the histories is known: who was to hear them from their beginning was cut off.
     pub(super) has_lost_witness: bool,
     /// Connections that ended without a word and without a reason that the client knows of.
@@ -82,7 +82,7 @@ pub(super) struct Ledger {
     pub(super) heard: u64,
 }
 
-impl Ledger {
+impl Oracle {
     /// The order in which clients see things.
     pub(super) fn now(&mut self) -> u64 {
         self.steps += 1;

@@ -33,7 +33,7 @@ const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
 struct Bench {
     homes: OwnedChannels,
     ledger: Ledger,
-    posts: Posts,
+    posts: Outgoing,
     now: Tick,
     rules: Rules,
 }
@@ -42,7 +42,7 @@ impl Bench {
     fn new(budget_bytes: u64) -> Self {
         let ledger = Ledger::new(BudgetLimits::all(budget_bytes), 1);
         let homes = OwnedChannels::new(300_000, 7);
-        Self { homes, ledger, posts: Posts::new(), now: Tick(0), rules: RULES }
+        Self { homes, ledger, posts: Outgoing::new(), now: Tick(0), rules: RULES }
     }
 
     fn with(mut self, rules: Rules) -> Self {
@@ -59,15 +59,15 @@ impl Bench {
         self.homes.tend(self.now, &mut self.ledger);
     }
 
-    fn handle(&mut self, message: ToHome) {
+    fn handle(&mut self, message: ToOwner) {
         self.homes.handle(message, self.rules, self.now, &mut self.ledger, &mut self.posts);
     }
 
     fn try_publish(&mut self, channel: &str, key: &str) -> Result<Option<Position>, ErrorCode> {
-        self.handle(ToHome::Publish(Box::new(publish(channel, key))));
+        self.handle(ToOwner::Publish(Box::new(publish(channel, key))));
         match self.posts.pop() {
-            Some((0, FromHome::Answered { outcome: Ok(Answer::Published(position)), .. })) => Ok(position),
-            Some((0, FromHome::Answered { outcome: Err(code), .. })) => Err(code),
+            Some((0, FromOwner::Answered { outcome: Ok(Answer::Published(position)), .. })) => Ok(position),
+            Some((0, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
             other => panic!("a publish is answered last, not {other:?}"),
         }
     }
@@ -81,14 +81,16 @@ impl Bench {
         channel: &str,
         since: Option<(u64, Box<str>)>,
     ) -> Result<(usize, Position), ErrorCode> {
-        let question = Question::History(Page { limit: 100, since, reverse: false, bytes: AnswerBytes::ANY });
+        let question =
+            ChannelQuery::History(Page { limit: 100, since, reverse: false, bytes: AnswerBytes::ANY });
         let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
-        self.handle(ToHome::Ask { channel: channel.into(), question, answer_to });
+        self.handle(ToOwner::Ask { channel: channel.into(), question, answer_to });
         match self.posts.pop() {
-            Some((0, FromHome::Answered { outcome: Ok(Answer::History { publications, position }), .. })) => {
-                Ok((publications.len(), position))
-            }
-            Some((0, FromHome::Answered { outcome: Err(code), .. })) => Err(code),
+            Some((
+                0,
+                FromOwner::Answered { outcome: Ok(Answer::History { publications, position }), .. },
+            )) => Ok((publications.len(), position)),
+            Some((0, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
             other => panic!("a question is answered, not {other:?}"),
         }
     }
@@ -113,19 +115,19 @@ impl Bench {
             recover,
             wants_position: true,
             info: None,
-            shows: Shows::default(),
+            shows: PresenceFlags::default(),
             data: None,
         };
-        self.handle(ToHome::Subscribe(Box::new(subscribe)));
+        self.handle(ToOwner::Subscribe(Box::new(subscribe)));
         match self.posts.pop() {
-            Some((0, FromHome::Subscribed(subscribed))) => *subscribed,
+            Some((0, FromOwner::Subscribed(subscribed))) => *subscribed,
             other => panic!("a subscriber is answered, not {other:?}"),
         }
     }
 
     fn unsubscribe(&mut self, channel: &str) {
-        let shows = Shows::default();
-        self.handle(ToHome::Unsubscribe {
+        let shows = PresenceFlags::default();
+        self.handle(ToOwner::Unsubscribe {
             channel: channel.into(),
             core: 0,
             info: None,
@@ -138,7 +140,7 @@ impl Bench {
     fn fill_history(&mut self) {
         let bytes = usize::try_from(self.ledger.part(Budget::History)).expect("it is small");
         let data = Data::checked(Bytes::from(format!("\"{}\"", "x".repeat(bytes))));
-        self.handle(ToHome::Publish(Box::new(Publish { data, answer_to: None, ..publish("other", "") })));
+        self.handle(ToOwner::Publish(Box::new(Publish { data, answer_to: None, ..publish("other", "") })));
         self.posts.clear();
     }
 
@@ -209,9 +211,9 @@ fn a_version_that_is_not_newer_changes_nothing_and_answers_where_the_channel_sta
     let mut bench = Bench::new(1 << 20);
     let offsets = [5, 5, 4, 0, 6].map(|number| {
         let version = Version { number, epoch: "e".into() };
-        bench.handle(ToHome::Publish(Box::new(Publish { version, ..publish("c", "") })));
+        bench.handle(ToOwner::Publish(Box::new(Publish { version, ..publish("c", "") })));
         match bench.posts.pop() {
-            Some((0, FromHome::Answered { outcome: Ok(Answer::Published(Some(position))), .. })) => {
+            Some((0, FromOwner::Answered { outcome: Ok(Answer::Published(Some(position))), .. })) => {
                 position.offset
             }
             other => panic!("a publish is answered, not {other:?}"),

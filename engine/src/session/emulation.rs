@@ -12,7 +12,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::Socket;
 
-use super::named::SessionId;
+use super::registry::SessionId;
 use crate::{
     backend::Header,
     context::RETRY_AFTER_S,
@@ -22,22 +22,22 @@ use crate::{
 
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asker {
+pub(crate) struct RequestOrigin {
     pub(crate) core: usize,
     pub(crate) socket: Socket,
 }
 
 /// A request for a session.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct SessionRequest {
     pub(crate) session: SessionId,
-    pub(crate) asker: Asker,
-    pub(crate) what: What,
+    pub(crate) asker: RequestOrigin,
+    pub(crate) what: SessionRequestKind,
 }
 
 /// What is asked of a session.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum SessionRequestKind {
     /// To handle a frame of commands.
     Commands(Bytes),
     /// To handle a frame of commands, and to tell what is new since this sequence.
@@ -62,7 +62,7 @@ impl<I: Io> SessionCx<'_, I> {
             return Err(Refusal::SessionUnknown);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
-        self.ask_session(socket, session, What::Commands(Bytes::copy_from_slice(&request.data)))
+        self.ask_session(socket, session, SessionRequestKind::Commands(Bytes::copy_from_slice(&request.data)))
     }
 
     /// A poll: of a session, or to open one.
@@ -76,31 +76,38 @@ impl<I: Io> SessionCx<'_, I> {
             .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
-            let asker = Asker { core: self.mesh.index, socket };
+            let asker = RequestOrigin { core: self.mesh.index, socket };
             return self.open_poll(asker, told, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
-        self.ask_session(socket, session, What::Poll { received, commands })
+        self.ask_session(socket, session, SessionRequestKind::Poll { received, commands })
     }
 
-    fn ask_session(&mut self, socket: Socket, session: SessionId, what: What) -> Result<(), Refusal> {
+    fn ask_session(
+        &mut self,
+        socket: Socket,
+        session: SessionId,
+        what: SessionRequestKind,
+    ) -> Result<(), Refusal> {
         let core = session.core as usize;
         if core >= self.mesh.peers.count() {
             return Err(Refusal::SessionUnknown);
         }
-        let asked = Asked { session, asker: Asker { core: self.mesh.index, socket }, what };
+        let asked = SessionRequest { session, asker: RequestOrigin { core: self.mesh.index, socket }, what };
         self.mesh.post(core, Message::ToSession(Box::new(asked)));
         Ok(())
     }
 
     /// A request for a session of this core.
-    pub(crate) fn at_session(&mut self, asked: Asked) {
-        let Asked { session, asker, what } = asked;
+    pub(crate) fn at_session(&mut self, asked: SessionRequest) {
+        let SessionRequest { session, asker, what } = asked;
         let Some(place) = self.sessions.named.find(&session) else {
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         };
         match (what, self.sessions.named.client(place)) {
-            (What::Commands(commands), Some(key)) if self.sessions.named.poll(place).is_none() => {
+            (SessionRequestKind::Commands(commands), Some(key))
+                if self.sessions.named.poll(place).is_none() =>
+            {
                 let answer = if self.has_room_for_commands(key, commands.len()) {
                     self.frame_came(key, &commands);
                     Ok(None)
@@ -109,13 +116,15 @@ impl<I: Io> SessionCx<'_, I> {
                 };
                 self.answer_asker(asker, answer);
             }
-            (What::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
-            (What::Poll { received, commands }, _) => self.poll_session(place, asker, received, &commands),
+            (SessionRequestKind::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
+            (SessionRequestKind::Poll { received, commands }, _) => {
+                self.poll_session(place, asker, received, &commands)
+            }
         }
     }
 
     /// Sends an answer to the core that has the connection.
-    pub(crate) fn answer_asker(&mut self, asker: Asker, answer: Answer) {
+    pub(crate) fn answer_asker(&mut self, asker: RequestOrigin, answer: Answer) {
         if asker.core == self.mesh.index {
             self.answer_request(asker.socket, answer);
         } else {

@@ -1,4 +1,4 @@
-//! Pulse: a knock on every executor's door, once a second, from outside; and a look after all parts (`supervise`).
+//! Executor watchdog: a knock on every executor's door, once a second, from outside; and a look after all parts (`supervise`).
 //!
 //! In:  the wakers of the executors' housekeeping tasks; who looks.
 //! Out: wakes.
@@ -21,9 +21,9 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The way to one executor's housekeeping task.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pulse(Arc<OnceLock<Waker>>);
+pub(crate) struct WakeHandle(Arc<OnceLock<Waker>>);
 
-impl Pulse {
+impl WakeHandle {
     /// A future that never ends, and does `work` with every beat.
     pub(super) async fn with_every_beat(&self, mut work: impl FnMut()) {
         std::future::poll_fn(|context: &mut Context<'_>| {
@@ -38,24 +38,24 @@ impl Pulse {
 
 /// Beats until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Heart {
+pub(crate) struct Watchdog {
     _end: mpsc::Sender<()>,
 }
 
-impl Heart {
+impl Watchdog {
     /// Begins to wake executors, and to `look`, which answers when it is to be called again.
     ///
     /// # Errors
     /// No thread can be started.
     pub(crate) fn start(
-        pulses: Vec<Pulse>,
+        pulses: Vec<WakeHandle>,
         look: impl FnMut() -> Duration + Send + 'static,
     ) -> std::io::Result<Self> {
         Self::beating(pulses, EVERY, look)
     }
 
     fn beating(
-        pulses: Vec<Pulse>,
+        pulses: Vec<WakeHandle>,
         every: Duration,
         mut look: impl FnMut() -> Duration + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -129,14 +129,14 @@ mod tests {
 
     #[test]
     fn every_beat_wakes_all_who_are_known_and_none_comes_after_the_end() {
-        let pulses = [Pulse::default(), Pulse::default(), Pulse::default()];
+        let pulses = [WakeHandle::default(), WakeHandle::default(), WakeHandle::default()];
         let counts = [(); 2].map(|()| Arc::new(Count::default()));
         for (pulse, count) in pulses.iter().zip(&counts) {
             let waker = Waker::from(Arc::clone(count));
             let mut work = Box::pin(pulse.with_every_beat(|| {}));
             assert!(work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         }
-        let heart = Heart::beating(pulses.to_vec(), BEAT, || BEAT).expect("a thread can be started");
+        let heart = Watchdog::beating(pulses.to_vec(), BEAT, || BEAT).expect("a thread can be started");
         counts.iter().for_each(|count| count.wait_for(3));
         drop(heart);
         // A beat may be under way.
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_executor_that_has_gone_to_sleep_with_a_task_that_could_run_is_woken_by_the_next_beat() {
-        let (pulse, turns) = (Pulse::default(), Arc::new(Count::default()));
+        let (pulse, turns) = (WakeHandle::default(), Arc::new(Count::default()));
         let (beats, counted) = (pulse.clone(), Arc::clone(&turns));
         let (end, ends) = mpsc::channel::<()>();
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -179,7 +179,7 @@ mod tests {
         };
         while !stands_still() && Instant::now() < deadline {}
         println!("still after {} turns", turns.get());
-        let _heart = Heart::beating(vec![pulse], BEAT, || BEAT).expect("a thread can be started");
+        let _heart = Watchdog::beating(vec![pulse], BEAT, || BEAT).expect("a thread can be started");
         turns.wait_for(turns.get() + 100);
         drop(end);
         executor.join().expect("it ends");

@@ -116,7 +116,7 @@ fn the_base_of_deltas_counts_as_a_publication_and_goes_with_the_oldest() {
         let channel = format!("c-{at}");
         bench.subscribe(&channel, None);
         let data = Data::checked(Bytes::from(vec![b'1'; 4_000]));
-        bench.handle(ToHome::Publish(Box::new(Publish { data, ..publish(&channel, "") })));
+        bench.handle(ToOwner::Publish(Box::new(Publish { data, ..publish(&channel, "") })));
         bench.posts.clear();
         assert!(bench.bytes(Budget::History) <= 100_000);
     }

@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use super::{Posts, Rules, table::NameHash};
+use super::{Outgoing, Rules, table::NameHash};
 use crate::{
     hub::{
         history::{Epoch, History, Position},
-        message::{Delivery, FromHome, Version},
+        message::{Delivery, FromOwner, Version},
         presence::Presence,
-        publication::Stored,
+        publication::StoredPublication,
     },
     memory::{Budget, Ledger, arc_str_bytes},
     time::Tick,
@@ -31,7 +31,7 @@ pub(super) struct OwnedChannel {
     position_until: Tick,
     pub(super) history: Option<Box<History>>,
     /// What was published last, in the history or not, where there may be patches to it.
-    pub(super) last: Option<Arc<Stored>>,
+    pub(super) last: Option<Arc<StoredPublication>>,
     /// The newest version that was published and kept.
     pub(super) version: Option<Box<Version>>,
     /// The cores that have subscribers.
@@ -111,7 +111,7 @@ impl OwnedChannel {
     }
 
     /// Keeps the next publication of its history.
-    pub(super) fn keep(&mut self, stored: &Arc<Stored>, rules: Rules, now: Tick) {
+    pub(super) fn keep(&mut self, stored: &Arc<StoredPublication>, rules: Rules, now: Tick) {
         let Some(history) = &mut self.history else { return };
         self.history_until = now.after_ms(rules.history_ttl_ms);
         history.push(Arc::clone(stored), rules.history_size);
@@ -204,12 +204,12 @@ impl OwnedChannel {
         size_of::<Self>() + arc_str_bytes(&self.name) + history + version + presence + cores
     }
 
-    pub(super) fn deliver(&self, posts: &mut Posts, delivery: Delivery) {
+    pub(super) fn deliver(&self, posts: &mut Outgoing, delivery: Delivery) {
         let Some((last, others)) = self.cores.split_last() else { return };
         let delivery = Arc::new(delivery);
         for &core in others {
-            posts.push((usize::from(core), FromHome::Deliver(Arc::clone(&delivery))));
+            posts.push((usize::from(core), FromOwner::Deliver(Arc::clone(&delivery))));
         }
-        posts.push((usize::from(*last), FromHome::Deliver(delivery)));
+        posts.push((usize::from(*last), FromOwner::Deliver(delivery)));
     }
 }

@@ -1,4 +1,4 @@
-//! Wire: how messages of the client protocol look in the bytes of a transport.
+//! Encoding: how messages of the client protocol look in the bytes of a transport.
 //!
 //! In:  a message: one or more replies or pushes of one format, as `protocol::client` writes them.
 //! Out: the bytes that a connection of that transport carries.
@@ -6,11 +6,11 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_protocol::{client::Format, websocket::encoder};
 
-use crate::hub::publication::{Frames, kind};
+use crate::hub::publication::{EncodedPush, kind};
 
 /// The bytes of a transport. All connections of one kind get the same bytes for the same message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub(crate) enum Encoding {
     /// Frames (RFC 6455 §5): text for JSON, binary for Protobuf.
     WebSocket(Format),
     /// Events (HTML standard, §9.2), one a reply or push. JSON.
@@ -19,7 +19,7 @@ pub(crate) enum Wire {
     Stream(Format),
 }
 
-impl Wire {
+impl Encoding {
     pub(crate) const ALL: [Self; 5] = [
         Self::WebSocket(Format::Json),
         Self::WebSocket(Format::Protobuf),
@@ -28,7 +28,7 @@ impl Wire {
         Self::Stream(Format::Protobuf),
     ];
 
-    /// Its place in [`Wire::ALL`].
+    /// Its place in [`Encoding::ALL`].
     pub(crate) const fn index(self) -> usize {
         match self {
             Self::WebSocket(Format::Json) => 0,
@@ -75,7 +75,7 @@ impl Wire {
 
     /// A message that others get too. The WebSocket frames are made already; what they hold is written anew for the
     /// other transports.
-    pub(crate) fn frame(self, frames: &Frames) -> Bytes {
+    pub(crate) fn frame(self, frames: &EncodedPush) -> Bytes {
         match self {
             Self::WebSocket(format) => frames.websocket(format).clone(),
             Self::Stream(Format::Protobuf) => frames.message(Format::Protobuf),
@@ -90,19 +90,19 @@ mod tests {
 
     #[test]
     fn every_wire_knows_its_place() {
-        for (place, wire) in Wire::ALL.into_iter().enumerate() {
+        for (place, wire) in Encoding::ALL.into_iter().enumerate() {
             assert_eq!(wire.index(), place);
         }
     }
 
     #[test]
     fn an_event_holds_one_reply() {
-        assert_eq!(&Wire::Sse.encoded(b"{\"id\":1}\n{}")[..], b"data: {\"id\":1}\n\ndata: {}\n\n");
+        assert_eq!(&Encoding::Sse.encoded(b"{\"id\":1}\n{}")[..], b"data: {\"id\":1}\n\ndata: {}\n\n");
     }
 
     #[test]
     fn a_stream_of_lines_ends_each() {
-        assert_eq!(&Wire::Stream(Format::Json).encoded(b"{}\n{}")[..], b"{}\n{}\n");
-        assert_eq!(&Wire::Stream(Format::Protobuf).encoded(b"\x01a")[..], b"\x01a");
+        assert_eq!(&Encoding::Stream(Format::Json).encoded(b"{}\n{}")[..], b"{}\n{}\n");
+        assert_eq!(&Encoding::Stream(Format::Protobuf).encoded(b"\x01a")[..], b"\x01a");
     }
 }

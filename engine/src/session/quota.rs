@@ -1,4 +1,4 @@
-//! Seats: how many connections a user has, over all cores.
+//! Quota: how many connections a user has, over all cores.
 //!
 //! In:  clients that connect as a user and go, from this core and the others.
 //! Out: whether one more may stay, and who has to go for it.
@@ -24,25 +24,25 @@ pub(crate) type SeatNumber = NonZeroU64;
 
 /// To the core at which a user's connections are counted.
 #[derive(Debug)]
-pub(crate) enum ToSeats {
+pub(crate) enum ToQuota {
     /// A client wants to connect.
-    Take { user: Arc<str>, sitter: Sitter },
+    Take { user: Arc<str>, sitter: QuotaHolder },
     /// A client that was let in has gone.
     Free { user: Arc<str>, seat: SeatNumber },
 }
 
 /// From there.
 #[derive(Debug)]
-pub(crate) enum FromSeats {
-    /// The answer to [`ToSeats::Take`]: its seat, or none where the user has as many connections as it may.
-    Seated { user: Arc<str>, client: ClientKey, seat: Option<SeatNumber> },
+pub(crate) enum FromQuota {
+    /// The answer to [`ToQuota::Take`]: its seat, or none where the user has as many connections as it may.
+    Granted { user: Arc<str>, client: ClientKey, seat: Option<SeatNumber> },
     /// A client's seat has been given to a newer one.
-    Unseated { client: ClientKey },
+    Evicted { client: ClientKey },
 }
 
 /// A client of some core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sitter {
+pub(crate) struct QuotaHolder {
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
 }
@@ -52,14 +52,14 @@ pub(crate) struct Sitter {
 pub(crate) enum Taken {
     Granted(SeatNumber),
     /// Granted, and this one has to go for it.
-    Instead(SeatNumber, Sitter),
+    Instead(SeatNumber, QuotaHolder),
     Refused,
 }
 
 /// The users that are counted here.
 #[derive(Debug, Default)]
-pub(crate) struct Seats {
-    users: HashMap<Arc<str>, Row>,
+pub(crate) struct ConnectionQuota {
+    users: HashMap<Arc<str>, UserLeases>,
     last: u64,
     /// Of all names and rows.
     rows_bytes: usize,
@@ -68,22 +68,22 @@ pub(crate) struct Seats {
 /// The seats of one user, the oldest first. Those that were given back stay in their places until the oldest seats are
 /// given back too or most of the row is such gaps: so giving back any seat costs the same, on average.
 #[derive(Debug, Default)]
-struct Row {
-    seats: VecDeque<(SeatNumber, Option<Sitter>)>,
+struct UserLeases {
+    seats: VecDeque<(SeatNumber, Option<QuotaHolder>)>,
     taken: usize,
 }
 
-impl Seats {
+impl ConnectionQuota {
     /// Takes a seat where fewer than `max` are taken, or the policy finds one.
     pub(crate) fn take(
         &mut self,
         user: &Arc<str>,
-        sitter: Sitter,
+        sitter: QuotaHolder,
         max: usize,
         policy: UserConnectionPolicy,
     ) -> Taken {
         if !self.users.contains_key(user) {
-            self.users.insert(Arc::clone(user), Row::default());
+            self.users.insert(Arc::clone(user), UserLeases::default());
             self.rows_bytes += arc_str_bytes(user);
         }
         let row = self.users.get_mut(user).expect("it is there now");
@@ -127,12 +127,12 @@ impl Seats {
     }
 }
 
-impl Row {
+impl UserLeases {
     fn bytes(&self) -> usize {
-        self.seats.capacity() * size_of::<(SeatNumber, Option<Sitter>)>()
+        self.seats.capacity() * size_of::<(SeatNumber, Option<QuotaHolder>)>()
     }
 
-    fn pop_oldest(&mut self) -> Option<Sitter> {
+    fn pop_oldest(&mut self) -> Option<QuotaHolder> {
         let (_, sitter) = self.seats.pop_front()?;
         self.taken -= 1;
         self.close_gaps();
@@ -164,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    fn sitter(place: u32) -> Sitter {
-        Sitter { core: place as usize % 3, client: ClientKey { place, generation: 0 } }
+    fn sitter(place: u32) -> QuotaHolder {
+        QuotaHolder { core: place as usize % 3, client: ClientKey { place, generation: 0 } }
     }
 
     fn granted(taken: &Taken) -> SeatNumber {
@@ -177,8 +177,9 @@ mod tests {
 
     #[test]
     fn a_user_gets_as_many_seats_as_it_may_and_one_more_when_one_is_free() {
-        let (mut seats, ann, bob) = (Seats::default(), Arc::from("ann"), Arc::from("bob"));
-        let take = |seats: &mut Seats, user, place| seats.take(user, sitter(place), 2, RejectNewest);
+        let (mut seats, ann, bob) = (ConnectionQuota::default(), Arc::from("ann"), Arc::from("bob"));
+        let take =
+            |seats: &mut ConnectionQuota, user, place| seats.take(user, sitter(place), 2, RejectNewest);
         let first = granted(&take(&mut seats, &ann, 0));
         granted(&take(&mut seats, &ann, 1));
         assert_eq!(take(&mut seats, &ann, 2), Taken::Refused);
@@ -193,8 +194,8 @@ mod tests {
 
     #[test]
     fn the_oldest_that_is_still_there_goes_for_the_newest() {
-        let (mut seats, ann) = (Seats::default(), Arc::from("ann"));
-        let take = |seats: &mut Seats, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
+        let (mut seats, ann) = (ConnectionQuota::default(), Arc::from("ann"));
+        let take = |seats: &mut ConnectionQuota, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
         let numbers: Vec<SeatNumber> = (0..3).map(|place| granted(&take(&mut seats, place))).collect();
         seats.free("ann", numbers[0]);
         granted(&take(&mut seats, 3));
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn gaps_are_bounded_whatever_the_order_in_which_seats_are_given_back() {
-        let (mut seats, ann) = (Seats::default(), Arc::from("ann"));
+        let (mut seats, ann) = (ConnectionQuota::default(), Arc::from("ann"));
         let mut numbers: Vec<SeatNumber> =
             (0..1_000).map(|place| granted(&seats.take(&ann, sitter(place), 1_000, RejectNewest))).collect();
         numbers.sort_by_key(|number| number.get() * 7919 % 1_009);

@@ -1,4 +1,4 @@
-//! Named: sessions that are named in requests, because no connection of their own carries what they say.
+//! Registry: sessions that are named in requests, because no connection of their own carries what they say.
 //!
 //! In:  sessions that begin and end; ids out of requests.
 //! Out: ids; the session of an id.
@@ -19,13 +19,13 @@ const WHEEL_BYTES: usize = 64;
 
 /// The place of a session in its core's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SessionPlace(u32);
+pub(crate) struct SessionIndex(u32);
 
 /// What a client calls its session: `core.place.secret`, in hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionId {
     pub(crate) core: u32,
-    place: SessionPlace,
+    place: SessionIndex,
     secret: [u8; 16],
 }
 
@@ -40,70 +40,70 @@ struct Session {
 
 /// The named sessions of one core.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct SessionRegistry {
     core: u32,
     sessions: Vec<Option<Session>>,
     free: Vec<u32>,
     polls: usize,
     /// Sessions of polls for which replies wait.
-    pub(super) owed: Holders<SessionPlace>,
+    pub(super) owed: Holders<SessionIndex>,
 }
 
-impl Named {
+impl SessionRegistry {
     pub(crate) fn new(core: usize) -> Self {
         let core = u32::try_from(core).expect("fewer cores than 2^32");
         Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
     }
 
     /// A session with a new id, which nobody can guess who does not know `secret`.
-    pub(crate) fn open(&mut self, secret: [u8; 16]) -> SessionPlace {
+    pub(crate) fn open(&mut self, secret: [u8; 16]) -> SessionIndex {
         let session = Session { secret, client: None, poll: None };
         match self.free.pop() {
             Some(place) => {
                 self.sessions[place as usize] = Some(session);
-                SessionPlace(place)
+                SessionIndex(place)
             }
             None => {
                 self.sessions.push(Some(session));
-                SessionPlace(u32::try_from(self.sessions.len() - 1).expect("fewer sessions than 2^32"))
+                SessionIndex(u32::try_from(self.sessions.len() - 1).expect("fewer sessions than 2^32"))
             }
         }
     }
 
     /// Makes a session one of polls.
-    pub(crate) fn set_poll(&mut self, place: SessionPlace, poll: Poll) {
+    pub(crate) fn set_poll(&mut self, place: SessionIndex, poll: Poll) {
         if let Some(session) = self.session(place) {
             session.poll = Some(Box::new(poll));
             self.polls += 1;
         }
     }
 
-    pub(crate) fn set_client(&mut self, place: SessionPlace, client: Option<ClientKey>) {
+    pub(crate) fn set_client(&mut self, place: SessionIndex, client: Option<ClientKey>) {
         if let Some(session) = self.session(place) {
             session.client = client;
         }
     }
 
-    pub(crate) fn client(&mut self, place: SessionPlace) -> Option<ClientKey> {
+    pub(crate) fn client(&mut self, place: SessionIndex) -> Option<ClientKey> {
         self.session(place)?.client
     }
 
-    pub(crate) fn poll(&mut self, place: SessionPlace) -> Option<&mut Poll> {
+    pub(crate) fn poll(&mut self, place: SessionIndex) -> Option<&mut Poll> {
         self.session(place)?.poll.as_deref_mut()
     }
 
-    pub(crate) fn id(&mut self, place: SessionPlace) -> Option<SessionId> {
+    pub(crate) fn id(&mut self, place: SessionIndex) -> Option<SessionId> {
         let core = self.core;
         self.session(place).map(|session| SessionId { core, place, secret: session.secret })
     }
 
     /// The place of a session of this core, if the id is its own.
-    pub(crate) fn find(&mut self, id: &SessionId) -> Option<SessionPlace> {
+    pub(crate) fn find(&mut self, id: &SessionId) -> Option<SessionIndex> {
         let session = self.session(id.place)?;
         bool::from(session.secret.ct_eq(&id.secret)).then_some(id.place)
     }
 
-    pub(crate) fn close(&mut self, place: SessionPlace) {
+    pub(crate) fn close(&mut self, place: SessionIndex) {
         if let Some(session) = self.sessions.get_mut(place.0 as usize).and_then(Option::take) {
             self.polls -= usize::from(session.poll.is_some());
             self.free.push(place.0);
@@ -124,8 +124,8 @@ impl Named {
     }
 
     /// The sessions of polls for which replies wait, with the memory of these.
-    pub(crate) fn owed(&self) -> impl Iterator<Item = (SessionPlace, u64)> {
-        let bytes = |place: SessionPlace| {
+    pub(crate) fn owed(&self) -> impl Iterator<Item = (SessionIndex, u64)> {
+        let bytes = |place: SessionIndex| {
             let session = self.sessions.get(place.0 as usize)?.as_ref()?;
             session.poll.as_ref().map(|poll| poll.cost_bytes() as u64)
         };
@@ -133,10 +133,10 @@ impl Named {
     }
 
     /// Looks for a session of polls at a place.
-    pub(crate) fn poll_at(&self, place: usize) -> Option<SessionPlace> {
+    pub(crate) fn poll_at(&self, place: usize) -> Option<SessionIndex> {
         let session = self.sessions.get(place)?.as_ref();
         session?.poll.as_ref()?;
-        u32::try_from(place).ok().map(SessionPlace)
+        u32::try_from(place).ok().map(SessionIndex)
     }
 
     /// How many places for sessions there are, taken or not.
@@ -144,7 +144,7 @@ impl Named {
         self.sessions.len()
     }
 
-    fn session(&mut self, place: SessionPlace) -> Option<&mut Session> {
+    fn session(&mut self, place: SessionIndex) -> Option<&mut Session> {
         self.sessions.get_mut(place.0 as usize)?.as_mut()
     }
 }
@@ -170,7 +170,7 @@ impl FromStr for SessionId {
         let mut next = || parts.next().ok_or(());
         let (core, place, secret) = (next()?, next()?, next()?);
         let number = |text: &str| u32::from_str_radix(text, 16).map_err(|_| ());
-        let mut id = Self { core: number(core)?, place: SessionPlace(number(place)?), secret: [0; 16] };
+        let mut id = Self { core: number(core)?, place: SessionIndex(number(place)?), secret: [0; 16] };
         if secret.len() != 32 || next().is_ok() {
             return Err(());
         }
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_id_finds_its_session_and_no_other_one() {
-        let mut named = Named::new(3);
+        let mut named = SessionRegistry::new(3);
         let (first, second) = (named.open([1; 16]), named.open([2; 16]));
         let id = named.id(second).unwrap();
         let read: SessionId = id.to_string().parse().unwrap();

@@ -1,4 +1,4 @@
-//! Held: the publications that wait for one reader that does not keep up, beside its socket's queue.
+//! Queue: the publications that wait for one reader that does not keep up, beside its socket's queue.
 //!
 //! In:  publications of channels that may leave some out.
 //! Out: the same in each channel's order, channels in turn; with how many were left out before each.
@@ -13,7 +13,7 @@ use crate::hub::message::{ClientKey, Delivery};
 
 /// What waits for one reader.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct ConflationQueue {
     pub(crate) client: ClientKey,
     channels: VecDeque<Channel>,
     /// Bytes that are to be sent.
@@ -57,7 +57,7 @@ struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMuch;
 
-impl Held {
+impl ConflationQueue {
     pub(crate) fn new(client: ClientKey) -> Self {
         Self { client, channels: VecDeque::new(), bytes: 0, memory_bytes: 0 }
     }
@@ -149,12 +149,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::hub::publication::{Data, Frames, Stored};
+    use crate::hub::publication::{Data, EncodedPush, StoredPublication};
 
     fn delivery(channel: &Arc<str>, text: &'static str) -> Arc<Delivery> {
         let data = Data::checked(Bytes::from_static(text.as_bytes()));
-        let stored = Arc::new(Stored { data, ..Stored::default() });
-        let frames = Frames::of_publication(channel, stored.publication());
+        let stored = Arc::new(StoredPublication { data, ..StoredPublication::default() });
+        let frames = EncodedPush::of_publication(channel, stored.publication());
         Arc::new(Delivery {
             channel: Arc::clone(channel),
             publication: Some(stored),
@@ -163,11 +163,11 @@ mod tests {
         })
     }
 
-    fn held() -> Held {
-        Held::new(ClientKey { place: 0, generation: 0 })
+    fn held() -> ConflationQueue {
+        ConflationQueue::new(ClientKey { place: 0, generation: 0 })
     }
 
-    fn rest(held: &mut Held) -> Vec<(String, String, u32)> {
+    fn rest(held: &mut ConflationQueue) -> Vec<(String, String, u32)> {
         std::iter::from_fn(|| held.pop())
             .map(|(delivery, left_out)| {
                 let data = &delivery.publication.as_ref().expect("a publication").data.bytes;

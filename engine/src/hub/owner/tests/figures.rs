@@ -29,7 +29,7 @@ fn row(what: &str, channels: u32, is_keyed: bool, budget_bytes: u64) {
             ..publish("", "")
         };
         bench.now = Tick(at / TICK);
-        bench.handle(ToHome::Publish(Box::new(publish)));
+        bench.handle(ToOwner::Publish(Box::new(publish)));
         if at % 10_000 == 9_999 {
             worst = worst.max(since.elapsed().as_nanos() / 10_000);
             since = Instant::now();

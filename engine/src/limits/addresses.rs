@@ -1,4 +1,4 @@
-//! Guests: what is known of each connection's other end.
+//! Addresses: what is known of each connection's other end.
 //!
 //! In:  sockets that come and go.
 //! Out: their addresses, and what they count in.
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use bytes::BytesMut;
 use holdfast_ring::Socket;
 
-use super::decayed::Decayed;
+use super::decaying::DecayingCounter;
 
 /// What is to happen with a connection's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) enum Stage {
     /// It counts nowhere: addresses are not looked at, or not this one.
     Free,
     /// A PROXY header is to come first.
-    AwaitsHeader,
+    AwaitingProxyHeader,
     /// A trusted proxy's; the next request says whose it is.
     AwaitsRequest,
     /// It counts among the handshakes of its address.
@@ -29,7 +29,7 @@ pub(crate) enum Stage {
 
 /// A connection's other end.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct PeerAddress {
     generation: u32,
     pub(crate) stage: Stage,
     /// The client's, as far as it is known.
@@ -41,23 +41,23 @@ pub(crate) struct Guest {
     /// The part of a PROXY header that has come.
     pub(crate) header: Option<Box<BytesMut>>,
     /// Bytes that have come over a WebSocket.
-    pub(crate) received: Decayed,
+    pub(crate) received: DecayingCounter,
     /// True exactly when it has been refused, and is only read to its end.
     pub(crate) is_lingering: bool,
 }
 
 /// The other ends of all connections of a shard.
 #[derive(Debug, Default)]
-pub(crate) struct Guests {
-    lanes: Vec<Vec<Option<Guest>>>,
+pub(crate) struct PeerAddresses {
+    lanes: Vec<Vec<Option<PeerAddress>>>,
 }
 
-impl Guests {
+impl PeerAddresses {
     pub(crate) fn table_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.capacity() * size_of::<Option<Guest>>()).sum()
+        self.lanes.iter().map(|lane| lane.capacity() * size_of::<Option<PeerAddress>>()).sum()
     }
 
-    pub(crate) fn insert(&mut self, socket: Socket) -> &mut Guest {
+    pub(crate) fn insert(&mut self, socket: Socket) -> &mut PeerAddress {
         if self.lanes.len() <= socket.lane() {
             self.lanes.resize_with(socket.lane() + 1, Vec::new);
         }
@@ -65,24 +65,24 @@ impl Guests {
         if lane.len() <= socket.slot() {
             lane.resize_with(socket.slot() + 1, || None);
         }
-        lane[socket.slot()].insert(Guest {
+        lane[socket.slot()].insert(PeerAddress {
             generation: socket.generation(),
             stage: Stage::Free,
             address: None,
             seen: None,
             proxy: None,
             header: None,
-            received: Decayed::default(),
+            received: DecayingCounter::default(),
             is_lingering: false,
         })
     }
 
-    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut Guest> {
+    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut PeerAddress> {
         let guest = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
         (guest.generation == socket.generation()).then_some(guest)
     }
 
-    pub(crate) fn remove(&mut self, socket: Socket) -> Option<Guest> {
+    pub(crate) fn remove(&mut self, socket: Socket) -> Option<PeerAddress> {
         self.get(socket)?;
         self.lanes[socket.lane()][socket.slot()].take()
     }
@@ -94,6 +94,6 @@ mod tests {
 
     #[test]
     fn a_guest_is_small() {
-        assert!(size_of::<Option<Guest>>() <= 64, "{} bytes", size_of::<Option<Guest>>());
+        assert!(size_of::<Option<PeerAddress>>() <= 64, "{} bytes", size_of::<Option<PeerAddress>>());
     }
 }

@@ -1,4 +1,4 @@
-//! Desk: where the control thread takes the shards' asks.
+//! Worker: where the control thread takes the shards' asks.
 //!
 //! In:  asks, in the order of their queue.
 //! Out: calls, a bounded number of them at a time; answers in the shards' mailboxes.
@@ -16,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Answer, Back, Call, Counts, Event, KeysAsk, Queue, keys::Keeper, proxy::Proxy};
+use super::{Answer, Counts, Event, KeysRequest, ProxyRequest, Queue, ReplyTo, keys::Keeper, proxy::Proxy};
 use crate::{
     config::Config,
     descriptors,
@@ -42,7 +42,7 @@ impl Mailboxes {
         self.0.mailboxes.len()
     }
 
-    pub(super) async fn post_all(&self, answer: impl Fn(usize) -> Answer) {
+    pub(super) async fn send_to_others(&self, answer: impl Fn(usize) -> Answer) {
         for core in 0..self.count() {
             self.post(core, answer(core)).await;
         }
@@ -65,7 +65,7 @@ impl Mailboxes {
 
 /// What calls are made with.
 #[derive(Debug)]
-struct Desk {
+struct ProxyWorker {
     proxies: [Option<Proxy>; Event::ALL.len()],
     http: HttpClient,
     mailboxes: Mailboxes,
@@ -89,7 +89,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
     let calls_max = descriptors::within_limit("backend.concurrency", config.backend.calls_max);
     let calls = Arc::new(Semaphore::new(calls_max));
-    let desk = Arc::new(Desk { proxies, http, mailboxes, counts: queue.counts });
+    let desk = Arc::new(ProxyWorker { proxies, http, mailboxes, counts: queue.counts });
     let mut keys = queue.keys;
     endless("keys", async move {
         while let Some(ask) = keys.recv().await {
@@ -106,8 +106,8 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     }
 }
 
-impl Desk {
-    async fn answer(&self, back: Back, call: &Call) {
+impl ProxyWorker {
+    async fn answer(&self, back: ReplyTo, call: &ProxyRequest) {
         let place = call.event as usize;
         Counts::add(&self.counts.calls[place]);
         Counts::add(&self.counts.calls_under_way);
@@ -119,11 +119,11 @@ impl Desk {
         if has_failed {
             Counts::add(&self.counts.failures[place]);
         }
-        self.mailboxes.post(back.core, Answer::Said(back, Box::new(said))).await;
+        self.mailboxes.post(back.core, Answer::ProxyResult(back, Box::new(said))).await;
     }
 }
 
-async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysAsk>)], ask: KeysAsk) {
+async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysRequest>)], ask: KeysRequest) {
     if let Some((_, keeper)) = keepers.iter().find(|(endpoint, _)| *endpoint == ask.endpoint) {
         // It has room for one ask of every shard.
         let _ = keeper.send(ask).await;

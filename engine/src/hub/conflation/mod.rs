@@ -8,14 +8,14 @@
 //! a receiver. Nothing is left out in silence: the next publication that comes through says how many are missing before
 //! it (`docs/decisions/0011-slow-readers.md`).
 
-mod held;
+mod queue;
 
 use std::collections::HashMap;
 
 use holdfast_ring::Socket;
 
-use self::held::Size;
-pub(crate) use self::held::{Held, TooMuch};
+use self::queue::Size;
+pub(crate) use self::queue::{ConflationQueue, TooMuch};
 use crate::{config::SlowReaderPolicy, memory::shrink, metrics::Metric};
 
 /// What becomes of a channel's publications for a reader that does not keep up.
@@ -62,15 +62,15 @@ impl Policy {
 
 /// The readers of a shard for which something is held.
 #[derive(Debug, Default)]
-pub(crate) struct SlowReaders {
-    pub(crate) held: HashMap<Socket, Held>,
+pub(crate) struct Conflation {
+    pub(crate) held: HashMap<Socket, ConflationQueue>,
     /// What waits of all of them.
     pub(crate) size: Size,
     /// For whom too much is held; they go when the walk over a channel's subscribers is over.
     pub(crate) given_up: Vec<Socket>,
 }
 
-impl SlowReaders {
+impl Conflation {
     /// The connection has gone, or its session has.
     pub(crate) fn forget(&mut self, socket: Socket) {
         if !self.held.is_empty()

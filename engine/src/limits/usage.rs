@@ -1,4 +1,4 @@
-//! Ledger: what each address, network and user has open and does, on all cores together.
+//! Usage: what each address, network and user has open and does, on all cores together.
 //!
 //! In:  changes on this core.
 //! Out: sums over all cores.
@@ -18,7 +18,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::decayed::{Decayed, Moment, RATE_FADE_MS};
+use super::decaying::{DecayingCounter, Moment, RATE_FADE_MS};
 use crate::memory::map_bytes;
 
 /// Places of a bucket.
@@ -146,9 +146,9 @@ pub(crate) struct Entry {
     /// Those of them whose request has not come.
     pub(crate) handshakes: u32,
     /// New connections, or commands.
-    pub(crate) first: Decayed,
+    pub(crate) first: DecayingCounter,
     /// Bytes.
-    pub(crate) second: Decayed,
+    pub(crate) second: DecayingCounter,
 }
 
 impl Entry {
@@ -162,14 +162,14 @@ impl Entry {
         Self {
             open: half(counts >> 32),
             handshakes: half(counts),
-            first: Decayed::from_bits(first),
-            second: Decayed::from_bits(second),
+            first: DecayingCounter::from_bits(first),
+            second: DecayingCounter::from_bits(second),
         }
     }
 
     /// True exactly when it says nothing that would be missed.
     fn has_faded(&self, now: Moment) -> bool {
-        let is_low = |sum: Decayed| sum.level(now, RATE_FADE_MS) < FADED;
+        let is_low = |sum: DecayingCounter| sum.level(now, RATE_FADE_MS) < FADED;
         self.open == 0 && is_low(self.first) && is_low(self.second)
     }
 }
@@ -193,7 +193,7 @@ impl Sum {
 }
 
 #[derive(Debug, Default)]
-struct Own {
+struct LocalUsage {
     entry: Entry,
     /// Where it is published.
     place: Option<u32>,
@@ -201,15 +201,15 @@ struct Own {
 
 /// The numbers of this core.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct UsageTable {
     core: usize,
-    own: HashMap<Key, Own>,
+    own: HashMap<Key, LocalUsage>,
     /// All keys, those that have not been looked at for the longest time first.
     order: VecDeque<Key>,
     tracked_max: usize,
 }
 
-impl Ledger {
+impl UsageTable {
     pub(crate) fn new(core: usize, tracked_max: usize) -> Self {
         Self { core, own: HashMap::new(), order: VecDeque::new(), tracked_max }
     }
@@ -242,7 +242,7 @@ impl Ledger {
         if !self.own.contains_key(&key) {
             self.make_room(published);
             let place = published.claim(key).map(|at| u32::try_from(at).expect("fewer places than 2^32"));
-            self.own.insert(key, Own { entry: Entry::default(), place });
+            self.own.insert(key, LocalUsage { entry: Entry::default(), place });
             self.order.push_back(key);
         }
         let Some(own) = self.own.get_mut(&key) else { return };
@@ -293,7 +293,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn open(ledger: &mut Ledger, tables: &Tables, key: Key) {
+    fn open(ledger: &mut UsageTable, tables: &Tables, key: Key) {
         ledger.change(tables, key, |entry| {
             entry.open += 1;
             entry.first.add(1.0, Moment(0), RATE_FADE_MS);
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn every_core_sees_the_sum_of_all_at_once() {
         let tables = Tables::new(3, 64);
-        let mut ledgers = [0, 1, 2].map(|core| Ledger::new(core, 64));
+        let mut ledgers = [0, 1, 2].map(|core| UsageTable::new(core, 64));
         let key = tables.key(Kind::Address, 7);
         for count in 1..=9 {
             open(&mut ledgers[count % 3], &tables, key);
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn what_has_faded_is_forgotten_on_all_cores() {
         let tables = Tables::new(2, 64);
-        let mut ledgers = [0, 1].map(|core| Ledger::new(core, 64));
+        let mut ledgers = [0, 1].map(|core| UsageTable::new(core, 64));
         let key = tables.key(Kind::Address, "a");
         open(&mut ledgers[0], &tables, key);
         let later = Moment(0).after_ms(60_000);
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_open_connections_are_never_forgotten() {
         let tables = Tables::new(2, 64);
-        let mut ledger = Ledger::new(0, 64);
+        let mut ledger = UsageTable::new(0, 64);
         let kept: Vec<Key> = (0..32).map(|n| tables.key(Kind::Address, n)).collect();
         kept.iter().for_each(|&key| open(&mut ledger, &tables, key));
         for flood in 0..10_000 {
@@ -362,7 +362,7 @@ mod tests {
             let key = tables.key(Kind::Address, round);
             let start = std::sync::Barrier::new(CORES);
             let come = |core| {
-                let mut ledger = Ledger::new(core, 64);
+                let mut ledger = UsageTable::new(core, 64);
                 start.wait();
                 for _ in 0..MAX {
                     if ledger.sum(&tables, key, Moment(0)).open < MAX {
