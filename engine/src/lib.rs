@@ -38,6 +38,7 @@ mod refusals;
 mod session;
 mod shard;
 #[cfg(test)]
+#[path = "../simulation/mod.rs"]
 mod simulation;
 mod time;
 mod tls;

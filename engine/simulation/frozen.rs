@@ -39,7 +39,7 @@ impl Frozen {
                 assert_eq!(seed, line, "the first seeds are frozen, all of them");
                 writeln!(text, "{hash:016x}").expect("a string takes anything");
             }
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/simulation/frozen.txt");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("simulation/frozen.txt");
             std::fs::write(file, text).expect("the source can be written to");
             return;
         }
