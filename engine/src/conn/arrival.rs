@@ -183,7 +183,7 @@ impl<K: Kernel> Connections<K> {
         match conn.session {
             Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::TOO_MANY_REQUESTS),
             _ => {
-                self.end_by_close(cx, above, socket, CloseCode::Policy, "too many bytes", CloseReason::Flood)
+                self.end_by_close(cx, above, socket, CloseCode::Policy, "too many bytes", CloseReason::Flood);
             }
         }
         false

@@ -192,12 +192,12 @@ impl<K: Kernel> Connections<K> {
             (Ended::ByPeer, Phase::Answering) => conn.has_ended = true,
             // What was asked before may have its answer in the queue.
             (Ended::ByPeer, Phase::Head | Phase::Body) => {
-                self.end_flushed(cx, above, socket, CloseReason::PeerGone)
+                self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
             // RFC 6455 §7.1.5: an end without a close frame is not a clean one. And of a stream's client this is all that we
             // would see of its going; its presence ends with it.
             (Ended::ByPeer, Phase::Open | Phase::Streaming) => {
-                self.end_now(cx, above, socket, CloseReason::PeerGone)
+                self.end_now(cx, above, socket, CloseReason::PeerGone);
             }
             (Ended::Failed(_), _) => self.end_now(cx, above, socket, CloseReason::Broken),
         }

@@ -118,7 +118,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             (SessionRequestKind::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
             (SessionRequestKind::Poll { received, commands }, _) => {
-                self.poll_session(place, asker, received, &commands)
+                self.poll_session(place, asker, received, &commands);
             }
         }
     }

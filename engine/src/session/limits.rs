@@ -38,7 +38,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         match client.link {
             Transport::WebSocket { socket, .. } | Transport::Stream { socket, .. } => {
-                self.cx.offended(socket, offense)
+                self.cx.offended(socket, offense);
             }
             Transport::Poll(session) => self.asker_offended(session, offense),
         }

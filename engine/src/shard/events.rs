@@ -43,7 +43,7 @@ impl<K: Kernel> Shard<K> {
                 Event::Accepted(socket, from) => {
                     self.cx.meter.add(cost::ACCEPT_NS);
                     self.with_connections(|conns, cx, above| {
-                        conns.accepted(cx, above, socket, from.map(|from| from.ip()))
+                        conns.accepted(cx, above, socket, from.map(|from| from.ip()));
                     });
                 }
                 Event::AcceptFailed(error) => self.conns.accept_failed(&mut self.cx, error),
@@ -179,10 +179,10 @@ impl<K: Kernel> Shard<K> {
                 self.handle_commands(key, client, commands);
             }
             (FlowKey::Client(client), Item::Deferred(Deferred::Parked)) => {
-                self.with_sessions(|sessions| sessions.handle_parked(client))
+                self.with_sessions(|sessions| sessions.handle_parked(client));
             }
             (_, Item::Deferred(Deferred::Retry(client, came))) => {
-                self.with_sessions(|sessions| sessions.retry(client, came))
+                self.with_sessions(|sessions| sessions.retry(client, came));
             }
             (FlowKey::Client(_), Item::Received(_) | Item::Ended(_)) => {
                 unreachable!("a client has no connection of its own")

@@ -145,7 +145,7 @@ impl<K: Kernel> Shard<K> {
                 }
             }
             Message::Backend(Answer::ProxyResult(back, said)) => {
-                self.with_sessions(|sessions| sessions.on_proxy_result(back, *said))
+                self.with_sessions(|sessions| sessions.on_proxy_result(back, *said));
             }
             Message::Backend(Answer::Keys(news)) => self.with_sessions(|sessions| sessions.keys_told(&news)),
             Message::ToQuota(message) => self.with_sessions(|sessions| sessions.at_seats(message)),

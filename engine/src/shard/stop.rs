@@ -217,7 +217,7 @@ impl<K: Kernel> Shard<K> {
         match self.conns.table.get(socket).map(|conn| conn.session) {
             None | Some(Session::None) => return false,
             Some(Session::Client { key }) => {
-                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN))
+                self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
             Some(Session::Echo | Session::Broadcast { .. }) => {
                 self.with_connections(|conns, cx, above| {
@@ -228,7 +228,7 @@ impl<K: Kernel> Shard<K> {
                         CloseCode::Away,
                         "the server stops",
                         CloseReason::Shutdown,
-                    )
+                    );
                 });
             }
         }
@@ -258,7 +258,7 @@ impl<K: Kernel> Shard<K> {
                 .is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body))
             {
                 self.with_connections(|conns, cx, above| {
-                    conns.end_now(cx, above, socket, CloseReason::Shutdown)
+                    conns.end_now(cx, above, socket, CloseReason::Shutdown);
                 });
             }
         }

@@ -60,7 +60,7 @@ pub(crate) struct Pipelined {
 /// A request whose body is coming, or whose answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Request {
-    target: Endpoint,
+    endpoint: Endpoint,
     cors: Cors,
     /// Fields that backends are to be told.
     told: Arc<[Header]>,
@@ -138,21 +138,14 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
-        target: Endpoint,
+        endpoint: Endpoint,
     ) -> Result<(), Refusal> {
-        let rules = &self.http.requests;
-        let (is_enabled, body_bytes_max) = match target {
-            Endpoint::Stream(Encoding::Sse) => (rules.sse, rules.sse_body_bytes_max),
-            Endpoint::Stream(_) => (rules.stream, rules.stream_body_bytes_max),
-            Endpoint::Emulation(_) => (rules.sse || rules.stream, rules.emulation_body_bytes_max),
-            Endpoint::Poll => (rules.poll, rules.poll_body_bytes_max),
-        };
-        if !is_enabled {
+        if self.http.requests.body_bytes_max(endpoint).is_none() {
             return Err(Refusal::NotFound);
         }
         head.check_host()?;
         let cors = Cors::admitted(head, &self.http.origins)?;
-        if let Err(refusal) = self.begin_request(cx, above, socket, head, target, &cors, body_bytes_max) {
+        if let Err(refusal) = self.begin_request(cx, above, socket, head, endpoint, &cors) {
             self.tell_refusal(cx, socket, refusal, reason_of(refusal), Asking::of(head));
             self.refuse_to(cx, &cors, socket, refusal, reason_of(refusal));
         }
@@ -165,12 +158,11 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
         head: &RequestHead<'_>,
-        target: Endpoint,
+        endpoint: Endpoint,
         cors: &Cors,
-        body_bytes_max: usize,
     ) -> Result<(), Refusal> {
         let keeps_alive = head.keeps_alive();
-        match (head.method, target) {
+        match (head.method, endpoint) {
             ("OPTIONS", _) => {
                 self.answer_preflight(
                     cx,
@@ -199,10 +191,10 @@ impl<K: Kernel> Connections<K> {
             (_, Endpoint::Stream(Encoding::Sse)) => return Err(Refusal::MethodNotGetOrPost),
             _ => return Err(Refusal::MethodNotPost),
         }
-        let body = Body::announced(head, body_bytes_max)?;
+        let body = Body::announced(head, self.http.requests.body_bytes_max(endpoint).unwrap_or(0))?;
         let told = self.http.proxied_headers(head);
         let request = Request {
-            target,
+            endpoint,
             cors: cors.clone(),
             told,
             keeps_alive,
@@ -293,7 +285,7 @@ impl<K: Kernel> Connections<K> {
     ) -> Result<(), Refusal> {
         cx.counters.add(Metric::Requests, 1);
         let Some(conn) = self.table.get(socket) else { return Ok(()) };
-        let wait_ms = if request.target == Endpoint::Poll { self.http.requests.poll_wait_ms } else { 0 };
+        let wait_ms = if request.endpoint == Endpoint::Poll { self.http.requests.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(PartialRequest::Request(request)));
@@ -361,9 +353,9 @@ impl<K: Kernel> Connections<K> {
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
         }
-        let (target, told, body) = (request.target, Arc::clone(&request.told), request.body.take_bytes());
+        let (endpoint, told, body) = (request.endpoint, Arc::clone(&request.told), request.body.take_bytes());
         cx.meter.add_bytes(body.len(), cost::PARSE_KILOBYTE_NS);
-        match target {
+        match endpoint {
             Endpoint::Stream(wire) => {
                 room?;
                 let cors = request.cors.clone();
@@ -397,7 +389,7 @@ impl<K: Kernel> Connections<K> {
 impl Request {
     /// Its path, which its target tells.
     pub(crate) fn path(&self) -> &'static str {
-        match self.target {
+        match self.endpoint {
             Endpoint::Stream(Encoding::Sse) => "/connection/sse",
             Endpoint::Stream(_) => "/connection/http_stream",
             Endpoint::Emulation(_) => "/emulation",

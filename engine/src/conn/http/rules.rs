@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use holdfast_protocol::http::RequestHead;
 
-use super::Header;
-use crate::{config::Config, origin::Origins};
+use super::{Header, request::Endpoint};
+use crate::{config::Config, conn::encoding::Encoding, origin::Origins};
 
 /// The rules of requests.
 #[derive(Debug)]
@@ -77,5 +77,16 @@ impl RequestRules {
             poll_wait_ms: config.poll.wait_ms,
             poll_session_ttl_ms: config.poll.session_ttl_ms,
         }
+    }
+
+    /// How long a request's body may be; `None` where the transport is not served.
+    pub(super) fn body_bytes_max(&self, endpoint: Endpoint) -> Option<usize> {
+        let (is_served, bytes_max) = match endpoint {
+            Endpoint::Stream(Encoding::Sse) => (self.sse, self.sse_body_bytes_max),
+            Endpoint::Stream(_) => (self.stream, self.stream_body_bytes_max),
+            Endpoint::Emulation(_) => (self.sse || self.stream, self.emulation_body_bytes_max),
+            Endpoint::Poll => (self.poll, self.poll_body_bytes_max),
+        };
+        is_served.then_some(bytes_max)
     }
 }

@@ -232,7 +232,7 @@ impl<I: Io> SessionCx<'_, I> {
         };
         match handled {
             Ok(Some(result)) => {
-                append_reply(format, &mut self.sessions.replies, &Reply { id, result: Ok(result) })
+                append_reply(format, &mut self.sessions.replies, &Reply { id, result: Ok(result) });
             }
             Ok(None) => {}
             Err(Refused::Error(code)) => {
@@ -356,7 +356,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.send(socket, bytes, Cause::Push);
             }
             (None, Transport::Poll(session)) => {
-                self.push_to_poll(session, &frames.message(format), Cause::Push)
+                self.push_to_poll(session, &frames.message(format), Cause::Push);
             }
             (None, _) => unreachable!("only polls have no connection"),
         }
