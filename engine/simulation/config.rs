@@ -17,8 +17,7 @@ use crate::{
     config::{
         Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
     },
-    context::DeflateRules,
-    context::Settings,
+    context::{DeflateRules, Settings},
     memory::BudgetLimits,
     token::issue::issue,
 };

@@ -27,10 +27,8 @@ use rand::Rng;
 
 use super::{Phase, Session, pace::Told};
 use crate::{
-    conn::Connections,
-    conn::{Above, encoding::Encoding},
-    context::Context,
-    context::cost,
+    conn::{Above, Connections, encoding::Encoding},
+    context::{Context, cost},
     metrics::{CloseReason, Metric},
     time::Tick,
 };

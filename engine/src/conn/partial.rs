@@ -12,8 +12,7 @@ use holdfast_ring::{Kernel, Socket};
 use super::{Conn, Phase};
 use crate::{
     conn::{Above, Connections},
-    context::Context,
-    context::RETRY_AFTER_S,
+    context::{Context, RETRY_AFTER_S},
     memory::{Budget, largest_first},
     metrics::CloseReason,
 };

@@ -18,9 +18,7 @@ use rustls::ServerConfig;
 
 use super::Phase;
 use crate::{
-    conn::Above,
-    conn::Connections,
-    conn::{OUT_BYTES, OUT_BYTES_LEFT_MIN},
+    conn::{Above, Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN},
     context::{Context, cost},
     metrics::{CloseReason, Metric},
     refusals::Why,

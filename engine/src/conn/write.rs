@@ -16,10 +16,8 @@ use super::{
     lag::{Cause, QueueLimits},
 };
 use crate::{
-    conn::Connections,
-    conn::{OUT_BYTES, OUT_BYTES_LEFT_MIN},
-    context::Context,
-    context::cost,
+    conn::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN},
+    context::{Context, cost},
     memory::Budget,
     metrics::{CloseReason, Metric},
 };

@@ -25,8 +25,7 @@ use super::successors;
 use crate::{
     config::{Config, ShutdownConfig},
     log::EACH,
-    mesh::Shared,
-    mesh::StopOrder,
+    mesh::{Shared, StopOrder},
     metrics::Metric,
     supervise::{self, Manager, endless},
 };

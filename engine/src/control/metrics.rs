@@ -27,8 +27,7 @@ use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
     backend::Event,
     log,
-    memory::cgroup::Cgroup,
-    memory::{Budget, BudgetLimits},
+    memory::{Budget, BudgetLimits, cgroup::Cgroup},
     mesh::Shared,
     metrics::{Bucket, CATALOG, Family, Kind, Metric, Published, process},
     supervise::Beats,

@@ -11,8 +11,10 @@ use crate::{
         publication::{Info, StoredPublication},
     },
     mesh::{Message, Parcel},
-    session::api::ApiCall,
-    session::emulation::{self, SessionRequestKind},
+    session::{
+        api::ApiCall,
+        emulation::{self, SessionRequestKind},
+    },
 };
 
 /// What an entry, an allocation and a count of references cost beside the text in them.

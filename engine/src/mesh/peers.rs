@@ -29,9 +29,11 @@ use crate::{
     limits::{Notice, Tables},
     memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
-    session::api::ApiCall,
-    session::emulation::{Answer, SessionRequest},
-    session::quota::{FromQuota, ToQuota},
+    session::{
+        api::ApiCall,
+        emulation::{Answer, SessionRequest},
+        quota::{FromQuota, ToQuota},
+    },
     supervise::Beats,
     time::Tick,
 };

@@ -11,8 +11,7 @@ use holdfast_ring::Socket;
 
 use super::{Io, SessionCx};
 use crate::{
-    conn::encoding::Encoding,
-    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
+    conn::{Session, deflate::Deflate, encoding::Encoding, lag::Cause, write::TooSlow},
     hub::{
         local::{DeliveryPath, LocalChannelKey},
         message::Delivery,

@@ -11,8 +11,7 @@ use crate::{
     channel::{Channels, Resolved},
     config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
     conn::http::HttpRules,
-    hub::conflation::Policy,
-    hub::owner,
+    hub::{conflation::Policy, owner},
     limits,
     token::Verifier,
 };

@@ -13,9 +13,7 @@ use rand::Rng as _;
 use super::client::Transport;
 use crate::{
     backend::Header,
-    conn::encoding::Encoding,
-    conn::http::cors::Cors,
-    conn::{Phase, Session},
+    conn::{Phase, Session, encoding::Encoding, http::cors::Cors},
     session::{Io, SessionCx},
 };
 

@@ -63,8 +63,7 @@ use crate::{
     memory::{Budget, Ledger},
     mesh::{Mesh, Peers},
     metrics::Metric,
-    session::rules::Rules,
-    session::{Sessions, flow::Class},
+    session::{Sessions, flow::Class, rules::Rules},
     time::{Tick, tick_at, until},
 };
 

@@ -16,11 +16,11 @@ use super::{
     backlog::{Backlog, Item, Received},
 };
 use crate::{
-    conn::http::request::Pipelined,
     conn::{
         Connections, Phase, Session,
         deflate::Deflate,
         heartbeat::Beat,
+        http::request::Pipelined,
         lag::Cause,
         pace::Told,
         write::{LongQueue, TooSlow},

@@ -23,10 +23,7 @@ use holdfast_ring::{Errno, Kernel, Socket};
 pub(crate) use self::rules::HttpRules;
 use self::{cors::Cors, request::Endpoint};
 use crate::{
-    conn::Above,
-    conn::Connections,
-    conn::encoding::Encoding,
-    conn::{Conn, PartialRequest, Phase, Session, tls::TlsListener},
+    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, encoding::Encoding, tls::TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,

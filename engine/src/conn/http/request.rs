@@ -19,13 +19,8 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
-    conn::Above,
-    conn::Connections,
-    conn::encoding::Encoding,
-    conn::http::Header,
-    conn::{PartialRequest, Phase},
-    context::Context,
-    context::cost,
+    conn::{Above, Connections, PartialRequest, Phase, encoding::Encoding, http::Header},
+    context::{Context, cost},
     metrics::{CloseReason, Metric},
     refusals::Asking,
 };

@@ -12,8 +12,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::cors::admitted_origin;
 use crate::{
-    conn::{Above, Connections, Handshake},
-    conn::{Phase, Session, deflate::Deflate, pace::Told},
+    conn::{Above, Connections, Handshake, Phase, Session, deflate::Deflate, pace::Told},
     context::Context,
     memory::Budget,
 };

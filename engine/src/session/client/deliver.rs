@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{DeliveryOptions, Delta, Subscription};
 use crate::{
-    hub::conflation::Policy,
     hub::{
+        conflation::Policy,
         local::LocalChannelKey,
         message::{ClientKey, Delivery},
         publication::{EncodedPush, StoredPublication},

@@ -41,8 +41,7 @@ use holdfast_ring::Socket;
 use super::registry::SessionIndex;
 use crate::{
     channel::SubscriptionFlags,
-    conn::deflate::Deflate,
-    conn::encoding::Encoding,
+    conn::{deflate::Deflate, encoding::Encoding},
     hub::{
         local::LocalChannelKey,
         message::{ClientKey, PresenceFlags},

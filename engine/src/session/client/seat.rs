@@ -11,8 +11,10 @@ use super::{Client, Stage};
 use crate::{
     ids::ClientKey,
     mesh::Message,
-    session::quota::{FromQuota, QuotaHolder, SeatNumber, Taken, ToQuota},
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        quota::{FromQuota, QuotaHolder, SeatNumber, Taken, ToQuota},
+    },
 };
 
 impl<I: Io> SessionCx<'_, I> {

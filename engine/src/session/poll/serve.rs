@@ -19,13 +19,10 @@ use super::Poll;
 use crate::{
     backend::Header,
     conn::lag::{Cause, QueueLimits},
-    context::RETRY_AFTER_S,
-    context::cost,
-    context::lateness::Lateness,
+    context::{RETRY_AFTER_S, cost, lateness::Lateness},
     memory::Budget,
     metrics::{CloseReason, Metric},
-    session::{Io, SessionCx},
-    session::{client::Transport, emulation::RequestOrigin, registry::SessionIndex},
+    session::{Io, SessionCx, client::Transport, emulation::RequestOrigin, registry::SessionIndex},
     time::Tick,
 };
 
