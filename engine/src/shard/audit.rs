@@ -159,7 +159,7 @@ impl<K: Kernel> Shard<K> {
         self.sessions.named.polls()
     }
 
-    /// Bytes that the ledger holds or releases in the next turns, and connections.
+    /// Bytes that the ledger holds or that are flushed in the next turns, and connections.
     pub(crate) fn accounts(&mut self) -> (u64, u64) {
         let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.cx.ledger.bytes(budget)).sum();
         let mut from = (0, 0);

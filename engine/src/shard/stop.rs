@@ -188,7 +188,7 @@ impl<K: Kernel> Shard<K> {
         stopping.due += goodbyes;
     }
 
-    /// Tells `count` sessions of polls. Returns how many of that number remain.
+    /// Tells sessions of polls. Returns how many of `goodbyes` are left for connections.
     fn tell_polls(&mut self, stopping: &mut Stopping, mut goodbyes: usize) -> usize {
         for _ in 0..LOOKS_A_TURN {
             if goodbyes == 0 || stopping.polls_below == 0 {
