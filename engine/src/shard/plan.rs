@@ -73,7 +73,7 @@ impl Plan {
         self.lanes as u64 * u64::from(self.slots_per_lane)
     }
 
-    /// The listen backlog, at most `somaxconn`. A ring keeps as many descriptors free during multishot accept, so the
+    /// The listen backlog, at most `somaxconn`. A ring keeps as many descriptors free during multishot accept, so a large
     /// backlog is at most a quarter of its table.
     #[must_use]
     pub(crate) fn listen_backlog(self, config: &Config, somaxconn: u32) -> u32 {
