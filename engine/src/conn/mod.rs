@@ -2,7 +2,7 @@
 //!
 //! In:  bytes from sockets; output of sessions.
 //! Out: calls of the layer above connections ([`Above`]); bytes on sockets. The files: `arrival` (from accept to the
-//! limits), `secure` (TLS), `http` (requests), `read` and `write`, `ends`, `heartbeat`, and their helpers.
+//! limits), `tls`, `http` (requests), `read` and `write`, `ends`, `heartbeat`, and their helpers.
 //!
 //! An idle connection owns no buffer: boxed state exists only while a request or message is incomplete, or an answer is
 //! pending. Worst case per connection: before a session, the request head limit and twice the body limit; in a session,

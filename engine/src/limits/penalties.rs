@@ -4,9 +4,9 @@
 //! Out: which addresses are refused, until when; a list for the operator.
 //!
 //! ```text
-//! offense ──> its address's home core: points, which fade ── too many ──> refused, on all cores
-//!                                        ^                                   │ twice as long each time
-//!                                        └── quiet for as long as the last ──┘
+//! offense ──> its address's owner: points, which fade ── too many ──> refused, on all shards
+//!                                    ^                                   │ twice as long each time
+//!                                    └── quiet for as long as the last ──┘
 //! ```
 //!
 //! The owner shard of an address, chosen by hash, is the only one that counts its points. Every shard knows the refused

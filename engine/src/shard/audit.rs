@@ -92,7 +92,7 @@ impl<K: Kernel> Shard<K> {
         2 * self.cx.settings.queue_bytes_max + self.cx.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
     }
 
-    /// Checks the sessions of polls. Answers with how many of them have a client.
+    /// Checks the sessions of polls. Returns how many of them have a client.
     fn audit_polls(&mut self) -> usize {
         assert!(self.sessions.touched_polls.is_empty(), "a turn leaves no poll without its answer");
         let places: Vec<_> = (0..self.sessions.named.places())

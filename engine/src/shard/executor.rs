@@ -1,4 +1,4 @@
-//! Executor: the glommio executor that a shard runs in. The only file that uses glommio, except for a test of `pulse`.
+//! Executor: the glommio executor of a shard. The only file that uses glommio, except for a test of `executor_watchdog`.
 //!
 //! In:  a CPU, and the parts of the shard.
 //! Out: a thread pinned to that CPU, which ends when the shard has stopped.
@@ -129,7 +129,7 @@ async fn live(
 
     let executor = glommio::executor();
     // No latency is requested: the loop yields by its own clock. Shorter glommio slices would also make the bug that
-    // `pulse` works around more likely.
+    // `executor_watchdog` works around more likely.
     let connections = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "connections");
     let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
 

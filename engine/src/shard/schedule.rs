@@ -4,7 +4,7 @@
 //! Out: the next kind, and its part.
 //!
 //! Deficit round robin (Shreedhar and Varghese 1995) over the kinds, by cost: time, and a price for each published byte
-//! ([`super::meter`]). In every turn each kind with work gets its quantum, whatever the others have; the rest of the turn
+//! (`context/meter`). In every turn each kind with work gets its quantum, whatever the others have; the rest of the turn
 //! then goes round. A piece of work that costs more than its kind's part leaves a debt, paid in the next turns; the debt is
 //! capped so that the kind gets at least one piece of work in each turn.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Out: the uptime of the daemon, in [`Tick`]s where that is precise enough; and the time of day.
 //!
-//! All other code gets the time passed in. The two never mix: timeouts and retention use the uptime, which nobody can set;
+//! The time is passed to all other code. The two never mix: timeouts and retention use the uptime, which nobody can set;
 //! dates that others state (a token's `exp`) are compared with the time of day, which may be set at any time, forward or
 //! back.
 

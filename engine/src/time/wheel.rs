@@ -72,7 +72,7 @@ impl<T: Copy> Wheel<T> {
         self.now
     }
 
-    /// How many ticks up to `now` still have entries or have not been reached.
+    /// How many ticks up to `now` have not been handled completely.
     pub(crate) fn ticks_behind(&self, now: Tick) -> u32 {
         match (self.ready.is_empty(), self.entries) {
             (false, _) => now.since(self.now) + 1,
