@@ -9,7 +9,7 @@
 //! A connection is never ended for silence that our own lateness caused:
 //!
 //! ```text
-//! deadline, on the clock that pauses while nobody reads
+//! deadline, on the clock that pauses while the shard does not read
 //!   └─> a check: the kernel reads the socket once more ── input ──> handle it; the deadline may have moved
 //!                    └── nothing is unread ──> the end
 //! ```
@@ -108,7 +108,7 @@ impl<K: Kernel> Connections<K> {
         self.watch(socket, ping_at);
     }
 
-    /// Sets the deadline for a connection's answer, on the clock that pauses while nobody reads.
+    /// Sets the deadline for a connection's answer, on the clock that pauses while the shard does not read.
     pub(crate) fn schedule(&mut self, cx: &mut Context, socket: Socket, deadline: Tick) {
         let Some(conn) = self.table.get(socket) else { return };
         conn.deadline = deadline;

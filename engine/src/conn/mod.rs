@@ -104,8 +104,8 @@ pub(crate) struct Conn {
     generation: u32,
     pub(crate) phase: Phase,
     pub(crate) session: Session,
-    /// When to act if nothing happens: in uptime if a ping is due then, otherwise on the clock that pauses while nobody
-    /// reads.
+    /// When to act if nothing happens: in uptime if a ping is due then, otherwise on the clock that pauses while the shard
+    /// does not read.
     pub(crate) deadline: Tick,
     /// When the wheel checks this connection, in uptime.
     pub(crate) looked_at: Tick,

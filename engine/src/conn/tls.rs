@@ -84,7 +84,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Sends close_notify (RFC 8446 §6.1), so that nobody can forge the end of the stream.
+    /// Sends `close_notify` (RFC 8446 §6.1), so that nobody can forge the end of the stream.
     pub(crate) fn send_close_notify(&mut self, socket: Socket) {
         let Some(secure) = &mut self.secure else { return };
         let Some(conn) = self.table.get(socket) else { return };

@@ -1,8 +1,8 @@
 //! Lateness: clients are not blamed for time in which this shard did not read.
 //!
 //! In:  when each turn returned from the kernel, how long it meant to sleep there, and the time of day.
-//! Out: two clocks in ticks, one that always runs and one that pauses while nobody reads; and how much of a span of the
-//! time of day was lost in pauses.
+//! Out: two clocks in ticks, one that always runs and one that pauses while the shard does not read; and how much of a span
+//! of the time of day was lost in pauses.
 //!
 //! ```text
 //! uptime   ├──────┼──────┼──────┼── stopped, suspended, starved ──┼──────┼──────┤
@@ -38,7 +38,7 @@ const LOST_SPANS_APART_MS: u64 = 10_000;
 pub(crate) struct Lateness {
     /// When the last turn returned from the kernel; `None` before the first.
     began: Option<Duration>,
-    /// Ticks in which nobody read.
+    /// Ticks in which the shard did not read.
     granted: u32,
     wall_ms: u64,
     /// Spans of the time of day, newest last.
@@ -105,7 +105,7 @@ impl Lateness {
         }
     }
 
-    /// The tick on the clock that pauses while nobody reads.
+    /// The tick on the clock that pauses while the shard does not read.
     pub(crate) fn served(&self, uptime: Tick) -> Tick {
         Tick(uptime.since(Tick(self.granted)))
     }

@@ -37,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) random: SmallRng,
     /// The tick in which this turn began, on the clock that never pauses: for work and data kept for a time.
     pub(crate) uptime: Tick,
-    /// The same on the clock that pauses while nobody reads: for deadlines of clients.
+    /// The same on the clock that pauses while the shard does not read: for deadlines of clients.
     pub(crate) now: Tick,
     pub(crate) lateness: Lateness,
     /// The cost of this turn.
