@@ -1,10 +1,10 @@
-//! Above: what a connection tells those above it, and asks of them.
+//! Above: the interface from connections to the layer above them.
 //!
-//! In:  what happens to a connection with a session.
-//! Out: calls of those who know what sessions are; they may act on the connections that they are given.
+//! In:  events of connections with a session.
+//! Out: calls of the layer that knows sessions; it may act on the connections passed to it.
 //!
-//! Connections know nothing of sessions but this. Each call is the last that its caller does before it looks at the connection
-//! anew: that may have ended meanwhile.
+//! Connections know nothing else about sessions. After each call the caller must look the connection up again: it may have
+//! ended during the call.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{context::Context, ids::ClientKey, metrics::CloseReason, time::Tick};
 
-/// What was agreed upon when a WebSocket of the client protocol was opened.
+/// The parameters negotiated when a WebSocket of the client protocol was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handshake {
     pub(crate) has_native_pings: bool,
@@ -32,12 +32,12 @@ pub(crate) struct Handshake {
     pub(crate) format: Format,
 }
 
-/// Those above connections.
+/// The layer above connections.
 pub(crate) trait Above<K: Kernel> {
-    /// Places of the connection limit that are taken on other shards; `None` where memory is short.
+    /// Places of the connection limit taken on other shards; `None` when memory is short.
     fn places_taken_elsewhere(&self) -> Option<u64>;
 
-    /// A WebSocket of the client protocol is open. Answers with its client.
+    /// A WebSocket of the client protocol is open. Returns its client.
     fn open_client(
         &mut self,
         conns: &mut Connections<K>,
@@ -47,10 +47,10 @@ pub(crate) trait Above<K: Kernel> {
         told: Arc<[Header]>,
     ) -> ClientKey;
 
-    /// A member of `/broadcast` comes. Answers with its place.
+    /// A member joins `/broadcast`. Returns its position.
     fn join_broadcast(&mut self, socket: Socket, deflate: Deflate) -> u32;
 
-    /// A stream begins, with its first commands.
+    /// A stream starts, with its first commands.
     #[expect(clippy::too_many_arguments, reason = "two of them are what all calls have")]
     fn open_stream(
         &mut self,
@@ -63,7 +63,7 @@ pub(crate) trait Above<K: Kernel> {
         commands: &[u8],
     );
 
-    /// A request has brought commands for the session of a stream.
+    /// A request carries commands for the session of a stream.
     fn commands(
         &mut self,
         conns: &mut Connections<K>,
@@ -73,7 +73,7 @@ pub(crate) trait Above<K: Kernel> {
         body: &[u8],
     ) -> Result<(), Refusal>;
 
-    /// A request is a poll.
+    /// A request is a long poll.
     fn poll(
         &mut self,
         conns: &mut Connections<K>,
@@ -83,10 +83,10 @@ pub(crate) trait Above<K: Kernel> {
         body: &[u8],
     ) -> Result<(), Refusal>;
 
-    /// True exactly when a complete request with a body of so many bytes is to wait for those who do not keep up.
+    /// True exactly when a complete request with a body of `body_bytes` must wait because of backpressure.
     fn hold_request(&mut self, conns: &mut Connections<K>, socket: Socket, body_bytes: usize) -> bool;
 
-    /// A message came for a session. Answers with how much of it is done, where the session has used up its part of the turn.
+    /// A message arrived for a session. Returns how much of it is done if the session has used up its part of the turn.
     fn message(
         &mut self,
         conns: &mut Connections<K>,
@@ -95,23 +95,22 @@ pub(crate) trait Above<K: Kernel> {
         message: &Message<'_>,
     ) -> Option<usize>;
 
-    /// So many bytes of a connection have been read: while others do not keep up, nothing more may be.
+    /// `bytes` have been read from a connection: under backpressure, pause its receive.
     fn has_read(&mut self, conns: &mut Connections<K>, socket: Socket, bytes: usize);
 
-    /// True exactly when something of a connection waits for its part of a turn.
+    /// True exactly when input of a connection waits for its part of a turn.
     fn has_deferred(&self, socket: Socket) -> bool;
 
-    /// What a session on a connection does not take any more, it has to take now.
+    /// The send queue of a connection has drained: its session sends what conflation has held back.
     fn drained(&mut self, conns: &mut Connections<K>, cx: &mut Context, socket: Socket);
 
-    /// A connection that was not read from for its queue may be again.
+    /// A connection that was paused because of its queue may be read from again.
     fn read_again(&mut self, conns: &mut Connections<K>, cx: &mut Context, socket: Socket);
 
-    /// Commands of a client that waited for its queue may go on.
+    /// Commands of a client that waited for its queue may continue.
     fn go_on(&mut self, conns: &mut Connections<K>, cx: &mut Context, key: ClientKey);
 
-    /// The next ping of a client is due. Answers with how that is pinged, `None` for by control frames; or with nothing where
-    /// it is not to be.
+    /// The next ping of a client is due. Returns how to ping it: `Some(None)` by control frames; `None` not at all.
     fn ping_of(
         &mut self,
         conns: &mut Connections<K>,
@@ -122,10 +121,10 @@ pub(crate) trait Above<K: Kernel> {
     /// True exactly when a client waits for the answer to its connect.
     fn is_connecting(&mut self, key: ClientKey) -> bool;
 
-    /// True exactly when all shards have read what had come to them by then.
+    /// True exactly when all shards have read everything that had arrived by `then`.
     fn has_all_read_up_to(&mut self, conns: &mut Connections<K>, cx: &mut Context, then: Tick) -> bool;
 
-    /// A client is to be told that its session is over.
+    /// Tells a client that its session is over.
     fn end_client(
         &mut self,
         conns: &mut Connections<K>,
@@ -134,35 +133,35 @@ pub(crate) trait Above<K: Kernel> {
         code: DisconnectCode,
     );
 
-    /// The connection of a client ends. The log tells why while it is known whose that is.
+    /// The connection of a client ends. Logs the reason while its user is still known.
     fn tell_end(&mut self, conns: &mut Connections<K>, cx: &mut Context, key: ClientKey, reason: CloseReason);
 
-    /// A session has been taken off its connection.
+    /// A session has been detached from its connection.
     fn left(&mut self, conns: &mut Connections<K>, cx: &mut Context, socket: Socket, session: Session);
 }
 
-/// What is left of a message of commands whose client has used up its part of the turn.
+/// The rest of a message of commands whose client has used up its part of the turn.
 #[derive(Debug)]
 pub(crate) struct Commands {
     pub(crate) frame: Bytes,
-    /// True exactly when some of the frame have been done.
+    /// True exactly when some commands of the frame are done.
     pub(crate) is_begun: bool,
     /// Memory that the frame keeps alive.
     pub(crate) memory_bytes: usize,
 }
 
 impl Commands {
-    /// What is left of a frame that lies elsewhere.
+    /// Copies the rest of a frame that is stored elsewhere.
     pub(crate) fn rest(frame: &[u8], is_begun: bool) -> Self {
         Self { frame: Bytes::copy_from_slice(frame), is_begun, memory_bytes: frame.len() }
     }
 
-    /// A frame of which nothing has been done.
+    /// A frame of which no command is done.
     pub(crate) fn whole(frame: Bytes) -> Self {
         Self { memory_bytes: frame.len(), is_begun: false, frame }
     }
 
-    /// What is left behind `at`.
+    /// The rest after `at`.
     pub(crate) fn from(mut self, at: usize) -> Self {
         self.frame = self.frame.slice(at..);
         self.is_begun = true;

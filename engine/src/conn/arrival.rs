@@ -1,7 +1,7 @@
-//! Arrival: whether a connection may come, from accept to its request.
+//! Arrival: admission of a connection, from accept to its request.
 //!
-//! In:  sockets; PROXY headers and request heads; what the limits say of their addresses.
-//! Out: connections that count in these numbers, or one refusal.
+//! In:  sockets; PROXY headers and request heads; the limits of their addresses.
+//! Out: connections that count against these limits, or one refusal.
 //!
 //! ```text
 //! accepted ──> trusted to send a PROXY header? ── header ──┐
@@ -28,12 +28,12 @@ use crate::{
     refusals::Asking,
 };
 
-/// Refused connections that may stay for a moment to read why, on each core, and at most an eighth of its table. In a
+/// How many rejected connections per shard may stay open briefly to read the reason; at most an eighth of its table. In a
 /// flood the others are closed at once.
 const LINGERING_MAX: usize = 1_024;
 
 impl<K: Kernel> Connections<K> {
-    /// Refuses a connection. Who cannot be told in a flood is only closed.
+    /// Rejects a connection. In a flood it is closed without an answer.
     pub(crate) fn reject(
         &mut self,
         cx: &mut Context,
@@ -59,7 +59,7 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// A connection was accepted and there is room for it.
+    /// A connection was accepted, and there is room for it.
     #[inline]
     pub(crate) fn on_accept<A: Above<K>>(
         &mut self,
@@ -88,7 +88,7 @@ impl<K: Kernel> Connections<K> {
             }
             return;
         }
-        // The kernel tells it with the connection. Of what has none nobody could say whether it may come.
+        // The kernel reports the address with the connection. Without an address no limit can be checked.
         let Some(address) = from else { return self.end_now(cx, above, socket, CloseReason::Broken) };
         let address = address.to_canonical();
         if limits.rules.proxy_protocol.contains(address) {
@@ -99,7 +99,7 @@ impl<K: Kernel> Connections<K> {
         self.learn_address(cx, above, socket, address);
     }
 
-    /// The address that a connection comes from is known, as far as no request says otherwise.
+    /// The peer address of a connection is known, unless a request names another one.
     fn learn_address<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -120,8 +120,8 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Bytes came from outside: a PROXY header is taken off, and what a WebSocket brings is counted. `None` where nothing
-    /// is left, or the connection has been closed.
+    /// Handles bytes from the network: removes a PROXY header and counts WebSocket bytes. `None` if nothing is left or the
+    /// connection has been closed.
     #[inline]
     pub(crate) fn pass_limits<'b, A: Above<K>>(
         &mut self,
@@ -149,8 +149,8 @@ impl<K: Kernel> Connections<K> {
         self.count_received(cx, above, socket, bytes.len()).then_some(bytes)
     }
 
-    /// Bytes came over a WebSocket, or out of its compressed messages. False where it has been closed because there were too
-    /// many.
+    /// Counts bytes that arrived over a WebSocket or from inflating its messages. False if the connection has been closed
+    /// because of too many.
     #[inline]
     pub(crate) fn count_received<A: Above<K>>(
         &mut self,
@@ -189,7 +189,7 @@ impl<K: Kernel> Connections<K> {
         false
     }
 
-    /// Returns how many bytes the header took; `None` where more are needed, or it is none.
+    /// Returns the length of the header; `None` if more bytes are needed or it is not a PROXY header.
     fn read_proxy_header<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -234,7 +234,8 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// A proxy that speaks for itself: what it names in its requests still counts, but it has no limits of its own.
+    /// A proxy that speaks for itself: clients that it names in requests still count, but the proxy has no limits of its
+    /// own.
     fn learn_own_address<A: Above<K>>(
         &mut self,
         cx: &mut Context,

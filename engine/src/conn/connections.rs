@@ -1,7 +1,7 @@
-//! Connections: all of a shard's, with what they have in common.
+//! Connections: all connections of a shard and their shared state.
 //!
-//! In:  the shard's sockets; what the configuration says of connections.
-//! Out: one value that the files of this folder work on; numbers for the metrics.
+//! In:  the shard's sockets; the connection settings.
+//! Out: the value that the files of this folder work on; numbers for the metrics.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::{
     time::Wheel,
 };
 
-/// The buffer that answers are written into, one after the other; hundreds of small ones share it. An answer that
-/// waits for a slow reader keeps at most this much alive.
+/// The size of the buffer that answers are written into, one after the other; hundreds of small ones share it. An answer
+/// queued for a slow reader keeps at most this much alive.
 pub(crate) const OUT_BYTES: usize = 16 * 1024;
 
-/// With less than this left, the next answers get a new buffer.
+/// With less space left than this, the next answers get a new buffer.
 pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
 
 /// The connections of a shard.
@@ -37,24 +37,24 @@ pub(crate) struct Connections<K: Kernel> {
     pub(crate) pings: Pings,
     pub(crate) pace: Pace,
     pub(crate) deflating: Deflating,
-    /// Those that count against the limit: all but those that have been refused.
+    /// Connections that count against the limit: all except rejected ones.
     pub(crate) places_taken: u64,
-    /// Those whose handshake is done.
+    /// Connections whose handshake is complete.
     pub(crate) open: u64,
-    /// Bytes that are being written for one of them.
+    /// Bytes being written for one connection.
     pub(crate) out: BytesMut,
-    /// True exactly when the subscribers of a channel are walked.
+    /// True exactly while a channel's subscribers are being iterated.
     pub(crate) is_fanning_out: bool,
-    /// Who had a long queue meanwhile.
+    /// Connections whose queue grew long during that iteration.
     pub(crate) long_queues: Vec<LongQueue>,
-    /// What of all that waits for one of them counts, where much does.
+    /// For connections with long queues: the part of the queue that counts against the limit.
     pub(crate) lags: Lags,
-    /// Those of which something has come in part.
+    /// Connections with partial input.
     pub(crate) partial: Holders<Socket>,
-    /// What is left of a message in hand whose session has used up its part of the turn.
+    /// The rest of the current message if its session has used up its part of the turn.
     pub(crate) cut: Option<Commands>,
     pub(crate) http: Arc<HttpRules>,
-    /// Lines about refusals that wait for an address.
+    /// Log lines about refusals that wait for an address.
     pub(crate) untold: Untold,
 }
 
@@ -81,7 +81,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Tells what there is of them, and what they have done.
+    /// Reports the numbers of connections and of their traffic.
     pub(crate) fn report(&self, counters: &mut Counters) {
         let sockets = self.sockets.statistics();
         let deflated = self.deflating.statistics();

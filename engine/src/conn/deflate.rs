@@ -1,14 +1,14 @@
-//! Deflate: a shard's compressors, and what connections that agreed to permessage-deflate keep (RFC 7692).
+//! Deflate: a shard's compressors, and the state of connections that agreed to permessage-deflate (RFC 7692).
 //!
-//! In:  an offer; messages to be compressed; a connection whose messages are to be inflated.
-//! Out: an agreement; frames, compressed where that makes them shorter; the inflater.
+//! In:  an offer; messages to compress; a connection whose messages are to be inflated.
+//! Out: an agreement; frames, compressed if that makes them shorter; the inflater.
 //!
-//! One inflater and one deflater for each size of window serve all connections of the shard, and are made when the first
-//! one needs them. Memory: 50 KB and eight times 360 KB at most; a connection without context takeover owns nothing; one
-//! with it owns its windows, each up to 2^bits bytes, in a table here.
+//! One inflater, and one deflater for each window size, serve all connections of the shard; each is created on first use.
+//! Memory: 50 KB and at most eight times 360 KB. A connection without context takeover owns nothing; one with it owns its
+//! windows, each up to 2^bits bytes, in a table here.
 //!
-//! A message that goes to many is compressed once for all who share a size of window. Whoever has a context of its own
-//! gets it compressed for itself.
+//! A message to many connections is compressed once per window size. A connection with context takeover gets it compressed
+//! separately.
 
 use std::collections::HashMap;
 
@@ -23,30 +23,30 @@ use holdfast_ring::Socket;
 
 use crate::{context::DeflateRules, memory::shrink};
 
-/// How much longer than plain a message may go out for the sake of those that will refer to it.
+/// How much longer than its plain form a message may become because later messages will refer to it.
 const OWN_GROWTH_BYTES_MAX: usize = 16;
 
-/// How the messages that a connection is sent are compressed.
+/// How the messages to a connection are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Deflate {
-    /// Not at all: nothing was agreed to.
+    /// Not at all: no agreement.
     #[default]
     Off,
-    /// Each by itself: the same bytes for all with this window.
+    /// Each message by itself: the same bytes for all connections with this window.
     Shared(WindowBits),
-    /// With reference to those before: bytes for this connection alone.
+    /// With reference to earlier messages: bytes for this connection only.
     Own(WindowBits),
 }
 
-/// What compression has done so far.
+/// Compression totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeflateStatistics {
-    /// Payload bytes that were compressed, before and after.
+    /// Payload bytes before and after compression.
     pub(crate) plain_bytes: u64,
     pub(crate) deflated_bytes: u64,
 }
 
-/// The windows of one connection, and how large they may become.
+/// The windows of one connection, and their maximum size.
 #[derive(Debug)]
 struct OwnWindows {
     windows: Box<Windows>,
@@ -60,10 +60,10 @@ pub(crate) struct Deflating {
     inflater: Inflater,
     /// By window bits.
     deflaters: [Option<Box<Deflater>>; 16],
-    /// Of connections under context takeover.
+    /// Windows of connections with context takeover.
     windows: HashMap<Socket, OwnWindows>,
-    /// Frames that were compressed in this turn, by where the plain ones lie and the window. Whoever fills it holds the
-    /// plain ones until it is cleared.
+    /// Frames compressed in this turn, by the address of the plain ones and the window. The caller that fills it keeps the
+    /// plain ones alive until it is cleared.
     turn: HashMap<(usize, WindowBits), Bytes>,
     statistics: DeflateStatistics,
 }
@@ -80,7 +80,7 @@ impl Deflating {
         }
     }
 
-    /// What to agree to; `None` where compression is off.
+    /// The parameters to agree to; `None` if compression is off.
     pub(crate) fn preferences(&self) -> Option<&Preferences> {
         self.rules.as_ref().map(|rules| &rules.preferences)
     }
@@ -89,7 +89,7 @@ impl Deflating {
         self.statistics
     }
 
-    /// The same for a connection that is not to have windows of its own.
+    /// The same without context takeover.
     pub(crate) fn lean_preferences(&self) -> Option<Preferences> {
         let lean = |&preferences| Preferences {
             server_context_takeover: false,
@@ -99,7 +99,7 @@ impl Deflating {
         self.preferences().map(lean)
     }
 
-    /// How many bytes the windows of one connection may take; 0 where none has any.
+    /// The maximum size of the windows of one connection; 0 without context takeover.
     pub(crate) fn windows_bytes_max(&self) -> usize {
         self.preferences().map_or(0, |preferences| {
             let of = |is_kept: bool, bits: WindowBits| if is_kept { bits.bytes() } else { 0 };
@@ -108,7 +108,7 @@ impl Deflating {
         })
     }
 
-    /// A connection has agreed to something. Answers also with the bytes that its windows may take.
+    /// A connection has agreed to parameters. Also returns the maximum size of its windows.
     pub(crate) fn opened(&mut self, socket: Socket, agreement: Option<Agreement>) -> (Deflate, usize) {
         let Some(agreement) = agreement else { return (Deflate::Off, 0) };
         let mut bytes_max = 0;
@@ -123,19 +123,19 @@ impl Deflating {
         (deflate, bytes_max)
     }
 
-    /// It is gone. Answers with the bytes that its windows might have taken.
+    /// A connection is gone. Returns the maximum size of its windows.
     pub(crate) fn closed(&mut self, socket: Socket) -> usize {
         let bytes_max = self.windows.remove(&socket).map_or(0, |own| own.bytes_max);
         shrink(&mut self.windows);
         bytes_max
     }
 
-    /// Bytes that messages were inflated to since the last call, and what of.
+    /// Bytes of inflated messages since the last call, after and before inflating.
     pub(crate) fn take_inflated(&mut self) -> (usize, usize) {
         self.inflater.take_inflated()
     }
 
-    /// What its messages are inflated with.
+    /// The inflater for its messages.
     pub(crate) fn inflation(&mut self, socket: Socket, deflate: Deflate) -> Option<Inflation<'_>> {
         let rules = self.rules.as_ref().filter(|_| deflate != Deflate::Off)?;
         let windows = self.windows.get_mut(&socket);
@@ -146,7 +146,7 @@ impl Deflating {
         })
     }
 
-    /// Appends a message for one connection, compressed where that is agreed to and worth it.
+    /// Appends a message for one connection, compressed if agreed and worth it.
     pub(crate) fn append(
         &mut self,
         socket: Socket,
@@ -171,7 +171,7 @@ impl Deflating {
         let deflater = self.deflaters[usize::from(bits.bits())]
             .get_or_insert_with(|| Box::new(Deflater::new(level, bits)));
         let deflated = deflater.deflate(payload, own.as_deref());
-        // What goes into a context makes later messages shorter, even if it gains nothing itself.
+        // Data in a context makes later messages shorter, even if it gains nothing itself.
         let growth = if own.is_some() { OWN_GROWTH_BYTES_MAX } else { 0 };
         if deflated.len() >= payload.len() + growth {
             return encoder::encode_message(out, kind, None, payload);
@@ -184,7 +184,7 @@ impl Deflating {
         }
     }
 
-    /// Whole plain frames of messages as a connection gets them.
+    /// Complete plain frames of messages, converted for one connection.
     pub(crate) fn frames(&mut self, socket: Socket, deflate: Deflate, frames: &Bytes) -> Bytes {
         if deflate == Deflate::Off {
             return frames.clone();
@@ -201,8 +201,8 @@ impl Deflating {
         out.freeze()
     }
 
-    /// The same for frames that many connections get in this turn: compressed once for all who share a window.
-    /// The caller holds `frames` until [`Deflating::end_turn`].
+    /// The same for frames to many connections in this turn: compressed once per window. The caller keeps `frames` alive
+    /// until [`Deflating::end_turn`].
     pub(crate) fn shared_frames(&mut self, socket: Socket, deflate: Deflate, frames: &Bytes) -> Bytes {
         let Deflate::Shared(bits) = deflate else { return self.frames(socket, deflate, frames) };
         let key = (frames.as_ptr() as usize, bits);
@@ -214,7 +214,7 @@ impl Deflating {
         deflated
     }
 
-    /// Forgets what was compressed for many.
+    /// Drops the frames compressed in this turn.
     pub(crate) fn end_turn(&mut self) {
         self.turn.clear();
     }
@@ -238,7 +238,7 @@ mod tests {
         Deflating::new(DeflateRules::new(&config))
     }
 
-    /// Connections that have a window, and what these hold.
+    /// Connections with windows, and the memory of these.
     fn windows(deflating: &Deflating) -> (usize, usize) {
         let windows = &deflating.windows;
         (windows.len(), windows.values().map(|own| own.windows.buffered_bytes()).sum())

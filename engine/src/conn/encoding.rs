@@ -1,21 +1,21 @@
-//! Encoding: how messages of the client protocol look in the bytes of a transport.
+//! Encoding: how a transport encodes messages of the client protocol.
 //!
 //! In:  a message: one or more replies or pushes of one format, as `protocol::client` writes them.
-//! Out: the bytes that a connection of that transport carries.
+//! Out: its bytes for a connection of that transport.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_protocol::{client::Format, websocket::encoder};
 
 use crate::hub::publication::{EncodedPush, kind};
 
-/// The bytes of a transport. All connections of one kind get the same bytes for the same message.
+/// The encoding of a transport. All connections with the same encoding get the same bytes for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Frames (RFC 6455 §5): text for JSON, binary for Protobuf.
     WebSocket(Format),
-    /// Events (HTML standard, §9.2), one a reply or push. JSON.
+    /// Events (HTML standard, §9.2), one per reply or push. JSON.
     Sse,
-    /// A stream: JSON with a line break after each reply or push, or Protobuf with a length before it.
+    /// A stream: JSON with a line break after each reply or push, or Protobuf with a length prefix.
     Stream(Format),
 }
 
@@ -28,7 +28,7 @@ impl Encoding {
         Self::Stream(Format::Protobuf),
     ];
 
-    /// Its place in [`Encoding::ALL`].
+    /// Its index in [`Encoding::ALL`].
     pub(crate) const fn index(self) -> usize {
         match self {
             Self::WebSocket(Format::Json) => 0,
@@ -50,7 +50,7 @@ impl Encoding {
     pub(crate) fn encode(self, message: &[u8], out: &mut BytesMut) {
         match self {
             Self::WebSocket(format) => encoder::encode_message(out, kind(format), None, message),
-            // An event holds one line: a second one would have to begin with `data:` itself.
+            // An event holds one line: a second one would need its own `data:`.
             Self::Sse => {
                 for line in message.split(|&byte| byte == b'\n') {
                     out.put_slice(b"data: ");
@@ -73,8 +73,8 @@ impl Encoding {
         out.freeze()
     }
 
-    /// A message that others get too. The WebSocket frames are made already; what they hold is written anew for the
-    /// other transports.
+    /// A message that others get too. Its WebSocket frames exist already; their content is encoded again for the other
+    /// transports.
     pub(crate) fn frame(self, frames: &EncodedPush) -> Bytes {
         match self {
             Self::WebSocket(format) => frames.websocket(format).clone(),

@@ -1,7 +1,7 @@
-//! Ends: what a connection's end, or its slowness, is for the session on it.
+//! Ends: what the end or the slowness of a connection means for its session.
 //!
-//! In:  connections that end, by their peer or by us.
-//! Out: their sessions leave first, then they part (`conn/write`).
+//! In:  connections that end, because of the peer or of us.
+//! Out: their sessions leave first; then the connections close (`conn/write`).
 
 use bytes::Bytes;
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
@@ -11,14 +11,14 @@ use super::{Above, Connections, Phase, Session, lag::Cause, write::TooSlow};
 use crate::{context::Context, metrics::CloseReason};
 
 impl<K: Kernel> Connections<K> {
-    /// Queues all that was written since the last call, for one connection.
+    /// Queues everything written since the last call, for one connection.
     pub(crate) fn write_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         if let Some(bytes) = self.take_out() {
             self.send(cx, above, socket, bytes);
         }
     }
 
-    /// Queues bytes for one connection, and holds it to its limits.
+    /// Queues bytes for one connection and enforces its limits.
     pub(crate) fn send<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -31,7 +31,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Ends a session for which more waits than may.
+    /// Ends a session whose queue is over its limit.
     pub(crate) fn end_slow<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -45,7 +45,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// A long queue has gone out.
+    /// A long queue has been flushed.
     pub(crate) fn drained<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         self.lags.forget(socket);
         above.drained(self, cx, socket);
@@ -61,7 +61,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Begins the close handshake.
+    /// Starts the close handshake.
     pub(crate) fn end_by_close<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -77,7 +77,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Waits for the peer to end the stream, but not for long.
+    /// Waits briefly for the peer to end the stream.
     pub(crate) fn end_lingering<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -89,7 +89,7 @@ impl<K: Kernel> Connections<K> {
         self.linger(cx, socket, reason);
     }
 
-    /// Closes when the queue is empty.
+    /// Closes the socket when its queue is empty.
     pub(crate) fn end_flushed<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -101,7 +101,7 @@ impl<K: Kernel> Connections<K> {
         self.leave(cx, socket, reason);
     }
 
-    /// Closes at once, whatever is queued.
+    /// Closes the socket at once, even if bytes are queued.
     pub(crate) fn end_now<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -119,7 +119,7 @@ impl<K: Kernel> Connections<K> {
         self.forget(cx, socket);
     }
 
-    /// The session on a connection leaves, and it is told why, while it is known who that is.
+    /// The session on a connection leaves. The reason is logged first, while its user is still known.
     fn end_session<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -141,7 +141,7 @@ impl<K: Kernel> Connections<K> {
         self.leave_session(cx, above, socket);
     }
 
-    /// Takes the session off a connection.
+    /// Detaches the session from a connection.
     pub(crate) fn leave_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let session = self.detach(socket);
         if session != Session::None {

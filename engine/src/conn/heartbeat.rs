@@ -1,21 +1,21 @@
-//! Heartbeat: who is still there, and what is overdue.
+//! Heartbeat: liveness of connections, and their deadlines.
 //!
-//! In:  deadlines that have come; pongs.
-//! Out: pings, and the end of those who do not answer.
+//! In:  expired deadlines; pongs.
+//! Out: pings, and the end of connections that do not answer.
 //!
-//! One entry in the wheel a connection: a deadline that moves away is only written down, and the wheel's look at the
-//! old time puts it in again.
+//! Each connection has one entry in the wheel. A deadline that moves later is only recorded; when the old entry fires, it
+//! is scheduled again for the new time.
 //!
-//! Nobody is ended for a silence that is our own lateness:
+//! A connection is never ended for silence that our own lateness caused:
 //!
 //! ```text
-//! deadline, on the clock that stands still while nobody reads
-//!   └─> a look: the kernel reads the socket once more ── something came ──> it is handled; the deadline may have moved
+//! deadline, on the clock that pauses while the shard does not read
+//!   └─> a check: the kernel reads the socket once more ── input ──> handle it; the deadline may have moved
 //!                    └── nothing is unread ──> the end
 //! ```
 //!
-//! Pings go by the clock that never stands still: after a stall they are due at once. Of all that is due a turn takes so
-//! much as leaves it short; the rest comes next turn, the most overdue first.
+//! Pings follow the uptime clock, which never pauses: after a stall they are due at once. Each turn handles as much of the
+//! due work as keeps the turn short; the rest follows in the next turn, the most overdue first.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
@@ -33,20 +33,20 @@ use crate::{
     time::Tick,
 };
 
-/// When it is looked again where nothing has come of a look, or none could be had (200 ms).
+/// When the check is repeated if it had no result or could not be started (200 ms).
 const LOOK_AGAIN_TICKS: u32 = 4;
 
-/// When it is asked again whether all shards have read what came (200 ms).
+/// When to ask again whether all shards have read their input (200 ms).
 const READ_AGAIN_TICKS: u32 = 4;
 
-/// How long a client may wait for the answer to its connect, after the time that it had to ask: longer than any backend may
-/// take (`config/proxy.rs`).
+/// How long a client may wait for the answer to its connect, beyond the time it had to send it: longer than any backend
+/// timeout (`config/proxy.rs`).
 const CONNECTING_MS_MAX: u64 = 6 * 60 * 1000;
 
-/// What an open connection's deadline is for.
+/// What the deadline of an open connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// There are no pings yet, or no more: something else is awaited.
+    /// No pings, not yet or no longer: something else is pending.
     Off,
     /// The next ping.
     Rests,
@@ -59,7 +59,7 @@ pub(crate) enum Beat {
 pub(crate) struct Pings {
     /// A control frame of WebSocket.
     native: Bytes,
-    /// The client protocol's own, in the bytes of each transport.
+    /// The client protocol's own ping, in each encoding.
     by_wire: [Bytes; Encoding::ALL.len()],
 }
 
@@ -77,8 +77,8 @@ impl Pings {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// The first ping comes at a random time between half the interval and the whole, so that connections that came
-    /// together are not pinged together. `told` is what the client was told of the interval.
+    /// The first ping comes at a random time between half the interval and the whole, so that connections accepted together
+    /// are not pinged together. `told` is the interval announced to the client.
     pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
         let interval_ms = self.pace.interval_ms(cx.settings.ping_interval_ms, told);
         let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
@@ -98,7 +98,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Nothing is awaited of a connection until its next ping.
+    /// Nothing is pending from a connection until its next ping.
     fn rest(&mut self, socket: Socket, ping_at: Tick) {
         let Some(conn) = self.table.get(socket) else { return };
         conn.beat = Beat::Rests;
@@ -106,17 +106,17 @@ impl<K: Kernel> Connections<K> {
         self.watch(socket, ping_at);
     }
 
-    /// Sets the deadline of what is awaited of a connection, on the clock that stands still while nobody reads.
+    /// Sets the deadline for a connection's answer, on the clock that pauses while the shard does not read.
     pub(crate) fn schedule(&mut self, cx: &mut Context, socket: Socket, deadline: Tick) {
         let Some(conn) = self.table.get(socket) else { return };
         conn.deadline = deadline;
         self.watch(socket, cx.lateness.uptime_at(deadline));
     }
 
-    /// Has the wheel look at a connection.
+    /// Schedules a check of a connection in the wheel.
     fn watch(&mut self, socket: Socket, at: Tick) {
         let Some(conn) = self.table.get(socket) else { return };
-        // An entry that comes earlier is there already, unless it is the one being looked at.
+        // An earlier entry exists already, unless it is the one being handled.
         let has_earlier_entry = self.wheel.now() < conn.looked_at && conn.looked_at <= at;
         if !has_earlier_entry {
             conn.looked_at = self.wheel.insert(socket, at);
@@ -125,11 +125,11 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// The wheel's time for this connection has come. Answers with what that cost.
+    /// The wheel entry of this connection has fired. Returns the cost of handling it.
     pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
         let Some(conn) = self.table.get(socket) else { return cost::DUE_NS };
         if self.wheel.now() < conn.looked_at {
-            // A later entry, made when the deadline moved closer, has taken this one's place.
+            // A later entry, added when the deadline moved closer, has replaced this one.
             return cost::DUE_NS;
         }
         let deadline_at = match conn.beat {
@@ -155,10 +155,10 @@ impl<K: Kernel> Connections<K> {
         cost::OVERDUE_NS
     }
 
-    /// Has the kernel read a connection once more; [`Shard::looked`] hears of it.
+    /// Has the kernel read a connection once more; [`Shard::looked`] gets the result.
     fn look_before_the_end<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         if self.sockets.is_unwritten(socket) {
-            // What it is to answer is still with us.
+            // Its answer is still pending on our side.
             cx.counters.add(Metric::TimeoutsDeferred, 1);
             let deadline = cx.now.after_ms(cx.settings.pong_ms);
             return self.schedule(cx, socket, deadline);
@@ -170,7 +170,7 @@ impl<K: Kernel> Connections<K> {
         let is_unread = !is_looked_at && self.sockets.is_paused(socket);
         let Some(conn) = self.table.get(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
-            // One that is not read from for other shards' sake is looked at when it is again.
+            // A connection paused because of backpressure is checked when its receive resumes.
             self.look_later(cx, socket);
         } else {
             self.overdue(cx, above, socket);
@@ -183,7 +183,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Of a stream's client, commands and pongs come over other connections, to any shard.
+    /// The client of a stream sends commands and pongs over other connections, to any shard.
     fn await_all_reads<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -198,8 +198,8 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Nothing of a connection is unread. What was has been handled, and its deadline may have moved; or it waits for its
-    /// part of a turn, and the connection is looked at again after that.
+    /// A connection has no unread input. Earlier input has been handled, and its deadline may have moved; or input waits
+    /// for its part of a turn, and the connection is checked again after that.
     pub(crate) fn looked<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits_for_its_part = above.has_deferred(socket);
         let Some(conn) = self.table.get(socket) else { return };
@@ -214,7 +214,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// What was awaited has not come.
+    /// The deadline has passed without the expected input.
     fn overdue<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let Some(conn) = self.table.get(socket) else { return };
         let (session, beat, phase) = (conn.session, conn.beat, conn.phase);
@@ -243,9 +243,8 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// True exactly when there is no pong, but another sign of life since the last look: a part of a long message, whose
-    /// end the pong has to wait for; or, of one whose bytes we do not read because it does not read ours, room for some
-    /// of ours.
+    /// True exactly when there was no pong but another sign of life since the last check: a part of a long message, which
+    /// the pong has to follow; or, for a connection paused because it does not read, progress in its send queue.
     fn made_progress(&mut self, socket: Socket) -> bool {
         let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
         let Some(conn) = self.table.get(socket) else { return false };
@@ -254,13 +253,13 @@ impl<K: Kernel> Connections<K> {
         was_heard || (conn.is_paused && has_read)
     }
 
-    /// A client that has not asked to be connected is sent away. One that has waits for us: for its backend, for keys, or
-    /// for another shard, each of which has a time limit of its own.
+    /// Closes a client that has not sent its connect. A client that has waits for us: for its backend, for keys, or for
+    /// another shard; each of these has its own timeout.
     fn not_connected<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let Some(conn) = self.table.get(socket) else { return };
         let Session::Client { key } = conn.session else { return };
         let is_connecting = above.is_connecting(key);
-        // It has not been pinged yet.
+        // Not pinged yet.
         if is_connecting && conn.pinged == Tick(0) {
             conn.pinged = cx.uptime.after(1);
             let deadline = cx.now.after_ms(CONNECTING_MS_MAX);

@@ -1,14 +1,15 @@
-//! Lag: what of all that waits for a client counts against the limit of its queue.
+//! Lag: which queued bytes of a client count against the limit of its queue.
 //!
-//! In:  what is queued for it, message by message.
-//! Out: whether that is still within the limit.
+//! In:  queued messages, one by one.
+//! Out: whether the queue is still within the limit.
 //!
-//! A limit of bytes says how far behind a client may be, not how long a message may be. So it counts what waits *before* the
-//! newest message, and of that neither the longest message nor the replies that the client has asked for: one that comes to an
-//! empty queue always passes, and who is busy reading a long one keeps its limit for what others send meanwhile. No I/O, no
-//! clock.
+//! The limit in bytes says how far behind a client may be, not how long a message may be. So it counts the bytes queued
+//! *before* the newest message, without the longest message and without the replies that the client asked for: a message to
+//! an empty queue always passes, and a client that is busy reading a long one keeps its limit for messages of others. No
+//! I/O, no clock.
 //!
-//! Worst case a client: the limit, twice the longest message, and the replies that it may be owed (`session/client/reads`).
+//! Worst case per client: the limit, twice the longest message, and the replies that it may be owed
+//! (`session/client/reads`).
 
 use std::collections::HashMap;
 
@@ -16,21 +17,21 @@ use holdfast_ring::Socket;
 
 use crate::context::Settings;
 
-/// What a message is to the one who gets it.
+/// Why a client gets a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Others sent it.
+    /// Another client or the server sent it.
     Push,
-    /// The client asked for it. How much it may ask for is bounded where it asks, and never a reason to close it.
+    /// The client asked for it. The request is bounded where it is made, so a reply never closes the client.
     Reply,
 }
 
 /// The limits of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueLimits {
-    /// Bytes that may wait before a message.
+    /// Bytes that may be queued before a message.
     pub(crate) bytes_max: usize,
-    /// So much may wait without anybody counting.
+    /// Below this nothing is counted.
     pub(crate) uncounted_bytes: usize,
 }
 
@@ -40,10 +41,10 @@ impl QueueLimits {
     }
 }
 
-/// What of all that waits does not count, since little waited last.
+/// The queued bytes that do not count, since the queue was last short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lag {
-    /// The longest message that others sent.
+    /// The longest message sent by others.
     longest: usize,
     /// All replies.
     replies: usize,
@@ -69,7 +70,7 @@ impl Lag {
     }
 }
 
-/// The lags of a shard's connections: of those only for which much waits. 32 bytes each.
+/// The lags of those connections of a shard that have long queues. 32 bytes each.
 #[derive(Debug, Default)]
 pub(crate) struct Lags {
     of: HashMap<Socket, Lag>,
@@ -88,7 +89,7 @@ impl Lags {
         self.of.entry(socket).or_default().admit(before, len, cause, limits)
     }
 
-    /// All of it has gone out, or the connection is gone.
+    /// The queue is flushed, or the connection is gone.
     pub(crate) fn forget(&mut self, socket: Socket) {
         if !self.of.is_empty() {
             self.of.remove(&socket);
@@ -102,7 +103,7 @@ mod tests {
 
     const LIMITS: QueueLimits = QueueLimits { bytes_max: 1_000, uncounted_bytes: 250 };
 
-    /// A queue that nobody reads from until it is told so.
+    /// A queue that nobody reads from until told to.
     #[derive(Default)]
     struct Queue {
         lag: Lag,
@@ -113,7 +114,7 @@ mod tests {
         fn queue(&mut self, len: usize, cause: Cause) -> bool {
             let before = self.bytes;
             self.bytes += len;
-            // As the caller does, which looks only where much waits.
+            // As the caller does, which checks only long queues.
             self.bytes <= LIMITS.uncounted_bytes || self.lag.admit(before, len, cause, LIMITS)
         }
 

@@ -1,12 +1,12 @@
-//! Conn: what the daemon keeps for each connection.
+//! Conn: the state of each connection.
 //!
-//! In:  what sockets receive; what sessions send.
-//! Out: calls of those above connections ([`Above`]); bytes on sockets. The files: `arrival` (from accept to the limits),
-//! `secure` (TLS), `http` (requests), `read` and `write`, `ends`, `heartbeat`, and what these use.
+//! In:  bytes from sockets; output of sessions.
+//! Out: calls of the layer above connections ([`Above`]); bytes on sockets. The files: `arrival` (from accept to the
+//! limits), `tls`, `http` (requests), `read` and `write`, `ends`, `heartbeat`, and their helpers.
 //!
-//! An idle connection owns no buffer: what is boxed here is there only while a request or a message has come in part, or
-//! an answer is awaited. Worst case a connection: the request head's limit and twice a body's before a session, twice
-//! the message limit in it, and the send queue's limit.
+//! An idle connection owns no buffer: boxed state exists only while a request or message is incomplete, or an answer is
+//! pending. Worst case per connection: before a session, the request head limit and twice the body limit; in a session,
+//! twice the message limit; and the send queue's limit.
 
 mod above;
 mod arrival;
@@ -37,7 +37,7 @@ pub(crate) use self::connections::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN};
 use self::{deflate::Deflate, heartbeat::Beat, pace::Told};
 use crate::{conn::http::request::Request, ids::ClientKey, metrics::CloseReason, time::Tick};
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 ///
 /// ```text
 /// accepted ─> Head ── upgrade ──────> Open ── close frame came ──> Leaving ──┐
@@ -52,33 +52,33 @@ use crate::{conn::http::request::Request, ids::ClientKey, metrics::CloseReason, 
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// A request head is coming. Deadline: the handshake's, or that of a connection between two requests.
+    /// Receiving a request head. Deadline: of the handshake, or of a connection that is idle between two requests.
     Head,
-    /// The body of a request is coming. Deadline: that of its head.
+    /// Receiving a request body. Deadline: that of its head.
     Body,
-    /// A request has come whole, and its answer is awaited, even where the peer ends its side.
+    /// The request is complete and its answer is pending, even if the peer has ended its side.
     Answering,
-    /// An answer that goes on: messages go one way, and what comes is thrown away. Deadline: as in `Open`.
+    /// A streaming response: messages go one way; input is discarded. Deadline: as in `Open`.
     Streaming,
-    /// Messages go to and fro. Deadline: the next ping, or the pong's.
+    /// Messages flow in both directions. Deadline: the next ping, or its pong.
     Open,
-    /// We have sent a close frame and wait for the peer's. Deadline: the close handshake's.
+    /// We have sent a close frame and wait for the peer's. Deadline: that of the close handshake.
     Closing,
-    /// All has been said; what comes is thrown away until the peer ends the stream, so that no reset destroys our last
-    /// words on their way (RFC 9112 §9.6). Deadline: a short while.
+    /// Everything has been sent. Input is discarded until the peer ends the stream, so that no reset destroys our last
+    /// bytes in flight (RFC 9112 §9.6). Deadline: short.
     Lingering,
-    /// The socket closes when its queue is empty. Deadline: the close handshake's.
+    /// The socket closes when its queue is empty. Deadline: that of the close handshake.
     Leaving,
 }
 
-/// What a connection is for, once it is open.
+/// What a connection is used for once it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Session {
-    /// Nothing yet.
+    /// Not decided yet.
     None,
     /// `/echo`.
     Echo,
-    /// `/broadcast`, with the connection's place among its members.
+    /// `/broadcast`, with the connection's position among its members.
     Broadcast {
         /// Index into the hub's members.
         place: u32,
@@ -93,9 +93,9 @@ pub(crate) enum Session {
 /// A request that is not yet answered.
 #[derive(Debug)]
 pub(crate) enum PartialRequest {
-    /// The part of its head that has come.
+    /// The part of its head received so far.
     Head(BytesMut),
-    /// Its head has come.
+    /// Its head is complete.
     Request(Request),
 }
 
@@ -104,40 +104,40 @@ pub(crate) struct Conn {
     generation: u32,
     pub(crate) phase: Phase,
     pub(crate) session: Session,
-    /// When something is to be done about it if nothing happens: by the uptime where it is to be pinged, else by the clock
-    /// that stands still while nobody reads.
+    /// When to act if nothing happens: in uptime if a ping is due then, otherwise on the clock that pauses while the shard
+    /// does not read.
     pub(crate) deadline: Tick,
-    /// When the wheel looks at it, by the uptime.
+    /// When the wheel checks this connection, in uptime.
     pub(crate) looked_at: Tick,
     pub(crate) beat: Beat,
-    /// What it was told of its pings.
+    /// The ping interval announced to the client.
     pub(crate) told: Told,
-    /// When the last ping was sent, by the uptime; before the first one, 0, or when the answer to its connect began to be late.
+    /// When the last ping was sent, in uptime; before the first one, 0, or when the answer to its connect became late.
     pub(crate) pinged: Tick,
-    /// True exactly when bytes came since then.
+    /// True exactly when bytes arrived since then.
     pub(crate) heard_since_ping: bool,
     /// True exactly when its receive is paused because its queue is long.
     pub(crate) is_paused: bool,
-    /// While it is paused: how many bytes waited for it when its heartbeat was last looked at.
+    /// While it is paused: its queued bytes at the last look at its heartbeat.
     pub(crate) queued_bytes_before: u32,
-    /// What was counted of it as come in part, in KiB: two bytes have room here.
+    /// Its partial input as counted, in KiB: a `u16` fits here.
     pub(crate) counted_partial_kib: u16,
     /// True exactly when it counts against the limit of connections.
     pub(crate) has_place: bool,
-    /// Why it will have been closed.
+    /// The reason for its close.
     pub(crate) close_reason: Option<CloseReason>,
     /// True exactly when it has carried a request before.
     pub(crate) is_reused: bool,
     /// True exactly when the peer has ended its side while an answer was awaited.
     pub(crate) has_ended: bool,
-    /// What its last request asks for.
+    /// What its last request asked for.
     pub(crate) asked: Asked,
-    /// What there is of a request.
+    /// The request received so far.
     pub(crate) coming: Option<Box<PartialRequest>>,
-    /// How what it is sent is compressed.
+    /// How messages to it are compressed.
     pub(crate) deflate: Deflate,
     pub(crate) decoder: Decoder,
-    /// Its keys, where the listener speaks TLS.
+    /// Its TLS state, if the listener speaks TLS.
     pub(crate) tls: Option<Box<TlsStream<ServerSide>>>,
 }
 
@@ -148,14 +148,14 @@ impl Phase {
     }
 }
 
-/// All connections of a shard, by their sockets.
+/// All connections of a shard, by socket.
 #[derive(Debug)]
 pub(crate) struct Conns {
     lanes: Vec<Vec<Option<Conn>>>,
 }
 
 impl Conns {
-    /// Room for as many as there are descriptors. Pages that no connection has touched are not resident.
+    /// One place per descriptor. Pages that no connection has touched are not resident.
     pub(crate) fn new(lanes: usize, lane_slots: usize) -> Self {
         Self { lanes: (0..lanes).map(|_| Vec::with_capacity(lane_slots)).collect() }
     }
@@ -190,7 +190,7 @@ impl Conns {
         })
     }
 
-    /// Has the connection of a socket fetched from memory, for one who asks for it soon.
+    /// Prefetches the connection of a socket that will be needed soon.
     pub(crate) fn prefetch(&self, socket: Socket) {
         if let Some(conn) = self.lanes[socket.lane()].get(socket.slot()) {
             prefetch(conn);
@@ -208,7 +208,7 @@ impl Conns {
         self.lanes[socket.lane()][socket.slot()].take()
     }
 
-    /// The first connection at or after `(lane, slot)`, with its socket; and where to go on.
+    /// The first connection at or after `(lane, slot)`, with its socket; and where to continue.
     pub(crate) fn next_from(&self, (mut lane, mut slot): (usize, usize)) -> Option<(Socket, (usize, usize))> {
         while let Some(conns) = self.lanes.get(lane) {
             if let Some(found) = conns.get(slot..).and_then(|rest| rest.iter().position(Option::is_some)) {

@@ -1,33 +1,33 @@
-//! Pace: how often connections are pinged.
+//! Pace: the ping interval of connections.
 //!
-//! In:  how late this shard is, and what each client was told.
+//! In:  the lateness of this shard, and the interval announced to each client.
 //! Out: intervals: longer ones while the shard is late, up to twice the configured one.
 //!
-//! The rule, and why it is safe. A client of the Centrifuge protocol is told its interval when it connects, and gives up
-//! when there was no ping for that long and ten seconds more (`maxServerPingDelay` of its SDK). So a late shard tells
-//! clients that come a longer interval, and keeps to that; to those that are there already it is never longer than they
-//! were told by more than [`EXTRA_MS`], which leaves the other half of the ten seconds to the network and to pings that are
-//! late themselves. Who was told nothing (`/echo`, `/broadcast`, native pings) is pinged less often at once.
+//! The rule, and why it is safe: a client of the Centrifuge protocol learns its interval when it connects, and gives up
+//! after that interval and ten seconds more without a ping (`maxServerPingDelay` of its SDK). So a late shard announces a
+//! longer interval to new clients and keeps to it. For existing clients it exceeds the announced interval by at most
+//! [`EXTRA_MS`], which leaves the other half of the ten seconds to the network and to late pings. Clients without an
+//! announced interval (`/echo`, `/broadcast`, native pings) are pinged less often at once.
 
-/// Intervals grow in steps of an eighth.
+/// Intervals grow in steps of one eighth.
 const STEPS: u64 = 8;
 
-/// Steps at most: intervals are at most twice as long.
+/// Maximum number of steps: intervals at most double.
 const STRETCH_MAX: u8 = 8;
 
-/// How much longer than it was told a client's interval may become.
+/// How far a client's interval may exceed the announced one.
 const EXTRA_MS: u64 = 5_000;
 
-/// Ticks of lateness within one second that make intervals a step longer (1 s).
+/// Ticks of lateness within one second that lengthen intervals by a step (1 s).
 const LATE_TICKS: u32 = 20;
 
-/// Ticks of lateness that are nothing: what a second has at most to count as calm (100 ms).
+/// The most ticks of lateness of a calm second (100 ms).
 const CALM_TICKS: u32 = 2;
 
-/// Calm seconds after which intervals are a step shorter.
+/// Calm seconds that shorten intervals by a step.
 const CALM_SECONDS: u8 = 10;
 
-/// What a connection was told of its interval.
+/// The interval announced to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told(u8);
 
@@ -35,23 +35,23 @@ impl Told {
     pub(crate) const NOTHING: Self = Self(u8::MAX);
 }
 
-/// How late a shard is, and what follows from that.
+/// The lateness of a shard, and the resulting interval.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// Steps by which intervals are longer than configured.
+    /// Steps added to the configured interval.
     stretch: u8,
-    /// The most that something was late in this second.
+    /// The maximum lateness in this second.
     late_ticks: u32,
     calm_seconds: u8,
 }
 
 impl Pace {
-    /// Something was so late.
+    /// Records a lateness.
     pub(crate) fn was_late(&mut self, ticks: u32) {
         self.late_ticks = self.late_ticks.max(ticks);
     }
 
-    /// A second is over. Answers with the lateness in it, in ticks.
+    /// Ends a second. Returns the lateness in it, in ticks.
     pub(crate) fn second_passed(&mut self) -> u32 {
         let late_ticks = std::mem::take(&mut self.late_ticks);
         if late_ticks >= LATE_TICKS {
@@ -65,17 +65,17 @@ impl Pace {
         late_ticks
     }
 
-    /// What a client is to be told that connects now.
+    /// The interval announced to a client that connects now.
     pub(crate) fn tell(&self) -> Told {
         Told(self.stretch)
     }
 
-    /// By how much intervals are longer than configured, in eighths.
+    /// How much longer than configured intervals are, in eighths.
     pub(crate) fn stretch(&self) -> u8 {
         self.stretch
     }
 
-    /// The interval of who was told this.
+    /// The interval of a connection that was told `told`.
     pub(crate) fn interval_ms(&self, configured_ms: u64, told: Told) -> u64 {
         let present_ms = stretched(configured_ms, self.stretch);
         if told == Told::NOTHING {
@@ -86,7 +86,7 @@ impl Pace {
     }
 }
 
-/// What the client is told in the protocol's words, in whole seconds: never less than its interval.
+/// The announced interval in the protocol's unit, whole seconds: never less than the real interval.
 pub(crate) fn told_s(configured_ms: u64, told: Told) -> u32 {
     u32::try_from(stretched(configured_ms, told.0).div_ceil(1000)).unwrap_or(u32::MAX)
 }

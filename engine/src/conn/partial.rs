@@ -1,10 +1,10 @@
-//! Partial: what has come of requests, messages and TLS records that are not complete, and a budget for all of it.
+//! Partial: incomplete requests, messages and TLS records, and one budget for all of them.
 //!
 //! In:  connections that were just read from.
-//! Out: where a shard keeps more than `client.receive_budget` leaves it, the end of those for whom it keeps most: close
-//!      code 1013 (Try Again Later), or 503.
+//! Out: if a shard holds more than its part of `client.receive_budget`, the end of the connections that hold most: close
+//! code 1013 (Try Again Later), or 503.
 //!
-//! It is counted when something came, so that an idle connection costs nothing here.
+//! Counted only when input arrives, so an idle connection costs nothing here.
 
 use holdfast_protocol::{http::Refusal, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Conn {
-    /// Memory for what has come in part, in KiB, rounded up. 64 MiB and more are the same: they go first in any case.
+    /// Memory of partial input, in KiB, rounded up. Values of 64 MiB and more count alike: they are closed first anyway.
     pub(crate) fn partial_kib(&self) -> u16 {
         let coming = self.coming.as_ref().map_or(0, |coming| coming.buffered_bytes());
         let record = self.tls.as_ref().map_or(0, |tls| tls.buffered_bytes());
@@ -28,7 +28,7 @@ impl Conn {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// Something came for a connection, or was taken from it.
+    /// Input of a connection arrived or was consumed.
     pub(crate) fn count_partial(&mut self, cx: &mut Context, socket: Socket) {
         let Some(conn) = self.table.get(socket) else { return };
         let now = conn.partial_kib();
@@ -40,7 +40,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// A connection is gone, and what had come of it.
+    /// A connection is gone, and its partial input with it.
     pub(crate) fn forget_partial(&mut self, cx: &mut Context, socket: Socket, conn: &Conn) {
         let bytes = usize::from(conn.counted_partial_kib) * 1024;
         cx.ledger.release(Budget::Receive, bytes);
@@ -49,7 +49,7 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// Where there is too much, those for whom most is kept are sent away.
+    /// Over the budget, closes the connections with the most partial input.
     pub(crate) fn hold_partial_to_budget<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A) {
         let excess = cx.ledger.excess_with_margin(Budget::Receive);
         if excess == 0 {

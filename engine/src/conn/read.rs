@@ -1,10 +1,10 @@
-//! Read: bytes of an open connection become messages for its session and answers to its control frames.
+//! Read: turns bytes of an open connection into messages for its session and answers to its control frames.
 //!
 //! In:  pieces of the stream, cut anywhere.
-//! Out: calls of the session; pongs, close frames; or the connection's end, where the peer broke the protocol.
+//! Out: calls of the session; pongs, close frames; or the end of the connection if the peer broke the protocol.
 //!
-//! No allocation for a message that came whole: it is read where the kernel put it, unless it is compressed. A connection
-//! that has used up its part of the turn is interrupted between two messages, or within one of many commands.
+//! A complete message needs no allocation: it is read in the kernel's receive buffer, unless it is compressed. A connection
+//! that has used up its part of the turn is interrupted between two messages, or within one that holds many commands.
 
 use holdfast_protocol::websocket::{
     CloseFrame, Event, FrameError, Opcode, Payload, Role, close, frame::FrameHeader,
@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl<K: Kernel> Connections<K> {
-    /// Bytes came, as the peer meant them. Answers with how many of them are done: less than all where the connection has
-    /// used up its part of the turn.
+    /// Handles decrypted bytes. Returns how many of them are done: fewer than all if the connection has used up its part of
+    /// the turn.
     pub(crate) fn received<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -68,7 +68,7 @@ impl<K: Kernel> Connections<K> {
         count
     }
 
-    /// Bytes of a connection that speaks WebSocket. Answers with how many of them are done.
+    /// Handles bytes of a WebSocket. Returns how many of them are done.
     fn read<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -96,7 +96,7 @@ impl<K: Kernel> Connections<K> {
                 }
             };
             match event {
-                // What comes after our close frame is read to its end, for the peer's close frame, but not acted on.
+                // After our close frame, input is parsed only to find the peer's close frame.
                 Event::Message(_) | Event::Ping(_) if phase == Phase::Closing => {}
                 Event::Message(message) => {
                     cx.counters.add(Metric::MessagesIn, 1);
@@ -126,7 +126,7 @@ impl<K: Kernel> Connections<K> {
         count - left
     }
 
-    /// What is left of a message of commands waits.
+    /// Keeps the rest of a message of commands for later.
     fn cut_off(&mut self, payload: Payload<'_>, at: usize) {
         self.cut = Some(match payload {
             Payload::Borrowed(bytes) => Commands::rest(&bytes[at..], true),
@@ -134,15 +134,14 @@ impl<K: Kernel> Connections<K> {
         });
     }
 
-    /// What messages have been inflated to counts as received, and as work. False where the connection has been closed for
-    /// it.
+    /// Counts inflated bytes as received, and as work. False if that has closed the connection.
     fn count_inflated<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> bool {
         let (plain_bytes, deflated_bytes) = self.deflating.take_inflated();
         cx.meter.add_bytes(plain_bytes, cost::INFLATE_KILOBYTE_NS);
         self.count_received(cx, above, socket, plain_bytes.saturating_sub(deflated_bytes))
     }
 
-    /// RFC 6455 §5.5.1: a close frame is answered with its code, unless it is the answer to ours.
+    /// RFC 6455 §5.5.1: answer a close frame with its code, unless it is the answer to ours.
     fn close_frame_came<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -158,7 +157,7 @@ impl<K: Kernel> Connections<K> {
         self.end_flushed(cx, above, socket, CloseReason::ByPeer);
     }
 
-    /// RFC 6455 §7.1.7: the close code says why, and nothing that follows is looked at.
+    /// RFC 6455 §7.1.7: the close code gives the reason; later input is ignored.
     fn protocol_failed<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -180,22 +179,22 @@ impl<K: Kernel> Connections<K> {
         self.end_lingering(cx, above, socket, reason);
     }
 
-    /// The stream has ended, one way or the other.
+    /// The stream has ended, cleanly or not.
     pub(crate) fn ended<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, how: Ended) {
         let Some(conn) = self.table.get(socket) else { return };
         match (how, conn.phase) {
-            // Our last words may still be on their way: who says no more may yet listen (RFC 9293 §3.6).
+            // Our last bytes may still be in flight: a peer that has ended its side may still read (RFC 9293 §3.6).
             (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {
                 self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
-            // So may who has asked something: the answer comes, as late as it would have come.
+            // The same holds for a peer with a pending request: it gets its answer at the usual time.
             (Ended::ByPeer, Phase::Answering) => conn.has_ended = true,
-            // What was asked before may have its answer in the queue.
+            // Answers to earlier requests may still be queued.
             (Ended::ByPeer, Phase::Head | Phase::Body) => {
                 self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
-            // RFC 6455 §7.1.5: an end without a close frame is not a clean one. And of a stream's client this is all that we
-            // would see of its going; its presence ends with it.
+            // RFC 6455 §7.1.5: an end without a close frame is not clean. For the client of a stream it is the only sign
+            // that it left; its presence ends with it.
             (Ended::ByPeer, Phase::Open | Phase::Streaming) => {
                 self.end_now(cx, above, socket, CloseReason::PeerGone);
             }
@@ -204,9 +203,9 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-/// True exactly when `bytes` are one close frame. From a peer that broke the protocol this is the answer to our close
-/// frame, if it comes by itself: where frames begin in its stream is not known any more. It waits for our end of the
-/// stream then, which comes first (RFC 6455 §7.1.1).
+/// True exactly when `bytes` are a single close frame. From a peer that broke the protocol this is the answer to our close
+/// frame, if it arrives alone: frame boundaries in its stream are no longer known. The peer then waits for us to end the
+/// stream first (RFC 6455 §7.1.1).
 fn is_close_frame(bytes: &[u8]) -> bool {
     match FrameHeader::parse(bytes, Role::Server, false) {
         Ok(Some((header, head_bytes))) => {

@@ -1,7 +1,7 @@
-//! Refusals: what the log is told of requests that are refused, and of connections that are ended.
+//! Refusals: log lines for refused requests and ended connections.
 //!
-//! In:  a refusal or an end, with the connection.
-//! Out: a line, when the address of the connection is known.
+//! In:  a refusal or an end, with its connection.
+//! Out: a line, once the address of the connection is known.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<'a> Asking<'a> {
-    /// Where the head is gone: what is kept of the request.
+    /// If the head is gone: the part of the request that is kept.
     pub(crate) fn or_of(self, coming: Option<&'a PartialRequest>) -> Self {
         match coming {
             Some(PartialRequest::Request(request)) if self.path.is_none() => {
@@ -29,7 +29,7 @@ impl<'a> Asking<'a> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// A request is refused, or a connection that has not made one.
+    /// Logs a refused request, or a refused connection that has not sent one.
     pub(crate) fn tell_refusal(
         &mut self,
         cx: &mut Context,
@@ -68,7 +68,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// The kernel has told an address.
+    /// The kernel has reported an address.
     pub(crate) fn address_came(&mut self, socket: Socket, address: Option<IpAddr>) {
         if let Some(at) = self.untold.0.iter().position(|(waiting, _)| *waiting == socket) {
             let (_, line) = self.untold.0.remove(at);
@@ -76,7 +76,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// A connection without a client is ended, for what its peer did or did not do.
+    /// Logs the end of a connection without a client, for something its peer did or failed to do.
     pub(crate) fn tell_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let Some(conn) = self.table.get(socket).filter(|conn| conn.close_reason.is_none()) else { return };
         let path = match conn.session {

@@ -1,10 +1,10 @@
-//! TLS: connections of a listener that speaks TLS.
+//! TLS: the connections of a listener that speaks TLS.
 //!
-//! In:  what sockets receive and what is to be sent, on any listener.
-//! Out: the same, decrypted and encrypted where there is TLS.
+//! In:  received bytes and bytes to send, on any listener.
+//! Out: the same bytes, decrypted and encrypted if the listener speaks TLS.
 //!
-//! Plaintext and ciphertext go through the shard's own buffers: an idle connection owns none. What is encrypted for
-//! hundreds of connections shares a buffer, as answers do.
+//! Plaintext and ciphertext go through the shard's own buffers: an idle connection owns none. The ciphertext of hundreds of
+//! connections shares a buffer, as answers do.
 
 use std::sync::Arc;
 
@@ -24,24 +24,24 @@ use crate::{
     refusals::Why,
 };
 
-/// What is left of received bytes when their connection has used up its part.
+/// The rest of the received bytes when their connection has used up its part.
 #[derive(Debug)]
 pub(crate) enum Left {
     Nothing,
-    /// Those that were handed over, from here on; they are past the limits, and were not encrypted.
+    /// The bytes handed over, from this index on; limits are applied already, and they were not encrypted.
     From(usize),
-    /// Decrypted ones, and behind them perhaps the end.
+    /// Decrypted bytes, possibly followed by the end of the stream.
     Plain(Vec<u8>, bool),
 }
 
-/// A listener's TLS.
+/// The TLS state of a listener.
 #[derive(Debug)]
 pub(crate) struct TlsListener {
-    /// For connections that come from now on.
+    /// Used for new connections.
     config: Arc<ServerConfig>,
-    /// What one connection was told.
+    /// Plaintext received from one connection.
     plain: BytesMut,
-    /// What is on its way to connections.
+    /// Ciphertext to be sent to connections.
     cipher: BytesMut,
 }
 
@@ -50,12 +50,12 @@ impl TlsListener {
         Self { config, plain: BytesMut::new(), cipher: BytesMut::with_capacity(OUT_BYTES) }
     }
 
-    /// Uses other certificates for those who come from now on.
+    /// Uses other certificates for new connections.
     pub(crate) fn renew(&mut self, config: Arc<ServerConfig>) {
         self.config = config;
     }
 
-    /// A connection's own part.
+    /// The TLS state of one connection.
     pub(crate) fn accept(&self) -> Option<Box<TlsStream<ServerSide>>> {
         TlsStream::accept(Arc::clone(&self.config)).ok().map(Box::new)
     }
@@ -70,19 +70,19 @@ impl TlsListener {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// Queues bytes for a connection. Answers with how many then wait for it.
+    /// Queues bytes for a connection. Returns the bytes queued for it then.
     pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
         let Some(secure) = &mut self.secure else { return self.sockets.send(socket, bytes) };
         let Some(conn) = self.table.get(socket) else { return 0 };
         let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
         match tls.encrypt(&bytes, &mut secure.cipher) {
             Ok(()) => self.sockets.send(socket, secure.take_cipher()),
-            // Its handshake is not done, and nobody has anything to say before; or it is over.
+            // Its handshake is incomplete, and there is nothing to send before that; or the stream has ended.
             Err(_) => 0,
         }
     }
 
-    /// Says that nothing more will come (RFC 8446 §6.1), so that nobody can make an end that we did not.
+    /// Sends `close_notify` (RFC 8446 §6.1), so that nobody can forge the end of the stream.
     pub(crate) fn send_close_notify(&mut self, socket: Socket) {
         let Some(secure) = &mut self.secure else { return };
         let Some(conn) = self.table.get(socket) else { return };
@@ -95,8 +95,8 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// Bytes came, encrypted or not. A PROXY header stands before either. Answers with what is left of them, where the
-    /// connection has used up its part of the turn.
+    /// Handles received bytes, encrypted or not. A PROXY header precedes either. Returns the rest of them if the connection
+    /// has used up its part of the turn.
     pub(crate) fn on_received<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -121,7 +121,7 @@ impl<K: Kernel> Connections<K> {
         let mut plain = std::mem::take(&mut secure.plain);
         let progress = tls.receive(bytes, &mut plain, &mut secure.cipher);
         let cipher = secure.take_cipher();
-        // A record of the handshake begins with 22, a request with a letter: who sent one understands no alert.
+        // A handshake record starts with 22, a request with a letter: a client that sent a request understands no alert.
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
             cx.counters.add(Metric::TlsFailures, 1);

@@ -1,9 +1,9 @@
-//! Write: what a connection is sent, and the ways in which it ends.
+//! Write: output of a connection, and the ways to end it.
 //!
-//! In:  answers and messages, encoded one after the other into the shard's outgoing bytes.
-//! Out: one piece on the socket's queue for all that one piece of input led to.
+//! In:  answers and messages, encoded one after the other into the shard's output buffer.
+//! Out: one piece on the socket's queue for all output of one piece of input.
 //!
-//! A slow reader costs at most what its lag allows; then it is closed, and no one else waits for it.
+//! A slow reader costs at most its lag limit; beyond that it is closed, and nobody else waits for it.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::websocket::{CloseCode, Message, encoder};
@@ -22,21 +22,21 @@ use crate::{
     metrics::{CloseReason, Metric},
 };
 
-/// How long what we said last may take to arrive before the connection is closed.
+/// How long our last bytes may take to arrive before the connection is closed.
 const LINGER_MS: u64 = 1_000;
 
-/// More waits for a session's connection than may: it is to end.
+/// The queue of a session's connection is over its limit: the session must end.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct TooSlow(pub(crate) Session);
 
-/// Much waits for a connection.
+/// A connection has a long queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LongQueue {
     pub(crate) socket: Socket,
-    /// Bytes that waited before the newest message.
+    /// Bytes queued before the newest message.
     pub(crate) before: usize,
-    /// That message.
+    /// Length of that message.
     pub(crate) len: usize,
     pub(crate) cause: Cause,
 }
@@ -68,7 +68,7 @@ impl<K: Kernel> Connections<K> {
         self.sockets.queued_messages(socket) > cx.settings.queue_pieces_max
     }
 
-    /// Reads no more of a connection until what waits for it has gone out.
+    /// Pauses the receive of a connection until its queue is flushed.
     pub(crate) fn pause_for_queue(&mut self, socket: Socket) {
         if let Some(conn) = self.table.get(socket) {
             conn.is_paused = true;
@@ -76,7 +76,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Takes all that was written since the last call, for one connection.
+    /// Takes everything written since the last call, for one connection.
     pub(crate) fn take_out(&mut self) -> Option<Bytes> {
         if self.out.is_empty() {
             return None;
@@ -88,7 +88,7 @@ impl<K: Kernel> Connections<K> {
         Some(bytes)
     }
 
-    /// Queues bytes for one connection, and holds it to its limits.
+    /// Queues bytes for one connection and enforces its limits.
     pub(crate) fn send_for(
         &mut self,
         cx: &mut Context,
@@ -104,7 +104,7 @@ impl<K: Kernel> Connections<K> {
             return None;
         }
         let long = LongQueue { socket, before: queued_bytes.saturating_sub(len), len, cause };
-        // While a channel's subscribers are walked, none of them may go.
+        // No subscriber may be removed while a channel's subscribers are being iterated.
         if self.is_fanning_out {
             self.long_queues.push(long);
             return None;
@@ -112,7 +112,7 @@ impl<K: Kernel> Connections<K> {
         self.on_backlog(cx, long)
     }
 
-    /// Slows a connection down for which much waits. Where that is more than may wait, its session is to end.
+    /// Throttles a connection with a long queue. Over the limit, its session must end.
     #[cold]
     pub(crate) fn on_backlog(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
         let LongQueue { socket, before, len, cause } = long;
@@ -129,7 +129,7 @@ impl<K: Kernel> Connections<K> {
                 return Some(TooSlow(session));
             }
             Session::Broadcast { .. } => {}
-            // What is answered is slowed down to the pace at which it reads.
+            // Throttle the client to the pace at which it reads its answers.
             Session::Client { .. } | Session::Echo | Session::None => {
                 if !is_paused {
                     self.pause_for_queue(socket);
@@ -139,7 +139,7 @@ impl<K: Kernel> Connections<K> {
         None
     }
 
-    /// Takes the session off a connection. What it leaves, those above have to leave.
+    /// Detaches the session from a connection. The layer above must then remove it from its own state.
     pub(crate) fn detach(&mut self, socket: Socket) -> Session {
         let Some(conn) = self.table.get(socket) else { return Session::None };
         let session = std::mem::replace(&mut conn.session, Session::None);
@@ -175,7 +175,7 @@ impl<K: Kernel> Connections<K> {
         self.schedule(cx, socket, deadline);
     }
 
-    /// Waits for the peer to end the stream, but not for long.
+    /// Waits briefly for the peer to end the stream.
     pub(crate) fn linger(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         if self.table.get(socket).is_some_and(|conn| conn.has_ended) {
             return self.leave(cx, socket, reason);
@@ -184,15 +184,15 @@ impl<K: Kernel> Connections<K> {
         self.linger_for_eof(cx, socket, reason);
     }
 
-    /// Waits for the peer to end a stream after the words that it is over, but not for long. A client that found the end
-    /// together with the words would take it for a broken network.
+    /// Waits briefly for the peer to end the stream after its final message. A client that got the message and the end at
+    /// once would treat it as a network failure.
     pub(crate) fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let deadline = cx.now.after_ms(LINGER_MS.min(cx.settings.close_ms));
         self.part(cx, socket, Phase::Lingering, reason);
         self.schedule(cx, socket, deadline);
     }
 
-    /// Closes when the queue is empty.
+    /// Closes the socket when its queue is empty.
     pub(crate) fn leave(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let deadline = cx.now.after_ms(cx.settings.close_ms);
         self.send_close_notify(socket);
@@ -201,7 +201,7 @@ impl<K: Kernel> Connections<K> {
         self.schedule(cx, socket, deadline);
     }
 
-    /// Closes at once, whatever is queued.
+    /// Closes the socket at once, even if bytes are queued.
     pub(crate) fn abort(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         self.part(cx, socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Now);
@@ -219,7 +219,7 @@ impl<K: Kernel> Connections<K> {
         self.count_partial(cx, socket);
     }
 
-    /// The socket is gone, and its session has left.
+    /// Removes the connection. Its socket is gone, and its session has left.
     pub(crate) fn forget(&mut self, cx: &mut Context, socket: Socket) {
         self.release_slot(socket);
         if let Some(conn) = self.table.remove(socket) {

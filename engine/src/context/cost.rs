@@ -1,35 +1,35 @@
-//! Cost: how long single pieces of work take, about.
+//! Cost: approximate duration of single pieces of work.
 //!
 //! In:  commands.
-//! Out: nanoseconds, as measured on the machine of docs/benchmarks.md, rounded up.
+//! Out: nanoseconds, measured on the machine of docs/benchmarks.md, rounded up.
 //!
-//! The meter replaces them by measured time wherever they have added up to something. What is here decides how soon it looks,
+//! The meter replaces these estimates by measured time once they have added up. They decide how soon it reads the clock,
 //! and where a frame of many commands is cut.
 
 use holdfast_protocol::client::{Request, command::HistoryRequest};
 
-/// A connection that comes: its record, and what of it is limited.
+/// Accepting a connection: its record and its limits.
 pub(crate) const ACCEPT_NS: u64 = 2_000;
 
-/// A connection that goes, or its other end.
+/// The end of a connection, or of its peer's side.
 pub(crate) const END_NS: u64 = 1_000;
 
-/// A piece of received bytes, whatever is in it.
+/// A piece of received bytes, whatever its content.
 pub(crate) const RECEIVE_NS: u64 = 200;
 
 /// A message or control frame of a WebSocket.
 pub(crate) const FRAME_NS: u64 = 60;
 
-/// A thousand bytes that are unmasked, looked at and copied.
+/// Unmasking, parsing and copying a thousand bytes.
 pub(crate) const FRAME_KILOBYTE_NS: u64 = 300;
 
-/// A thousand bytes that came out of a compressed message.
+/// A thousand bytes inflated from a compressed message.
 pub(crate) const INFLATE_KILOBYTE_NS: u64 = 3_000;
 
-/// A thousand bytes that are compressed.
+/// Compressing a thousand bytes.
 pub(crate) const DEFLATE_KILOBYTE_NS: u64 = 15_000;
 
-/// A thousand bytes that are decrypted or encrypted.
+/// Decrypting or encrypting a thousand bytes.
 pub(crate) const CIPHER_KILOBYTE_NS: u64 = 1_000;
 
 /// One step of a TLS handshake: half of a signature.
@@ -38,40 +38,40 @@ pub(crate) const TLS_STEP_NS: u64 = 300_000;
 /// The head of a request, and its answer.
 pub(crate) const REQUEST_NS: u64 = 3_000;
 
-/// A thousand bytes of JSON or Protobuf that are read.
+/// Parsing a thousand bytes of JSON or Protobuf.
 pub(crate) const PARSE_KILOBYTE_NS: u64 = 3_000;
 
-/// A thousand bytes of a reply that are written: of a history, a recovery, presence.
+/// Writing a thousand bytes of a reply: history, recovery, presence.
 pub(crate) const REPLY_KILOBYTE_NS: u64 = 1_000;
 
-/// An entry of a wheel that is only put in again.
+/// A wheel entry that is only scheduled again.
 pub(crate) const DUE_NS: u64 = 100;
 
 /// A ping.
 pub(crate) const PING_NS: u64 = 500;
 
-/// A connection that is overdue: a look, behind which may be its end with all that follows from it.
+/// An overdue connection: a check, which may lead to its end with all consequences.
 pub(crate) const OVERDUE_NS: u64 = 5_000;
 
-/// What the server API has happen to one client, or one of its subscriptions.
+/// An action of the server API on one client or one of its subscriptions.
 pub(crate) const WISH_NS: u64 = 5_000;
 
-/// A page of a table that is searched.
+/// Searching a page of a table.
 pub(crate) const PAGE_NS: u64 = 200_000;
 
-/// A token's signature: most take less, some of RSA and of the larger curves take more.
+/// Verifying a token's signature: most cost less, some with RSA or larger curves cost more.
 const SIGNATURE_NS: u64 = 60_000;
 
-/// A publication or a member's record in an answer.
+/// A publication or a presence record in an answer.
 pub(crate) const RECORD_NS: u64 = 400;
 
-/// What there may be of them where nobody knows yet.
+/// The assumed number of these before it is known.
 pub(crate) const RECORDS_UNKNOWN: u64 = 64;
 
-/// A thousand bytes of two publications that are compared for a patch, in both formats.
+/// Comparing a thousand bytes of two publications for a delta, in both formats.
 pub(crate) const PATCH_KILOBYTE_NS: u64 = 20_000;
 
-/// A command of a client that takes so many bytes of its frame.
+/// A command of a client, by its length in its frame.
 pub(crate) fn of_command(request: &Request<'_>, bytes: usize) -> u64 {
     let signature = |token: &str| if token.is_empty() { 0 } else { SIGNATURE_NS };
     let own = match request {

@@ -1,54 +1,54 @@
-//! Lateness: nobody is blamed for time in which this shard did not read.
+//! Lateness: clients are not blamed for time in which this shard did not read.
 //!
-//! In:  when each turn came out of the kernel, how long it meant to sleep there, and the time of day.
-//! Out: two clocks in ticks, one that goes on whatever happens, and one that stands still while nobody reads; and how
-//! much of a span of the time of day was lost so.
+//! In:  when each turn returned from the kernel, how long it meant to sleep there, and the time of day.
+//! Out: two clocks in ticks, one that always runs and one that pauses while the shard does not read; and how much of a span
+//! of the time of day was lost in pauses.
 //!
 //! ```text
 //! uptime   ├──────┼──────┼──────┼── stopped, suspended, starved ──┼──────┼──────┤
 //! served   ├──────┼──────┼──────┤                                 ├──────┼──────┤
 //! ```
 //!
-//! What is awaited of a client has its deadline on the second clock: a stall moves all such deadlines by its length. What
-//! this shard is to do for others, and what it keeps for a time, goes by the first.
+//! Deadlines for clients use the second clock: a stall moves them all by its length. Work that this shard owes others, and
+//! data kept for a time, use the first.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::metrics::{Counters, Metric};
 use crate::time::{TICK_MS, Tick, tick_at};
 
-/// A turn that begins so much later than it was to begin is late; what is less is part of every load.
+/// A turn that begins this much later than planned is late; smaller delays are part of every load.
 const STALL_MIN: Duration = Duration::from_millis(100);
 
-/// The time of day was set where it moves by so much against the uptime. Daemons that keep it right by less do so slowly.
+/// The time of day counts as set if it moves this much against the uptime. Time daemons correct smaller errors gradually.
 const STEP_MS_MIN: u64 = 1_000;
 
-/// After a longer stall rates count as after this one (60 s).
+/// After a longer stall, rates count as after this one (60 s).
 const UNREAD_MAX: Duration = Duration::from_secs(60);
 
-/// Spans that are remembered. Worst case: this × 24 bytes. An older one is forgotten: what has expired before it has had
-/// its grace since.
+/// The most spans remembered. Worst case: this × 24 bytes. An older span is forgotten: what expired before it has had its
+/// grace since.
 const LOST_SPANS_MAX: usize = 64;
 
-/// Spans that are as close as this are remembered as one.
+/// Spans as close as this are merged into one.
 const LOST_SPANS_APART_MS: u64 = 10_000;
 
-/// What a shard knows of its own lateness.
+/// The lateness record of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Lateness {
-    /// When the last turn came out of the kernel; `None` before the first.
+    /// When the last turn returned from the kernel; `None` before the first.
     began: Option<Duration>,
-    /// Ticks in which nobody read.
+    /// Ticks in which the shard did not read.
     granted: u32,
     wall_ms: u64,
-    /// Spans of the time of day, the newest last.
+    /// Spans of the time of day, newest last.
     lost: VecDeque<LostSpan>,
     wall_steps: u64,
-    /// How late turns have been since all was read that could be, less the time that there was to read it.
+    /// How late turns have been since the last time everything readable was read, less the time that there was to read it.
     unread: Duration,
 }
 
-/// A span of the time of day in which clients had no chance to be heard, or not all of it.
+/// A span of the time of day in which some or all clients could not be heard.
 #[derive(Clone, Copy, Debug)]
 struct LostSpan {
     to_ms: u64,
@@ -56,7 +56,7 @@ struct LostSpan {
 }
 
 impl Lateness {
-    /// A turn has come out of the kernel at `now`, where it meant to sleep for `wait` at most.
+    /// A turn has returned from the kernel at `now`; it meant to sleep for at most `wait`.
     pub(crate) fn turn_began(&mut self, now: Duration, wait: Duration, wall: Duration) {
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let Some(before) = self.began.replace(now) else {
@@ -66,7 +66,7 @@ impl Lateness {
         let passed = now.saturating_sub(before);
         let is_late = passed.saturating_sub(wait) >= STALL_MIN;
         if is_late {
-            // A tick of it counts: were all turns late, silence would still have an end.
+            // One tick of it counts: otherwise silence would never end if all turns were late.
             self.granted += tick_at(now).since(tick_at(before)).saturating_sub(1);
             self.unread = (self.unread + passed).min(UNREAD_MAX);
         } else {
@@ -85,7 +85,7 @@ impl Lateness {
     }
 
     fn lose(&mut self, from_ms: u64, to_ms: u64) {
-        // Where the time of day goes back, it goes through what it had skipped once more.
+        // When the time of day goes back, it repeats what it had skipped.
         for span in &mut self.lost {
             let ahead_ms = span.to_ms.saturating_sub(to_ms);
             span.to_ms -= ahead_ms;
@@ -105,17 +105,17 @@ impl Lateness {
         }
     }
 
-    /// The tick on the clock that stands still while nobody reads.
+    /// The tick on the clock that pauses while the shard does not read.
     pub(crate) fn served(&self, uptime: Tick) -> Tick {
         Tick(uptime.since(Tick(self.granted)))
     }
 
-    /// The tick of the other clock at which that one comes to `served`, if nothing more is lost.
+    /// The uptime tick at which that clock reaches `served`, if nothing more is lost.
     pub(crate) fn uptime_at(&self, served: Tick) -> Tick {
         served.after(self.granted)
     }
 
-    /// How much has been granted since the beginning.
+    /// Total grace granted so far.
     pub(crate) fn granted_ms(&self) -> u64 {
         u64::from(self.granted) * TICK_MS
     }
@@ -130,19 +130,19 @@ impl Lateness {
         self.wall_ms
     }
 
-    /// What one of what is counted by the second is to count for: after a stall of some seconds what came in all of them is
-    /// read in one.
+    /// How much one event counts against a rate per second: after a stall of some seconds, the input of all of them is read
+    /// in one.
     pub(crate) fn rate_weight(&self) -> f32 {
         1.0 / (1.0 + self.unread.as_secs_f32())
     }
 
-    /// All that could be read has been read.
+    /// Everything readable has been read.
     pub(crate) fn caught_up(&mut self) {
         self.unread = Duration::ZERO;
     }
 
-    /// True exactly when what expires at that second of the time of day, 0 for never, has done so, and its grace is over.
-    /// Of the grace, only time counts in which the client could be heard, and none that the time of day has skipped.
+    /// True exactly when what expires at that second of the time of day, 0 for never, has expired and its grace is over.
+    /// Only time in which the client could be heard counts as grace, and none that the time of day has skipped.
     pub(crate) fn has_expired(&self, at_s: u64, grace_s: u64) -> bool {
         let at_ms = at_s.saturating_mul(1000);
         let passed_ms = self.wall_ms.saturating_sub(at_ms);
@@ -154,7 +154,7 @@ impl Lateness {
         passed_ms.saturating_sub(lost_ms) / 1000 > grace_s
     }
 
-    /// Tells how much lateness was granted.
+    /// Reports how much grace was granted.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::LatenessGrantedMs, self.granted_ms());
         counters.set(Metric::WallSteps, self.wall_steps());
@@ -177,7 +177,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Turns that begin at these times, each after a sleep of at most 250 ms; the time of day is `wall_s` at the first.
+    /// Turns that begin at these times, each after a sleep of at most 250 ms; `wall_s` is the time of day at the first.
     fn after(turns_ms: &[u64]) -> Lateness {
         let mut lateness = Lateness::default();
         for &turn_ms in turns_ms {
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(lateness.granted_ms(), 0);
         assert!(lateness.rate_weight() >= 1.0);
         let mut lateness = after(&[1_000, 1_250, 25_250, 25_500]);
-        // All but the tick that every turn counts for.
+        // All but the one tick that every turn counts.
         assert_eq!(lateness.granted_ms(), 23_950);
         assert_eq!(lateness.served(Tick(510)), Tick(510 - 479));
         assert_eq!(lateness.uptime_at(Tick(510 - 479)), Tick(510));
@@ -213,13 +213,13 @@ mod tests {
         let expired_s = NOON_S + 10;
         let turns: Vec<u64> = (0..200).map(|turn| turn * 200).collect();
         assert!(after(&turns).has_expired(expired_s, 25), "forty seconds less ten");
-        // It has expired in an hour's stall.
+        // It expired during an hour's stall.
         let mut stalled: Vec<u64> = (0..25).map(|turn| turn * 200).collect();
         stalled.extend((0..200).map(|turn| 3_605_000 + turn * 200));
         assert!(!after(&stalled[..26]).has_expired(expired_s, 25), "the stall is just over");
         assert!(!after(&stalled[..145]).has_expired(expired_s, 25), "for 23.8 s");
         assert!(after(&stalled[..160]).has_expired(expired_s, 25), "for 26.8 s");
-        // It had expired five seconds before.
+        // It expired five seconds before.
         let before_s = NOON_S;
         assert!(!after(&stalled[..120]).has_expired(before_s, 25), "for 18.8 s");
         assert!(after(&stalled[..140]).has_expired(before_s, 25), "for 22.8 s");
@@ -235,7 +235,7 @@ mod tests {
             lateness.has_expired(NOON_S + 3_600, 25)
         };
         assert!(!turn(NOON_S, 0));
-        // Forward by a day, and back to half of it: what has expired in the first hour has its grace from there.
+        // Forward by a day, and back by half of it: what expired in the first hour has its grace from there.
         assert!(!turn(NOON_S + 86_400, 0));
         for tenth in 0..=300 {
             assert_eq!(turn(NOON_S + 43_200, tenth), tenth >= 260, "after {tenth} tenths");
@@ -253,7 +253,7 @@ mod tests {
         };
         assert_eq!(turn(NOON_S * 1000), (0, 0, false));
         assert_eq!(turn(NOON_S * 1000 + 200), (0, 0, false));
-        // Forward by a day: what has expired in it has its grace from now.
+        // Forward by a day: what expired in it has its grace from now.
         let day_ms = (NOON_S + 86_400) * 1000;
         assert_eq!(turn(day_ms), (1, 0, false));
         for tenth in 1..=300 {

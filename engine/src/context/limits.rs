@@ -1,9 +1,9 @@
-//! Limits: who is limited, as the parts of a shard ask.
+//! Limits: the questions that parts of a shard ask about limits.
 //!
 //! In:  connections and their addresses, requests, commands, bytes, offenses.
-//! Out: yes; or a refusal with its reason. What other shards are to be told of it waits in `notices`.
+//! Out: yes; or a refusal with its reason. Messages to other shards about it wait in `notices`.
 //!
-//! Where nobody is limited, each question is one branch.
+//! If nothing is limited, each question is one branch.
 
 use std::net::IpAddr;
 
@@ -42,20 +42,20 @@ impl Context {
         }
     }
 
-    /// A turn begins, after which what has come counts for so much.
+    /// A turn begins; sets how much each event counts.
     pub(crate) fn weigh_rates(&mut self, weight: f32) {
         if let Some(limits) = &mut self.limits {
             limits.weight = weight;
         }
     }
 
-    /// The time on all cores' common clock. Nobody can set it: were it the time of day, what has been counted would not
-    /// fade for as long as that is set back.
+    /// The time on the common clock of all shards. Nobody can set it: with the time of day, counts would not decay for as
+    /// long as that is set back.
     pub(crate) fn moment(&self) -> Moment {
         Moment::at(self.uptime)
     }
 
-    /// The head of a request has come.
+    /// The head of a request is complete.
     #[inline]
     pub(crate) fn admit_request(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Rejection> {
         if self.limits.is_none() { Ok(()) } else { self.admit_guest(socket, head) }
@@ -72,7 +72,7 @@ impl Context {
             guest.seen = Some(client);
             if guest.address != Some(client) {
                 limits.release(&self.limit_tables, socket);
-                // Of a trusted proxy that names nobody nothing is asked.
+                // A trusted proxy that names no client is not checked.
                 if !limits.rules.forwarded.contains(client) {
                     self.let_in(socket, Some(client))?;
                 }
@@ -82,7 +82,7 @@ impl Context {
         Ok(())
     }
 
-    /// Asks all lists and limits, and counts the connection.
+    /// Checks all lists and limits, and counts the connection.
     pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), Rejection> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
@@ -92,9 +92,9 @@ impl Context {
         limits.admit(&self.limit_tables, socket, address, now)
     }
 
-    /// Asks all limits for a session that lives without a connection of its own, and counts it as a connection of who
-    /// opens it. With the first request of a connection it is not a new one beside that. Answers with the address that it
-    /// counts with until [`Context::session_left`].
+    /// Checks all limits for a session that lives without a connection of its own, and counts it as a connection of its
+    /// client. With the first request of a connection, it does not count as new in addition. Returns the address that it
+    /// counts under until [`Context::session_left`].
     pub(crate) fn admit_session(
         &mut self,
         socket: Socket,
@@ -104,7 +104,7 @@ impl Context {
         let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
         let Some(limits) = &mut self.limits else { return Ok(None) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(None) };
-        // Who is exempt has no address here.
+        // An exempt client has no address here.
         let address = guest.address;
         limits.count_in(&self.limit_tables, address, what, now)?;
         Ok(address)
@@ -154,7 +154,7 @@ impl Context {
         }
     }
 
-    /// A frame of commands has come.
+    /// A frame of commands arrived.
     #[inline]
     pub(crate) fn charge_frame(&mut self, key: ClientKey, user: &str, bytes: usize) {
         let now = self.moment();
@@ -163,7 +163,7 @@ impl Context {
         }
     }
 
-    /// A command has come. The error is for the client that goes on and on.
+    /// A command arrived. The error is for a client that does not stop.
     #[inline]
     pub(crate) fn charge_command(&mut self, key: ClientKey, user: &str) -> Result<Charge, DisconnectCode> {
         let now = self.moment();
@@ -175,7 +175,7 @@ impl Context {
         if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charge::TooMany) }
     }
 
-    /// A reply that may be long goes to a client: a long one is the work of many commands, and counts as such.
+    /// A long reply goes to a client: it is the work of many commands, and counts as such.
     #[inline]
     pub(crate) fn charge_reply(&mut self, key: ClientKey, user: &str, bytes: usize) {
         let now = self.moment();
@@ -187,7 +187,7 @@ impl Context {
     /// A request was refused.
     #[inline]
     pub(crate) fn refused_for(&mut self, socket: Socket, refusal: Refusal, reason: RefusalReason) {
-        // After a restart every client of a stream or a poll asks for a session that is gone; who is late is an offender
+        // After a restart every client of a stream or a poll asks for a session that is gone; a late client is an offender
         // when its connection ends.
         let is_offense = !matches!(refusal, Refusal::SessionUnknown | Refusal::HeadTimeout);
         if self.limits.is_some() && reason.is_clients_fault() && is_offense {
@@ -195,7 +195,7 @@ impl Context {
         }
     }
 
-    /// A client did what it should not.
+    /// A client committed an offense.
     pub(crate) fn offended(&mut self, socket: Socket, offense: Offense) {
         let Some(limits) = &mut self.limits else { return };
         let Some(address) = limits.guests.get(socket).and_then(|guest| guest.address) else { return };

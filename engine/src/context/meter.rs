@@ -1,32 +1,32 @@
-//! Meter: what a turn's work has cost so far.
+//! Meter: the cost of the current turn so far.
 //!
-//! In:  estimates of single pieces of work; the time, at coarse points; bytes that were published.
-//! Out: the cost, in nanoseconds; and whether the piece of work in hand has used up its part.
+//! In:  estimates of single pieces of work; the time, at coarse points; published bytes.
+//! Out: the cost, in nanoseconds; and whether the current piece of work has used up its part.
 //!
-//! Time is measured, but not for each message: estimates stand for it until the clock is read, which happens when they have
-//! added up to something. They are of a machine of our benchmarks; where they are wrong, pieces are longer or shorter than
-//! they were to be, and the measurement puts the account right.
+//! Time is measured, but not per message: estimates stand in until they have added up and the clock is read. They are from
+//! one machine of our benchmarks; where they are wrong, pieces are longer or shorter than intended, and the measurement
+//! corrects the account.
 
 use std::time::Duration;
 
-/// Estimates after which the clock is read.
+/// The sum of estimates after which the clock is read.
 const READ_AFTER_NS: u64 = 64_000;
 
-/// The bound of a turn's scheduled work, in nanoseconds. What one piece of work takes longer, it may be longer.
+/// The limit of a turn's scheduled work, in nanoseconds. One piece of work may exceed it.
 pub(crate) const TURN_NS: u64 = 2_000_000;
 
-/// The price of a published byte: what is published in a turn goes out before more comes, 64 KiB at most.
+/// The price of a published byte: what a turn publishes goes out before more is accepted, 64 KiB at most.
 pub(crate) const PUBLISHED_BYTE_NS: u64 = TURN_NS / (64 * 1024);
 
 /// The cost of a turn.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// Measured, and the price of what was published.
+    /// Measured time, and the price of published bytes.
     settled_ns: u64,
-    /// Since the clock was read.
+    /// Estimates since the clock was read.
     estimated_ns: u64,
     read_at: Duration,
-    /// The cost at which the piece of work in hand is to stop.
+    /// The cost at which the current piece of work must stop.
     limit_ns: u64,
 }
 
@@ -40,17 +40,17 @@ impl Meter {
         *self = Self { read_at: now, ..Self::new() };
     }
 
-    /// A piece of work is done that takes about this long.
+    /// Adds a piece of work with this estimate.
     pub(crate) fn add(&mut self, estimate_ns: u64) {
         self.estimated_ns += estimate_ns;
     }
 
-    /// The same for work that goes through all of some bytes, at so many nanoseconds for each thousand of them.
+    /// Adds work on `bytes` bytes, in nanoseconds per thousand of them.
     pub(crate) fn add_bytes(&mut self, bytes: usize, kilobyte_ns: u64) {
         self.estimated_ns += bytes as u64 * kilobyte_ns / 1000;
     }
 
-    /// Bytes are to go out to the members or subscribers of this core.
+    /// Adds bytes to be sent to the members or subscribers of this shard.
     pub(crate) fn publish(&mut self, bytes: usize) {
         self.settled_ns += bytes as u64 * PUBLISHED_BYTE_NS;
     }
@@ -60,27 +60,27 @@ impl Meter {
         self.settled_ns + self.estimated_ns
     }
 
-    /// Lets the next piece of work cost this much.
+    /// Limits the cost of the next piece of work.
     pub(crate) fn allow(&mut self, part_ns: u64) {
         self.limit_ns = self.total_ns().saturating_add(part_ns);
     }
 
-    /// Lets what follows cost whatever it costs.
+    /// Lifts the limit for the following work.
     pub(crate) fn allow_all(&mut self) {
         self.limit_ns = u64::MAX;
     }
 
-    /// True exactly when the piece of work in hand has cost what it may.
+    /// True exactly when the current piece of work has used up its part.
     pub(crate) fn is_over(&self) -> bool {
         self.total_ns() >= self.limit_ns
     }
 
-    /// True exactly when it is time to look at the clock.
+    /// True exactly when it is time to read the clock.
     pub(crate) fn is_reading_due(&self) -> bool {
         self.estimated_ns >= READ_AFTER_NS
     }
 
-    /// What was estimated is replaced by what it took.
+    /// Replaces the estimates by the measured time.
     pub(crate) fn read(&mut self, now: Duration) {
         let took = now.saturating_sub(self.read_at);
         self.settled_ns += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

@@ -1,10 +1,10 @@
-//! Context: what every part of a shard reads and notes in a turn.
+//! Context: state that every part of a shard reads and updates in a turn.
 //!
-//! In:  the configuration; the time, which is read where a turn begins.
-//! Out: the time, and how late it is (`lateness`); what work costs (`cost`, `meter`); what memory it takes; counters; limits;
-//! why a command in hand is refused.
+//! In:  the configuration; the time, read at the start of a turn.
+//! Out: the time, and how late it is (`lateness`); the cost of work (`cost`, `meter`); memory accounts; counters; limits;
+//! the reason why the current command is refused.
 //!
-//! It knows no part of a shard: they pass it down to those whom they call.
+//! It knows no part of a shard: each part passes it to the parts that it calls.
 
 pub(crate) mod cost;
 pub(crate) mod lateness;
@@ -27,35 +27,35 @@ use crate::{
     time::Tick,
 };
 
-/// What we ask of clients that come while there is no room.
+/// The delay that clients are asked for when there is no room.
 pub(crate) const RETRY_AFTER_S: u32 = 5;
 
-/// What all parts of a shard have in common.
+/// State shared by all parts of a shard.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
-    /// The tick in which this turn began, on the clock that never stands still: for what is kept or done for a time.
+    /// The tick in which this turn began, on the clock that never pauses: for work and data kept for a time.
     pub(crate) uptime: Tick,
-    /// The same on the clock that stands still while nobody reads: for what is awaited of clients.
+    /// The same on the clock that pauses while the shard does not read: for deadlines of clients.
     pub(crate) now: Tick,
     pub(crate) lateness: Lateness,
-    /// What this turn has cost.
+    /// The cost of this turn.
     pub(crate) meter: Meter,
-    /// What this shard keeps, by kind.
+    /// The memory of this shard, by kind.
     pub(crate) ledger: Ledger,
-    /// Who is limited; `None` where nobody is.
+    /// The limits; `None` if nothing is limited.
     pub(crate) limits: Option<Box<Limits>>,
-    /// What addresses and users have open and do, as each shard knows it.
+    /// Open connections and activity of addresses and users, as each shard knows them.
     pub(crate) limit_tables: Arc<Tables>,
-    /// What other shards, and this one, are to be told of those who are limited.
+    /// Notices about limited clients for other shards, and for this one.
     pub(crate) notices: Vec<(usize, Notice)>,
-    /// This shard, of so many.
+    /// The index of this shard, and the number of shards.
     pub(crate) shard: usize,
     pub(crate) shards: usize,
-    /// True exactly when the daemon has begun to leave.
+    /// True exactly when the daemon has begun to stop.
     pub(crate) is_stopping: bool,
-    /// Why a command in hand is refused, or a connection ended.
+    /// Why the current command is refused, or a connection ended.
     pub(crate) why: Option<Why>,
 }
 
@@ -87,7 +87,7 @@ impl Context {
         }
     }
 
-    /// Whether there is memory for one more session.
+    /// True exactly when there is memory for one more session.
     pub(crate) fn check_room_for_session(&self) -> Result<(), Refusal> {
         if self.ledger.has_room(Budget::Sessions) {
             Ok(())

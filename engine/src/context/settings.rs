@@ -1,4 +1,4 @@
-//! Settings: what a shard needs of the configuration.
+//! Settings: the part of the configuration that a shard needs.
 //!
 //! In:  the checked configuration (`daemon`).
 //! Out: limits, in the units of what they limit.
@@ -13,7 +13,7 @@ use holdfast_protocol::{
 
 use crate::{config::WebsocketConfig, memory::BudgetLimits};
 
-/// What a shard needs of the configuration.
+/// The settings of a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) handshake_ms: u64,
@@ -22,43 +22,43 @@ pub(crate) struct Settings {
     pub(crate) close_ms: u64,
     /// Connections of the whole daemon.
     pub(crate) connections_max: u64,
-    /// Above this the receive of a connection that is only answered is paused.
+    /// Above this the receive of a connection that only gets answers is paused.
     pub(crate) paused_queue_bytes: usize,
-    /// Above this a connection that others send to is closed.
+    /// Above this a connection that gets pushes is closed.
     pub(crate) queue_bytes_max: usize,
-    /// The same for the number of pieces.
+    /// The same as a number of pieces.
     pub(crate) queue_pieces_max: usize,
-    /// The longest reply to one command that reads: history, recovery, presence.
+    /// The longest reply to a command that reads: history, recovery, presence.
     pub(crate) reply_bytes_max: usize,
-    /// Of commands of one client that has to wait with them.
+    /// The most bytes of one client's waiting commands.
     pub(crate) parked_bytes_max: usize,
     /// Receive buffers of each lane.
     pub(crate) lane_buffers: usize,
-    /// What one connection may use of a turn at a time.
+    /// The quantum of a connection in a turn.
     pub(crate) quantum_ns: u64,
-    /// How much memory the whole daemon may keep, by kind.
+    /// The memory budgets of the whole daemon, by kind.
     pub(crate) budgets: BudgetLimits,
     /// How long an idempotency key is remembered.
     pub(crate) idempotency_ms: u64,
     pub(crate) head: HeadLimits,
     pub(crate) decoder: DecoderConfig,
-    /// `None` where messages are never compressed.
+    /// `None` if messages are never compressed.
     pub(crate) deflate: Option<DeflateRules>,
 }
 
-/// What the configuration says of compression.
+/// The compression settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeflateRules {
     pub(crate) preferences: Preferences,
     pub(crate) level: u8,
-    /// Shorter messages go out as they are.
+    /// Shorter messages are sent uncompressed.
     pub(crate) payload_bytes_min: usize,
-    /// The longest message of a client, inflated.
+    /// The limit of a client's message, inflated.
     pub(crate) inflated_bytes_max: u64,
 }
 
 impl DeflateRules {
-    /// `None` where compression is off.
+    /// `None` if compression is off.
     pub(crate) fn new(config: &WebsocketConfig) -> Option<Self> {
         let bits = |bits| WindowBits::new(bits).expect("invariant: the configuration is checked");
         let inflated_bytes_max = match config.decompressed_message_size_limit_bytes {

@@ -1,9 +1,9 @@
-//! Addresses: what is known of each connection's other end.
+//! Addresses: the address of each connection's peer.
 //!
-//! In:  sockets that come and go.
-//! Out: their addresses, and what they count in.
+//! In:  sockets that open and close.
+//! Out: their addresses, and what they count under.
 //!
-//! Only where something is limited. Memory: 64 bytes for each place of the table of connections that was ever used.
+//! Used only if something is limited. Memory: 64 bytes for each place of the table of connections that was ever used.
 
 use std::net::IpAddr;
 
@@ -12,41 +12,41 @@ use holdfast_ring::Socket;
 
 use super::decaying::DecayingCounter;
 
-/// What is to happen with a connection's address.
+/// How far the address of a connection is known and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It counts nowhere: addresses are not looked at, or not this one.
+    /// Not counted: addresses are not used, or this one is exempt.
     Free,
-    /// A PROXY header is to come first.
+    /// A PROXY header must come first.
     AwaitingProxyHeader,
-    /// A trusted proxy's; the next request says whose it is.
+    /// A trusted proxy's; the next request names the client.
     AwaitsRequest,
-    /// It counts among the handshakes of its address.
+    /// Counted among the handshakes of its address.
     Handshake,
-    /// Its request has come; it counts among the connections of its address.
+    /// Its request is complete; counted among the connections of its address.
     Open,
 }
 
-/// A connection's other end.
+/// The peer of a connection.
 #[derive(Debug)]
 pub(crate) struct PeerAddress {
     generation: u32,
     pub(crate) stage: Stage,
-    /// The client's, as far as it is known.
+    /// The client's address, as far as it is known.
     pub(crate) address: Option<IpAddr>,
-    /// The same, whether or not it counts anywhere.
+    /// The same, whether or not it is counted.
     pub(crate) seen: Option<IpAddr>,
-    /// The trusted proxy's that names the client in every request.
+    /// The address of the trusted proxy that names the client in every request.
     pub(crate) proxy: Option<Box<IpAddr>>,
-    /// The part of a PROXY header that has come.
+    /// The part of a PROXY header received so far.
     pub(crate) header: Option<Box<BytesMut>>,
-    /// Bytes that have come over a WebSocket.
+    /// Bytes received over a WebSocket.
     pub(crate) received: DecayingCounter,
-    /// True exactly when it has been refused, and is only read to its end.
+    /// True exactly when it has been rejected, and is only read to its end.
     pub(crate) is_lingering: bool,
 }
 
-/// The other ends of all connections of a shard.
+/// The peers of all connections of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct PeerAddresses {
     lanes: Vec<Vec<Option<PeerAddress>>>,

@@ -1,7 +1,7 @@
-//! Arrival: whether a connection may come, from accept to its request.
+//! Arrival: admission of a connection, from accept to its request.
 //!
-//! In:  sockets; PROXY headers and request heads; the numbers of their addresses.
-//! Out: connections that count in these numbers, or one refusal.
+//! In:  sockets; PROXY headers and request heads; the counts of their addresses.
+//! Out: counted connections, or one refusal.
 //!
 //! ```text
 //! accepted ──> trusted to send a PROXY header? ── header ──┐
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::metrics::RefusalReason;
 
-/// What we ask of clients whose address has as much as it may.
+/// The delay that clients at a limit of their address are asked for.
 const RETRY_AFTER_S: u32 = 5;
 
-/// A refusal, and what it is counted as.
+/// A refusal, and the reason that it is counted under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub(crate) refusal: Refusal,
@@ -40,7 +40,7 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> Rejection {
 }
 
 impl Limits {
-    /// Who is at the other end of a connection, where it is known: its client, or the proxy that has not named one yet.
+    /// The known address of a connection's peer: its client, or the proxy that has not named one yet.
     pub(crate) fn address_of(&mut self, socket: Socket) -> Option<IpAddr> {
         let guest = self.guests.get(socket)?;
         guest.seen.or(guest.proxy.as_deref().copied())
@@ -75,7 +75,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Asks an address's limits, and counts one more in its numbers and in those of the daemon.
+    /// Checks the limits of an address, and counts one more for it and for the daemon.
     pub(crate) fn count_in(
         &mut self,
         tables: &Tables,
@@ -92,7 +92,7 @@ impl Limits {
             let host = if is_new { host } else { Host { rate: None, ..host } };
             self.check(tables, key, host, reasons, now)?;
         }
-        // Only now: who is refused counts nowhere.
+        // Only now: a rejected connection is not counted.
         for (key, ..) in counted.into_iter().flatten() {
             self.ledger.change(tables, key, |entry| {
                 entry.open += 1;
@@ -104,7 +104,7 @@ impl Limits {
         }
         if is_new && self.rules.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
-                // As if it had a connection: a flood from very many addresses must not wash it out.
+                // As if it had a connection: a flood from very many addresses must not evict it.
                 entry.open = 1;
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
@@ -131,7 +131,7 @@ impl Limits {
         if is_full(host.connections_max, sum.open) {
             return Err(too_many(RETRY_AFTER_S, connections));
         }
-        // Who had to wait to be accepted had to wait to be read from.
+        // A client that had to wait for accept also had to wait to be read.
         let is_late = self.weight < 1.0;
         if !is_late && is_full(host.handshakes_max, sum.handshakes) {
             return Err(too_many(RETRY_AFTER_S, handshakes));
@@ -139,7 +139,7 @@ impl Limits {
         host.rate.map_or(Ok(()), |limit| admit_at(limit, sum.first, rate))
     }
 
-    /// What an address counts in: its own numbers and its network's, as far as there are limits to them.
+    /// The keys that an address counts under: its own and its network's, if these are limited.
     pub(crate) fn counted(
         &self,
         tables: &Tables,
@@ -158,7 +158,7 @@ impl Limits {
         [own, subnet]
     }
 
-    /// A connection counts no more.
+    /// Stops counting a connection.
     pub(crate) fn release(&mut self, tables: &Tables, socket: Socket) {
         let Some(guest) = self.guests.get(socket) else { return };
         let stage = std::mem::replace(&mut guest.stage, Stage::Free);
@@ -174,14 +174,14 @@ impl Limits {
     }
 }
 
-/// What counts in the numbers of an address.
+/// What is counted for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counts {
-    /// A connection, whose handshake has begun.
+    /// A connection whose handshake has begun.
     Connection,
-    /// A session without one.
+    /// A session without a connection.
     Session,
-    /// The same, where the connection was new for it.
+    /// The same, opened by the first request of a connection.
     SessionOfConnection,
 }
 

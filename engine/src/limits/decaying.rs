@@ -1,20 +1,20 @@
-//! Decaying: a sum that fades.
+//! Decaying: a sum that decays exponentially.
 //!
-//! In:  amounts, with the time at which they came.
-//! Out: what is left of them: each one e times less after every fade time.
+//! In:  amounts, with their times.
+//! Out: the rest of them: each amount falls by a factor of e per fade time.
 //!
-//! Such a sum is linear: the sums of several cores, added, are the sum of what came to all of them, whichever core it
-//! came to. That is why it stands here where a token bucket would be usual; what it lets through is the same.
+//! Such a sum is linear: the sums of several shards, added, are the sum over all of them, whichever shard an amount was
+//! counted on. So it is used here instead of the usual token bucket; it admits the same.
 
 use crate::time::{TICK_MS, Tick};
 
-/// A point in time on all cores' common clock, in ticks. It wraps after 6.8 years; what is further ahead than half of
-/// that is behind.
+/// A point in time on the common clock of all shards, in ticks. It wraps after 6.8 years; a moment more than half of that
+/// ahead counts as past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) u32);
 
 impl Moment {
-    /// The moment at which the daemon has been up so long.
+    /// The moment at which the uptime of the daemon is `uptime`.
     pub(crate) fn at(uptime: Tick) -> Self {
         Self(uptime.0)
     }
@@ -31,7 +31,7 @@ impl Moment {
     }
 }
 
-/// A sum that fades.
+/// A sum that decays exponentially.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct DecayingCounter {
     level: f32,
@@ -39,7 +39,7 @@ pub(crate) struct DecayingCounter {
 }
 
 impl DecayingCounter {
-    /// What is left at `now`, where an amount falls to 1/e in `fade_ms`.
+    /// The rest at `now`, if an amount falls to 1/e in `fade_ms`.
     pub(crate) fn level(self, now: Moment, fade_ms: f32) -> f32 {
         match now.ms_since(self.at) {
             0 => self.level,
@@ -64,31 +64,31 @@ impl DecayingCounter {
     }
 }
 
-/// The fade time of everything that is limited in a second.
+/// The fade time of all rates per second.
 pub(crate) const RATE_FADE_MS: f32 = 1_000.0;
 
-/// A limit in a second. After a quiet time that much may come at once; in any time t, that much × (1 s + t).
+/// A rate limit per second. After a quiet time that much may come at once; in any time t, that much × (1 s + t).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
-    /// Up to this level one more is let through.
+    /// Up to this level one more is admitted.
     level_max: f32,
 }
 
 impl Rate {
-    /// `None` for 0, which sets no limit.
+    /// `None` for 0, which means no limit.
     pub(crate) fn new(per_s: u32) -> Option<Self> {
-        // One every 1/r s holds the level, just before each, at l where (l + 1)·e^(-1/r) = l.
+        // One every 1/r s keeps the level, just before each, at l with (l + 1)·e^(-1/r) = l.
         let level_max = 1.0 / (1.0 / f64::from(per_s)).exp_m1();
         #[expect(clippy::cast_possible_truncation, reason = "a level needs no more digits")]
         (per_s > 0).then_some(Self { level_max: level_max as f32 })
     }
 
     pub(crate) fn admits(self, level: f32) -> bool {
-        // Times are known to a tick.
+        // The resolution of times is one tick.
         level <= self.level_max * 1.01
     }
 
-    /// Seconds until one more is let through where nothing else comes, at least 1.
+    /// Seconds until one more is admitted if nothing else arrives, at least 1.
     pub(crate) fn wait_s(self, level: f32) -> u32 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 3,600")]
         let wait_s = (level / self.level_max).ln().ceil().clamp(1.0, 3_600.0) as u32;
@@ -104,7 +104,7 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// How many get through in `seconds`, when `tries` come in every tick.
+    /// How many are admitted in `seconds`, with `tries` in every tick.
     fn admitted(per_s: u32, tries: u32, seconds: u32) -> u32 {
         let rate = Rate::new(per_s).unwrap();
         let (mut level, mut admitted) = (DecayingCounter::default(), 0);

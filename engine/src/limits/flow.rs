@@ -1,7 +1,7 @@
-//! Flow: what clients send, held to its limits.
+//! Flow: rate limits on what clients send.
 //!
-//! In:  frames of commands, by client; the numbers of their users.
-//! Out: commands to be done; others to be answered with error 111; the end of those who go on.
+//! In:  frames of commands, by client; the counts of their users.
+//! Out: commands to execute; others to answer with error 111; the end of clients that do not stop.
 
 use super::{
     Limits,
@@ -13,22 +13,22 @@ use crate::{ids::ClientKey, metrics::LimitExceeded};
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
 
-/// So many commands may be refused, faded, before the client is sent away; more where more are allowed in a second.
+/// How many refused commands, after decay, close the client; more if the rate limit is higher.
 const REFUSED_MIN: f32 = 10.0;
 
-/// So many bytes of a reply to a read (history, recovery, presence) count as one command.
+/// This many bytes of a reply to a read (history, recovery, presence) count as one command.
 pub(crate) const COMMAND_REPLY_BYTES: usize = 16 * 1024;
 
-/// What is to become of a command.
+/// The result of charging a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Charge {
-    /// It is done.
+    /// Execute it.
     Done,
-    /// It is answered with error 111.
+    /// Answer it with error 111.
     TooMany,
 }
 
-/// What a client has sent.
+/// The usage of a client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
     generation: u32,
@@ -36,11 +36,11 @@ struct Budget {
     bytes: DecayingCounter,
     /// Commands that were refused.
     refused: DecayingCounter,
-    /// What the bytes of the frame in hand are over.
+    /// The limit that the bytes of the current frame exceed.
     excess: Option<LimitExceeded>,
 }
 
-/// What each client of a shard has sent. Memory: 32 bytes for each place of the table of clients that was ever used.
+/// The usage of each client of a shard. Memory: 32 bytes for each place of the table of clients that was ever used.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets {
     clients: Vec<Budget>,
@@ -153,8 +153,8 @@ pub(crate) fn amount(bytes: usize) -> f32 {
     amount
 }
 
-/// The level of received bytes at which no error 111 is sent any more: twice what may come at once, and two messages.
-/// Pings and fragments count too.
+/// The level of received bytes above which error 111 is no longer sent: twice the burst, and two messages. Pings and
+/// fragments count too.
 pub(crate) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
     2.0 * (rate.level_max() + amount(message_bytes_max as usize))
 }
@@ -177,7 +177,7 @@ mod tests {
         let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, Moment(0)));
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 1)), Some(11));
         assert_eq!(refusals(limits(|config| config.limits.user.bytes_per_s = 1)), Some(11));
-        // A hundred in a second hold a level of 99.5.
+        // A hundred per second keep a level of 99.5.
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 100)), Some(200));
         assert_eq!(refusals(limits(|config| config.limits.user.commands_per_s = 100)), Some(200));
     }

@@ -3,10 +3,10 @@
 //! In:  connections and their addresses, requests, commands, bytes, offenses.
 //! Out: yes; or a refusal with its reason: 403, 429, error 111, disconnect 3013.
 //!
-//! Where nothing is limited there is no [`Limits`], and its hooks in other files are one branch each. The files:
-//! `rules` (the configuration), `networks` (sets of addresses), `decayed` (sums that fade), `ledger` (numbers of
-//! addresses, networks and users over all cores), `guests` (what is known of each connection), `arrival` (from accept to
-//! the request), `flow` (commands and bytes), `penalties` and `offense` (who misbehaves). Decision 0010 says why.
+//! If nothing is limited there is no [`Limits`], and its hooks in other files are one branch each. The files: `rules` (the
+//! configuration), `networks` (sets of addresses), `decaying` (sums that decay), `usage` (counts of addresses, networks and
+//! users over all shards), `addresses` (the peer of each connection), `arrival` (from accept to the request), `flow`
+//! (commands and bytes), `penalties` and `offense` (misbehaving addresses). Decision 0010 gives the reasons.
 
 mod addresses;
 mod arrival;
@@ -31,7 +31,7 @@ pub(crate) use self::{
 };
 pub(crate) use crate::metrics::Offense;
 
-/// What a shard knows of those who are limited.
+/// A shard's state of all limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     pub(crate) rules: Rules,
@@ -40,10 +40,10 @@ pub(crate) struct Limits {
     pub(crate) budgets: Budgets,
     pub(crate) refused: Refused,
     pub(crate) offenders: Option<Offenders>,
-    /// Connections that have been refused and are only read to their end.
+    /// Connections that have been rejected and are only read to their end.
     pub(crate) lingering: usize,
-    /// What one of what is counted counts for: less than 1 while more is read in a second than came in one, because nobody
-    /// read before.
+    /// How much one event counts: less than 1 while more is read in a second than arrived in one, because nobody read
+    /// before.
     pub(crate) weight: f32,
 }
 

@@ -1,9 +1,9 @@
-//! Offense: from what a client did to what all cores do about its address.
+//! Offense: from what a client did to what all shards do about its address.
 //!
-//! In:  closed connections, refused requests; notices of other cores; the operator's calls.
-//! Out: notices to an address's home core, and from there to all.
+//! In:  closed connections, refused requests; notices of other shards; calls of the operator.
+//! Out: notices to the owner shard of an address, and from there to all.
 //!
-//! Where messages wait because a core does not keep up, offenses are not told: a flood is what it was before.
+//! While messages wait because a shard does not keep up, offenses are not reported: the flood has been counted before.
 
 use std::net::IpAddr;
 
@@ -12,20 +12,20 @@ use holdfast_ring::Socket;
 use super::decaying::Moment;
 use crate::metrics::{CloseReason, Offense};
 
-/// What one core tells another about an address.
+/// A notice from one shard to another about an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Notice {
-    /// Whoever is at the other end of this connection of the core did something, on another core.
+    /// The client of this connection of the receiver committed an offense on another shard.
     OffenseOf { socket: Socket, offense: Offense },
-    /// Something for its home to count.
+    /// An offense for the owner of the address to count.
     Offense { address: IpAddr, offense: Offense },
-    /// It is to be refused.
+    /// Refuse the address.
     Refuse { address: IpAddr, until: Moment },
-    /// It, or every one, is to be refused no longer.
+    /// Stop refusing it, or all addresses.
     Clear { address: Option<IpAddr> },
 }
 
-/// What a connection's end says of its client.
+/// The offense that the end of a connection implies.
 pub(crate) fn offense_of(reason: CloseReason) -> Option<Offense> {
     match reason {
         CloseReason::ProtocolError | CloseReason::MessageTooBig => Some(Offense::Protocol),

@@ -1,17 +1,17 @@
-//! Penalties: addresses that misbehave are refused for a while.
+//! Penalties: refuses misbehaving addresses for a while.
 //!
-//! In:  offenses of clients of any core; time; the operator's pardon.
+//! In:  offenses of clients of any shard; time; a pardon of the operator.
 //! Out: which addresses are refused, until when; a list for the operator.
 //!
 //! ```text
-//! offense ──> its address's home core: points, which fade ── too many ──> refused, on all cores
-//!                                        ^                                   │ twice as long each time
-//!                                        └── quiet for as long as the last ──┘
+//! offense ──> its address's owner: points, which fade ── too many ──> refused, on all shards
+//!                                    ^                                   │ twice as long each time
+//!                                    └── quiet for as long as the last ──┘
 //! ```
 //!
-//! The home core of an address, by its hash, is the only one that counts its points. What is refused every core knows,
-//! so a connection is refused without asking anybody.
-//! Memory: for each core `tracked_max` addresses with points, and as many that are refused, of about 75 bytes.
+//! The owner shard of an address, chosen by hash, is the only one that counts its points. Every shard knows the refused
+//! addresses, so a connection is refused without asking another shard.
+//! Memory: per shard `tracked_max` addresses with points, and as many refused ones, of about 75 bytes each.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,14 +37,14 @@ impl Offense {
     }
 }
 
-/// An address with points, as the operator sees it.
+/// An address with points, as shown to the operator.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Penalty {
     pub(crate) address: IpAddr,
     pub(crate) points: f32,
     /// How often it was refused since it was last quiet for long enough.
     pub(crate) refusals: u32,
-    /// How much longer it is refused; 0 where it is not.
+    /// How much longer it is refused; 0 if it is not.
     pub(crate) refused_for_ms: u64,
 }
 
@@ -52,17 +52,17 @@ pub(crate) struct Penalty {
 struct Offender {
     points: DecayingCounter,
     refusals: u32,
-    /// When it is no longer refused, and when that is forgotten.
+    /// When the refusal ends, and when it is forgotten.
     refused_until: Moment,
     remembered_until: Moment,
 }
 
-/// The addresses with points whose home this core is.
+/// The addresses with points that this shard owns.
 #[derive(Debug)]
 pub(crate) struct Offenders {
     rules: Rules,
     offenders: HashMap<IpAddr, Offender>,
-    /// The oldest first.
+    /// Oldest first.
     order: VecDeque<IpAddr>,
 }
 
@@ -79,7 +79,7 @@ impl Offenders {
         map_bytes(&self.offenders) + self.order.capacity() * size_of::<IpAddr>()
     }
 
-    /// Counts an offense. Returns until when the address is to be refused, if that begins now.
+    /// Counts an offense. Returns the end of the refusal, if one begins now.
     pub(crate) fn add(&mut self, address: IpAddr, offense: Offense, now: Moment) -> Option<Moment> {
         if !self.offenders.contains_key(&address) {
             self.make_room();
@@ -105,7 +105,7 @@ impl Offenders {
         Some(offender.refused_until)
     }
 
-    /// Forgets one address, or all. Returns how many that were.
+    /// Forgets one address, or all. Returns how many were forgotten.
     pub(crate) fn clear(&mut self, address: Option<IpAddr>) -> usize {
         let before = self.offenders.len();
         match address {
@@ -116,7 +116,7 @@ impl Offenders {
         before - self.offenders.len()
     }
 
-    /// Forgets who has been quiet for long.
+    /// Forgets addresses that have long been quiet.
     pub(crate) fn tend(&mut self, now: Moment) {
         let fade_ms = self.rules.fade_ms;
         let before = self.offenders.len();
@@ -153,7 +153,7 @@ impl Offender {
     }
 }
 
-/// The addresses that are refused, as every core knows them.
+/// The refused addresses, known to every shard.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     until: HashMap<IpAddr, Moment>,
@@ -178,7 +178,7 @@ impl Refused {
         }
     }
 
-    /// How much longer an address is refused, where it is.
+    /// How much longer an address is refused, if it is.
     pub(crate) fn for_ms(&self, address: IpAddr, now: Moment) -> Option<u64> {
         let for_ms = self.until.get(&address)?.ms_since(now);
         (for_ms > 0).then_some(for_ms)
@@ -214,7 +214,7 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    /// Offends until the address is refused; returns for how long.
+    /// Commits offenses until the address is refused; returns for how long.
     fn refused_for_ms(offenders: &mut Offenders, now: Moment) -> u64 {
         let until = (0..20).find_map(|_| offenders.add(address(1), Offense::Token, now));
         until.expect("200 points are enough").ms_since(now)

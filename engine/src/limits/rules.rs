@@ -1,7 +1,7 @@
-//! Rules: what the configuration says against floods, ready for a shard.
+//! Rules: the limits of the configuration, prepared for a shard.
 //!
 //! In:  the checked configuration.
-//! Out: limits, and sets of networks; nothing where all is off.
+//! Out: limits, and sets of networks; nothing if all limits are off.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub(crate) struct Rules {
     pub(crate) allow: Networks,
     pub(crate) deny: Networks,
     pub(crate) exempt: Networks,
-    /// True exactly when something above or below needs addresses.
+    /// True exactly when some rule needs addresses.
     pub(crate) needs_addresses: bool,
     pub(crate) daemon: Option<Rate>,
     pub(crate) address: Host,
@@ -35,7 +35,7 @@ pub(crate) struct Rules {
     pub(crate) message_bytes_max: u32,
 }
 
-/// What an address may do. 0 sets no limit.
+/// The limits of an address. 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Host {
     pub(crate) connections_max: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Host {
     pub(crate) rate: Option<Rate>,
 }
 
-/// What may be sent.
+/// The limits of what a client sends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Flow {
     pub(crate) commands: Option<Rate>,
@@ -61,7 +61,7 @@ pub(crate) struct Penalty {
 }
 
 impl Rules {
-    /// `None` where nothing is limited and no proxy trusted.
+    /// `None` if nothing is limited and no proxy trusted.
     pub(crate) fn new(config: &Config) -> Option<Self> {
         let limits = &config.limits;
         let SubnetLimits { connections_max, connections_per_s, handshakes_max, ipv6_bits, ipv4_bits } =
@@ -98,12 +98,12 @@ impl Rules {
         is_on.then_some(Self { needs_addresses, ..rules })
     }
 
-    /// True exactly when each connection's address is asked for.
+    /// True exactly when the kernel must report each connection's address.
     pub(crate) fn needs_addresses(&self) -> bool {
         self.needs_addresses
     }
 
-    /// How many keys each core is to publish; none where no limit is for all cores.
+    /// How many keys each shard publishes; none if no limit spans all shards.
     pub(crate) fn published_max(&self) -> usize {
         let is_shared = self.address.is_limited()
             || self.subnet.is_limited()
@@ -112,7 +112,7 @@ impl Rules {
         if is_shared { self.tracked_max } else { 0 }
     }
 
-    /// The network that an address counts with, where it does.
+    /// The network that an address counts under, if any.
     pub(crate) fn subnet_of(&self, address: IpAddr) -> Option<IpAddr> {
         match address {
             _ if !self.subnet.is_limited() => None,
@@ -156,7 +156,7 @@ impl Penalty {
         let limits = &config.limits.penalty;
         (limits.threshold > 0).then_some(Self {
             threshold: limits.threshold as f32,
-            // e times less takes longer than half as much.
+            // A decay by a factor of e takes longer than half as much.
             fade_ms: limits.half_life_ms as f32 / std::f32::consts::LN_2,
             refuse_for_ms: limits.refuse_for_ms,
             refuse_for_max_ms: limits.refuse_for_max_ms,
@@ -165,7 +165,7 @@ impl Penalty {
     }
 }
 
-/// What a penalty is for: an address, or the whole /64 of an IPv6 one, which nobody has less of.
+/// The target of a penalty: an address, or the whole /64 of an IPv6 address, the smallest block that anyone gets.
 pub(crate) fn penalized(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

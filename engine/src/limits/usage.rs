@@ -1,15 +1,15 @@
-//! Usage: what each address, network and user has open and does, on all cores together.
+//! Usage: the open connections and the activity of each address, network and user, over all shards.
 //!
-//! In:  changes on this core.
-//! Out: sums over all cores.
+//! In:  changes on this shard.
+//! Out: sums over all shards.
 //!
-//! Each core has its own numbers, exactly, and publishes them in a table of atomics that only it writes and all read,
-//! as it does with its metrics; but at once, not once a turn. So two cores that decide in the same moment may both say
-//! yes: a limit is passed by at most one less than there are cores.
+//! Each shard keeps exact counts of its own, and publishes them in a table of atomics that only it writes and all read,
+//! like its metrics; but at once, not once a turn. So shards that decide at the same moment may all say yes: a limit is
+//! exceeded by at most one less than the number of shards.
 //!
-//! Keys are hashes under a key of this process's own (SipHash), so nobody can choose addresses that collide. A table
-//! has as many places as keys are tracked, in buckets of eight; where a bucket is full (rare up to half of them, common
-//! when nearly all places are in use) the key's numbers count on their own core alone.
+//! Keys are hashes under a secret of this process (SipHash), so nobody can choose addresses that collide. A table has as
+//! many places as keys are tracked, in buckets of eight; if a bucket is full (rare up to half occupancy, common when nearly
+//! all places are in use) the key counts on its own shard only.
 //! Memory: see `limits.tracked_max`.
 
 use std::{
@@ -21,19 +21,19 @@ use std::{
 use super::decaying::{DecayingCounter, Moment, RATE_FADE_MS};
 use crate::memory::map_bytes;
 
-/// Places of a bucket.
+/// Places per bucket.
 const BUCKET: usize = 8;
 
-/// How many of the oldest keys are looked at to make room for one.
+/// How many of the oldest keys are examined to make room for one.
 const LOOKED_AT: usize = 8;
 
-/// Keys that are looked at in one round of housekeeping.
+/// Keys examined in one round of housekeeping.
 const TENDED: usize = 16_384;
 
-/// Below this a level is as good as none.
+/// A level below this counts as zero.
 const FADED: f32 = 0.01;
 
-/// What the numbers are about; part of the key.
+/// What the counts are about; part of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Address,
@@ -43,19 +43,19 @@ pub(crate) enum Kind {
     Daemon,
 }
 
-/// A hash of what the numbers are about. Never 0.
+/// A hash of the subject of the counts. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
 impl Key {
-    /// The core, of so many, that is its home.
+    /// The shard that owns it, out of `cores`.
     pub(crate) fn core_of(self, cores: usize) -> usize {
-        // The lower bits choose a bucket.
+        // The lower bits choose the bucket.
         usize::try_from((self.0 >> 32) % cores as u64).expect("below the number of cores")
     }
 }
 
-/// What all cores share.
+/// The tables that all shards share.
 #[derive(Debug)]
 pub(crate) struct Tables {
     hash: RandomState,
@@ -63,7 +63,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// One table of about `places` a core; a single core publishes nothing.
+    /// One table of about `places` per shard; a single shard publishes nothing.
     pub(crate) fn new(cores: usize, places: usize) -> Self {
         let places = if cores > 1 && places > 0 { places.next_power_of_two().max(BUCKET) } else { 0 };
         Self { hash: RandomState::new(), cores: (0..cores).map(|_| Published::new(places)).collect() }
@@ -74,16 +74,16 @@ impl Tables {
     }
 }
 
-/// The numbers of one core, as others read them.
+/// The counts of one shard, as others read them.
 #[derive(Debug)]
 struct Published {
     places: Box<[Place]>,
 }
 
-/// One key's numbers.
+/// The counts of one key.
 #[derive(Debug, Default)]
 struct Place {
-    /// 0: nobody's.
+    /// 0: unused.
     key: AtomicU64,
     counts: AtomicU64,
     first: AtomicU64,
@@ -109,7 +109,7 @@ impl Published {
         let entry = Entry::from_words(
             [&place.counts, &place.first, &place.second].map(|word| word.load(Ordering::Acquire)),
         );
-        // Meanwhile it may have become another key's.
+        // Another key may have taken the place during the read.
         place.is_of(key).then_some(entry)
     }
 
@@ -138,12 +138,12 @@ impl Place {
     }
 }
 
-/// The numbers of a key on one core.
+/// The counts of a key on one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Entry {
-    /// Connections that are open.
+    /// Open connections.
     pub(crate) open: u32,
-    /// Those of them whose request has not come.
+    /// Those of them whose request is incomplete.
     pub(crate) handshakes: u32,
     /// New connections, or commands.
     pub(crate) first: DecayingCounter,
@@ -167,14 +167,14 @@ impl Entry {
         }
     }
 
-    /// True exactly when it says nothing that would be missed.
+    /// True exactly when dropping it loses nothing.
     fn has_faded(&self, now: Moment) -> bool {
         let is_low = |sum: DecayingCounter| sum.level(now, RATE_FADE_MS) < FADED;
         self.open == 0 && is_low(self.first) && is_low(self.second)
     }
 }
 
-/// The numbers of a key on all cores.
+/// The counts of a key on all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sum {
     pub(crate) open: u64,
@@ -199,12 +199,12 @@ struct LocalUsage {
     place: Option<u32>,
 }
 
-/// The numbers of this core.
+/// The counts of this shard.
 #[derive(Debug)]
 pub(crate) struct UsageTable {
     core: usize,
     own: HashMap<Key, LocalUsage>,
-    /// All keys, those that have not been looked at for the longest time first.
+    /// All keys, least recently examined first.
     order: VecDeque<Key>,
     tracked_max: usize,
 }
@@ -214,7 +214,7 @@ impl UsageTable {
         Self { core, own: HashMap::new(), order: VecDeque::new(), tracked_max }
     }
 
-    /// Keys that have numbers on this core.
+    /// Keys with counts on this shard.
     pub(crate) fn len(&self) -> usize {
         self.own.len()
     }
@@ -223,7 +223,7 @@ impl UsageTable {
         map_bytes(&self.own) + self.order.capacity() * size_of::<Key>()
     }
 
-    /// What all cores know of a key.
+    /// The counts of a key on all shards.
     pub(crate) fn sum(&self, tables: &Tables, key: Key, now: Moment) -> Sum {
         let mut sum = Sum::default();
         if let Some(own) = self.own.get(&key) {
@@ -236,7 +236,7 @@ impl UsageTable {
         sum
     }
 
-    /// Changes this core's numbers of a key, and lets the others know.
+    /// Changes this shard's counts of a key, and publishes them.
     pub(crate) fn change(&mut self, tables: &Tables, key: Key, change: impl FnOnce(&mut Entry)) {
         let published = &tables.cores[self.core];
         if !self.own.contains_key(&key) {
@@ -252,7 +252,7 @@ impl UsageTable {
         }
     }
 
-    /// Forgets what has faded.
+    /// Forgets decayed keys.
     pub(crate) fn tend(&mut self, tables: &Tables, now: Moment) {
         for _ in 0..self.order.len().min(TENDED) {
             self.forget_first(&tables.cores[self.core], |entry| entry.has_faded(now));
@@ -263,7 +263,7 @@ impl UsageTable {
         }
     }
 
-    /// Of the keys without a connection the oldest go. A few are looked at for each that comes: there are never more than
+    /// Forgets the oldest keys without a connection. A few are examined for each new one: there are never more than
     /// `tracked_max`, or as many as have connections, and an eighth of these.
     fn make_room(&mut self, published: &Published) {
         for _ in 0..LOOKED_AT {
@@ -274,7 +274,7 @@ impl UsageTable {
         }
     }
 
-    /// Looks at the first key: it is forgotten, or becomes the last one.
+    /// Examines the first key: forgets it, or moves it to the end.
     fn forget_first(&mut self, published: &Published, may_go: impl FnOnce(&Entry) -> bool) {
         let Some(key) = self.order.pop_front() else { return };
         match self.own.get(&key) {
@@ -345,7 +345,7 @@ mod tests {
             assert!(ledger.len() <= 64 + 32 / LOOKED_AT && ledger.order.len() == ledger.len());
         }
         assert!(kept.iter().all(|&key| ledger.sum(&tables, key, Moment(0)).open == 1));
-        // A full bucket hides a key from other cores, and from nobody else.
+        // A full bucket hides a key from other shards only.
         for n in 0..500 {
             open(&mut ledger, &tables, tables.key(Kind::Subnet, n));
         }

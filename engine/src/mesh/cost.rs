@@ -1,7 +1,7 @@
-//! Cost: the memory that a message keeps while it waits.
+//! Cost: the memory that a waiting message keeps alive.
 //!
 //! In:  a message.
-//! Out: bytes, never less than what it keeps alone; what it shares with others is counted with it.
+//! Out: bytes, never less than it keeps alive alone; shared memory is counted too.
 
 use crate::{
     hub::{
@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-/// What an entry, an allocation and a count of references cost beside the text in them.
+/// The cost of an entry, an allocation and a reference count besides the text.
 const SHARED_BYTES: usize = 64;
 
 impl Message {
-    /// Bytes of memory, its entry in a queue among them.
+    /// Bytes of memory, including its entry in a queue.
     pub(crate) fn cost_bytes(&self) -> u32 {
         let heap = match self {
             // A buffer may be half full.
@@ -38,7 +38,7 @@ impl Message {
             Self::Answer { answer, .. } => answer_bytes(answer),
             Self::ToQuota(_) | Self::FromQuota(_) => SHARED_BYTES,
             Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
-            // They come from the control thread, which has bounds of its own, or are as small as they look.
+            // They come from the control thread, which has its own bounds, or are as small as they look.
             Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
         };
         u32::try_from(size_of::<Parcel>() + heap).unwrap_or(u32::MAX)
@@ -50,7 +50,7 @@ fn answer_bytes(answer: &emulation::Answer) -> usize {
 }
 
 impl ToOwner {
-    /// Bytes of memory beside the value itself.
+    /// Bytes of memory besides the value itself.
     pub(crate) fn cost_bytes(&self) -> usize {
         match self {
             Self::Subscribe(subscribe) => {
@@ -94,7 +94,7 @@ impl ToOwner {
 }
 
 impl Delivery {
-    /// Bytes of memory, with all that it shares.
+    /// Bytes of memory, including shared memory.
     pub(crate) fn cost_bytes(&self) -> usize {
         let Self { channel, publication, frames, for_delta } = self;
         let for_delta = for_delta.as_ref().map_or(0, |for_delta| {

@@ -1,22 +1,22 @@
-//! Inbox: messages of this core to itself.
+//! Inbox: messages of this shard to itself.
 //!
-//! In:  what clients of this core have for channels whose home it is, and what those answer.
-//! Out: the same, in order; whether there is too much of it.
+//! In:  requests of this shard's clients for channels that it owns, and the answers.
+//! Out: the same, in order; whether there are too many.
 //!
-//! Bounded as the mailboxes of other cores are: what a mailbox holds may wait, and as much again before nobody may cause
-//! more; messages that take long count for more. Worst case: twice the limits, and what one piece of work causes.
+//! Bounded like the mailboxes of other shards: the capacity of a mailbox may wait, and as much again before nobody may
+//! cause more; slow messages count for more. Worst case: twice the limits, and what one piece of work causes.
 
 use std::collections::VecDeque;
 
 use crate::mesh::{MailboxLimits, Message, Parcel};
 
-/// The longest that what is here may take to handle, as the last messages took, before it counts as too much.
+/// The longest that the queued messages may take to handle, judged by the latest ones, before they are too many.
 const WAIT_NS_MAX: u64 = 8_000_000;
 
-/// So many messages are not too many, however long they take.
+/// This many messages are never too many, however long they take.
 const MESSAGES_MIN: u64 = 64;
 
-/// How slowly the mean forgets, in messages.
+/// The window of the mean, in messages.
 const MEAN_MESSAGES: u64 = 256;
 
 /// The queue.
@@ -25,7 +25,7 @@ pub(crate) struct Inbox {
     parcels: VecDeque<Parcel>,
     bytes: u64,
     limits: MailboxLimits,
-    /// What a message takes, lately.
+    /// The recent mean cost of a message.
     mean_ns: u64,
 }
 
@@ -49,7 +49,7 @@ impl Inbox {
         Some(parcel.message)
     }
 
-    /// So many messages took so long.
+    /// Records that this many messages took this long.
     pub(crate) fn took(&mut self, messages: u64, time_ns: u64) {
         let messages = messages.max(1);
         let weight = messages.min(MEAN_MESSAGES);
@@ -69,7 +69,7 @@ impl Inbox {
         self.bytes
     }
 
-    /// True exactly when more waits than another core's mailbox would hold: who causes it is to wait.
+    /// True exactly when more waits than another shard's mailbox would hold: publishers must wait.
     pub(crate) fn is_congested(&self) -> bool {
         self.has_more_than(1)
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn push(inbox: &mut Inbox, messages: usize, bytes: usize) {
-        // The buffer behind a piece may be twice as long, and is counted so.
+        // The buffer behind a piece may be twice as long, and is counted as such.
         let frames = JoinedFrames { bytes: Bytes::from(vec![0; bytes / 2]), messages: 1 };
         (0..messages).for_each(|_| inbox.push(Message::Broadcast(frames.clone())));
     }

@@ -1,12 +1,12 @@
-//! Mailboxes: the ways into one shard, a bounded queue for each sender.
+//! Mailboxes: the bounded queues into one shard, one per sender.
 //!
-//! In:  messages of the other shards, each by its own queue; calls for channels, and control messages, of the control
-//!      thread; stop orders.
-//! Out: the same, each queue in its order.
+//! In:  messages of the other shards, each in its own queue; calls for channels, and control messages, of the control
+//! thread; stop orders.
+//! Out: the same, each queue in order.
 //!
-//! No sender can fill another one's queue, so none waits for another one's sake; and what clients cause never fills those of
-//! the control thread. A queue is bounded in messages and in bytes; the message that comes to an empty one passes whatever
-//! its size. Worst case: that of [`MailboxLimits`] for each sender, and one message more.
+//! No sender can fill another one's queue, so none waits because of another; and clients cannot fill those of the control
+//! thread. A queue is bounded in messages and in bytes; a message to an empty queue passes whatever its size. Worst case:
+//! [`MailboxLimits`] for each sender, and one message more.
 
 use std::sync::{
     Arc,
@@ -18,13 +18,13 @@ use holdfast_ring::{Doorbell, Mailbox};
 use super::Message;
 use super::StopOrder;
 
-/// Control messages that may wait: a call, an answer of a backend, certificates.
+/// The most waiting control messages: a call, an answer of a backend, certificates.
 const CONTROL_MESSAGES_MAX: usize = 1024;
 
-/// Stop orders that may wait. A later one only makes it faster, and from the third one on they are all alike.
+/// The most waiting stop orders. A later one only makes the stop faster, and from the third one on they are alike.
 const ORDERS_MAX: usize = 8;
 
-/// How much may wait for one shard.
+/// The bounds of all queues into one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MailboxLimits {
     pub(crate) messages_max: usize,
@@ -42,7 +42,7 @@ impl MailboxLimits {
     }
 }
 
-/// A message, and the memory that it keeps while it waits.
+/// A message, and the memory that it keeps alive while it waits.
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) bytes: u32,
@@ -55,7 +55,7 @@ impl From<Message> for Parcel {
     }
 }
 
-/// The queue of one sender. The two counters lie apart: each has one writer.
+/// The queue of one sender. The two counters are on separate cache lines: each has one writer.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     mailbox: Mailbox<Parcel>,
@@ -78,31 +78,31 @@ impl Inlet {
         }
     }
 
-    /// Leaves a message. Its sender alone calls this.
+    /// Appends a message. Only the sender calls this.
     ///
     /// # Errors
-    /// Gives it back where the queue is full.
+    /// Returns the message if the queue is full.
     pub(crate) fn push(&self, parcel: Parcel) -> Result<(), Parcel> {
         let bytes = u64::from(parcel.bytes);
         let waiting = self.bytes();
         if waiting > 0 && waiting + bytes > self.bytes_max {
             return Err(parcel);
         }
-        // Before it can be taken: what waits is never less than nothing.
+        // Before it can be taken: the counter must never go below zero.
         self.sent_bytes.0.fetch_add(bytes, Ordering::Relaxed);
         self.mailbox.push(parcel).inspect_err(|_| {
             self.sent_bytes.0.fetch_sub(bytes, Ordering::Relaxed);
         })
     }
 
-    /// Takes the oldest message. The owner alone calls this.
+    /// Takes the oldest message. Only the receiving shard calls this.
     pub(crate) fn pop(&self) -> Option<Message> {
         let parcel = self.mailbox.pop()?;
         self.taken_bytes.0.fetch_add(u64::from(parcel.bytes), Ordering::Relaxed);
         Some(parcel.message)
     }
 
-    /// Bytes that wait, as the sender knows it.
+    /// Waiting bytes, as the sender knows them.
     pub(crate) fn bytes(&self) -> u64 {
         let sent = self.sent_bytes.0.load(Ordering::Relaxed);
         sent.saturating_sub(self.taken_bytes.0.load(Ordering::Relaxed))
@@ -129,7 +129,7 @@ impl Inlet {
     }
 }
 
-/// All ways into one shard.
+/// All queues into one shard.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     bell: Arc<Doorbell>,
@@ -140,7 +140,7 @@ pub(crate) struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Those of one of `shards`, which sleeps behind `bell`.
+    /// The queues of one of `shards`, which sleeps behind `bell`.
     pub(super) fn new(shards: usize, limits: MailboxLimits, bell: Arc<Doorbell>) -> Self {
         let part = limits.shared_out(shards.saturating_sub(1));
         Self {
@@ -151,12 +151,12 @@ impl Mailboxes {
         }
     }
 
-    /// The owner's bell.
+    /// The doorbell of the receiving shard.
     pub(crate) fn bell(&self) -> &Arc<Doorbell> {
         &self.bell
     }
 
-    /// The queues by sender; the control thread's is the last one.
+    /// The queues by sender; the last one is the control thread's.
     pub(crate) fn inlets(&self) -> &[Inlet] {
         &self.inlets
     }
@@ -166,11 +166,11 @@ impl Mailboxes {
         &self.inlets[sender]
     }
 
-    /// Leaves a message of the control thread, in the queue where it belongs: what is for a channel waits with the control
-    /// thread's other calls for channels, all else comes before whatever clients do. Wakes the owner.
+    /// Appends a message of the control thread to the right queue: a call for a channel waits with its other calls for
+    /// channels, everything else precedes the work of clients. Wakes the receiving shard.
     ///
     /// # Errors
-    /// Gives it back where that queue is full.
+    /// Returns the message if that queue is full.
     pub(crate) fn push_control(&self, message: Message) -> Result<(), Message> {
         let pushed = match message {
             Message::ToOwner(_) => {
@@ -183,9 +183,9 @@ impl Mailboxes {
         pushed
     }
 
-    /// Leaves a stop order. Wakes the owner.
+    /// Appends a stop order. Wakes the receiving shard.
     pub(super) fn push_order(&self, order: StopOrder) {
-        // Where eight wait, another one says nothing new.
+        // If eight wait, another one adds nothing.
         let _ = self.orders.push(order);
         self.bell.ring();
     }
@@ -198,22 +198,22 @@ impl Mailboxes {
         self.control.pop()
     }
 
-    /// Control messages that wait.
+    /// Waiting control messages.
     pub(crate) fn control_len(&self) -> usize {
         self.control.len()
     }
 
-    /// True exactly when nothing waits in any queue.
+    /// True exactly when all queues are empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.orders.is_empty() && self.control.is_empty() && self.inlets.iter().all(Inlet::is_empty)
     }
 
-    /// Messages that wait, but for stop orders.
+    /// Waiting messages, except stop orders.
     pub(crate) fn len(&self) -> usize {
         self.control.len() + self.inlets.iter().map(Inlet::len).sum::<usize>()
     }
 
-    /// The owner takes no more.
+    /// The receiving shard takes no more messages.
     pub(super) fn abandon(&self) {
         self.orders.abandon();
         self.control.abandon();

@@ -1,7 +1,8 @@
 //! Mesh: how a shard reaches the others, and itself.
 //!
 //! In:  messages for shards.
-//! Out: the same, in another one's mailbox (`peers`, `mailboxes`) or in this one's inbox; what they weigh meanwhile (`cost`).
+//! Out: the same, in another shard's mailbox (`peers`, `mailboxes`) or in this one's inbox; their memory while they wait
+//! (`cost`).
 
 mod cost;
 mod inbox;
@@ -25,9 +26,9 @@ use crate::{
 pub(crate) struct Mesh {
     pub(crate) index: usize,
     pub(crate) peers: Peers,
-    /// Messages of this core to itself.
+    /// Messages of this shard to itself.
     pub(crate) inbox: Inbox,
-    /// How many asks were given a number.
+    /// How many requests have been numbered.
     tickets: u32,
 }
 
@@ -37,13 +38,13 @@ impl Mesh {
         Self { index, peers, inbox, tickets: 0 }
     }
 
-    /// Sends something to the home of a channel.
+    /// Sends a message to the owner of a channel.
     pub(crate) fn send_to_owner(&mut self, channel: &str, message: ToOwner) {
         let home = self.peers.shard_for(channel);
         self.post(home, Message::ToOwner(message));
     }
 
-    /// Sends something to a core, which may be this one.
+    /// Sends a message to a shard, which may be this one.
     pub(crate) fn post(&mut self, core: usize, message: Message) {
         if core == self.index {
             self.inbox.push(message);
@@ -52,13 +53,13 @@ impl Mesh {
         }
     }
 
-    /// A number that no other ask of this core has had for a long time.
+    /// A number that no other request of this shard has had for a long time.
     pub(crate) fn next_ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
         self.tickets
     }
 
-    /// Tells what waits, here and for others.
+    /// Reports the waiting messages, here and for others.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::MailboxMessages, self.peers.mailboxes().len() as u64);
         counters.set(Metric::InboxMessages, self.inbox.len() as u64);

@@ -1,18 +1,18 @@
-//! Order: the word to stop, which goes to all shards.
+//! Order: the stop order, which goes to all shards.
 //!
-//! In:  the operator's wish.
+//! In:  the operator's request.
 //! Out: how fast clients are told, and cut.
 
 use std::time::Duration;
 
-/// How a shard is to stop. A later order only makes it faster.
+/// How a shard must stop. A later order only makes it faster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StopOrder {
-    /// In this time all clients are told, evenly.
+    /// All clients are told within this time, evenly spread.
     pub(crate) told_within: Duration,
-    /// Who is still there then is cut.
+    /// Clients still connected after this time are cut.
     pub(crate) gone_within: Duration,
-    /// Sockets of other daemons that listen on our port.
+    /// Listening sockets of other daemons on our port.
     pub(crate) successors: u32,
 }
 

@@ -3,9 +3,9 @@
 //! In:  messages for them; their messages for us.
 //! Out: lock-free, bounded queues, each with one reader.
 //!
-//! A full mailbox is no error: what does not fit waits in the outbox, in order, and whoever causes more is made to
-//! wait (`shard/back_pressure`). Worst case: `engine.mailbox_messages_max` messages of `engine.mailbox_bytes_max` together a
-//! shard; and outboxes as docs/architecture.md, "Back-pressure", reckons them.
+//! A full mailbox is no error: what does not fit waits in the outbox, in order, and publishers are throttled
+//! (`shard/back_pressure`). Worst case: `engine.mailbox_messages_max` messages of `engine.mailbox_bytes_max` together per
+//! shard; and outboxes as computed in docs/architecture.md, "Back-pressure".
 
 use std::{
     collections::VecDeque,
@@ -38,12 +38,12 @@ use crate::{
     time::Tick,
 };
 
-/// What one thread says to a shard.
+/// A message from one thread to a shard.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Messages of `/broadcast`, published on another core.
+    /// Messages of `/broadcast`, published on another shard.
     Broadcast(JoinedFrames),
-    /// For a channel whose home the receiver is.
+    /// For a channel that the receiver owns.
     ToOwner(ToOwner),
     /// For clients of the receiver.
     FromOwner(FromOwner),
@@ -51,63 +51,63 @@ pub(crate) enum Message {
     ToSession(Box<SessionRequest>),
     /// The answer to a request whose connection the receiver has.
     Answer { socket: Socket, answer: Answer },
-    /// Certificates for connections that come from now on.
+    /// Certificates for new connections.
     Certificates(Arc<ServerConfig>),
-    /// About an address that misbehaves.
+    /// About a misbehaving address.
     Limits(Notice),
     /// A call of the server API that is not for one channel.
     Api(ApiCall),
     /// The control thread has an answer.
     Backend(backend::Answer),
-    /// About the number of a user's connections, whose home the receiver is.
+    /// About the connection count of a user that the receiver owns.
     ToQuota(ToQuota),
     /// Whether clients of the receiver may stay.
     FromQuota(FromQuota),
 }
 
-/// What calls of the server API keep. The control thread and those that work for it write it.
+/// Memory of server API calls. Written by the control thread and its helpers.
 #[derive(Debug, Default)]
 pub(crate) struct ApiMemory {
     /// Bytes of bodies and answers.
     pub(crate) bytes: AtomicU64,
-    /// Calls for which there was no room.
+    /// Calls rejected for lack of room.
     pub(crate) refused: AtomicU64,
 }
 
-/// What all threads of the daemon share: queues, published numbers, and one flag.
+/// State that all threads of the daemon share: queues, published numbers, and one flag.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailboxes>,
     /// Each shard's numbers.
     pub(crate) metrics: Vec<Published>,
-    /// What addresses and users have open and do, as each core knows it.
+    /// Open connections and activity of addresses and users, as each shard knows them.
     pub(crate) limit_tables: Arc<Tables>,
-    /// Decides which core is the home of a channel; secret, so that nobody can choose names for one core.
+    /// Determines the owner of a channel; secret, so that nobody can choose names for one shard.
     channel_secret: u128,
-    /// What each shard and the threads beside them tell of themselves.
+    /// What each shard and the other threads report about themselves.
     pub(crate) beats: Arc<Beats>,
-    /// True exactly when the daemon uses more memory than it may; set by the control plane.
+    /// True exactly when the daemon is over its memory limit; set by the control plane.
     pub(crate) memory_short: AtomicBool,
     /// The way to the control thread.
     pub(crate) asker: ProxyHandle,
-    /// True exactly when the daemon has begun to leave; set by the control plane.
+    /// True exactly when the daemon has begun to stop; set by the control plane.
     pub(crate) draining: AtomicBool,
-    /// Shards that listen; they leave off one by one, the last one first.
+    /// Shards that listen; they stop listening one by one, the last one first.
     listening: AtomicUsize,
-    /// Shards that have not been emptied by a stop.
+    /// Shards that a stop has not emptied yet.
     populated: AtomicUsize,
-    /// Up to when each shard has read all that came to it, in ticks of the uptime.
+    /// The tick up to which each shard has read all its input, in uptime.
     read_up_to: Vec<AtomicU32>,
-    /// Shards with messages that another one's mailbox did not take.
+    /// Shards with messages that did not fit into another shard's mailbox.
     congested: AtomicUsize,
     mailbox_limits: MailboxLimits,
-    /// How much memory there may be of each kind.
+    /// The memory budgets, by kind.
     pub(crate) budgets: BudgetLimits,
     pub(crate) api_memory: ApiMemory,
 }
 
 impl Shared {
-    /// `channel_secret` is to be random: see [`Shared::shard_for`].
+    /// `channel_secret` must be random: see [`Shared::shard_for`].
     pub(crate) fn new(
         bells: Vec<Arc<Doorbell>>,
         mailbox_limits: MailboxLimits,
@@ -138,21 +138,21 @@ impl Shared {
         }
     }
 
-    /// The shard that is a channel's home.
+    /// The shard that owns a channel.
     pub(crate) fn shard_for(&self, channel: &str) -> usize {
-        // SipHash that has taken in a secret first.
+        // SipHash over the secret and then the name.
         let mut hasher = DefaultHasher::new();
         hasher.write_u128(self.channel_secret);
         channel.hash(&mut hasher);
         usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
     }
 
-    /// True exactly when some shard has messages that another one's mailbox did not take.
+    /// True exactly when some shard has messages that did not fit into another shard's mailbox.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed) > 0
     }
 
-    /// Bytes that count against budgets on all shards, as they last published them.
+    /// Bytes that count against budgets on all shards, as last published.
     pub(crate) fn memory_of_shards(&self) -> u64 {
         let of = |published: &Published| {
             Budget::ALL.iter().map(|&(budget, _)| published.get(Metric::Memory(budget))).sum::<u64>()
@@ -160,7 +160,7 @@ impl Shared {
         self.metrics.iter().map(of).sum()
     }
 
-    /// Tells all shards to stop. Waits for none of them.
+    /// Sends all shards a stop order. Does not wait.
     pub(crate) fn stop(&self, order: StopOrder) {
         self.mailboxes.iter().for_each(|mailboxes| mailboxes.push_order(order));
     }
@@ -174,7 +174,7 @@ pub(crate) struct Peers {
     outboxes: Vec<VecDeque<Parcel>>,
     outbox_messages: usize,
     outbox_bytes: u64,
-    /// For each shard: true exactly when it may not have taken all that it was sent from here.
+    /// For each shard: true exactly when it may not have taken everything sent from here.
     is_under_way: Vec<bool>,
     is_congested: bool,
     full_turns: u64,
@@ -196,17 +196,17 @@ impl Peers {
         }
     }
 
-    /// The number of shards, this one among them.
+    /// The number of shards, including this one.
     pub(crate) fn count(&self) -> usize {
         self.outboxes.len()
     }
 
-    /// The shard that is a channel's home.
+    /// The shard that owns a channel.
     pub(crate) fn shard_for(&self, channel: &str) -> usize {
         self.shared.shard_for(channel)
     }
 
-    /// What this shard is sent.
+    /// The mailboxes of this shard.
     pub(crate) fn mailboxes(&self) -> &Mailboxes {
         &self.shared.mailboxes[self.own]
     }
@@ -215,18 +215,18 @@ impl Peers {
         &self.shared.metrics[own]
     }
 
-    /// What addresses and users have open and do, as each core knows it.
+    /// Open connections and activity of addresses and users, as each shard knows them.
     pub(crate) fn limit_tables(&self) -> &Arc<Tables> {
         &self.shared.limit_tables
     }
 
-    /// Places of the connection limit that are taken on all shards: the others' as they last published them.
+    /// Places of the connection limit taken on all shards; those of the others as last published.
     pub(crate) fn places_taken(&self, own: usize, ours: u64) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != own);
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
-    /// Bytes of a budget on all other shards, as they last published them, and on the control thread.
+    /// Bytes of a budget on all other shards, as last published, and on the control thread.
     pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
         let others = self.shared.metrics.iter().enumerate().filter(|&(shard, _)| shard != self.own);
         let of_shards: u64 = others.map(|(_, published)| published.get(Metric::Memory(budget))).sum();
@@ -241,32 +241,32 @@ impl Peers {
         self.shared.listening.load(Ordering::Acquire)
     }
 
-    /// A shard listens no more. Answers with the bell of the one that is to leave off next.
+    /// This shard no longer listens. Returns the doorbell of the next shard to stop listening.
     pub(crate) fn listener_closed(&self, own: usize) -> Option<Arc<Doorbell>> {
         self.shared.listening.fetch_min(own, Ordering::AcqRel);
         let next = own.checked_sub(1)?;
         Some(Arc::clone(self.shared.mailboxes[next].bell()))
     }
 
-    /// A shard that stops has nobody left. It says so once.
+    /// A stopping shard is empty. Called once.
     pub(crate) fn shard_emptied(&self) {
         self.shared.populated.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// True exactly when some shard has somebody left.
+    /// True exactly when some shard is not empty.
     pub(crate) fn is_anyone_left(&self) -> bool {
         self.shared.populated.load(Ordering::Acquire) > 0
     }
 
-    /// All that had come to shard `own` by then has been read, and is where it belongs.
+    /// Everything that had arrived at shard `own` by then has been read and delivered.
     pub(crate) fn tell_read_up_to(&self, own: usize, tick: Tick) {
-        // What is still in an outbox is not where it belongs.
+        // A message still in an outbox is not delivered.
         if self.outbox_messages == 0 {
             self.shared.read_up_to[own].store(tick.0, Ordering::Release);
         }
     }
 
-    /// The earliest of what all shards have told.
+    /// The earliest tick reported by all shards.
     pub(crate) fn all_have_read_up_to(&self) -> Tick {
         let told = self.shared.read_up_to.iter().map(|tick| tick.load(Ordering::Acquire));
         Tick(told.min().unwrap_or(0))
@@ -281,14 +281,14 @@ impl Peers {
         &self.shared.asker
     }
 
-    /// Leaves a message for every other shard.
+    /// Posts a message to every other shard.
     pub(crate) fn send_to_others(&mut self, own: usize, message: impl Fn() -> Message) {
         for shard in (0..self.count()).filter(|&shard| shard != own) {
             self.post(shard, message());
         }
     }
 
-    /// Leaves a message for one other shard.
+    /// Posts a message to one other shard.
     pub(crate) fn post(&mut self, shard: usize, message: Message) {
         let parcel = Parcel::from(message);
         self.outbox_messages += 1;
@@ -296,7 +296,7 @@ impl Peers {
         self.outboxes[shard].push_back(parcel);
     }
 
-    /// Moves as much as fits from the outboxes to the mailboxes, and has their owners woken.
+    /// Moves as much as fits from the outboxes to the mailboxes, and wakes the receiving shards.
     pub(crate) fn flush(&mut self, mut wake: impl FnMut(&Arc<Doorbell>)) {
         if self.outbox_messages == 0 {
             return self.set_congested(false);
@@ -330,12 +330,12 @@ impl Peers {
         }
     }
 
-    /// True exactly when something could not be handed over at the end of the last turn.
+    /// True exactly when something did not fit at the end of the last turn.
     pub(crate) fn is_congested(&self) -> bool {
         self.is_congested
     }
 
-    /// True exactly when that is so on this shard or on another one.
+    /// True exactly when that holds for this shard or another one.
     pub(crate) fn is_any_congested(&self) -> bool {
         self.shared.is_congested()
     }
@@ -351,7 +351,7 @@ impl Peers {
         self.shared.mailbox_limits
     }
 
-    /// Bytes that wait in the outboxes, and in others' mailboxes as far as they are from here.
+    /// Bytes that wait in the outboxes, and those from here in others' mailboxes.
     pub(crate) fn waiting_bytes(&mut self) -> u64 {
         let mut bytes = self.outbox_bytes;
         for (is_under_way, mailboxes) in self.is_under_way.iter_mut().zip(&self.shared.mailboxes) {
@@ -373,7 +373,7 @@ impl Peers {
     }
 }
 
-/// A shard that is gone keeps nobody waiting.
+/// A shard that is gone makes nobody wait.
 impl Drop for Peers {
     fn drop(&mut self) {
         self.set_congested(false);

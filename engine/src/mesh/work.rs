@@ -1,7 +1,7 @@
-//! Work: how long messages of shards take to handle, about.
+//! Work: approximate handling time of messages.
 //!
 //! In:  messages.
-//! Out: nanoseconds, as `context/cost` has them of all other work.
+//! Out: nanoseconds, like `context/cost` for all other work.
 
 use crate::{
     context::cost::{RECORD_NS, RECORDS_UNKNOWN, REQUEST_NS, page},
@@ -9,7 +9,7 @@ use crate::{
     mesh::Message,
 };
 
-/// What a home says.
+/// A message of an owner.
 pub(crate) fn of_answer(message: &FromOwner) -> u64 {
     match message {
         FromOwner::Deliver(_) => 500,
@@ -25,7 +25,7 @@ pub(crate) fn of_answer(message: &FromOwner) -> u64 {
     }
 }
 
-/// A message, but for the commands in it.
+/// A message, without the commands in it.
 pub(crate) fn of_message(message: &Message) -> u64 {
     match message {
         Message::Broadcast(frames) => 500 + frames.bytes.len() as u64 / 8,

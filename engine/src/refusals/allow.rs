@@ -1,7 +1,7 @@
-//! Allow: what would have let in who is refused.
+//! Allow: which settings would have admitted a refused request.
 //!
 //! In:  a refusal, and the rules that led to it.
-//! Out: options and claims by their names, for the log. Never what a peer has sent.
+//! Out: names of options and claims, for the log. Never text of a peer.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::{
     token::{TokenError, TokenUse},
 };
 
-/// What a request would need.
+/// What would admit a request.
 pub(crate) fn of_refusal(refusal: Refusal, reason: RefusalReason, path: Option<&str>) -> Cow<'static, str> {
     use RefusalReason as R;
     Cow::Borrowed(match reason {
@@ -47,7 +47,7 @@ pub(crate) fn of_refusal(refusal: Refusal, reason: RefusalReason, path: Option<&
     })
 }
 
-/// What would be served at a path.
+/// What would serve a path.
 fn of_path(path: Option<&str>) -> Cow<'static, str> {
     Cow::Borrowed(match path.unwrap_or_default() {
         "/echo" => "echo.enabled",
@@ -65,7 +65,7 @@ fn of_path(path: Option<&str>) -> Cow<'static, str> {
     })
 }
 
-/// What a token would need.
+/// What would make a token valid.
 pub(crate) fn of_token(error: &TokenError, carried_by: TokenUse) -> &'static str {
     use TokenError as E;
     match error {
@@ -95,7 +95,7 @@ pub(crate) fn of_token(error: &TokenError, carried_by: TokenUse) -> &'static str
     }
 }
 
-/// What a command would need, as far as its code alone tells.
+/// What would admit a command, as far as its code alone tells.
 pub(crate) fn of_code(code: ErrorCode) -> Cow<'static, str> {
     Cow::Borrowed(match code {
         ErrorCode::TOO_MANY_REQUESTS => {
@@ -111,7 +111,7 @@ pub(crate) fn of_code(code: ErrorCode) -> Cow<'static, str> {
     })
 }
 
-/// What a session would have needed to go on.
+/// What would have kept a session.
 pub(crate) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
     Cow::Borrowed(match code {
         DisconnectCode::EXPIRED => "a refresh before the claim exp was over; client.expired_close_delay",
@@ -140,7 +140,7 @@ pub(crate) fn of_unsubscribe(code: UnsubscribeCode) -> &'static str {
     }
 }
 
-/// What a connection would have needed to stay open.
+/// What would have kept a connection open.
 pub(crate) const fn of_close(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::NoPong => "client.pong_timeout",
@@ -177,7 +177,7 @@ pub(crate) fn to_subscribe(
     Cow::Borrowed(TOKEN)
 }
 
-/// The options that open what three switches open.
+/// The options that grant what three switches grant.
 pub(crate) fn switches(resolved: &Resolved<'_>, what: &str, is_anonymous: bool) -> Cow<'static, str> {
     let options = resolved.options;
     let (for_client, for_subscriber) = match what {
@@ -197,7 +197,7 @@ pub(crate) fn switches(resolved: &Resolved<'_>, what: &str, is_anonymous: bool) 
     .into()
 }
 
-/// Where the options of a channel are. The name is one of the configuration.
+/// Where the options of a channel are set. The name is one of the configuration.
 pub(crate) fn section(resolved: &Resolved<'_>) -> String {
     match resolved.channel.namespace {
         None | Some("") => "channel.without_namespace".to_owned(),

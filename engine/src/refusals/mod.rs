@@ -1,12 +1,12 @@
-//! Refusals: what the operator is told of who was refused what.
+//! Refusals: log lines about refusals for the operator.
 //!
-//! In:  requests, commands and connections that are refused or ended, with what is known of them.
-//! Out: a line in the log for each, limited for each reason (`log`); what it says of the way to be let in is in `allow`.
+//! In:  requests, commands and connections that are refused or ended, with the known facts.
+//! Out: one log line each, rate-limited by reason (`log`); `allow` names the settings that would admit the request.
 //!
-//! What a line takes is gathered only where it is going to be shown: a flood of refusals costs a look at a counter each.
-//! Whose connection it is, the kernel is then asked, unless addresses are known anyhow; the line follows when it has told.
+//! The content of a line is gathered only if it will be shown: in a flood, each refusal costs a look at a counter. Then the
+//! kernel is asked for the peer's address, unless it is known already; the line follows with the answer.
 //!
-//! Texts of peers are cut, and quoted by the log, so that none can look like a line of its own.
+//! Texts of peers are truncated, and quoted by the log, so that none can look like a line of its own.
 
 pub(crate) mod allow;
 
@@ -21,30 +21,30 @@ use crate::{
     token::{TokenError, TokenUse},
 };
 
-/// Lines that wait for the kernel to tell an address. It does so in the same turn; of more, none is told.
+/// Lines that wait for the kernel to report an address. It does so in the same turn; further lines are dropped.
 pub(crate) const UNTOLD_MAX: usize = 64;
 
-/// How much of a peer's text is shown.
+/// How many bytes of a peer's text are shown.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// One refusal.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) message: &'static str,
-    /// What was asked for.
+    /// The kind of request.
     pub(crate) event: &'static str,
     /// A text of ours.
     pub(crate) reason: &'static str,
-    /// What the peer is told.
+    /// The code sent to the peer.
     pub(crate) code: Option<u32>,
     pub(crate) path: Option<Box<str>>,
     pub(crate) origin: Option<Box<str>>,
     pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<Box<str>>,
     pub(crate) channel: Option<Box<str>>,
-    /// What exactly is wrong.
+    /// The exact error.
     pub(crate) error: Option<Box<str>>,
-    /// What would have let it in.
+    /// What would have admitted it.
     pub(crate) allow: Cow<'static, str>,
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct Untold(pub(crate) Vec<(Socket, Line)>);
 
-/// Of what a request is about, what is worth a line.
+/// The parts of a request that are worth logging.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asking<'a> {
     pub(crate) path: Option<&'a str>,
     pub(crate) origin: Option<&'a [u8]>,
 }
 
-/// Why a command in hand is refused, or a connection ended, as far as the code on the wire does not tell.
+/// Why the current command is refused, or a connection ended, beyond the code on the wire.
 #[derive(Debug, Default)]
 pub(crate) struct Why {
     pub(crate) reason: Option<&'static str>,
@@ -79,12 +79,12 @@ impl Why {
         Self { reason: Some(reason), allow: Cow::Borrowed(allow), ..Self::default() }
     }
 
-    /// What exactly is wrong. It is for faults that are found once a connection, or as costly to find as a signature.
+    /// Sets the exact error. For errors found once per connection, or as costly to find as a signature.
     pub(crate) fn of_error(error: &impl ToString) -> Self {
         Self { error: Some(excerpt(&error.to_string())), ..Self::default() }
     }
 
-    /// A channel to which the server was to subscribe a client.
+    /// The channel that the server was to subscribe a client to.
     pub(crate) fn of_channel(channel: &str, error: &impl ToString) -> Self {
         let allow =
             Cow::Borrowed("channels in the token or the backend's answer that this configuration has");
@@ -128,7 +128,7 @@ impl Line {
     }
 }
 
-/// What is told of a connection that we end, where that is told.
+/// The log line for a connection that we end, if it is logged.
 pub(crate) fn line_of_end(why: Option<Why>, reason: CloseReason) -> Option<Line> {
     let why = why.unwrap_or_default();
     let is_told = reason.is_our_decision() && log::shows_refusal("close", reason.name());
@@ -142,7 +142,7 @@ pub(crate) fn line_of_end(why: Option<Why>, reason: CloseReason) -> Option<Line>
     })
 }
 
-/// The channel that a command is about, beside what is known already.
+/// Adds the channel of a command to what is known.
 pub(crate) fn with_channel(why: Option<Why>, request: &Request<'_>) -> Why {
     let why = why.unwrap_or_default();
     let channel = why.channel.or_else(|| channel_of(request).map(excerpt));
@@ -179,7 +179,7 @@ pub(crate) const fn name_of(request: &Request<'_>) -> &'static str {
     }
 }
 
-/// The beginning of a peer's text.
+/// The start of a peer's text.
 pub(crate) fn excerpt(text: &str) -> Box<str> {
     if text.len() <= TEXT_BYTES_MAX {
         return text.into();

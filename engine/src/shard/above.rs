@@ -1,7 +1,7 @@
-//! Above: what connections tell, passed on to sessions, to the hub, and to what waits.
+//! Above: forwards events of connections to sessions, the hub, and the backlog.
 //!
 //! In:  calls of connections.
-//! Out: the same to those whom they concern.
+//! Out: calls of the parts concerned.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::{
     time::Tick,
 };
 
-/// All of a shard that is above its connections.
+/// All parts of a shard above its connections.
 pub(crate) struct Upper<'a, K: Kernel> {
     sessions: &'a mut Sessions,
     hub: &'a mut Hub,
@@ -43,7 +43,7 @@ pub(crate) struct Upper<'a, K: Kernel> {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// Has the shard's connections do something, which may tell those above them.
+    /// Runs `act` on the shard's connections, which may call the layer above.
     pub(crate) fn with_connections<T>(
         &mut self,
         act: impl FnOnce(&mut Connections<K>, &mut Context, &mut Upper<'_, K>) -> T,
@@ -237,7 +237,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
     }
 }
 
-/// With whom a flow waits.
+/// The class of a flow.
 pub(super) fn class_of<K: Kernel>(
     conns: &mut Connections<K>,
     sessions: &mut Sessions,

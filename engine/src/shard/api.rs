@@ -1,6 +1,6 @@
 //! Api: calls of the server API that are not for one channel.
 //!
-//! In:  calls, as every shard gets them.
+//! In:  calls, which every shard gets.
 //! Out: what this shard knows of channels, users and addresses; calls for clients, to its sessions.
 
 use std::sync::Arc;

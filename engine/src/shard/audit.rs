@@ -1,7 +1,7 @@
-//! Audit: what must hold of a shard between two turns.
+//! Audit: invariants of a shard between two turns.
 //!
 //! In:  a shard, in a simulation.
-//! Out: a panic that names what does not hold.
+//! Out: a panic that names the broken invariant.
 
 use holdfast_ring::Kernel;
 
@@ -12,11 +12,11 @@ use crate::{
     session::client::{SubState, Transport},
 };
 
-/// A queue may pass its bound by what one turn brings.
+/// A queue may exceed its bound by the input of one turn.
 const TURN_QUEUE_BYTES_MAX: usize = 1 << 20;
 
 impl<K: Kernel> Shard<K> {
-    /// Checks that all books agree and every queue is within its bound.
+    /// Checks that all accounts agree and every queue is within its bound.
     pub(crate) fn audit(&mut self) {
         assert!(
             self.conns.out.is_empty() && self.sessions.replies.is_empty(),
@@ -87,12 +87,12 @@ impl<K: Kernel> Shard<K> {
         assert_eq!(self.hub.locals.subscribers(), subscribed, "subscribers are counted");
     }
 
-    /// What may wait for a client (`conn/lag`).
+    /// The most that may be queued for a client (`conn/lag`).
     fn queue_bound(&self) -> usize {
         2 * self.cx.settings.queue_bytes_max + self.cx.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
     }
 
-    /// Checks the sessions of polls. Answers with how many of them have a client.
+    /// Checks the sessions of polls. Returns how many of them have a client.
     fn audit_polls(&mut self) -> usize {
         assert!(self.sessions.touched_polls.is_empty(), "a turn leaves no poll without its answer");
         let places: Vec<_> = (0..self.sessions.named.places())
@@ -122,7 +122,7 @@ impl<K: Kernel> Shard<K> {
         clients
     }
 
-    /// What is left of a shard that has stopped: nothing.
+    /// Checks that nothing is left of a stopped shard.
     pub(crate) fn audit_stopped(&mut self) {
         self.audit();
         assert_eq!(self.conns.sockets.open_sockets(), 0, "all sockets are closed");
@@ -148,7 +148,7 @@ impl<K: Kernel> Shard<K> {
         );
     }
 
-    /// Seats that are taken here, and clients of this shard that have one, here or on another.
+    /// Seats taken here, and clients of this shard that have one, here or on another shard.
     pub(crate) fn seats(&self) -> (usize, usize) {
         let seated = self.sessions.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
         (self.sessions.seats.taken(), seated)
@@ -159,7 +159,7 @@ impl<K: Kernel> Shard<K> {
         self.sessions.named.polls()
     }
 
-    /// Bytes that the ledger has or that go out in the next turns, and connections.
+    /// Bytes that the ledger holds or that are flushed in the next turns, and connections.
     pub(crate) fn accounts(&mut self) -> (u64, u64) {
         let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.cx.ledger.bytes(budget)).sum();
         let mut from = (0, 0);
@@ -177,7 +177,7 @@ impl<K: Kernel> Shard<K> {
         self.mesh.peers.outbox_messages()
     }
 
-    /// Receive buffers that wait for the next turn.
+    /// Receive buffers held for the next turn.
     pub(crate) fn waiting_buffers(&self) -> usize {
         self.backlog.buffers()
     }

@@ -1,20 +1,19 @@
-//! Back-pressure: who causes messages waits while cores do not keep up.
+//! Back-pressure: throttles publishers while shards do not keep up.
 //!
-//! In:  connections with something for other cores, while some core has messages that another one's mailbox does not take;
-//!      connections with anything to do, while this core's own inbox has more than a mailbox holds.
+//! In:  connections with messages for other shards, while some mailbox is full; connections with any input, while this
+//! shard's own inbox has more than a mailbox holds.
 //! Out: the same connections, as soon as that is over.
 //!
-//! All cores hold, whichever is congested. The one that sees the full mailbox may be a channel's home, which only passes
-//! on what clients of a third core publish; had it to make room by itself, it could but grow, or drop. A bound rests on
-//! two levels:
+//! All shards throttle, whichever is congested. The shard that sees the full mailbox may be a channel's owner, which only
+//! forwards what clients of a third shard publish; alone, it could only grow or drop. The bound rests on two levels:
 //!
-//! - While some core is congested, a connection that says much at once causes at most what it has sent already; a request
-//!   that is complete waits with its body where it is, if that is long.
-//! - A core with as much in its outbox as a mailbox holds handles no bytes of any connection. It goes on to take its own
-//!   messages: were two cores to wait for each other there, both would wait for good.
+//! - While some shard is congested, a connection that sends much at once causes at most what it has sent already; a
+//!   complete request with a long body waits, and its body stays in place.
+//! - A shard with as much in its outbox as a mailbox holds handles no bytes of any connection. It still takes its own
+//!   messages: two shards that waited for each other there would deadlock.
 //!
-//! What a core has for itself waits in its inbox, and has the same two levels there, with no word to the others: their
-//! mailboxes here fill while the inbox is over its bound, and they see that.
+//! A shard's messages to itself wait in its inbox, with the same two levels, but without telling the others: their
+//! mailboxes here fill while the inbox is over its bound, and they notice that.
 //!
 //! Nothing is dropped here, and nothing is answered.
 
@@ -31,19 +30,20 @@ use crate::{
     session::must_hold,
 };
 
-/// What requests that were held may cost in one turn, about, when they are taken up.
+/// The approximate cost of held requests resumed in one turn.
 const REQUESTS_NS: u64 = 300_000;
 
-/// What one who says little says at a time: a command or two.
+/// The most that a light sender sends at a time: a command or two.
 const LITTLE_BYTES: usize = 512;
 
-/// How long a shard sleeps at most that holds somebody for other shards' sake; no bell tells when they have kept up.
+/// The longest sleep of a shard that holds connections because of other shards; no doorbell announces the end of
+/// congestion.
 pub(super) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
 
-/// Who waits. Worst case: twice a shard's descriptors in each list, at 8 bytes.
+/// Held connections and requests. Worst case: twice a shard's descriptors in each list, at 8 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// Connections that are not read from.
+    /// Connections whose receive is paused.
     readers: Vec<Socket>,
     /// Requests that are complete.
     requests: VecDeque<Socket>,
@@ -56,7 +56,7 @@ impl Held {
 }
 
 impl Held {
-    /// True exactly when the connection can cause messages, and waits now.
+    /// Pauses a connection that can cause messages. True exactly when it can.
     pub(super) fn hold_publisher<K: Kernel>(&mut self, conns: &mut Connections<K>, socket: Socket) -> bool {
         let session = conns.table.get(socket).map(|conn| conn.session);
         let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
@@ -70,8 +70,8 @@ impl Held {
         causes_messages
     }
 
-    /// So many bytes came of an open connection: while cores do not keep up, nothing more does. Who says little is read on:
-    /// what it says waits as others' does while nobody may cause more, and it should not wait for those who say much.
+    /// Accounts for `bytes` of an open connection: under backpressure its receive is paused. A light sender is still read:
+    /// its input waits like all other input while nobody may cause more, and it should not wait for heavy senders.
     pub(super) fn throttle_reader<K: Kernel>(
         &mut self,
         conns: &mut Connections<K>,
@@ -87,9 +87,8 @@ impl Held {
         }
     }
 
-    /// True exactly when a request with a body of so many bytes is to wait before anything is done about it; it is taken up
-    /// later. A short one waits for other cores and behind other requests, but not for this core's own inbox, unless that is
-    /// full.
+    /// True exactly when a request with a body of `body_bytes` must wait; it is resumed later. A short one waits for other
+    /// shards and behind other requests, but not for this shard's own inbox unless that is full.
     pub(super) fn hold_request<K: Kernel>(
         &mut self,
         conns: &mut Connections<K>,
@@ -117,7 +116,7 @@ fn is_full(mesh: &Mesh, hub: &Hub) -> bool {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// True exactly when who causes messages is to wait.
+    /// True exactly when connections that cause messages must wait.
     fn must_hold(&self) -> bool {
         must_hold(&self.mesh, &self.hub)
     }
@@ -127,7 +126,7 @@ impl<K: Kernel> Shard<K> {
         is_full(&self.mesh, &self.hub)
     }
 
-    /// Lets go on who waits, if all cores have kept up.
+    /// Resumes what is held once all shards have caught up.
     pub(super) fn release_held(&mut self) {
         if self.held.is_empty() || self.must_hold() {
             return;

@@ -1,12 +1,12 @@
-//! Backlog: what connections have sent and a turn had no part for.
+//! Backlog: input of connections that did not fit into a turn.
 //!
 //! In:  received bytes, frames of commands, ends of streams, in the order of each connection.
 //! Out: the same, one flow after the other ([`super::flows`]).
 //!
-//! Bytes wait in the receive buffers that they came in, as long as they hold no more than half of a lane's; others are copied,
-//! so that nobody's backlog keeps everybody from receiving. Who has a backlog that grows is not read from, so it is TCP that
-//! holds up the sender. Worst case: half of the receive buffers, and [`COPIED_BYTES_MAX`] a shard; past that buffers are kept,
-//! and the kernel receives for nobody until some are back.
+//! Bytes stay in their receive buffers as long as these are at most half of a lane's; further bytes are copied, so that one
+//! backlog cannot stop all receiving. A connection whose backlog grows is not read from, so TCP throttles the sender. Worst
+//! case: half of the receive buffers, and [`COPIED_BYTES_MAX`] per shard; beyond that buffers are kept, and the kernel
+//! receives for nobody until some are returned.
 
 use std::ops::DerefMut;
 
@@ -18,15 +18,15 @@ use crate::session::flow::{Class, Deferred, FlowKey};
 /// Pieces of one flow that may wait in receive buffers.
 const BUFFERS_A_FLOW: usize = 4;
 
-/// Copied bytes of a shard.
+/// The most copied bytes of a shard.
 const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Something that waits.
+/// An item of a backlog.
 #[derive(Debug)]
 pub(super) enum Item<B> {
     /// Bytes of the connection.
     Received(Received<B>),
-    /// Something of its session.
+    /// An item of its session.
     Deferred(Deferred),
     /// The stream has ended.
     Ended(Ended),
@@ -37,29 +37,29 @@ pub(super) enum Item<B> {
 pub(super) struct Received<B> {
     held: Held<B>,
     pub(super) from: usize,
-    /// True exactly when they are as the peer meant them: decrypted, and past the limits.
+    /// True exactly when they are decrypted and past the limits.
     pub(super) is_plain: bool,
 }
 
 #[derive(Debug)]
 enum Held<B> {
-    /// Of this lane.
+    /// In a receive buffer of this lane.
     Buffer(B, usize),
     Copy(Vec<u8>),
 }
 
 impl<B: DerefMut<Target = [u8]>> Received<B> {
-    /// As the kernel gives them.
+    /// As the kernel delivered them.
     pub(super) fn new(socket: Socket, buffer: B) -> Self {
         Self { held: Held::Buffer(buffer, socket.lane()), from: 0, is_plain: false }
     }
 
-    /// What is left of bytes that came another way.
+    /// The rest of bytes that are not in a receive buffer.
     pub(super) fn plain(bytes: Vec<u8>) -> Self {
         Self { held: Held::Copy(bytes), from: 0, is_plain: true }
     }
 
-    /// Those that have not been handled.
+    /// The bytes not handled yet.
     pub(super) fn rest(&mut self) -> &mut [u8] {
         let bytes = match &mut self.held {
             Held::Buffer(buffer, _) => &mut **buffer,
@@ -69,18 +69,18 @@ impl<B: DerefMut<Target = [u8]>> Received<B> {
     }
 }
 
-/// Everything that waits on a shard.
+/// The backlog of a shard.
 #[derive(Debug)]
 pub(super) struct Backlog<B> {
     flows: Flows<Item<B>>,
-    /// Receive buffers that are held, by lane, and how many of each may be.
+    /// Receive buffers held, by lane, and the most that each lane may hold.
     buffers: Vec<usize>,
     buffers_max: usize,
     memory_bytes: u64,
 }
 
 impl<B: DerefMut<Target = [u8]>> Backlog<B> {
-    /// For a shard whose lanes have so many receive buffers each; with this quantum for each flow.
+    /// For a shard with this many receive buffers per lane, and this quantum per flow.
     pub(super) fn new(lanes: usize, lane_buffers: usize, quantum_ns: u64) -> Self {
         Self {
             flows: Flows::new(quantum_ns),
@@ -90,12 +90,12 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         }
     }
 
-    /// Connections and clients that wait.
+    /// Connections and clients with a backlog.
     pub(super) fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// True exactly when nobody waits for a part of a turn.
+    /// True exactly when no flow waits for a part of a turn.
     pub(super) fn are_all_asleep(&self) -> bool {
         self.flows.are_all_asleep()
     }
@@ -104,33 +104,33 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         self.flows.is_any_of(class)
     }
 
-    /// True exactly when something of this one waits.
+    /// True exactly when this flow has a backlog.
     pub(super) fn waits(&self, key: FlowKey) -> bool {
         self.flows.waits(key)
     }
 
-    /// True exactly when that waits for a part of a turn.
+    /// True exactly when this flow waits for a part of a turn.
     pub(super) fn is_awake(&self, key: FlowKey) -> bool {
         self.flows.is_awake(key)
     }
 
-    /// True exactly when the last of what waits is the end of its stream.
+    /// True exactly when the last item is the end of its stream.
     pub(super) fn has_end(&self, key: FlowKey) -> bool {
         matches!(self.flows.items_of(key).next_back(), Some(Item::Ended(_)))
     }
 
-    /// Memory that is kept beside the receive buffers.
+    /// Memory of the backlog besides the receive buffers.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Receive buffers that are held.
+    /// Receive buffers held.
     #[cfg(test)]
     pub(super) fn buffers(&self) -> usize {
         self.buffers.iter().sum()
     }
 
-    /// Something waits behind all else of this one. Answers with how many pieces of it wait then.
+    /// Appends an item to this flow. Returns how many of its pieces wait then.
     pub(super) fn push_back(&mut self, key: FlowKey, class: Class, mut item: Item<B>) -> usize {
         let pieces = self.flows.items_of(key).len();
         if let Item::Received(Received { held, .. }) = &mut item
@@ -145,13 +145,13 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         pieces + 1
     }
 
-    /// Something that was begun waits before all else of this one, which has used `used_ns` of its part.
+    /// Puts an interrupted item first in this flow, which has used `used_ns` of its part.
     pub(super) fn push_front(&mut self, key: FlowKey, class: Class, used_ns: u64, item: Item<B>) {
         self.count(&item);
         self.flows.push_front(key, class, used_ns, item);
     }
 
-    /// Takes the next piece of this one.
+    /// Takes the next item of this flow.
     pub(super) fn pop(&mut self, key: FlowKey) -> Option<Item<B>> {
         let item = self.flows.pop(key)?;
         self.count_off(&item);
@@ -178,7 +178,7 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         self.flows.served(key, class, used_ns);
     }
 
-    /// Bytes of commands that wait for this one.
+    /// Bytes of commands that wait for this flow.
     pub(super) fn command_bytes(&self, key: FlowKey) -> usize {
         let commands = self.flows.items_of(key).map(|item| match item {
             Item::Deferred(Deferred::Commands(commands)) => commands.frame.len(),
@@ -187,17 +187,17 @@ impl<B: DerefMut<Target = [u8]>> Backlog<B> {
         commands.sum()
     }
 
-    /// Whether this one's connection is read from. Answers with what was so before.
+    /// Sets whether this flow's connection is paused. Returns the previous value.
     pub(super) fn set_paused(&mut self, key: FlowKey, is_paused: bool) -> bool {
         self.flows.set_paused(key, is_paused)
     }
 
-    /// True exactly when this one's connection is not read from because of its backlog.
+    /// True exactly when this flow's connection is paused because of its backlog.
     pub(super) fn is_paused(&self, key: FlowKey) -> bool {
         self.flows.is_paused(key)
     }
 
-    /// It is gone, and what waits with it.
+    /// Removes a flow and its backlog.
     pub(super) fn remove(&mut self, key: FlowKey) {
         for item in self.flows.remove(key) {
             self.count_off(&item);

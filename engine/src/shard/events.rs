@@ -1,12 +1,12 @@
-//! Events: what has happened to the sockets of this shard.
+//! Events: handles what happened to the sockets of this shard.
 //!
-//! In:  events of the ring; what waits from earlier turns; what the schedule lets them cost.
+//! In:  events of the ring; the backlog of earlier turns; the cost that the schedule allows.
 //! Out: calls of the files that handle them, in the order of each connection.
 //!
-//! What came is handled in the order in which it came, as long as there is room for it in the turn: that is nearly always so,
-//! and then nobody is counted. Only what is left waits, each connection by itself (`backlog`), and from then on they take turns
-//! (`flows`). Within a piece of received bytes, a frame of commands, or what a small frame was inflated to, the connection is
-//! interrupted when it has used up its part: the rest waits before all that came later.
+//! Events are handled in order of arrival while the turn has room: almost always it has, and no accounting is needed. Only
+//! the rest waits, per connection (`backlog`), and from then on connections take turns (`flows`). Within a piece of
+//! received bytes, a frame of commands, or the inflated bytes of a small frame, a connection is interrupted when it has
+//! used up its part: the rest is handled before later input.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Handles what has just happened, and then what waits of connections with a session.
+    /// Handles the new events, then the backlog of connections with a session.
     pub(super) fn handle_events(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         while let Some(event) = self.events.pop_front() {
@@ -39,7 +39,7 @@ impl<K: Kernel> Shard<K> {
                     self.handle_or_defer(socket, received, until);
                 }
                 Event::Ended(socket, how) => self.handle_or_defer(socket, Item::Ended(how), until),
-                // What follows is cheap, and others rely on it; how much of it comes in a turn is bounded.
+                // The following events are cheap, and others depend on them; their number per turn is bounded.
                 Event::Accepted(socket, from) => {
                     self.cx.meter.add(cost::ACCEPT_NS);
                     self.with_connections(|conns, cx, above| {
@@ -64,22 +64,22 @@ impl<K: Kernel> Shard<K> {
                     self.with_connections(|conns, cx, above| conns.closed(cx, above, socket));
                 }
                 Event::Connected(_) => unreachable!("a shard connects to nobody"),
-                // The mailboxes are looked at in every turn.
+                // Every turn checks the mailboxes.
                 Event::Woken => {}
             }
             self.look_at_clock(elapsed);
         }
-        // However much has just come, who waits gets on.
+        // However many events are new, the backlog makes progress.
         let left_ns = until.saturating_sub(self.cx.meter.total_ns()).max(self.cx.settings.quantum_ns);
         self.serve_flows(Class::Sessions, left_ns, elapsed);
     }
 
-    /// True exactly when some of a class may go on.
+    /// True exactly when a flow of the class may run.
     pub(super) fn has_flows(&self, class: Class) -> bool {
         self.backlog.is_any_of(class) && !self.is_full()
     }
 
-    /// Handles what waits, one flow after the other, until it has cost `part_ns` or nothing waits.
+    /// Handles the backlog, one flow after the other, until it has cost `part_ns` or is empty.
     pub(super) fn serve_flows(&mut self, class: Class, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         while self.cx.meter.total_ns() < until
@@ -109,11 +109,11 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// True exactly when a connection does not read what it is answered: it gets no more answers until it has.
+    /// True exactly when a connection does not read its answers: it gets no more of them until it does.
     fn is_behind(&mut self, key: FlowKey) -> bool {
         match key {
             FlowKey::Socket(socket) => {
-                // Who has gone will read nothing more: what it sent is handled, and then its end.
+                // A peer that has gone reads nothing more: handle its input, then its end.
                 self.conns.table.get(socket).is_some_and(|conn| conn.is_paused) && !self.backlog.has_end(key)
             }
             FlowKey::Client(_) => false,
@@ -126,7 +126,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Where there is room in the turn and nobody waits, nobody has to.
+    /// Handles an item at once if the turn has room and no flow waits.
     fn handle_or_defer(&mut self, socket: Socket, item: Item<K::Buffer>, until: u64) {
         let key = FlowKey::Socket(socket);
         if self.backlog.are_all_asleep()
@@ -153,7 +153,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_item(&mut self, key: FlowKey, item: Item<K::Buffer>) {
-        // What was wrong with somebody before, and was not told, is not this one's fault.
+        // A reason left over from an earlier item does not apply to this one.
         self.cx.why = None;
         match (key, item) {
             (FlowKey::Socket(socket), Item::Received(received)) => self.handle_received(socket, received),
@@ -244,7 +244,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Who has more than its part is not read from; who has nothing left is again.
+    /// Pauses the receive of a connection that has a backlog, and resumes it when the backlog is empty.
     fn pace(&mut self, key: FlowKey) {
         let waits = self.backlog.waits(key);
         let FlowKey::Socket(socket) = key else { return };
@@ -258,7 +258,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// With whom a flow waits.
+    /// The class of a flow.
     fn class_of(&mut self, flow: FlowKey) -> Class {
         class_of(&mut self.conns, &mut self.sessions, flow)
     }

@@ -1,11 +1,11 @@
-//! Executor: the glommio executor that a shard runs in. The only file that knows glommio, but for a test of `pulse`.
+//! Executor: the glommio executor of a shard. The only file that uses glommio, except for a test of `executor_watchdog`.
 //!
-//! In:  a CPU, and what the shard is made of.
+//! In:  a CPU, and the parts of the shard.
 //! Out: a thread pinned to that CPU, which ends when the shard has stopped.
 //!
-//! Two task queues: the connection loop, and housekeeping with a twentieth of its shares. The loop sleeps in its own
-//! ring, which costs one system call where glommio's own sleep costs about ten; so it yields to glommio by the clock,
-//! often enough for housekeeping and seldom enough to cost nothing.
+//! Two task queues: the connection loop, and housekeeping with a twentieth of its shares. The loop sleeps in its own ring,
+//! which costs one system call instead of about ten for glommio's sleep; so it yields to glommio by the clock, often enough
+//! for housekeeping and seldom enough to cost nothing.
 
 use std::{
     io,
@@ -33,14 +33,14 @@ use crate::{
     time::Clock,
 };
 
-/// Memory that each executor registers for file I/O, of which there is none. The default of 10 MiB would not pass
-/// RLIMIT_MEMLOCK on many machines.
+/// Memory that each executor registers for file I/O, which we do not use. The default of 10 MiB would exceed RLIMIT_MEMLOCK
+/// on many machines.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// How often the loop lets glommio's other tasks run.
+/// How often the loop yields to glommio's other tasks.
 const YIELD_EVERY: Duration = Duration::from_millis(100);
 
-/// What a shard is made of.
+/// The parts of a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardSpec {
     pub(crate) index: usize,
@@ -50,18 +50,18 @@ pub(crate) struct ShardSpec {
     pub(crate) uring: UringConfig,
     pub(crate) settings: Settings,
     pub(crate) config: Config,
-    /// For clients' connections, where they are encrypted.
+    /// For clients' connections, if they use TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// The daemon's.
     pub(crate) clock: Clock,
-    /// This daemon's name among others.
+    /// The name of this daemon among others.
     pub(crate) node: Arc<str>,
 }
 
-/// What a shard's thread tells once it can be reached: its bell and the address that it will listen on.
+/// What a shard's thread reports when it is reachable: its doorbell and its listen address.
 pub(crate) type Ready = anyhow::Result<(Arc<Doorbell>, SocketAddr)>;
 
-/// A shard that waits to be told who the others are.
+/// A shard that waits for the list of the others.
 pub(crate) struct Spawned {
     pub(crate) thread: ExecutorJoinHandle<anyhow::Result<()>>,
     pub(crate) begin: mpsc::Sender<Arc<Shared>>,
@@ -69,8 +69,8 @@ pub(crate) struct Spawned {
     pub(crate) pulse: WakeHandle,
 }
 
-/// Starts a shard's thread. It makes its ring and its listening socket, says so over `ready`, and begins when it is
-/// given what it shares with the others.
+/// Starts a shard's thread. It creates its ring and its listening socket, reports them over `ready`, and begins when it
+/// gets the state shared with the others.
 pub(crate) fn spawn(seed: ShardSpec, ready: mpsc::Sender<Ready>) -> anyhow::Result<Spawned> {
     let (begin, begins) = mpsc::channel();
     let pulse = WakeHandle::default();
@@ -94,7 +94,7 @@ async fn run(
     let (sockets, bell, address) = match open(&seed) {
         Ok(open) => open,
         Err(error) => {
-            // Whoever started us prints it; our own end is then no news.
+            // The thread that started us prints the error; our own end is no news then.
             let _ = ready.send(Err(error));
             return Ok(());
         }
@@ -102,7 +102,7 @@ async fn run(
     let sentinel = Sentinel::on_duty();
     let _ = ready.send(Ok((bell, address)));
     drop(ready);
-    // Ends with an error where another shard could not start.
+    // Fails if another shard could not start.
     let Ok(shared) = begins.recv() else {
         sentinel.stand_down();
         return Ok(());
@@ -116,7 +116,7 @@ async fn run(
     Ok(())
 }
 
-/// From the moment at which it knows the others to its end.
+/// Runs the shard from the start signal to its end.
 async fn live(
     seed: ShardSpec,
     sockets: Sockets<Uring>,
@@ -128,8 +128,8 @@ async fn live(
     let beats = Arc::clone(&shared.beats);
 
     let executor = glommio::executor();
-    // No latency is asked for: the loop yields by its own clock. And the shorter glommio's slices are, the likelier is what
-    // `pulse` is there for.
+    // No latency is requested: the loop yields by its own clock. Shorter glommio slices would also make the bug that
+    // `executor_watchdog` works around more likely.
     let connections = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "connections");
     let housekeeping = executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "housekeeping");
 
@@ -206,11 +206,11 @@ async fn serve(
     }
 }
 
-/// How far a shard has come that was in state `before`.
+/// The state of a shard whose state was `before`.
 fn state_of(shard: &Shard<Uring>, before: State) -> State {
     match shard.stopping.as_ref().map(|stopping| stopping.handover) {
         None => State::Serving,
-        // Only where another daemon is there are connections left to it.
+        // Only if another daemon listens do connections have somewhere to go.
         Some(Handover::Draining { .. }) => State::HandingOver,
         Some(Handover::Over) if before == State::HandingOver => State::HandedOver,
         Some(Handover::Closing) if before == State::HandingOver => State::HandingOver,

@@ -1,11 +1,11 @@
-//! Executor watchdog: a knock on every executor's door, once a second, from outside; and a look after all parts (`supervise`).
+//! Executor watchdog: wakes every executor once a second from another thread, and checks all parts (`supervise`).
 //!
-//! In:  the wakers of the executors' housekeeping tasks; who looks.
+//! In:  the wakers of the executors' housekeeping tasks; the check.
 //! Out: wakes.
 //!
-//! glommio 0.9 goes to sleep with tasks that could run when its time slice is over at the very moment at which it looks
-//! for them; what would wake it again is a timer, unless that is what it has just taken up. Then the shard sleeps for
-//! good. A wake from another thread ends any sleep, so the worst that is left of it is a second.
+//! glommio 0.9 goes to sleep with runnable tasks if its time slice ends at the very moment it looks for them; only a timer
+//! would wake it, unless that timer is what it has just handled. Then the shard sleeps forever. A wake from another thread
+//! ends any sleep, so such a sleep lasts at most a second.
 
 use std::{
     sync::{Arc, OnceLock, mpsc},
@@ -19,15 +19,15 @@ use crate::supervise::{Part, Sentinel, strike};
 /// How often executors are woken.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The way to one executor's housekeeping task.
+/// The waker of one executor's housekeeping task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WakeHandle(Arc<OnceLock<Waker>>);
 
 impl WakeHandle {
-    /// A future that never ends, and does `work` with every beat.
+    /// A future that never ends and does `work` on every beat.
     pub(super) async fn with_every_beat(&self, mut work: impl FnMut()) {
         std::future::poll_fn(|context: &mut Context<'_>| {
-            // One clone for all time: glommio counts them in 15 bits.
+            // One clone only: glommio counts them in 15 bits.
             self.0.get_or_init(|| context.waker().clone());
             work();
             Poll::<()>::Pending
@@ -43,10 +43,10 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Begins to wake executors, and to `look`, which answers when it is to be called again.
+    /// Starts to wake executors, and to call `look`, which returns the time until its next call.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// The thread cannot be started.
     pub(crate) fn start(
         pulses: Vec<WakeHandle>,
         look: impl FnMut() -> Duration + Send + 'static,
@@ -94,10 +94,10 @@ mod tests {
 
     const BEAT: Duration = Duration::from_millis(1);
 
-    /// So short that it is over, every now and then, before the first task has run; and long enough that this is rare.
+    /// So short that it sometimes ends before the first task has run; long enough that this is rare.
     const SLICE: Duration = Duration::from_micros(60);
 
-    /// How long a task that may always run stands still only where its executor sleeps.
+    /// How long an always runnable task stands still only if its executor sleeps.
     const STILL: Duration = Duration::from_millis(300);
 
     #[derive(Default)]
@@ -139,7 +139,7 @@ mod tests {
         let heart = Watchdog::beating(pulses.to_vec(), BEAT, || BEAT).expect("a thread can be started");
         counts.iter().for_each(|count| count.wait_for(3));
         drop(heart);
-        // A beat may be under way.
+        // A beat may be in progress.
         thread::sleep(10 * BEAT);
         let before = counts[0].get();
         thread::sleep(20 * BEAT);
@@ -155,7 +155,7 @@ mod tests {
             .io_memory(64 * 1024)
             .spawn(move || async move {
                 let keeper = glommio::spawn_local(async move { beats.with_every_beat(|| {}).await });
-                // The heart knows it after its first turn.
+                // The handle is set after its first turn.
                 glommio::executor().yield_now().await;
                 let latency = Latency::Matters(SLICE);
                 let queue = glommio::executor().create_task_queue(Shares::Static(1), latency, "turns");
@@ -170,7 +170,7 @@ mod tests {
             })
             .expect("a thread can be started");
 
-        // Mostly within a second. Where glommio does not do it, there is nothing to be woken from.
+        // Usually within a second. If glommio does not have the bug, there is nothing to wake.
         let deadline = Instant::now() + PATIENCE;
         let stands_still = || {
             let before = turns.get();

@@ -1,9 +1,9 @@
-//! Fairness: those who send as fast as they can, beside one who does not, on a simulated kernel.
+//! Fairness: clients that send as fast as they can, next to one that does not, on a simulated kernel.
 //!
 //! In:  floods of every kind.
-//! Out: how many turns the others waited; how much memory the floods took.
+//! Out: how many turns the others waited; how much memory the floods used.
 //!
-//! Every look at the clock finds that time has passed: the machine is a slow one.
+//! Time advances on every read of the clock: the machine is a slow one.
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
@@ -33,13 +33,13 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const SLOTS: u32 = 256;
 const MAILBOX: MailboxLimits = MailboxLimits { messages_max: 512, bytes_max: 256 * 1024 };
 
-/// What passes between two looks at the clock.
+/// Time between two reads of the clock.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// Turns that somebody who sends little may wait for what needs no message: one to be read, one for its part.
+/// Turns that a light sender may wait if no message is needed: one to be read, one for its part.
 const TURNS_AT_ONCE: u32 = 4;
 
-/// The same where a message waits behind all that are in the inbox: that takes some milliseconds, of which a turn has one.
+/// The same if a message waits behind the whole inbox: that takes some milliseconds, of which a turn has one.
 const TURNS_WITH_A_MESSAGE: u32 = 40;
 
 struct Cluster {
@@ -48,7 +48,7 @@ struct Cluster {
     shard: Shard<Simulated>,
     turns: u64,
     flooders: Vec<Client>,
-    /// What the flooders say again and again.
+    /// What the flooders send repeatedly.
     said: Vec<u8>,
 }
 
@@ -85,7 +85,7 @@ impl Cluster {
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 
-    /// A turn; before it the flooders fill what room there is for what they say, and read.
+    /// Runs a turn; before it the flooders fill all available room, and read.
     fn turn(&mut self) {
         for flooder in &mut self.flooders {
             while flooder.outgoing.len() < 128 * 1024 && !self.said.is_empty() {
@@ -113,7 +113,7 @@ impl Cluster {
         assert!(bytes >= inbox.bytes() + backlog_bytes, "the ledger knows what waits");
     }
 
-    /// Turns until it is so.
+    /// Turns until the condition holds.
     fn turns_until(&mut self, client: &mut Client, mut is_so: impl FnMut(&mut Self, &Client) -> bool) -> u32 {
         for turns in 0..2_000 {
             client.step();
@@ -125,7 +125,7 @@ impl Cluster {
         panic!("it does not come: {}", String::from_utf8_lossy(&client.heard));
     }
 
-    /// Turns until the client has heard a text.
+    /// Turns until the client has received a text.
     fn turns_until_heard(&mut self, client: &mut Client, text: &str) -> u32 {
         self.turns_until(client, |_, client| client.count(text) > 0)
     }
@@ -149,7 +149,7 @@ impl Cluster {
         client
     }
 
-    /// From now on there are floods, and what they have begun goes on for a while.
+    /// From now on there are floods; the backlog that they cause lasts for a while.
     fn begin_flood(&mut self, flooders: Vec<Client>, said: BytesMut) {
         self.flooders = flooders;
         self.said = said.into();
@@ -158,7 +158,7 @@ impl Cluster {
         assert!(deferrals > 0, "the test wants a flood");
     }
 
-    /// How long a well-behaved client, the server API and a stop order wait, in turns.
+    /// How many turns a well-behaved client, the server API and a stop order wait.
     fn check_others(&mut self, mut client: Client) {
         for round in 0..8 {
             client.heard.clear();
@@ -173,7 +173,7 @@ impl Cluster {
             client.say(&format!(r#"{{"id":{},{publish}}}"#, 4000 + round));
             let turns = self.turns_until_heard(&mut client, &format!(r#""data":"d{round}""#));
             assert!(turns <= TURNS_WITH_A_MESSAGE, "a publication waits {turns} turns");
-            // Others come too.
+            // New connections arrive too.
             let turns_before = self.turns;
             drop(self.upgraded("/echo", ""));
             let turns = self.turns - turns_before;
@@ -262,7 +262,7 @@ fn a_frame_of_very_many_commands_is_interrupted_and_answered_whole_and_in_order(
     let turns = house.turns_until_heard(&mut calm, r#""id":5,"#);
     assert!(turns <= TURNS_AT_ONCE, "the neighbor waits {turns} turns");
     house.turns_until_heard(&mut busy, r#""id":9999,"#);
-    // Presence is not to be had here, which the client's own core says: the replies come in the commands' order.
+    // Presence is disabled here, which the client's own shard reports: the replies come in the order of the commands.
     let heard = String::from_utf8_lossy(&busy.heard).into_owned();
     let ids: Vec<usize> = heard
         .split(r#"{"id":"#)
@@ -374,7 +374,7 @@ fn who_does_not_read_its_answers_gets_no_more_and_goes_on_when_it_does() {
     assert!(turns > 0);
     assert_eq!(client.count(r#""unsubscribe""#), said, "each is answered once");
 
-    // Another one goes without having read.
+    // Another client leaves without having read.
     let client = write(&mut house, 100);
     client.peer.reset();
     (0..100).for_each(|_| house.turn());

@@ -1,30 +1,28 @@
-//! Fan-out: what was published in a turn goes to this core's members, and once to every other core.
+//! Fan-out: sends what was published in a turn to this shard's members, and once to every other shard.
 //!
-//! In:  the hub's joined frames; other cores' frames out of the mailbox.
-//! Out: one piece on every member's queue; one message a core.
+//! In:  the hub's joined frames; other shards' frames from the mailbox.
+//! Out: one piece on every member's queue; one message per shard.
 //!
-//! A channel's turn is one piece too, for each wire format.
+//! A turn of a channel is one piece too, per encoding.
 //!
-//! The bytes are shared, never copied for a receiver.
+//! The bytes are shared, never copied per receiver.
 //!
-//! While the writes of the last fan-out have not all gone to the kernel, what is published is only gathered: it is joined, and
-//! goes out in one write for each receiver, after them. There is a bound on what gathers, lower where many receive it; from
-//! there on who publishes waits. So a publication never meets more than one fan-out before it, and no queue grows because the
-//! shard itself is late.
+//! While writes of the last fan-out are pending, publications are only gathered: they are joined, and follow in one write
+//! per receiver. The gathered bytes are bounded, more tightly for many receivers; at the bound publishers wait. So a
+//! publication waits for at most one earlier fan-out, and no queue grows because the shard itself is late.
 
 use holdfast_ring::Kernel;
 
 use super::Shard;
 use crate::{mesh::Message, metrics::Metric};
 
-/// How often queues that took more than one write are waited for once more. Not longer: others always have something to
-/// write.
+/// How often queues that took more than one write are waited for again. Not longer: some receiver always has more to write.
 const MORE_WRITES_MAX: u32 = 4;
 
 impl<K: Kernel> Shard<K> {
-    /// Ends a turn's publishing.
+    /// Ends the publishing of a turn.
     pub(crate) fn fan_out(&mut self) {
-        // Who is sent away has heard everything before.
+        // A client hears all earlier publications before it is closed.
         if self.is_last_fan_out_written() || self.cx.is_stopping {
             self.fan_out_gathered();
         }
@@ -57,7 +55,7 @@ impl<K: Kernel> Shard<K> {
         }
         if let Some(frames) = self.hub.broadcast.take_local() {
             let mut place = 0;
-            // From the back: a member that is dropped for being slow gives its place to one that has been served.
+            // From the back: a member that is dropped for being slow is replaced by one that has been served.
             let members = self.hub.broadcast.members();
             self.cx.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
             while place < members {

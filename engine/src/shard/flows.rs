@@ -1,27 +1,27 @@
-//! Flows: who waits for a part of a turn, and whose turn it is.
+//! Flows: the connections and clients that wait for a part of a turn, and whose turn it is.
 //!
-//! In:  what could not be handled at once, by connection or client, in its order; what handling it has cost.
-//! Out: the next one, and what it may use.
+//! In:  work that could not be handled at once, by connection or client, in its order; the cost of handling it.
+//! Out: the next flow, and what it may use.
 //!
-//! Deficit round robin, as FQ-CoDel does it (RFC 8290 §4.1.3): who has only begun to wait comes before those who go on and on,
-//! for one quantum, so that a client that sends little waits for a turn and not for all floods. Who leaves the queue keeps its
-//! place in the round for one more time, so that nobody comes first again by pausing. A piece that cost more than the quantum
-//! is a debt, which is paid in the next rounds.
+//! Deficit round robin, as in FQ-CoDel (RFC 8290 §4.1.3): a flow that has just begun to wait precedes continuing ones for
+//! one quantum, so that a client that sends little waits for one turn and not for all floods. A flow that leaves the queue
+//! keeps its place for one more round, so that nobody becomes new again by pausing. A piece that costs more than the
+//! quantum leaves a debt, paid in the next rounds.
 //!
-//! There are two classes, each with a round of its own, and the schedule (`schedule`) has a part for each: connections with a
-//! session never wait for handshakes. No I/O, no clock. Nothing is here while nobody waits.
+//! There are two classes with a round each, and the schedule (`schedule`) has a part for each: connections with a session
+//! never wait for handshakes. No I/O, no clock. Empty while nobody waits.
 
 use std::collections::{HashMap, VecDeque, vec_deque};
 
 use crate::session::flow::{Class, FlowKey};
 
-/// What one of them may use at a time, in nanoseconds.
+/// The quantum of a flow, in nanoseconds.
 pub(crate) const QUANTUM_NS: u64 = 200_000;
 
 /// The largest debt, in quanta.
 const DEBT_QUANTA_MAX: i64 = 16;
 
-/// Whoever waits. `I` is what waits.
+/// A flow. `I` is the type of its items.
 #[derive(Debug)]
 pub(super) struct Flows<I> {
     quantum_ns: i64,
@@ -33,14 +33,14 @@ pub(super) struct Flows<I> {
 struct Flow<I> {
     items: VecDeque<I>,
     credit_ns: i64,
-    /// True exactly when its connection is not read from for this.
+    /// True exactly when its connection is paused because of this.
     is_paused: bool,
     /// True exactly when it is in no round, until it is woken.
     is_asleep: bool,
 }
 
-/// Each flow of the class that is awake is in one of the two, once, but for the one that is being served: the fresh ones have not
-/// had their first quantum.
+/// Each awake flow of the class is in one of the two, once, except the one being served: new flows have not had their first
+/// quantum.
 #[derive(Debug, Default)]
 struct Round {
     fresh: VecDeque<FlowKey>,
@@ -48,59 +48,59 @@ struct Round {
 }
 
 impl<I> Flows<I> {
-    /// With this quantum, mostly [`QUANTUM_NS`].
+    /// With this quantum, usually [`QUANTUM_NS`].
     pub(super) fn new(quantum_ns: u64) -> Self {
         let rounds = [Round::default(), Round::default()];
         Self { quantum_ns: quantum_ns.cast_signed(), flows: HashMap::new(), rounds }
     }
 
-    /// True exactly when nobody waits for a part of a turn.
+    /// True exactly when no flow waits for a part of a turn.
     pub(super) fn are_all_asleep(&self) -> bool {
         self.rounds.iter().all(Round::is_empty)
     }
 
-    /// How many there are.
+    /// The number of flows.
     pub(super) fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// True exactly when some of a class may have something to do.
+    /// True exactly when some flow of a class may have work.
     pub(super) fn is_any_of(&self, class: Class) -> bool {
         !self.rounds[class as usize].is_empty()
     }
 
-    /// True exactly when something of this one waits.
+    /// True exactly when this flow has items.
     pub(super) fn waits(&self, key: FlowKey) -> bool {
         !self.flows.is_empty() && self.flows.get(&key).is_some_and(|flow| !flow.items.is_empty())
     }
 
-    /// True exactly when that waits for a part of a turn.
+    /// True exactly when this flow waits for a part of a turn.
     pub(super) fn is_awake(&self, key: FlowKey) -> bool {
         !self.flows.is_empty()
             && self.flows.get(&key).is_some_and(|flow| !flow.items.is_empty() && !flow.is_asleep)
     }
 
-    /// Pieces that wait for this one.
+    /// The number of pieces of this flow.
     pub(super) fn items_of(&self, key: FlowKey) -> vec_deque::Iter<'_, I> {
         self.flows.get(&key).map(|flow| flow.items.iter()).unwrap_or_default()
     }
 
-    /// Something waits behind all else of this one.
+    /// Appends an item to this flow.
     pub(super) fn push_back(&mut self, key: FlowKey, class: Class, item: I) {
         self.flow(key, class, 0).items.push_back(item);
     }
 
-    /// Something that was begun waits before all else of this one, which has used `used_ns` of its part.
+    /// Puts an interrupted item first in this flow, which has used `used_ns` of its part.
     pub(super) fn push_front(&mut self, key: FlowKey, class: Class, used_ns: u64, item: I) {
         self.flow(key, class, used_ns).items.push_front(item);
     }
 
-    /// Takes the next piece of this one.
+    /// Takes the next item of this flow.
     pub(super) fn pop(&mut self, key: FlowKey) -> Option<I> {
         self.flows.get_mut(&key)?.items.pop_front()
     }
 
-    /// The next one of a class that has something, and what it may use. To be followed by [`Flows::served`].
+    /// The next flow of a class that has work, and what it may use. Must be followed by [`Flows::served`].
     pub(super) fn next(&mut self, class: Class) -> Option<(FlowKey, u64)> {
         loop {
             let round = &mut self.rounds[class as usize];
@@ -112,7 +112,7 @@ impl<I> Flows<I> {
             if flow.credit_ns <= 0 {
                 round.old.push_back(key);
             } else if flow.items.is_empty() {
-                // It had its one more round.
+                // It has had its one more round.
                 self.flows.remove(&key);
             } else {
                 return Some((key, flow.credit_ns.cast_unsigned()));
@@ -120,7 +120,7 @@ impl<I> Flows<I> {
         }
     }
 
-    /// The one that was next waits for something else than its part, until it is woken.
+    /// The current flow waits for something other than its part, until it is woken.
     pub(super) fn sleep(&mut self, key: FlowKey, used_ns: u64) {
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.is_asleep = true;
@@ -128,7 +128,7 @@ impl<I> Flows<I> {
         }
     }
 
-    /// What it waited for has come.
+    /// Wakes a flow: what it waited for has happened.
     pub(super) fn wake(&mut self, key: FlowKey, class: Class) {
         if !self.flows.is_empty()
             && let Some(flow) = self.flows.get_mut(&key)
@@ -138,24 +138,24 @@ impl<I> Flows<I> {
         }
     }
 
-    /// The one that was next has used this much, and is of this class now.
+    /// Charges the current flow, which is of this class now.
     pub(super) fn served(&mut self, key: FlowKey, class: Class, used_ns: u64) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
         flow.credit_ns = less(flow.credit_ns, used_ns, self.quantum_ns);
         self.rounds[class as usize].old.push_back(key);
     }
 
-    /// Whether this one's connection is read from. Answers with what was so before.
+    /// Sets whether this flow's connection is paused. Returns the previous value.
     pub(super) fn set_paused(&mut self, key: FlowKey, is_paused: bool) -> bool {
         self.flows.get_mut(&key).is_some_and(|flow| std::mem::replace(&mut flow.is_paused, is_paused))
     }
 
-    /// True exactly when this one's connection is not read from for this.
+    /// True exactly when this flow's connection is paused because of its items.
     pub(super) fn is_paused(&self, key: FlowKey) -> bool {
         !self.flows.is_empty() && self.flows.get(&key).is_some_and(|flow| flow.is_paused)
     }
 
-    /// It is gone. What has waited is dropped by the caller.
+    /// Removes a flow. The caller drops its items.
     pub(super) fn remove(&mut self, key: FlowKey) -> impl Iterator<Item = I> + use<I> {
         let flow = if self.flows.is_empty() { None } else { self.flows.remove(&key) };
         flow.into_iter().flat_map(|flow| flow.items)

@@ -1,20 +1,20 @@
-//! Handover: how listening goes over to another daemon on the same port, and how it ends where there is none.
+//! Handover: passes listening on to another daemon on the same port, or ends it if there is none.
 //!
-//! In:  how many sockets of others listen on our port (`SO_REUSEPORT`); the turns of a shard that stops.
-//! Out: a closed listening socket whose queue nobody was left in.
+//! In:  how many sockets of others listen on our port (`SO_REUSEPORT`); the turns of a stopping shard.
+//! Out: a closed listening socket with an empty queue.
 //!
-//! A listening socket that is closed resets what waits in its queue. So the kernel is first told to give what is new
-//! to the others alone; handshakes that are under way come through meanwhile and are served. Then the shards close
-//! their sockets one after the other, the last one of the kernel's list first, so that everyone's places stay known:
+//! Closing a listening socket resets the connections in its queue. So the kernel is first told to give new connections only
+//! to the other daemon's sockets; handshakes in progress meanwhile complete and are served. Then the shards close their
+//! sockets one after the other, the last one in the kernel's list first, so that all positions stay known:
 //!
 //! ```text
-//! places   0 1 2 3        0 1 2       0 1
+//! index    0 1 2 3        0 1 2       0 1
 //!          A A B B   ──>  A B B  ──>  B B      A: ours, B: the successor's
 //! new to       2 3          1 (2)     all
 //! ```
 //!
-//! The places hold while both daemons have as many shards as those before them. Where they do not, some of what is new
-//! may come to a socket that is about to close: `net.ipv4.tcp_migrate_req=1` has the kernel hand that over too.
+//! The indexes hold if both daemons have as many shards as those before them. Otherwise some new connections may reach a
+//! socket that is about to close: `net.ipv4.tcp_migrate_req=1` has the kernel migrate those too.
 
 use std::ops::Range;
 
@@ -24,20 +24,20 @@ use super::Shard;
 use crate::mesh::StopOrder;
 use crate::time::Tick;
 
-/// How long handshakes that are under way may take: the longest way round the world, twice.
+/// How long handshakes in progress may take: twice the longest round trip on Earth.
 const HANDSHAKES_MS: u64 = 1_000;
 
-/// How far it has come.
+/// The phase of the handover.
 ///
 /// ```text
 /// Draining ── time, and every shard after this one has closed ──> Closing ── closed ──> Over
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handover {
-    /// What is new goes to others; what is under way comes through.
+    /// New connections go to others; handshakes in progress complete.
     Draining {
         until: Tick,
-        /// The others' sockets.
+        /// Listening sockets of others.
         successors: u32,
     },
     /// The socket closes.
@@ -46,7 +46,7 @@ pub(super) enum Handover {
 }
 
 impl Handover {
-    /// True exactly while connections may still come.
+    /// True exactly while connections may still be accepted.
     pub(super) fn is_draining(self) -> bool {
         matches!(self, Self::Draining { .. })
     }
@@ -102,9 +102,9 @@ impl<K: Kernel> Shard<K> {
     }
 }
 
-/// Where new connections go while the last one of `own` sockets closes, so that it is right before and after that: the
-/// last of the others takes its place. The very last one leaves no rule behind that chooses: a place that is not taken
-/// means all.
+/// The positions that get new connections while the last one of `own` sockets closes, valid before and after the close: the
+/// last of the others takes its position. The very last close leaves no effective rule behind: a position that does not
+/// exist means all.
 fn places_before_a_close(own: u32, others: u32) -> Range<u32> {
     match own {
         1 => others..others + 1,
@@ -116,7 +116,7 @@ fn places_before_a_close(own: u32, others: u32) -> Range<u32> {
 mod tests {
     use super::*;
 
-    /// The kernel's list: the last one takes the place of the one that closes.
+    /// The kernel's list: the last one takes the position of the closed one.
     fn close(list: &mut Vec<char>, at: usize) {
         list.swap_remove(at);
     }

@@ -1,12 +1,13 @@
-//! Messages: what shards and the control thread have for this one.
+//! Messages: handles messages of shards and of the control thread.
 //!
-//! In:  stop orders and control messages; this core's inbox; the queue of every other core; calls for channels.
+//! In:  stop orders and control messages; this shard's inbox; the queue of every other shard; calls for channels.
 //! Out: calls of the files that handle them.
 //!
-//! Control comes first and completely in every turn: its queues are small, and clients cannot fill them. All else takes turns,
-//! each sender with its part, as long as the schedule lets them. While the own inbox is full nothing is taken from others,
-//! since that causes more for it; what is in the inbox causes nothing that cannot be put away at once, so it gets empty. A
-//! flood of this core's own clients keeps it near there, but not at the end of a turn: others get their part.
+//! Control messages come first and all of them in every turn: their queues are small, and clients cannot fill them. The
+//! senders of all other messages take turns, each with its part, as long as the schedule allows. While the inbox is full
+//! nothing is taken from other shards, because that would add to it; messages in the inbox cause none that must wait, so it
+//! drains. A flood of this shard's own clients keeps the inbox nearly full, but not at the end of a turn: other shards get
+//! their part.
 
 use std::time::Duration;
 
@@ -18,19 +19,19 @@ use crate::{
     mesh::{Message, work},
 };
 
-/// What one sender may use at a time, in nanoseconds.
+/// The quantum of one sender, in nanoseconds.
 const SENDER_QUANTUM_NS: i64 = 100_000;
 
-/// Whose turn it is among the senders.
+/// Round robin over the senders.
 #[derive(Debug)]
 pub(super) struct Senders {
-    /// What each may still use; negative for a debt. The shards, this one among them for its inbox; then the control thread.
+    /// What each may still use; negative for a debt. The shards, including this one for its inbox; then the control thread.
     credits_ns: Vec<i64>,
     at: usize,
 }
 
 impl Senders {
-    /// For a daemon of so many shards.
+    /// For a daemon of `shards` shards.
     pub(super) fn new(shards: usize) -> Self {
         Self { credits_ns: vec![0; shards + 1], at: 0 }
     }
@@ -39,15 +40,15 @@ impl Senders {
         self.credits_ns.len()
     }
 
-    /// The one whose turn it is, and what it may use; nothing where it has a debt to pay first.
+    /// The current sender, and what it may use; nothing if it must pay off a debt first.
     fn next(&mut self) -> (usize, Option<u64>) {
         let credit_ns = &mut self.credits_ns[self.at];
-        // What was not used is not saved.
+        // Unused time is not saved.
         *credit_ns = (*credit_ns + SENDER_QUANTUM_NS).min(SENDER_QUANTUM_NS);
         (self.at, u64::try_from(*credit_ns).ok().filter(|&credit_ns| credit_ns > 0))
     }
 
-    /// It has used this much, and the next one follows.
+    /// Charges the current sender and moves on to the next one.
     fn used(&mut self, cost_ns: u64) {
         let credit_ns = &mut self.credits_ns[self.at];
         let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
@@ -57,7 +58,7 @@ impl Senders {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// Stop orders and control messages: as many as are there.
+    /// Handles all stop orders and control messages in the queues.
     pub(super) fn take_control(&mut self) {
         while let Some(order) = self.mesh.peers.mailboxes().pop_order() {
             self.begin_stop(order);
@@ -122,9 +123,9 @@ impl<K: Kernel> Shard<K> {
 
     fn handle_message(&mut self, message: Message) {
         self.cx.meter.add(work::of_message(&message));
-        // As where bytes are handled (`events.rs`).
+        // As for bytes (`events.rs`).
         self.cx.why = None;
-        // The commands in a message are cut where a connection's are.
+        // Commands in a message are cut at the same quantum as a connection's.
         self.cx.meter.allow(self.cx.settings.quantum_ns);
         match message {
             Message::Broadcast(frames) => {

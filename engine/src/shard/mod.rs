@@ -1,14 +1,14 @@
-//! Shard: everything of one core, and the loop that runs it.
+//! Shard: all state of one shard, and the loop that runs it.
 //!
-//! In:  the core's sockets; messages of other threads; the time.
-//! Out: turns. In each: events are handled, due timers looked at, what was published goes out.
+//! In:  the shard's sockets; messages of other threads; the time.
+//! Out: turns. Each turn handles events, fires due timers, and sends out what was published.
 //!
-//! Nothing is shared with other shards but the queues and the published numbers in `Shared`. A loaded loop does not
-//! sleep: it hands over all of a turn's operations in one system call. It is generic over the kernel, so that a
-//! simulated one can run it unchanged.
+//! Shards share nothing but the queues and the published numbers in `Shared`. A loaded loop does not sleep: it submits all
+//! operations of a turn in one system call. The shard is generic over the kernel, so that a simulated kernel can run it
+//! unchanged.
 //!
-//! What a turn does first, and for how long, is decided by `schedule` (kinds of work) and `flows` (connections), by what
-//! `meter` has measured; `events`, `messages` and `timers` do it.
+//! `schedule` (kinds of work) and `flows` (connections) decide what a turn does first and for how long, from the
+//! measurements of `meter`; `events`, `messages` and `timers` do the work.
 
 mod above;
 mod api;
@@ -67,25 +67,25 @@ use crate::{
     time::{Tick, tick_at, until},
 };
 
-/// The longest sleep, in ticks: how late housekeeping may come on an idle core (250 ms).
+/// The longest sleep, in ticks: the maximum delay of housekeeping on an idle shard (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
 
-/// One core's part of the daemon: the parts, each of which knows only those below it, and the loop over them.
+/// A shard: its parts, each of which knows only those below it, and the loop over them.
 pub(crate) struct Shard<K: Kernel> {
     pub(crate) cx: Context,
     pub(crate) conns: Connections<K>,
     pub(crate) hub: Hub,
     pub(crate) mesh: Mesh,
     pub(crate) sessions: Sessions,
-    /// Up to when all that came to this shard has been read and handled.
+    /// All input of this shard up to this tick has been read and handled.
     read_up_to: Tick,
     schedule: Schedule,
     senders: Senders,
-    /// What connections have sent and no turn had a part for.
+    /// Input of connections that did not fit into a turn.
     backlog: Backlog<K::Buffer>,
-    /// What of it, and of messages that wait, the ledger knows.
+    /// The bytes charged to the ledger for the backlog and for waiting messages.
     waiting_bytes: usize,
-    /// Who waits because another core does not keep up.
+    /// Connections and requests held because of backpressure.
     held: Held,
     pub(crate) stopping: Option<Stopping>,
     events: VecDeque<Event<K::Buffer>>,
@@ -93,7 +93,7 @@ pub(crate) struct Shard<K: Kernel> {
     next_socket_tick: Tick,
 }
 
-/// What a turn leaves to its caller.
+/// The result of a turn, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Another turn.
@@ -103,7 +103,7 @@ pub(crate) enum Next {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// All that is random in the shard comes from `seed`.
+    /// All randomness of the shard comes from `seed`.
     pub(crate) fn new(
         index: usize,
         settings: Settings,
@@ -140,10 +140,10 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// One turn. `elapsed` reads the time since the daemon began, `wall` the time of day, since 1970.
+    /// Runs one turn. `elapsed` reads the time since the daemon started, `wall` the time of day, since 1970.
     ///
     /// # Errors
-    /// Where the ring is broken: the shard cannot go on.
+    /// The ring is broken: the shard cannot continue.
     pub(crate) fn turn(
         &mut self,
         mut elapsed: impl FnMut() -> Duration,
@@ -186,7 +186,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Does what there is to do, each kind of work in its part of the turn.
+    /// Does the pending work, each kind within its part of the turn.
     fn work(&mut self, elapsed: &mut impl FnMut() -> Duration) {
         let mut schedule = std::mem::take(&mut self.schedule);
         while let Some((kind, part_ns)) = schedule.next(|kind| self.has_work(kind)) {
@@ -211,7 +211,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// How long there will be nothing to do unless something comes.
+    /// How long the shard may sleep unless something arrives.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
         if !self.backlog.are_all_asleep()
             || !self.mesh.inbox.is_empty()
@@ -246,7 +246,7 @@ impl<K: Kernel> Shard<K> {
         turned
     }
 
-    /// The ledger learns what waits.
+    /// Charges the ledger for the waiting bytes.
     fn account_for_waiting(&mut self) {
         let bytes = self.mesh.inbox.bytes() + self.mesh.peers.waiting_bytes() + self.backlog.memory_bytes();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
-//! Notices: what shards tell each other of addresses.
+//! Notices: what shards tell each other about addresses.
 //!
-//! In:  what clients did here (`limits/offense`); notices of other shards; the operator's calls.
-//! Out: notices to an address's home shard, and from there to all.
+//! In:  offenses of clients here (`limits/offense`); notices of other shards; calls of the operator.
+//! Out: notices to the owner shard of an address, and from there to all.
 
 use std::net::IpAddr;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Tells what clients did to the homes of their addresses. Where messages wait because a core does not keep up, nothing is
-    /// told.
+    /// Reports offenses to the owners of their addresses. While messages wait because a shard does not keep up, nothing is
+    /// reported.
     pub(crate) fn tell_notices(&mut self) {
         for (core, notice) in std::mem::take(&mut self.cx.notices) {
             if core == self.mesh.index {
@@ -27,7 +27,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Something about an address.
+    /// Handles a notice about an address.
     pub(crate) fn noticed(&mut self, notice: Notice) {
         let now = self.cx.moment();
         if let Notice::OffenseOf { socket, offense } = notice {
@@ -51,20 +51,20 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// The addresses with points whose home this is.
+    /// The addresses with points that this shard owns.
     pub(crate) fn penalties(&self) -> Vec<Penalty> {
         let offenders = self.cx.limits.as_ref().and_then(|limits| limits.offenders.as_ref());
         offenders.map(|offenders| offenders.list(self.cx.moment())).unwrap_or_default()
     }
 
-    /// Forgets the points of an address, or of all, and refuses it no longer.
+    /// Clears the points of an address, or of all, and lifts its refusal.
     pub(crate) fn clear_penalties(&mut self, address: Option<IpAddr>) {
         let address = address.map(|address| penalized(address.to_canonical()));
         let Some(limits) = &mut self.cx.limits else { return };
         limits.refused.clear(address);
         let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
         if cleared > 0 {
-            // Behind whatever this core has told them of it before.
+            // After everything this shard has told them about it before.
             self.mesh.peers.send_to_others(self.mesh.index, || Message::Limits(Notice::Clear { address }));
         }
     }
@@ -126,7 +126,7 @@ mod tests {
         home.noticed(Notice::Offense { address: pardoned, offense: Offense::Flood });
         home.noticed(Notice::Offense { address: refused, offense: Offense::Flood });
         assert!(is_refused(&home, pardoned) && !is_refused(&other, pardoned), "it is on its way");
-        // The server API tells every core by itself.
+        // The server API tells every shard separately.
         other.clear_penalties(Some(pardoned));
         home.clear_penalties(Some(pardoned));
         for _ in 0..10 {

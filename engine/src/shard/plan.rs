@@ -1,43 +1,42 @@
 //! Plan: how many rings each shard needs, and of which size.
 //!
 //! In:  the configuration, the number of shards, RLIMIT_NOFILE.
-//! Out: lanes and slots, and what follows for the connections that there can be.
+//! Out: lanes and slots, and the resulting number of connections.
 //!
-//! A ring's table of direct descriptors holds up to RLIMIT_NOFILE entries, but lies outside the process's own table:
+//! A ring's table of direct descriptors holds up to RLIMIT_NOFILE entries, but is separate from the process's own table:
 //! several rings hold several times as many.
 
 use holdfast_ring::{LANE_SLOTS_MAX, LANES_MAX, UringConfig};
 
 use crate::config::Config;
 
-/// The kernel spreads connections over the shards' listeners by a hash, not evenly: room for this share of the mean.
+/// The kernel spreads connections over the shards' listeners by a hash, not evenly: room for this multiple of the mean.
 const SHARE_PERCENT: u64 = 125;
 
-/// Room beside the share: few connections are spread worst.
+/// Room beyond that multiple: small numbers of connections are spread least evenly.
 const SHARE_EXTRA: u64 = 256;
 
-/// Descriptors of the process itself that no table of connections may use up.
+/// Descriptors of the process itself that no table of connections may use.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// What every listener may have, however small its tables: below it bursts lose handshakes.
+/// The least backlog of a listener, however small its tables: below it bursts lose handshakes.
 const LISTEN_BACKLOG: u32 = 4096;
 
-/// What a kernel without that setting in sight is taken to have.
+/// The assumed value if the kernel's setting cannot be read.
 pub(crate) const SOMAXCONN_DEFAULT: u32 = 4096;
 
-/// Descriptors that each of `shards` needs for its share of `connections`.
+/// Descriptors that each of `shards` needs for its part of `connections`.
 pub(crate) const fn slots_for(connections: u64, shards: u64) -> u64 {
     connections.div_ceil(shards) * SHARE_PERCENT / 100 + SHARE_EXTRA
 }
 
-/// How many rings hold `slots` connections where each table may have `nofile` entries. `None` where there is no room
-/// at all.
+/// How many rings hold `slots` connections if each table may have `nofile` entries. `None` if there is no room at all.
 pub(crate) fn lanes_for(slots: u64, nofile: u64) -> Option<u64> {
     let per_lane = nofile.saturating_sub(DESCRIPTORS_RESERVED);
     (per_lane > 0).then(|| slots.div_ceil(per_lane).max(1))
 }
 
-/// Receive buffers that a lane has at first, however many lanes there are.
+/// Initial receive buffers of a lane, whatever the number of lanes.
 const FIRST_BUFFERS_MIN: u32 = 32;
 
 /// The rings of one shard.
@@ -50,13 +49,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What `config` asks for where a table holds `nofile` descriptors.
+    /// The plan for `config` if a table holds `nofile` descriptors.
     #[must_use]
     pub(crate) fn new(config: &Config, nofile: u64) -> Self {
         let wanted = slots_for(u64::from(config.planned_connections()), config.cores.len() as u64);
         let lane_max = nofile.saturating_sub(DESCRIPTORS_RESERVED).clamp(64, u64::from(LANE_SLOTS_MAX));
         let lanes = match u64::from(config.engine.lanes) {
-            // Where not even one descriptor is left, the rings themselves will say so.
+            // If not even one descriptor is left, creating the rings fails.
             0 => lanes_for(wanted, nofile).unwrap_or(1),
             lanes => lanes,
         };
@@ -74,8 +73,8 @@ impl Plan {
         self.lanes as u64 * u64::from(self.slots_per_lane)
     }
 
-    /// Connections that wait for accept, where the kernel lets a listener have `somaxconn` of them. A ring keeps as many
-    /// descriptors free while it accepts by multishot, so a large backlog is a quarter of its table at most.
+    /// The listen backlog, at most `somaxconn`. A ring keeps as many descriptors free during multishot accept, so a large
+    /// backlog is at most a quarter of its table.
     #[must_use]
     pub(crate) fn listen_backlog(self, config: &Config, somaxconn: u32) -> u32 {
         let wanted = match config.engine.listen_backlog {
@@ -85,8 +84,8 @@ impl Plan {
         wanted.min((self.slots_per_lane / 4).max(LISTEN_BACKLOG))
     }
 
-    /// The rings' sizes. Lanes begin with their share of the shard's receive buffers: connections may all be in one of
-    /// them, and then it has as many as that one needs.
+    /// The sizes of the rings. Lanes start with their part of the shard's receive buffers: all connections may be in one
+    /// lane, which then gets as many as it needs.
     #[must_use]
     pub(crate) fn uring(self, config: &Config) -> UringConfig {
         let lanes = u32::try_from(self.lanes).expect("at most 256");

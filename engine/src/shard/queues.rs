@@ -1,7 +1,7 @@
-//! Queues: a budget for all that waits for readers.
+//! Queues: one budget for all send queues.
 //!
-//! In:  how many bytes wait for whom.
-//! Out: where all together are too much, the end of those for whom most waits.
+//! In:  the queued bytes of each reader.
+//! Out: over the budget, the end of the readers with the longest queues.
 
 use holdfast_ring::{Kernel, Socket};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl<K: Kernel> Shard<K> {
-    /// Where all slow readers of the daemon together are too much, the worst of this shard are cut, down to its part of
+    /// If all slow readers of the daemon together exceed the budget, closes the worst of this shard, down to its part of
     /// the budget.
     pub(crate) fn hold_to_budget(&mut self) {
         let (_, bytes) = self.conns.sockets.behind();
@@ -31,7 +31,7 @@ impl<K: Kernel> Shard<K> {
         for holder in largest_first(holders, excess) {
             self.cx.counters.add(Metric::SlowByBudget, 1);
             match holder {
-                // No close frame: what waits before it would have to be kept for it.
+                // No close frame: the bytes queued before it would have to be kept.
                 Holder::Socket(socket) => self
                     .with_connections(|conns, cx, above| conns.end_now(cx, above, socket, CloseReason::Slow)),
                 Holder::Poll(place) => self.with_sessions(|sessions| sessions.cut_poll(place)),
@@ -39,14 +39,14 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// How many sockets do not keep up, and how many bytes wait for them.
+    /// How many sockets are slow readers, and the bytes queued for them.
     pub(crate) fn slow_readers(&self) -> (u64, u64) {
         let (sockets, bytes) = self.conns.sockets.behind();
         (sockets, bytes + self.hub.slow.size.bytes as u64)
     }
 }
 
-/// For whom something waits.
+/// The owner of queued bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Socket(Socket),

@@ -1,39 +1,39 @@
-//! Schedule: which kind of work a turn goes on with, and for how long.
+//! Schedule: which kind of work a turn does next, and for how long.
 //!
-//! In:  what each piece of work cost; which kinds have something to do.
-//! Out: the kind whose turn it is, and its part.
+//! In:  the cost of each piece of work; which kinds have work.
+//! Out: the next kind, and its part.
 //!
-//! Deficit round robin (Shreedhar and Varghese 1995) over the kinds, by cost: time, and a price for each byte that is
-//! published ([`super::meter`]). In every turn each kind that has something to do gets its quantum, whatever the others have;
-//! what is left of the turn then goes round. A piece of work that cost more than its kind's part is a debt, which is paid in
-//! the next turns; it is never so large that the kind does not get one piece of work in each turn.
+//! Deficit round robin (Shreedhar and Varghese 1995) over the kinds, by cost: time, and a price for each published byte
+//! (`context/meter`). In every turn each kind with work gets its quantum, whatever the others have; the rest of the turn
+//! then goes round. A piece of work that costs more than its kind's part leaves a debt, paid in the next turns; the debt is
+//! capped so that the kind gets at least one piece of work in each turn.
 //!
-//! Control messages, stop orders and the progress of a stop are not scheduled: they come first in every turn, and are bounded
-//! by themselves. No clock.
+//! Control messages, stop orders and the progress of a stop are not scheduled: they come first in every turn, and have
+//! their own bounds. No clock.
 
 use crate::context::meter::TURN_NS;
 
-/// A kind of work that is never done but for a turn's part at a time.
+/// A kind of work that is done one part per turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Bytes of connections that have a session.
     Events,
-    /// Messages of this core to itself, of the other cores, and calls of the server API for channels.
+    /// Messages of this shard to itself and of other shards, and calls of the server API for channels.
     Messages,
     /// Handshakes: TLS, request heads, the first commands of new clients.
     Arrivals,
-    /// What is due: heartbeats, deadlines, housekeeping.
+    /// Timers: heartbeats, deadlines, housekeeping.
     Timers,
 }
 
 impl Kind {
     pub(super) const COUNT: usize = 4;
 
-    /// In the order in which they are served: what came is read before anybody is late.
+    /// In serving order: input is read before anybody counts as late.
     pub(super) const ALL: [Self; Self::COUNT] = [Self::Events, Self::Messages, Self::Arrivals, Self::Timers];
 
-    /// What it gets in each turn at least, in nanoseconds. Messages are work that was begun: with a larger part than what
-    /// causes them, they do not gather.
+    /// The least it gets in each turn, in nanoseconds. Messages finish work that has begun: with a larger part than the
+    /// kinds that cause them, they do not pile up.
     const fn quantum_ns(self) -> i64 {
         match self {
             Self::Events => 500_000,
@@ -43,12 +43,12 @@ impl Kind {
     }
 }
 
-/// The kinds' accounts.
+/// The accounts of the kinds.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// What each kind may still use, in nanoseconds; negative for a debt.
     credits_ns: [i64; Kind::COUNT],
-    /// Kinds that have had their part of this turn, or nothing to do.
+    /// Kinds that have had their part of this turn, or have no work.
     was_served: [bool; Kind::COUNT],
     left_ns: i64,
 }
@@ -59,19 +59,19 @@ impl Schedule {
         self.left_ns = TURN_NS.cast_signed();
         self.was_served = [false; Kind::COUNT];
         for (credit_ns, kind) in self.credits_ns.iter_mut().zip(Kind::ALL) {
-            // What was not used is not saved.
+            // Unused time is not saved.
             *credit_ns = ((*credit_ns).min(0) + kind.quantum_ns()).max(1);
         }
     }
 
-    /// The kind whose turn it is, among those that have something to do, and what it may use; `None` where the turn is over.
+    /// The next kind among those with work, and what it may use; `None` at the end of the turn.
     pub(super) fn next(&mut self, has_work: impl Fn(Kind) -> bool) -> Option<(Kind, u64)> {
         for kind in Kind::ALL {
             if !self.was_served[kind as usize] && has_work(kind) {
                 return Some((kind, self.part_ns(kind)));
             }
         }
-        // All have had their parts: what is left of the turn goes to those that have more to do.
+        // All have had their parts: the rest of the turn goes to those with more work.
         while self.left_ns > 0 {
             let mut is_any_waiting = false;
             for kind in Kind::ALL {
@@ -93,7 +93,7 @@ impl Schedule {
         None
     }
 
-    /// A kind has used this much.
+    /// Charges a kind.
     pub(super) fn used(&mut self, kind: Kind, cost_ns: u64) {
         let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
         self.was_served[kind as usize] = true;
@@ -111,7 +111,8 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Kinds that always have more to do, each in pieces of a cost: what each used in so many turns, and the longest turn.
+    /// Runs kinds that always have more work, in pieces of a given cost: what each used in `turns` turns, and the longest
+    /// turn.
     fn run(turns: usize, pieces_ns: [Option<u64>; Kind::COUNT]) -> ([u64; Kind::COUNT], u64) {
         let mut schedule = Schedule::default();
         let mut used = [0; Kind::COUNT];
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_long_pieces_pays_for_them_and_does_not_stop_the_others() {
-        // Each message takes five turns' time.
+        // Each message takes the time of five turns.
         let pieces = [Some(10_000), Some(5 * TURN_NS), Some(10_000), Some(10_000)];
         let (used, longest) = run(1_000, pieces);
         assert!(longest <= 6 * TURN_NS + 30_000, "{longest}");

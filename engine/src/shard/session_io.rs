@@ -1,7 +1,7 @@
-//! I/O: what sessions do to connections, done.
+//! I/O: carries out what sessions do to connections.
 //!
 //! In:  calls of sessions.
-//! Out: the same to the shard's connections, and to what waits of them.
+//! Out: calls of the shard's connections, and changes of their backlog.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// A shard's connections, as its sessions see them.
+/// A shard's connections as its sessions see them.
 pub(crate) struct ShardIo<'a, K: Kernel> {
     pub(super) conns: &'a mut Connections<K>,
     pub(super) backlog: &'a mut Backlog<K::Buffer>,
@@ -43,7 +43,7 @@ pub(crate) struct ShardIo<'a, K: Kernel> {
 }
 
 impl<K: Kernel> Shard<K> {
-    /// Has the shard's sessions do something.
+    /// Runs `act` on the shard's sessions.
     pub(crate) fn with_sessions<T>(
         &mut self,
         act: impl FnOnce(&mut SessionCx<'_, ShardIo<'_, K>>) -> T,

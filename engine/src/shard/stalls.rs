@@ -1,7 +1,7 @@
 //! Stalls: shards that get no turns for a while, and a time of day that is set, on simulated kernels.
 //!
-//! In:  clients that answer all the while, and clients that say nothing.
-//! Out: the end of those only who had their chance.
+//! In:  clients that answer all the time, and silent clients.
+//! Out: the end of only those clients that had their chance.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,18 +26,18 @@ const BUFFERS: u32 = 64;
 const SLOTS: u32 = 64;
 const MAILBOX: MailboxLimits = MailboxLimits { messages_max: 512, bytes_max: 256 * 1024 };
 
-/// What passes between two turns of a shard that is not late.
+/// Time between two turns of a shard that is not late.
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 
 const PING: Duration = Duration::from_secs(25);
 const PONG: Duration = Duration::from_secs(8);
 
-/// What may pass beyond a deadline: some ticks, and looks.
+/// How far a deadline may be exceeded: some ticks, and checks.
 const SLACK: Duration = Duration::from_secs(2);
 
 const SECRET: &str = "a secret of some length, for tests";
 
-/// The time of day at the beginning, in seconds since 1970.
+/// The time of day at the start, in seconds since 1970.
 const NOON_S: u64 = 1_700_000_000;
 
 struct Cluster {
@@ -88,14 +88,14 @@ impl Cluster {
         shard.audit();
     }
 
-    /// Clients read and answer what they are asked.
+    /// Clients read and answer pings.
     fn step(&mut self) {
         for client in &mut self.clients {
             answer_pings(client);
         }
     }
 
-    /// Time passes in which some shards have their turns, and nobody says anything but what is asked for.
+    /// Advances time while some shards get turns and clients send only answers.
     fn serve_some(&mut self, time: Duration, shards: &[usize]) {
         let until = self.network.trace().now() + time;
         while self.network.trace().now() < until {
@@ -110,13 +110,13 @@ impl Cluster {
         self.serve_some(time, &all);
     }
 
-    /// Time passes in which no shard has a turn.
+    /// Advances time while no shard gets a turn.
     fn stall(&mut self, time: Duration) {
         self.network.trace().pass(time);
         self.step();
     }
 
-    /// The time of day is set to so many seconds after the first noon.
+    /// Sets the time of day to so many seconds after the first noon.
     fn set_clock(&mut self, after_noon_s: i64) {
         let uptime_ms = i64::try_from(self.network.trace().now().as_millis()).unwrap();
         self.wall_ahead = (i64::try_from(NOON_S).unwrap() + after_noon_s) * 1000 - uptime_ms;
@@ -158,7 +158,7 @@ impl Cluster {
         client
     }
 
-    /// A client of the Centrifuge protocol, and what it is answered.
+    /// Connects a client of the Centrifuge protocol; returns its answer.
     fn connect(&mut self, token: &str) -> Client {
         let mut client = self.upgraded("/connection/websocket");
         client.say(&json!({"id": 1, "connect": {"token": token}}).to_string());
@@ -166,7 +166,7 @@ impl Cluster {
         client
     }
 
-    /// What a token that begins and expires so many seconds after the first noon comes to.
+    /// The answer to a token that begins and expires so many seconds after the first noon.
     fn judge(&mut self, from_s: i64, expires_s: i64) -> &'static str {
         let at = |after_noon_s: i64| i64::try_from(NOON_S).unwrap() + after_noon_s;
         let claims = json!({"sub": "ann", "nbf": at(from_s), "exp": at(expires_s)});
@@ -174,7 +174,7 @@ impl Cluster {
         client.say(&json!({"id": 1, "connect": {"token": issue(&claims, SECRET.as_bytes())}}).to_string());
         for _ in 0..100 {
             client.step();
-            // One that is not valid yet is answered like one that is not valid any more: another one is needed.
+            // A token that is not valid yet is answered like an expired one: the client needs another.
             for (text, is) in [(r#""connect":{"#, "good"), (r#""code":109"#, "another")] {
                 if client.count(text) > 0 {
                     return is;
@@ -206,7 +206,7 @@ fn answer_pings(client: &mut Client) {
     client.step();
 }
 
-/// How often a client has heard these bytes; it forgets them.
+/// How often a client has received these bytes; removes them.
 fn take(client: &mut Client, bytes: &[u8]) -> usize {
     let mut found = 0;
     while let Some(at) = client.heard.windows(bytes.len()).position(|window| window == bytes) {
@@ -218,7 +218,7 @@ fn take(client: &mut Client, bytes: &[u8]) -> usize {
 
 #[test]
 fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
-    // The kernel tells most of what has come much later.
+    // The kernel reports most of the input much later.
     for late in [0, 900] {
         let mut house = Cluster::new(1, Faults::default(), |_| {});
         let answering: Vec<_> = (0..4)
@@ -226,7 +226,7 @@ fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
             .collect();
         let silent: Vec<_> = (0..3).map(|_| house.upgraded("/echo")).collect();
         house.clients = answering;
-        // Some have been pinged, one of the silent among them, and the answers are late by the stall.
+        // Some have been pinged, one of the silent clients among them, and the answers are late by the stall.
         while house.count(Metric::Pings) < 5 {
             house.turn(0);
             house.network.trace().pass(BETWEEN_TURNS);
@@ -235,7 +235,7 @@ fn who_answers_during_a_stall_stays_and_who_is_silent_goes_soon_after_it() {
         house.network.set_faults(Faults { late, ..Faults::default() });
         house.stall(3 * PONG);
         let stalled = house.network.trace().now();
-        // Who was not pinged before the stall is pinged after it, up to twice as late.
+        // A client not pinged before the stall is pinged after it, up to twice as late.
         for (closes, end) in [(1, PONG + SLACK), (3, 2 * PING + PONG + SLACK)] {
             while house.closes(CloseReason::NoPong) < closes {
                 house.serve(BETWEEN_TURNS);
@@ -301,7 +301,7 @@ fn a_session_of_polls_outlives_the_stall_of_the_shard_that_its_polls_come_to() {
     let heard = String::from_utf8_lossy(&near.heard).into_owned();
     let session = heard.split(r#""session":""#).nth(1).and_then(|rest| rest.split('"').next());
     let session = session.expect("the answer names it").to_owned();
-    // The next poll comes to the other shard, which gets no turn; the session's own shard goes on.
+    // The next poll reaches the other shard, which gets no turn; the session's own shard runs on.
     let mut far = house.open(1);
     house.post(&mut far, &format!(r#"{{"session":"{session}","received":1}}"#));
     far.step();
@@ -328,7 +328,7 @@ fn tokens_are_judged_by_the_time_of_day_as_it_is() {
         assert_eq!(house.judge(step - HOUR, step - 1), "another", "expired after a step to {step}");
         assert_eq!(house.judge(step + HOUR, step + 2 * HOUR), "another", "too new after a step to {step}");
     }
-    // A machine that was suspended: both clocks have gone on.
+    // A machine that was suspended: both clocks have advanced.
     house.set_clock(0);
     house.stall(Duration::from_secs(86_400));
     assert_eq!(house.judge(0, HOUR), "another");
@@ -339,7 +339,7 @@ fn tokens_are_judged_by_the_time_of_day_as_it_is() {
     assert_eq!(house.shards[0].cx.wall_s(), 0);
 }
 
-/// A client whose token expires so many seconds after the first noon, and who does not refresh it.
+/// A client whose token expires so many seconds after the first noon, and that does not refresh it.
 fn with_expiring_token(expires_s: u64) -> (Cluster, u64) {
     let mut house = Cluster::new(1, Faults::default(), |config| {
         config.client.token.hmac_secret_key = SECRET.parse().ok();
@@ -350,7 +350,7 @@ fn with_expiring_token(expires_s: u64) -> (Cluster, u64) {
     (house, expires_s)
 }
 
-/// How long the session goes on, if no longer than `max`.
+/// How long the session lasts, up to `max`.
 fn goes_on_for(house: &mut Cluster, max: Duration) -> Option<Duration> {
     let began = house.network.trace().now();
     while house.shards[0].conns.open > 0 {
@@ -379,7 +379,7 @@ fn a_session_that_expires_in_a_step_or_a_suspended_machine_has_its_grace_after_t
     house.stall(Duration::from_secs(40 * 86_400));
     is_grace(goes_on_for(&mut house, Duration::from_secs(120)));
 
-    // Back again: it is not expired, for as long as that takes.
+    // Back again: it is not expired for that long.
     let (mut house, expires_s) = with_expiring_token(60);
     house.serve(Duration::from_secs(5));
     house.set_clock(-3_600);
@@ -406,12 +406,12 @@ fn clients_that_come_to_a_late_shard_are_told_of_longer_pauses_between_pings_and
     let late = house.connect("");
     let told_s = told(&late);
     assert!((30..=50).contains(&told_s), "{told_s}");
-    // Who was told less gets its pings at most five seconds later than that.
+    // A client that was told less gets its pings at most five seconds later than that.
     let before = house.count(Metric::Pings);
     house.serve(Duration::from_secs(30 + 1));
     let pings = house.count(Metric::Pings) - before;
     assert!(pings >= 21, "{pings} pings");
-    // Calm again, the next one is told what is configured.
+    // Calm again: the next one is told the configured interval.
     house.serve(Duration::from_secs(120));
     assert_eq!(told(&house.connect("")), 25);
 }

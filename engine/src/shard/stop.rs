@@ -1,20 +1,20 @@
-//! Stop: how a shard leaves.
+//! Stop: the graceful stop of a shard.
 //!
-//! In:  the order to stop: how long telling the clients and waiting for their last words may take, and whether another
-//! daemon listens on our port.
-//! Out: close frames to all, with code 1001 (RFC 6455 §7.4.1), or 3001 to clients of the Centrifuge protocol; then an
-//! empty shard.
+//! In:  the stop order: how long telling the clients and waiting for their close may take, and whether another daemon
+//! listens on our port.
+//! Out: close frames to all, with code 1001 (RFC 6455 §7.4.1), or 3001 to clients of the Centrifuge protocol; then an empty
+//! shard.
 //!
 //! ```text
-//! order ─> listening goes over (`handover`), polls are told, then connections, some in every tick
-//!       ─> all have been told ─> all have gone, or the deadline has come and the rest is cut
-//!       ─> no shard has anybody left
+//! order ─> listening goes over (`handover`); polls are told, then connections, some in every tick
+//!       ─> all have been told ─> all have gone, or the deadline has passed and the rest is cut
+//!       ─> all shards are empty
 //! ```
 //!
-//! A shard that has nobody left stays until none has: it is the home of channels, and has sessions, of others' clients.
+//! An empty shard stays until all are empty: it owns channels, and has sessions, of other shards' clients.
 //!
-//! How many leave in a tick is reckoned from who is left and the time that is left, times a random factor: the pace
-//! keeps itself, and what comes back elsewhere does not come back in step.
+//! How many clients are told in a tick follows from the clients and the time that are left, times a random factor: the pace
+//! corrects itself, and clients do not reconnect elsewhere in step.
 
 use std::time::Duration;
 
@@ -30,47 +30,47 @@ use crate::{
     time::Tick,
 };
 
-/// Connections that are sent away in one turn, so that others are served meanwhile.
+/// Connections closed in one turn, so that others are still served.
 const GOODBYES_A_TURN: usize = 512;
 
-/// Connections that are looked at in one turn, sent away or not.
+/// Connections examined in one turn, closed or not.
 const LOOKS_A_TURN: usize = 8192;
 
-/// How long a connection that came last may take to bring its request.
+/// How long a newly accepted connection may take to send its request.
 const REQUEST_MS: u64 = 1_000;
 
-/// A stop under way.
+/// A stop in progress.
 #[derive(Debug)]
 pub(crate) struct Stopping {
-    /// When all have been told.
+    /// The deadline for telling all clients.
     told_by: Tick,
-    /// Who is still there then is cut.
+    /// Connections still open then are cut.
     deadline: Tick,
     pub(super) handover: Handover,
-    /// When requests that have not come are given up.
+    /// The deadline for requests that have not arrived.
     requests_until: Tick,
-    /// Where the walk over these goes on, while there is one.
+    /// Where the walk over these continues, if there is one.
     requests_from: Option<(usize, usize)>,
-    /// Up to when it has been reckoned who leaves.
+    /// The tick up to which the pace has been computed.
     reckoned: Tick,
-    /// How many are to be told now.
+    /// How many are due to be told now.
     due: usize,
-    /// Sessions of polls at places below this have not been told; they come first, since they need connections that are no
-    /// longer to be had.
+    /// Sessions of polls at indexes below this have not been told; they come first, because they need new connections,
+    /// which are no longer accepted.
     polls_below: usize,
-    /// About how many they are.
+    /// Their approximate number.
     polls_left: usize,
-    /// Where the walk over the connections goes on.
+    /// Where the walk over the connections continues.
     from: (usize, usize),
-    /// True exactly when the deadline has passed and the walk that cuts the rest is not over.
+    /// True exactly when the deadline has passed and the walk that cuts the rest is not complete.
     is_cutting: bool,
     has_cut: bool,
-    /// True exactly when nobody is left on this shard.
+    /// True exactly when this shard is empty.
     is_empty: bool,
 }
 
 impl Stopping {
-    /// How many of `left` are to be told now.
+    /// Computes how many of `left` are to be told now.
     fn reckon(&mut self, now: Tick, left: usize, random: &mut impl Rng) {
         if now >= self.told_by {
             self.due = left;
@@ -120,17 +120,17 @@ impl<K: Kernel> Shard<K> {
         });
     }
 
-    /// True exactly when there is more to do for the stop without waiting.
+    /// True exactly when the stop has more to do without waiting.
     pub(super) fn is_stop_under_way(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
             stopping.due > 0 || stopping.is_cutting || stopping.requests_from.is_some()
         })
     }
 
-    /// True exactly when nobody is left here, nor on any other shard; or when the deadline has passed, since one whose
-    /// ring is broken cannot say so.
+    /// True exactly when this shard and all others are empty; or when the deadline has passed, because a shard with a
+    /// broken ring cannot report.
     pub(super) fn has_stopped(&mut self) -> bool {
-        // What has closed is not gone before that has been handled.
+        // A closed socket counts until its event has been handled.
         let is_left = self.conns.sockets.open_sockets() > 0
             || self.conns.sockets.is_listening()
             || !self.events.is_empty();
@@ -144,7 +144,7 @@ impl<K: Kernel> Shard<K> {
         !self.mesh.peers.is_anyone_left() || self.cx.uptime >= stopping.deadline
     }
 
-    /// Clients that are still to be sent away; 0 while nobody is.
+    /// Clients that are still to be told; 0 unless stopping.
     pub(super) fn clients_left(&self) -> u64 {
         self.stopping.as_ref().map_or(0, |stopping| self.conns.open + stopping.polls_left as u64)
     }
@@ -168,7 +168,7 @@ impl<K: Kernel> Shard<K> {
         self.stopping = Some(stopping);
     }
 
-    /// Says goodbye to as many as are due.
+    /// Tells as many clients as are due.
     fn tell(&mut self, stopping: &mut Stopping) {
         let goodbyes = stopping.due.min(GOODBYES_A_TURN);
         stopping.due -= goodbyes;
@@ -178,7 +178,7 @@ impl<K: Kernel> Shard<K> {
                 return;
             }
             let Some((socket, next)) = self.conns.table.next_from(stopping.from) else {
-                // Some came while the walk was further on.
+                // Some connections were accepted behind the walk.
                 stopping.from = (0, 0);
                 break;
             };
@@ -188,7 +188,7 @@ impl<K: Kernel> Shard<K> {
         stopping.due += goodbyes;
     }
 
-    /// Says goodbye to so many sessions of polls. Answers with how many goodbyes are left over.
+    /// Tells sessions of polls. Returns how many of `goodbyes` are left for connections.
     fn tell_polls(&mut self, stopping: &mut Stopping, mut goodbyes: usize) -> usize {
         for _ in 0..LOOKS_A_TURN {
             if goodbyes == 0 || stopping.polls_below == 0 {
@@ -206,13 +206,13 @@ impl<K: Kernel> Shard<K> {
             (stopping.polls_left, stopping.polls_below) = (0, 0);
             goodbyes
         } else {
-            // All of them come before the first connection.
+            // All of them precede the first connection.
             stopping.due += goodbyes;
             0
         }
     }
 
-    /// True exactly when there was somebody to say it to.
+    /// True exactly when there was a client to tell.
     fn say_goodbye(&mut self, socket: Socket) -> bool {
         match self.conns.table.get(socket).map(|conn| conn.session) {
             None | Some(Session::None) => return false,
@@ -235,7 +235,7 @@ impl<K: Kernel> Shard<K> {
         true
     }
 
-    /// Drops the connections on which no request has come, or no other one: once in a while, since answers go on.
+    /// Closes the connections without a request, or without a further one: repeatedly, because answers still complete.
     fn give_up_requests(&mut self, stopping: &mut Stopping) {
         if stopping.handover.is_draining() {
             stopping.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
@@ -264,7 +264,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// The deadline has come.
+    /// The deadline has passed.
     fn cut(&mut self, stopping: &mut Stopping) {
         stopping.due = 0;
         for _ in 0..self.tell_polls(stopping, GOODBYES_A_TURN) {
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// How many leave in each tick, where `clients` are to leave in `ticks`.
+    /// How many leave in each tick, if `clients` are to leave in `ticks`.
     fn leaves(clients: usize, ticks: u32, seed: u64) -> Vec<usize> {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut stopping = stopping(ticks);

@@ -1,10 +1,10 @@
-//! Timers: what is due.
+//! Timers: handles due timers.
 //!
-//! In:  the time; what the schedule lets it cost.
-//! Out: calls of the files that decide what follows; housekeeping once a second.
+//! In:  the time; the cost that the schedule allows.
+//! Out: calls of the files that decide the consequences; housekeeping once a second.
 //!
-//! What is due when much else is goes on with the next turn, the most overdue first. Nobody is harmed by that: before anybody
-//! is ended for a silence it is looked whether something of it is unread (`conn/heartbeat`).
+//! Timers that do not fit into the turn are handled in the next one, the most overdue first. That harms nobody: before a
+//! connection is ended for silence, the kernel is asked whether it has unread input (`conn/heartbeat`).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl<K: Kernel> Shard<K> {
             || self.sessions.poll_wheel.ticks_behind(self.cx.uptime) > 0
     }
 
-    /// Looks at what is due until it has cost `part_ns`.
+    /// Handles due timers until they have cost `part_ns`.
     pub(super) fn fire_timers(&mut self, part_ns: u64, elapsed: &mut impl FnMut() -> Duration) {
         let until = self.cx.meter.total_ns().saturating_add(part_ns);
         while self.cx.meter.total_ns() < until {
@@ -58,7 +58,7 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Once a tick, at most.
+    /// Runs at most once per tick.
     fn note_what_is_read(&mut self) {
         if self.read_up_to < self.cx.uptime {
             if self.events.is_empty() && self.backlog.are_all_asleep() && self.conns.sockets.is_read_up() {

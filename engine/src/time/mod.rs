@@ -1,7 +1,7 @@
-//! Time: ticks of the uptime, and a wheel of what is due in them.
+//! Time: ticks of the uptime, and a timer wheel.
 //!
-//! In:  durations since the daemon began.
-//! Out: ticks (`tick`); keys whose tick has come (`wheel`).
+//! In:  durations since the daemon started.
+//! Out: ticks (`tick`); keys whose tick has been reached (`wheel`).
 
 mod tick;
 mod wheel;

@@ -1,16 +1,16 @@
-//! Clock: the one place where a shard reads the time.
+//! Clock: the only place where a shard reads the time.
 //!
-//! Out: how long the daemon has been up, in [`Tick`]s where that is enough; and the time of day.
+//! Out: the uptime of the daemon, in [`Tick`]s where that is precise enough; and the time of day.
 //!
-//! Everything else is told what time it is. The two never mix: how long something may take, or is kept, is measured by
-//! the first, which nobody sets; what others have said in terms of a date (a token's `exp`) is compared with the second,
-//! which may be set at any time, forward or back.
+//! The time is passed to all other code. The two never mix: timeouts and retention use the uptime, which nobody can set;
+//! dates that others state (a token's `exp`) are compared with the time of day, which may be set at any time, forward or
+//! back.
 
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The length of a tick: how exactly timeouts are kept.
+/// The length of a tick: the precision of timeouts.
 pub(crate) const TICK_MS: u64 = 50;
 
 /// A point in time, in ticks since a clock began. 32 bits last for 6.8 years.
@@ -24,60 +24,60 @@ impl Tick {
         self.after(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX))
     }
 
-    /// The tick that is so many later.
+    /// The tick that is `ticks` later.
     #[must_use]
     pub(crate) fn after(self, ticks: u32) -> Self {
         Self(self.0.saturating_add(ticks))
     }
 
-    /// How many ticks it is later than `earlier`; 0 where it is not.
+    /// How many ticks it is later than `earlier`; 0 if it is not.
     #[must_use]
     pub(crate) fn since(self, earlier: Self) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The daemon's clock. Its copies are the same one.
+/// The daemon's clock. Copies share the same start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     began: Duration,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// A clock that starts now.
     #[must_use]
     pub(crate) fn start() -> Self {
         Self { began: since_boot() }
     }
 
-    /// How long ago it began. Goes on while the machine is suspended.
+    /// The time since it started. Runs on while the machine is suspended.
     #[must_use]
     pub(crate) fn uptime(&self) -> Duration {
         since_boot().saturating_sub(self.began)
     }
 
-    /// The time of day, since 1970; zero where it is set to a date before that.
+    /// The time of day, since 1970; zero if it is set to an earlier date.
     #[must_use]
     pub(crate) fn wall(&self) -> Duration {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 
-/// CLOCK_BOOTTIME rather than CLOCK_MONOTONIC, which stands still in suspend (clock_gettime(2)): for what is kept for a
-/// day a suspended night is a night, and that others had no chance to speak in it is for who waits for them to know.
+/// CLOCK_BOOTTIME rather than CLOCK_MONOTONIC, which stops in suspend (clock_gettime(2)): for data kept for a day, a
+/// suspended night is a night; code that waits for others must know itself that they could not answer in it.
 fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
 }
 
-/// The tick that has begun so long after the clock.
+/// The current tick at `uptime`.
 #[must_use]
 pub(crate) fn tick_at(uptime: Duration) -> Tick {
     Tick(u32::try_from(uptime.as_millis() / u128::from(TICK_MS)).unwrap_or(u32::MAX))
 }
 
-/// How long it takes from `uptime` to the beginning of `tick`; zero where that has passed.
+/// The time from `uptime` to the start of `tick`; zero if that has passed.
 #[must_use]
 pub(crate) fn until(tick: Tick, uptime: Duration) -> Duration {
     Duration::from_millis(u64::from(tick.0) * TICK_MS).saturating_sub(uptime)

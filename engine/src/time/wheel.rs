@@ -1,29 +1,29 @@
-//! Wheel: what is due when, for very many connections (a hashed timing wheel; Varghese and Lauck, 1987).
+//! Wheel: timers of very many connections (a hashed timing wheel; Varghese and Lauck, 1987).
 //!
-//! In:  keys, of sockets mostly, with the tick at which to look at them.
-//! Out: the keys whose tick has come, one by one, the most overdue ones first.
+//! In:  keys, mostly of sockets, with the tick at which to check them.
+//! Out: the keys whose tick has been reached, one by one, the most overdue first.
 //!
-//! Who takes only some of them finds the others later: the wheel then stands still at their tick.
+//! A caller that takes only some of them finds the others later: the wheel then stays at their tick.
 //!
-//! Adding and taking cost the same however many there are. Nothing is ever cancelled: who is told too early, or is
-//! no longer meant, says so by the deadline in its own record. Memory: 8 bytes an entry, in vectors that keep at most
-//! twice what they hold, and 24 KiB for the slots.
+//! Adding and taking cost the same for any number of timers. Nothing is ever cancelled: the deadline in a key's own record
+//! shows that a timer fired early or is obsolete. Memory: 8 bytes per entry, in vectors with a capacity of at most twice
+//! their length, and 24 KiB for the slots.
 
 use crate::time::Tick;
 
-/// Slots of the wheel, a power of two: 51.2 s at 50 ms a tick. What is due later is looked at on the way.
+/// Slots of the wheel, a power of two: 51.2 s at 50 ms per tick. Later timers are checked on the way.
 const SLOTS: u32 = 1024;
 
-/// Vectors that are emptied keep at most this many places.
+/// Emptied vectors keep at most this capacity.
 const KEPT_ENTRIES_MAX: usize = 64;
 
 /// Timers of one shard, for keys of type `T`.
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
     slots: Vec<Vec<T>>,
-    /// The tick that is being looked at.
+    /// The current tick.
     now: Tick,
-    /// What is left of it.
+    /// The entries of that tick not taken yet.
     ready: Vec<T>,
     entries: usize,
 }
@@ -33,7 +33,7 @@ impl<T: Copy> Wheel<T> {
         Self { slots: vec![Vec::new(); SLOTS as usize], now: Tick(0), ready: Vec::new(), entries: 0 }
     }
 
-    /// Looks at `key` again at `due`, or earlier where that is beyond the wheel's span. Returns when that is.
+    /// Schedules `key` for `due`, or earlier if that is beyond the wheel's span. Returns the scheduled tick.
     pub(crate) fn insert(&mut self, key: T, due: Tick) -> Tick {
         let ahead = due.0.saturating_sub(self.now.0).clamp(1, SLOTS - 1);
         let due = Tick(self.now.0 + ahead);
@@ -42,7 +42,7 @@ impl<T: Copy> Wheel<T> {
         due
     }
 
-    /// The next one whose tick has come by `now`.
+    /// The next key whose tick has been reached by `now`.
     pub(crate) fn pop(&mut self, now: Tick) -> Option<T> {
         loop {
             if let Some(key) = self.ready.pop() {
@@ -62,17 +62,17 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The one that [`Wheel::pop`] gives after `others`, if its tick has come to be looked at.
+    /// The key that [`Wheel::pop`] returns after `others` more, if it is due at the current tick.
     pub(crate) fn upcoming(&self, others: usize) -> Option<T> {
         self.ready.iter().rev().nth(others).copied()
     }
 
-    /// The tick up to which all has been taken, or is being taken.
+    /// The tick up to which all entries have been taken, or are being taken.
     pub(crate) fn now(&self) -> Tick {
         self.now
     }
 
-    /// How many ticks of what has come by `now` have not been taken whole.
+    /// How many ticks up to `now` have not been handled completely.
     pub(crate) fn ticks_behind(&self, now: Tick) -> u32 {
         match (self.ready.is_empty(), self.entries) {
             (false, _) => now.since(self.now) + 1,
@@ -81,7 +81,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The tick at which the next entry is due, if that is one of the next `ticks`.
+    /// The tick at which the next entry is due, if that is within the next `ticks`.
     pub(crate) fn next_due(&self, ticks: u32) -> Option<Tick> {
         if self.entries == 0 {
             return None;
@@ -149,7 +149,7 @@ mod tests {
         while wheel.ticks_behind(now) > 0 {
             for _ in 0..7 {
                 let key = wheel.pop(now);
-                // What is put in again while the wheel is behind comes at its time.
+                // An entry added again while the wheel is behind fires at its own time.
                 if let Some(key) = key.filter(|key| key.slot() == 5 && taken.len() < 100) {
                     assert_eq!(wheel.insert(key, Tick(310)), Tick(310));
                 }

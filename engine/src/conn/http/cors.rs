@@ -1,4 +1,4 @@
-//! CORS: what a browser must be told so that the page that asked may see the answer (Fetch standard, §3.2).
+//! CORS: the response fields that let a browser show the answer to the page that asked (Fetch standard, §3.2).
 //!
 //! In:  a request's `Origin`, already admitted.
 //! Out: header fields.
@@ -7,10 +7,10 @@ use holdfast_protocol::http::{Refusal, RequestHead};
 
 use crate::origin::Origins;
 
-/// How long a browser may remember that it may ask, in seconds. Browsers have limits of their own below this.
+/// How long a browser may cache a preflight, in seconds. Browsers have lower limits of their own.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";
 
-/// The origin of the page that asked; `None` where no page did.
+/// The origin of the requesting page; `None` if there is none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cors {
     origin: Option<Box<str>>,
@@ -40,12 +40,12 @@ impl Cors {
         }
     }
 
-    /// The fields of the answer to a preflight, of which `wanted` is what it asks for. What the page wants to send, it may: nothing here trusts a header
-    /// because a browser sent it.
+    /// The fields of the answer to a preflight that asks for `wanted`. Every header is allowed: nothing here trusts a
+    /// header because a browser sent it.
     pub(super) fn preflight_fields<'a>(&'a self, wanted: Option<&'a [u8]>) -> Vec<(&'a str, &'a str)> {
         let mut fields = self.fields();
         fields.push(("Access-Control-Allow-Methods", "GET, POST"));
-        // Names of fields are ASCII.
+        // Field names are ASCII.
         if let Some(wanted) = wanted.and_then(|wanted| str::from_utf8(wanted).ok()) {
             fields.push(("Access-Control-Allow-Headers", wanted));
         }
@@ -54,10 +54,10 @@ impl Cors {
     }
 }
 
-/// The origin of the page that asks, where one does.
+/// The origin of the requesting page, if there is one.
 ///
 /// # Errors
-/// It may not, or there are several, of which a browser sends one (RFC 6454 §7.3).
+/// The origin is not allowed, or there are several; a browser sends one (RFC 6454 §7.3).
 pub(super) fn admitted_origin<'b>(
     head: &RequestHead<'b>,
     origins: &Origins,

@@ -1,10 +1,10 @@
-//! Intake: from an accepted connection to an open session, or to a refusal.
+//! Intake: from an accepted connection to an open session or a refusal.
 //!
-//! In:  accepted sockets and the requests that they bring.
-//! Out: an upgraded connection handed to its session (`upgrade`); a request handed to its session and answered
-//! (`request`, with what browsers must be told in `cors`); or one complete refusal.
+//! In:  accepted sockets and their requests.
+//! Out: an upgraded connection passed to its session (`upgrade`); a request passed to its session and answered (`request`,
+//! with browser fields in `cors`); or one complete refusal.
 //!
-//! Nothing here waits for anybody: a head that comes in part is kept, up to its limit and its deadline.
+//! Nothing here blocks: an incomplete head is kept, up to its limit and its deadline.
 
 pub(crate) mod cors;
 pub(crate) mod request;
@@ -29,19 +29,19 @@ use crate::{
     refusals::Asking,
 };
 
-/// A field of a request that backends are told.
+/// A request field that is passed to backends.
 pub(crate) type Header = (Box<str>, Box<[u8]>);
 
 impl<K: Kernel> Connections<K> {
-    /// True exactly when the connection that came last may stay, beside those on other shards. A few descriptors are kept for
-    /// telling others that they may not.
+    /// True exactly when the newest connection may stay, counting those on other shards. A few descriptors are reserved for
+    /// refusing the others.
     pub(crate) fn has_capacity(&self, cx: &Context, taken_elsewhere: u64) -> bool {
         let reserve = (self.sockets.slots() / 8).min(64);
         self.places_taken <= (self.sockets.slots() - reserve) as u64
             && self.places_taken + taken_elsewhere <= cx.settings.connections_max
     }
 
-    /// A connection has become what it was asked to be.
+    /// The handshake is complete.
     pub(crate) fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session) {
         cx.counters.add(Metric::Handshakes, 1);
         self.open += 1;
@@ -56,7 +56,7 @@ impl<K: Kernel> Connections<K> {
         self.refuse_asking(cx, socket, refusal, reason_of(refusal), Asking::default());
     }
 
-    /// The same, with what is known of the request; and for a reason that the refusal may not tell.
+    /// The same, with the known parts of the request, and with a reason that the refusal may not reveal.
     pub(crate) fn refuse_asking(
         &mut self,
         cx: &mut Context,
@@ -89,7 +89,7 @@ impl<K: Kernel> Connections<K> {
         self.linger(cx, socket, CloseReason::Refused);
     }
 
-    /// Makes room for another connection. Who is refused holds a descriptor a moment longer, but no place.
+    /// Makes room for another connection. A refused one keeps its descriptor a moment longer, but no place.
     pub(crate) fn release_slot(&mut self, socket: Socket) {
         if let Some(conn) = self.table.get(socket)
             && std::mem::take(&mut conn.has_place)
@@ -100,7 +100,7 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// A connection came; from this address, where addresses matter.
+    /// A connection was accepted; `from` is its address if addresses are used.
     pub(crate) fn accepted<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -125,7 +125,7 @@ impl<K: Kernel> Connections<K> {
         tracing::warn!(shard = cx.shard, %error, "accepting failed; open connections stay, the next try is in a second");
     }
 
-    /// Bytes of a connection whose request head is not complete. Returns how many of them belong to it.
+    /// Handles bytes of a connection whose request head is incomplete. Returns how many of them belong to it.
     pub(crate) fn read_head<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -136,7 +136,7 @@ impl<K: Kernel> Connections<K> {
         cx.meter.add(cost::REQUEST_NS);
         let Some(conn) = self.table.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
-            // Nearly always the whole head comes at once, and is read where it lies.
+            // Almost always the whole head arrives at once and is parsed in place.
             None => match RequestHead::parse(bytes, &cx.settings.head) {
                 Ok(Some((head, used))) => {
                     self.answer_or_refuse(cx, above, socket, &head);
@@ -196,7 +196,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Every path that is served on this port.
+    /// All paths served on this port.
     fn answer<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -219,7 +219,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// The deadline of a request has come, or of a connection that waits for another one.
+    /// The deadline of a request has passed, or that of an idle connection between requests.
     pub(crate) fn request_timed_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let Some(conn) = self.table.get(socket) else { return };
         if conn.is_reused && conn.coming.is_none() {
@@ -236,7 +236,7 @@ impl<K: Kernel> Connections<K> {
     }
 }
 
-/// What a refusal is counted as.
+/// The metric that a refusal counts in.
 fn reason_of(refusal: Refusal) -> RefusalReason {
     match refusal {
         Refusal::Unavailable { .. } => RefusalReason::Capacity,
@@ -249,7 +249,7 @@ fn reason_of(refusal: Refusal) -> RefusalReason {
     }
 }
 
-/// As Centrifuge SDKs tell it.
+/// Centrifuge SDKs declare the format in `Content-Type`.
 fn is_protobuf(head: &RequestHead<'_>) -> Result<bool, Refusal> {
     let media_type = head.header("Content-Type")?.unwrap_or_default().split(|&byte| byte == b';').next();
     Ok(media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream")))

@@ -1,12 +1,12 @@
 //! Request: HTTP requests with a body, and their answers.
 //!
-//! In:  a head for one of the transports beside WebSocket; then its body, cut anywhere.
-//! Out: the body, handed to its session; one answer; and the connection ready for the next request.
+//! In:  a head for one of the transports besides WebSocket; then its body, cut anywhere.
+//! Out: the body, passed to its session; one answer; and the connection ready for the next request.
 //!
-//! One request at a time: what a client sends before it has its answer waits, up to the limit of a request head. Who does
-//! not read its answers is not read from, and its next request waits: at most a quarter of `client.queue_max_size`, and
-//! one answer, wait for a connection. A client that ends its side after its requests still has its answers, and then the
-//! end.
+//! One request at a time: input that follows a pending request waits, up to the limit of a request head. A client that does
+//! not read its answers is not read from, and its next request waits: at most a quarter of `client.queue_max_size` and one
+//! answer are queued per connection. A client that ends its side after its requests still gets its answers before the
+//! connection closes.
 
 use std::sync::Arc;
 
@@ -25,51 +25,51 @@ use crate::{
     refusals::Asking,
 };
 
-/// How long a connection may stay open between two requests. Longer than the 60 s of common proxies, so that the proxy
+/// How long a connection may stay idle between two requests. Longer than the 60 s of common proxies, so that the proxy
 /// closes first and never sends into a connection that is being closed.
 const IDLE_MS: u64 = 75_000;
 
-/// How long an answer may take that waits for another core; much longer than it ever does.
+/// The timeout of an answer from another shard; far longer than any answer takes.
 const ANSWER_MS: u64 = 10_000;
 
-/// What is asked for.
+/// The requested endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// A stream in these bytes.
+    /// A stream in this encoding.
     Stream(Encoding),
-    /// Commands for the session of a stream, in a body of this format.
+    /// Commands for the session of a stream, in this format.
     Emulation(Format),
-    /// Long-polling.
+    /// Long polling.
     Poll,
 }
 
-/// What a client has sent before it had its answer.
+/// Input that a client sent before it got its answer.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Pipelined {
     pub(crate) bytes: BytesMut,
-    /// True exactly when nothing follows.
+    /// True exactly when the peer has ended its side.
     pub(crate) has_ended: bool,
 }
 
-/// A request whose body is coming, or whose answer is awaited.
+/// A request whose body is incomplete or whose answer is pending.
 #[derive(Debug)]
 pub(crate) struct Request {
     endpoint: Endpoint,
     cors: Cors,
-    /// Fields that backends are to be told.
+    /// Fields that are passed to backends.
     told: Arc<[Header]>,
     /// True exactly when the connection stays open after the answer.
     keeps_alive: bool,
     body: Body,
-    /// True exactly when its session has it.
+    /// True exactly when it has been passed to its session.
     is_acted_on: bool,
-    /// What has come after the body.
+    /// Input after the body.
     later: BytesMut,
 }
 
 impl<K: Kernel> Connections<K> {
-    /// Answers the request that a connection waits with, if it still does.
+    /// Answers the pending request of a connection, if there still is one.
     pub(crate) fn answer_request(
         &mut self,
         cx: &mut Context,
@@ -108,7 +108,7 @@ impl<K: Kernel> Connections<K> {
         (!request.later.is_empty()).then(|| Pipelined { bytes: request.later, has_ended })
     }
 
-    /// An answer is on its way; the next request may come.
+    /// The answer is queued; the connection may read its next request.
     fn next_request(&mut self, cx: &mut Context, socket: Socket, keeps_alive: bool) {
         if !keeps_alive {
             return self.leave(cx, socket, CloseReason::ByPeer);
@@ -126,7 +126,7 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl<K: Kernel> Connections<K> {
-    /// A head for one of the transports beside WebSocket.
+    /// Handles a head for one of the transports besides WebSocket.
     pub(crate) fn request_came<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -171,7 +171,7 @@ impl<K: Kernel> Connections<K> {
             }
             ("GET", Endpoint::Stream(Encoding::Sse)) => {
                 cx.check_room_for_session()?;
-                // A body is not looked at: no request follows a stream.
+                // The body is ignored: no request follows a stream.
                 Body::announced(head, usize::MAX)?;
                 let query = head.query.unwrap_or_default().as_bytes();
                 let connect = form_urlencoded::parse(query).find(|(key, _)| key == "cf_connect");
@@ -216,8 +216,8 @@ impl<K: Kernel> Connections<K> {
         Ok(())
     }
 
-    /// The answer to a preflight. Were its body taken for the next request, whoever sends that body would speak in the name
-    /// of everyone with whom it shares a proxy's connection.
+    /// The answer to a preflight. If its body were parsed as the next request, whoever sends that body could speak for
+    /// every client that shares the proxy's connection.
     fn answer_preflight<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -243,7 +243,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Bytes of a body. Returns how many of them belong to it.
+    /// Handles bytes of a body. Returns how many of them belong to it.
     pub(crate) fn read_body<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -292,8 +292,8 @@ impl<K: Kernel> Connections<K> {
         self.act_on_request(cx, above, socket)
     }
 
-    /// A request that was held may go on, if its connection still waits. It may have been taken up meanwhile, when earlier
-    /// answers had gone out, and the next one of its connection be coming: that one is not complete.
+    /// Resumes a held request if its connection still waits for the answer. The request may have been resumed earlier, when
+    /// the queue was flushed; the connection's next request may be incomplete.
     pub(crate) fn resume_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
         if !waits || self.holds_for_queue(cx, socket) {
@@ -305,7 +305,7 @@ impl<K: Kernel> Connections<K> {
         self.count_partial(cx, socket);
     }
 
-    /// True exactly when earlier answers wait to be read: until they have gone out, nothing is done that leads to another.
+    /// True exactly when earlier answers are still queued: no further answer is produced until they are flushed.
     fn holds_for_queue(&mut self, cx: &mut Context, socket: Socket) -> bool {
         let holds = self.sockets.queued_bytes(socket) > cx.settings.paused_queue_bytes;
         if holds {
@@ -314,7 +314,7 @@ impl<K: Kernel> Connections<K> {
         holds
     }
 
-    /// Earlier answers have gone out: what was held for them goes on.
+    /// Earlier answers are flushed: resumes the request that was held for them.
     pub(crate) fn act_on_held_request<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -363,7 +363,7 @@ impl<K: Kernel> Connections<K> {
         }
     }
 
-    /// Bytes that come while an answer is awaited.
+    /// Keeps bytes that arrive while an answer is pending.
     pub(crate) fn buffer_pipelined<A: Above<K>>(
         &mut self,
         cx: &mut Context,
@@ -382,7 +382,7 @@ impl<K: Kernel> Connections<K> {
 }
 
 impl Request {
-    /// Its path, which its target tells.
+    /// The path of its target.
     pub(crate) fn path(&self) -> &'static str {
         match self.endpoint {
             Endpoint::Stream(Encoding::Sse) => "/connection/sse",
@@ -398,7 +398,7 @@ impl Request {
 }
 
 impl PartialRequest {
-    /// Memory for it, but for a head's fields that are kept.
+    /// Memory it uses, except a head's fields that are kept.
     pub(crate) fn buffered_bytes(&self) -> usize {
         match self {
             Self::Head(head) => head.capacity(),
@@ -406,7 +406,7 @@ impl PartialRequest {
         }
     }
 
-    /// What the page that asked must be told even where it is refused.
+    /// The CORS fields for the requesting page, sent even with a refusal.
     pub(super) fn cors(&self) -> Option<&Cors> {
         match self {
             Self::Head(_) => None,

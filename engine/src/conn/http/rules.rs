@@ -1,7 +1,7 @@
-//! Rules: what is served on the port of clients, and to which pages.
+//! Rules: which paths are served on the client port, and for which origins.
 //!
 //! In:  the checked configuration.
-//! Out: paths, origins, lengths of bodies, and the fields of requests that backends are told.
+//! Out: paths, origins, body lengths, and the request fields that are passed to backends.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use holdfast_protocol::http::RequestHead;
 use super::{Header, request::Endpoint};
 use crate::{config::Config, conn::encoding::Encoding, origin::Origins};
 
-/// The rules of requests.
+/// The HTTP rules.
 #[derive(Debug)]
 pub(crate) struct HttpRules {
     pub(crate) origins: Origins,
     pub(crate) requests: RequestRules,
     pub(crate) open_paths: OpenPaths,
-    /// True exactly when the Centrifuge protocol is not to be had over WebSocket.
+    /// True exactly when the Centrifuge protocol is not served over WebSocket.
     pub(crate) no_websocket: bool,
-    /// Fields of handshakes that backends are told, in lower case.
+    /// Handshake fields that are passed to backends, in lower case.
     told_headers: Vec<Box<str>>,
 }
 
@@ -36,21 +36,21 @@ impl HttpRules {
         }
     }
 
-    /// The fields of a handshake that backends are told.
+    /// The handshake fields that are passed to backends.
     pub(super) fn proxied_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
         let names = self.told_headers.iter();
         names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
     }
 }
 
-/// Which of the paths are served that ask for no token.
+/// The served paths that require no token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenPaths {
     pub(crate) echo: bool,
     pub(crate) broadcast: bool,
 }
 
-/// The rules of the transports beside WebSocket: which are served, and how long a body may be.
+/// The rules of the transports besides WebSocket: which ones are served, and the body length limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestRules {
     pub(crate) sse: bool,

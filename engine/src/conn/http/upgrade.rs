@@ -93,17 +93,17 @@ impl<K: Kernel> Connections<K> {
         let key = above.open_client(self, cx, socket, client, told);
         self.opened(cx, socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);
-        // Its connect is part of the handshake: the same time, counted anew.
+        // The connect is part of the handshake: it gets the same timeout, started again.
         let deadline = cx.now.after_ms(cx.settings.handshake_ms);
         self.schedule(cx, socket, deadline);
         Ok(())
     }
 
-    /// Agrees to permessage-deflate, if it is offered and switched on.
+    /// Accepts permessage-deflate if it is offered and enabled.
     fn agree(&mut self, cx: &mut Context, socket: Socket, upgrade: &mut Upgrade<'_, '_>) -> Deflate {
         let Some(preferences) = self.deflating.preferences() else { return Deflate::Off };
         let windows_bytes = self.deflating.windows_bytes_max();
-        // Windows of its own make messages shorter, and are the first thing to be spared.
+        // Context takeover makes messages shorter; it is the first thing to drop when memory is short.
         let has_room = cx.ledger.has_room_for(Budget::Sessions, windows_bytes as u64);
         let lean = self.deflating.lean_preferences().filter(|_| windows_bytes > 0 && !has_room);
         let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));

@@ -1,5 +1,5 @@
-//! Three cores on simulated kernels, one of which gets no turn: what others have for it stays within a bound, and comes
-//! through when it goes on.
+//! Three shards on simulated kernels, one of which gets no turn: messages of the others for it stay within a bound, and
+//! arrive when it runs again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use crate::{
 const MAILBOX_MESSAGES_MAX: usize = 8;
 const MAILBOX_BYTES_MAX: u64 = 1 << 20;
 
-/// What one receive buffer, one mailbox and one outbox hold, of commands of forty bytes, to two other cores each.
+/// The capacity of one receive buffer, one mailbox and one outbox, in commands of forty bytes to each of two other shards.
 const OUTBOX_MESSAGES_MAX: usize = 2 * (BUFFER_BYTES / 40 + 3 * MAILBOX_MESSAGES_MAX);
 
 const BUFFER_BYTES: usize = 512;
 const SLOTS: u32 = 48;
 
-/// The core that clients publish on.
+/// The shard that clients publish on.
 const NEAR: usize = 0;
-/// The home of the channel.
+/// The owner of the channel.
 const HOME: usize = 1;
-/// The core that does not keep up.
+/// The shard that does not keep up.
 const SLOW: usize = 2;
 
 struct Cluster {
@@ -85,13 +85,13 @@ impl Cluster {
         }
     }
 
-    /// A channel of this home.
+    /// A channel of this owner.
     fn channel_of(&self, home: usize) -> String {
         let mut names = (0..).map(|number| format!("c{number}"));
         names.find(|name| self.shared.shard_for(name) == home).expect("names do not run out")
     }
 
-    /// A connected client of the core.
+    /// A connected client of the shard.
     fn client(&mut self, core: usize) -> Client {
         let mut client = Client::new(self.network.connect(core).expect("it listens"));
         client.outgoing.extend_from_slice(
@@ -115,7 +115,7 @@ impl Cluster {
     }
 }
 
-/// A client that looks for words in what it hears.
+/// A client that counts words in what it receives.
 pub(in super::super) struct Client {
     pub(in super::super) peer: Peer,
     pub(in super::super) outgoing: BytesMut,
@@ -255,7 +255,7 @@ fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_
         client.step();
         house.turn(&[NEAR, HOME, SLOW]);
     }
-    // What is left in the list of one that was taken up when earlier answers had gone out.
+    // The list still holds a request that was resumed when earlier answers were flushed.
     let (socket, _) = house.shards[NEAR].conns.table.next_from((0, 0)).expect("it is connected");
     house.shards[NEAR].held.requests.push_back(socket);
     for _ in 0..20 {
