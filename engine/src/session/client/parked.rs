@@ -73,7 +73,7 @@ impl ParkedFrames {
         Some(Parked { bytes: &self.bytes[begin..end], is_rest: header & REST != 0 })
     }
 
-    /// Returns the last so many bytes of the frame removed last: they are not handled yet.
+    /// Puts back the last `rest_bytes` of the frame removed last: they are not handled yet.
     pub(super) fn put_back(&mut self, rest_bytes: usize) {
         // The handled part leaves room for the header, as the old header did.
         self.at -= rest_bytes + HEADER_BYTES;
