@@ -130,7 +130,7 @@ async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysRequest>)], ask: KeysR
     }
 }
 
-/// The JWKS endpoints of all kinds of tokens, deduplicated. If two sections name the same one, the shorter interval
+/// The JWKS endpoints of all kinds of tokens, deduplicated. If two sections name the same one, the stricter schedule
 /// applies.
 fn key_endpoints(config: &Config) -> Vec<(Endpoint, Schedule)> {
     let mut endpoints: Vec<(Endpoint, Schedule)> = Vec::new();

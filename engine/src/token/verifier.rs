@@ -1,10 +1,10 @@
-//! Verifier: is this token genuine, for us, and valid now?
+//! Verifier: checks that a token is genuine, meant for us, and valid now.
 //!
-//! In:  a token, the time in seconds since 1970.
-//! Out: its claims, or the first thing that is wrong with it.
+//! In:  a token, the time in Unix seconds.
+//! Out: its claims, or the first fault found.
 //!
 //! The order: length, form, algorithm, key, signature, audience and issuer, time, and only then the other claims.
-//! No I/O, no clock. Nothing in here changes: new keys make a new verifier.
+//! No I/O, no clock. A verifier is immutable: new keys make a new one.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     object::Object,
 };
 
-/// The longest name of a key that is looked up.
+/// The longest key name that is looked up.
 const KEY_ID_BYTES_MAX: usize = 256;
 
 /// How much of an unknown algorithm's name is shown.
