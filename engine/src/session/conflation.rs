@@ -120,7 +120,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// A publication that says how many are missing before it; if `is_quoted`, for subscribers that take patches.
+/// Adds the number of missing publications as a tag. `is_quoted`: in the form for subscribers that take patches.
 fn with_gap(delivery: &Delivery, left_out: u32, is_quoted: bool) -> EncodedPush {
     let Some(stored) = &delivery.publication else { return delivery.frames.clone() };
     let frames = |mut publication: Publication<'_>| {

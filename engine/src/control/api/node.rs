@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{control::drain::APART, pattern::Pattern, session::api::ApiCall};
 
-/// The longest pattern that is compiled on this thread.
+/// The longest pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
 
 /// Memory of a name in a set or map, beside its text.
@@ -134,7 +134,7 @@ impl Weight for Channels {
 pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
     let pattern = match request.pattern {
         all if all.is_empty() => None,
-        // A long one takes time to compile.
+        // A long one takes time to parse.
         text => {
             let size = if text.len() > SHORT_PATTERN_BYTES_MAX { SMALL + 1 } else { 0 };
             let read = api.apart.run(size, move || Pattern::new(&text)).await?;

@@ -203,8 +203,8 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A token is invalid, not meant for this use, or expired. If that closes the connection, the close counts the
-    /// offense; this counts the cases that leave it open.
+    /// A token is invalid, not meant for this use, or expired. If that closes the connection, the close counts as the
+    /// offense; here the cases that leave it open are counted.
     pub(super) fn judged(&mut self, key: ClientKey, verdict: Verdict) -> Refused {
         if verdict == Verdict::Error(ErrorCode::PERMISSION_DENIED) {
             self.client_offended(key, Offense::Token);

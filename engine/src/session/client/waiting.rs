@@ -88,7 +88,7 @@ impl Client {
 
 impl<I: Io> SessionCx<'_, I> {
     /// A client's message: one or more commands. Returns the number of bytes handled, if the client has used up its
-    /// share of the turn: pass the rest to [`Shard::commands_go_on`] before anything that arrived later.
+    /// share of the turn: pass the rest to [`Self::commands_go_on`] before anything that arrived later.
     pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
         self.take_frame(key, Parked { bytes: frame, is_rest: false })
     }

@@ -1,5 +1,4 @@
 //! Which signatures are accepted.
-//!
 
 use jsonwebtoken::jwk::Jwk;
 use ring::signature::{
