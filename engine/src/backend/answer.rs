@@ -1,10 +1,11 @@
-//! Answer: what the application's backend may say to an event.
+//! Answer: the answers that the application's backend may give to an event.
 //!
 //! In:  the body of its answer.
-//! Out: `{"result":…}`, `{"error":{code, message}}` or `{"disconnect":{code, reason}}`, read; a failure where it is none
-//! of them.
+//! Out: `{"result":…}`, `{"error":{code, message}}` or `{"disconnect":{code, reason}}`, parsed; a failure for anything
+//!      else.
 //!
-//! As with Centrifugo, a disconnect counts before an error, and an error before a result. What is not known is ignored.
+//! As in Centrifugo, a disconnect takes precedence over an error, and an error over a result. Unknown fields are
+//! ignored.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ use crate::{
 pub(crate) enum ProxyResult {
     Connect(Result<Option<Connected>, Refusal>),
     Refresh(Result<Option<Refreshed>, Refusal>),
-    /// What the call returns.
+    /// The result of the call.
     Rpc(Result<Bytes, Refusal>),
     Subscribe(Result<Subscribed, Refusal>),
     Publish(Result<Published, Refusal>),
@@ -34,22 +35,22 @@ pub(crate) enum ProxyResult {
 /// Why there is no result.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The client is told, in the application's words.
+    /// The client gets an error with the application's text.
     Error { code: u32, message: Box<str>, temporary: bool },
-    /// The session ends, with the application's code.
+    /// The session ends with the application's code.
     Disconnect { code: u16, reason: Box<str> },
-    /// There is no answer, or none that could be read.
+    /// There is no answer, or it could not be parsed.
     Failed,
 }
 
-/// Who a client is.
+/// A client's identity.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) user: String,
-    /// In seconds since 1970; 0 for never.
+    /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
     pub(crate) info: Option<Bytes>,
-    /// What the client gets with the reply.
+    /// Data for the client in the reply.
     pub(crate) data: Option<Bytes>,
     pub(crate) meta: Option<Bytes>,
     pub(crate) subs: Vec<(String, SubscribeOptions)>,
@@ -58,26 +59,26 @@ pub(crate) struct Connected {
 /// A new expiry.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
-    /// True exactly when it does not go on.
+    /// True exactly when it does not continue.
     pub(crate) is_expired: bool,
-    /// In seconds since 1970; 0 for never.
+    /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
     pub(crate) info: Option<Bytes>,
     pub(crate) meta: Option<Bytes>,
 }
 
-/// How a subscription is to be.
+/// The terms of a subscription.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribed {
-    /// In seconds since 1970; 0 for never.
+    /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
     pub(crate) options: SubscribeOptions,
 }
 
-/// How something is to be published.
+/// The terms of a publication.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
-    /// In place of what the client said.
+    /// Replaces the client's data.
     pub(crate) data: Option<Bytes>,
     pub(crate) skip_history: bool,
     pub(crate) tags: BTreeMap<String, String>,
@@ -112,7 +113,7 @@ struct RawDisconnect {
     reason: String,
 }
 
-/// All results in one: what one of them does not have, backends do not send with it.
+/// The fields of all results; a backend sends only those of its event's result.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawResult {
@@ -136,7 +137,7 @@ struct RawResult {
     version_epoch: Option<String>,
 }
 
-/// Why an answer is none.
+/// Why an answer is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
     #[error("it is not the JSON that was expected: {0}")]
@@ -152,7 +153,7 @@ pub(super) enum AnswerError {
 }
 
 impl ProxyResult {
-    /// No answer.
+    /// A refusal.
     pub(crate) fn refused(event: Event, refusal: Refusal) -> Self {
         match event {
             Event::Connect => Self::Connect(Err(refusal)),
@@ -164,7 +165,7 @@ impl ProxyResult {
         }
     }
 
-    /// What the body of an answer says.
+    /// Parses the body of an answer.
     pub(super) fn read(event: Event, body: &[u8]) -> Result<Self, AnswerError> {
         let Envelope { result, error, disconnect } = json(body)?;
         if let Some(RawDisconnect { code, reason }) = disconnect {

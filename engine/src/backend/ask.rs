@@ -1,10 +1,10 @@
-//! Ask: the way from the shards to the control thread, and what comes back.
+//! Ask: the queues from the shards to the control thread, and the answers on their way back.
 //!
-//! In:  asks of all shards.
-//! Out: the same, in bounded queues; answers as they go to mailboxes.
+//! In:  requests of all shards.
+//! Out: the same, in bounded queues; answers in the form that mailboxes carry.
 //!
-//! Worst case: `backend.queue_size` calls, each of at most one message of a client. Asks for keys have a queue of their
-//! own, so that no slow backend keeps clients with tokens out.
+//! Worst case: `backend.queue_size` calls, each of at most one message of a client. Requests for keys have a queue of
+//! their own, so that a slow backend does not lock out clients with tokens.
 
 use std::sync::{
     Arc,
@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use super::{KeyNews, KeysRequest, ProxyRequest, ProxyResult};
 use crate::ids::ClientKey;
 
-/// Where an answer belongs. A client that has gone by then is not found, since its key has a generation; nor is what it
-/// no longer waits for, since every ask has a ticket of its own.
+/// Where an answer belongs. The key has a generation, so a client that is gone is not found; every request has its own
+/// ticket, so an answer that is no longer expected is not found either.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyTo {
     pub(crate) core: usize,
@@ -25,23 +25,23 @@ pub(crate) struct ReplyTo {
     pub(crate) ticket: u32,
 }
 
-/// What comes back to a shard.
+/// A message back to a shard.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Of the application's backend.
+    /// From the application's backend.
     ProxyResult(ReplyTo, Box<ProxyResult>),
-    /// Of a JWKS endpoint.
+    /// From a JWKS endpoint.
     Keys(KeyNews),
 }
 
-/// Numbers of all calls, written by the threads that see them happen.
+/// Counters of all calls, each written by the thread that sees the event.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Asks that found the queue full.
+    /// Requests dropped because the queue was full.
     pub(crate) overflows: AtomicU64,
-    /// Calls that are under way.
+    /// Calls under way.
     pub(crate) calls_under_way: AtomicU64,
-    /// Calls by the place of their event, and those among them that failed.
+    /// Calls by the index of their event, and how many of them failed.
     pub(crate) calls: [AtomicU64; super::Event::ALL.len()],
     pub(crate) failures: [AtomicU64; super::Event::ALL.len()],
 }
@@ -52,7 +52,7 @@ impl Counts {
     }
 }
 
-/// Asks for keys that may wait: a shard has at most one for each kind of token.
+/// The queue's limit of key requests: a shard has at most one for each kind of token.
 const KEYS_ASKS_MAX: usize = 64;
 
 /// The shards' end of the queues.
@@ -71,7 +71,7 @@ pub(crate) struct Queue {
     pub(super) counts: Arc<Counts>,
 }
 
-/// Both ends. `calls_max` may wait.
+/// Creates both ends. At most `calls_max` calls may wait.
 pub(crate) fn queue(calls_max: usize) -> (ProxyHandle, Queue) {
     let counts = Arc::new(Counts::default());
     let (calls, calls_out) = mpsc::channel(calls_max);
@@ -81,12 +81,12 @@ pub(crate) fn queue(calls_max: usize) -> (ProxyHandle, Queue) {
 }
 
 impl ProxyHandle {
-    /// Hands an event for the backend over. False where too many wait: nobody will answer.
+    /// Queues an event for the backend. False if the queue is full: no answer will follow.
     pub(crate) fn call(&self, back: ReplyTo, call: Box<ProxyRequest>) -> bool {
         self.counted(self.calls.try_send((back, call)).is_ok())
     }
 
-    /// Asks whether there are newer keys. False where too many wait: nobody will answer.
+    /// Asks for newer keys. False if the queue is full: no answer will follow.
     pub(crate) fn keys(&self, ask: KeysRequest) -> bool {
         self.counted(self.keys.try_send(ask).is_ok())
     }

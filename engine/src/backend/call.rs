@@ -1,6 +1,6 @@
-//! Call: an event of a client, as it is put to the application's backend.
+//! Call: an event of a client in the form that the application's backend gets.
 //!
-//! In:  what the shard knows of the client and its command.
+//! In:  the shard's data on the client and its command.
 //! Out: the JSON body that Centrifugo's backends expect.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use holdfast_protocol::client::Format;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What has happened.
+/// The kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Connect,
@@ -41,7 +41,7 @@ impl Event {
 /// A header field of a client: its name in lower case, and its value, which may be any bytes (RFC 9110 §5.5).
 pub(crate) use crate::conn::http::Header;
 
-/// One event. What an event does not have is empty, and left out of the body.
+/// One event. Fields that do not apply are empty, and left out of the body.
 #[derive(Debug)]
 pub(crate) struct ProxyRequest {
     pub(crate) event: Event,
@@ -55,13 +55,13 @@ pub(crate) struct ProxyRequest {
     pub(crate) token: Box<str>,
     pub(crate) name: Box<str>,
     pub(crate) version: Box<str>,
-    /// The channels that a connect asks for.
+    /// The channels requested by a connect.
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) data: Bytes,
     pub(crate) meta: Option<Bytes>,
-    /// Fields of the client's handshake.
+    /// Header fields of the client's handshake.
     pub(crate) headers: Arc<[Header]>,
-    /// Fields of its connect command.
+    /// Header fields of its connect command.
     pub(crate) emulated_headers: Arc<[Header]>,
 }
 
@@ -97,7 +97,7 @@ impl ProxyRequest {
     /// The body of the request.
     ///
     /// # Errors
-    /// The client's data are not JSON, and must be.
+    /// The client's data are not JSON, but must be.
     pub(super) fn body(&self, is_binary: bool, with_meta: bool) -> Result<Vec<u8>, serde_json::Error> {
         let json = |bytes: Option<&'_ Bytes>| {
             let bytes = bytes.filter(|bytes| !bytes.is_empty());

@@ -1,7 +1,7 @@
-//! Endpoint: where the application's backend is asked.
+//! Endpoint: the URL of the application's backend.
 //!
-//! In:  the address as the operator wrote it.
-//! Out: an address that a request can be sent to; or what is wrong with it.
+//! In:  the URL as the operator wrote it.
+//! Out: a URL that requests can be sent to, or the fault in it.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use hyper::Uri;
 
 use crate::masked;
 
-/// An address of a backend: `http` or `https`, without credentials.
+/// A URL of a backend: `http` or `https`, without credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
@@ -41,7 +41,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// As it may be shown: a query may have a key.
+/// For display: a query may contain a secret.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&masked::address(&self.0.to_string()))

@@ -1,10 +1,10 @@
 //! Keys: the public keys of JWKS endpoints, for all shards.
 //!
 //! In:  the endpoints of the configuration; the time; shards that met an unknown key.
-//! Out: key sets for all shards; the word that an endpoint could not be asked, or when it will be.
+//! Out: key sets for all shards; or a notice that an endpoint failed, or when it will be asked.
 //!
-//! An endpoint is asked at the start, as often as keys are to be renewed, and for unknown keys at most every 10 seconds,
-//! for all shards together. Keys that are known stay in force while the endpoint fails, until they are too old.
+//! An endpoint is asked at startup, at the refresh interval, and for unknown keys at most every 10 seconds for all
+//! shards together. While it fails, known keys stay valid until they are too old.
 
 use std::time::Duration;
 
@@ -23,35 +23,35 @@ use crate::{
     },
 };
 
-/// How exactly due times are kept.
+/// Resolution of due times.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A shard wants to know whether the endpoint has newer keys. It asks again only after an answer to this.
+/// A shard asks whether the endpoint has newer keys. It asks again only after an answer to this.
 #[derive(Debug)]
 pub(crate) struct KeysRequest {
     pub(crate) endpoint: Endpoint,
     pub(crate) core: usize,
-    /// The last token of this core that waits for the answer; they are numbered from 1.
+    /// The last token of this shard that waits for the answer; tokens are numbered from 1.
     pub(crate) number: u64,
 }
 
-/// What there is to say of an endpoint.
+/// News of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyNews {
     pub(crate) endpoint: Endpoint,
     pub(crate) what: KeysAre,
 }
 
-/// What came of its keys.
+/// The state of its keys.
 #[derive(Clone, Debug)]
 pub(crate) enum KeysAre {
-    /// They were fetched after the tokens of this core up to that number had come.
+    /// Fetched after this shard's tokens up to that number arrived.
     Fetched { keys: KeySet, asked: u64 },
-    /// They could not be fetched; those that are known stay in force. The number as before.
+    /// The fetch failed; known keys stay valid. `asked` as above.
     Failed { asked: u64 },
-    /// They were fetched a moment ago, and will be again in so many milliseconds.
+    /// Fetched a moment ago; the next fetch is in this many milliseconds.
     FetchedIn { ms: u64 },
-    /// They are too old by now to be believed.
+    /// The known keys are too old to be used.
     TooOld,
 }
 
@@ -61,9 +61,9 @@ pub(super) struct Keeper {
     schedule: Schedule,
     http: HttpClient,
     mailboxes: Mailboxes,
-    /// One that goes on while the machine is suspended: keys grow old in that too.
+    /// A clock that runs while the machine is suspended: keys age in that time too.
     clock: Clock,
-    /// By core, the last token that is known to wait.
+    /// By shard, the last token known to wait.
     asked: Vec<u64>,
     /// True exactly when a token waits for the next fetch.
     is_wanted: bool,
@@ -80,7 +80,7 @@ impl Keeper {
         Self { endpoint, schedule, http, mailboxes, clock: Clock::start(), asked, is_wanted: false }
     }
 
-    /// Goes on as long as anyone may ask.
+    /// Runs until no shard can ask any more.
     pub(super) async fn run(mut self, mut asks: mpsc::Receiver<KeysRequest>) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,7 +120,7 @@ impl Keeper {
     }
 
     async fn fetch(&mut self) {
-        // Who asks from here on does not know whether its key was there by then.
+        // Later requests cannot know whether their key was in this fetch.
         let asked = self.asked.clone();
         self.is_wanted = false;
         self.schedule.began(self.now_ms());

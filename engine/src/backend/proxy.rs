@@ -1,10 +1,10 @@
-//! Proxy: how one kind of event is put to the application's backend.
+//! Proxy: sends one kind of event to the application's backend.
 //!
 //! In:  an event.
-//! Out: a POST with a JSON body, and what came of it.
+//! Out: a POST with a JSON body, and its outcome.
 //!
-//! A backend that cannot be reached, is late, answers another status than 200 or what cannot be read has failed: that is
-//! counted, and logged with the reason.
+//! A call fails if the backend cannot be reached, is late, answers another status than 200, or answers something that
+//! cannot be parsed. Failures are counted, and logged with the reason.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     http_client::{HttpClient, HttpError, Limits},
 };
 
-/// Fields that are about the client's connection, and would break the one to the backend.
+/// Fields about the client's connection, which would break the one to the backend.
 const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -31,7 +31,7 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Where the events of one kind go.
+/// The destination of one kind of event.
 #[derive(Debug)]
 pub(super) struct Proxy {
     endpoint: Endpoint,
@@ -57,7 +57,7 @@ enum CallError {
 }
 
 impl CallError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     fn reason(&self) -> &'static str {
         match self {
             Self::Http(error) => error.reason(),
@@ -69,7 +69,7 @@ impl CallError {
 }
 
 impl Proxy {
-    /// The one for this kind of event, where there is one.
+    /// The proxy for this kind of event, if configured.
     pub(super) fn of(config: &Config, event: Event) -> Option<Self> {
         let channel = &config.channel.proxy;
         let client = &config.client.proxy;
@@ -103,7 +103,7 @@ impl Proxy {
         })
     }
 
-    /// Puts an event to the backend. True beside the answer exactly when the backend has failed.
+    /// Sends an event to the backend. The flag is true exactly when the backend failed.
     pub(super) async fn call(&self, http: &HttpClient, call: &ProxyRequest) -> (ProxyResult, bool) {
         match self.exchange(http, call).await {
             Ok(said) => (said, false),
@@ -128,7 +128,7 @@ impl Proxy {
         Ok(ProxyResult::read(call.event, answer.body())?)
     }
 
-    /// The configured fields, then those of the client that may go along: the later ones win.
+    /// The configured fields, then the client's forwarded ones: later ones win.
     fn headers(&self, call: &ProxyRequest) -> HeaderMap {
         let mut headers = self.static_headers.clone();
         for (allowed, fields) in

@@ -1,10 +1,10 @@
-//! Worker: where the control thread takes the shards' asks.
+//! Worker: the control thread's service for the shards' requests.
 //!
-//! In:  asks, in the order of their queue.
-//! Out: calls, a bounded number of them at a time; answers in the shards' mailboxes.
+//! In:  requests, in the order of their queue.
+//! Out: calls, a bounded number at a time; answers in the shards' mailboxes.
 //!
-//! A mailbox that is full is tried again: its owner takes messages every turn. A shard that has stopped takes none any
-//! more; its answers are dropped after a while.
+//! A full mailbox is retried: its owner takes messages every turn. A stopped shard takes none any more; its answers are
+//! dropped after a timeout.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -33,7 +33,7 @@ const FULL_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before a full mailbox is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-/// The way back to the shards.
+/// The mailboxes of the shards.
 #[derive(Clone, Debug)]
 pub(super) struct Mailboxes(Arc<Shared>);
 
@@ -63,7 +63,7 @@ impl Mailboxes {
     }
 }
 
-/// What calls are made with.
+/// Everything needed to make calls.
 #[derive(Debug)]
 struct ProxyWorker {
     proxies: [Option<Proxy>; Event::ALL.len()],
@@ -72,7 +72,7 @@ struct ProxyWorker {
     counts: Arc<Counts>,
 }
 
-/// Serves the queue until no shard can ask any more.
+/// Serves the queue until no shard can send any more.
 pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue) {
     let mailboxes = Mailboxes(shared);
     let http = HttpClient::with_idle_timeout(Duration::from_millis(config.backend.idle_ms));
@@ -125,13 +125,13 @@ impl ProxyWorker {
 
 async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysRequest>)], ask: KeysRequest) {
     if let Some((_, keeper)) = keepers.iter().find(|(endpoint, _)| *endpoint == ask.endpoint) {
-        // It has room for one ask of every shard.
+        // The queue has room for one request of every shard.
         let _ = keeper.send(ask).await;
     }
 }
 
-/// The JWKS endpoints of all kinds of tokens, each once. Where two sections name the same one, it is asked as often as the
-/// stricter one says.
+/// The JWKS endpoints of all kinds of tokens, deduplicated. If two sections name the same one, the stricter schedule
+/// applies.
 fn key_endpoints(config: &Config) -> Vec<(Endpoint, Schedule)> {
     let mut endpoints: Vec<(Endpoint, Schedule)> = Vec::new();
     let own = Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token);

@@ -1,10 +1,10 @@
-//! Channel: what a name means in this configuration.
+//! Channel: the options of a channel's name in this configuration.
 //!
 //! In:  the checked section `channel`, and names as clients and the server API give them.
-//! Out: the options that hold for a name; or why it is none. `permission` then says who may do what there.
+//! Out: the options that apply to a name, or why it is invalid. `permission` then says who may do what there.
 //!
-//! The name is taken apart by the protocol crate; here its namespace is looked up and its pattern applied. Nothing is
-//! remembered between two questions, no channel is created: no I/O, no clock.
+//! The protocol crate parses the name; here its namespace is looked up and its pattern applied. No state is kept
+//! between calls, no channel is created: no I/O, no clock.
 
 mod permission;
 
@@ -16,7 +16,7 @@ use holdfast_protocol::client::{DisconnectCode, ErrorCode};
 use regex::Regex;
 use std::collections::HashMap;
 
-/// Every namespace, ready for questions. Each shard makes its own: patterns keep caches that are not to be shared.
+/// Every namespace, compiled. Each shard makes its own: patterns have caches that must not be shared.
 #[derive(Debug)]
 pub struct Channels {
     without_namespace: Rules,
@@ -32,7 +32,7 @@ struct Rules {
     name_pattern: Option<Regex>,
 }
 
-/// A name together with what holds for it.
+/// A name together with its options.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolved<'a> {
     /// The name's parts.
@@ -41,13 +41,13 @@ pub struct Resolved<'a> {
     pub options: &'a NamespaceOptions,
 }
 
-/// Why a name is not a channel here.
+/// Why a name is not a valid channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// It cannot be one anywhere.
+    /// It is invalid under any configuration.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The configuration does not define what stands before its `:`.
+    /// The configuration does not define the namespace before its `:`.
     #[error("the channel's namespace is not configured")]
     NamespaceUnknown,
     /// Without a `channel_regex`, names are ASCII.
@@ -77,7 +77,7 @@ impl ChannelError {
 }
 
 impl Channels {
-    /// The same, where `client.insecure` lets every client do everything.
+    /// The same under `client.insecure`, which lets every client do everything.
     #[must_use]
     pub fn insecure(config: &ChannelConfig) -> Self {
         let mut channels = Self::new(config);
@@ -92,7 +92,7 @@ impl Channels {
     /// Compiles the patterns.
     ///
     /// # Panics
-    /// Never for a `ChannelConfig` that was read: its patterns are checked.
+    /// Never for a parsed `ChannelConfig`: its patterns are checked.
     pub fn new(config: &ChannelConfig) -> Self {
         let rules = |options: &NamespaceOptions| Rules::new(options, config.history_meta_ttl_ms);
         let namespaces = config.namespaces.iter();
@@ -106,10 +106,10 @@ impl Channels {
         }
     }
 
-    /// What a name means that a client gave.
+    /// Resolves a name from a client.
     ///
     /// # Errors
-    /// Why it means nothing.
+    /// Why the name is invalid.
     pub fn resolve<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
         let (rules, resolved) = self.look_up(name)?;
         let rest = match resolved.channel.namespace {
@@ -123,10 +123,10 @@ impl Channels {
         }
     }
 
-    /// What a name means that the server API or a verified token gave: patterns bind clients alone.
+    /// Resolves a name from the server API or a verified token: patterns apply to clients only.
     ///
     /// # Errors
-    /// Why it means nothing.
+    /// Why the name is invalid.
     pub fn resolve_trusted<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
         self.look_up(name).map(|(_, resolved)| resolved)
     }
@@ -156,7 +156,7 @@ impl Rules {
     }
 }
 
-/// Every client may do everything that the channel has.
+/// Allows every client everything that the channel offers.
 fn open_to_all(options: &mut NamespaceOptions) {
     options.allow_subscribe_for_client = true;
     options.allow_subscribe_for_anonymous = true;

@@ -1,27 +1,27 @@
 //! Permission: who may do what in a channel.
 //!
-//! In:  a resolved name, a user (empty: anonymous), what the client holds already.
-//! Out: yes, or the error that answers the command; and which extras a subscription gets.
+//! In:  a resolved name, a user (empty: anonymous), the client's existing rights.
+//! Out: permission, or the error that answers the command; and the extras a subscription gets.
 //!
-//! Tokens are not verified here: `has_token` means that one was, for this user, client and channel.
+//! Tokens are not verified here: `has_token` means that one was verified for this user, client and channel.
 
 use super::Resolved;
 use crate::{hub::message::PresenceFlags, token::Overrides};
 use holdfast_protocol::client::ErrorCode;
 
-/// What a subscription can carry beside the messages: as asked for, or as granted.
+/// Extras of a subscription beside the messages: as requested, or as granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SubscriptionFlags {
     /// The client's position is watched.
     pub positioned: bool,
-    /// The client gets what it missed.
+    /// The client gets the publications it missed.
     pub recoverable: bool,
-    /// The client is told who comes and goes.
+    /// The client is told of joins and leaves.
     pub join_leave: bool,
 }
 
 impl SubscriptionFlags {
-    /// Who recovers is told that its position is watched, as with Centrifugo.
+    /// A client that recovers is told that its position is watched, as in Centrifugo.
     fn with_position(self) -> Self {
         Self { positioned: self.positioned || self.recoverable, ..self }
     }
@@ -58,7 +58,7 @@ impl Resolved<'_> {
     }
 
     /// # Errors
-    /// 108 where no history is kept, else 103.
+    /// 108 if no history is kept, otherwise 103.
     pub fn may_history(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
         if !self.keeps_history() {
             return Err(ErrorCode::NOT_AVAILABLE);
@@ -69,7 +69,7 @@ impl Resolved<'_> {
     /// For `presence` and `presence_stats`.
     ///
     /// # Errors
-    /// 108 where presence is off, else 103.
+    /// 108 if presence is off, otherwise 103.
     pub fn may_presence(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
         if !self.options.presence {
             return Err(ErrorCode::NOT_AVAILABLE);
@@ -77,8 +77,8 @@ impl Resolved<'_> {
         permit(self.presence_is_open(user, is_subscribed))
     }
 
-    /// What of `asked` a subscriber gets, and what it gets without asking. There is no position and nothing to recover
-    /// without history: it is not granted, so that no client takes a gap for completeness.
+    /// The subscriber's extras: what it may have of `asked`, and what it gets without asking. Without history, position
+    /// and recovery are not granted, so that no client mistakes a gap for completeness.
     pub fn grant(&self, user: &str, asked: SubscriptionFlags) -> SubscriptionFlags {
         self.grant_each(user, asked).with_position()
     }
@@ -99,7 +99,7 @@ impl Resolved<'_> {
         }
     }
 
-    /// As [`Resolved::grant`], but for what a token or the application says of this one subscription.
+    /// Like [`Resolved::grant`], with the overrides of a token or the application for this subscription.
     pub fn grant_with(
         &self,
         user: &str,
@@ -123,13 +123,13 @@ impl Resolved<'_> {
         }
     }
 
-    /// True exactly when the backend says whether a client without a token may subscribe.
+    /// True exactly when the backend decides whether a client without a token may subscribe.
     pub(crate) fn is_subscribe_proxied(&self) -> bool {
         let is_limited = self.options.allow_user_limited_channels && self.channel.is_user_limited();
         self.options.is_subscribe_proxied && !self.channel.is_private && !is_limited
     }
 
-    /// True exactly when publications are remembered.
+    /// True exactly when publications are kept.
     pub const fn keeps_history(&self) -> bool {
         self.options.history_publications_max > 0 && self.options.history_ttl_ms > 0
     }
@@ -157,7 +157,8 @@ impl Resolved<'_> {
     }
 }
 
-/// The rule that publishing, history and presence share: `for_anonymous` opens nothing by itself, it widens the others.
+/// The rule shared by publishing, history and presence: `for_anonymous` grants nothing by itself; it extends the other
+/// switches.
 const fn open(
     user: &str,
     is_subscribed: bool,
@@ -198,8 +199,9 @@ mod tests {
         (0..8u8).map(|bits| [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0])
     }
 
-    /// Of three switches (client, subscriber, anonymous), a user and a subscription: may it? Written out as a table, so
-    /// that the rule is not tested by itself. Columns: anonymous; anonymous subscriber; user; subscribed user.
+    /// For three switches (client, subscriber, anonymous), a user and a subscription: the expected permission. Written
+    /// out as a table, so that the rule is not tested against itself. Columns: anonymous; anonymous subscriber; user;
+    /// subscribed user.
     const OPEN: [([bool; 3], [bool; 4]); 8] = [
         ([false, false, false], [false, false, false, false]),
         ([true, false, false], [false, false, true, true]),
@@ -282,7 +284,7 @@ mod tests {
     }
 
     /// Name; then who may subscribe: anonymous, user 42, user 43, each by (nothing allowed; clients; clients and
-    /// anonymous). User-limited channels are on. With a token everyone may: that is checked for each.
+    /// anonymous). User-limited channels are on. With a token everyone may: each case checks that too.
     const SUBSCRIBE: [(&str, [[bool; 3]; 3]); 7] = [
         ("news", [[false, false, true], [false, true, true], [false, true, true]]),
         ("$news", [[false, false, false], [false, false, false], [false, false, false]]),

@@ -1,9 +1,9 @@
-//! Chat: the page at `/`, for trying the daemon out. Served exactly when `admin.enabled`.
+//! Chat: the page at `/`, for trying out the daemon. Served exactly when `admin.enabled`.
 //!
 //! In:  requests for the files of `engine/admin`, which are part of the binary.
-//! Out: those files; in `/chat.json` where clients connect and whether the asking page may.
+//! Out: those files; in `/chat.json` the clients' address, and whether the asking page may connect.
 //!
-//! The page is a client like any other: it knows no key, and nothing here does more than show a file.
+//! The page is a client like any other: it has no key, and this module only serves files.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -37,13 +37,13 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/icon.svg", SVG, include_str!("../../admin/icon.svg")),
 ];
 
-/// Scripts and styles come from here alone, and nothing may frame the page. It connects to wherever its user says: the
-/// client port may be behind another name.
+/// Scripts and styles come only from here, and nothing may frame the page. It connects to whatever its user enters: the
+/// client port may have another name.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self' ws: wss: http: https:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// What the page is told about the daemon.
+/// Facts about the daemon for the page.
 #[derive(Debug)]
 struct Facts {
     clients: SocketAddr,
@@ -52,7 +52,7 @@ struct Facts {
     admits_anonymous: bool,
 }
 
-/// The page's routes. `clients` is where the daemon listens for them.
+/// The page's routes. `clients` is the clients' address.
 pub(super) fn router(config: &Config, clients: SocketAddr) -> Router {
     let served = [
         (!config.websocket.disabled, "websocket"),
@@ -80,7 +80,7 @@ fn file(kind: &'static str, text: &'static str) -> Response {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        // After an update of the daemon the page is to be the new one.
+        // After an update of the daemon, the browser must load the new page.
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
@@ -88,14 +88,14 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 
 #[derive(Debug, Deserialize)]
 struct Asking {
-    /// Of the page that asks: behind a proxy, only the browser knows it.
+    /// Of the asking page: behind a proxy, only the browser knows it.
     #[serde(default)]
     origin: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Told<'f> {
-    /// None where clients may use any of the machine's addresses: then the one by which the page was reached will do.
+    /// None if clients may use any of the machine's addresses: then the page's own host works.
     host: Option<String>,
     port: u16,
     transports: &'f [&'static str],

@@ -1,9 +1,9 @@
-//! Connection: one that is open to the control port.
+//! Connection: serves one connection to the control port.
 //!
-//! In:  a socket with a place; TLS, where there is some; the routes.
-//! Out: answers; the end of it, in good order or because it was overdue.
+//! In:  a socket with a place; TLS, if configured; the routes.
+//! Out: answers; its end, orderly or by timeout.
 //!
-//! A handler that panics costs its own request an answer of 500, and nobody else anything.
+//! A handler that panics turns its own request's answer into a 500, and affects no other request.
 
 use std::{
     any::Any,
@@ -43,40 +43,40 @@ use tokio_rustls::TlsAcceptor;
 use super::{counts::Closed, pace::Paced, places::Place};
 use crate::{log::refusal, supervise};
 
-/// How exactly the times of a connection are kept.
+/// Resolution of a connection's timeouts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A look that is later than this was kept from looking.
+/// A check that is later than this counts as delayed by the thread.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// The longest head of a request. Worst case: this for each connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// What every connection is served with.
+/// Everything needed to serve a connection.
 #[derive(Clone)]
 pub(super) struct Serving {
     pub(super) router: Router,
     /// `None` without TLS.
     pub(super) secure: Option<watch::Receiver<Arc<ServerConfig>>>,
-    /// True once the daemon ends.
+    /// True once the daemon shuts down.
     pub(super) leaves: watch::Receiver<bool>,
 }
 
-/// Who asks, among a request's extensions.
+/// The caller's address, in a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(IpAddr);
 
-/// Why a request is refused, among the extensions of its answer.
+/// Why a request is refused, in its answer's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Denied {
     pub(super) reason: &'static str,
-    /// What would have let it in.
+    /// What would have allowed it.
     pub(super) allow: &'static str,
 }
 
 /// Serves one connection to its end.
 pub(super) async fn attend(serving: Serving, stream: TcpStream, from: SocketAddr, place: Arc<Place>) {
-    // Without it the end of an answer may wait for an acknowledgment.
+    // Otherwise the end of an answer may wait for an acknowledgment.
     let _ = stream.set_nodelay(true);
     let Some(secure) = &serving.secure else {
         return speak(serving, stream, Caller(from.ip()), place).await;
@@ -111,7 +111,7 @@ where
         }
     });
     let mut builder = http1::Builder::new();
-    // The times of a connection are kept here, where a head and the quiet before it are told apart.
+    // The timeouts are kept here, because hyper does not distinguish a head from the idle time before it.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
     let io = TokioIo::new(Paced::new(stream, Arc::clone(&place)));
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -134,8 +134,8 @@ where
     }
 }
 
-/// Waits until the connection has not done in time what it has to do. Time in which this thread did not get to look does
-/// not count, and then the connection is read from before anything else is due.
+/// Waits until the connection exceeds a timeout. Time in which this thread was delayed does not count; after a delay,
+/// the connection is read before anything else is due.
 async fn overdue(place: &Place) -> Closed {
     let (mut granted, mut granted_to) = (Duration::ZERO, None);
     loop {
@@ -146,7 +146,7 @@ async fn overdue(place: &Place) -> Closed {
         }
         let wait = match due {
             Some((due, why)) if due + granted <= now => return why,
-            // It may do something else before.
+            // It may become active before.
             Some((due, _)) => (due + granted - now).min(LOOK_EVERY),
             None => LOOK_EVERY,
         };
@@ -159,7 +159,7 @@ async fn overdue(place: &Place) -> Closed {
 }
 
 async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> Response {
-    // Without its query, which may have a key.
+    // Without its query, which may contain a key.
     let path = request.uri().path().to_owned();
     let answering = supervise::request(TowerToHyperService::new(router).call(request));
     match AssertUnwindSafe(answering).catch_unwind().await {
@@ -176,7 +176,7 @@ async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> R
     }
 }
 
-/// Says that a request is refused, where it is. That the daemon is not ready is said by what makes it so.
+/// Logs a refusal, if there is one. A daemon that is not ready logs that elsewhere.
 fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
     let status = answer.status();
     if status.as_u16() < 400 || path.starts_with("/health") {
@@ -190,11 +190,11 @@ fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
     } else {
         "a request to the control port is refused"
     };
-    // hyper takes no control characters in a target.
+    // hyper accepts no control characters in a target.
     refusal!(reason, code = status.as_u16(), %address, path, allow, "{message}");
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
@@ -214,7 +214,7 @@ mod tests {
         places::{HEAD_MAX, IDLE_MAX, Places},
     };
 
-    /// A connection with a short way between both ends, what it counts, and the word to leave.
+    /// A connection over an in-memory pipe, its counters, and its stop signal.
     fn connect() -> (DuplexStream, Arc<Counts>, JoinHandle<()>, watch::Sender<bool>) {
         let router = Router::new()
             .route("/", get(|| async { "here" }))
@@ -255,7 +255,7 @@ mod tests {
         assert!((IDLE_MAX..IDLE_MAX + 2 * LOOK_EVERY).contains(&began.elapsed()));
         assert_eq!(closes(&counts, "idle"), 1);
 
-        // A byte now and then is no request.
+        // Single bytes now and then are not a request.
         let (mut stream, counts, serving, _leave) = connect();
         assert!(ask(&mut stream, "/").await.ends_with("here"));
         let began = Instant::now();
@@ -277,7 +277,7 @@ mod tests {
             stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
             sleep(Duration::from_millis(1)).await;
             stream.write_all(b" t\r\n\r\n").await.unwrap();
-            // The thread stands still: all of it has come, and nobody has looked.
+            // The thread is blocked: everything has arrived, and nothing was checked.
             tokio::time::advance(3 * IDLE_MAX).await;
             let mut answer = vec![0; 1024];
             let length = stream.read(&mut answer).await.unwrap();

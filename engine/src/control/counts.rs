@@ -1,24 +1,24 @@
-//! Counts: connections to the control port, and why they were closed by us.
+//! Counts: connections to the control port, and the reasons why we closed them.
 //!
-//! In:  connections that come and go.
-//! Out: numbers for `/metrics`.
+//! In:  connections that open and close.
+//! Out: counters for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why the control port closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// Every place was taken by a request that was under way.
+    /// Every place was taken by a request under way.
     Full,
-    /// Its place was given to a new one: it had waited longest.
+    /// Its place went to a new one: it had been idle the longest.
     Evicted,
-    /// A request's head did not come whole in time.
+    /// A request's head was not complete in time.
     Head,
-    /// No request came for a long time.
+    /// No request arrived for a long time.
     Idle,
     /// An answer was read too slowly.
     Answer,
-    /// TLS could not be agreed upon.
+    /// The TLS handshake failed.
     Tls,
 }
 
@@ -33,7 +33,7 @@ impl Closed {
     ];
 }
 
-/// The numbers. Only the control thread writes them.
+/// The counters. Only the control thread writes them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     connections: AtomicU64,
@@ -63,12 +63,12 @@ impl Counts {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Connections that were accepted so far.
+    /// Connections accepted so far.
     pub(super) fn accepts(&self) -> u64 {
         self.accepts.load(Ordering::Relaxed)
     }
 
-    /// Each reason with its closes.
+    /// Each reason with its number of closes.
     pub(super) fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Closed::ALL.iter().map(|(why, name)| (*name, self.closes[*why as usize].load(Ordering::Relaxed)))
     }

@@ -1,10 +1,11 @@
-//! Drain: the end of the daemon, as the control plane leads it.
+//! Drain: the graceful stop of the daemon, from the control plane's side.
 //!
 //! In:  SIGTERM, SIGINT, `POST /api/drain`.
-//! Out: readiness that fails at once; an order for the shards, after the configured delay, with a pace for all of them
-//! together; a line of progress a second; a warning where another daemon takes over the port.
+//! Out: readiness that fails immediately; after the configured delay, a stop order for the shards, with one pace for
+//!      all of them together; a line of progress per second; a warning if another daemon takes over the port.
 //!
-//! A signal in the delay ends it. The next one hurries: all clients are told at once. The one after that cuts what is left.
+//! A signal during the delay ends the delay. The next one disconnects all clients at once. The one after that closes
+//! all remaining connections.
 
 use std::{
     net::SocketAddr,
@@ -30,18 +31,18 @@ use crate::{
     supervise::{self, Manager, endless},
 };
 
-/// What it means that two daemons listen on one port.
+/// What it means if two daemons listen on one port.
 pub(super) const APART: &str = "until one of them has ended, what is published through the API or by a client of one of \
     them does not reach the clients of the other: publish to both control ports (docs/operations.md, \"While two daemons \
     share a port\")";
 
-/// How long clients may take to go that a second signal has sent away.
+/// Time for clients to close after a second signal.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// How often progress is told.
+/// Interval of the progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// What ends the daemon.
+/// The drain's state.
 #[derive(Debug)]
 pub(super) struct Drain {
     shared: Arc<Shared>,
@@ -51,12 +52,12 @@ pub(super) struct Drain {
     begun: OnceLock<Begun>,
     /// Ends the delay.
     sooner: Notify,
-    /// True exactly while clients are not sent away yet, though it has begun.
+    /// True exactly during the delay.
     is_delayed: AtomicBool,
     is_hurried: AtomicBool,
 }
 
-/// What was foreseen when it began.
+/// The plan at the start.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     at: Instant,
@@ -65,21 +66,21 @@ struct Begun {
     others: u32,
 }
 
-/// How far it has come.
+/// The progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// Clients that are still to be sent away.
+    /// Clients still to be disconnected.
     pub(super) clients: u64,
-    /// In this time all of them are told.
+    /// All of them get their close within this time.
     pub(super) told_within: Duration,
-    /// Who is still there then is cut.
+    /// Remaining connections are cut after this time.
     pub(super) gone_within: Duration,
-    /// Sockets of other daemons that listen for clients on the same port.
+    /// Sockets of other daemons listening for clients on the same port.
     pub(super) others: u32,
 }
 
 impl Drain {
-    /// `clients` is where clients connect.
+    /// `clients` is the clients' address.
     pub(super) fn new(config: &Config, shared: Arc<Shared>, clients: SocketAddr) -> Self {
         Self {
             shared,
@@ -93,12 +94,12 @@ impl Drain {
         }
     }
 
-    /// True exactly when it has begun.
+    /// True exactly when it has started.
     pub(super) fn is_under_way(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Begins, if it has not begun.
+    /// Starts, unless it has already started.
     pub(super) fn begin(self: &Arc<Self>, cause: &'static str) -> Progress {
         let begun = self.begun.get_or_init(|| {
             let delay = Duration::from_millis(self.shutdown.delay_ms);
@@ -128,7 +129,7 @@ impl Drain {
         }
     }
 
-    /// The daemon is told to end; each time, it is to be quicker.
+    /// Handles a signal; each one speeds up the stop.
     pub(super) fn signaled(self: &Arc<Self>, name: &'static str) {
         if !self.is_under_way() {
             self.begin(name);
@@ -144,7 +145,7 @@ impl Drain {
     }
 
     async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
-        // Over in time, or sooner.
+        // Ends after the delay, or sooner.
         let _ = timeout(delay, self.sooner.notified()).await;
         self.send_away(cause);
         self.is_delayed.store(false, Ordering::Relaxed);
@@ -169,13 +170,13 @@ impl Drain {
         endless("progress", tell_progress(Arc::clone(&self.shared)));
     }
 
-    /// Tells all shards. Who has not ended in time is not waited for.
+    /// Orders all shards to stop. Those that do not end in time are not waited for.
     fn stop(&self, order: StopOrder) {
         self.shared.beats.end_within(order.gone_within);
         self.shared.stop(order);
     }
 
-    /// What shards are told to do, as things stand.
+    /// The current order for the shards.
     fn order(&self) -> StopOrder {
         let own = self.shared.mailboxes.len();
         let successors = successors::listeners(self.clients).saturating_sub(own);
@@ -191,7 +192,7 @@ impl Drain {
     }
 }
 
-/// Ends the daemon at a signal.
+/// Drains on a signal.
 pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut interrupt: Signal) {
     loop {
         let name = tokio::select! {
@@ -220,13 +221,13 @@ fn sum(shared: &Shared, metric: Metric) -> u64 {
     shared.metrics.iter().map(|published| published.get(metric)).sum()
 }
 
-/// In how many milliseconds so many clients are told.
+/// The milliseconds for disconnecting so many clients.
 fn pace(shutdown: &ShutdownConfig, close_ms: u64, clients: u64) -> u64 {
     let at_pace_ms = match u64::from(shutdown.clients_per_second) {
         0 => 0,
         pace => clients.saturating_mul(1000) / pace,
     };
-    // Who is told last has time to say goodbye too.
+    // The last client, too, gets time for its close handshake.
     let latest_ms = shutdown.timeout_ms - close_ms.min(shutdown.timeout_ms / 4);
     at_pace_ms.max(shutdown.drain_ms).min(latest_ms)
 }

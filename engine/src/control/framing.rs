@@ -1,10 +1,10 @@
-//! Framing: where a request of the control port ends.
+//! Framing: rejects control port requests with an ambiguous end.
 //!
-//! In:  requests, as hyper has read them.
-//! Out: the same; or 400, 501, and the end of the connection, where others could read them otherwise.
+//! In:  requests, as parsed by hyper.
+//! Out: the same; or 400, 501, and the end of the connection, if another parser could read them differently.
 //!
-//! hyper refuses most of that by itself. Of a length beside a transfer coding it takes the coding, as RFC 9112 §6.3 says,
-//! and drops a length that comes later; so nobody can tell here, and no connection goes on after a transfer coding (§6.1).
+//! hyper refuses most of these. If a length stands beside a transfer coding, it uses the coding, as RFC 9112 §6.3 says,
+//! and drops a later length; so this code cannot see it, and no connection continues after a transfer coding (§6.1).
 
 use axum::{
     extract::Request,
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Has `next` answer a request whose end is beyond doubt.
+/// Passes a request to `next` if its end is unambiguous.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let has_coding = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match fault(request.headers()) {

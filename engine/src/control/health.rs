@@ -1,8 +1,7 @@
-//! Health: whether the daemon answers, and whether it takes clients.
+//! Health: whether the daemon is alive, and whether it accepts clients.
 //!
 //! In:  `GET /health`, `/health/live`, `/health/ready`.
-//! Out: 200 and `{}`; 503 for readiness while a part of the daemon stands still, and from the moment on in which the
-//! daemon is to leave.
+//! Out: 200 and `{}`; 503 for readiness while a part of the daemon is stalled, and from the start of a drain.
 
 use axum::{
     extract::State as Extract,

@@ -1,9 +1,9 @@
 //! Listener: the control port.
 //!
 //! In:  connections.
-//! Out: each of them served side by side with the others, as long as there is a place; 503 where there is none.
+//! Out: each of them served concurrently, while there is a place; 503 without one.
 //!
-//! Worst case: the places that are configured, at most a quarter of RLIMIT_NOFILE, and [`REFUSALS_MAX`] descriptors.
+//! Worst case: the configured places, at most a quarter of RLIMIT_NOFILE, and [`REFUSALS_MAX`] descriptors.
 
 use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -22,19 +22,19 @@ use super::{
 };
 use crate::log::refusal;
 
-/// After an accept that failed, for want of descriptors mostly.
+/// Pause after a failed accept, mostly for lack of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Connections that are being refused at a time; who comes then is closed without an answer.
+/// Refusals under way at a time; further connections are closed without an answer.
 const REFUSALS_MAX: usize = 16;
 
-/// How long a refusal may take.
+/// Timeout for a refusal.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves the control port until it `leaves`, and then until what is under way is answered.
+/// Serves the control port until it `leaves`, and then until all requests under way are answered.
 pub(super) async fn serve(
     listener: TcpListener,
     mut places: Places,
@@ -76,14 +76,14 @@ pub(super) async fn serve(
                 }
             }
         }
-        // Who has lost a place closes its descriptor before the next one comes.
+        // An evicted connection closes its descriptor before the next accept.
         yield_now().await;
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// Answers, and reads what still comes: it would cost the answer if it were found unread (RFC 9112 §9.6).
+/// Answers, and reads the remaining input: unread input would make the kernel discard the answer (RFC 9112 §9.6).
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     stream.writable().await?;
     stream.try_write(REFUSAL)?;

@@ -1,7 +1,7 @@
-//! Memory: whether there is enough for more connections, and giving back what is free.
+//! Memory: checks whether there is enough for more connections, and frees unused memory.
 //!
 //! In:  this process's resident memory and its control group's, once a second; ten times a second when much is used.
-//! Out: one flag, which shards look at before they keep a new connection.
+//! Out: one flag, which shards check before they accept a connection.
 
 use std::{
     hint::black_box,
@@ -13,17 +13,17 @@ use crate::{memory::cgroup::Cgroup, mesh::Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often where more than half of what there may be is used.
+/// The interval while more than half of a limit is used.
 const LOOK_EVERY_WHEN_CLOSE: Duration = Duration::from_millis(100);
 
-/// The part of a control group's limit that may be used before memory counts as short, in percent. What is left is for
-/// those who are there, the kernel's buffers for them among it: over the limit the kernel kills.
+/// The part of a control group's limit beyond which memory counts as short, in percent. The rest is for existing
+/// connections, including the kernel's buffers for them: over the limit the kernel kills.
 const GROUP_PERCENT: u64 = 90;
 
-/// Larger than anything that the allocator puts on a page with others.
+/// Larger than anything that the allocator puts on a shared page.
 const OWN_PAGE_BYTES: usize = 1 << 20;
 
-/// Watches until the runtime ends. `limit_bytes` is of resident memory; 0 for none.
+/// Watches until the runtime ends. `limit_bytes` limits resident memory; 0 for none.
 pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
     let mut was_short = false;
     loop {
@@ -46,7 +46,7 @@ pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
     }
 }
 
-/// What is used, and how much there may be.
+/// Current use, and the limits.
 struct Used {
     resident_bytes: u64,
     limit_bytes: u64,
@@ -66,7 +66,7 @@ impl Used {
         self.is_at(50, GROUP_PERCENT / 2)
     }
 
-    /// True exactly when one of them has come to its percentage.
+    /// True exactly when one of them has reached its percentage.
     fn is_at(&self, percent: u64, group_percent: u64) -> bool {
         let is_at = |used: u64, limit: u64, percent| used / percent >= limit / 100;
         (self.limit_bytes > 0 && is_at(self.resident_bytes, self.limit_bytes, percent))
@@ -74,8 +74,8 @@ impl Used {
     }
 }
 
-/// The allocator (mimalloc) gives free pages back to the kernel a second after they became free, but looks at them only
-/// when a thread frees a whole page. After a burst, when all have fallen quiet, nobody does; so it is done here.
+/// The allocator (mimalloc) returns free pages to the kernel a second after they became free, but checks only when a
+/// thread frees a whole page. After a burst, when all threads are idle, none does; so it is done here.
 fn have_free_memory_given_back() {
     drop(black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }

@@ -1,7 +1,8 @@
-//! Metrics: the shards' numbers as Prometheus text.
+//! Metrics: the counters as Prometheus text.
 //!
-//! In:  `GET /metrics`; the published numbers of every shard; what the control thread counts.
-//! Out: OpenMetrics text for who accepts it, else the text format of Prometheus; a label `core` on all that a shard counts.
+//! In:  `GET /metrics`; the published counters of every shard; the control thread's counters.
+//! Out: OpenMetrics text for clients that accept it, otherwise the Prometheus text format; a label `core` on all shard
+//!      counters.
 
 use std::{
     fmt,
@@ -78,7 +79,7 @@ fn accepts_openmetrics(headers: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= plain
 }
 
-/// The same in the older format: a counter's family is named as its samples are, and there are no units and no end.
+/// The same in the older format: a counter's family has its samples' name, and there are no units and no end.
 fn as_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;
@@ -106,7 +107,7 @@ struct Shards(Arc<Shared>);
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards = || self.0.metrics.iter().enumerate();
-        // Calls of the server API are the control thread's, not a shard's.
+        // The control thread counts calls of the server API, not a shard.
         let api = (Metric::Memory(Budget::Api), self.0.api_memory.bytes.load(Ordering::Relaxed));
         for family in CATALOG {
             encode_family(&mut encoder, family, shards(), api)?;
@@ -119,7 +120,7 @@ impl Collector for Shards {
     }
 }
 
-/// Says what a family is. Its numbers follow.
+/// The description of a family. Its samples follow.
 fn head<'e>(
     encoder: &'e mut DescriptorEncoder<'_>,
     family: &'e Family,
@@ -146,12 +147,12 @@ fn encode_number(encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Res
     }
 }
 
-/// A family of one number.
+/// A family with a single sample.
 fn encode_one(encoder: &mut DescriptorEncoder<'_>, family: &Family, value: u64) -> fmt::Result {
     encode_number(head(encoder, family)?, family.kind, value)
 }
 
-/// A family of one number for each value of its label.
+/// A family with one sample for each value of its label.
 fn encode_each(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
@@ -215,7 +216,7 @@ fn encode_family<'s>(
     }
 }
 
-/// How long turns took: the time that a connection may have to wait for the loop.
+/// The duration of turns: how long a connection may have to wait for the loop.
 fn encode_turns<'s>(
     encoder: &mut DescriptorEncoder<'_>,
     shards: impl Iterator<Item = (usize, &'s Published)>,

@@ -1,10 +1,10 @@
 //! Control plane: one thread beside the shards, for everything that is not a client's byte.
 //!
-//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published numbers, and what they ask.
-//! Out: `/health`, `/metrics`, the server API, the chat page; an order to stop for the shards; the word that memory is
-//! short; answers.
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published counters, and their requests.
+//! Out: `/health`, `/metrics`, the server API, the chat page; a stop order for the shards; the flag that memory is
+//!      short; answers.
 //!
-//! It talks to shards through their mailboxes and atomics only. A shard never waits for it.
+//! It reaches shards only through their mailboxes and atomics. A shard never waits for it.
 
 mod api;
 mod chat;
@@ -58,17 +58,17 @@ use crate::{
     tls::Ends,
 };
 
-/// How long answers that are under way may take when the daemon ends.
+/// Time for the answers under way when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// How often this thread beats.
+/// Heartbeat interval of this thread.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
 
-/// What the request handlers know.
+/// The state of the request handlers.
 #[derive(Clone, Debug)]
 struct State {
     shared: Arc<Shared>,
-    /// `None` where the server API is off.
+    /// `None` if the server API is off.
     api_counts: Option<Arc<ApiCounts>>,
     drain: Arc<Drain>,
     counts: Arc<Counts>,
@@ -85,11 +85,11 @@ pub(crate) struct Control {
     thread: JoinHandle<()>,
 }
 
-/// Opens the control plane. From here on signals stop the daemon. `node` is what this process calls itself, `clients`
-/// where it listens for them, `prepared` the TLS of both ports.
+/// Starts the control plane. From here on signals stop the daemon. `node` is this process's name, `clients` the
+/// clients' address, `prepared` the TLS of both ports.
 ///
 /// # Errors
-/// Where the address cannot be listened on.
+/// The address cannot be listened on.
 pub(crate) fn start(
     config: &Config,
     shared: Arc<Shared>,
@@ -184,12 +184,12 @@ pub(crate) fn start(
 }
 
 impl Control {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Says in the log where another daemon listens for clients on the same port.
+    /// Logs whether another daemon listens for clients on the same port.
     pub(crate) fn say_who_else_listens(&self) {
         let others = successors::listeners(self.clients).saturating_sub(self.shards);
         if others > 0 {
@@ -202,15 +202,15 @@ impl Control {
         }
     }
 
-    /// Ends it, when all clients are gone.
+    /// Stops it, when all clients are gone.
     pub(crate) fn stop(self) {
         let _ = self.end.send(());
-        // Had it failed, nobody would be here.
+        // A failure would have ended the process already.
         let _ = self.thread.join();
     }
 }
 
-/// Shows that this thread goes on, and looks whether the pulse does, which looks after all others.
+/// Shows that this thread is alive, and checks the pulse, which watches all other parts.
 async fn beat(shared: Arc<Shared>, stall: Duration) {
     let beats = &shared.beats;
     let mut watch = Watch::new(Arc::clone(beats), vec![Part::PULSE], stall);
@@ -222,7 +222,7 @@ async fn beat(shared: Arc<Shared>, stall: Duration) {
     }
 }
 
-/// Clients of all shards.
+/// The number of clients on all shards.
 pub(crate) fn clients(shared: &Shared) -> u64 {
     drain::clients(shared)
 }
@@ -244,7 +244,7 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     parts.into_iter().flatten().fold(router, Router::merge).layer(from_fn(framing::check))
 }
 
-/// Signals come first: who learns that the daemon is ready may send one at once.
+/// Signals come first: a process that sees the daemon ready may send one immediately.
 async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
     let signals = Signals::watch()?;
     let listener = TcpListener::bind(listen)

@@ -1,9 +1,9 @@
-//! Pace: a stream whose other end has to read what is sent to it.
+//! Pace: a stream whose peer must read what is sent to it.
 //!
-//! In:  a stream; what is read and written.
-//! Out: the same; an error where an answer goes out too slowly.
+//! In:  a stream; its reads and writes.
+//! Out: the same; an error if an answer goes out too slowly.
 //!
-//! An answer may take [`ANSWER_MAX`], and a second more for each [`BYTES_PER_S`] that the other end has taken.
+//! An answer may take [`ANSWER_MAX`], plus a second for each [`BYTES_PER_S`] that the peer has received.
 
 use std::{
     io::{self, IoSlice},
@@ -20,17 +20,17 @@ use tokio::{
 
 use super::{counts::Closed, places::Place};
 
-/// How long an answer may take however short it is.
+/// Minimum timeout for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// How fast a longer one has to be read.
+/// Minimum rate at which a longer one must be read.
 const BYTES_PER_S: u64 = 64 * 1024;
 
 /// The stream of one connection.
 pub(super) struct Paced<S> {
     stream: S,
     place: Arc<Place>,
-    /// What is on its way out; `None` where all of it has gone.
+    /// The answer being sent; `None` if all of it was sent.
     sending: Option<Sending>,
 }
 
@@ -45,7 +45,7 @@ impl<S> Paced<S> {
         Self { stream, place, sending: None }
     }
 
-    /// What came of a step of sending, unless it is too late for it.
+    /// The outcome of a step of sending, unless the deadline has passed.
     fn keep_pace<T>(
         &mut self,
         cx: &mut Context<'_>,

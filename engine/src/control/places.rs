@@ -1,14 +1,14 @@
-//! Places: who may be connected to the control port, and for how long without saying anything.
+//! Places: limits the connections to the control port, and their idle time.
 //!
-//! In:  connections that come; what each of them does.
-//! Out: a place for each, maybe that of one that waits; or none. The time at which one is overdue.
+//! In:  new connections; the activity of each.
+//! Out: a place for each, maybe taken from an idle one; or none. The deadline of each connection.
 //!
 //! ```text
 //! came ─> Head ── head whole ──> Request ── answered ──> Quiet ── a byte ──> Head
 //! ```
 //!
-//! Where all places are taken, the next connection gets that of one between requests: first of those that never made
-//! one, then of those that have waited longest. Who only holds places so keeps nobody out.
+//! If all places are taken, the next connection gets the place of one between requests: first of those that never made
+//! one, then of the longest idle. So idle connections lock nobody out.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -19,11 +19,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::counts::{Closed, Counts};
 
-/// How long a request's head may take, from the accept or from its first byte.
+/// Timeout for a request's head, from the accept or from its first byte.
 pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
 
-/// How long a connection may be kept open without a request. Longer than clients keep theirs, mostly, so that it is they
-/// who close and no request meets a connection that is about to be closed.
+/// Idle timeout of a connection. Longer than most clients' own, so that they close first and no request meets a closing
+/// connection.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
 
 /// All places.
@@ -34,7 +34,7 @@ pub(super) struct Places {
     counts: Arc<Counts>,
 }
 
-/// One connection's place; given back when it is dropped.
+/// One connection's place; released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     doing: Mutex<Doing>,
@@ -61,7 +61,7 @@ impl Places {
         Self { max, taken: Vec::new(), counts }
     }
 
-    /// A place, if there is one or one can be had.
+    /// A place, if one is free or can be freed.
     pub(super) fn take(&mut self) -> Option<Arc<Place>> {
         if self.taken.len() >= self.max {
             self.taken.retain(|place| place.strong_count() > 0);
@@ -74,7 +74,7 @@ impl Places {
         Some(place)
     }
 
-    /// Sends away who can best be spared.
+    /// Evicts the most expendable connection.
     fn evict(&mut self) -> Option<()> {
         let waiting = self.taken.iter().enumerate().filter_map(|(at, place)| {
             let doing = *place.upgrade()?.doing();
@@ -96,14 +96,14 @@ impl Place {
         Self { doing: Mutex::new(doing), leave: Notify::new(), counts }
     }
 
-    /// Bytes have come.
+    /// Bytes have arrived.
     pub(super) fn heard(&self) {
         if self.doing().step == Step::Quiet {
             self.begin(Step::Head);
         }
     }
 
-    /// A head is whole.
+    /// A head is complete.
     pub(super) fn asked(&self) {
         self.begin(Step::Request);
         self.doing().has_asked = true;
@@ -114,7 +114,7 @@ impl Place {
         self.begin(Step::Quiet);
     }
 
-    /// When the connection is to be closed unless it does something, and why.
+    /// When the connection must be closed unless it becomes active, and why.
     pub(super) fn due(&self) -> Option<(Instant, Closed)> {
         let Doing { step, since, .. } = *self.doing();
         match step {

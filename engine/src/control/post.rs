@@ -3,7 +3,7 @@
 //! In:  a message.
 //! Out: the same in the shard's mailbox, and the shard awake.
 //!
-//! A full mailbox is tried again for a while: its owner takes messages every turn. What clients cause never fills it.
+//! A full mailbox is retried for a while: its owner takes messages every turn. Client traffic never fills it.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MailboxFull;
 
-/// Waits until shards keep up with each other: what the server API has them tell each other waits here, as what clients
-/// do waits on their connections.
+/// Waits while shards are congested: messages caused by the server API wait here, as client input waits on its
+/// connections.
 pub(super) async fn calm(shared: &Shared) -> Result<(), MailboxFull> {
     let mut patience = Patience::of(FULL_MAX);
     while shared.is_congested() {

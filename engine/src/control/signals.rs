@@ -1,9 +1,9 @@
-//! Signals: what ends the daemon, and what does not though it would end most processes.
+//! Signals: which signals end the daemon, and which do not though they would end most processes.
 //!
-//! In:  SIGTERM and SIGINT; SIGHUP; all other signals that a process may be sent without there being a fault.
-//! Out: the orderly stop; certificates that are read again (`tls`); or a line in the log, and nothing else.
+//! In:  SIGTERM and SIGINT; SIGHUP; all other signals that can be sent to a process without a fault.
+//! Out: the graceful stop; reloaded certificates (`tls`); or only a line in the log.
 //!
-//! SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS and SIGTRAP tell of faults, and end the process.
+//! SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS and SIGTRAP report faults, and end the process.
 
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that mean nothing here; by default each would end the process (signal(7)).
+/// Signals without a meaning here; by default each would end the process (signal(7)).
 const MEANINGLESS: [(Number, &str); 11] = [
     (Number::QUIT, "SIGQUIT"),
     (Number::USR1, "SIGUSR1"),
@@ -30,7 +30,7 @@ const MEANINGLESS: [(Number, &str); 11] = [
 /// The real-time signals. The C library keeps 32 and 33 for itself.
 const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
-/// What is watched from the start on.
+/// The signals watched from the start.
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
@@ -39,7 +39,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From here on none of them ends the process by itself.
+    /// From here on none of them ends the process by default.
     ///
     /// # Errors
     /// Signals cannot be watched.
@@ -58,7 +58,7 @@ impl Signals {
         })
     }
 
-    /// What ends the daemon, and the rest.
+    /// The signals that end the daemon, and the others.
     pub(super) fn split(self) -> ((Signal, Signal), Others) {
         ((self.terminate, self.interrupt), Others { hangup: self.hangup, meaningless: self.meaningless })
     }
@@ -70,7 +70,7 @@ pub(super) struct Others {
     meaningless: Vec<(Signal, &'static str)>,
 }
 
-/// Says of each signal what it does not do. `has_files` is true exactly when a hangup has certificates read again.
+/// Logs each signal that has no effect. `has_files` is true exactly when SIGHUP reloads certificates.
 pub(super) async fn tell(others: Others, has_files: bool) {
     let Others { mut hangup, meaningless } = others;
     let comings = meaningless.into_iter().map(|(signal, name)| {

@@ -1,9 +1,9 @@
-//! Successors: whether another daemon listens on our port, to take the clients that we send away.
+//! Successors: whether another daemon listens on our port, to take the clients that we disconnect.
 //!
 //! In:  the address that clients connect to; the kernel's table of TCP sockets (`/proc/net/tcp`, proc(5)).
-//! Out: how many sockets listen there.
+//! Out: the number of sockets listening there.
 //!
-//! The kernel lists those that listen before all others, so reading ends after them, however many connections there
+//! The kernel lists listening sockets before all others, so reading stops after them, however many connections there
 //! are.
 
 use std::{
@@ -12,10 +12,10 @@ use std::{
     net::SocketAddr,
 };
 
-/// `TCP_LISTEN` of the kernel's states, as it is written there.
+/// The kernel's state `TCP_LISTEN`, in the table's notation.
 const LISTENS: &str = "0A";
 
-/// How many sockets listen on this very address. None where the table cannot be read.
+/// The number of sockets listening on this exact address. None if the table cannot be read.
 pub(super) fn listeners(address: SocketAddr) -> usize {
     let table = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let Ok(file) = File::open(table) else { return 0 };
@@ -32,7 +32,7 @@ fn count(lines: impl Iterator<Item = String>, address: &str) -> usize {
     sockets.filter(|local| local == address).count()
 }
 
-/// An address as the kernel writes it: words of the machine's byte order, then the port.
+/// An address in the kernel's notation: words of the machine's byte order, then the port.
 fn written(address: SocketAddr) -> String {
     let octets = match address {
         SocketAddr::V4(v4) => v4.ip().octets().to_vec(),

@@ -20,7 +20,7 @@ use crate::{
     tls::{Ends, reload},
 };
 
-/// The control port's configuration as it is at each moment.
+/// The control port's current configuration.
 pub(super) fn renew_own(
     options: TlsConfig,
     first: Arc<ServerConfig>,
@@ -34,7 +34,7 @@ pub(super) fn renew_own(
     config
 }
 
-/// Hands the shards new certificates when there are some.
+/// Sends the shards new certificates when there are some.
 pub(super) async fn renew_clients(
     options: TlsConfig,
     first: Arc<ServerConfig>,
@@ -46,7 +46,7 @@ pub(super) async fn renew_clients(
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
         for shard in 0..shared.mailboxes.len() {
-            // One whose mailbox stays full is told with the next change; the log has a line about it.
+            // A shard whose mailbox stays full gets the next change; the log has a line about it.
             let _ = post(&shared, shard, Message::Certificates(Arc::clone(&config))).await;
         }
     }
@@ -61,6 +61,6 @@ async fn reload(
     if let Err(error) = reload::run(options, section, end, renewed).await {
         supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
     }
-    // Nobody is left to use them.
+    // No connection is left to use them.
     pending::<()>().await;
 }

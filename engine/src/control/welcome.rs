@@ -1,14 +1,14 @@
-//! Welcome: what the control port is, for a person who looks at it.
+//! Welcome: introduces the control port to a person.
 //!
 //! In:  `GET /`.
-//! Out: where to go on; a page for browsers, else text.
+//! Out: links; a page for browsers, otherwise text.
 
 use axum::{
     http::{HeaderMap, header},
     response::{Html, IntoResponse, Response},
 };
 
-/// What there is, in the order in which one asks for it.
+/// The paths, in the order in which one needs them.
 const PATHS: [(&str, &str); 5] = [
     ("/health", "whether the daemon is alive; /health/ready: whether it takes clients"),
     ("/metrics", "numbers, for Prometheus"),

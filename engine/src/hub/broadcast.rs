@@ -1,7 +1,7 @@
-//! Broadcast: who is a member of `/broadcast` on this core, and what was published in this turn.
+//! Broadcast: the members of `/broadcast` on this shard, and this turn's messages.
 //!
 //! In:  joins, leaves, messages.
-//! Out: the turn's messages, encoded once and joined to one piece, for this core's members and for the other cores.
+//! Out: the turn's messages, encoded once and joined into one piece, for this shard's members and for the other shards.
 //!
 //! No I/O, no clock.
 
@@ -11,7 +11,7 @@ use holdfast_ring::Socket;
 
 use crate::conn::deflate::Deflate;
 
-/// The size at which the buffers for a turn's messages begin.
+/// Initial size of the buffers for a turn's messages.
 const TURN_BYTES: usize = 4 * 1024;
 
 /// Frames of one turn, joined, with their count.
@@ -21,13 +21,13 @@ pub(crate) struct JoinedFrames {
     pub(crate) messages: u32,
 }
 
-/// This core's part of the channel.
+/// This shard's part of the channel.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
     members: Vec<(Socket, Deflate)>,
-    /// For this core's members: what was published on any core.
+    /// For this shard's members: messages published on any shard.
     local: Joined,
-    /// For the other cores, if there are any: what was published on this one.
+    /// For the other shards, if there are any: messages published on this one.
     outgoing: Option<Joined>,
 }
 
@@ -43,7 +43,7 @@ impl Joined {
         (messages > 0).then(|| JoinedFrames { bytes: self.take_bytes(), messages })
     }
 
-    /// What waits for another core or a slow member keeps about its own length alive, and not the whole of a buffer that it
+    /// A queued piece for another shard or a slow member keeps about its own length alive, not a whole buffer that it
     /// fills in part.
     fn take_bytes(&mut self) -> Bytes {
         if self.bytes.len() >= self.bytes.capacity() / 2 {
@@ -63,12 +63,12 @@ impl Joined {
 }
 
 impl Broadcast {
-    /// A hub that keeps what is published here for other cores too, where there are some.
+    /// A hub; with `has_peers`, it keeps messages for the other shards too.
     pub(crate) fn new(has_peers: bool) -> Self {
         Self { outgoing: has_peers.then(Joined::default), ..Self::default() }
     }
 
-    /// The place of the next member that joins.
+    /// The index of the next member that joins.
     pub(crate) fn next_place(&self) -> u32 {
         u32::try_from(self.members.len()).expect("fewer members than descriptors")
     }
@@ -77,7 +77,7 @@ impl Broadcast {
         self.members.push((member, deflate));
     }
 
-    /// Takes a member out. Answers with the member that has its place now, if another one does.
+    /// Removes a member. Returns the member that moved to its index, if any.
     pub(crate) fn leave(&mut self, place: u32) -> Option<Socket> {
         self.members.swap_remove(place as usize);
         self.members.get(place as usize).map(|&(member, _)| member)
@@ -99,28 +99,28 @@ impl Broadcast {
         }
     }
 
-    /// Another core's messages. They are copied, so that two cores never count the same references.
+    /// Another shard's messages. They are copied, so that two shards never count the same references.
     pub(crate) fn relay(&mut self, frames: &JoinedFrames) {
         self.local.room().extend_from_slice(&frames.bytes);
         self.local.messages += frames.messages;
     }
 
-    /// Bytes that wait for this core's members.
+    /// Bytes waiting for this shard's members.
     pub(crate) fn local_bytes(&self) -> usize {
         self.local.bytes.len()
     }
 
-    /// Members that something waits for.
+    /// The number of members to be sent to.
     pub(crate) fn receivers(&self) -> usize {
         if self.local.messages == 0 { 0 } else { self.members.len() }
     }
 
-    /// Takes what this turn brought for this core's members.
+    /// Takes this turn's messages for this shard's members.
     pub(crate) fn take_local(&mut self) -> Option<JoinedFrames> {
         self.local.take()
     }
 
-    /// Takes what this turn brought for the other cores.
+    /// Takes this turn's messages for the other shards.
     pub(crate) fn take_outgoing(&mut self) -> Option<JoinedFrames> {
         self.outgoing.as_mut().and_then(Joined::take)
     }
@@ -153,7 +153,7 @@ mod tests {
             hub.publish(MessageKind::Text, payload);
             [hub.take_local().unwrap(), hub.take_outgoing().unwrap()]
         };
-        // The buffers are there from now on.
+        // From here on the buffers are allocated.
         drop(publish(b"x"));
         let mut waiting = Vec::with_capacity(8);
         for payload_bytes in [3, 200, 1_000, 3] {

@@ -1,47 +1,47 @@
-//! Gathered: what is published in a turn, until it goes out.
+//! Gathered: the publications of a turn, before their fan-out.
 //!
-//! In:  publications, with how many receive them on this core.
-//! Out: whether so much has gathered that it has to go out before more is published.
+//! In:  publications, with their number of receivers on this shard.
+//! Out: whether they must go out before more is published.
 
 use super::Hub;
 
-/// What may gather between two fan-outs, in bytes, where few receive it.
+/// Limit of bytes between two fan-outs, for few receivers.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
-/// The same, times the receivers on this core: what the kernel copies in some 15 ms.
+/// The same, times the receivers on this shard: what the kernel copies in some 15 ms.
 const COPIED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// What may gather in any case, unless that is much for one receiver's queue.
+/// Always allowed, unless that is a large part of a receiver's queue.
 const GATHERED_BYTES_MIN: usize = 4 * 1024;
 
-/// No more gathers than this part of a receiver's queue: nobody's queue is full because of what came at once.
+/// The limit is this fraction of a receiver's queue, so that no burst of a single turn fills a queue.
 const QUEUE_PARTS: usize = 4;
 
-/// What gathers for the members and subscribers of this core.
+/// The bytes gathered for this shard's members and subscribers.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    /// What may gather at most and in any case.
+    /// The upper limit, and the amount that is always allowed.
     bytes_max: usize,
     bytes_min: usize,
-    /// Of channels; that of `/broadcast` is with the hub.
+    /// Of channels; the hub counts those of `/broadcast`.
     pub(crate) channel_bytes: usize,
-    /// The most that one of them has to be sent to.
+    /// The largest number of receivers among the channels.
     pub(crate) receivers: usize,
-    /// Behind the writes of the last fan-out.
+    /// The position after the writes of the last fan-out.
     pub(crate) mark: u64,
     pub(crate) more_writes: u32,
-    /// True exactly when the last turn left nothing to be written.
+    /// True exactly when the last turn left nothing to write.
     pub(crate) is_all_written: bool,
 }
 
 impl Gathered {
-    /// A channel has so many bytes for so many subscribers.
+    /// Counts so many bytes of a channel, for so many subscribers.
     pub(crate) fn add(&mut self, bytes: usize, receivers: usize) {
         self.channel_bytes += bytes;
         self.receivers = self.receivers.max(receivers);
     }
 
-    /// Nothing, for receivers whose queues may have so many bytes, of which one write takes so many.
+    /// Empty. The receivers' queues hold at most `queue_bytes_max`, of which one write takes `write_bytes_max`.
     pub(crate) fn new(queue_bytes_max: usize, write_bytes_max: usize) -> Self {
         let part = write_bytes_max.min(queue_bytes_max / QUEUE_PARTS);
         Self {
@@ -61,10 +61,10 @@ impl Hub {
         self.gathered.channel_bytes + self.broadcast.local_bytes()
     }
 
-    /// True exactly when so much has gathered that it has to go out before more is published.
+    /// True exactly when the gathered publications must go out before more is published.
     pub(crate) fn has_gathered_enough(&self) -> bool {
         let bytes = self.gathered_bytes();
-        // Nearly always there is little, and nobody has to be counted.
+        // The usual case: too little for the receivers to be counted.
         if bytes < self.gathered.bytes_min || bytes == 0 {
             return false;
         }
@@ -72,7 +72,7 @@ impl Hub {
         bytes >= (COPIED_BYTES_MAX / receivers.max(1)).clamp(self.gathered.bytes_min, self.gathered.bytes_max)
     }
 
-    /// True exactly when something has gathered that waits for the writes of the last fan-out.
+    /// True exactly when gathered publications wait for the writes of the last fan-out.
     pub(crate) fn is_gathering(&self) -> bool {
         self.gathered_bytes() > 0
     }

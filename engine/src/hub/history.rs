@@ -1,9 +1,9 @@
 //! History: the newest publications of a channel, and recovery from a position in it.
 //!
 //! In:  publications, in order; positions.
-//! Out: what came after a position, or the word that it can no longer be told.
+//! Out: the publications after a position, or a notice that they are no longer available.
 //!
-//! Worst case: `history_size` publications a channel, and the shard's part of the total budget, whichever is reached
+//! Worst case: `history_size` publications per channel, or the shard's part of the total budget, whichever is reached
 //! first.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -11,29 +11,29 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{message::AnswerBytes, publication::StoredPublication};
 use crate::memory::arc_str_bytes;
 
-/// The life of a history: a client that knows another epoch's offsets knows nothing of this one's.
+/// The identity of a history: offsets of different epochs are not comparable.
 pub(crate) type Epoch = Arc<str>;
 
-/// A place in a channel's history.
+/// A position in a channel's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) offset: u64,
     pub(crate) epoch: Epoch,
 }
 
-/// What a page of history is to be.
+/// The parameters of a page of history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// Publications at most; 0 for none, only the position.
+    /// Maximum number of publications; 0 for the position alone.
     pub(crate) limit: usize,
-    /// Where it begins, exclusively.
+    /// Its start, exclusive.
     pub(crate) since: Option<(u64, Box<str>)>,
     pub(crate) reverse: bool,
-    /// How long the answer may be. A longer page ends before its limit, but not before its first publication.
+    /// Limit of the answer. A longer page ends early, but contains at least one publication.
     pub(crate) bytes: AnswerBytes,
 }
 
-/// A part of a history, and how long an answer with it is, about.
+/// A part of a history, and the approximate length of an answer with it.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     pub(crate) publications: Vec<Arc<StoredPublication>>,
@@ -41,7 +41,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// As many as fit, and one in any case.
+    /// As many as fit, and at least one.
     pub(crate) fn of<'a>(
         publications: impl Iterator<Item = &'a Arc<StoredPublication>>,
         bytes_max: usize,
@@ -59,7 +59,7 @@ impl Part {
     }
 }
 
-/// Below so many entries the index of publications is never made smaller.
+/// Below this capacity the index of publications is not shrunk.
 const INDEX_MIN: usize = 16;
 
 /// The publications of one channel.
@@ -90,7 +90,7 @@ impl History {
         self.top + 1
     }
 
-    /// Appends the publication of [`History::next_offset`] and drops what is beyond `size_max`.
+    /// Appends the publication of [`History::next_offset`] and drops those beyond `size_max`.
     pub(crate) fn push(&mut self, publication: Arc<StoredPublication>, size_max: usize) {
         debug_assert_eq!(publication.offset, self.top + 1, "offsets have no gap");
         self.top = publication.offset;
@@ -101,7 +101,7 @@ impl History {
         self.publications.push_back(publication);
     }
 
-    /// Forgets all publications; the position stays.
+    /// Drops all publications; the position stays.
     pub(crate) fn clear(&mut self) {
         self.publications = VecDeque::new();
         self.bytes = 0;
@@ -116,7 +116,7 @@ impl History {
         self.bytes + self.publications.capacity() * size_of::<Arc<StoredPublication>>()
     }
 
-    /// The number of the oldest publication among all that the core has made.
+    /// The sequence number of the oldest publication, among all that this shard made.
     pub(crate) fn oldest_sequence(&self) -> Option<u64> {
         self.publications.front().map(|oldest| oldest.sequence)
     }
@@ -125,8 +125,8 @@ impl History {
         self.publications.back()
     }
 
-    /// All that came after `offset`, if the epoch is right, nothing of it is gone, and it is no more than `limit`
-    /// publications that take `bytes_max` in an answer; or one of any length.
+    /// Everything after `offset`, if the epoch matches, no publication of it is gone, and it is at most `limit`
+    /// publications and `bytes_max` in an answer; a single publication may have any length.
     pub(crate) fn recover(&self, offset: u64, epoch: &str, limit: usize, bytes_max: usize) -> Option<Part> {
         if !(epoch.is_empty() || epoch == &*self.epoch) || offset > self.top {
             return None;
@@ -139,8 +139,8 @@ impl History {
         (part.publications.len() == missed).then_some(part)
     }
 
-    /// What matters to a client that wants no more than the newest publication which `is_wanted`, of the newest `limit`
-    /// ones: that one; nothing where the client has all there is; `None` where nothing is known.
+    /// For cache recovery: the newest publication that `is_wanted`, among the newest `limit` ones; nothing if the
+    /// client is up to date; `None` if there is none.
     pub(crate) fn recover_newest(
         &self,
         offset: u64,
@@ -155,7 +155,7 @@ impl History {
         Some(Part::of([newest].into_iter(), usize::MAX))
     }
 
-    /// A page; `None` where its beginning belongs to another epoch.
+    /// A page; `None` if its start belongs to another epoch.
     pub(crate) fn page(&self, page: &Page) -> Option<Part> {
         if let Some((_, epoch)) = &page.since
             && !epoch.is_empty()
@@ -167,7 +167,7 @@ impl History {
         let all = self.publications.len();
         let bytes_max = page.bytes.max;
         Some(if page.reverse {
-            // Those below `since`, from the newest on.
+            // Those below `since`, newest first.
             let end = since.map_or(all, |since| self.place_of(since));
             Part::of(self.publications.range(..end).rev().take(page.limit), bytes_max)
         } else {
@@ -176,7 +176,7 @@ impl History {
         })
     }
 
-    /// Where the publication of an offset is, or the next one that is there. Offsets have no gap.
+    /// The index of the publication with an offset, or of the next one kept. Offsets have no gaps.
     fn place_of(&self, offset: u64) -> usize {
         let all = self.publications.len();
         let before = self.publications.front().map_or(0, |oldest| offset.saturating_sub(oldest.offset));

@@ -1,7 +1,7 @@
-//! Local: the subscribers of this core, by channel.
+//! Local: the subscribers of this shard, by channel.
 //!
-//! In:  subscribers that come and go; deliveries of the homes.
-//! Out: for each channel, what came in this turn and who is to get it.
+//! In:  subscribers that join and leave; deliveries of the owners.
+//! Out: for each channel, this turn's deliveries and their receivers.
 //!
 //! Memory: 24 bytes a subscriber; about 150 bytes and the name a channel.
 
@@ -17,19 +17,19 @@ use crate::{
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
-/// A channel's place on this core.
+/// A channel's slot on this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LocalChannelKey(u32);
 
-/// How a subscriber takes what a channel carries.
+/// How a subscriber gets a channel's publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryPath {
-    /// The bytes that all others of its transport take too, through this socket.
+    /// The same bytes as all others of its transport, through this socket.
     Shared(Encoding, Socket),
     /// The same, compressed with a window of this size.
     Deflated(Encoding, WindowBits, Socket),
-    /// It has wishes of its own: patches, a filter, no joins, a context of its own to compress with; or no connection of
-    /// its own.
+    /// It has individual options (patches, a filter, no joins, its own compression context), or no connection of its
+    /// own.
     Special,
 }
 
@@ -44,53 +44,53 @@ struct LocalChannel {
     name: Arc<str>,
     policy: Policy,
     subscribers: Vec<Subscriber>,
-    /// Clients that have asked their home and wait for its answer.
+    /// Clients waiting for the owner's answer.
     waiting: u32,
     turn: Vec<Arc<Delivery>>,
 }
 
-/// All channels that have subscribers on this core.
+/// All channels with subscribers on this shard.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     names: HashMap<Arc<str>, LocalChannelKey>,
     channels: Vec<Option<LocalChannel>>,
     free: Vec<LocalChannelKey>,
-    /// Channels that have something for their subscribers in this turn.
+    /// Channels with deliveries in this turn.
     touched: Vec<LocalChannelKey>,
     subscribers: usize,
-    /// Of all names.
+    /// Memory of all names.
     names_bytes: usize,
 }
 
-/// What a subscriber takes in its channel's list.
+/// Memory of a subscriber in its channel's list.
 pub(crate) const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
 
-/// Below so many places the table is small enough as it is.
+/// Below this many slots the table is not trimmed.
 const TRIMMED_PLACES_MIN: usize = 1_024;
 
-/// What one channel has for its subscribers in this turn, taken out for the time of handing it out.
+/// One channel's deliveries of this turn, taken out for the fan-out.
 #[derive(Debug)]
 pub(crate) struct PendingDelivery {
     pub(crate) key: LocalChannelKey,
-    /// For those who do not keep up.
+    /// For slow readers.
     pub(crate) policy: Policy,
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
 }
 
 impl Subscriptions {
-    /// The channels at some of its places, with the numbers of their subscribers.
+    /// The channels in a range of slots, with their numbers of subscribers.
     pub(crate) fn channels_at(&self, places: Range<usize>) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let channels = self.channels[places].iter().flatten();
         channels.map(|channel| (&channel.name, channel.subscribers.len()))
     }
 
-    /// How many places for channels there are, taken or not.
+    /// The number of slots, taken or free.
     pub(crate) fn places(&self) -> usize {
         self.channels.len()
     }
 
-    /// Memory of all channels, but for their lists of subscribers.
+    /// Memory of all channels, except their lists of subscribers.
     pub(crate) fn table_bytes(&self) -> usize {
         self.channels.capacity() * size_of::<Option<LocalChannel>>()
             + self.free.capacity() * size_of::<LocalChannelKey>()
@@ -98,8 +98,8 @@ impl Subscriptions {
             + self.names_bytes
     }
 
-    /// Gives back what a burst of channels has left, about once a second. Keys stay as they are: places at the end go, as
-    /// far as nobody has them, and new channels come to the first ones.
+    /// Frees what a burst of channels has left, about once a second. Keys stay valid: free slots at the end are
+    /// dropped, and new channels fill the first free slots.
     pub(crate) fn tend(&mut self) {
         let places = self.channels.len();
         if places < TRIMMED_PLACES_MIN || self.free.len() < places / 4 * 3 {
@@ -121,7 +121,7 @@ impl Subscriptions {
         self.subscribers
     }
 
-    /// A client asks a channel's home. From now on the channel is here.
+    /// A client asks a channel's owner. From now on the channel has a slot.
     pub(crate) fn wait(&mut self, name: &Arc<str>, policy: Policy) -> LocalChannelKey {
         let key = match self.names.get(name) {
             Some(&key) => key,
@@ -147,7 +147,7 @@ impl Subscriptions {
         key
     }
 
-    /// The channel's name, as its own memory holds it.
+    /// The channel's name, from its own memory.
     pub(crate) fn name(&mut self, key: LocalChannelKey) -> Arc<str> {
         Arc::clone(&self.channel(key).name)
     }
@@ -156,7 +156,7 @@ impl Subscriptions {
         self.names.get(name).copied()
     }
 
-    /// The home has answered: the client hears the channel. Returns its place among the subscribers.
+    /// The owner has answered: the client receives the channel. Returns its index among the subscribers.
     pub(crate) fn join(&mut self, key: LocalChannelKey, subscriber: Subscriber) -> u32 {
         self.subscribers += 1;
         let channel = self.channel(key);
@@ -165,14 +165,14 @@ impl Subscriptions {
         u32::try_from(channel.subscribers.len() - 1).expect("fewer subscribers than 2^32")
     }
 
-    /// A client that waited does so no more. True exactly when the channel has left this core with it.
+    /// A client stops waiting. True exactly when the channel's slot was freed with it.
     pub(crate) fn give_up(&mut self, key: LocalChannelKey) -> bool {
         self.channel(key).waiting -= 1;
         self.drop_if_empty(key)
     }
 
-    /// A subscriber leaves. Returns the client that has its place now, if another one does; and whether the channel
-    /// has left this core with it.
+    /// Removes a subscriber. Returns the client that moved to its index, if any; and whether the channel's slot was
+    /// freed with it.
     pub(crate) fn leave(&mut self, key: LocalChannelKey, place: u32) -> (Option<ClientKey>, bool) {
         self.subscribers -= 1;
         let subscribers = &mut self.channel(key).subscribers;
@@ -181,7 +181,7 @@ impl Subscriptions {
         (moved, self.drop_if_empty(key))
     }
 
-    /// Something for the subscribers of a channel, at the next fan-out. Answers with how many there are.
+    /// Queues a delivery for a channel's subscribers until the next fan-out. Returns their number.
     pub(crate) fn deliver(&mut self, delivery: Arc<Delivery>) -> usize {
         let Some(key) = self.find(&delivery.channel) else { return 0 };
         let channel = self.channel(key);
@@ -195,12 +195,12 @@ impl Subscriptions {
         subscribers
     }
 
-    /// The channels that have something in this turn.
+    /// The channels with deliveries in this turn.
     pub(crate) fn take_touched(&mut self) -> Vec<LocalChannelKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Takes what a channel has in this turn, with its subscribers; [`Subscriptions::put_back`] gives those back.
+    /// Takes a channel's deliveries of this turn, with its subscribers; [`Subscriptions::put_back`] returns those.
     pub(crate) fn take_turn(&mut self, key: LocalChannelKey) -> Option<PendingDelivery> {
         let channel = self.channels.get_mut(key.0 as usize)?.as_mut()?;
         if channel.turn.is_empty() {

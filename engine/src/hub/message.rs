@@ -1,11 +1,11 @@
-//! Messages between a channel's home core and the cores of its subscribers.
+//! Messages between a channel's owner and the shards of its subscribers.
 //!
 //! In:  nothing.
-//! Out: nothing; these are the words.
+//! Out: nothing; this file defines the messages.
 //!
-//! A core's messages to another one arrive in the order in which they were sent. Two things rest on that: a subscriber
-//! is told its position before it gets the first publication after it, and a home never believes that a core has
-//! subscribers after the last one has left.
+//! Messages from one shard to another arrive in order. Two guarantees rest on that: a subscriber gets its position
+//! before the first publication after it, and an owner never believes that a shard has subscribers after the last one
+//! has left.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::{
 
 pub(crate) use crate::ids::ClientKey;
 
-/// To whom an answer goes.
+/// The recipient of an answer.
 #[derive(Debug)]
 pub(crate) enum AnswerTo {
     /// A client's command.
@@ -30,14 +30,14 @@ pub(crate) enum AnswerTo {
         client: ClientKey,
         /// The command's number.
         command: u32,
-        /// True exactly when it counts among the client's reads.
+        /// True exactly when it counts as one of the client's reads.
         is_read: bool,
     },
     /// A request of the server API.
     Api(oneshot::Sender<QueryResult>),
 }
 
-/// What came of a question or a publication.
+/// The outcome of a query or a publication.
 pub(crate) type QueryResult = Result<Answer, ErrorCode>;
 
 /// An answer.
@@ -50,10 +50,10 @@ pub(crate) enum Answer {
     Done,
 }
 
-/// How long an answer may be, about, in bytes of what a client is told.
+/// The approximate limits of an answer, in bytes of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AnswerBytes {
-    /// Beside others: a longer one is not given now, and the question comes back.
+    /// Beside other answers: a longer one is not given now, and the query comes back.
     pub(crate) now_max: usize,
     /// In any case.
     pub(crate) max: usize,
@@ -64,20 +64,20 @@ impl AnswerBytes {
     pub(crate) const ANY: Self = Self { now_max: usize::MAX, max: usize::MAX };
 }
 
-/// To the home of a channel.
+/// To the owner of a channel.
 #[derive(Debug)]
 pub(crate) enum ToOwner {
     Subscribe(Box<Subscribe>),
     Unsubscribe {
         channel: Arc<str>,
         core: usize,
-        /// The client that left, where its presence is kept or its leave is told.
+        /// The client that left, if presence or leave messages need it.
         info: Option<Arc<Info>>,
         shows: PresenceFlags,
-        /// True exactly when the core has no subscriber of this channel left.
+        /// True exactly when the shard has no subscriber of this channel left.
         was_last: bool,
     },
-    /// Others are to see a subscriber otherwise, where its presence is kept.
+    /// A subscriber's info has changed, and presence is kept.
     Renew {
         channel: Arc<str>,
         info: Arc<Info>,
@@ -91,12 +91,12 @@ pub(crate) enum ToOwner {
 }
 
 impl ToOwner {
-    /// The channel that it is for.
+    /// The destination channel.
     pub(crate) fn channel(&self) -> &str {
         self.channel_name()
     }
 
-    /// The same, as its own memory holds it.
+    /// The same, from its own memory.
     pub(crate) fn channel_name(&self) -> &Arc<str> {
         match self {
             Self::Subscribe(subscribe) => &subscribe.channel,
@@ -107,7 +107,7 @@ impl ToOwner {
         }
     }
 
-    /// Nothing else is under way for who asks: the answer may be as long as any.
+    /// The asking client has no other read under way: the answer may have any length.
     pub(crate) fn allow_long_answer(&mut self) {
         let bytes = match self {
             Self::Subscribe(subscribe) => subscribe.recover.as_mut().map(|recover| &mut recover.bytes),
@@ -121,7 +121,7 @@ impl ToOwner {
     }
 }
 
-/// What can be asked of a channel.
+/// A query about a channel.
 #[derive(Debug)]
 pub(crate) enum ChannelQuery {
     Presence(AnswerBytes),
@@ -135,7 +135,7 @@ pub(crate) enum ChannelQuery {
 pub(crate) struct PresenceFlags {
     /// True exactly when it is in the channel's presence.
     pub(crate) presence: bool,
-    /// True exactly when its coming and going is told.
+    /// True exactly when its join and leave are announced.
     pub(crate) join_leave: bool,
 }
 
@@ -145,81 +145,81 @@ impl PresenceFlags {
     }
 }
 
-/// A client wants to hear a channel.
+/// A client subscribes to a channel.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) channel: Arc<str>,
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
-    /// Tells this subscription from others of the client.
+    /// Distinguishes this subscription from the client's others.
     pub(crate) ticket: u32,
     /// The command's number; 0 for a subscription that the server makes.
     pub(crate) command: u32,
-    /// True exactly when it counts among the client's reads.
+    /// True exactly when it counts as one of the client's reads.
     pub(crate) is_read: bool,
-    /// From where it wants to recover.
+    /// The position to recover from.
     pub(crate) recover: Option<Recover>,
-    /// True exactly when it wants to know where it stands.
+    /// True exactly when it asks for its position.
     pub(crate) wants_position: bool,
-    /// How others see it, where its presence is kept or its join is told.
+    /// Its info, if presence or join messages need it.
     pub(crate) info: Option<Arc<Info>>,
     pub(crate) shows: PresenceFlags,
-    /// What it gets along with the subscription; comes back in the answer.
+    /// Data for the client along with the subscription; returned in the answer.
     pub(crate) data: Option<Bytes>,
 }
 
-/// What a client knows of a channel.
+/// A client's last position in a channel.
 #[derive(Debug)]
 pub(crate) struct Recover {
     pub(crate) offset: u64,
     pub(crate) epoch: Box<str>,
-    /// Publications at most; where more were missed, nothing is recovered.
+    /// Maximum number of publications; if more were missed, nothing is recovered.
     pub(crate) limit: usize,
-    /// True exactly when only the newest publication matters (`force_recovery_mode: cache`).
+    /// True exactly when only the newest publication is recovered (`force_recovery_mode: cache`).
     pub(crate) cache: bool,
-    /// Of which publications the newest one matters.
+    /// Selects the publications among which the newest counts.
     pub(crate) filter: Option<Arc<Filter>>,
-    /// True exactly when there is to be no subscription where something that was missed cannot be told.
+    /// True exactly when the subscription must be refused if recovery is incomplete.
     pub(crate) rejects_loss: bool,
-    /// How long the answer may be; where it would be longer, nothing is recovered.
+    /// Limit of the answer; beyond it nothing is recovered.
     pub(crate) bytes: AnswerBytes,
 }
 
-/// Which state of the application a publication is about. Older ones than the newest that came are not published.
+/// The version of the application's state in a publication. Versions older than the newest one are not published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Version {
     /// 0 for none.
     pub(crate) number: u64,
-    /// Numbers of another epoch are not compared; empty: of any.
+    /// Versions of different epochs are not compared; empty matches any.
     pub(crate) epoch: Box<str>,
 }
 
 impl Version {
-    /// True exactly when this one says nothing that `newest` did not.
+    /// True exactly when `newest` already includes this version.
     pub(crate) fn is_covered_by(&self, newest: &Self) -> bool {
         let is_same_epoch = self.epoch.is_empty() || self.epoch == newest.epoch;
         self.number > 0 && is_same_epoch && self.number <= newest.number
     }
 }
 
-/// Something is to be published.
+/// A request to publish.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) channel: Arc<str>,
     pub(crate) data: Data,
     pub(crate) info: Option<Arc<Info>>,
     pub(crate) tags: Tags,
-    /// True exactly when it is not to be kept.
+    /// True exactly when it must not be kept in the history.
     pub(crate) skip_history: bool,
-    /// True exactly when a patch may be sent in its place.
+    /// True exactly when it may be sent as a patch.
     pub(crate) delta: bool,
-    /// A publication with a key that was seen lately is not published again.
+    /// A publication with a key seen recently is not published again.
     pub(crate) idempotency_key: Box<str>,
     pub(crate) version: Version,
     pub(crate) answer_to: Option<AnswerTo>,
 }
 
-/// From a home to the core of subscribers.
+/// From an owner to a shard of subscribers.
 #[derive(Debug)]
 pub(crate) enum FromOwner {
     Deliver(Arc<Delivery>),
@@ -230,36 +230,36 @@ pub(crate) enum FromOwner {
         is_read: bool,
         outcome: QueryResult,
     },
-    /// A question whose answer is too long to be given beside others: it may be asked once more when it is alone.
+    /// A query whose answer is too long to be given beside others: it may be repeated when it is alone.
     TooLongNow {
         client: ClientKey,
         question: Box<ToOwner>,
     },
 }
 
-/// Something for all subscribers of a channel.
+/// A delivery for all subscribers of a channel.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) channel: Arc<str>,
     /// The publication; `None` for a join or a leave.
     pub(crate) publication: Option<Arc<StoredPublication>>,
     pub(crate) frames: EncodedPush,
-    /// For subscribers who take patches.
+    /// For subscribers that take patches.
     pub(crate) for_delta: Option<DeltaFrames>,
 }
 
-/// The same publication for those who have agreed to deltas.
+/// The same publication for subscribers that negotiated deltas.
 #[derive(Debug)]
 pub(crate) struct DeltaFrames {
     pub(crate) whole: EncodedPush,
-    /// In place of it, where that is smaller.
+    /// Replaces it where that is smaller.
     pub(crate) patch: Option<Patch>,
 }
 
-/// A publication as what is different from an earlier one.
+/// A publication as its difference from an earlier one.
 #[derive(Debug)]
 pub(crate) struct Patch {
-    /// [`StoredPublication::sequence`] of that one: of use to those alone who have had it last.
+    /// [`StoredPublication::sequence`] of that one: usable only if it was the receiver's last publication.
     pub(crate) base: u64,
     pub(crate) frames: EncodedPush,
 }
@@ -269,27 +269,27 @@ pub(crate) struct Patch {
 pub(crate) struct Subscribed {
     pub(crate) channel: Arc<str>,
     pub(crate) client: ClientKey,
-    /// That of [`Subscribe`], as are the next two.
+    /// From the [`Subscribe`], as are the next two.
     pub(crate) ticket: u32,
     pub(crate) command: u32,
     pub(crate) is_read: bool,
-    /// Why there is no subscription: the home has no room for it.
+    /// Why the owner refused: it has no room.
     pub(crate) refused: Option<ErrorCode>,
-    /// Where the channel stands.
+    /// The channel's position.
     pub(crate) position: Option<Position>,
     /// True exactly when the client asked to recover.
     pub(crate) was_recovering: bool,
-    /// What it had missed; `None` where that can no longer be told.
+    /// The missed publications; `None` if they are no longer available.
     pub(crate) recovered: Option<Vec<Arc<StoredPublication>>>,
-    /// The offset at which that begins, exclusively.
+    /// The offset before the first of them.
     pub(crate) recovered_from: u64,
-    /// That of [`Subscribe`].
+    /// From the [`Subscribe`].
     pub(crate) data: Option<Bytes>,
 }
 
 impl Subscribed {
-    /// Where the client stands, as it is told: where it did before what was recovered, which takes it further. It may end
-    /// before it has had all of that, and comes back from where it got to.
+    /// The position to report to the client: the one before the recovered publications, which advance it. If the client
+    /// disconnects before it has all of them, it resumes from where it got to.
     pub(crate) fn told_position(&self) -> Option<(u64, &str)> {
         let position = self.position.as_ref()?;
         let offset = if self.recovered.is_some() { self.recovered_from } else { position.offset };

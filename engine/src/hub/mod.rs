@@ -1,11 +1,12 @@
 //! Hub: channels.
 //!
-//! In:  subscriptions, publications and questions, from this core's clients, from other cores and from the server API.
-//! Out: publications to this core's subscribers; answers.
+//! In:  subscriptions, publications and queries, from this shard's clients, other shards and the server API.
+//! Out: publications to this shard's subscribers; answers.
 //!
-//! Every channel has a home core, by a hash of its name: [`home`] orders its publications, keeps its history and its
-//! presence, and knows which cores have subscribers. [`local`] knows the subscribers of this core. What passes between
-//! the two is in [`message`], even where both are on one core. `/broadcast`, which has no home, is in [`broadcast`].
+//! Every channel has an owner shard, chosen by a hash of its name: [`owner`] orders its publications, keeps its history
+//! and its presence, and knows which shards have subscribers. [`local`] knows the subscribers of this shard. The
+//! messages between the two are in [`message`], even if both are on one shard. `/broadcast`, which has no owner, is in
+//! [`broadcast`].
 //!
 //! No I/O, no clock.
 
@@ -32,13 +33,13 @@ use crate::metrics::{Counters, Metric};
 pub(crate) struct Hub {
     /// The members of `/broadcast`.
     pub(crate) broadcast: Broadcast,
-    /// Channels whose home this core is.
+    /// Channels that this shard owns.
     pub(crate) homes: OwnedChannels,
-    /// Channels that have subscribers on this core.
+    /// Channels with subscribers on this shard.
     pub(crate) locals: Subscriptions,
-    /// What is published and has not gone out.
+    /// Publications before their fan-out.
     pub(crate) gathered: Gathered,
-    /// What waits for those who do not keep up, where not all of it has to.
+    /// Publications for slow readers in channels with conflation.
     pub(crate) slow: Conflation,
     pub(crate) posts: Outgoing,
 }
@@ -56,7 +57,7 @@ impl Hub {
         }
     }
 
-    /// Tells what there is of channels and their subscribers.
+    /// Adds the figures of channels and subscribers to the counters.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::BroadcastMembers, self.broadcast.members() as u64);
         counters.set(Metric::Subscriptions, self.locals.subscribers() as u64);

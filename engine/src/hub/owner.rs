@@ -1,15 +1,15 @@
-//! Home: the channels whose name hashes to this core.
+//! Owner: the channels whose names hash to this shard.
 //!
-//! In:  [`ToOwner`], from this core and the others.
-//! Out: [`FromOwner`], each for one core.
+//! In:  [`ToOwner`], from this shard and the others.
+//! Out: [`FromOwner`], each for one shard.
 //!
-//! One core gives out a channel's offsets, so they have no gap and no repeat. A channel is here while it has subscribers
-//! or a position that somebody may come back with (`home/channel.rs`). Reading makes nothing: a channel that nobody has
-//! published to stands at offset 0 of an epoch that its name says (`home/epochs.rs`).
+//! One shard assigns a channel's offsets, so they have no gaps and no repeats. A channel exists while it has
+//! subscribers or a position that a client may return with (`owner/channel.rs`). Reading creates nothing: a channel
+//! without publications is at offset 0 of an epoch derived from its name (`owner/epochs.rs`).
 //!
-//! All memory is charged to the budgets `history` and `channels`. Over the first the oldest publications go, over the
-//! second the oldest of what nobody holds: idempotency keys, and positions of channels without subscribers. Where that is
-//! not enough, whoever needs a new channel is refused with error 106.
+//! All memory is charged to the budgets `history` and `channels`. Over the first, the oldest publications are dropped;
+//! over the second, the oldest unused state: idempotency keys, and positions of channels without subscribers. If that
+//! is not enough, requests that need a new channel are refused with error 106.
 
 mod channel;
 mod epochs;
@@ -45,20 +45,20 @@ use super::{
 };
 use crate::{memory::Ledger, time::Tick};
 
-/// What the configuration says of a channel.
+/// A channel's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Publications kept; 0 for no history.
     pub(crate) history_size: usize,
-    /// How long after the last publication the history is kept.
+    /// Lifetime of the history after the last publication.
     pub(crate) history_ttl_ms: u64,
-    /// How long after that its position is kept.
+    /// Lifetime of the position after that.
     pub(crate) history_meta_ttl_ms: u64,
-    /// True exactly when presence may be asked for.
+    /// True exactly when presence queries are allowed.
     pub(crate) presence: bool,
     /// True exactly when subscribers may take patches.
     pub(crate) delta: bool,
-    /// True exactly when all publications may go as patches.
+    /// True exactly when all publications may be sent as patches.
     pub(crate) delta_publish: bool,
 }
 
@@ -68,37 +68,37 @@ impl Rules {
     }
 }
 
-/// What goes out, and to which core.
+/// Outgoing messages, each with its shard.
 pub(crate) type Outgoing = Vec<(usize, FromOwner)>;
 
-/// How many channels and keys expire in one turn.
+/// Limit of channels and keys that expire in one turn.
 const EXPIRED_MAX: usize = 256;
 
-/// The channels of this core.
+/// The channels of this shard.
 #[derive(Debug)]
 pub(crate) struct OwnedChannels {
     channels: ChannelTable,
     epochs: Epochs,
     keys: IdempotencyKeys,
-    /// Channels by when something of them expires. A key may be too early, and is then put right when it comes up.
+    /// Channels by their next expiry. A key may be too early; it is corrected when it comes up.
     expiry: IndexedHeap<Tick>,
-    /// Channels by the number of their oldest publication. A key may be too small.
+    /// Channels by the sequence number of their oldest publication. A key may be too small.
     oldest: IndexedHeap<u64>,
-    /// Channels that nobody is subscribed to, by when they were last used. A key may be too early.
+    /// Channels without subscribers, by their last use. A key may be too early.
     idle: IndexedHeap<Tick>,
     /// The number of the newest publication.
     sequence: u64,
-    /// What the ledger has of the tables.
+    /// The bytes charged to the ledger for the tables.
     charged_bytes: usize,
-    /// Channels that have subscribers.
+    /// Channels with subscribers.
     active: usize,
-    /// True exactly when more is to go than went at the last time.
+    /// True exactly when the last pass left more to drop.
     has_excess: bool,
     unseen: Unseen,
 }
 
-/// Clients whose subscription has come back to them unanswered, by channel and id: nobody was told that they came, so
-/// nobody is told that they go. As many as a client's reads that wait (`session/client/reads`).
+/// Clients whose subscribe came back unanswered, by channel and id: their join was not announced, so their leave must
+/// not be. At most the clients' waiting reads (`session/client/reads`).
 #[derive(Debug, Default)]
 struct Unseen(HashSet<(Arc<str>, Box<str>)>);
 
@@ -114,7 +114,7 @@ impl Unseen {
 }
 
 impl OwnedChannels {
-    /// `seed` is secret, and makes this daemon's epochs unlike any other's.
+    /// `seed` is secret, and makes this daemon's epochs unique.
     pub(crate) fn new(idempotency_ms: u64, seed: u64) -> Self {
         Self {
             channels: ChannelTable::new(seed),
@@ -135,7 +135,7 @@ impl OwnedChannels {
         self.channels.len()
     }
 
-    /// How many channels have subscribers.
+    /// The number of channels with subscribers.
     pub(crate) fn active(&self) -> usize {
         self.active
     }
@@ -185,20 +185,19 @@ impl OwnedChannels {
                         let question = Box::new(ToOwner::Ask { channel, question, answer_to });
                         posts.push((core, FromOwner::TooLongNow { client, question }));
                     }
-                    // The server API asks for answers of any length.
+                    // The server API allows answers of any length.
                     (Given::TooLongNow, to @ AnswerTo::Api(_)) => answer(to, Err(ErrorCode::INTERNAL), posts),
                 }
             }
         }
     }
 
-    /// True exactly when something has expired, or is to go because a budget is full.
+    /// True exactly when something has expired, or must be dropped because a budget is full.
     pub(crate) fn is_due(&self, now: Tick) -> bool {
         self.has_excess || self.expiry.first().is_some_and(|(due, _)| due <= now) || self.keys.is_due(now)
     }
 
-    /// Forgets what has expired, as much of it as one turn may; then gives back what is not needed, and holds what is left
-    /// to the budgets.
+    /// Drops what has expired, up to the limit of one turn; then frees spare memory and enforces the budgets.
     pub(crate) fn tend(&mut self, now: Tick, ledger: &mut Ledger) {
         for _ in 0..EXPIRED_MAX {
             let Some((_, id)) = self.expiry.first().filter(|&(due, _)| due <= now) else { break };
@@ -265,7 +264,7 @@ impl OwnedChannels {
                 Some((_, Recovered::Lost)) | None => {}
                 Some((_, Recovered::TooLongNow)) => {
                     self.active += usize::from(owned.join(core));
-                    // It comes again, and is not seen before.
+                    // It will be repeated; the client is not visible before that.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
                     }
@@ -294,7 +293,7 @@ impl OwnedChannels {
         self.settle(id, ledger);
     }
 
-    /// There is no subscription.
+    /// Refuses a subscription.
     fn refuse(
         &mut self,
         subscribe: &Subscribe,
@@ -309,7 +308,7 @@ impl OwnedChannels {
         posts.push((subscribe.core, FromOwner::Subscribed(Box::new(subscribed))));
     }
 
-    /// Where it was kept; `None` where it was not.
+    /// The publication's position; `None` if it was not kept.
     fn publish(
         &mut self,
         publish: Publish,
@@ -423,7 +422,7 @@ impl OwnedChannels {
     }
 }
 
-/// A client is seen no more.
+/// Removes a client from others' view.
 fn unsee(owned: &mut OwnedChannel, info: &Info, shows: PresenceFlags, posts: &mut Outgoing) {
     if let Some(presence) = &mut owned.presence {
         presence.remove(&info.client);
@@ -438,10 +437,10 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: PresenceFlags, posts: &mu
     }
 }
 
-/// What comes of a question.
+/// The outcome of a query.
 enum Given {
     Now(QueryResult),
-    /// Its answer is too long to be given beside others.
+    /// The answer is too long to be given beside others.
     TooLongNow,
 }
 
@@ -462,7 +461,7 @@ fn answer(to: AnswerTo, outcome: QueryResult, posts: &mut Outgoing) {
         AnswerTo::Client { core, client, command, is_read } => {
             posts.push((core, FromOwner::Answered { client, command, is_read, outcome }));
         }
-        // Who asked may have gone.
+        // The caller may be gone.
         AnswerTo::Api(sender) => drop(sender.send(outcome)),
     }
 }

@@ -1,34 +1,33 @@
-//! Presence: who is in a channel.
+//! Presence: the clients in a channel.
 //!
-//! In:  clients that come and go.
-//! Out: all of them, or how many; how long an answer with all of them is.
+//! In:  clients that join and leave.
+//! Out: the list of them, or their number; the length of an answer with the list.
 //!
-//! How many there are is counted as they come and go. The list of all is made when it is asked for, and shared by all
-//! who ask until somebody comes or goes.
+//! The counts are maintained. The list is built on request, and shared by all requests until a client joins or leaves.
 //!
-//! Worst case: one entry a subscription and one a user, about 100 bytes each, and 16 bytes in the list; and the infos,
-//! which are shared with the connection.
+//! Worst case: one entry per subscription and one per user, about 100 bytes each, and 16 bytes in the list; plus the
+//! infos, which are shared with the connection.
 
 use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use super::publication::Info;
 use crate::memory::{map_bytes, shrink};
 
-/// Everybody in a channel at one time.
+/// All clients of a channel at one time.
 pub(crate) type Members = Arc<[Arc<Info>]>;
 
-/// What an entry takes in an answer beside its names and infos, about.
+/// Approximate bytes of an entry in an answer beside its names and infos.
 const ENTRY_BYTES: usize = 64;
 
 /// The clients of one channel, by their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     clients: HashMap<Box<str>, Arc<Info>>,
-    /// How many of them each user has.
+    /// The number of clients per user.
     users: HashMap<Arc<str>, u32>,
-    /// How long an answer with all of them is, about.
+    /// Approximate length of an answer with all clients.
     answer_bytes: usize,
-    /// The list that was asked for last, if nobody has come or gone since.
+    /// The last list built, unless a client has joined or left since.
     listed: OnceCell<Members>,
     infos_bytes: usize,
 }
@@ -63,12 +62,12 @@ impl Presence {
         self.clients.is_empty()
     }
 
-    /// How long an answer with all of them is, about.
+    /// Approximate length of an answer with all clients.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.answer_bytes
     }
 
-    /// Memory of all entries, also what connections share with them, and of a list of all.
+    /// Memory of all entries, including what connections share, and of a list of all.
     pub(crate) fn bytes(&self) -> usize {
         let list = self.clients.len() * size_of::<Arc<Info>>();
         map_bytes(&self.clients) + map_bytes(&self.users) + self.infos_bytes + list
@@ -78,12 +77,12 @@ impl Presence {
         Arc::clone(self.listed.get_or_init(|| self.clients.values().cloned().collect()))
     }
 
-    /// Clients, and users among them.
+    /// The numbers of clients and of distinct users.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.clients.len(), self.users.len())
     }
 
-    /// One of the entries is no more.
+    /// Removes an entry from the counts.
     fn forget(&mut self, info: &Info) {
         self.answer_bytes -= answer_bytes(info);
         self.infos_bytes -= entry_bytes(info);
@@ -161,7 +160,7 @@ mod tests {
         let is_counted = |presence: &Presence, clients: usize| {
             let maps = map_bytes(&presence.clients) + map_bytes(&presence.users);
             assert_eq!(presence.bytes(), maps + clients * entry);
-            // The name of its client is the key and a part of the info.
+            // The client's id is the key and also part of the info.
             assert_eq!(presence.answer_bytes(), clients * (ENTRY_BYTES + "100".len() + "ann100".len()));
             maps
         };

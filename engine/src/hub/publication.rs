@@ -1,8 +1,8 @@
-//! Publications: what a channel carries, as it is kept and as it goes out.
+//! Publications: a channel's messages, as stored and as sent.
 //!
-//! In:  a payload, and who published it.
-//! Out: a [`StoredPublication`], and its [`EncodedPush`]: one WebSocket frame for each wire format, encoded once and shared
-//! by all receivers on all cores.
+//! In:  a payload, and its publisher.
+//! Out: a [`StoredPublication`], and its [`EncodedPush`]: one WebSocket frame for each wire format, encoded once and
+//!      shared by all receivers on all shards.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -15,7 +15,7 @@ use holdfast_protocol::{
     websocket::{MessageKind, encoder},
 };
 
-/// Bytes of an application, with what is known of them.
+/// Application bytes, with their checked properties.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Data {
     pub(crate) bytes: Bytes,
@@ -23,13 +23,13 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Looks at the bytes once, so that no receiver's frame has to.
+    /// Checks the bytes once, so that no receiver's frame has to.
     pub(crate) fn checked(bytes: Bytes) -> Self {
         let form = Payload::new(&bytes).checked().form();
         Self { bytes, form }
     }
 
-    /// Memory beside the value itself: the bytes, and what counts their owners.
+    /// Memory beside the value itself: the bytes, and their reference count.
     pub(crate) fn shared_bytes(&self) -> usize {
         const OWNERS: usize = 32;
         if self.bytes.is_empty() { 0 } else { OWNERS + self.bytes.len() }
@@ -40,7 +40,7 @@ impl Data {
     }
 }
 
-/// One client, as others see it.
+/// A client, as others see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Info {
     pub(crate) user: Arc<str>,
@@ -50,12 +50,12 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// Bytes of all that it says.
+    /// Bytes of all its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         self.user.len() + self.client.len() + self.conn_info.bytes.len() + self.chan_info.bytes.len()
     }
 
-    /// Memory that it takes where it is shared; also what others hold of it.
+    /// Memory in use where it is shared, including what others hold of it.
     pub(crate) fn cost_bytes(&self) -> usize {
         const OWNERS: usize = 16;
         let texts = self.user.len() + OWNERS + self.client.len();
@@ -72,28 +72,28 @@ impl Info {
     }
 }
 
-/// Labels of a publication, which filters look at. A broadcast has the same for all its channels.
+/// Labels of a publication, for filters. A broadcast shares them over all its channels.
 pub(crate) type Tags = Arc<[(Box<str>, Box<str>)]>;
 
-/// Tags by their names. Without any, nothing is allocated.
+/// Builds tags. Allocates nothing if there are none.
 pub(crate) fn tags(pairs: impl ExactSizeIterator<Item = (Box<str>, Box<str>)>) -> Tags {
     if pairs.len() == 0 { Tags::default() } else { pairs.collect() }
 }
 
-/// A publication as it is kept.
+/// A publication as stored.
 #[derive(Debug, Default)]
 pub(crate) struct StoredPublication {
     pub(crate) data: Data,
     pub(crate) info: Option<Arc<Info>>,
     pub(crate) tags: Tags,
-    /// Its place in the history, from 1; 0 where there is none.
+    /// Its offset in the history, from 1; 0 without a history.
     pub(crate) offset: u64,
-    /// Its place among all publications of its home core: how old it is beside those of other channels.
+    /// Its number among all publications of its owner: the age relative to those of other channels.
     pub(crate) sequence: u64,
 }
 
 impl StoredPublication {
-    /// Memory that keeping it costs, also what it shares with others.
+    /// Memory of keeping it, including what it shares.
     pub(crate) fn cost_bytes(&self) -> usize {
         const OWNERS: usize = 16;
         let tag =
@@ -103,7 +103,7 @@ impl StoredPublication {
         OWNERS + size_of::<Self>() + self.data.shared_bytes() + tags + info
     }
 
-    /// How long it is in an answer, about.
+    /// Approximate length in an answer.
     pub(crate) fn answer_bytes(&self) -> usize {
         const NAMES: usize = 64;
         let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
@@ -111,7 +111,7 @@ impl StoredPublication {
         NAMES + self.data.bytes.len() + tags + info
     }
 
-    /// True exactly when its tags are those that a filter is for.
+    /// True exactly when its tags match the filter.
     pub(crate) fn passes(&self, filter: &Filter) -> bool {
         filter.matches(|tag| self.tags.iter().find(|(key, _)| **key == *tag).map(|(_, value)| &**value))
     }
@@ -120,7 +120,7 @@ impl StoredPublication {
         self.with_data(self.data.payload(), false)
     }
 
-    /// The same publication with another text for its data.
+    /// The same publication with other text as its data.
     pub(crate) fn with_data<'a>(&'a self, data: Payload<'a>, delta: bool) -> Publication<'a> {
         Publication {
             data,
@@ -138,7 +138,7 @@ impl StoredPublication {
     }
 }
 
-/// One message in each wire format, as a whole WebSocket frame.
+/// One message in each wire format, as a complete WebSocket frame.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedPush {
     json: Bytes,
@@ -173,15 +173,15 @@ impl EncodedPush {
         self.json.len().max(self.protobuf.len())
     }
 
-    /// These frames, with the JSON one of others.
+    /// These frames, with the JSON frame of `others`.
     pub(crate) fn with_json_of(self, others: &Self) -> Self {
         Self { json: others.json.clone(), ..self }
     }
 
-    /// What the frame of a format carries.
+    /// The payload of a format's frame.
     pub(crate) fn message(&self, format: Format) -> Bytes {
         let frame = self.websocket(format);
-        // RFC 6455 §5.2: the length stands in the second byte, or in 2 or 8 more.
+        // RFC 6455 §5.2: the length is in the second byte, or in 2 or 8 more.
         let head_len = match frame[1] {
             126 => 4,
             127 => 10,
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_a_publication_costs_has_all_its_parts_in_it() {
-        // The parts, and what counts their owners.
+        // The parts, and their reference counts.
         let is_about =
             |bytes: usize, parts: usize| assert!((parts..parts + 128).contains(&bytes), "{bytes}, {parts}");
         let plain = StoredPublication {

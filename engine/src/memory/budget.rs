@@ -1,12 +1,12 @@
-//! Budget: the kinds of memory, and how much there may be of each.
+//! Budget: the kinds of memory, and the limit of each.
 //!
-//! Worst case of all together: the sum of the limits, and what one turn brings.
+//! Worst case in total: the sum of the limits, plus the growth of one turn.
 
 use crate::config::Config;
 pub(crate) use crate::metrics::Budget;
 
 impl Budget {
-    /// How many there are.
+    /// The number of budgets.
     pub(crate) const COUNT: usize = Self::ALL.len();
 
     /// The option that sets its limit.
@@ -23,7 +23,7 @@ impl Budget {
     }
 }
 
-/// How much there may be of each, and of all together, over all shards.
+/// The limits of each budget, and of all together, over all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BudgetLimits {
     most: [u64; Budget::COUNT],
@@ -36,7 +36,7 @@ impl BudgetLimits {
     /// No limit: no account comes near it.
     pub(crate) const NONE: u64 = u64::MAX;
 
-    /// What the configuration says: no limit for all together.
+    /// The configured limits, without a total.
     pub(crate) fn of(config: &Config) -> Self {
         let configured = |budget| match budget {
             Budget::Receive => config.client.receive_budget_bytes,
@@ -60,17 +60,17 @@ impl BudgetLimits {
         Self { most: [bytes; Budget::COUNT], assured: [bytes; Budget::COUNT], total: Self::NONE }
     }
 
-    /// What one of them may have at most, in bytes.
+    /// The upper limit of one budget, in bytes.
     pub(crate) const fn most(&self, budget: Budget) -> u64 {
         self.most[budget as usize]
     }
 
-    /// What one of them may have whatever the others have.
+    /// The bytes that one budget may use regardless of the others.
     pub(crate) const fn assured(&self, budget: Budget) -> u64 {
         self.assured[budget as usize]
     }
 
-    /// What all of them may have together.
+    /// The limit of all budgets together.
     pub(crate) const fn total(&self) -> u64 {
         self.total
     }

@@ -1,9 +1,9 @@
-//! Control groups: how much memory the kernel lets this process have, with all others in its groups (cgroups(7)).
+//! Control groups: the memory limit of this process together with the other processes of its groups (cgroups(7)).
 //!
 //! In:  `/proc/self/cgroup` and the groups' files, in either version.
-//! Out: the tightest limit and what is used of it.
+//! Out: the tightest limit and its current use.
 //!
-//! A group that is full is not refused memory: the kernel kills in it. So the daemon keeps away from the limit by itself.
+//! The kernel does not refuse memory to a full group: it kills in it. So the daemon itself stays below the limit.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use std::{
 pub struct Cgroup {
     /// The limit, in bytes.
     pub limit_bytes: u64,
-    /// Memory in use that the kernel cannot take back when it is short of it, in bytes.
+    /// Memory in use that the kernel cannot reclaim, in bytes.
     pub used_bytes: u64,
 }
 
@@ -48,18 +48,18 @@ impl Cgroup {
         tightest
     }
 
-    /// What the group may still take, in bytes.
+    /// The remaining bytes of the group.
     #[must_use]
     pub const fn free_bytes(self) -> u64 {
         self.limit_bytes.saturating_sub(self.used_bytes)
     }
 }
 
-/// How one version of control groups calls its files and their entries.
+/// The file names and entries of one control group version.
 struct Files {
     limit: &'static str,
     usage: &'static str,
-    /// Memory of files, in `memory.stat`: the kernel takes it back before it kills.
+    /// Memory of files, in `memory.stat`: the kernel reclaims it before it kills.
     reclaimable: [&'static str; 2],
 }
 
@@ -83,7 +83,7 @@ impl Files {
         })
     }
 
-    /// `usage_bytes` without what is reclaimable according to `memory.stat`.
+    /// `usage_bytes` without the reclaimable part according to `memory.stat`.
     fn unreclaimable(&self, usage_bytes: u64, stat: &str) -> u64 {
         let entries = stat.lines().filter_map(|line| line.split_once(' '));
         let reclaimable = entries.filter(|(name, _)| self.reclaimable.contains(name));

@@ -1,9 +1,9 @@
-//! Holders: who holds something of a budget.
+//! Holders: the connections, sessions or clients that use a budget.
 //!
-//! In:  what somebody holds, whenever it changes.
-//! Out: those who hold anything, so that nobody else is looked at when the largest are looked for.
+//! In:  a holder's bytes, whenever they change.
+//! Out: all current holders, so that a search for the largest visits no others.
 //!
-//! Worst case: 26 bytes for each holder of 12 bytes, of whom each holds more than that.
+//! Worst case: 26 bytes for each holder of 12 bytes; each uses more than that.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -22,7 +22,7 @@ impl<T> Default for Holders<T> {
 }
 
 impl<T: Copy + Eq + Hash> Holders<T> {
-    /// What somebody holds was `before` bytes and is `now`.
+    /// A holder's bytes have changed from `before` to `now`.
     #[inline]
     pub(crate) fn changed(&mut self, who: T, before: usize, now: usize) {
         if (before > 0) != (now > 0) {
@@ -39,7 +39,7 @@ impl<T: Copy + Eq + Hash> Holders<T> {
         }
     }
 
-    /// All of them, in no order.
+    /// All holders, in no order.
     pub(crate) fn all(&self) -> impl Iterator<Item = T> {
         self.all.keys().copied()
     }

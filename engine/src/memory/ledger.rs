@@ -1,19 +1,19 @@
 //! Ledger: the bytes of one shard, by budget.
 //!
-//! In:  charges and releases; once a turn, what the other shards have published, and whether memory is short.
-//! Out: whether there is room, and what this shard has to shed.
+//! In:  charges and releases; once a turn, the other shards' published figures, and whether memory is short.
+//! Out: whether there is room, and how much this shard has to shed.
 //!
-//! A shard always has room within its own part, a limit divided by the number of shards. Above its part it has room while
-//! all shards together are below the limit. The same holds for the budgets among each other: each has room within what it
-//! is assured of, and above that while all budgets together are below their limit. Numbers of others are as old as their
-//! last turn, so all together may pass a limit by what one turn brings. Charging is an addition: nothing here can fail,
-//! and nothing is shed by itself.
+//! A shard always has room within its own part, a limit divided by the number of shards. Above its part it has room
+//! while all shards together are below the limit. The same holds among the budgets: each has room within its assured
+//! amount, and above that while all budgets together are below their limit. The figures of other shards are one turn
+//! old, so the total may exceed a limit by the growth of one turn. A charge is an addition: it cannot fail, and sheds
+//! nothing by itself.
 
 use super::budget::{Budget, BudgetLimits};
 use crate::metrics::{Counters, Metric};
 
-/// What a shard sheds beyond what it has to, as a fraction of its part: to look for the largest holders costs a walk over
-/// all of them.
+/// Extra bytes to shed beyond the excess, as a fraction of the shard's part: finding the largest holders costs a walk
+/// over all of them.
 const SHED_EXTRA: u64 = 10;
 
 /// The account of one shard.
@@ -21,18 +21,18 @@ const SHED_EXTRA: u64 = 10;
 pub(crate) struct Ledger {
     limits: BudgetLimits,
     shards: u64,
-    /// Charged less released.
+    /// Charged minus released.
     charged: [u64; Budget::COUNT],
-    /// Counted by others than this ledger's callers, as the ring counts what waits in its queues.
+    /// Counted elsewhere, as the ring counts the bytes in its queues.
     measured: [u64; Budget::COUNT],
     /// Bytes of all other shards.
     elsewhere: [u64; Budget::COUNT],
-    /// While this is so, half of every limit holds.
+    /// While true, every limit is halved.
     is_short: bool,
 }
 
 impl Ledger {
-    /// One of `shards`.
+    /// The ledger of one of `shards`.
     pub(crate) fn new(limits: BudgetLimits, shards: usize) -> Self {
         Self {
             limits,
@@ -44,30 +44,31 @@ impl Ledger {
         }
     }
 
-    /// Some bytes are kept from now on.
+    /// Charges bytes.
     pub(crate) fn charge(&mut self, budget: Budget, bytes: usize) {
         self.charged[budget as usize] += bytes as u64;
     }
 
-    /// Some bytes that were charged are kept no more.
+    /// Releases charged bytes.
     pub(crate) fn release(&mut self, budget: Budget, bytes: usize) {
         let charged = &mut self.charged[budget as usize];
         debug_assert!(*charged >= bytes as u64, "{budget:?}: what is released was charged");
         *charged = charged.saturating_sub(bytes as u64);
     }
 
-    /// Something that was charged with `before` bytes has `now`.
+    /// Changes a charge from `before` to `now` bytes.
     pub(crate) fn recharge(&mut self, budget: Budget, before: usize, now: usize) {
         self.release(budget, before);
         self.charge(budget, now);
     }
 
-    /// What is counted elsewhere on this shard, beside what is charged here.
+    /// Sets the bytes counted elsewhere on this shard, beside the charges.
     pub(crate) fn measure(&mut self, budget: Budget, bytes: u64) {
         self.measured[budget as usize] = bytes;
     }
 
-    /// A turn begins. `elsewhere` says what all other shards use; it is asked only where this shard uses much itself.
+    /// Begins a turn. `elsewhere` returns the use of all other shards; it is called only if this shard uses much
+    /// itself.
     pub(crate) fn begin_turn(&mut self, is_short: bool, elsewhere: impl Fn(Budget) -> u64) {
         self.is_short = is_short;
         let uses_much = |(budget, _)| self.bytes(budget) > self.part(budget) / 2;
@@ -78,7 +79,7 @@ impl Ledger {
         }
     }
 
-    /// Tells what each budget has, two of them under names of their own as well.
+    /// Reports each budget's bytes, two of them also under names of their own.
     pub(crate) fn report(&self, counters: &mut Counters) {
         for (budget, _) in Budget::ALL {
             counters.set(Metric::Memory(budget), self.bytes(budget));
@@ -92,17 +93,17 @@ impl Ledger {
         self.charged[budget as usize] + self.measured[budget as usize]
     }
 
-    /// What this shard may have of a budget whatever other shards have.
+    /// This shard's part of a budget, regardless of other shards.
     pub(crate) fn part(&self, budget: Budget) -> u64 {
         self.limit(self.limits.most(budget)) / self.shards
     }
 
-    /// True exactly when this shard may keep more.
+    /// True exactly when this shard has room for more.
     pub(crate) fn has_room(&self, budget: Budget) -> bool {
         self.has_room_for(budget, 1)
     }
 
-    /// True exactly when this shard may keep so many bytes more.
+    /// True exactly when this shard has room for so many more bytes.
     pub(crate) fn has_room_for(&self, budget: Budget, bytes: u64) -> bool {
         self.above(budget, bytes) == 0
     }
@@ -112,8 +113,8 @@ impl Ledger {
         self.above(budget, 0)
     }
 
-    /// Bytes to shed where the holders have to be looked for: some more than [`Ledger::excess`], so that they are not
-    /// looked for in every turn. 0 where there is no excess.
+    /// Bytes to shed if the holders have to be searched: slightly more than [`Ledger::excess`], so that the search does
+    /// not run every turn. 0 without an excess.
     pub(crate) fn excess_with_margin(&self, budget: Budget) -> u64 {
         match self.excess(budget) {
             0 => 0,
@@ -121,7 +122,7 @@ impl Ledger {
         }
     }
 
-    /// How much too much it would be with so many bytes more.
+    /// The excess with so many more bytes.
     fn above(&self, budget: Budget, more: u64) -> u64 {
         let own = self.bytes(budget) + more;
         let above = |part: u64, own_sum: u64, elsewhere: u64, limit: u64| {
@@ -146,7 +147,7 @@ impl Ledger {
         of_budget.max(of_all)
     }
 
-    /// Bytes of this shard, of all budgets.
+    /// This shard's bytes in all budgets.
     fn total(&self) -> u64 {
         self.charged.iter().chain(&self.measured).sum()
     }

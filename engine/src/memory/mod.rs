@@ -1,10 +1,10 @@
-//! Memory: one account of all that clients and callers of the server API make the daemon keep.
+//! Memory: one account of all memory that clients and callers of the server API make the daemon keep.
 //!
-//! In:  bytes that a queue, map, cache or buffer takes, and gives back.
-//! Out: whether there is room for more, and how much has to go; who goes first.
+//! In:  bytes that a queue, map, cache or buffer allocates and frees.
+//! Out: whether there is room for more, how much must be shed, and who is shed first.
 //!
 //! Every byte belongs to one [`Budget`], which has an option, a default and a worst case (`docs/memory.md`). Each shard
-//! has a [`Ledger`] of its own: plain integers, no lock. It reads what the other shards last published.
+//! has its own [`Ledger`]: plain integers, no lock. It reads the other shards' last published figures.
 
 mod budget;
 pub(crate) mod cgroup;

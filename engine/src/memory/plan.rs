@@ -1,40 +1,40 @@
-//! Plan: budgets that fit into the memory that there is.
+//! Plan: fits the budgets into the available memory.
 //!
 //! In:  `engine.memory_limit`, the limit of the control group, the configured budgets.
-//! Out: the same budgets, with a limit for all together, and what each is assured of.
+//! Out: the same budgets, with a total limit and the assured amount of each.
 //!
-//! Of a limit, a fixed part is for the daemon itself. Of a control group's, a part is the kernel's too, which charges
-//! sockets and what waits in them to the group. The budgets share the rest.
+//! A fixed part of a limit is for the daemon itself. Part of a control group's limit also goes to the kernel, which
+//! charges sockets and their queues to the group. The budgets share the rest.
 
 use super::budget::{Budget, BudgetLimits};
 use crate::{config::Config, memory::cgroup::Cgroup};
 
-/// The part of a control group's limit that the daemon plans with, in percent; where it is used, memory is short.
+/// The part of a control group's limit that the daemon plans with, in percent; once it is used, memory is short.
 const GROUP_PERCENT: u64 = 90;
 
-/// The kernel's part of that: sockets of 4.4 KB each, and what waits in them.
+/// The kernel's part of that: sockets of 4.4 KB each, and their queues.
 const KERNEL_PERCENT: u64 = 25;
 
-/// What a daemon has without any client: code, threads, the control plane.
+/// Memory of a daemon without clients: code, threads, the control plane.
 const BASE_BYTES: u64 = 24 << 20;
 
 /// The same for each shard, without its receive buffers: rings, tables, a mailbox.
 const SHARD_BYTES: u64 = 4 << 20;
 
-/// The part of a limit that stays for the budgets at least, in percent.
+/// The minimum part of a limit for the budgets, in percent.
 const BUDGETS_PERCENT_MIN: u64 = 40;
 
-/// What the budgets have to share.
+/// The memory that the budgets share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// Bytes for all budgets together; [`BudgetLimits::NONE`] where nothing limits them.
+    /// Bytes for all budgets together; [`BudgetLimits::NONE`] without a limit.
     pub(crate) bytes: u64,
-    /// Bytes of the limit that the tightest of both sets.
+    /// Bytes of the tighter of both limits.
     pub(crate) limit_bytes: u64,
 }
 
 impl Room {
-    /// What `engine.memory_limit` and the group leave.
+    /// The rest of `engine.memory_limit` and the group's limit.
     pub(crate) fn new(config: &Config, group: Option<Cgroup>) -> Self {
         let own = own_bytes(config);
         let of_daemon = match config.engine.memory_limit_bytes {
@@ -52,7 +52,7 @@ impl Room {
     }
 }
 
-/// What the daemon itself needs.
+/// Memory of the daemon itself.
 fn own_bytes(config: &Config) -> u64 {
     let engine = &config.engine;
     let buffers = u64::from(engine.receive_buffers) * u64::from(engine.receive_buffer_bytes);
@@ -63,8 +63,8 @@ fn rest(limit: u64, taken: u64) -> u64 {
     limit.saturating_sub(taken).max(limit / 100 * BUDGETS_PERCENT_MIN)
 }
 
-/// The budgets as they fit into the room: no one of them more than half of it, each assured of a share that is as large
-/// beside the others' as it was configured.
+/// Fits the budgets into the room: none gets more than half of it, and each is assured of a share in proportion to its
+/// configured size.
 pub(crate) fn fit(mut limits: BudgetLimits, room: Room) -> BudgetLimits {
     if room.bytes == BudgetLimits::NONE {
         return limits;

@@ -1,17 +1,17 @@
-//! Shed: who goes first when a budget is full.
+//! Shed: which holders are ended when a budget is full.
 //!
-//! In:  the holders of a budget with their bytes, and how many bytes have to go.
-//! Out: the holders to end, the largest first.
+//! In:  the holders of a budget with their bytes, and how many bytes to free.
+//! Out: the holders to end, largest first.
 //!
-//! What nobody holds (kept publications, positions, idempotency keys) goes by age instead, the oldest first: its own
-//! order says which that is.
+//! State without a holder (kept publications, positions, idempotency keys) is dropped by age instead, oldest first, in
+//! an order of its own.
 
 use std::collections::BinaryHeap;
 
-/// The fewest holders, the largest first, that have `excess` bytes together; all of them where they have less. Holders of
-/// nothing stay. Of those who hold the same the greatest goes first, so that chance has no part in it.
+/// The fewest holders, largest first, that have `excess` bytes together; all of them if they have less. Holders of
+/// nothing stay. Among equals the greatest key goes first, so that the result is deterministic.
 ///
-/// Looks once at each holder, and puts only those in order who go.
+/// Visits each holder once, and sorts only those that go.
 pub(crate) fn largest_first<T: Ord>(holders: Vec<(T, u64)>, excess: u64) -> impl Iterator<Item = T> {
     let mut holders: BinaryHeap<(u64, T)> =
         holders.into_iter().filter(|&(_, bytes)| bytes > 0).map(|(holder, bytes)| (bytes, holder)).collect();

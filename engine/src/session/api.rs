@@ -1,13 +1,13 @@
-//! Api: what the server API has happen to clients.
+//! Api: operations of the server API on clients.
 //!
-//! In:  calls, as every shard gets them; the clients of this one.
-//! Out: subscriptions, ends and expiries of the clients that are meant; what this core knows of channels and users.
+//! In:  calls, which every shard gets; the clients of this shard.
+//! Out: subscriptions, ends and expiries of the selected clients; this shard's channels and users.
 //!
-//! A client that is still connecting is not there yet, but for a disconnect. Where neither user nor connection is
-//! found nothing happens: they may be on another core.
+//! A client that is still connecting is not selected, except for a disconnect. If neither user nor connection is found,
+//! nothing happens: they may be on another shard.
 //!
-//! No call goes through all clients or channels in one turn: lists are given page by page, numbers are kept, clients are
-//! found by their user or id, and many of them are told in parts.
+//! No call walks all clients or channels in one turn: lists are paged, counts are maintained, clients are looked up by
+//! user or id, and large selections are handled in parts.
 
 use std::{net::IpAddr, ops::Range, sync::Arc, vec};
 
@@ -26,42 +26,42 @@ use crate::{
     token::Overrides,
 };
 
-/// Places of a table that are looked at for one page: some tenths of a millisecond.
+/// Table slots scanned for one page: some tenths of a millisecond.
 const PAGE_PLACES: usize = 4_096;
 
-/// A call, and where its answer goes. Who asked may have gone.
+/// A call, and where its answer goes. The caller may be gone.
 #[derive(Debug)]
 pub(crate) enum ApiCall {
-    /// Something is to happen to some clients. The error is the first client's that refused.
+    /// Applies a command to some clients. The error is the first client's that refused.
     Clients {
         whom: Arc<ClientSelector>,
         wish: Arc<ClientCommand>,
         done: oneshot::Sender<Result<(), ErrorCode>>,
     },
-    /// The same for those that no turn had a part for yet.
+    /// The same for the clients left over from earlier turns.
     Rest(Box<Rest>),
-    /// Which channels have subscribers on this core, and how many.
+    /// Channels with subscribers on this shard, and their numbers of subscribers.
     Channels { from: usize, answer: oneshot::Sender<ApiPage<(Arc<str>, usize)>> },
-    /// Whose clients are on this core; a user once for each of its clients.
+    /// Users of this shard's clients; a user once per client.
     Users { from: usize, answer: oneshot::Sender<ApiPage<Arc<str>>> },
-    /// The addresses with points whose home this core is.
+    /// Addresses with penalty points that this shard owns.
     Penalties(oneshot::Sender<Vec<Penalty>>),
-    /// Points are to be forgotten: of one address, or of all.
+    /// Clears penalty points: of one address, or of all.
     ClearPenalties { address: Option<IpAddr>, done: oneshot::Sender<()> },
-    /// What this core has.
+    /// This shard's figures.
     Info(oneshot::Sender<ShardInfo>),
 }
 
-/// A part of a list that is too long for one turn. What comes and goes between two pages may be missing.
+/// A page of a list that is too long for one turn. Entries that change between two pages may be missing.
 #[derive(Debug)]
 pub(crate) struct ApiPage<T> {
     pub(crate) items: Vec<T>,
-    /// Where the next page begins; `None` where this is the last one.
+    /// Start of the next page; `None` for the last one.
     pub(crate) next: Option<usize>,
 }
 
 impl<T> ApiPage<T> {
-    /// What is at [`PAGE_PLACES`] of so many `places`, `from` one of them on.
+    /// The entries in [`PAGE_PLACES`] of `places` slots, starting at `from`.
     pub(crate) fn of<I: Iterator<Item = T>>(
         places: usize,
         from: usize,
@@ -72,11 +72,11 @@ impl<T> ApiPage<T> {
     }
 }
 
-/// Clients to which something is still to happen.
+/// Clients for which a command is still outstanding.
 #[derive(Debug)]
 pub(crate) struct Rest {
     clients: vec::IntoIter<ClientKey>,
-    /// Where the search for clients without a user goes on: no index has them.
+    /// Where the scan for clients without a user continues: no index has them.
     anonymous_from: Option<usize>,
     wish: Arc<ClientCommand>,
     /// The first refusal so far.
@@ -85,21 +85,21 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Memory of the list, as it was at first.
+    /// Initial memory of the list.
     pub(crate) fn cost_bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(self.clients.as_slice())
     }
 }
 
-/// The clients that are meant: those that everything named here agrees on. A user, or one connection, is named.
+/// Selects the clients that match everything named here. A user, or one connection, is named.
 #[derive(Debug, Default)]
 pub(crate) struct ClientSelector {
-    /// `None`: of any user. Empty: of the anonymous one.
+    /// `None`: any user. Empty: the anonymous user.
     pub(crate) user: Option<Box<str>>,
     pub(crate) client: Option<uuid::Uuid>,
 }
 
-/// What is to happen to them.
+/// The command for the selected clients.
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
     Subscribe(SubscribeCommand),
@@ -110,48 +110,48 @@ pub(crate) enum ClientCommand {
     Disconnect {
         code: u16,
         reason: Box<str>,
-        /// Clients that stay.
+        /// Clients to keep.
         except: Vec<uuid::Uuid>,
     },
-    /// A new expiry, in seconds since 1970; 0 for never.
+    /// A new expiry, in Unix seconds; 0 for never.
     Refresh {
         expires_at_s: u64,
-        /// What others see of the connection, if it is to be something else.
+        /// A new connection info, if it changes.
         info: Option<Bytes>,
     },
-    /// The expiry is now.
+    /// Expires now.
     Expire,
 }
 
 /// A subscription that the server makes.
 #[derive(Debug)]
 pub(crate) struct SubscribeCommand {
-    /// Resolved, as all names that reach a home are.
+    /// Resolved, like all names that reach an owner.
     pub(crate) channel: Box<str>,
-    /// What others see of the client in this channel.
+    /// The client's info in this channel.
     pub(crate) chan_info: Option<Bytes>,
-    /// What the client gets along with the subscription.
+    /// Data for the client along with the subscription.
     pub(crate) data: Option<Bytes>,
-    /// In seconds since 1970; 0 for never.
+    /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
-    /// Offset and epoch from which the client is to recover.
+    /// Offset and epoch for recovery.
     pub(crate) since: Option<(u64, Box<str>)>,
     pub(crate) overrides: Overrides,
 }
 
-/// What one core has.
+/// The figures of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct ShardInfo {
     pub(crate) clients: usize,
     pub(crate) subscriptions: usize,
-    /// Channels with subscribers whose home this is.
+    /// Channels with subscribers that this shard owns.
     pub(crate) channels: usize,
-    /// Users with clients on this core.
+    /// Users with clients on this shard.
     pub(crate) users: usize,
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Has something happen to some clients.
+    /// Applies a call to the selected clients.
     pub(crate) fn tell_meant(&mut self, call: ApiCall) {
         match call {
             ApiCall::Clients { wish, done, .. } if self.comes_too_late(&wish) => {
@@ -168,13 +168,12 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// True exactly when what is wished has expired already.
+    /// True exactly when the requested expiry is already past.
     fn comes_too_late(&self, wish: &ClientCommand) -> bool {
         matches!(wish, ClientCommand::Subscribe(wish) if is_past(wish.expires_at_s, self.cx.wall_s()))
     }
 
-    /// Tells as many clients as this part of a turn has room for; the others wait in the inbox, where everybody else has a
-    /// part beside them.
+    /// Handles as many clients as this share of a turn allows; the others wait in the inbox, beside other work.
     fn tell_clients(&mut self, mut rest: Box<Rest>) {
         loop {
             if let Some(key) = rest.clients.next() {
@@ -197,11 +196,11 @@ impl<I: Io> SessionCx<'_, I> {
                 return self.mesh.post(self.mesh.index, Message::Api(ApiCall::Rest(rest)));
             }
         }
-        // Who asked may have gone.
+        // The caller may be gone.
         let _ = rest.done.send(rest.outcome);
     }
 
-    /// A connection is found by its id, and a user's connections by its name: nobody else is looked at.
+    /// Looks up a connection by its id, and a user's connections by its name: no other client is scanned.
     fn meant(&mut self, whom: &ClientSelector) -> Vec<ClientKey> {
         let is_known = |client: &Client| client.stage != Stage::Fresh;
         if let Some(id) = whom.client {
@@ -216,7 +215,7 @@ impl<I: Io> SessionCx<'_, I> {
         whom.user.as_deref().map(|user| self.sessions.users.of(user).to_vec()).unwrap_or_default()
     }
 
-    /// Of whom the backend is asked, it may have a name.
+    /// Clients that the backend is identifying may turn out to have a name.
     fn anonymous_at(&self, places: Range<usize>) -> impl Iterator<Item = ClientKey> {
         let is_anonymous = |client: &Client| {
             client.stage != Stage::Fresh && client.user.is_empty() && client.is_identified()
@@ -254,7 +253,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     fn subscribe_from_server(&mut self, key: ClientKey, wish: &SubscribeCommand) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
-        // What is so already stays so.
+        // An existing subscription stays as it is.
         if self.hub.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
             return Ok(());
         }

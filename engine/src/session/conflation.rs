@@ -1,7 +1,8 @@
-//! Slow: what is sent to readers that do not keep up.
+//! Conflation: publications for slow readers.
 //!
-//! In:  publications for sockets that the kernel takes no more for.
-//! Out: what their namespaces' policies leave of it, when there is room; the end of those for whom too much waits.
+//! In:  publications for sockets that the kernel accepts no more bytes for.
+//! Out: the publications that the namespace's policy keeps, when there is room; the end of readers whose queue exceeds
+//!      its limit.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,23 +21,23 @@ use crate::{
     metrics::Metric,
 };
 
-/// The tag of a publication before which others were left out: how many.
+/// The tag of a publication that follows dropped ones: their number.
 const LEFT_OUT_TAG: &str = "holdfast-left-out";
 
-/// Bytes that go to a reader at once when it has room again; at most a quarter of its queue, so that what is published
-/// meanwhile has room behind them.
+/// Bytes sent at once to a reader that has room again; at most a quarter of its queue, so that new publications have
+/// room behind them.
 const FED_BYTES: usize = 16 * 1024;
 
 impl<I: Io> SessionCx<'_, I> {
-    /// True exactly when what may wait for this reader is to wait.
+    /// True exactly when publications for this reader must wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
-        // A long queue counts before the kernel was asked to take it: a turn's writes are bounded.
+        // A long queue counts even before the kernel was asked to take it: a turn's writes are bounded.
         self.io.is_behind(socket)
             || self.io.queued_bytes(socket) > self.cx.settings.paused_queue_bytes
             || (!self.hub.slow.held.is_empty() && self.hub.slow.held.contains_key(&socket))
     }
 
-    /// Has publications wait until the reader has room.
+    /// Queues publications until the reader has room.
     #[cold]
     pub(crate) fn hold(
         &mut self,
@@ -53,13 +54,13 @@ impl<I: Io> SessionCx<'_, I> {
         self.cx.counters.add(policy.metric(), u64::from(left_out));
         match shrunk {
             Ok(more) => self.cx.counters.add(Metric::OldestLeftOut, u64::from(more)),
-            // One publication of each channel is too much: it is sent away, when the walk over the subscribers is over.
+            // One publication per channel is already too much: disconnect it after the walk over the subscribers.
             Err(TooMuch) => self.hub.slow.given_up.push(socket),
         }
         self.io.tell_when_drained(socket);
     }
 
-    /// For this reader too much is held, whatever is left out.
+    /// This reader exceeds its limit even with conflation: ends it.
     #[cold]
     pub(crate) fn give_up_reader(&mut self, socket: Socket) {
         if let Some(held) = self.hub.slow.held.get(&socket) {
@@ -69,7 +70,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A reader has room: some of what waits goes out.
+    /// A reader has room: sends some of its waiting publications.
     pub(crate) fn feed(&mut self, socket: Socket) {
         if self.hub.slow.held.is_empty() {
             return;
@@ -98,7 +99,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Sends one that has waited, unless its subscription has ended meanwhile.
+    /// Sends a publication that waited, unless its subscription has ended in the meantime.
     fn deliver_late(&mut self, client: ClientKey, delivery: &Delivery, left_out: u32) {
         let Some(channel) = self.hub.locals.find(&delivery.channel) else { return };
         let Some(client) = self.sessions.clients.get(client) else { return };
@@ -119,7 +120,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// A publication that says how many are missing before it; for those who take patches, where it `is_quoted`.
+/// Adds the number of missing publications as a tag. `is_quoted`: in the form for subscribers that take patches.
 fn with_gap(delivery: &Delivery, left_out: u32, is_quoted: bool) -> EncodedPush {
     let Some(stored) = &delivery.publication else { return delivery.frames.clone() };
     let frames = |mut publication: Publication<'_>| {

@@ -1,7 +1,7 @@
-//! Ask: requests that name a session, on their way to its core, and the answers on their way back.
+//! Emulation: requests that name a session, on their way to its shard, and the answers on their way back.
 //!
-//! In:  the bodies of `/emulation` and `/connection/poll`, on the core that has their connection.
-//! Out: commands and polls, on the core that has their session; one answer to each.
+//! In:  the bodies of `/emulation` and `/connection/poll`, on the connection's shard.
+//! Out: commands and polls, on the session's shard; one answer to each.
 
 use std::sync::Arc;
 
@@ -35,16 +35,16 @@ pub(crate) struct SessionRequest {
     pub(crate) what: SessionRequestKind,
 }
 
-/// What is asked of a session.
+/// The kind of a request.
 #[derive(Debug)]
 pub(crate) enum SessionRequestKind {
-    /// To handle a frame of commands.
+    /// Handle a frame of commands.
     Commands(Bytes),
-    /// To handle a frame of commands, and to tell what is new since this sequence.
+    /// Handle a frame of commands, and return the replies after this sequence number.
     Poll { received: u64, commands: Bytes },
 }
 
-/// The answer: nothing but yes, or a body.
+/// The answer: success without a body, or a body.
 pub(crate) type Answer = Result<Option<Bytes>, Refusal>;
 
 impl<I: Io> SessionCx<'_, I> {
@@ -98,7 +98,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// A request for a session of this core.
+    /// A request for a session of this shard.
     pub(crate) fn at_session(&mut self, asked: SessionRequest) {
         let SessionRequest { session, asker, what } = asked;
         let Some(place) = self.sessions.named.find(&session) else {
@@ -123,7 +123,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Sends an answer to the core that has the connection.
+    /// Sends an answer to the shard of the connection.
     pub(crate) fn answer_asker(&mut self, asker: RequestOrigin, answer: Answer) {
         if asker.core == self.mesh.index {
             self.answer_request(asker.socket, answer);
@@ -132,7 +132,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Answers a request whose connection is here.
+    /// Answers a request whose connection is on this shard.
     pub(crate) fn answer_request(&mut self, socket: Socket, answer: Answer) {
         self.io.answer(self.cx, socket, answer);
     }

@@ -1,7 +1,7 @@
-//! Fan-out: a channel's turn goes to its subscribers on this core.
+//! Fan-out: delivers a channel's turn to its subscribers on this shard.
 //!
-//! In:  what was published to a channel, and its subscribers.
-//! Out: one piece on each subscriber's queue, for each wire format; what is held for those who do not keep up.
+//! In:  a channel's publications, and its subscribers.
+//! Out: one piece on each subscriber's queue, for each wire format; entries on the queues of slow readers.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Hands a channel's turn out to its subscribers on this core.
+    /// Delivers a channel's turn to its subscribers on this shard.
     pub(crate) fn fan_out_channel(&mut self, channel: LocalChannelKey) {
         let Some(turn) = self.hub.locals.take_turn(channel) else { return };
         let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
         self.cx.counters.add(Metric::MessagesOut, messages);
         self.io.begin_turn_of_channel();
         let mut joined = [const { None }; Encoding::ALL.len()];
-        // Nearly all who compress have the same size of window.
+        // Nearly all compressing receivers have the same window size.
         let mut deflated: Vec<((Encoding, WindowBits), Bytes)> = Vec::new();
         let receivers = turn.subscribers.len();
         for subscriber in &turn.subscribers {
@@ -75,7 +75,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A channel's turn for all who compress with the same window.
+    /// A channel's turn for all receivers that compress with the same window.
     fn join_deflated(
         &mut self,
         deliveries: &[Arc<Delivery>],
@@ -99,13 +99,13 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// Below this many receivers on a core, counting references to bytes that other cores count too is cheaper than a copy.
+/// Below this many receivers on a shard, counting references to bytes shared with other shards is cheaper than a copy.
 const COPIED_FROM_RECEIVERS: usize = 8;
 
-/// One frame after the other: a copy of this core's own, so that no two cores count references to the same bytes for
-/// each of their receivers.
+/// Concatenates the frames into a copy of this shard's own, so that shards do not contend for the same reference counts
+/// per receiver.
 fn join(deliveries: &[Arc<Delivery>], wire: Encoding, receivers: usize) -> Bytes {
-    // Who wants to be told of joins has wishes of its own.
+    // Subscribers to joins have delivery options of their own.
     let publications = deliveries.iter().filter(|delivery| delivery.publication.is_some());
     match (wire, deliveries) {
         (_, [only]) if receivers < COPIED_FROM_RECEIVERS && only.publication.is_some() => {

@@ -1,7 +1,7 @@
-//! Flow: in which order what clients send is handled, where it cannot be handled at once.
+//! Flow: the order of client input that cannot be handled immediately.
 //!
-//! In:  what is left of commands.
-//! Out: the same, when the client has its next part of a turn (`shard/backlog`).
+//! In:  unhandled commands.
+//! Out: the same, in the client's next share of a turn (`shard/backlog`).
 
 use holdfast_ring::Socket;
 
@@ -16,43 +16,43 @@ use crate::{
     time::Tick,
 };
 
-/// Bytes of commands that may wait for a client that sends them by requests.
+/// Bytes of waiting commands for a client that sends them in requests.
 const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
-/// How long it is waited until all shards have read what came to them, where one does not get to that (60 s).
+/// How long to wait until all shards have read their input, if one falls behind (60 s).
 const READ_UP_TICKS_MAX: u32 = 1200;
 
-/// Something of a client that waits for its part of a turn.
+/// Work of a client that waits for its share of a turn.
 #[derive(Debug)]
 pub(crate) enum Deferred {
-    /// A frame of commands, or what is left of it.
+    /// A frame of commands, or the rest of one.
     Commands(Commands),
-    /// Commands of a client that had to wait may be handled; the client has them.
+    /// Parked commands of a client may be handled; the client has them.
     Parked,
-    /// Keys have come that a command waits for.
+    /// Keys have arrived for a waiting command.
     Retry(ClientKey, KeysCame),
 }
 
-/// Who waits.
+/// The queue in which work waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FlowKey {
     /// A connection.
     Socket(Socket),
-    /// A client whose commands come by requests.
+    /// A client whose commands arrive in requests.
     Client(ClientKey),
 }
 
-/// With whom it waits.
+/// The class in which it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Those that have a session.
+    /// Those with a session.
     Sessions,
-    /// Those that are about to get one.
+    /// Those about to get one.
     Arrivals,
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A frame of commands that a request has brought. It waits for those before it.
+    /// A frame of commands from a request. It waits for the frames before it.
     pub(crate) fn frame_came(&mut self, client: ClientKey, frame: &[u8]) {
         let key = FlowKey::Client(client);
         if self.io.has_deferred(key) {
@@ -67,25 +67,25 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Commands of a client that had to wait are handled in its next part of a turn, before all that it has sent since.
+    /// Parked commands of a client are handled in its next share of a turn, before its later input.
     pub(crate) fn schedule_parked(&mut self, client: ClientKey) {
         let key = self.flow_of(client);
         self.io.defer_first(key, Deferred::Parked);
     }
 
-    /// True exactly when so many bytes of commands more may wait for a client that sends them by requests.
+    /// True exactly when a client that sends commands in requests has room for so many more bytes.
     pub(crate) fn has_room_in_backlog(&self, client: ClientKey, bytes: usize) -> bool {
         let key = FlowKey::Client(client);
         !self.io.has_deferred(key) || self.io.deferred_bytes(key) + bytes <= COMMAND_BYTES_MAX
     }
 
-    /// Keys have come for a command that waits for them.
+    /// Keys have arrived for a command that waits for them.
     pub(crate) fn retry_later(&mut self, client: ClientKey, came: KeysCame) {
         let key = self.flow_of(client);
         self.io.defer_last(key, Class::Arrivals, Deferred::Retry(client, came));
     }
 
-    /// In which order what a client sends is handled.
+    /// The queue for a client's input.
     fn flow_of(&mut self, client: ClientKey) -> FlowKey {
         match self.sessions.clients.get(client).map(|client| client.link) {
             Some(Transport::WebSocket { socket, .. }) => FlowKey::Socket(socket),
@@ -93,13 +93,13 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A client has gone.
+    /// A client is gone.
     pub(crate) fn forget_backlog(&mut self, client: ClientKey) {
         self.io.forget_deferred(FlowKey::Client(client));
     }
 
-    /// True exactly when all shards have read what had come to them by then, and what they had for this one has been
-    /// handled; or when that takes too long.
+    /// True exactly when all shards have read their input up to then, and this shard has handled its part; or when that
+    /// takes too long.
     pub(crate) fn has_all_read_up_to(&self, then: Tick) -> bool {
         let is_read = self.mesh.peers.all_have_read_up_to() >= then
             && self.mesh.peers.mailboxes().is_empty()
@@ -108,7 +108,7 @@ impl<I: Io> SessionCx<'_, I> {
         is_read || self.cx.uptime >= then.after(READ_UP_TICKS_MAX)
     }
 
-    /// A connection that was not read from may be again, unless there is another reason.
+    /// A paused connection may be read again, unless there is another reason to pause it.
     pub(crate) fn read_again(&mut self, socket: Socket) {
         let waits = match self.io.session_on(socket) {
             None => return,

@@ -1,10 +1,10 @@
-//! I/O: all that a session may do to connections.
+//! I/O: everything a session may do to connections.
 //!
-//! In:  what sessions decide.
-//! Out: bytes on queues; connections that are slowed down, or end; work that waits for its part of a turn.
+//! In:  decisions of sessions.
+//! Out: bytes on queues; connections that are throttled or closed; work deferred to a later turn.
 //!
-//! A session knows connections by their sockets, and nothing of the kernel, of TLS or of queues. Its tests record what it
-//! does here.
+//! A session knows connections by their sockets. It knows nothing of the kernel, TLS or queues. Tests substitute an
+//! implementation that records the calls.
 
 use bytes::Bytes;
 use holdfast_protocol::{
@@ -33,109 +33,110 @@ use crate::{
     refusals::Line,
 };
 
-/// What a session may do to connections.
+/// The operations of a session on connections.
 pub(crate) trait Io {
-    /// Queues bytes for a connection. Answers with its session, where more waits for it than may.
+    /// Queues bytes for a connection. Returns its session if the queue exceeds its limit.
     fn send(&mut self, cx: &mut Context, to: Socket, bytes: Bytes, cause: Cause) -> Option<TooSlow>;
 
-    /// Queues bytes that no limit counts: what opens a stream.
+    /// Queues bytes that no limit counts: the head of a stream.
     fn send_head(&mut self, to: Socket, bytes: Bytes);
 
-    /// A message as the connection compresses it.
+    /// Compresses a message for the connection.
     fn deflate(&mut self, to: Socket, deflate: Deflate, kind: MessageKind, message: &[u8]) -> Bytes;
 
-    /// The same for frames that others get too; `is_shared`: in this turn, until [`Io::end_turn_of_channel`].
+    /// The same for frames with several receivers. `is_shared`: within this turn, until [`Io::end_turn_of_channel`].
     fn deflate_frames(&mut self, to: Socket, deflate: Deflate, plain: &Bytes, is_shared: bool) -> Bytes;
 
-    /// The subscribers of a channel are walked: until [`Io::end_turn_of_channel`] none of them may go.
+    /// Begins the walk over a channel's subscribers. None may be removed until [`Io::end_turn_of_channel`].
     fn begin_turn_of_channel(&mut self);
 
-    /// They have been walked. Answers with those for whom much waits.
+    /// Ends the walk. Returns the receivers with long queues.
     fn end_turn_of_channel(&mut self) -> Vec<LongQueue>;
 
-    /// Slows down one of them. Answers with its session, where more waits for it than may.
+    /// Throttles one of them. Returns its session if the queue exceeds its limit.
     fn slow_down(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow>;
 
-    /// Bytes that wait for a connection.
+    /// Bytes queued for a connection.
     fn queued_bytes(&mut self, of: Socket) -> usize;
 
-    /// True exactly when the kernel takes no more for it.
+    /// True exactly when the kernel accepts no more bytes for it.
     fn is_behind(&mut self, socket: Socket) -> bool;
 
-    /// Has the shard told when all that waits for a connection has gone out.
+    /// Notifies the shard when the connection's queue is empty.
     fn tell_when_drained(&mut self, socket: Socket);
 
-    /// Reads no more of a connection, until [`Io::read_again`].
+    /// Stops reading a connection, until [`Io::read_again`].
     fn pause(&mut self, socket: Socket);
 
-    /// Reads a connection again, unless another reason is against it; where others do not keep up, later.
+    /// Resumes reading a connection, unless there is another reason to pause it; under backpressure, later.
     fn read_again(&mut self, socket: Socket, must_hold: bool);
 
-    /// The session on a connection; `None` where that is gone.
+    /// The session on a connection; `None` if the connection is gone.
     fn session_on(&mut self, socket: Socket) -> Option<Session>;
 
-    /// A connection carries a session from now on.
+    /// A connection now carries a session.
     fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session);
 
-    /// The time that a connection's handshake has begins once more.
+    /// Restarts the handshake timeout of a connection.
     fn begin_handshake(&mut self, cx: &mut Context, socket: Socket);
 
-    /// What clients that connect now are to be told of their pings.
+    /// The ping settings for clients that connect now.
     fn pings(&self) -> Told;
 
-    /// A connection is pinged from now on.
+    /// Starts to ping a connection.
     fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told);
 
-    /// A pong has come. False where none was awaited.
+    /// Handles a pong. False if none was expected.
     fn pong(&mut self, cx: &mut Context, socket: Socket) -> bool;
 
-    /// Takes the session off a connection that is going to end for this.
+    /// Detaches the session from a connection that is about to close for this reason.
     fn detach(&mut self, socket: Socket, reason: CloseReason);
 
-    /// Begins the close handshake.
+    /// Starts the close handshake.
     fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str, reason: CloseReason);
 
-    /// Waits for the peer to end the stream, after the last words.
+    /// Waits for the peer's EOF after the last bytes.
     fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason);
 
-    /// Answers the request that a connection waits with.
+    /// Answers the request that is waiting on a connection.
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>);
 
     /// Refuses a request.
     fn reject(&mut self, cx: &mut Context, socket: Socket, turned_away: Rejection);
 
-    /// True exactly when a connection has carried a request before.
+    /// True exactly when the connection has already carried a request.
     fn is_reused(&mut self, socket: Socket) -> bool;
 
-    /// Takes a place for a session without a connection of its own, if there is one beside those taken on other shards.
+    /// Reserves a place for a session without its own connection, if the limit allows one beside those taken on other
+    /// shards.
     fn take_place(&mut self, cx: &mut Context, taken_elsewhere: u64) -> bool;
 
     fn give_place_back(&mut self);
 
-    /// Has the log tell of a refusal, with the address of a connection.
+    /// Logs a refusal, with the address of a connection.
     fn tell(&mut self, cx: &mut Context, socket: Socket, line: Line);
 
-    /// Memory of the tables of connections that nobody is charged for.
+    /// Memory of the connection tables that is not charged to any connection.
     fn table_bytes(&self) -> usize;
 
-    /// Something waits for its part of a turn, behind what waits already.
+    /// Defers work to its turn, behind the work already deferred.
     fn defer_last(&mut self, flow: FlowKey, class: Class, what: Deferred);
 
-    /// The same, before it.
+    /// The same, ahead of it.
     fn defer_first(&mut self, flow: FlowKey, what: Deferred);
 
     fn has_deferred(&self, flow: FlowKey) -> bool;
 
-    /// Bytes of commands among what waits.
+    /// Bytes of deferred commands.
     fn deferred_bytes(&self, flow: FlowKey) -> usize;
 
     fn forget_deferred(&mut self, flow: FlowKey);
 
-    /// True exactly when nothing of any connection waits for its part of a turn.
+    /// True exactly when no connection has deferred work.
     fn is_caught_up(&self) -> bool;
 }
 
-/// The sessions of a shard at work, with what they work on.
+/// A shard's sessions in operation, with everything they operate on.
 pub(crate) struct SessionCx<'a, I> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) hub: &'a mut Hub,
@@ -144,7 +145,7 @@ pub(crate) struct SessionCx<'a, I> {
     pub(crate) io: &'a mut I,
 }
 
-/// True exactly when who causes messages is to wait.
+/// True exactly when senders must be throttled.
 pub(crate) fn must_hold(mesh: &Mesh, hub: &Hub) -> bool {
     mesh.peers.is_any_congested() || mesh.inbox.is_congested() || hub.has_gathered_enough()
 }

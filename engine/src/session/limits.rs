@@ -1,7 +1,7 @@
-//! Limits: what clients send, held to its limits, and what they do that they should not.
+//! Limits: charges client input to rate limits, and counts offenses.
 //!
-//! In:  frames, commands and replies of clients; ends of their sessions.
-//! Out: the same to the limits, with the client's user, or the connection behind it.
+//! In:  frames, commands and replies of clients; ends of sessions.
+//! Out: the same for the limits, with the client's user, or the connection behind it.
 
 use holdfast_protocol::client::DisconnectCode;
 
@@ -13,27 +13,27 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A frame of commands has come.
+    /// A frame of commands has arrived.
     pub(crate) fn charge_frame(&mut self, key: ClientKey, bytes: usize) {
         if let Some(client) = self.sessions.clients.get(key) {
             self.cx.charge_frame(key, &client.user, bytes);
         }
     }
 
-    /// A command has come.
+    /// A command has arrived.
     pub(crate) fn charge_command(&mut self, key: ClientKey) -> Result<Charge, DisconnectCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Charge::Done) };
         self.cx.charge_command(key, &client.user)
     }
 
-    /// A reply that may be long goes to a client.
+    /// A potentially long reply goes to a client.
     pub(crate) fn charge_reply(&mut self, key: ClientKey, bytes: usize) {
         if let Some(client) = self.sessions.clients.get(key) {
             self.cx.charge_reply(key, &client.user, bytes);
         }
     }
 
-    /// A client did what it should not, and goes on.
+    /// A client has committed an offense; its session continues.
     pub(crate) fn client_offended(&mut self, key: ClientKey, offense: Offense) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         match client.link {
@@ -44,14 +44,14 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A session of polls has ended.
+    /// A polling session has ended.
     pub(crate) fn poll_offended(&mut self, place: SessionIndex, reason: CloseReason) {
         if let Some(offense) = offense_of(reason) {
             self.asker_offended(place, offense);
         }
     }
 
-    /// A session of polls has no connection of its own, but the request that waits has one, maybe on another core.
+    /// A polling session has no connection of its own, but the waiting request has one, maybe on another shard.
     fn asker_offended(&mut self, place: SessionIndex, offense: Offense) {
         let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
         let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };

@@ -1,11 +1,11 @@
 //! Sessions: what the messages of a connection mean.
 //!
-//! In:  whole messages.
-//! Out: messages to the same connection, or to others by way of the hub.
+//! In:  complete messages.
+//! Out: messages to the same connection, or to others through the hub.
 //!
-//! The parts: `echo` and `broadcast`; `client` (the Centrifuge protocol, whatever carries it), the bytes of its transports
-//! in `wire`, and those that are not WebSocket: `stream` and `poll`, whose requests find their session by `named` and
-//! `ask`.
+//! The parts: `echo` and `broadcast`; `client` (the Centrifuge protocol over any transport), its transports' framing in
+//! `wire`, and the transports other than WebSocket: `stream` and `poll`. Their requests find their session through
+//! `registry` and `emulation`.
 
 pub(crate) mod api;
 pub(crate) mod client;
@@ -43,19 +43,19 @@ use crate::{
 pub(crate) struct Sessions {
     pub(crate) rules: Rules,
     pub(crate) clients: Clients,
-    /// Sessions that requests name.
+    /// Sessions that requests look up by id.
     pub(crate) named: SessionRegistry,
-    /// When sessions of polls are due.
+    /// Deadlines of polling sessions.
     pub(crate) poll_wheel: Wheel<SessionIndex>,
-    /// Sessions of polls that have something new in this turn.
+    /// Polling sessions with new replies in this turn.
     pub(crate) touched_polls: Vec<SessionIndex>,
     pub(crate) users: Users,
-    /// Users whose connections are counted on this core.
+    /// Users whose connections are counted on this shard.
     pub(crate) seats: ConnectionQuota,
     pub(crate) key_waits: KeyWaits,
     /// Replies to the commands of one frame.
     pub(crate) replies: BytesMut,
-    /// Where clients' ids and secrets come from: nobody can guess the next one.
+    /// Source of clients' ids and secrets; its output is unpredictable.
     pub(crate) ids: StdRng,
 }
 
@@ -75,7 +75,7 @@ impl Sessions {
         }
     }
 
-    /// Tells what there is of them.
+    /// Adds the sessions' figures to the counters.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::Clients, self.clients.len() as u64);
         counters.set(Metric::PollSessions, self.named.polls() as u64);

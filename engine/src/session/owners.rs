@@ -1,7 +1,7 @@
-//! Homes: how a shard reaches the home of a channel, and what it does with what homes say.
+//! Owners: how a shard reaches a channel's owner, and handles the messages of owners.
 //!
 //! In:  messages for a channel, by its name.
-//! Out: the same to this core's own homes, or into another core's mailbox; what comes back, to the clients.
+//! Out: the same to this shard's own channels, or into another shard's mailbox; owners' answers, to the clients.
 
 use crate::{
     hub::message::{FromOwner, ToOwner},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A message for a channel whose home this is.
+    /// A message for a channel that this shard owns.
     pub(crate) fn handle_as_owner(&mut self, message: ToOwner) {
         let rules = match self.sessions.rules.channels.resolve_trusted(message.channel()) {
             Ok(resolved) => self.sessions.rules.owner_rules(&resolved),
@@ -24,8 +24,7 @@ impl<I: Io> SessionCx<'_, I> {
         let mut posts = std::mem::take(&mut self.hub.posts);
         self.hub.homes.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
-            // What is for this core itself is done at once: nothing that was said before it waits, and it makes nobody's
-            // inbox longer.
+            // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
             if core == self.mesh.index {
                 self.cx.meter.add(work::of_answer(&message));
                 self.handle_from_owner(message);
@@ -36,7 +35,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.hub.posts = posts;
     }
 
-    /// A home's message for clients of this core.
+    /// An owner's message for clients of this shard.
     pub(crate) fn handle_from_owner(&mut self, message: FromOwner) {
         match message {
             FromOwner::Deliver(delivery) => {

@@ -1,11 +1,11 @@
-//! Quota: how many connections a user has, over all cores.
+//! Quota: the number of connections per user, over all shards.
 //!
-//! In:  clients that connect as a user and go, from this core and the others.
-//! Out: whether one more may stay, and who has to go for it.
+//! In:  clients that connect as a user and leave, from this shard and the others.
+//! Out: whether one more is admitted, and which one it replaces.
 //!
-//! A user's connections are counted at one core, by a hash of its name, so that no core shares a counter with another.
-//! Only there where `client.user_connection_limit` is set. Memory: 60 bytes and the name for each connected user, and
-//! 64 bytes for each of its connections at worst.
+//! One shard owns a user's count, chosen by a hash of the name, so that shards share no counter. Used only if
+//! `client.user_connection_limit` is set. Memory: 60 bytes and the name for each connected user, and 64 bytes for each
+//! of its connections at worst.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,54 +19,54 @@ use crate::{
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
-/// The number of a seat; later ones are greater.
+/// The number of a seat; later seats have greater numbers.
 pub(crate) type SeatNumber = NonZeroU64;
 
-/// To the core at which a user's connections are counted.
+/// To the shard that owns a user's count.
 #[derive(Debug)]
 pub(crate) enum ToQuota {
     /// A client wants to connect.
     Take { user: Arc<str>, sitter: QuotaHolder },
-    /// A client that was let in has gone.
+    /// An admitted client is gone.
     Free { user: Arc<str>, seat: SeatNumber },
 }
 
-/// From there.
+/// From the owner of a user's count.
 #[derive(Debug)]
 pub(crate) enum FromQuota {
-    /// The answer to [`ToQuota::Take`]: its seat, or none where the user has as many connections as it may.
+    /// The answer to [`ToQuota::Take`]: the seat, or none if the user is at its limit.
     Granted { user: Arc<str>, client: ClientKey, seat: Option<SeatNumber> },
-    /// A client's seat has been given to a newer one.
+    /// A newer client has taken a client's seat.
     Evicted { client: ClientKey },
 }
 
-/// A client of some core.
+/// A client of some shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaHolder {
     pub(crate) core: usize,
     pub(crate) client: ClientKey,
 }
 
-/// What became of a wish for a seat.
+/// The outcome of a request for a seat.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Granted(SeatNumber),
-    /// Granted, and this one has to go for it.
+    /// Granted; this client must leave for it.
     Instead(SeatNumber, QuotaHolder),
     Refused,
 }
 
-/// The users that are counted here.
+/// The users that this shard counts.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionQuota {
     users: HashMap<Arc<str>, UserLeases>,
     last: u64,
-    /// Of all names and rows.
+    /// Memory of all names and rows.
     rows_bytes: usize,
 }
 
-/// The seats of one user, the oldest first. Those that were given back stay in their places until the oldest seats are
-/// given back too or most of the row is such gaps: so giving back any seat costs the same, on average.
+/// The seats of one user, oldest first. Freed seats leave gaps until the oldest seats are freed too, or until most of
+/// the row is gaps: so the amortized cost of freeing any seat is constant.
 #[derive(Debug, Default)]
 struct UserLeases {
     seats: VecDeque<(SeatNumber, Option<QuotaHolder>)>,
@@ -74,7 +74,7 @@ struct UserLeases {
 }
 
 impl ConnectionQuota {
-    /// Takes a seat where fewer than `max` are taken, or the policy finds one.
+    /// Takes a seat if fewer than `max` are taken, or the policy evicts one.
     pub(crate) fn take(
         &mut self,
         user: &Arc<str>,
@@ -101,7 +101,7 @@ impl ConnectionQuota {
         unseated.map_or(Taken::Granted(seat), |sitter| Taken::Instead(seat, sitter))
     }
 
-    /// Gives a seat back, if nobody else was given it.
+    /// Frees a seat, unless it was given to another client.
     pub(crate) fn free(&mut self, user: &str, seat: SeatNumber) {
         let Some(row) = self.users.get_mut(user) else { return };
         let before = row.bytes();
@@ -115,12 +115,12 @@ impl ConnectionQuota {
         }
     }
 
-    /// Memory of all of it.
+    /// Memory of everything here.
     pub(crate) fn table_bytes(&self) -> usize {
         map_bytes(&self.users) + self.rows_bytes
     }
 
-    /// How many seats are taken, for tests.
+    /// The number of taken seats, for tests.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.users.values().map(|row| row.taken).sum()
@@ -147,7 +147,7 @@ impl UserLeases {
         }
     }
 
-    /// Afterwards the front is taken, and at least half of the places are.
+    /// Afterwards the front is taken, and at least half of the row is.
     fn close_gaps(&mut self) {
         while self.seats.front().is_some_and(|(_, sitter)| sitter.is_none()) {
             self.seats.pop_front();

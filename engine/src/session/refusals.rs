@@ -1,7 +1,7 @@
-//! Refusals: what the log is told of commands that are refused, and of clients that are sent away.
+//! Refusals: log lines for refused commands and disconnected clients.
 //!
-//! In:  a refusal or an end, with the client.
-//! Out: a line with the client's name; what would have let it in.
+//! In:  a refusal or a disconnect, with the client.
+//! Out: a line with the client's name, and what would have been allowed.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A command is answered with an error of ours.
+    /// A command is answered with one of our errors.
     pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&Command<'_>>, code: ErrorCode) {
         let kind = ErrorKind::of(code.code);
         self.cx.counters.add(Metric::CommandErrors(kind), 1);
@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.tell_of_client(key, line);
     }
 
-    /// A command is answered with an error in the application's words.
+    /// A command is answered with an error of the application.
     pub(crate) fn tell_backends_error(
         &mut self,
         key: ClientKey,
@@ -72,13 +72,13 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A session is ended with a code of the protocol.
+    /// A session ends with a code of the protocol.
     pub(crate) fn tell_disconnect(&mut self, key: ClientKey, code: DisconnectCode) {
         let kind = DisconnectKind::of(code.code);
         self.cx.counters.add(Metric::Disconnects(kind), 1);
         let why = self.cx.why.take().unwrap_or_default();
         let reason = why.reason.unwrap_or(kind.name());
-        // The drain has lines of its own, about all of them.
+        // The drain logs its own summary.
         let is_foreseen = code == DisconnectCode::SHUTDOWN && !log::shows_each_refusal();
         if is_foreseen || !log::shows_refusal("disconnect", reason) {
             return;
@@ -97,7 +97,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.tell_of_client(key, line);
     }
 
-    /// The same, with a code of the application's.
+    /// The same, with a code of the application.
     pub(crate) fn tell_applications_disconnect(&mut self, key: ClientKey, code: u16, words: &str) {
         self.cx.counters.add(Metric::Disconnects(DisconnectKind::APPLICATION), 1);
         if log::shows_refusal("disconnect", "application") {
@@ -113,7 +113,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A subscription is ended that the client did not end.
+    /// A subscription ends that the client did not end.
     pub(crate) fn tell_unsubscribe(&mut self, key: ClientKey, channel: &str, code: UnsubscribeCode) {
         let reason = match code {
             UnsubscribeCode::SERVER => "application",
@@ -136,7 +136,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     fn tell_of_client(&mut self, key: ClientKey, line: Line) {
         let Some(client) = self.sessions.clients.get(key) else { return line.tell(None) };
-        // Who is not connected is not known yet.
+        // Before connect, the user is unknown.
         let user = (client.stage != Stage::Fresh).then(|| excerpt(&client.user));
         let line = Line { user, client: Some(id_text(client.id)), ..line };
         let socket = match client.link {
@@ -146,7 +146,7 @@ impl<I: Io> SessionCx<'_, I> {
                 if let Some(address) = poll.as_ref().and_then(|poll| poll.address()) {
                     return line.tell(Some(address));
                 }
-                // The request that waits may be another core's.
+                // The waiting request may be on another shard.
                 let waiting = poll.and_then(|poll| poll.waiting);
                 waiting.filter(|asker| asker.core == self.mesh.index).map(|asker| asker.socket)
             }
@@ -157,14 +157,14 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// What exactly is wrong with the name of a channel.
+    /// The exact fault in a channel's name.
     fn fault_of_channel(&self, channel: Option<&str>, code: ErrorCode) -> Option<Box<str>> {
         let is_about_names = matches!(code, ErrorCode::UNKNOWN_CHANNEL | ErrorCode::BAD_REQUEST);
         let fault = self.sessions.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
         Some(fault.to_string().into())
     }
 
-    /// A client's connection is ended for what its peer did or did not do; not by a code of the client protocol.
+    /// A client's connection ends for something its peer did or did not do, without a code of the client protocol.
     pub(crate) fn tell_client_end(&mut self, key: ClientKey, reason: CloseReason) {
         if let Some(line) = line_of_end(self.cx.why.take(), reason) {
             self.tell_of_client(key, line);

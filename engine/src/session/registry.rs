@@ -1,10 +1,10 @@
-//! Registry: sessions that are named in requests, because no connection of their own carries what they say.
+//! Registry: sessions that requests name by id, because they have no bidirectional connection.
 //!
-//! In:  sessions that begin and end; ids out of requests.
+//! In:  sessions that begin and end; ids from requests.
 //! Out: ids; the session of an id.
 //!
-//! An id stands for the right to speak in the session, so it holds 128 random bits, which are compared in constant
-//! time. The rest of it says where the session lives. Memory: 48 bytes a session, and what a [`Poll`] has.
+//! An id authorizes its holder to speak in the session, so it holds 128 random bits, which are compared in constant
+//! time. The rest of it locates the session. Memory: 48 bytes per session, plus its [`Poll`].
 
 use std::{fmt, str::FromStr};
 
@@ -14,14 +14,14 @@ use subtle::ConstantTimeEq as _;
 use super::poll::Poll;
 use crate::{ids::ClientKey, memory::Holders};
 
-/// What a session of polls takes in the wheel: a few entries of 8 bytes, in vectors that are not all full.
+/// Memory of a polling session in the wheel: a few entries of 8 bytes, in vectors that are not all full.
 const WHEEL_BYTES: usize = 64;
 
-/// The place of a session in its core's table.
+/// A session's slot in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionIndex(u32);
 
-/// What a client calls its session: `core.place.secret`, in hexadecimal digits.
+/// A session's id for clients: `core.place.secret`, in hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionId {
     pub(crate) core: u32,
@@ -34,18 +34,18 @@ struct Session {
     secret: [u8; 16],
     /// The client, until its session has ended.
     client: Option<ClientKey>,
-    /// What waits for its polls; `None` for a stream.
+    /// Its polling queue; `None` for a stream.
     poll: Option<Box<Poll>>,
 }
 
-/// The named sessions of one core.
+/// The named sessions of one shard.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     core: u32,
     sessions: Vec<Option<Session>>,
     free: Vec<u32>,
     polls: usize,
-    /// Sessions of polls for which replies wait.
+    /// Polling sessions with waiting replies.
     pub(super) owed: Holders<SessionIndex>,
 }
 
@@ -55,7 +55,7 @@ impl SessionRegistry {
         Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
     }
 
-    /// A session with a new id, which nobody can guess who does not know `secret`.
+    /// Opens a session with a new id, unpredictable without `secret`.
     pub(crate) fn open(&mut self, secret: [u8; 16]) -> SessionIndex {
         let session = Session { secret, client: None, poll: None };
         match self.free.pop() {
@@ -70,7 +70,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Makes a session one of polls.
+    /// Makes a session a polling session.
     pub(crate) fn set_poll(&mut self, place: SessionIndex, poll: Poll) {
         if let Some(session) = self.session(place) {
             session.poll = Some(Box::new(poll));
@@ -97,7 +97,7 @@ impl SessionRegistry {
         self.session(place).map(|session| SessionId { core, place, secret: session.secret })
     }
 
-    /// The place of a session of this core, if the id is its own.
+    /// The slot of a session on this shard, if the id matches.
     pub(crate) fn find(&mut self, id: &SessionId) -> Option<SessionIndex> {
         let session = self.session(id.place)?;
         bool::from(session.secret.ct_eq(&id.secret)).then_some(id.place)
@@ -110,7 +110,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Memory of the table, and of the records of polls.
+    /// Memory of the table, and of the polling records.
     pub(crate) fn table_bytes(&self) -> usize {
         self.sessions.capacity() * size_of::<Option<Session>>()
             + self.free.capacity() * size_of::<u32>()
@@ -118,12 +118,12 @@ impl SessionRegistry {
             + self.owed.bytes()
     }
 
-    /// Sessions of polls.
+    /// The number of polling sessions.
     pub(crate) fn polls(&self) -> usize {
         self.polls
     }
 
-    /// The sessions of polls for which replies wait, with the memory of these.
+    /// The polling sessions with waiting replies, and the memory of these.
     pub(crate) fn owed(&self) -> impl Iterator<Item = (SessionIndex, u64)> {
         let bytes = |place: SessionIndex| {
             let session = self.sessions.get(place.0 as usize)?.as_ref()?;
@@ -132,14 +132,14 @@ impl SessionRegistry {
         self.owed.all().map(move |place| (place, bytes(place).unwrap_or(0)))
     }
 
-    /// Looks for a session of polls at a place.
+    /// The polling session in a slot, if any.
     pub(crate) fn poll_at(&self, place: usize) -> Option<SessionIndex> {
         let session = self.sessions.get(place)?.as_ref();
         session?.poll.as_ref()?;
         u32::try_from(place).ok().map(SessionIndex)
     }
 
-    /// How many places for sessions there are, taken or not.
+    /// The number of slots, taken or free.
     pub(crate) fn places(&self) -> usize {
         self.sessions.len()
     }
@@ -155,7 +155,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The secret never comes into a log.
+/// The secret must not appear in a log.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionId({:x}.{:x})", self.core, self.place.0)

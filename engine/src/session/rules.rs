@@ -1,7 +1,7 @@
-//! Rules: what the configuration says of clients and channels, ready for a shard.
+//! Rules: the configuration for clients and channels, compiled for a shard.
 //!
 //! In:  the checked configuration.
-//! Out: verifiers, namespaces, limits. Each shard has its own, so that none shares even a pattern's cache.
+//! Out: verifiers, namespaces, limits. Each shard has its own copy, so that not even a pattern's cache is shared.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The rules of a shard.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// What is served to whom.
+    /// Which requests are served to whom.
     pub(crate) http: Arc<HttpRules>,
     pub(crate) channels: Channels,
     pub(crate) connect_tokens: Verifier,
@@ -27,16 +27,16 @@ pub(crate) struct Rules {
     pub(crate) allows_anonymous: bool,
     /// True exactly when a token must name a user.
     pub(crate) refuses_anonymous_tokens: bool,
-    /// True exactly when the backend says who connects without a token.
+    /// True exactly when the backend identifies clients without a token.
     pub(crate) is_connect_proxied: bool,
-    /// True exactly when the backend says whether an expired connection goes on.
+    /// True exactly when the backend decides whether an expired connection continues.
     pub(crate) is_refresh_proxied: bool,
     pub(crate) rpc: RpcRules,
-    /// The same of connect commands.
+    /// The same for connect commands.
     pub(crate) emulated_headers: Vec<Box<str>>,
-    /// Against floods; `None` where nothing is limited.
+    /// Rate limits; `None` if there are none.
     pub(crate) limits: Option<limits::Rules>,
-    /// The namespace of users' own channels; `None` where they have none.
+    /// The namespace of personal channels; `None` if users have none.
     personal_channels: Option<Box<str>>,
     /// 0 for no limit.
     pub(crate) user_connections_max: usize,
@@ -87,7 +87,7 @@ impl Rules {
         }
     }
 
-    /// The channel of a user's own, where users have such.
+    /// A user's personal channel, if enabled.
     pub(crate) fn personal_channel(&self, user: &str) -> Option<String> {
         match self.personal_channels.as_deref()? {
             _ if user.is_empty() => None,
@@ -96,7 +96,7 @@ impl Rules {
         }
     }
 
-    /// What a channel's home needs to know of it.
+    /// The channel's rules for its owner.
     pub(crate) fn owner_rules(&self, channel: &Resolved<'_>) -> owner::Rules {
         let options = channel.options;
         owner::Rules {
@@ -109,12 +109,12 @@ impl Rules {
         }
     }
 
-    /// What becomes of publications for a subscriber that does not keep up.
+    /// What happens to publications for a slow reader.
     pub(crate) fn slow_reader_policy(&self, channel: &Resolved<'_>) -> Policy {
         Policy::new(channel.options.slow_readers, channel.options.slow_reader_queue)
     }
 
-    /// True exactly when recovery in this channel means its newest publication.
+    /// True exactly when recovery in this channel returns only its newest publication.
     pub(crate) fn recovers_newest(&self, channel: &Resolved<'_>) -> bool {
         channel.options.recovery_mode == RecoveryMode::Cache
     }
@@ -139,7 +139,7 @@ impl RpcRules {
     }
 
     /// # Errors
-    /// 108 where the backend answers no such method, 104 where the method's namespace is not there.
+    /// 108 if the backend does not handle the method, 104 if the method's namespace does not exist.
     pub(crate) fn may_call(&self, method: &str) -> Result<(), ErrorCode> {
         let namespace = method.split_once(':').map_or("", |(namespace, _)| namespace);
         let is_proxied = match namespace {
@@ -155,7 +155,7 @@ impl RpcRules {
     }
 }
 
-/// The names in one list of all proxies, each once.
+/// The names in one list of all proxies, deduplicated.
 fn header_names(config: &Config, list: impl Fn(&ProxyConfig) -> &Vec<String>) -> Vec<Box<str>> {
     let (client, channel) = (&config.client.proxy, &config.channel.proxy);
     let proxies = [

@@ -1,7 +1,7 @@
-//! Stream: sessions whose replies come in an answer that does not end (server-sent events, HTTP streaming).
+//! Stream: sessions whose replies are one unending response (server-sent events, HTTP streaming).
 //!
-//! In:  the first commands, out of the request.
-//! Out: the head of the answer; a session, whose later commands come by `/emulation`.
+//! In:  the first commands, from the request.
+//! Out: the head of the response; a session, whose later commands arrive by `/emulation`.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl<I: Io> SessionCx<'_, I> {
     ) {
         let mut fields = cors.fields();
         fields.push(("Content-Type", content_type(wire)));
-        // Neither caches nor proxies are to keep or gather what must go on at once.
+        // Caches and proxies must neither store nor buffer the stream.
         fields.push(("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0"));
         fields.push(("Pragma", "no-cache"));
         fields.push(("X-Accel-Buffering", "no"));
@@ -36,8 +36,8 @@ impl<I: Io> SessionCx<'_, I> {
         let mut out = BytesMut::new();
         StreamHead { headers: &fields }.write(&mut out);
         if wire == Encoding::Sse {
-            // An empty line makes browsers take the stream as begun. Not CR LF: eventsource 2 for node loses the first event
-            // that comes together with that.
+            // An empty line makes browsers open the stream. Not CR LF: eventsource 2 for node loses the first event
+            // that arrives together with that.
             out.put_slice(b"\n");
         }
         self.io.send_head(socket, out.freeze());
@@ -46,7 +46,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.sessions.named.set_client(session, Some(key));
         self.store_headers(key, told);
         self.io.opened(self.cx, socket, Phase::Streaming, Session::Client { key });
-        // Its connect is part of the handshake: the same time, counted anew.
+        // Its connect is part of the handshake: the same timeout, restarted.
         self.io.begin_handshake(self.cx, socket);
         self.frame_came(key, commands);
     }

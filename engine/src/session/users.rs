@@ -1,10 +1,10 @@
-//! Users: which of this core's clients belong to whom.
+//! Users: an index from users to their clients on this shard.
 //!
-//! In:  clients that connect and go.
+//! In:  clients that connect and leave.
 //! Out: the clients of a user.
 //!
-//! Memory: about 80 bytes a user and 8 a client; 34 a client where a user has many. Anonymous clients, who have an empty
-//! name, are not kept.
+//! Memory: about 80 bytes a user and 8 a client; 34 a client for a user with many. Anonymous clients, whose name is
+//! empty, are not indexed.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -13,7 +13,7 @@ use std::{
 
 use crate::{ids::ClientKey, memory::shrink};
 
-/// Of so many clients one is found by looking at all of them.
+/// Up to this many clients, a linear search finds one.
 const FEW: usize = 32;
 
 /// The users of a shard.
@@ -26,7 +26,7 @@ pub(crate) struct Users {
 #[derive(Debug, Default)]
 struct ClientsOf {
     all: Vec<ClientKey>,
-    /// Where in `all` each of them is, where they were more than [`FEW`] at some time.
+    /// Positions in `all`, for users that once had more than [`FEW`] clients.
     #[expect(
         clippy::box_collection,
         reason = "nearly all users have few clients: eight bytes are less than a map"
@@ -35,7 +35,7 @@ struct ClientsOf {
 }
 
 impl Users {
-    /// Adds a client. Returns the user's name as it is kept, shared by all its clients.
+    /// Adds a client. Returns the user's name as stored, shared by all its clients.
     pub(crate) fn add(&mut self, user: &str, client: ClientKey) -> Arc<str> {
         let name: Arc<str> = match self.clients.get_key_value(user) {
             Some((name, _)) => Arc::clone(name),
@@ -63,7 +63,7 @@ impl Users {
         self.clients.get(user).map_or(&[], |clients| &clients.all)
     }
 
-    /// Users that are connected.
+    /// The number of connected users.
     pub(crate) fn len(&self) -> usize {
         self.clients.len()
     }

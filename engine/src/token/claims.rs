@@ -1,10 +1,10 @@
-//! Claims: what a token says, once its signature holds.
+//! Claims: the content of a token, after its signature was verified.
 //!
 //! In:  the signed JSON.
-//! Out: who the client is, until when, and what it is subscribed to with which options.
+//! Out: the client's identity, its expiry, and its subscriptions with their options.
 //!
-//! Names and meanings are Centrifugo's. What is not named here is ignored. Whatever is handed out is a copy of its own
-//! size: no connection keeps a token alive.
+//! Names and meanings are Centrifugo's. Claims not named here are ignored. All results are right-sized copies: no
+//! connection keeps a token alive.
 
 use std::{borrow::Cow, collections::HashMap, iter};
 
@@ -16,65 +16,65 @@ use serde_json::{Value, value::RawValue};
 use super::{Part, TokenError};
 use crate::object::{self, Object};
 
-/// What a connection token says.
+/// The claims of a connection token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectClaims {
-    /// Who the client is; empty for an anonymous one.
+    /// The client's user; empty for an anonymous one.
     pub user: String,
-    /// When the connection must be refreshed, in seconds since 1970; `None`: never. It is `expire_at` where the token
-    /// has it (0 for never), else `exp`. It may have passed, since only `exp` says whether the token is accepted.
+    /// When the connection must be refreshed, in Unix seconds; `None`: never. It is `expire_at` if the token has it (0
+    /// for never), otherwise `exp`. It may be in the past, since only `exp` decides whether the token is accepted.
     pub expire_at_s: Option<u64>,
-    /// What others see of the connection.
+    /// Connection info for other clients.
     pub info: Option<Bytes>,
-    /// What only backends see of the connection.
+    /// Connection metadata for backends only.
     pub meta: Option<Bytes>,
-    /// The channels that the connection is subscribed to by the server: `subs`, or where there are none, `channels`.
+    /// The server-side subscriptions: `subs`, or `channels` if there are none.
     pub subs: Vec<(String, SubscribeOptions)>,
 }
 
-/// What a subscription token says.
+/// The claims of a subscription token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscribeClaims {
-    /// Whose subscription it is; empty for an anonymous user.
+    /// The subscription's user; empty for an anonymous one.
     pub user: String,
     /// The channel, never empty.
     pub channel: String,
-    /// The one connection that it is for, if it is not for all of the user's.
+    /// The only connection it is valid for; otherwise it is valid for all of the user's.
     pub client: Option<String>,
     /// When the subscription must be refreshed; as with [`ConnectClaims::expire_at_s`].
     pub expire_at_s: Option<u64>,
-    /// How it differs from the channel's options.
+    /// Overrides of the channel's options.
     pub options: SubscribeOptions,
 }
 
-/// How one subscription differs from its channel's options.
+/// Overrides of a channel's options for one subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubscribeOptions {
-    /// What others in the channel see of the subscriber.
+    /// The subscriber's info for others in the channel.
     pub info: Option<Bytes>,
-    /// What the client gets along with the subscription.
+    /// Data for the client along with the subscription.
     pub data: Option<Bytes>,
-    /// Options of the channel that are otherwise for this subscription.
+    /// Overrides of the channel's options for this subscription.
     pub overrides: Overrides,
 }
 
-/// Options of the channel that are otherwise for one subscription; `None` leaves them as they are.
+/// Overrides of a channel's options for one subscription; `None` leaves an option unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
     /// Whether the subscriber is in the channel's presence.
     #[serde(deserialize_with = "switch")]
     pub presence: Option<bool>,
-    /// Whether the others are told when it comes and goes.
+    /// Whether its joins and leaves are announced to the others.
     #[serde(deserialize_with = "switch")]
     pub join_leave: Option<bool>,
-    /// Whether it is told when the others come and go.
+    /// Whether it is told of the others' joins and leaves.
     #[serde(deserialize_with = "switch")]
     pub force_push_join_leave: Option<bool>,
     /// Whether its position in the channel is watched.
     #[serde(deserialize_with = "switch")]
     pub force_positioning: Option<bool>,
-    /// Whether it recovers what it missed.
+    /// Whether it recovers missed publications.
     #[serde(deserialize_with = "switch")]
     pub force_recovery: Option<bool>,
 }
@@ -101,10 +101,10 @@ impl ConnectClaims {
         })
     }
 
-    /// Is it this connection's own, in a refresh?
+    /// Checks that it is this connection's own, in a refresh.
     ///
     /// # Errors
-    /// It is another user's.
+    /// It belongs to another user.
     pub fn check(&self, user: &str) -> Result<(), TokenError> {
         if self.user == user { Ok(()) } else { Err(TokenError::OtherUser) }
     }
@@ -131,7 +131,7 @@ impl SubscribeClaims {
         })
     }
 
-    /// Is it for this subscription?
+    /// Checks that it is for this subscription.
     ///
     /// # Errors
     /// It is for another channel, another user, or another connection of that user.
@@ -148,7 +148,7 @@ impl SubscribeClaims {
     }
 }
 
-/// The claims that say whether a token is accepted at all.
+/// The claims that decide whether a token is accepted at all.
 #[derive(Debug, Deserialize)]
 pub(super) struct Common {
     exp: Option<Time>,
@@ -167,7 +167,7 @@ impl Common {
         .map(String::as_str)
     }
 
-    /// An issuer that is not there is one without a name, which a pattern may allow.
+    /// A missing issuer counts as an empty name, which a pattern may allow.
     pub(super) fn issuer(&self) -> impl Iterator<Item = &str> {
         iter::once(self.iss.as_deref().unwrap_or_default())
     }
@@ -189,8 +189,8 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// RFC 7519 §2, NumericDate: seconds since 1970, maybe with a fraction, which is cut off. Before 1970 counts as 1970, and
-/// what is too late for 64 bits as the last second that they hold.
+/// RFC 7519 §2, NumericDate: Unix seconds, with any fraction cut off. Times before 1970 count as 1970; times beyond 64
+/// bits count as the last second that fits.
 #[derive(Debug, Clone, Copy)]
 struct Time(u64);
 
@@ -271,7 +271,7 @@ impl RawOptions<'_> {
     }
 }
 
-/// The fault without what was found: a claim may be private.
+/// The fault without the offending value: a claim may be private.
 pub(super) fn unreadable(part: Part, error: &serde_json::Error) -> TokenError {
     TokenError::NotTheJson { part, line: error.line(), column: error.column() }
 }
@@ -280,7 +280,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     serde_json::from_slice(json).map_err(|error| unreadable(Part::Claims, &error))
 }
 
-/// The user, from `sub` or from the claim that the configuration names. A number there is as good as its text.
+/// The user, from `sub` or from the configured claim. A number counts as its text.
 fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String, TokenError> {
     let Some(claim) = claim else { return Ok(sub.unwrap_or_default()) };
     let mut all: HashMap<Cow<'_, str>, &RawValue> = parse(json)?;
@@ -292,7 +292,7 @@ fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String,
     }
 }
 
-/// `expire_at` says when to refresh, whatever `exp` says; 0 and below is never.
+/// `expire_at` says when to refresh, regardless of `exp`; 0 and below is never.
 fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
     match expire_at {
         Some(Time(at)) => Some(at).filter(|&at| at > 0),
@@ -300,7 +300,7 @@ fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
     }
 }
 
-/// Bytes from base64 where there is some, else JSON as it was written.
+/// Bytes from base64 if present, otherwise JSON as written.
 pub(crate) fn either(
     claim: &str,
     base64: Option<&str>,
@@ -319,14 +319,14 @@ fn copy(json: &RawValue) -> Bytes {
     Bytes::copy_from_slice(json.get().as_bytes())
 }
 
-/// `null` is as good as nothing.
+/// `null` counts as absent.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// `{"value": true}`; a table without a value is false, as Centrifugo takes it.
+/// `{"value": true}`; a table without a value is false, as in Centrifugo.
 fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     #[derive(Deserialize)]
     struct Switch {

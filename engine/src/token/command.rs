@@ -1,9 +1,9 @@
 //! Command: `holdfast token gen`, `sub` and `check`.
 //!
-//! In:  the flags, the configuration, the time in seconds since 1970.
-//! Out: a token, or what a token says, as text for standard output; or the sentence that says why not.
+//! In:  the flags, the configuration, the time in Unix seconds.
+//! Out: a token, or a token's content, as text for standard output; or a sentence with the reason why not.
 //!
-//! What is made is also checked: no token is handed out that the daemon would refuse. No secret is printed.
+//! A new token is also checked: no token is issued that the daemon would refuse. No secret is printed.
 
 use std::fmt::Write as _;
 
@@ -59,14 +59,14 @@ pub fn generate_subscription(args: &TokenSub, client: &ClientConfig, now_s: u64)
     Ok(token + "\n")
 }
 
-/// What a token says, if it is accepted. Keys of a JWKS endpoint are fetched.
+/// The content of a token, if it is accepted. Keys of a JWKS endpoint are fetched.
 ///
 /// # Errors
-/// The reason for which the token is refused, or for which there are no keys.
+/// Why the token is refused, or why there are no keys.
 pub fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
     let token = args.token.trim();
     let claims = unverified(token).map_err(refused)?;
-    // Which rules hold must be known before the token is verified; whoever lies here only fails to be verified.
+    // The rules must be chosen before the token is verified; a false claim here only makes verification fail.
     let is_subscription = claims.get("channel").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
     let verifier = with_fetched_keys(if is_subscription {
         Verifier::of_subscriptions(client)
@@ -94,7 +94,7 @@ pub fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> anyhow::Re
     Ok(out)
 }
 
-/// A token with the claims of the flags, and those that the section at `path` demands.
+/// Creates a token with the claims of the flags, and those that the section at `path` requires.
 fn make(
     args: &TokenClaims,
     own: Map<String, Value>,

@@ -3,7 +3,8 @@
 //! In:  the fault, as a variant. It is the client's, or its backend's: never the daemon's.
 //! Out: the answer on the wire ([`TokenError::verdict`]), and a reason for a log line.
 //!
-//! A reason repeats neither the token nor its claims; of its header, it shows at most the algorithm and the key's name.
+//! A reason repeats neither the token nor its claims; from its header it shows at most the algorithm and the key's
+//! name.
 
 use std::fmt;
 
@@ -38,25 +39,25 @@ pub enum TokenError {
     /// `b64info` and `b64data` are base64, the user's claim is a text or a number.
     #[error("the claim {0:?} cannot be read")]
     ClaimUnreadable(String),
-    /// `none`, or one that we do not know.
+    /// `none`, or an unknown algorithm.
     #[error("algorithm {alg:?} is not supported")]
     AlgorithmUnsupported {
-        /// The beginning of its name.
+        /// The start of its name.
         alg: String,
     },
-    /// A known algorithm of a family that no key is for: also how a public key used as an HMAC secret ends.
+    /// A known algorithm of a family without a key; also the result when a public key is used as an HMAC secret.
     #[error("there is no key for algorithm {alg:?}")]
     AlgorithmWithoutKey {
         /// The algorithm.
         alg: Algorithm,
     },
-    /// RFC 7515 §4.1.11: what is critical must be understood, and we understand none.
+    /// RFC 7515 §4.1.11: critical extensions must be understood, and we support none.
     #[error("the token's header demands an extension (crit)")]
     CriticalHeader,
     /// Forged, damaged, or signed with another key.
     #[error("the signature does not match")]
     Signature,
-    /// Where keys come from a JWKS endpoint, the header says which one it is.
+    /// With keys from a JWKS endpoint, the header must name the key.
     #[error("the token's header does not name its key (kid)")]
     KeyIdMissing,
     /// The JWKS endpoint may have a new key since it was last asked.
@@ -68,7 +69,7 @@ pub enum TokenError {
     /// Not for us.
     #[error("the audience (aud) is not the configured one")]
     Audience,
-    /// Not from whom we trust.
+    /// Not from a trusted issuer.
     #[error("the issuer (iss) is not the configured one")]
     Issuer,
     /// RFC 7519 §4.1.4: not accepted on or after this time.
@@ -76,7 +77,7 @@ pub enum TokenError {
     Expired {
         /// The claim, in seconds since 1970.
         exp_s: u64,
-        /// When it was looked at.
+        /// The time of the check.
         now_s: u64,
     },
     /// RFC 7519 §4.1.5: not accepted before this time.
@@ -84,7 +85,7 @@ pub enum TokenError {
     NotYetValid {
         /// The claim, in seconds since 1970.
         nbf_s: u64,
-        /// When it was looked at.
+        /// The time of the check.
         now_s: u64,
     },
     /// A subscription token does not open a connection.
@@ -93,25 +94,25 @@ pub enum TokenError {
     /// A connection token does not open a channel.
     #[error("it names no channel, so it is no subscription token")]
     ChannelMissing,
-    /// It was made for somebody else.
+    /// It was issued to another user.
     #[error("it is for another user")]
     OtherUser,
-    /// It was made for another channel.
+    /// It was issued for another channel.
     #[error("it is for another channel")]
     OtherChannel,
-    /// It was made for another connection.
+    /// It was issued for another connection.
     #[error("it is for another client")]
     OtherClient,
 }
 
-/// A part of a token, in its order.
+/// A part of a token, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// How it is signed.
+    /// The header.
     Header,
-    /// What is signed.
+    /// The claims.
     Claims,
-    /// The proof.
+    /// The signature.
     Signature,
 }
 
@@ -138,14 +139,14 @@ pub enum TokenUse {
     SubRefresh,
 }
 
-/// What answers a refused token.
+/// The answer to a refused token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The reply to the command.
     Error(ErrorCode),
     /// The connection ends.
     Disconnect(DisconnectCode),
-    /// The subscription ends, and the client subscribes anew.
+    /// The subscription ends, and the client subscribes again.
     Unsubscribe(UnsubscribeCode),
 }
 
@@ -176,10 +177,10 @@ impl TokenError {
         }
     }
 
-    /// The one place where this error becomes codes on the wire: those that Centrifugo answers with, so that every
-    /// SDK asks for a new token where a new one helps, and gives up where it does not.
+    /// The only place that maps this error to codes on the wire. They are Centrifugo's, so that every SDK requests a
+    /// new token if that helps, and gives up otherwise.
     ///
-    /// An unknown key is judged like a wrong signature: the caller has asked the JWKS endpoint before.
+    /// An unknown key gets the same verdict as a wrong signature: the caller has asked the JWKS endpoint before.
     pub const fn verdict(&self, carried_by: TokenUse) -> Verdict {
         let needs_new_token = matches!(self, Self::Expired { .. } | Self::NotYetValid { .. });
         let is_of_another = matches!(self, Self::OtherUser | Self::OtherChannel | Self::OtherClient);

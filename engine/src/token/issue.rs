@@ -3,7 +3,7 @@
 //! In:  claims, and the HMAC secret of the configuration.
 //! Out: the token (HS256).
 //!
-//! The daemon itself never makes a token: that is for backends.
+//! The daemon itself never issues a token: backends do.
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;

@@ -1,10 +1,10 @@
 //! JWKS: public keys from the endpoint of an identity provider (RFC 7517 §5).
 //!
-//! In:  the endpoint, and a client for HTTP.
+//! In:  the endpoint, and an HTTP client.
 //! Out: a [`KeySet`], or why there is none.
 //!
-//! It runs on the control thread; shards are handed the result. A document that cannot be had leaves the keys in force
-//! that are known: that is the caller's part. No token decides which address is asked.
+//! It runs on the control thread, which passes the result to the shards. If the document cannot be fetched, the caller
+//! keeps the known keys valid. No token decides which URL is fetched.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -16,25 +16,25 @@ use crate::{
     masked,
 };
 
-/// The longest document that is read. Worst case: twice this while it is parsed.
+/// The longest document accepted. Worst case: twice this while it is parsed.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
 /// How long the endpoint may take, from the connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The least time after which keys are renewed because their endpoint says that they are stale by then.
+/// Lower bound for a refresh interval that the endpoint's freshness lifetime sets.
 const REFRESH_MS_MIN: u64 = 60_000;
 
-/// How long after a fetch the next one may begin: clients choose the `kid` of a token, and must not choose how often
-/// the endpoint is asked.
+/// Minimum time between two fetches: clients choose the `kid` of a token, and must not control how often the endpoint
+/// is asked.
 const FETCH_PAUSE_MS: u64 = 10_000;
 
-/// Where keys are published: `http` or `https`, without credentials.
+/// The URL of published keys: `http` or `https`, without credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
 impl Endpoint {
-    /// True exactly when it is asked by `https`.
+    /// True exactly when it uses `https`.
     pub fn is_encrypted(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
@@ -60,7 +60,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// As it may be shown: a query may have a key.
+/// For display: a query may contain a secret.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&masked::address(&self.0.to_string()))
@@ -73,56 +73,56 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// What an endpoint has said.
+/// The response of an endpoint.
 #[derive(Debug, Clone)]
 pub struct FetchedKeys {
     /// Its keys.
     pub keys: KeySet,
-    /// How long it lets its answer be kept (RFC 9111 §5.2.2), in milliseconds; `None` where it does not say.
+    /// The freshness lifetime of the response (RFC 9111 §5.2.2), in milliseconds; `None` if it has none.
     pub fresh_ms: Option<u64>,
 }
 
 /// Why there are no new keys.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No answer, or not a whole one.
+    /// No response, or an incomplete one.
     #[error("{endpoint}: {error}")]
     Http {
-        /// What was asked.
+        /// The endpoint asked.
         endpoint: Endpoint,
-        /// What came instead of an answer.
+        /// The error.
         error: HttpError,
     },
-    /// Only 200 is an answer. Redirects are not followed: an address that moved is to be mended in the configuration.
+    /// Only 200 is accepted. Redirects are not followed: if the URL moved, the configuration must be corrected.
     #[error("{endpoint} answers {status}{}", location.as_ref().map(|to| format!(", to {to}")).unwrap_or_default())]
     Status {
-        /// What was asked.
+        /// The endpoint asked.
         endpoint: Endpoint,
-        /// Its answer.
+        /// Its status.
         status: StatusCode,
         /// Where a redirect leads.
         location: Option<String>,
     },
-    /// The answer is no key set.
+    /// The response is not a key set.
     #[error("{endpoint} does not answer with a JSON Web Key Set: {error}")]
     Document {
-        /// What was asked.
+        /// The endpoint asked.
         endpoint: Endpoint,
-        /// What is wrong with the document.
+        /// The fault in the document.
         error: serde_json::Error,
     },
-    /// Nothing could be verified with it.
+    /// It contains no usable key.
     #[error("{endpoint} publishes no key that could be used")]
     NoKeys {
-        /// What was asked.
+        /// The endpoint asked.
         endpoint: Endpoint,
     },
 }
 
-/// Asks the endpoint once.
+/// Fetches the endpoint once.
 ///
 /// # Errors
-/// There are no new keys; those that are known stay in force.
+/// There are no new keys; the known ones stay valid.
 pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<FetchedKeys, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
@@ -154,7 +154,7 @@ pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<FetchedKe
     Ok(FetchedKeys { keys, fresh_ms: fresh_ms(answer.headers()) })
 }
 
-/// RFC 9111 §4.2.1 and §5.1: what is left of the time for which the answer may be kept.
+/// RFC 9111 §4.2.1 and §5.1: the remaining freshness lifetime of the response.
 fn fresh_ms(headers: &HeaderMap) -> Option<u64> {
     let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
     let directives =
@@ -169,55 +169,55 @@ fn fresh_ms(headers: &HeaderMap) -> Option<u64> {
     allowed_s.min().map(|seconds: u64| seconds.saturating_sub(age_s).saturating_mul(1000))
 }
 
-/// When the endpoint is to be asked. Times are milliseconds on any clock that does not go back.
+/// When to ask the endpoint. Times are milliseconds on any monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     refresh_ms: u64,
     age_ms_max: u64,
-    /// The last fetch, whether it brought keys or not.
+    /// The last fetch, successful or not.
     last: Option<Fetch>,
-    /// When the keys in force were asked for.
+    /// When the current keys were requested.
     keys_of_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Fetch {
     began_ms: u64,
-    /// How long after its beginning the next one is due.
+    /// How long after its start the next one is due.
     next_after_ms: u64,
 }
 
 impl Schedule {
-    /// Keys are renewed after `refresh_ms`, and believed for `age_ms_max` while the endpoint fails.
+    /// Keys are refreshed after `refresh_ms`, and stay valid for `age_ms_max` while the endpoint fails.
     pub const fn new(refresh_ms: u64, age_ms_max: u64) -> Self {
         Self { refresh_ms, age_ms_max, last: None, keys_of_ms: None }
     }
 
-    /// What fulfills both.
+    /// The stricter of both limits.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         Self::new(self.refresh_ms.min(other.refresh_ms), self.age_ms_max.min(other.age_ms_max))
     }
 
-    /// True exactly when a fetch is to begin without anybody asking: there were none, the keys are to be renewed, or the
-    /// last fetch failed a while ago.
+    /// True exactly when a fetch must start without a request: there was none yet, the keys are due for a refresh, or
+    /// the last fetch failed a while ago.
     pub fn is_due(&self, now_ms: u64) -> bool {
         self.last.is_none_or(|last| now_ms.saturating_sub(last.began_ms) >= last.next_after_ms)
     }
 
-    /// In how many milliseconds a fetch may begin because a token names an unknown key; 0 for now.
+    /// Milliseconds until a fetch may start because a token names an unknown key; 0 for now.
     pub fn may_fetch_in(&self, now_ms: u64) -> u64 {
         let passed_ms = |last: Fetch| now_ms.saturating_sub(last.began_ms);
         self.last.map_or(0, |last| FETCH_PAUSE_MS.saturating_sub(passed_ms(last)))
     }
 
-    /// A fetch begins.
+    /// A fetch starts.
     pub fn began(&mut self, now_ms: u64) {
         self.last = Some(Fetch { began_ms: now_ms, next_after_ms: FETCH_PAUSE_MS });
     }
 
-    /// The fetch that began last has ended: it brought keys, which may be kept for so many milliseconds where that was
-    /// said, or none.
+    /// The last fetch has ended: it returned keys, with their freshness lifetime in milliseconds if one was given; or
+    /// it failed.
     pub fn ended(&mut self, fresh_ms: Result<Option<u64>, ()>) {
         if let (Some(last), Ok(fresh_ms)) = (&mut self.last, fresh_ms) {
             let least_ms = REFRESH_MS_MIN.min(self.refresh_ms);
@@ -226,7 +226,7 @@ impl Schedule {
         }
     }
 
-    /// True once, when the keys have become too old to be believed.
+    /// True once, when the keys have become too old to be used.
     pub fn keys_end(&mut self, now_ms: u64) -> bool {
         let are_too_old = |of_ms: &mut u64| now_ms.saturating_sub(*of_ms) >= self.age_ms_max;
         self.keys_of_ms.take_if(are_too_old).is_some()

@@ -1,10 +1,10 @@
-//! Key: what a signature is checked with.
+//! Key: verifies signatures.
 //!
 //! In:  a secret, a PEM, or a JSON Web Key; an algorithm, a message and its signature.
-//! Out: whether the signature is the message's.
+//! Out: whether the signature matches the message.
 //!
-//! `jsonwebtoken` reads keys, `ring` does the arithmetic. A key only ever serves the algorithms of its own family, so a
-//! public key is never taken for a secret. HMAC signatures are compared in constant time (`ring::hmac::verify`).
+//! `jsonwebtoken` parses keys, `ring` verifies. A key only serves the algorithms of its own family, so a public key is
+//! never used as a secret. HMAC signatures are compared in constant time (`ring::hmac::verify`).
 
 use std::str::FromStr;
 
@@ -20,16 +20,16 @@ use ring::{
 /// RFC 7518 §3.3: an RSA key has at least 2,048 bits.
 const RSA_MODULUS_BYTES_MIN: usize = 256;
 
-/// The longest that `ring` verifies with.
+/// The longest RSA modulus that `ring` supports.
 const RSA_MODULUS_BYTES_MAX: usize = 1024;
 
-/// What a key in DER (RFC 8017 A.1.1) has around its modulus at most: lengths, and an exponent of 33 bits.
+/// Maximum overhead around the modulus of a DER key (RFC 8017 A.1.1): lengths, and an exponent of 33 bits.
 const RSA_DER_BYTES_MAX: usize = 24;
 
 /// RFC 8032 §5.1.5.
 const ED25519_KEY_BYTES: usize = 32;
 
-/// A secret, ready for each hash that it may be used with.
+/// A secret, prepared for each supported hash.
 #[derive(Debug, Clone)]
 pub(super) struct HmacKeys {
     hs256: hmac::Key,
@@ -46,7 +46,7 @@ impl HmacKeys {
         }
     }
 
-    /// False also for an algorithm that is no HMAC.
+    /// Also false for an algorithm other than HMAC.
     pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let key = match algorithm {
             Algorithm::HS256 => &self.hs256,
@@ -58,7 +58,7 @@ impl HmacKeys {
     }
 }
 
-/// A public key, with the one algorithm that it is for where it says so.
+/// A public key, with its one algorithm if it names one.
 #[derive(Debug, Clone)]
 pub(super) struct PublicKey {
     key: DecodingKey,
@@ -66,12 +66,12 @@ pub(super) struct PublicKey {
 }
 
 impl PublicKey {
-    /// True exactly when signatures of this algorithm may be checked with it.
+    /// True exactly when it may verify signatures of this algorithm.
     pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
         self.key.family() == algorithm.family() && self.only.is_none_or(|only| only == algorithm)
     }
 
-    /// False also for an algorithm that it does not serve.
+    /// Also false for an algorithm that it does not serve.
     pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.serves(algorithm) {
             return false;
@@ -84,7 +84,7 @@ impl PublicKey {
         }
     }
 
-    /// Reads a key of a JWKS document. An `oct` key is a secret, which no one should publish: it is refused.
+    /// Parses a key of a JWKS document. An `oct` key is a secret, which must not be published: it is refused.
     pub(super) fn from_jwk(jwk: &Jwk) -> Result<Self, &'static str> {
         if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
             return Err("it is not for signatures (use)");
@@ -134,10 +134,10 @@ impl PublicKey {
         Self::sound(key)
     }
 
-    /// Refuses keys that no signature could ever match, so that a log line does not blame the token.
+    /// Refuses keys that no signature can match, so that the log does not blame the token.
     fn sound(key: DecodingKey) -> Result<Self, &'static str> {
         let key = match (key.family(), key.kind()) {
-            // RFC 7518 §6.3.1.1 forbids leading zeros, some issuers send one, and ring refuses them.
+            // RFC 7518 §6.3.1.1 forbids leading zeros; some issuers send one, and ring refuses them.
             (_, DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 DecodingKey::from_rsa_raw_components(without_zeros(n), without_zeros(e))
             }
@@ -162,7 +162,7 @@ impl PublicKey {
     }
 }
 
-/// An RSA public key of the configuration; two are equal where their texts are.
+/// An RSA public key of the configuration; compared by its text.
 #[derive(Debug, Clone)]
 pub struct RsaKey {
     pem: String,
@@ -183,7 +183,7 @@ impl PartialEq for RsaKey {
     }
 }
 
-/// An ECDSA public key of the configuration; two are equal where their texts are.
+/// An ECDSA public key of the configuration; compared by its text.
 #[derive(Debug, Clone)]
 pub struct EcdsaKey {
     pem: String,

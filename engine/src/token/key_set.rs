@@ -3,7 +3,7 @@
 //! In:  the document.
 //! Out: the keys that can verify signatures, and why each of the others cannot.
 //!
-//! It never changes: new keys make a new set, which is handed to the shards. No I/O.
+//! It is immutable: new keys make a new set for the shards. No I/O.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,7 +26,7 @@ pub struct KeySet {
     keys: Arc<HashMap<String, Vec<PublicKey>>>,
 }
 
-/// The document. Its keys are read one by one: what is wrong with one does not hurt the others.
+/// The document. Its keys are parsed one by one: a faulty one does not affect the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
@@ -42,7 +42,7 @@ pub struct UnusableKey {
 }
 
 impl KeySet {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
     /// Not JSON, or without the list `keys`.
@@ -70,7 +70,7 @@ impl KeySet {
         Ok((Self { keys: Arc::new(keys) }, unusable))
     }
 
-    /// How many names it holds.
+    /// The number of key names.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -80,7 +80,7 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// All keys of that name; `None` if there is none.
+    /// All keys with that name; `None` if there is none.
     pub(super) fn get(&self, kid: &str) -> Option<&[PublicKey]> {
         self.keys.get(kid).map(Vec::as_slice)
     }

@@ -1,13 +1,13 @@
-//! Token: who a client is, and what it may, in the words of a JSON Web Token (RFC 7519).
+//! Token: a client's identity and rights, from a JSON Web Token (RFC 7519).
 //!
-//! In:  a token as the client sent it, the time, and the keys: of the configuration, or of a JWKS endpoint.
-//! Out: the claims of a connection or a subscription, or the fault, whose one function says what answers it.
+//! In:  a token from the client, the time, and the keys: of the configuration, or of a JWKS endpoint.
+//! Out: the claims of a connection or a subscription, or an error, whose `verdict` chooses the answer.
 //!
-//! The road: `verifier` splits and checks, with keys of `key` (configured) or `key_set` (fetched by `jwks`), then
-//! `claims` reads what was signed. `issue` and `command` are `holdfast token`.
+//! The flow: `verifier` splits and checks, with keys of `key` (configured) or `key_set` (fetched by `jwks`), then
+//! `claims` parses the signed content. `issue` and `command` implement `holdfast token`.
 //!
-//! A shard only verifies: it never fetches a key, and never waits. No secret and no token is ever printed or logged,
-//! but for the token that `holdfast token gen` was asked for. Claims are not read before the signature holds.
+//! A shard only verifies: it never fetches a key, and never blocks. No secret and no token is ever printed or logged,
+//! except the token that `holdfast token gen` creates. Claims are not parsed before the signature is verified.
 
 mod claims;
 mod command;
@@ -31,7 +31,7 @@ pub use key_set::KeySet;
 pub use pattern::Pattern;
 pub use verifier::Verifier;
 
-/// The longest token that is looked at.
+/// The longest token accepted.
 ///
 /// Worst case: while it is verified, about this much again, for its decoded parts.
 pub const TOKEN_BYTES_MAX: usize = 64 * 1024;

@@ -1,7 +1,7 @@
-//! Pattern: a regular expression of the operator, for `aud` and `iss`.
+//! Pattern: the operator's regular expression for `aud` or `iss`.
 //!
 //! In:  its text.
-//! Out: whether a claim matches it anywhere, as in Go's `regexp`; `^` and `$` bind it to the ends.
+//! Out: whether it matches anywhere in a claim, as in Go's `regexp`; `^` and `$` anchor it.
 //!
 //! Matching takes time linear in the claim's length: no claim can make it slow.
 
@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use regex::Regex;
 
-/// A regular expression; two are equal where their texts are.
+/// A regular expression; compared by its text.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
 

@@ -1,10 +1,10 @@
-//! Verifier: is this token genuine, for us, and valid now?
+//! Verifier: checks that a token is genuine, meant for us, and valid now.
 //!
-//! In:  a token, the time in seconds since 1970.
-//! Out: its claims, or the first thing that is wrong with it.
+//! In:  a token, the time in Unix seconds.
+//! Out: its claims, or the first fault found.
 //!
 //! The order: length, form, algorithm, key, signature, audience and issuer, time, and only then the other claims.
-//! No I/O, no clock. Nothing in here changes: new keys make a new verifier.
+//! No I/O, no clock. A verifier is immutable: new keys make a new one.
 
 use std::sync::Arc;
 
@@ -25,17 +25,17 @@ use crate::{
     object::Object,
 };
 
-/// The longest name of a key that is looked up.
+/// The longest key name that is looked up.
 const KEY_ID_BYTES_MAX: usize = 256;
 
-/// How much of an unknown algorithm's name is shown.
+/// Maximum length of an unknown algorithm's name in messages.
 const ALGORITHM_NAME_CHARS_MAX: usize = 16;
 
 /// Verifies tokens of one kind. A clone shares everything.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     rules: Arc<Rules>,
-    /// What the JWKS endpoint said last; empty until then.
+    /// The last response of the JWKS endpoint; initially empty.
     fetched: KeySet,
 }
 
@@ -47,12 +47,12 @@ struct Rules {
     user_claim: Option<String>,
 }
 
-/// Where keys come from. As in Centrifugo, an endpoint puts the configured keys out of force.
+/// The source of keys. As in Centrifugo, an endpoint disables the configured keys.
 #[derive(Debug)]
 enum Keys {
     Configured(Box<Configured>),
     Fetched(Endpoint),
-    /// For development: nobody looks at signatures.
+    /// For development: signatures are not checked.
     Unchecked,
 }
 
@@ -66,11 +66,11 @@ struct Configured {
 #[derive(Debug)]
 struct Previous {
     keys: HmacKeys,
-    /// The last second in which they hold; `None`: for ever.
+    /// The last second in which they are valid; `None`: no end.
     valid_until_s: Option<u64>,
 }
 
-/// What a claim must be.
+/// The condition on a claim.
 #[derive(Debug)]
 enum Expected {
     Anything,
@@ -78,7 +78,7 @@ enum Expected {
     Matching(Pattern),
 }
 
-/// RFC 7515 §4.1. What else a header holds is of no interest; above all, no key is ever taken from it.
+/// RFC 7515 §4.1. Other header fields are ignored; in particular, no key is ever taken from a header.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -86,7 +86,7 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
-/// The signature and what it is to prove.
+/// The signature and the signed content.
 struct Signed<'a> {
     algorithm: Algorithm,
     message: &'a [u8],
@@ -109,8 +109,8 @@ impl Verifier {
         verifier
     }
 
-    /// For the tokens of `subscribe` and `sub_refresh`: the same as for connections, unless they have a section of
-    /// their own.
+    /// For the tokens of `subscribe` and `sub_refresh`: the same as for connections, unless they have their own
+    /// section.
     pub fn of_subscriptions(client: &ClientConfig) -> Self {
         if client.subscription_token.enabled {
             Self::of(&client.subscription_token.token, client)
@@ -134,13 +134,13 @@ impl Verifier {
         Self { rules: Arc::new(rules), fetched: KeySet::default() }
     }
 
-    /// The same conditions, with new keys of the JWKS endpoint.
+    /// The same conditions, with new keys from the JWKS endpoint.
     #[must_use]
     pub fn with_keys(&self, keys: KeySet) -> Self {
         Self { rules: Arc::clone(&self.rules), fetched: keys }
     }
 
-    /// Where keys are to be fetched from. Until they are, every token is [`TokenError::KeyUnknown`].
+    /// The endpoint to fetch keys from. Until they are fetched, every token is [`TokenError::KeyUnknown`].
     pub fn jwks_endpoint(&self) -> Option<&Endpoint> {
         match &self.rules.keys {
             Keys::Fetched(endpoint) => Some(endpoint),
@@ -148,8 +148,8 @@ impl Verifier {
         }
     }
 
-    /// False exactly when keys come from an endpoint, and none have come yet: that a token is refused then says nothing
-    /// of it.
+    /// False exactly when keys come from an endpoint and none were fetched yet: a refusal then says nothing about the
+    /// token.
     pub fn has_keys(&self) -> bool {
         !matches!(self.rules.keys, Keys::Fetched(_)) || !self.fetched.is_empty()
     }
@@ -157,7 +157,7 @@ impl Verifier {
     /// The claims of a connection token.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first fault found.
     pub fn verify_connect(&self, token: &str, now_s: u64) -> Result<ConnectClaims, TokenError> {
         ConnectClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
@@ -165,15 +165,15 @@ impl Verifier {
     /// The claims of a subscription token.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first fault found.
     pub fn verify_subscribe(&self, token: &str, now_s: u64) -> Result<SubscribeClaims, TokenError> {
         SubscribeClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
 
-    /// The claims as they were signed, of a token that is genuine, for us and valid now.
+    /// The signed claims of a token that is genuine, meant for us and valid now.
     fn signed(&self, token: &str, now_s: u64) -> Result<Vec<u8>, TokenError> {
         let [header, claims, signature] = split(token)?;
-        // RFC 7515 §5.1: what is signed are both parts as they were sent.
+        // RFC 7515 §5.1: the signature covers both parts as they were sent.
         let message = &token.as_bytes()[..header.len() + 1 + claims.len()];
         let header: Header = json(Part::Header, &decode(Part::Header, header)?)?;
         if header.crit.is_some() {
@@ -229,7 +229,7 @@ impl Previous {
 }
 
 fn verify_fetched(keys: &KeySet, kid: Option<String>, signed: &Signed<'_>) -> Result<(), TokenError> {
-    // No fetched key is ever a secret: asking the endpoint again would not help.
+    // Fetched keys are never secrets: asking the endpoint again would not help.
     if signed.algorithm.family() == AlgorithmFamily::Hmac {
         return Err(TokenError::AlgorithmWithoutKey { alg: signed.algorithm });
     }
@@ -240,7 +240,7 @@ fn verify_fetched(keys: &KeySet, kid: Option<String>, signed: &Signed<'_>) -> Re
 }
 
 impl Signed<'_> {
-    /// One key that matches is enough; none at all is a fault of its own, since then it is the algorithm that is wrong.
+    /// One matching key is enough; no candidate at all is a separate error, since then the algorithm is wrong.
     fn check<'k, K: 'k>(
         &self,
         keys: impl Iterator<Item = &'k K>,

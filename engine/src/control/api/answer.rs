@@ -1,7 +1,7 @@
-//! Answer: what a call is told.
+//! Answer: responses to calls.
 //!
 //! In:  results, and errors by their codes.
-//! Out: JSON bodies, with a status that says as much as the caller asked for.
+//! Out: JSON bodies, with the status that the caller's error mode asks for.
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -16,10 +16,10 @@ use serde::Serialize;
 use super::{room::Hold, text::Text};
 use crate::config::ApiErrorMode;
 
-/// After how long a caller may try again where there was no room.
+/// Retry-After when there was no room.
 const RETRY_AFTER_S: &str = "1";
 
-/// Why a call was not done.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ApiError {
     pub(super) code: u32,
@@ -28,19 +28,19 @@ pub(super) struct ApiError {
     kind: Kind,
 }
 
-/// What is told in the status too, always.
+/// The kind of error that also sets the status, in every error mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Nothing.
     Plain,
-    /// The body was not even a request.
+    /// The body was not a request at all.
     Unreadable,
     /// There is no memory for it now.
     Full,
 }
 
 impl ApiError {
-    /// The caller's fault, with words that help to find it.
+    /// The caller's fault, with a message that helps to find it.
     pub(super) fn bad_request(why: impl Display) -> Self {
         Self::of(ErrorCode::BAD_REQUEST, why, Kind::Plain)
     }
@@ -50,12 +50,12 @@ impl ApiError {
         Self::of(ErrorCode::BAD_REQUEST, why, Kind::Unreadable)
     }
 
-    /// More than a limit allows.
+    /// A limit is exceeded.
     pub(super) fn limit(why: impl Display) -> Self {
         Self::of(ErrorCode::LIMIT_EXCEEDED, why, Kind::Plain)
     }
 
-    /// There is no room for it now.
+    /// There is no room now.
     pub(super) fn full(why: impl Display) -> Self {
         Self::of(ErrorCode::TOO_MANY_REQUESTS, why, Kind::Full)
     }
@@ -65,7 +65,7 @@ impl ApiError {
         Self { code, message: format!("{message}: {why}").into(), kind }
     }
 
-    /// For people.
+    /// The message for people.
     pub(super) fn words(&self) -> &str {
         &self.message
     }
@@ -88,7 +88,7 @@ impl ApiError {
         }
     }
 
-    /// The whole reply: `{"error":…}`.
+    /// The complete reply: `{"error":…}`.
     pub(super) fn reply(&self) -> String {
         format!(r#"{{"error":{}}}"#, self.text())
     }
@@ -105,17 +105,17 @@ impl From<ErrorCode> for ApiError {
     }
 }
 
-/// What came of a call: the whole reply, `{"result":…}`, or under the name of its method.
+/// The outcome of a call: the complete reply, `{"result":…}`, or under the name of its method.
 pub(super) type Outcome = Result<Text, ApiError>;
 
-/// How much there is to write of a result.
+/// The effort of serializing a result.
 pub(super) trait Weight {
-    /// In items of some hundred bytes.
+    /// In items of a few hundred bytes.
     fn weight(&self) -> usize {
         0
     }
 
-    /// Memory that is held for its text already.
+    /// The memory already reserved for its text.
     fn take_hold(&mut self) -> Option<Hold> {
         None
     }
@@ -127,7 +127,7 @@ pub(super) struct Empty {}
 
 impl Weight for Empty {}
 
-/// The reply with a result, under this name.
+/// The reply with a result under this name.
 pub(super) fn reply(name: &str, result: &impl Serialize, hold: Hold) -> Outcome {
     let mut text = Text::new(hold);
     text.push(b"{\"")?;
@@ -145,7 +145,7 @@ pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
         Err(error) => {
             let body = match mode {
                 ApiErrorMode::Body => error.reply(),
-                // The status says already that it is an error.
+                // The status already says that it is an error.
                 ApiErrorMode::Transport => error.text(),
             };
             let mut response = json(error.status(mode), body.into());
@@ -157,7 +157,7 @@ pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
     }
 }
 
-/// The response to what is not done at all.
+/// The response to a request that is not executed.
 pub(super) fn refuse(status: StatusCode, error: ApiError) -> Response {
     let mut response = respond(Err(error), ApiErrorMode::Body);
     *response.status_mut() = status;

@@ -1,12 +1,12 @@
-//! Browser: keeps web pages from calling where no key is asked for.
+//! Browser: keeps web pages from calling an API without keys.
 //!
 //! In:  a request's head.
-//! Out: whether it can be from a page that has no business here.
+//! Out: whether it may come from a foreign page.
 //!
-//! A page of any site can have its visitor's browser send requests to addresses that only the visitor reaches. It cannot
-//! name a key, so where one is asked for nothing is looked at here. It also cannot, without asking first: set
+//! A page of any site can make its visitor's browser send requests to addresses that only the visitor reaches. It
+//! cannot know a key, so if keys are required nothing is checked here. Without a preflight it also cannot: set
 //! `Content-Type: application/json` in a request to another host; hide its own `Origin`; or choose `Host`, which is the
-//! name that it was itself loaded from where that name was made to lead here (DNS rebinding).
+//! name it was loaded from, even if that name was made to resolve to this address (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority};
 
 use super::counts::Denial;
 
-/// The names by which the control port may be called.
+/// The allowed host names of the control port.
 #[derive(Debug)]
 pub(super) struct Hosts(Vec<String>);
 
@@ -60,11 +60,11 @@ impl Hosts {
     }
 
     /// # Errors
-    /// It may be from a page of another host.
+    /// It may come from a page of another host.
     pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Foreign> {
         let host = one(headers, header::HOST).and_then(|host| host.parse::<Authority>().ok());
         let host = host.ok_or(Foreign::Host)?;
-        // RFC 9112 §3.2.2: an address in the request line goes before the field.
+        // RFC 9112 §3.2.2: an address in the request line takes precedence over the field.
         let is_known = [Some(&host), uri.authority()].into_iter().flatten().all(|host| self.has(host.host()));
         if !is_known {
             return Err(Foreign::Host);
@@ -92,7 +92,7 @@ impl Hosts {
     }
 }
 
-/// The value of a field that is there once.
+/// The value of a field that occurs once.
 fn one(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,9 +1,9 @@
-//! Channel: the methods about one channel, or each of several.
+//! Channel: the methods on one channel, or on each of several.
 //!
 //! In:  requests that name channels.
-//! Out: questions to the channels' homes; their answers as JSON.
+//! Out: queries to the channels' owners; their answers as JSON.
 //!
-//! A name means here what it means to a token: patterns bind clients alone.
+//! Names resolve as they do for a token: patterns apply to clients only.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,7 +30,7 @@ use crate::hub::{
     publication::{Data, Info, StoredPublication, Tags, tags},
 };
 
-/// Where a publication was kept; without content where it was not.
+/// The position of a publication; empty if it was not kept.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Published {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ impl Weight for Broadcast {
     }
 }
 
-/// What came of one channel's publication.
+/// The outcome of one channel's publication.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Response {
@@ -72,10 +72,10 @@ enum Response {
     Error(ApiError),
 }
 
-/// Publications of a broadcast that wait for their answers at a time.
+/// Publications of a broadcast under way at a time.
 const UNDER_WAY_MAX: usize = 256;
 
-/// What one channel's response takes with its epoch, and what its text takes at most.
+/// Memory of one channel's response with its epoch, and the upper limit of its text.
 const RESPONSE_BYTES: usize = size_of::<Response>() + 128;
 const RESPONSE_TEXT_BYTES: usize = 160;
 
@@ -83,7 +83,7 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
-    // Afterwards it would be too late to say that there is no room for the answer, or that it is too long.
+    // Check before publishing: afterwards it is too late to refuse for lack of room or a too long answer.
     let count = request.channels.len();
     if count * RESPONSE_TEXT_BYTES > api.room.answer_bytes_max {
         return Err(api.room.too_long());
@@ -118,7 +118,7 @@ async fn response(sent: Option<Result<Pending, ApiError>>) -> Option<Response> {
     Some(outcome.map_or_else(Response::Error, Response::Result))
 }
 
-/// Written client by client, so that they are not all there twice.
+/// Serialized client by client, so that the list is not in memory twice.
 #[derive(Debug)]
 pub(super) struct Presence(Members);
 
@@ -166,7 +166,7 @@ pub(super) async fn presence_stats(
     Ok(PresenceStats { num_clients: clients, num_users: users })
 }
 
-/// Written publication by publication, so that they are not all there twice.
+/// Serialized publication by publication, so that the list is not in memory twice.
 #[derive(Debug)]
 pub(super) struct History {
     publications: Vec<Arc<StoredPublication>>,
@@ -205,7 +205,7 @@ const PUBLICATION_BYTES_MIN: usize = 22;
 
 pub(super) async fn history(api: &Api, request: request::History) -> Result<History, ApiError> {
     let page = Page {
-        // More would be too long an answer in any case.
+        // More would exceed the answer's limit in any case.
         limit: usize::try_from(request.limit)
             .unwrap_or(usize::MAX)
             .min(api.room.answer_bytes_max / PUBLICATION_BYTES_MIN + 1),
@@ -226,7 +226,7 @@ pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Re
     Ok(Empty {})
 }
 
-/// A name that means a channel here.
+/// Resolves a channel name.
 pub(super) fn known<'a>(api: &'a Api, channel: &'a str) -> Result<crate::channel::Resolved<'a>, ApiError> {
     if channel.is_empty() {
         return Err(ApiError::bad_request("channel is missing"));
@@ -280,7 +280,7 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
     })
 }
 
-/// The request with its data, once they were looked at: on another thread where they are long.
+/// The request with its data checked: on another thread if they are long.
 async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
     request.check()?;
     let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
@@ -303,7 +303,7 @@ fn publication(stored: &StoredPublication) -> Publication<'_> {
     }
 }
 
-/// One client, as others see it.
+/// A client, as others see it.
 #[derive(Debug, Serialize)]
 struct ClientInfo<'a> {
     user: &'a str,
@@ -323,7 +323,7 @@ fn client_info(info: &Info) -> ClientInfo<'_> {
     }
 }
 
-/// A list whose items are made one after the other.
+/// A list whose items are produced one by one.
 struct Seq<I>(I);
 
 impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
@@ -332,7 +332,7 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
     }
 }
 
-/// The same of fields with their names.
+/// The same for named fields.
 struct Map<I>(I);
 
 impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for Map<I> {
@@ -341,7 +341,7 @@ impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for M
     }
 }
 
-/// What JSON clients see of a payload; `None` where there is none.
+/// A payload as JSON clients see it; `None` if there is none.
 fn json(payload: Payload<'_>) -> Option<Box<RawValue>> {
     if payload.is_empty() {
         return None;

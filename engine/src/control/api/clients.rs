@@ -1,9 +1,9 @@
-//! Clients: the methods about a user's clients, or one client.
+//! Clients: the methods on a user's clients, or on one client.
 //!
 //! In:  requests that name a user, a connection or a session.
-//! Out: wishes for all shards: where a client is, only its own one knows.
+//! Out: commands for all shards: only a client's own shard can find it.
 //!
-//! At least one of the three is named: a request that lost its user must not mean everybody.
+//! At least one of the three must be named: a request that lost its user must not select everybody.
 
 use std::sync::Arc;
 
@@ -78,8 +78,8 @@ async fn tell(api: &Api, whom: Option<ClientSelector>, wish: ClientCommand) -> R
     Ok(Empty {})
 }
 
-/// Whom a request means; `None` where it can be nobody. A session is named as its client is.
-/// A user that is said to be empty is the anonymous one; beside a client it says nothing.
+/// The clients that a request selects; `None` if there can be none. A session has the same name as its client. An
+/// explicitly empty user is the anonymous one; beside a client it has no meaning.
 fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<ClientSelector>, ApiError> {
     let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
     let Some(first) = named.next() else {
@@ -94,7 +94,7 @@ fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Clie
     Ok(client.map(|client| ClientSelector { user, client: Some(client) }))
 }
 
-/// Seconds since 1970; 0 for never.
+/// Unix seconds; 0 for never.
 fn seconds(at: i64) -> u64 {
     u64::try_from(at).unwrap_or(0)
 }

@@ -1,14 +1,14 @@
-//! Counts: how often each method was called, and how often in vain.
+//! Counts: calls and failures per method.
 //!
 //! In:  calls, as they end.
-//! Out: numbers for `/metrics`.
+//! Out: counters for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Method;
 use crate::control::connection::Denied;
 
-/// The numbers of all methods; those of a batch are counted one by one.
+/// The counters of all methods; the commands of a batch count one by one.
 #[derive(Debug, Default)]
 pub(in crate::control) struct ApiCounts {
     calls: [AtomicU64; Method::ALL.len()],
@@ -16,7 +16,7 @@ pub(in crate::control) struct ApiCounts {
     denials: [AtomicU64; Denial::ALL.len()],
 }
 
-/// Why a call was not let in.
+/// Why a call was not authorized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denial {
     NoKey,
@@ -63,14 +63,14 @@ impl ApiCounts {
         self.denials[denial as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Each reason with the calls that were not let in.
+    /// Each reason with its number of rejected calls.
     pub(in crate::control) fn denials(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Denial::ALL
             .iter()
             .map(|(denial, name)| (*name, self.denials[*denial as usize].load(Ordering::Relaxed)))
     }
 
-    /// Each method with its calls, and how many of them ended with an error.
+    /// Each method with its calls, and how many of them failed.
     pub(in crate::control) fn all(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         Method::ALL.iter().map(|(name, method)| {
             let count = |counts: &[AtomicU64]| counts[*method as usize].load(Ordering::Relaxed);

@@ -1,10 +1,10 @@
-//! Key: who may call.
+//! Key: authorizes calls.
 //!
 //! In:  the keys of the configuration; a request's head.
 //! Out: yes or no.
 //!
-//! What is compared are codes of both texts under a random key, so that the time it takes tells neither a key's
-//! content nor its length.
+//! Both texts are compared by their codes (HMAC) under a random key, so that timing reveals neither a key's content nor
+//! its length.
 
 use axum::{
     extract::Query,
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::counts::Denial;
 use crate::config::HttpApiConfig;
 
-/// All keys that are good.
+/// All valid keys.
 #[derive(Debug)]
 pub(super) struct Keys {
     /// True exactly when calls need no key.
@@ -35,7 +35,7 @@ struct InQuery {
 
 impl Keys {
     /// # Panics
-    /// Where the kernel gives no random bytes.
+    /// If the kernel provides no random bytes.
     pub(super) fn new(config: &HttpApiConfig) -> Self {
         let secret =
             hmac::Key::generate(HMAC_SHA256, &SystemRandom::new()).expect("the kernel has random bytes");
@@ -48,10 +48,10 @@ impl Keys {
         self.is_open
     }
 
-    /// Whether the request carries a good key, in one of the three places.
+    /// Checks that the request carries a valid key, in one of the three places.
     ///
     /// # Errors
-    /// It carries none, or none that is good.
+    /// It carries none, or none that is valid.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denial> {
         if self.is_open {
             return Ok(());
@@ -74,7 +74,7 @@ impl Keys {
     }
 
     fn is_good(&self, key: &str) -> bool {
-        // Every code is compared, so that which one matched is not told either.
+        // Every code is compared, so that timing does not reveal which one matched.
         let matches = |tag: &hmac::Tag| hmac::verify(&self.secret, key.as_bytes(), tag.as_ref()).is_ok();
         self.codes.iter().fold(false, |found, tag| matches(tag) | found)
     }

@@ -1,12 +1,12 @@
 //! Api: the server API, for the application's backend.
 //!
 //! In:  `POST /api/{method}` with a JSON body and a key; the older `POST /api` with `{method, params}`.
-//! Out: `{"result":…}` or `{"error":{code, message}}`; work for the shards in between.
+//! Out: `{"result":…}` or `{"error":{code, message}}`; in between, work for the shards.
 //!
-//! Names, fields and codes are those of Centrifugo v6. The files: `key` (who may call), `request` (what a body says),
-//! `browser` (who may without a key),
-//! `channel`, `clients`, `node` and `penalties` (the methods), `room` (their memory), `text` (an answer that is
-//! being written), `reach` (the way to the shards and back), `share` (how much of the thread a call gets), `answer` (what is said).
+//! Names, fields and codes are those of Centrifugo v6. The files: `key` (authorization), `request` (parsing of bodies),
+//! `browser` (protection of an API without keys), `channel`, `clients`, `node` and `penalties` (the methods), `room`
+//! (their memory), `text` (serialization of an answer), `reach` (the way to the shards and back), `share` (a call's
+//! share of the thread), `answer` (responses).
 
 mod answer;
 mod browser;
@@ -70,16 +70,16 @@ use crate::{
     patience::timeout,
 };
 
-/// The description of all this, which is also part of the documentation.
+/// The API's description, which is also part of the documentation.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 
-/// How long a body may take to come. Worst case: this × `http_server.internal_connection_limit` bodies at a time.
+/// Timeout for a body. Worst case: `http_server.internal_connection_limit` bodies at a time, each for this long.
 const BODY_MAX: Duration = Duration::from_secs(30);
 
-/// Commands of a parallel batch that are under way at a time.
+/// Commands of a parallel batch under way at a time.
 const PARALLEL_MAX: usize = 256;
 
-/// What the methods work with.
+/// Everything that the methods need.
 #[derive(Debug)]
 pub(super) struct Api {
     reach: ShardClient,
@@ -110,12 +110,12 @@ impl Api {
         }
     }
 
-    /// What a body says. A long one is read on another thread.
+    /// Parses a body. A long one is parsed on another thread.
     async fn read<T: DeserializeOwned + Default + Send + 'static>(&self, body: Bytes) -> Result<T, ApiError> {
         self.apart.run(body.len() / 1024, move || request::read(&body)).await?
     }
 
-    /// The reply with a result. A long one is written on another thread.
+    /// The reply with a result. A long one is serialized on another thread.
     async fn written<T: Weight + Serialize + Send + 'static>(
         &self,
         name: &'static str,
@@ -130,10 +130,10 @@ impl Api {
     }
 }
 
-/// Defines the methods of one command each: their names, and what runs them.
+/// Defines the methods of one command each: their names and functions.
 macro_rules! methods {
     ($($name:literal => $method:ident $run:path,)*) => {
-        /// A method, but for `batch`, which is made of the others.
+        /// A method, except `batch`, which is made of the others.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Method {
             $($method,)*
@@ -233,7 +233,7 @@ async fn answer_one(api: &Api, method: Method, request: Request) -> Response {
     }
 }
 
-/// What a single call's result is called.
+/// The field of a single call's result.
 const RESULT: &str = "result";
 
 /// `{"commands": [{"publish": {…}}, …], "parallel": true}`.
@@ -257,8 +257,8 @@ async fn answer_batch(Extract(api): Extract<Arc<Api>>, request: Request) -> Resp
     respond(outcome, mode)
 }
 
-/// One reply a command, in their order, whatever became of the others. They are not wrapped in a result, since none of
-/// them is the batch's own. Commands after the one with which the answer is long enough are not done.
+/// One reply per command, in order, regardless of the others' outcomes. They are not wrapped in a result, since none of
+/// them belongs to the batch itself. Commands after the one that fills the answer are not executed.
 async fn replies(api: &Api, batch: Batch) -> Outcome {
     let bytes_max = api.room.answer_bytes_max;
     let at_a_time = if batch.parallel { PARALLEL_MAX } else { 1 };
@@ -283,7 +283,7 @@ async fn replies(api: &Api, batch: Batch) -> Outcome {
             text.push_short(b",");
         }
         let appended = outcome.and_then(|reply| match reply.as_bytes() {
-            // What has been done is told in any case: only answers to questions are long.
+            // Executed commands are always reported: only answers to queries are long.
             short if short.len() <= SHORT_BYTES_MAX => {
                 text.push_short(short);
                 Ok(())
@@ -340,16 +340,16 @@ fn bytes_of(json: Box<RawValue>) -> Bytes {
     Bytes::from(Box::<str>::from(json).into_string())
 }
 
-/// A call that is let in.
+/// An authorized call.
 #[derive(Debug)]
 struct Admitted {
     body: Bytes,
     mode: ApiErrorMode,
-    /// On the memory of the body, for as long as the call is under way.
+    /// The memory of the body, held while the call is under way.
     hold: Hold,
 }
 
-/// Lets a caller in that has a key, and reads the body: nothing of a stranger's is read.
+/// Authorizes a caller by its key, and reads the body: nothing is read from an unauthorized caller.
 async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
     let deny = |denial: Denial, mut answer: Response| {
         api.counts.denied(denial);

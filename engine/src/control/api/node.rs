@@ -1,7 +1,7 @@
-//! Node: the methods about this node as a whole.
+//! Node: the methods on the whole node.
 //!
-//! In:  what every shard has.
-//! Out: sums over all of them.
+//! In:  the figures of every shard.
+//! Out: their sums.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,16 +21,16 @@ use super::{
 };
 use crate::{control::drain::APART, pattern::Pattern, session::api::ApiCall};
 
-/// The longest pattern that is read where it stands.
+/// The longest pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
 
-/// What a name takes in a set or map, beside its text.
+/// Memory of a name in a set or map, beside its text.
 const ENTRY_BYTES: usize = 80;
 
 /// The shortest entry of a channel in an answer, beside its name: `"":{"num_clients":1},`.
 const CHANNEL_BYTES_MIN: usize = 20;
 
-/// What this node calls itself.
+/// This node's identity.
 #[derive(Debug)]
 pub(in crate::control) struct Node {
     uid: Arc<str>,
@@ -39,7 +39,7 @@ pub(in crate::control) struct Node {
 }
 
 impl Node {
-    /// `uid` is this process's own; `listen` is where clients connect.
+    /// `uid` is unique to this process; `listen` is the clients' address.
     pub(in crate::control) fn new(uid: Arc<str>, name: &str, listen: SocketAddr) -> Self {
         let name = match name {
             "" => {
@@ -90,9 +90,9 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
     Ok(Info { nodes: [node] })
 }
 
-/// How many there are. One user may have clients on several cores.
+/// The number of users. A user may have clients on several shards.
 async fn users(api: &Api) -> Result<usize, ApiError> {
-    // No table that is copied when it grows: that would take long at once.
+    // Not a table that is copied when it grows: that would block for too long.
     let mut users = BTreeSet::<Arc<str>>::new();
     let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
     let add = |name: Arc<str>| {
@@ -108,9 +108,9 @@ async fn users(api: &Api) -> Result<usize, ApiError> {
     is_full.map(|()| count)
 }
 
-/// Frees something with so many entries, on another thread where it has many.
+/// Frees a collection with so many entries, on another thread if it has many.
 async fn free<T: Send + 'static>(api: &Api, what: T, entries: usize) {
-    // Where that thread fails it is free all the same.
+    // If that thread fails, it is freed all the same.
     let _ = api.apart.run(entries, move || drop(what)).await;
 }
 
@@ -134,7 +134,7 @@ impl Weight for Channels {
 pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
     let pattern = match request.pattern {
         all if all.is_empty() => None,
-        // A long one takes its time to be read.
+        // A long one takes time to parse.
         text => {
             let size = if text.len() > SHORT_PATTERN_BYTES_MAX { SMALL + 1 } else { 0 };
             let read = api.apart.run(size, move || Pattern::new(&text)).await?;
@@ -170,28 +170,28 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
 pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiError> {
     match request.method.as_str() {
         "" => Err(ApiError::bad_request("method is missing")),
-        // None are configured: there is nothing that could be called.
+        // None are configured, so there is nothing to call.
         _ => Err(ErrorCode::METHOD_NOT_FOUND.into()),
     }
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Drained {
-    /// Clients that are still to be sent away.
+    /// Clients still to be disconnected.
     clients: u64,
-    /// In milliseconds, from now.
+    /// Milliseconds from now.
     told_within_ms: u64,
     gone_within_ms: u64,
-    /// Sockets of another daemon that listens for clients on the same port.
+    /// Sockets of another daemon listening for clients on the same port.
     successors: u32,
-    /// What that means, where there is one.
+    /// The consequence, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'static str>,
 }
 
 impl Weight for Drained {}
 
-/// Begins to send all clients away; asked again, says how far that has come.
+/// Starts to disconnect all clients; when repeated, reports the progress.
 pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiError> {
     let progress = api.drain.begin("the server API");
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

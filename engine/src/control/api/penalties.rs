@@ -1,7 +1,7 @@
-//! Penalties: the methods about addresses that misbehave. Holdfast's own.
+//! Penalties: the methods on addresses that misbehave. Holdfast's own.
 //!
-//! In:  what every shard knows of them.
-//! Out: one list, the worst first; or their pardon.
+//! In:  every shard's penalties.
+//! Out: one list, the worst first; or the clearing of points.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ impl Weight for Penalties {
 struct Penalty {
     /// An address, or a /64.
     address: String,
-    /// Whole ones, rounded.
+    /// Rounded.
     points: u64,
     refusals: u32,
     /// In seconds.

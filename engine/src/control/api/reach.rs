@@ -1,7 +1,7 @@
 //! Reach: the way from a call to the shards, and back.
 //!
-//! In:  messages for a channel's home, or for all shards.
-//! Out: their answers; error 100 where a shard takes too long.
+//! In:  messages for a channel's owner, or for all shards.
+//! Out: their answers; error 100 if a shard takes too long.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     session::api::{ApiCall, ApiPage},
 };
 
-/// How long an answer may take.
+/// Timeout for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// All shards.
@@ -26,7 +26,7 @@ pub(super) struct ShardClient {
     shared: Arc<Shared>,
 }
 
-/// An answer that is under way.
+/// An outstanding answer.
 pub(super) struct Pending(oneshot::Receiver<QueryResult>);
 
 impl ShardClient {
@@ -34,7 +34,7 @@ impl ShardClient {
         Self { shared }
     }
 
-    /// Sends something to a channel's home. The channel is one of the configuration's: homes rely on that.
+    /// Sends a message to a channel's owner. The channel must be valid under the configuration: owners rely on that.
     pub(super) async fn send_home(
         &self,
         channel: &str,
@@ -56,7 +56,7 @@ impl ShardClient {
         self.send_home(channel, message).await?.answer().await
     }
 
-    /// Asks all shards for everything of a kind, page by page: neither they nor this thread look at more at a time.
+    /// Asks all shards for every item of a kind, page by page: neither they nor this thread handle more at a time.
     pub(super) async fn each_of_all<T>(
         &self,
         call: impl Fn(usize, oneshot::Sender<ApiPage<T>>) -> ApiCall,
@@ -108,7 +108,7 @@ impl Pending {
     }
 }
 
-/// What a shard answers; a shard that has stopped never does.
+/// A shard's answer; a stopped shard never answers.
 async fn in_time<T>(receiver: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
     match timeout(ANSWER_MAX, receiver).await {
         Ok(Ok(answer)) => Ok(answer),

@@ -1,9 +1,9 @@
-//! Request: what a body says.
+//! Request: parses a body.
 //!
 //! In:  JSON.
-//! Out: the fields of a method; error 107 with the place of the fault.
+//! Out: the fields of a method; error 107 with the position of the fault.
 //!
-//! As with Centrifugo, what is not known is ignored, and `null` is as good as nothing.
+//! As in Centrifugo, unknown fields are ignored, and `null` counts as absent.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -28,12 +28,12 @@ pub(super) const COMMANDS_MAX: usize = 10_000;
 const CHANNELS_MAX: usize = 100_000;
 /// Tags of a publication.
 const TAGS_MAX: usize = 256;
-/// Clients that are not to be disconnected.
+/// Clients excepted from a disconnect.
 const CLIENTS_MAX: usize = 10_000;
-/// Fields of a request that are looked at one by one.
+/// Fields of a request that are parsed one by one.
 const FIELDS_MAX: usize = 64;
 
-/// `publish`, and `broadcast` with `channels` in place of `channel`.
+/// `publish`, and `broadcast` with `channels` instead of `channel`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Publish {
@@ -52,7 +52,7 @@ pub(super) struct Publish {
 }
 
 impl Publish {
-    /// What is kept of it beside its data is short.
+    /// Everything kept beside its data is short.
     pub(super) fn check(&self) -> Result<(), ApiError> {
         let max = IDEMPOTENCY_KEY_BYTES_MAX;
         for (name, text) in
@@ -134,7 +134,7 @@ pub(super) struct OfChannel {
 #[serde(default)]
 pub(super) struct History {
     pub(super) channel: String,
-    /// Below 0 for all, 0 for the position alone.
+    /// Negative for all, 0 for the position alone.
     pub(super) limit: i64,
     #[serde(deserialize_with = "object::read_optional")]
     pub(super) since: Option<Since>,
@@ -172,22 +172,22 @@ pub(super) struct Rpc {
     pub(super) method: String,
 }
 
-/// Nothing is asked but the question itself.
+/// The query has no parameters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {}
 
-/// Nothing more is to be said.
+/// No parameters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Drain {}
 
-/// The fields of a body; one without any may be empty.
+/// Parses the fields of a body; a body without fields may be empty.
 pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    // What comes from clients that write all fields is rare: only then the fields are looked at one by one.
+    // Clients that write all fields are rare: only then are the fields parsed one by one.
     serde_json::from_slice(body).map(|Object(read)| read).or_else(|error| {
         without_nulls(body).ok_or(()).map_err(|()| ApiError::unreadable(&error)).and_then(|body| {
             let read = serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error));
@@ -196,7 +196,7 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
     })
 }
 
-/// The same object without the fields that are `null`.
+/// The same object without its `null` fields.
 fn without_nulls(body: &[u8]) -> Option<String> {
     let mut body = serde_json::Deserializer::from_slice(body);
     let fields: Vec<(String, &RawValue)> = pairs::<_, _, FIELDS_MAX>(&mut body).ok()?;
@@ -210,12 +210,12 @@ pub(super) struct Command {
     pub(super) method: CommandMethod,
 }
 
-/// What a command is about. Fields that are `null` do not count.
+/// The method of a command. `null` fields do not count.
 #[derive(Debug)]
 pub(super) enum CommandMethod {
     /// The command is `null`.
     Null,
-    /// It has no field.
+    /// It has no fields.
     Missing,
     One(String, Box<RawValue>),
     Several,
@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for Command {
     }
 }
 
-/// A list that is not longer than it may be: what is read of it takes several times the memory of its text.
+/// A list with at most `MAX` items: parsed, it takes several times the memory of its text.
 pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -279,7 +279,7 @@ where
     deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
 }
 
-/// The same for an object's fields, each once.
+/// The same for an object's fields, each at most once.
 fn pairs<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<(String, T)>, D::Error>
 where
     D: Deserializer<'de>,
@@ -309,7 +309,7 @@ where
     deserializer.deserialize_map(Pairs::<T, MAX>(PhantomData))
 }
 
-/// Bytes from base64 where there is some, else JSON as it was written.
+/// Bytes from base64 if present, otherwise JSON as written.
 pub(super) fn bytes(name: &str, base64: &str, json: Option<&RawValue>) -> Result<Option<Bytes>, ApiError> {
     if base64.is_empty() {
         return Ok(json.map(|json| Bytes::copy_from_slice(json.get().as_bytes())));

@@ -1,9 +1,10 @@
-//! Room: the memory of all calls that are under way, in the budget `api`.
+//! Room: the memory of all calls under way, in the budget `api`.
 //!
-//! In:  calls that take bytes: bodies, what is read from them, answers.
-//! Out: a hold on so many bytes, given back when it is dropped; or none, where the budget is full.
+//! In:  calls that need memory: bodies, their parsed form, answers.
+//! Out: a reservation, released when it is dropped; or none, if the budget is full.
 //!
-//! The budget has room within what it is assured of; above that while all budgets of all shards are below their limit.
+//! The budget has room within its assured amount; above that, while all budgets of all shards together are below their
+//! limit.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -14,10 +15,11 @@ use crate::{
     mesh::Shared,
 };
 
-/// A body is kept up to so many times at once: as it came, as its commands, as one command's fields, as what shards get.
+/// The maximum number of copies of a body at a time: as received, as its commands, as one command's fields, as sent to
+/// shards.
 const BODY_COPIES: u64 = 4;
 
-/// What one body may have of the budget, and one answer: so that a few calls fit beside each other.
+/// A body, and an answer, may use at most this fraction of the budget, so that a few calls fit beside each other.
 const BODY_PART: u64 = 2 * BODY_COPIES;
 const ANSWER_PART: u64 = 4;
 
@@ -34,7 +36,7 @@ pub(super) struct Room {
     pub(super) answer_bytes_max: usize,
 }
 
-/// Some of it.
+/// A reservation of some of it.
 #[derive(Debug)]
 pub(super) struct Hold {
     room: Arc<Room>,
@@ -56,18 +58,18 @@ impl Room {
         }
     }
 
-    /// A hold on nothing yet.
+    /// A reservation of zero bytes.
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
         Hold { room: Arc::clone(self), bytes: 0 }
     }
 
-    /// The error of a call for which there is no room.
+    /// The error of a call without room.
     pub(super) fn full(&self) -> ApiError {
         self.shared.api_memory.refused.fetch_add(1, Ordering::Relaxed);
         ApiError::full("http_api.memory_budget is full")
     }
 
-    /// The error of a call whose answer would be too long.
+    /// The error of a call whose answer is too long.
     pub(super) fn too_long(&self) -> ApiError {
         ApiError::limit(format_args!(
             "the answer is longer than http_api.response_body_limit, {} bytes here: ask for less",
@@ -91,10 +93,10 @@ impl Room {
 }
 
 impl Hold {
-    /// Holds on to so many bytes more.
+    /// Reserves so many more bytes.
     ///
     /// # Errors
-    /// Where there is no room for them: nothing is held beside what was.
+    /// There is no room for them: the reservation is unchanged.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = bytes as u64;
         let used = &self.room.shared.api_memory.bytes;
@@ -107,12 +109,12 @@ impl Hold {
         Ok(())
     }
 
-    /// The same for bytes of a body that has come.
+    /// The same for received bytes of a body.
     pub(super) fn grow_by_body(&mut self, bytes: usize) -> Result<(), ApiError> {
         self.grow(bytes.saturating_mul(usize::try_from(BODY_COPIES).expect("a small number")))
     }
 
-    /// Gives up all but so many bytes.
+    /// Releases all but so many bytes.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let given = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= given;

@@ -1,7 +1,7 @@
-//! Share: how much of the control thread one call gets at a time.
+//! Share: limits how long a call occupies the control thread at a time.
 //!
-//! In:  work that grows with what a call asks for.
-//! Out: the same done in slices, between which the others have their turn; or on another thread, where it cannot be cut.
+//! In:  work that grows with a call's request.
+//! Out: the same in slices, with other work in between; or on another thread, if it cannot be sliced.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use tokio::{
 
 use crate::supervise;
 
-/// The longest slice, but for the step that ends it.
+/// The longest slice, except for its last step.
 const SLICE_MAX: Duration = Duration::from_millis(1);
 
-/// Work of this many items or bytes' kilobytes is done where it stands: less than a millisecond.
+/// Work of this many items or kilobytes runs on this thread: less than a millisecond.
 pub(super) const SMALL: usize = 256;
 
-/// Calls that have a thread of their own at a time: the shards need their cores.
+/// Calls with their own thread at a time: the shards need their cores.
 const APART_MAX: usize = 2;
 
 /// One call's work.
@@ -31,7 +31,7 @@ impl Slices {
         Self(Instant::now())
     }
 
-    /// Lets others go on, where this call has had its time.
+    /// Yields if this call has used up its slice.
     pub(super) async fn step(&mut self) {
         if self.0.elapsed() >= SLICE_MAX {
             yield_now().await;
@@ -40,7 +40,7 @@ impl Slices {
     }
 }
 
-/// The threads for what cannot be cut.
+/// The threads for work that cannot be sliced.
 #[derive(Debug)]
 pub(super) struct Apart(Semaphore);
 
@@ -49,10 +49,10 @@ impl Apart {
         Self(Semaphore::new(APART_MAX))
     }
 
-    /// Does the work here where it is small, else on another thread.
+    /// Runs small work here, and other work on another thread.
     ///
     /// # Errors
-    /// Error 100 where the work panics.
+    /// Error 100 if the work panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         size: usize,

@@ -1,4 +1,4 @@
-//! The description against the router: every route of one is a path of the other.
+//! Compares the description with the router: every route of one must be a path of the other.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
 }
 
-/// With a budget of so many bytes.
+/// A room with a budget of so many bytes.
 fn room(budget_bytes: u64) -> Arc<Room> {
     let asker = crate::backend::queue(1).0;
     let tables = crate::limits::Tables::new(1, 0);

@@ -1,7 +1,7 @@
-//! Text: JSON that is being written, within the room of calls and the limit of one answer.
+//! Text: serializes JSON within the room of calls and the limit of one answer.
 //!
-//! In:  a value, or the texts of replies.
-//! Out: its JSON, with a hold on its memory; or why it is not written.
+//! In:  a value, or the text of replies.
+//! Out: its JSON, with the reservation of its memory; or the reason why it was not serialized.
 
 use std::io::{self, Write};
 
@@ -10,30 +10,30 @@ use serde::Serialize;
 
 use super::{answer::ApiError, room::Hold};
 
-/// Up to here a text is written whether or not there is room: whoever has had something done is told so.
+/// Up to this length a text is written even without room: a caller must learn what was executed.
 pub(super) const SHORT_BYTES_MAX: usize = 512;
 
-/// A text and the memory that it has.
+/// A text and its reserved memory.
 #[derive(Debug)]
 pub(super) struct Text {
     bytes: Vec<u8>,
     bytes_max: usize,
     hold: Hold,
-    /// Of what is held, bytes that are not used yet.
+    /// Reserved bytes not used yet.
     spare: usize,
-    /// Why not all of it was written.
+    /// Why it is incomplete.
     failed: Option<ApiError>,
 }
 
 impl Text {
-    /// An empty one, of the length of one answer at most. What is held is for it.
+    /// An empty text, limited to the length of one answer. `hold` is its reservation.
     pub(super) fn new(hold: Hold) -> Self {
         let bytes_max = hold.room().answer_bytes_max;
         let spare = hold.bytes();
         Self { bytes: Vec::new(), bytes_max, hold, spare, failed: None }
     }
 
-    /// The same for the answer of a batch: what its last command says comes on top.
+    /// The same for the answer of a batch, with room for the reply of its last command.
     pub(super) fn of_batch(hold: Hold) -> Self {
         let bytes_max = 2 * hold.room().answer_bytes_max;
         let spare = hold.bytes();
@@ -51,14 +51,14 @@ impl Text {
         Ok(())
     }
 
-    /// Appends a short text, in any case.
+    /// Appends a short text, even without room.
     pub(super) fn push_short(&mut self, text: &[u8]) {
         if self.push(text).is_err() {
             self.bytes.extend_from_slice(text);
         }
     }
 
-    /// Appends a value as JSON. Where there is an error, a part of it may have been appended.
+    /// Appends a value as JSON. On an error, part of it may have been appended.
     pub(super) fn push_json(&mut self, value: &impl Serialize) -> Result<(), ApiError> {
         serde_json::to_writer(&mut *self, value).map_err(|_| {
             let internal = || ApiError::from(holdfast_protocol::client::ErrorCode::INTERNAL);
@@ -70,7 +70,7 @@ impl Text {
         &self.bytes
     }
 
-    /// The same for the wire. The memory is given back when it has gone out.
+    /// The same for sending. The memory is released after it was sent.
     pub(super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

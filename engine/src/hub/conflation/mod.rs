@@ -1,12 +1,12 @@
-//! Slow: readers that do not keep up, and what becomes of what is sent to them.
+//! Conflation: slow readers, and the publications for them.
 //!
-//! In:  publications for sockets that the kernel takes no more for; a budget of the whole daemon.
-//! Out: what their namespaces' policies leave of it, when there is room; the end of the worst, where all together are
-//! too much.
+//! In:  publications for sockets that the kernel accepts no more bytes for; a budget of the whole daemon.
+//! Out: the publications that the namespace's policy keeps, when there is room; the end of the readers with the longest
+//!      queues, if the total exceeds the budget.
 //!
-//! Who keeps up costs nothing here: a channel whose policy is `disconnect` never asks, and the others ask one question
-//! a receiver. Nothing is left out in silence: the next publication that comes through says how many are missing before
-//! it (`docs/decisions/0011-slow-readers.md`).
+//! Fast readers cost nothing here: a channel whose policy is `disconnect` never asks, and the others ask one question
+//! per receiver. No publication is dropped silently: the next one delivered says how many are missing before it
+//! (`docs/decisions/0011-slow-readers.md`).
 
 mod queue;
 
@@ -18,15 +18,15 @@ use self::queue::Size;
 pub(crate) use self::queue::{ConflationQueue, TooMuch};
 use crate::{config::SlowReaderPolicy, memory::shrink, metrics::Metric};
 
-/// What becomes of a channel's publications for a reader that does not keep up.
+/// What happens to a channel's publications for a slow reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// They wait in its queue, up to the limits; then it is sent away.
+    /// They wait in its queue, up to the limits; then it is disconnected.
     #[default]
     Disconnect,
-    /// The newest so many wait.
+    /// The newest `kept` publications wait.
     DropOldest { kept: u32 },
-    /// The newest waits.
+    /// Only the newest waits.
     KeepLatest,
 }
 
@@ -39,7 +39,7 @@ impl Policy {
         }
     }
 
-    /// True exactly when publications may be left out.
+    /// True exactly when publications may be dropped.
     pub(crate) fn may_leave_out(self) -> bool {
         self != Self::Disconnect
     }
@@ -60,18 +60,18 @@ impl Policy {
     }
 }
 
-/// The readers of a shard for which something is held.
+/// The slow readers of a shard with waiting publications.
 #[derive(Debug, Default)]
 pub(crate) struct Conflation {
     pub(crate) held: HashMap<Socket, ConflationQueue>,
-    /// What waits of all of them.
+    /// The total that waits for all of them.
     pub(crate) size: Size,
-    /// For whom too much is held; they go when the walk over a channel's subscribers is over.
+    /// Readers over their limit; they are disconnected after the walk over a channel's subscribers.
     pub(crate) given_up: Vec<Socket>,
 }
 
 impl Conflation {
-    /// The connection has gone, or its session has.
+    /// The connection or its session is gone.
     pub(crate) fn forget(&mut self, socket: Socket) {
         if !self.held.is_empty()
             && let Some(held) = self.held.remove(&socket)
@@ -81,7 +81,7 @@ impl Conflation {
         }
     }
 
-    /// One of its subscriptions has ended. A later one to the same channel is not to be told of what was before it.
+    /// One of its subscriptions has ended. A later one to the same channel must not count what was dropped before it.
     pub(crate) fn forget_channel(&mut self, socket: Socket, channel: &str) {
         let Some(held) = self.held.get_mut(&socket) else { return };
         let before = held.size();

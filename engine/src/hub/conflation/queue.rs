@@ -1,17 +1,17 @@
-//! Queue: the publications that wait for one reader that does not keep up, beside its socket's queue.
+//! Queue: the publications that wait for one slow reader, beside its socket's queue.
 //!
-//! In:  publications of channels that may leave some out.
-//! Out: the same in each channel's order, channels in turn; with how many were left out before each.
+//! In:  publications of channels with conflation.
+//! Out: the same in each channel's order, round-robin over the channels; with how many were dropped before each.
 //!
-//! Frames are made only when the reader has room: nothing of what waits here has gone out, so nothing of it is ever cut.
-//! Worst case: `client.queue_max_size` of payloads, and one, that all such readers share; 64 bytes for each that waits.
+//! Frames are made only when the reader has room: nothing in this queue is partly sent, so dropping never cuts a frame.
+//! Worst case: `client.queue_max_size` of payloads plus one, which all such readers share; 64 bytes for each entry.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::Policy;
 use crate::hub::message::{ClientKey, Delivery};
 
-/// What waits for one reader.
+/// The queue of one reader.
 #[derive(Debug)]
 pub(crate) struct ConflationQueue {
     pub(crate) client: ClientKey,
@@ -22,12 +22,12 @@ pub(crate) struct ConflationQueue {
     memory_bytes: usize,
 }
 
-/// What waits of one reader, or of several.
+/// The size of one reader's queue, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Bytes that are to be sent.
     pub(crate) bytes: usize,
-    /// Bytes of memory, where several readers wait for the same with each of them.
+    /// Bytes of memory; an entry shared by several readers counts for each.
     pub(crate) memory_bytes: usize,
 }
 
@@ -39,21 +39,21 @@ impl Size {
     }
 }
 
-/// What a publication takes in a channel's queue, which is not always full.
+/// Memory of an entry in a channel's queue, which is not always full.
 const ENTRY_BYTES: usize = 2 * size_of::<Arc<Delivery>>();
 
-/// The same for a channel in a reader's.
+/// The same for a channel in a reader's queue.
 const CHANNEL_BYTES: usize = 2 * size_of::<Channel>();
 
 #[derive(Debug)]
 struct Channel {
     name: Arc<str>,
     waiting: VecDeque<Arc<Delivery>>,
-    /// Left out before the first that waits.
+    /// Dropped before the first entry.
     left_out: u32,
 }
 
-/// Every channel is down to one publication, and that is still too much.
+/// Every channel is down to one publication, and that still exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMuch;
 
@@ -66,7 +66,7 @@ impl ConflationQueue {
         Size { bytes: self.bytes, memory_bytes: self.memory_bytes + self.channels.len() * CHANNEL_BYTES }
     }
 
-    /// A publication waits no more.
+    /// A publication leaves the queue.
     fn count_out(&mut self, delivery: &Delivery) {
         self.bytes -= delivery.frames.len();
         self.memory_bytes -= ENTRY_BYTES + delivery.cost_bytes();
@@ -76,7 +76,7 @@ impl ConflationQueue {
         self.channels.is_empty()
     }
 
-    /// Adds a publication. Answers with how many older ones of its channel had to go.
+    /// Adds a publication. Returns how many older ones of its channel were dropped.
     pub(crate) fn push(&mut self, delivery: Arc<Delivery>, policy: Policy) -> u32 {
         self.bytes += delivery.frames.len();
         self.memory_bytes += ENTRY_BYTES + delivery.cost_bytes();
@@ -95,8 +95,8 @@ impl ConflationQueue {
         left_out
     }
 
-    /// Leaves the oldest out where most wait, until what is left has at most so many bytes. Answers with how many went.
-    /// Where each channel is down to one, the longest of these does not count: a message may be longer than the limit.
+    /// Drops the oldest entries of the longest channels until at most `bytes_max` are left. Returns how many were
+    /// dropped. If each channel is down to one, the longest of these does not count: a message may exceed the limit.
     pub(crate) fn shrink_to(&mut self, bytes_max: usize) -> Result<u32, TooMuch> {
         let mut left_out = 0;
         while self.bytes > bytes_max {
@@ -116,14 +116,14 @@ impl ConflationQueue {
         waiting.map(|delivery| delivery.frames.len()).max().unwrap_or(0)
     }
 
-    /// A subscription has ended: what waits of its channel is no longer wanted.
+    /// A subscription has ended: drops its channel's entries.
     pub(crate) fn leave(&mut self, channel: &str) {
         let Some(at) = self.channels.iter().position(|waiting| *waiting.name == *channel) else { return };
         let waiting = self.channels.remove(at).expect("it was found").waiting;
         waiting.iter().for_each(|delivery| self.count_out(delivery));
     }
 
-    /// Takes the next publication, with how many of its channel were left out before it.
+    /// Takes the next publication, with how many of its channel were dropped before it.
     pub(crate) fn pop(&mut self) -> Option<(Arc<Delivery>, u32)> {
         let mut channel = self.channels.pop_front()?;
         let delivery = channel.waiting.pop_front().expect("a channel is here while something of it waits");

@@ -1,10 +1,10 @@
-//! Channel: what a home keeps of one channel.
+//! Channel: an owner's state of one channel.
 //!
-//! In:  subscribers' cores, publications, reads of the position, the passing of time.
-//! Out: when to look at it again, how old what it keeps is, what it costs.
+//! In:  subscribers' shards, publications, reads of the position, the time.
+//! Out: when it next expires, how old its contents are, their cost.
 //!
-//! It is here while a core has subscribers, while somebody is present, or while it has a position that somebody may come
-//! back with: one that was published to. An offset of 0 is not kept: see [`Epochs`](super::epochs::Epochs).
+//! It exists while a shard has subscribers, while a client is present, or while it has a position that a client may
+//! return with, that is, after a publication. An offset of 0 is not kept: see [`Epochs`](super::epochs::Epochs).
 
 use std::sync::Arc;
 
@@ -24,20 +24,20 @@ use crate::{
 pub(super) struct OwnedChannel {
     pub(super) name: Arc<str>,
     pub(super) hash: NameHash,
-    /// When something of it was last published, or its position read.
+    /// The last publication or read of its position.
     pub(super) used: Tick,
-    /// When the history's publications go, and when its position goes unless somebody is subscribed.
+    /// When the history's publications expire, and when its position expires unless a client is subscribed.
     history_until: Tick,
     position_until: Tick,
     pub(super) history: Option<Box<History>>,
-    /// What was published last, in the history or not, where there may be patches to it.
+    /// The last publication, in the history or not, if patches may be based on it.
     pub(super) last: Option<Arc<StoredPublication>>,
-    /// The newest version that was published and kept.
+    /// The newest version published and kept.
     pub(super) version: Option<Box<Version>>,
-    /// The cores that have subscribers.
+    /// The shards with subscribers.
     pub(super) cores: Vec<u16>,
     pub(super) presence: Option<Box<Presence>>,
-    /// What the ledger has of it.
+    /// The bytes charged to the ledger for it.
     charged_history: usize,
     charged_channels: usize,
 }
@@ -64,30 +64,30 @@ impl OwnedChannel {
         self.is_in_use() || self.has_position()
     }
 
-    /// True exactly when somebody is subscribed or present.
+    /// True exactly when a client is subscribed or present.
     pub(super) fn is_in_use(&self) -> bool {
         !self.cores.is_empty() || self.presence.is_some()
     }
 
-    /// True exactly when it has a position that is worth to be kept.
+    /// True exactly when its position is worth keeping.
     pub(super) fn has_position(&self) -> bool {
         self.history.as_ref().is_some_and(|history| history.position().offset > 0)
     }
 
-    /// A core has a subscriber. True exactly when no core had one.
+    /// A shard has a subscriber. True exactly when it is the first one.
     pub(super) fn join(&mut self, core: usize) -> bool {
         let core = u16::try_from(core).expect("at most 1024 cores");
         let is_first = self.cores.is_empty();
         if !self.cores.contains(&core) {
-            // Mostly there is one.
+            // Usually there is one.
             self.cores.reserve_exact(1);
             self.cores.push(core);
         }
         is_first
     }
 
-    /// A core has no subscriber left. True exactly when no other core has one. The position lives as long from then on as
-    /// after a publication.
+    /// A shard has no subscriber left. True exactly when it was the last one. The position then lives as long as after
+    /// a publication.
     pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) -> bool {
         let before = self.cores.len();
         self.cores.retain(|&other| usize::from(other) != core);
@@ -98,8 +98,8 @@ impl OwnedChannel {
         before > 0 && self.cores.is_empty()
     }
 
-    /// Its history, with `epoch` where it has none. Whoever asks for a position prolongs its life; only a publication
-    /// prolongs that of the publications.
+    /// Its history; a new one gets `epoch`. Any request for a position extends the position's life; only a publication
+    /// extends that of the publications.
     pub(super) fn history(&mut self, epoch: impl FnOnce() -> Epoch, rules: Rules, now: Tick) -> &mut History {
         self.prolong(rules, now);
         self.history.get_or_insert_with(|| Box::new(History::new(epoch())))
@@ -110,20 +110,20 @@ impl OwnedChannel {
         self.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
     }
 
-    /// Keeps the next publication of its history.
+    /// Appends the next publication to its history.
     pub(super) fn keep(&mut self, stored: &Arc<StoredPublication>, rules: Rules, now: Tick) {
         let Some(history) = &mut self.history else { return };
         self.history_until = now.after_ms(rules.history_ttl_ms);
         history.push(Arc::clone(stored), rules.history_size);
     }
 
-    /// Where it stands, if what is to be published is not newer than what was.
+    /// Its position, if the version to be published is not newer than the last one.
     pub(super) fn covers(&self, version: &Version) -> Option<Position> {
         let (history, newest) = (self.history.as_ref()?, self.version.as_ref()?);
         version.is_covered_by(newest).then(|| history.position())
     }
 
-    /// Forgets its publications; the position stays.
+    /// Drops its publications; the position stays.
     pub(super) fn clear(&mut self) {
         if let Some(history) = &mut self.history {
             history.clear();
@@ -131,7 +131,7 @@ impl OwnedChannel {
         }
     }
 
-    /// What has expired goes. Answers with the epoch of a position that went.
+    /// Drops what has expired. Returns the epoch of an expired position.
     pub(super) fn expire(&mut self, now: Tick) -> Option<Epoch> {
         if self.history_until <= now {
             self.clear();
@@ -145,7 +145,7 @@ impl OwnedChannel {
         None
     }
 
-    /// When something of it expires next.
+    /// Its next expiry.
     pub(super) fn due(&self) -> Option<Tick> {
         let history = self.history.as_ref()?;
         if !history.is_empty() {
@@ -157,7 +157,7 @@ impl OwnedChannel {
         }
     }
 
-    /// The number of the oldest publication that it keeps.
+    /// The sequence number of its oldest publication.
     pub(super) fn oldest_sequence(&self) -> Option<u64> {
         let last = self.last.as_ref().map(|stored| stored.sequence);
         let history = self.history.as_ref().and_then(|history| history.oldest_sequence());
@@ -173,7 +173,7 @@ impl OwnedChannel {
         }
     }
 
-    /// Tells the ledger what it takes now.
+    /// Charges its current memory to the ledger.
     pub(super) fn settle(&mut self, ledger: &mut Ledger) {
         let (history, channels) = (self.history_bytes(), self.record_bytes());
         ledger.recharge(Budget::History, self.charged_history, history);
@@ -181,7 +181,7 @@ impl OwnedChannel {
         (self.charged_history, self.charged_channels) = (history, channels);
     }
 
-    /// It is forgotten.
+    /// The channel is dropped: releases its charges.
     pub(super) fn release(&self, ledger: &mut Ledger) {
         ledger.release(Budget::History, self.charged_history);
         ledger.release(Budget::Channels, self.charged_channels);
@@ -195,7 +195,7 @@ impl OwnedChannel {
         history.map_or(0, |history| history.bytes()) + last.map_or(0, |last| last.cost_bytes())
     }
 
-    /// Memory of all else.
+    /// Memory of everything else.
     fn record_bytes(&self) -> usize {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
         let version = self.version.as_ref().map_or(0, |version| size_of::<Version>() + version.epoch.len());

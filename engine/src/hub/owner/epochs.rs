@@ -1,26 +1,26 @@
-//! Epochs: the lives of channels' positions, for all channels in a fixed amount of memory.
+//! Epochs: epochs for all channels in a fixed amount of memory.
 //!
-//! In:  the hash of a channel's name; the epoch of a position that is given up.
-//! Out: the epoch of a channel that has no position of its own.
+//! In:  the hash of a channel's name; the epoch of a dropped position.
+//! Out: the epoch of a channel without a stored position.
 //!
-//! A channel that nobody has published to stands at offset 0 of the epoch that its name says, and nothing is kept for it.
-//! Its first publication takes that epoch over. When a position is given up, the names that share its epoch get another
-//! one: whoever comes back with the old one is told that its position is lost, also where nothing was. With 16,384 epochs
-//! that is one name in as many.
+//! A channel without publications is at offset 0 of an epoch derived from its name, and nothing is stored for it. Its
+//! first publication keeps that epoch. When a position is dropped, all names that share its epoch get a new one: a
+//! client that returns with the old one is told that its position is lost, even if nothing was. With 16,384 epochs that
+//! affects one name in as many.
 
 use std::fmt::Write as _;
 
 use super::table::NameHash;
 use crate::hub::history::Epoch;
 
-/// How many epochs there are at a time. Worst case: 4 bytes each, 64 KiB a shard.
+/// The number of epochs. Worst case: 4 bytes each, 64 KiB per shard.
 const EPOCHS: usize = 16_384;
 
 #[derive(Debug)]
 pub(super) struct Epochs {
-    /// Makes them unlike those of other shards and daemons.
+    /// Makes epochs differ between shards and daemons.
     seed: u64,
-    /// How often each was given up.
+    /// How often each was dropped.
     generations: Box<[u32]>,
 }
 
@@ -29,10 +29,10 @@ impl Epochs {
         Self { seed, generations: vec![0; EPOCHS].into() }
     }
 
-    /// The epoch of a channel without a position.
+    /// The epoch of a channel without a stored position.
     pub(super) fn current(&self, hash: NameHash) -> Epoch {
         let at = hash as usize % EPOCHS;
-        // Six letters that others do not have, as Centrifugo's epochs are short too; and what was never there before.
+        // Six letters unique to this shard, short like Centrifugo's epochs; then the generation, which never repeats.
         let mut text = String::with_capacity(12);
         let mut rest = mixed(self.seed ^ at as u64);
         for _ in 0..6 {
@@ -46,7 +46,7 @@ impl Epochs {
         text.into()
     }
 
-    /// A position of this epoch is given up.
+    /// Drops a position of this epoch.
     pub(super) fn give_up(&mut self, hash: NameHash, epoch: &str) {
         if *self.current(hash) == *epoch {
             let generation = &mut self.generations[hash as usize % EPOCHS];
@@ -55,7 +55,7 @@ impl Epochs {
     }
 }
 
-/// SplitMix64's last step: neighbors become unlike each other.
+/// SplitMix64's last step: spreads neighboring numbers.
 fn mixed(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn numbers_are_mixed_as_splitmix64_does() {
-        // The first three numbers that its authors' code gives for the seed 1234567.
+        // The first three numbers of the authors' code for the seed 1234567.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let states = [1, 2, 3].map(|step: u64| step.wrapping_mul(STEP).wrapping_add(1_234_567));
         let given = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];

@@ -1,23 +1,23 @@
-//! Heap: channels by a key, the smallest first, at most one entry a channel.
+//! Heap: a min-heap of channels by key, at most one entry per channel.
 //!
-//! In:  a channel's key, new or changed; channels that leave.
+//! In:  a channel's new or changed key; channels that leave.
 //! Out: the channel with the smallest key.
 //!
-//! A key may lag behind what it stands for, as long as it is not larger: who takes the smallest one looks whether it
-//! still holds, and puts the channel in again where it does not. So what happens in a channel all the time need not touch
-//! the heap. Worst case: 8 or 16 bytes a channel for the entry and 4 for its place.
+//! A key may be too small, never too large: the caller checks the smallest one and reinserts the channel if the key is
+//! out of date. So frequent changes of a channel need not touch the heap. Worst case: 8 or 16 bytes per channel for the
+//! entry and 4 for its index.
 
 use super::table::ChannelId;
 
 const ABSENT: u32 = u32::MAX;
 
-/// Below so many entries the heap is small enough as it is.
+/// Below this many entries the heap is not shrunk.
 const SHRUNK_MIN: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct IndexedHeap<K> {
     entries: Vec<(K, ChannelId)>,
-    /// Of each channel, by its number.
+    /// The index of each channel's entry, by its number.
     places: Vec<u32>,
 }
 
@@ -38,7 +38,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
         self.place(id).is_some()
     }
 
-    /// Puts a channel in, or gives it another key.
+    /// Inserts a channel, or changes its key.
     pub(super) fn set(&mut self, id: ChannelId, key: K) {
         let place = match self.place(id) {
             Some(place) => {
@@ -71,7 +71,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
         }
     }
 
-    /// Channels have other numbers now; keys stay. Memory that is not needed any more is given back.
+    /// Renumbers the channels; keys stay. Frees spare memory.
     pub(super) fn renumber(&mut self, number: impl Fn(ChannelId) -> ChannelId) {
         self.entries.shrink_to_fit();
         for (_, id) in &mut self.entries {

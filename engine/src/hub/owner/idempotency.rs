@@ -1,11 +1,11 @@
-//! Idempotency: the keys of publications that were made lately, with what came of them.
+//! Idempotency: the keys of recent publications, with their outcomes.
 //!
 //! In:  a channel and a key.
-//! Out: what the first publication with that key in that channel was answered.
+//! Out: the outcome of the first publication with that key in that channel.
 //!
-//! All keys live equally long, so they expire in the order in which they came. Whoever needs room takes the oldest
-//! first: a repetition of its publication is then published once more. Worst case: 110 bytes, the key and the channel's
-//! name each, within the budget `channels`.
+//! All keys live equally long, so they expire in order of arrival. Under memory pressure the oldest keys are dropped
+//! first: a repeat of such a publication is published again. Worst case: 110 bytes, the key and the channel's name
+//! each, within the budget `channels`.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,22 +17,21 @@ use crate::{hub::history::Position, memory::arc_str_bytes, time::Tick};
 /// The longest key, in bytes; also the longest epoch of a version.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 
-/// Entries that are allocated, and freed, at once: a table of all of them would be copied to grow, and would not shrink
-/// with each key that goes.
+/// Entries allocated and freed at a time: a single table would be copied to grow, and would not shrink as keys expire.
 const CHUNK: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct IdempotencyKeys {
     ttl_ms: u64,
     secret: u64,
-    /// Oldest first. All chunks but the last are full; what expired has left the first.
+    /// Oldest first. All chunks except the last are full; expired entries have left the first.
     chunks: VecDeque<VecDeque<Entry>>,
-    /// The number of the oldest entry, and what would be that of the first in the first chunk.
+    /// The number of the oldest entry, and the number that would belong to the first slot of the first chunk.
     first: u64,
     base: u64,
     /// The number of the next entry.
     next: u64,
-    /// Numbers of entries, by their hashes.
+    /// The entries' numbers, by hash.
     index: HashTable<u64>,
     text_bytes: usize,
 }
@@ -47,7 +46,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Memory beside the entry itself: texts, also those that others hold too.
+    /// Memory beside the entry itself: texts, including shared ones.
     fn text_bytes(&self) -> usize {
         let epoch = self.position.as_ref().map_or(0, |position| arc_str_bytes(&position.epoch));
         arc_str_bytes(&self.channel) + self.key.len() + epoch
@@ -68,7 +67,7 @@ impl IdempotencyKeys {
         }
     }
 
-    /// What came of an earlier publication with the same key.
+    /// The outcome of an earlier publication with the same key.
     #[expect(clippy::option_option, reason = "seen or not, with a position or without")]
     pub(super) fn seen(&self, channel: &str, key: &str, now: Tick) -> Option<Option<Position>> {
         if key.is_empty() {
@@ -82,7 +81,7 @@ impl IdempotencyKeys {
         Some(self.entry(number).position.clone())
     }
 
-    /// Keeps the answer to a publication with a key that is not known.
+    /// Stores the outcome of a publication with a new key.
     pub(super) fn keep(&mut self, channel: &Arc<str>, key: Box<str>, position: Option<Position>, now: Tick) {
         let hash = self.hash(channel, &key);
         let entry = Entry { since: now, hash, channel: Arc::clone(channel), key, position };
@@ -98,7 +97,7 @@ impl IdempotencyKeys {
         self.index = index;
     }
 
-    /// When the oldest came.
+    /// When the oldest arrived.
     pub(super) fn oldest(&self) -> Option<Tick> {
         self.chunks.front().and_then(|chunk| chunk.front()).map(|entry| entry.since)
     }

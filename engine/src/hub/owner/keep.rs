@@ -1,10 +1,10 @@
-//! Keep: which channels are here, and what goes first.
+//! Keep: which channels exist, and what is dropped first.
 //!
-//! In:  a channel that is needed, or that has changed; a moment; the ledger.
-//! Out: the channel's places in the orders of expiry, age and idleness, and its bytes charged; or it goes.
+//! In:  a channel that is needed, or that has changed; a time; the ledger.
+//! Out: the channel's places in the orders of expiry, age and idleness, with its bytes charged; or it is dropped.
 //!
-//! A channel is in each order at most once, under a key that may be out of date and is put right when it comes up. So a
-//! publication costs no more for what is kept, and no order outgrows the channels.
+//! A channel is in each order at most once, under a key that may be out of date and is corrected when it comes up. So
+//! the cost of a publication does not depend on what is kept, and no order outgrows the channels.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::{
     time::Tick,
 };
 
-/// How many publications, and how many keys and positions, go in one turn where a budget is full: when memory gets short,
-/// half of all that is kept is to go.
+/// Limit of publications, and of keys and positions, dropped in one turn while a budget is full: when memory runs
+/// short, half of everything kept must go.
 pub(super) const SHED_MAX: usize = 4_096;
 
-/// How many go for one message. Mostly one goes for one that comes; more where a table has grown for it.
+/// Limit of drops per message. Usually one is dropped for one added; more if a table has grown for it.
 pub(super) const SHED_FOR_ONE_MAX: usize = 512;
 
 impl OwnedChannels {
-    /// The channel, which is here from now on. `None` where there is no room for it, or for more of it.
+    /// Finds or creates the channel. `None` if the budget has no room for it, or for its growth.
     pub(super) fn open(
         &mut self,
         channel: &Arc<str>,
@@ -42,7 +42,7 @@ impl OwnedChannels {
                 return None;
             }
         }
-        // The oldest state may have been that of this channel.
+        // The oldest state may have been this channel's.
         let found = found.filter(|_| !grows).or_else(|| self.channels.find(hash, channel));
         Some(found.unwrap_or_else(|| {
             let id = self.channels.insert(OwnedChannel::new(Arc::clone(channel), hash, now));
@@ -51,7 +51,7 @@ impl OwnedChannels {
         }))
     }
 
-    /// A channel has changed: it has its places in the order of things, and its bytes are charged; or it goes.
+    /// A channel has changed: updates its places in the orders and charges its bytes, or drops it.
     pub(super) fn settle(&mut self, id: ChannelId, ledger: &mut Ledger) {
         let owned = self.channels.get_mut(id);
         if !owned.is_needed() {
@@ -110,7 +110,7 @@ impl OwnedChannels {
         self.has_excess = shed(Budget::Channels, Self::drop_oldest_state) || has_excess;
     }
 
-    /// Drops the oldest publication of all.
+    /// Drops the oldest publication of all channels.
     pub(super) fn drop_oldest_publication(&mut self, ledger: &mut Ledger) -> bool {
         while let Some((sequence, id)) = self.oldest.first() {
             let owned = self.channels.get_mut(id);
@@ -130,7 +130,7 @@ impl OwnedChannels {
         false
     }
 
-    /// Drops the oldest of what nobody holds: a key, or the position of a channel that nobody is subscribed to.
+    /// Drops the oldest unused state: a key, or the position of a channel without subscribers.
     pub(super) fn drop_oldest_state(&mut self, ledger: &mut Ledger) -> bool {
         loop {
             let (key, idle) = (self.keys.oldest(), self.idle.first());

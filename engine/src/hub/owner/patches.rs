@@ -1,7 +1,7 @@
-//! Patches: a publication as those take it who take patches.
+//! Patches: a publication in its forms for subscribers that take patches.
 //!
-//! In:  a publication, and the one that went out before it.
-//! Out: its frames, with all data as a string in JSON; and the difference between the two, where that is shorter.
+//! In:  a publication, and its predecessor.
+//! Out: its frames, with all data as a JSON string; and the difference between the two, if that is shorter.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::hub::{
     publication::{EncodedPush, StoredPublication},
 };
 
-/// The forms of a publication for subscribers who take patches: in JSON all data is a string then.
+/// The forms of a publication for subscribers that take patches: in JSON all data is then a string.
 pub(super) fn for_delta(
     channel: &str,
     stored: &StoredPublication,

@@ -1,18 +1,18 @@
-//! Recover: what a client that comes back has missed.
+//! Recover: the publications that a returning client has missed.
 //!
-//! In:  a history; where the client was, and how it wants to be told.
-//! Out: the publications and where they begin; or that nobody can tell.
+//! In:  a history; the client's position and recovery options.
+//! Out: the publications and their start; or that they are not available.
 
 use std::sync::Arc;
 
 use crate::hub::{history::History, message::Recover, publication::StoredPublication};
 
-/// What comes of a wish to recover.
+/// The outcome of a recovery request.
 pub(super) enum Recovered {
-    /// Nobody can tell what was missed, or it is more than may be told.
+    /// The missed publications are no longer available, or exceed the limit.
     Lost,
     These(Vec<Arc<StoredPublication>>),
-    /// It is too long to be told beside others.
+    /// Too long to be given beside others.
     TooLongNow,
 }
 
@@ -37,8 +37,8 @@ impl Recover {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
     }
 
-    /// The offset that the client is told to have been at before what is recovered: its own one, where that is a place in
-    /// this history.
+    /// The offset to report as the client's position before the recovered publications: its own, if that lies in this
+    /// history.
     pub(super) fn begins_at(&self, publications: &[Arc<StoredPublication>], history: &History) -> u64 {
         let position = history.position();
         let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;

@@ -1,10 +1,10 @@
-//! Table: the channels of this core, by name and by number.
+//! Table: the channels of this shard, by name and by number.
 //!
-//! In:  names; channels that come and go.
-//! Out: a number for each, good for as long as the channel is here and the table is not made smaller.
+//! In:  names; channels that are created and dropped.
+//! Out: a number for each, valid while the channel exists and the table is not compacted.
 //!
-//! What a burst of channels leaves is given back: where three quarters of the numbers are free, the rest is numbered again.
-//! Worst case: 9 bytes for each slot of the index, of which there are 16 for 7 channels at most, and 24 for each number.
+//! Memory left by a burst of channels is freed: if three quarters of the numbers are free, the rest is renumbered.
+//! Worst case: 9 bytes for each slot of the index, which has at most 16 slots for 7 channels, and 24 for each number.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 
 use super::channel::OwnedChannel;
 
-/// Below this the table is small enough as it is.
+/// Below this size the table is not compacted.
 const COMPACTED_SLOTS_MIN: usize = 256;
 
 /// A channel's number.
@@ -30,7 +30,7 @@ impl ChannelId {
     }
 }
 
-/// Of a name. Nobody outside can choose names with the same one.
+/// The hash of a name. Outsiders cannot construct collisions.
 pub(super) type NameHash = u32;
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct ChannelTable {
 }
 
 impl ChannelTable {
-    /// `secret` keeps others from choosing names that share a place.
+    /// `secret` prevents others from constructing names that collide.
     pub(super) fn new(secret: u64) -> Self {
         Self { secret, names: HashTable::new(), channels: Vec::new(), free: Vec::new() }
     }
@@ -60,7 +60,7 @@ impl ChannelTable {
         self.names.find(spread(hash), is_it).map(|&(_, id)| id)
     }
 
-    /// Takes in a channel that is not here.
+    /// Inserts a channel that is not in the table.
     pub(super) fn insert(&mut self, channel: OwnedChannel) -> ChannelId {
         let hash = channel.hash;
         let id = self.free.pop().unwrap_or_else(|| {
@@ -90,7 +90,7 @@ impl ChannelTable {
         self.channels[id.index()].as_deref_mut().expect("a number is used only while its channel is here")
     }
 
-    /// Numbers the channels again where most numbers are free. Answers with the new number for each old one.
+    /// Renumbers the channels if most numbers are free. Returns the new number for each old one.
     pub(super) fn compact(&mut self) -> Option<Vec<ChannelId>> {
         let slots = self.channels.len();
         let is_small = slots < COMPACTED_SLOTS_MIN && self.len() > 0;
@@ -121,7 +121,7 @@ impl ChannelTable {
     }
 }
 
-/// SipHash that has taken in a secret first.
+/// SipHash, keyed with a secret.
 pub(super) fn keyed_hash(secret: u64, value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write_u64(secret);
@@ -129,7 +129,7 @@ pub(super) fn keyed_hash(secret: u64, value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// The table takes its place from the low bits and its tag from the high ones.
+/// The table takes its slot from the low bits and its tag from the high ones.
 fn spread(hash: NameHash) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

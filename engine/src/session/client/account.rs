@@ -1,9 +1,9 @@
-//! Account: the memory of a client's record and of its commands that wait.
+//! Account: the memory of a client's record and of its waiting commands.
 //!
-//! In:  a client in which something has changed.
-//! Out: charges to the ledger: its record to the budget `sessions`, its commands to `commands`.
+//! In:  a client that has changed.
+//! Out: charges to the ledger: the record to the budget `sessions`, the commands to `commands`.
 //!
-//! What many clients share (a channel's name, a user's) counts for each of them, so the sum is an upper bound.
+//! Names that many clients share (of a channel, of a user) count for each client, so the sum is an upper bound.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     session::{Io, SessionCx},
 };
 
-/// What a client takes beside its record: its places in tables, and what allocations cost.
+/// Bytes of a client beside its record: table entries and allocation overhead.
 const CLIENT_BYTES: usize = 128;
 
 /// The same for a user, beside its name.
@@ -27,15 +27,15 @@ const USER_BYTES: usize = 96;
 /// The same for each shared or boxed part.
 const PART_BYTES: usize = 32;
 
-/// What the ledger has of a client.
+/// What the ledger has charged for a client.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
     session: u32,
-    /// What its subscriptions take beside their records.
+    /// Memory of its subscriptions beside their records.
     subs: u32,
 }
 
-/// Of 4 GiB and more nobody has to know how much it is.
+/// Saturates at 4 GiB.
 fn as_counted(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -70,7 +70,8 @@ impl Client {
         self.subs.push(sub);
     }
 
-    /// Changes how others see the client where they do. Returns those in whose channels a presence is kept.
+    /// Changes the info that others see of the client, wherever it is shown. Returns the infos of the channels that
+    /// keep presence.
     pub(super) fn change_infos(
         &mut self,
         is_meant: impl Fn(&Subscription) -> bool,
@@ -90,7 +91,7 @@ impl Client {
         present
     }
 
-    /// Takes one out.
+    /// Removes one.
     pub(super) fn remove_sub(&mut self, at: usize) -> Subscription {
         let sub = self.subs.swap_remove(at);
         self.counted.subs = self.counted.subs.saturating_sub(as_counted(sub.cost_bytes()));
@@ -100,13 +101,13 @@ impl Client {
         sub
     }
 
-    /// Memory of the commands that wait.
+    /// Memory of the waiting commands.
     fn command_bytes(&self) -> usize {
         let Some(kept) = &self.kept else { return 0 };
         kept.waiting.as_ref().map_or(0, |waiting| waiting.bytes()) + kept.pending_bytes()
     }
 
-    /// What the ledger has of these.
+    /// The bytes charged to the ledger for them.
     pub(super) fn counted_commands(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.counted_commands)
     }
@@ -123,7 +124,7 @@ impl Client {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Something of a client has changed: the ledger is told.
+    /// A client has changed: updates the ledger.
     pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
@@ -144,7 +145,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.cx.ledger.release(Budget::Sessions, client.counted.session as usize);
     }
 
-    /// Tells the ledger what tables of clients take, whose entries are not charged one by one.
+    /// Charges the ledger for the client tables, whose entries are not charged one by one.
     pub(crate) fn measure_sessions(&mut self) {
         let limits = self.cx.limits.as_ref().map_or(0, |limits| limits.table_bytes());
         let tables = self.sessions.clients.table_bytes()
@@ -156,7 +157,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.cx.ledger.measure(Budget::Sessions, tables as u64);
     }
 
-    /// All that the clients of this shard have been charged with: commands, records. Each with what it takes now.
+    /// Everything charged for this shard's clients: commands, records. Each with the memory in use now.
     #[cfg(test)]
     pub(crate) fn audit_accounts(&self) -> (usize, usize) {
         let mut sums = (0, 0);

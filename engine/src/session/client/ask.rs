@@ -1,7 +1,7 @@
 //! Ask: presence and history.
 //!
-//! In:  presence, presence_stats and history commands; the homes' answers.
-//! Out: questions to homes; replies.
+//! In:  presence, presence_stats and history commands; the owners' answers.
+//! Out: queries to owners; replies.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -51,7 +51,7 @@ impl<I: Io> SessionCx<'_, I> {
         resolved.may_history(&client.user, is_subscribed)?;
         let most = self.sessions.rules.history_publications_max;
         let page = Page {
-            // A negative limit asks for all that may be asked for.
+            // A negative limit asks for the allowed maximum.
             limit: usize::try_from(request.limit).map_or(most, |limit| limit.min(most)),
             since: request.since.as_ref().map(|since| (since.offset, since.epoch.as_ref().into())),
             reverse: request.reverse,
@@ -71,7 +71,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.mesh.send_to_owner(&Arc::clone(&channel), ToOwner::Ask { channel, question, answer_to });
     }
 
-    /// A home has answered a client's command.
+    /// An owner has answered a client's command.
     pub(crate) fn answered(&mut self, key: ClientKey, command: u32, is_read: bool, outcome: &QueryResult) {
         let result = match outcome {
             Err(code) => Err(*code),

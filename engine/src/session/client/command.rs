@@ -1,10 +1,10 @@
-//! Command: which command goes where, and the replies to them.
+//! Command: dispatches commands and writes their replies.
 //!
 //! In:  frames of commands; answers.
-//! Out: calls of the other files; replies, those to one frame in one frame.
+//! Out: calls of the other files; replies, with all replies to one frame in one frame.
 //!
-//! A fault of the protocol ends the session with a code of the list; a refusal answers the command and costs nothing
-//! more. Commands of one frame are handled in their order; where one has to wait, so do those after it (`waiting`).
+//! A protocol violation ends the session with a disconnect code; a refusal answers the command and has no other effect.
+//! The commands of a frame run in order; if one has to wait, the ones after it wait too (`waiting`).
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::{
@@ -29,16 +29,16 @@ use crate::{
     token::{TokenError, TokenUse, Verdict},
 };
 
-/// Why a command is not done.
+/// Why a command is not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The client is told, and goes on.
+    /// The client gets an error reply; the session continues.
     Error(ErrorCode),
-    /// The subscription that the command was about ends.
+    /// The subscription of the command ends.
     Unsubscribe(UnsubscribeCode),
     /// The session ends.
     Disconnect(DisconnectCode),
-    /// Whether the token is genuine only a key can say that is not known here.
+    /// The token names a key we have not fetched yet.
     KeyUnknown(TokenUse),
 }
 
@@ -73,21 +73,21 @@ impl From<Verdict> for Refused {
     }
 }
 
-/// What is left of a frame, in bytes at its end.
+/// The unhandled rest of a frame, as a number of bytes at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Nothing,
-    /// The client has used up its part of the turn.
+    /// The client has used up its share of the turn.
     Interrupted(usize),
-    /// The client has to wait before it may be handled.
+    /// The client has to wait before it can be handled.
     Waits(usize),
 }
 
-/// What a command's handler leaves to be said: a result, or nothing, because an answer will come from elsewhere.
+/// The outcome of a command's handler: a result, or nothing if the reply comes later from elsewhere.
 pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Handles the commands of a frame, up to one that may not be handled now.
+    /// Handles the commands of a frame, up to the first one that has to wait.
     pub(super) fn handle_frame(&mut self, key: ClientKey, frame: Parked<'_>) -> Left {
         let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else {
             return Left::Nothing;
@@ -128,7 +128,7 @@ impl<I: Io> SessionCx<'_, I> {
             if left_bytes == 0 {
                 break Left::Nothing;
             }
-            // What follows a connect that has to wait, waits too.
+            // If a connect has to wait, the commands after it wait too.
             if client.stage == Stage::Connecting {
                 break Left::Waits(left_bytes);
             }
@@ -140,8 +140,8 @@ impl<I: Io> SessionCx<'_, I> {
         left
     }
 
-    /// True exactly when a command may not be handled now: a read while too much is read, and the end of a subscription
-    /// that is being made. Centrifugo too answers the subscribe before it.
+    /// True exactly when a command has to wait: a read while too many reads are under way, or an unsubscribe while its
+    /// subscription is pending. Centrifugo also answers the subscribe first.
     fn has_to_wait(&mut self, key: ClientKey, request: &Request<'_>) -> bool {
         match request {
             Request::Unsubscribe(unsubscribe) => self.is_being_subscribed(key, &unsubscribe.channel),
@@ -168,7 +168,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.perform(key, id, request)
     }
 
-    /// Does what a command says that may be done now, and has been charged.
+    /// Executes a command that may run now and has been charged.
     pub(super) fn perform(&mut self, key: ClientKey, id: u32, request: &Request<'_>) -> Handled<'static> {
         match request {
             Request::Connect(connect) => self.connect(key, id, connect),
@@ -180,14 +180,14 @@ impl<I: Io> SessionCx<'_, I> {
             Request::History(history) => self.ask_history(key, id, history),
             Request::Refresh(refresh) => self.refresh(key, &refresh.token),
             Request::SubRefresh(refresh) => self.sub_refresh(key, refresh),
-            // Nobody listens to what is only sent, and there is no reply that could say so: as with Centrifugo.
+            // A `send` has no reply and no receiver here; Centrifugo does the same.
             Request::Send(_) => Err(DisconnectCode::NOT_AVAILABLE.into()),
             Request::Rpc(rpc) => self.rpc(key, id, rpc),
             Request::Ping(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
         }
     }
 
-    /// What a refused token leads to.
+    /// Maps a token error to its consequence.
     pub(super) fn token_refused(
         &mut self,
         key: ClientKey,
@@ -203,8 +203,8 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A token is not genuine, not for this, or no longer. Where that ends the connection, its close tells on its client;
-    /// here, what leaves it open.
+    /// A token is invalid, not meant for this use, or expired. If that closes the connection, the close counts as the
+    /// offense; here the cases that leave it open are counted.
     pub(super) fn judged(&mut self, key: ClientKey, verdict: Verdict) -> Refused {
         if verdict == Verdict::Error(ErrorCode::PERMISSION_DENIED) {
             self.client_offended(key, Offense::Token);
@@ -212,7 +212,7 @@ impl<I: Io> SessionCx<'_, I> {
         verdict.into()
     }
 
-    /// Says what came of a command. `is_late` is true exactly when it has waited already.
+    /// Writes the reply. `is_late`: the command had been waiting for keys or the backend.
     pub(super) fn conclude(
         &mut self,
         key: ClientKey,
@@ -264,7 +264,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// Sends what was replied since the last call, in one frame.
+    /// Sends the replies since the last call, in one frame.
     pub(super) fn flush_replies(&mut self, key: ClientKey) {
         if self.sessions.replies.is_empty() {
             return;
@@ -276,7 +276,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Sends one reply by itself that may be long: it counts as so much work of the turn, and of the client.
+    /// Sends a single reply that may be long; it is charged to the turn and to the client.
     pub(super) fn reply_to_read(
         &mut self,
         key: ClientKey,
@@ -297,14 +297,14 @@ impl<I: Io> SessionCx<'_, I> {
         self.flush_replies(key);
     }
 
-    /// Tells a client something that it did not ask for.
+    /// Sends a client an unsolicited push.
     pub(super) fn send_push(&mut self, link: Transport, format: Format, push: &Push<'_>) {
         let mut message = BytesMut::new();
         append_push(format, &mut message, push);
         self.send_message(link, format, &message, Cause::Push);
     }
 
-    /// Sends one reply by itself.
+    /// Sends a single reply.
     pub(super) fn reply(&mut self, key: ClientKey, id: u32, result: Result<ReplyResult<'_>, ErrorCode>) {
         self.flush_replies(key);
         if let Err(code) = result {
@@ -336,12 +336,12 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Sends a message that others get too. `frames` live until the end of the channel's turn.
+    /// Sends a message with several receivers. `frames` live until the end of the channel's turn.
     pub(crate) fn send_frames(&mut self, link: Transport, format: Format, frames: &EncodedPush) {
         self.send_frames_by(link, format, frames, true);
     }
 
-    /// The same where nobody else gets it now: `frames` may be gone at once.
+    /// The same for a single receiver: `frames` may be dropped immediately.
     pub(crate) fn send_frames_alone(&mut self, link: Transport, format: Format, frames: &EncodedPush) {
         self.send_frames_by(link, format, frames, false);
     }
@@ -362,7 +362,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Queues bytes for a connection, and ends a session for which too much waits.
+    /// Queues bytes for a connection; ends the session if its queue exceeds the limit.
     pub(crate) fn send(&mut self, socket: Socket, bytes: Bytes, cause: Cause) {
         if let Some(TooSlow(Session::Client { key })) = self.io.send(self.cx, socket, bytes, cause) {
             self.disconnect(key, DisconnectCode::SLOW);
@@ -370,7 +370,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// The reply to what needs no words.
+/// The reply to a command with an empty result.
 pub(super) fn done(result: fn(Done) -> ReplyResult<'static>) -> Handled<'static> {
     Ok(Some(result(Done::default())))
 }

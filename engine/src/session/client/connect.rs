@@ -1,7 +1,7 @@
-//! Connect: who a client is.
+//! Connect: identifies a client.
 //!
-//! In:  its first command; what its token, or the application's backend, says of it.
-//! Out: the reply to it, when its server-side subscriptions are made; or the end of the session.
+//! In:  its first command; the claims of its token, or the backend's answer.
+//! Out: the reply, once its server-side subscriptions are made; or a disconnect.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -33,17 +33,17 @@ use crate::{
     token::{SubscribeOptions, TokenUse},
 };
 
-/// A connect that waits for its answer.
+/// A connect that is waiting for its answer.
 #[derive(Debug, Default)]
 pub(crate) struct Connecting {
     command: u32,
     waiting: usize,
-    /// Server-side subscriptions that are still to be asked for.
+    /// Server-side subscriptions still to be requested.
     subs: Vec<ServerSide>,
     subscribed: Vec<Subscribed>,
-    /// How long what these recover is in the reply, about.
+    /// Approximate size of the recovered publications in the reply.
     recovered_bytes: usize,
-    /// What the client gets with the reply.
+    /// Data for the client in the reply.
     data: Option<Bytes>,
 }
 
@@ -56,18 +56,18 @@ struct ServerSide {
     is_by_token: bool,
 }
 
-/// Who says what a client is.
+/// The source of a client's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Token,
     Backend,
-    /// Anybody may connect.
+    /// None: anybody may connect.
     Nobody,
 }
 
 impl Connecting {
-    /// A subscription is made. All that is recovered goes out in one reply, so it has one limit: what is over is not
-    /// recovered, and the client is told so.
+    /// Adds a subscription. All recovered publications go out in one reply, so they share one limit. Beyond it a
+    /// subscription is not recovered, and the reply says so.
     fn add(&mut self, mut subscribed: Subscribed, reply_bytes_max: usize) {
         if let Some(missed) = &subscribed.recovered {
             let bytes: usize = missed.iter().map(|publication| publication.answer_bytes()).sum();
@@ -80,7 +80,7 @@ impl Connecting {
         self.subscribed.push(subscribed);
     }
 
-    /// Memory that it takes, about; what is recovered belongs to histories.
+    /// Approximate memory; recovered publications belong to histories.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.subs.capacity() * (size_of::<ServerSide>() + SERVER_SIDE_BYTES)
@@ -89,14 +89,15 @@ impl Connecting {
     }
 }
 
-/// What lets a client connect that brings no token.
+/// What allows a client without a token to connect.
 const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_anonymous_connect_without_token, or client.proxy.connect.enabled";
 
-/// What a server-side subscription takes beside its record, about: the channel's name, infos and data of usual length.
+/// Approximate memory of a server-side subscription beside its record: a channel name, infos and data of typical
+/// length.
 const SERVER_SIDE_BYTES: usize = 128;
 
 impl Client {
-    /// What comes from now on waits until the connect is answered.
+    /// Later commands wait until the connect is answered.
     pub(super) fn begin_connecting(&mut self, command: u32) {
         self.stage = Stage::Connecting;
         self.connecting.get_or_insert_default().command = command;
@@ -139,7 +140,7 @@ impl<I: Io> SessionCx<'_, I> {
             data: request.data.bytes(),
             ..ProxyParams::default()
         };
-        // Of the command itself, the positions are needed.
+        // Keep only the recovery positions.
         let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
         let handled =
             self.ask_backend(key, Event::Connect, Some((command, Request::Connect(kept))), about)?;
@@ -149,7 +150,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(handled)
     }
 
-    /// The backend has said who a client is. Where it says nothing, it is as if it had not been asked.
+    /// The backend has identified the client. An empty answer counts as if it had not been asked.
     pub(super) fn on_connect_result(
         &mut self,
         key: ClientKey,
@@ -163,7 +164,8 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A connect is answered with an error: the client is where it was before it, and what came after it is taken so.
+    /// A connect is answered with an error: the client returns to its earlier stage, and the commands after it are
+    /// handled in that stage.
     pub(super) fn connect_refused(&mut self, key: ClientKey) {
         if let Some(client) = self.sessions.clients.get(key) {
             client.stage = Stage::Fresh;
@@ -192,7 +194,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.identified(key, command, request, nobody, Source::Nobody)
     }
 
-    /// It is known who the client is, and to what the server subscribes it.
+    /// The client's identity and its server-side subscriptions are known.
     fn identified(
         &mut self,
         key: ClientKey,
@@ -229,7 +231,7 @@ impl<I: Io> SessionCx<'_, I> {
             let is_by_token = source == Source::Token && personal.as_ref() != Some(&channel);
             subs.push(ServerSide { channel, options, recover, is_by_token });
         }
-        // The backend is told what the client wishes, and its answer says all.
+        // The backend has seen the requested subscriptions, and its answer is complete.
         if source != Source::Backend {
             self.add_wished(&who.user, request, &mut subs)?;
         }
@@ -256,8 +258,8 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(None)
     }
 
-    /// Adds the subscriptions that the server had made before the connection broke, as the client knows them, where it
-    /// could subscribe by itself without a token. Nothing is said of the others.
+    /// Adds the client's earlier server-side subscriptions from its connect command, if the client could make them
+    /// itself without a token. Ignores the others silently.
     fn add_wished(
         &self,
         user: &str,
@@ -300,13 +302,13 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The client may stay: its server-side subscriptions are asked for.
+    /// The client may stay: requests its server-side subscriptions.
     pub(super) fn enter(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = &mut client.connecting else { return };
         let subs = std::mem::take(&mut connecting.subs);
         let command = connecting.command;
-        // Counted before the first is asked for: none of the answers is the last one too early.
+        // Counted before the first request, so that no answer completes the connect early.
         connecting.waiting = subs.len();
         for sub in subs {
             self.subscribe_server_side(key, command, sub);
@@ -314,7 +316,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.connect_if_complete(key);
     }
 
-    /// A server-side subscription of a connecting client is made. Given back where the client is not connecting.
+    /// A server-side subscription of a connecting client is made. Returned if the client is not connecting.
     pub(super) fn connecting_subscribed(
         &mut self,
         key: ClientKey,
@@ -401,7 +403,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.ask_to_subscribe(key, &channel, wanted);
     }
 
-    /// Keeps the header fields of a connect command that backends are told, as many bytes as a request's may have.
+    /// Keeps the header fields of a connect command for backends, up to the size limit of a request's head.
     fn keep_emulated_headers(
         &mut self,
         key: ClientKey,
@@ -435,7 +437,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// Whether a client is to refresh, and within how many seconds.
+/// Whether a client has to refresh, and within how many seconds.
 pub(super) fn expiry(expires_at_s: u64, now_s: u64) -> (bool, u32) {
     match expires_at_s {
         0 => (false, 0),

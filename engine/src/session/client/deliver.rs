@@ -1,8 +1,8 @@
-//! Deliver: publications for subscribers with wishes of their own.
+//! Deliver: publications for subscribers with individual options.
 //!
-//! In:  what a channel has in a turn, and one subscriber.
-//! Out: the frames that this one takes: a patch where it builds on what this one has had last, nothing where its filter
-//! says no.
+//! In:  a channel's turn, and one subscriber.
+//! Out: this subscriber's frames: a patch if its base is the last publication it received, nothing if its filter
+//!      rejects the publication.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Sends one subscriber what it takes of these. Answers with how many bytes then wait for it.
+    /// Sends one subscriber its part of these. Returns the bytes then queued for it.
     pub(crate) fn deliver_special(
         &mut self,
         key: ClientKey,
@@ -57,7 +57,7 @@ impl Subscription {
         }
     }
 
-    /// What the subscriber is sent of this, now.
+    /// The frames to send to the subscriber now.
     fn frames_of<'d>(&mut self, delivery: &'d Delivery) -> &'d EncodedPush {
         let wishes = self.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
         let (Some(wishes), Some(publication), Some(for_delta)) =
@@ -75,12 +75,12 @@ impl Subscription {
 }
 
 impl DeliveryOptions {
-    /// Whether the subscriber wants a publication.
+    /// Whether the subscriber's filter accepts a publication.
     pub(super) fn take(&self, publication: &StoredPublication) -> bool {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
     }
 
-    /// The subscriber is sent a publication, whole or as a patch: the next patch may build on it.
+    /// The subscriber gets a publication, whole or as a patch: it becomes the base of the next patch.
     pub(crate) fn have_had(&mut self, publication: &StoredPublication) {
         if self.delta != Delta::None {
             self.delta = Delta::TakesPatchesTo(publication.sequence);

@@ -1,9 +1,9 @@
-//! Event: what is put to the application's backend, and what comes of it.
+//! Event: questions to the application's backend, and the handling of its answers.
 //!
-//! In:  commands and expiries that the backend decides upon; its answers.
-//! Out: calls for the control thread; replies, in whatever order the answers come.
+//! In:  commands and expiries that the backend decides; its answers.
+//! Out: calls for the control thread; replies, in the order of the answers.
 //!
-//! An answer for a client that has gone, or for what it no longer waits for, is dropped.
+//! An answer for a client that is gone, or for something it no longer waits for, is dropped.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -26,7 +26,7 @@ use crate::{
     session::{Io, SessionCx},
 };
 
-/// What is special about one call.
+/// The parameters specific to one call.
 #[derive(Debug, Default)]
 pub(super) struct ProxyParams<'a> {
     pub(super) channel: &'a str,
@@ -39,7 +39,7 @@ pub(super) struct ProxyParams<'a> {
 }
 
 impl ProxyParams<'_> {
-    /// Memory of a call with it.
+    /// Memory of a call with them.
     fn bytes(&self) -> usize {
         let texts = [self.channel, self.method, self.token, self.name, self.version];
         let channels: usize = self.channels.iter().map(|channel| size_of::<Box<str>>() + channel.len()).sum();
@@ -51,7 +51,7 @@ impl ProxyParams<'_> {
 }
 
 impl Transport {
-    /// What backends call the transport.
+    /// The transport's name for backends.
     const fn transport(self) -> &'static str {
         match self {
             Self::WebSocket { .. } => "websocket",
@@ -62,14 +62,14 @@ impl Transport {
     }
 }
 
-/// A command as it is kept until the answer is here.
+/// A command in the form kept until the answer arrives.
 pub(super) fn encoded(format: Format, id: u32, request: Request<'_>) -> Box<[u8]> {
     let mut bytes = BytesMut::new();
     append_command(format, &mut bytes, &Command { id, request });
     Vec::from(bytes).into_boxed_slice()
 }
 
-/// A command that was kept.
+/// A kept command.
 pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
     match decode_commands(format, command).next() {
         Some(Ok(FromClient::Command(command))) => command,
@@ -78,7 +78,7 @@ pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Keeps the fields of a handshake that backends are told.
+    /// Keeps the handshake's header fields for backends.
     pub(crate) fn store_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
         if !told.is_empty()
             && let Some(client) = self.sessions.clients.get(key)
@@ -92,12 +92,12 @@ impl<I: Io> SessionCx<'_, I> {
         self.sessions.rules.rpc.may_call(&request.method)?;
         let about =
             ProxyParams { method: &request.method, data: request.data.bytes(), ..ProxyParams::default() };
-        // Its number is all that the reply needs.
+        // The reply needs only its number.
         let kept = Request::Rpc(RpcRequest { data: Payload::default(), method: Cow::Borrowed("") });
         self.ask_backend(key, Event::Rpc, Some((command, kept)), about)
     }
 
-    /// Puts an event to the backend. `command` is what waits for the answer.
+    /// Sends an event to the backend. `command` waits for the answer.
     pub(super) fn ask_backend(
         &mut self,
         key: ClientKey,
@@ -183,7 +183,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A command is done that has waited.
+    /// Completes a command that had to wait.
     pub(super) fn conclude_late(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
         match self.conclude(key, command, handled, true) {
             Ok(()) => {
@@ -194,7 +194,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The application's own words.
+    /// Replies with the application's own error.
     fn refuse_as_said(&mut self, key: ClientKey, command: &Command<'_>, refusal: Refusal) {
         match refusal {
             Refusal::Failed => {

@@ -1,11 +1,11 @@
-//! Keys: tokens that name a key which is not known here yet.
+//! Keys: tokens that name a key we have not fetched yet.
 //!
-//! In:  commands with such tokens; what is said of the JWKS endpoint.
-//! Out: asks for the control thread; the same commands once more, and then their refusal.
+//! In:  commands with such tokens; news of the JWKS endpoint.
+//! Out: requests to the control thread; retries of the commands, then their refusal.
 //!
-//! A token is refused for good only where the endpoint was asked after the token had come, and its answer lacks the key.
-//! Until then nobody can say whether the token is genuine: its client waits, and where that would take longer than it has
-//! patience for, or the endpoint fails, it is told to try again.
+//! A token is refused permanently only if its key is missing from an answer that was requested after the token arrived.
+//! Until then the token may still be genuine: its client waits. If that takes longer than the client's timeout, or the
+//! endpoint fails, the client is told to try again.
 
 use holdfast_protocol::client::{Command, ErrorCode, Request};
 
@@ -24,20 +24,20 @@ use crate::{
     token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
 };
 
-/// How long a client may wait for the next fetch: SDKs give a command up after 5 seconds.
+/// How long a client may wait for the next fetch: SDK commands time out after 5 seconds.
 const WAIT_MS_MAX: u64 = 4_000;
 
-/// Who waits for keys on this core.
+/// Clients waiting for keys on this shard.
 #[derive(Debug, Default)]
 pub(crate) struct KeyWaits {
-    /// Endpoints that are asked, each with the number of the last token that was told.
+    /// Endpoints with a request under way, each with the number of the last token reported.
     asked: Vec<(Endpoint, u64)>,
     waiting: Vec<Waiting>,
-    /// How many tokens have waited so far.
+    /// Tokens that have waited so far.
     count: u64,
 }
 
-/// One command that waits.
+/// A waiting command.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     client: ClientKey,
@@ -45,7 +45,7 @@ struct Waiting {
     number: u64,
 }
 
-/// What is known by now for one command that has waited.
+/// What is known now for a command that waited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeysCame {
     ticket: u32,
@@ -54,9 +54,9 @@ pub(crate) struct KeysCame {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// The endpoint's keys, asked for after the token had come.
+    /// The endpoint's keys, requested after the token arrived.
     Answer,
-    /// Its keys, asked for before that.
+    /// Its keys, requested before that.
     Older,
     /// Nothing new.
     Nothing,
@@ -79,7 +79,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A command's token names an unknown key: it waits until the endpoint was asked.
+    /// A command's token names an unknown key: the command waits until the endpoint was asked.
     pub(super) fn wait_for_keys(
         &mut self,
         key: ClientKey,
@@ -108,7 +108,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// One ask of an endpoint is under way at a time: the next one tells of all who came in between.
+    /// At most one request per endpoint is under way; the next one covers every token that arrived in between.
     fn ask_for_keys(&mut self, endpoint: &Endpoint, number: u64) -> Result<(), ErrorCode> {
         if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
             return Ok(());
@@ -121,7 +121,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// What answers a token whose key is still not known.
+    /// The refusal of a token whose key is still unknown.
     pub(super) fn key_stays_unknown(&mut self, key: ClientKey, carried_by: TokenUse) -> Refused {
         if self.verifier(Awaits::keys_for(carried_by)).has_keys() {
             let error = TokenError::KeyUnknown { kid: String::new() };
@@ -134,7 +134,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// There is something to say of an endpoint.
+    /// Handles news of an endpoint.
     pub(crate) fn keys_told(&mut self, news: &KeyNews) {
         let keys = match &news.what {
             KeysAre::Fetched { keys, .. } => Some(keys.clone()),
@@ -170,8 +170,8 @@ impl<I: Io> SessionCx<'_, I> {
                 KeysAre::Failed { .. } | KeysAre::TooOld => None,
             };
             match known.filter(|_| is_meant) {
-                // As many may wait as there are clients, and each has a signature to be checked: they have their parts of
-                // the turns.
+                // As many commands may wait as there are clients, and each needs a signature check: they are spread
+                // over the turns.
                 Some(known) => self.retry_later(waiting.client, KeysCame { ticket: waiting.ticket, known }),
                 None => self.sessions.key_waits.waiting.push(waiting),
             }
@@ -179,7 +179,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.tell_of_others(&news.endpoint, told);
     }
 
-    /// Forgets an ask that the news answers. Returns the last token that its endpoint's keeper knows of.
+    /// Forgets the request that the news answers. Returns the last token that the endpoint's fetcher knows of.
     fn answered_ask(&mut self, news: &KeyNews) -> u64 {
         let mut told = match news.what {
             KeysAre::Fetched { asked, .. } | KeysAre::Failed { asked } => asked,
@@ -192,23 +192,23 @@ impl<I: Io> SessionCx<'_, I> {
             }
             let is_answer = matches!(news.what, KeysAre::FetchedIn { .. }) || *number <= told;
             told = told.max(*number);
-            // One that came during the fetch is answered by itself.
+            // A request that arrived during the fetch gets its own answer.
             !is_answer
         });
         told
     }
 
-    /// Asks for those who have come since the last ask.
+    /// Requests the keys for tokens that arrived since the last request.
     fn tell_of_others(&mut self, endpoint: &Endpoint, told: u64) {
         if let Some(last) = self.sessions.key_waits.waiting.last().map(|waiting| waiting.number)
             && last > told
         {
-            // Where it cannot be asked now, who waits is answered with the next news.
+            // If the request fails now, the waiting commands are answered with the next news.
             let _ = self.ask_for_keys(endpoint, last);
         }
     }
 
-    /// The client has its part of a turn: one command that has waited goes on.
+    /// It is the client's turn: retries one command that waited.
     pub(crate) fn retry(&mut self, key: ClientKey, came: KeysCame) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
@@ -221,12 +221,12 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// `is_answered`: whether the endpoint was asked after the token had come.
+    /// `is_answered`: whether the endpoint was asked after the token arrived.
     fn try_again(&mut self, key: ClientKey, command: &Command<'_>, is_answered: bool) {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.sessions.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
-        // It has been charged when it came.
+        // It was charged on arrival.
         let handled = match self.perform(key, command.id, &command.request) {
             Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
                 match self.wait_for_keys(key, carried_by, command) {

@@ -1,7 +1,7 @@
-//! Leave: how a session ends.
+//! Leave: ends a session.
 //!
-//! In:  faults, expiries, the wish of the application, the end of the transport.
-//! Out: a close code with its reason; an empty place, and channels that know of it.
+//! In:  protocol violations, expiries, requests of the application, the end of the transport.
+//! Out: a close code with its reason; a free slot; updates to the channels.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -37,7 +37,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.disconnect_as(key, code, reason);
     }
 
-    /// The same, counted for another reason than the code's usual one.
+    /// The same, counted under another reason than the code's default.
     pub(super) fn disconnect_as(&mut self, key: ClientKey, code: DisconnectCode, reason: CloseReason) {
         self.flush_replies(key);
         if self.sessions.clients.get(key).is_none() {
@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.part_with(key, close_code, text, reason);
     }
 
-    /// The application's own code.
+    /// Ends a session with a code of the application.
     pub(crate) fn disconnect_with(&mut self, key: ClientKey, code: u16, text: &str) {
         self.flush_replies(key);
         if self.sessions.clients.get(key).is_none() {
@@ -58,7 +58,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.part_with(key, CloseCode::from(code), text, CloseReason::Disconnected);
     }
 
-    /// Tells a client that its session is over: by a close frame where there are such, else by a push.
+    /// Tells a client that its session is over: with a close frame if the transport has one, otherwise with a push.
     fn part_with(&mut self, key: ClientKey, code: CloseCode, text: &str, reason: CloseReason) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
@@ -67,7 +67,8 @@ impl<I: Io> SessionCx<'_, I> {
                 self.leave_connection(key, socket, reason);
                 return self.io.close(self.cx, socket, code, text, reason);
             }
-            // Before the last words: they may make a long queue too long, and that must not end it once more.
+            // Detach before sending the last push: it may exceed the queue's limit, which must not end the session
+            // twice.
             Transport::Stream { socket, .. } => {
                 self.leave_connection(key, socket, reason);
             }
@@ -84,7 +85,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The client leaves its connection, which then ends.
+    /// Detaches the client from its connection, which then closes.
     fn leave_connection(&mut self, key: ClientKey, socket: Socket, reason: CloseReason) {
         self.io.detach(socket, reason);
         self.hub.slow.forget(socket);
@@ -108,14 +109,14 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A pong of the protocol's own. False where none was awaited.
+    /// Handles a pong of the protocol. False if none was expected.
     pub(super) fn client_pong(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return true };
         let Some((_, socket)) = client.link.connection(client.format) else { return false };
         self.io.pong(self.cx, socket)
     }
 
-    /// The client is connected, and was told so: from now on it is pinged.
+    /// The client is connected and has its reply: starts to ping it.
     pub(super) fn begin_pings(&mut self, key: ClientKey, told: Told) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         if let Some((_, socket)) = client.link.connection(client.format) {

@@ -1,14 +1,14 @@
 //! Client: a session that speaks the Centrifuge client protocol.
 //!
-//! In:  commands, from whatever transport; what homes answer and deliver.
-//! Out: replies and pushes, as the same bytes for all who speak the same format.
+//! In:  commands, from any transport; answers and deliveries of owners.
+//! Out: replies and pushes, as the same bytes for all clients of the same format.
 //!
-//! What a command may do is decided here, on the client's core; what a channel holds is its home's to say. The files:
-//! [`command`] (which command goes where), `connect`, `subscribe`, `publish`, `ask` (presence and history), `refresh`
-//! (tokens that expire), `seat` (the limit of a user's connections), `event` (what the application's backend decides),
-//! `keys` (tokens whose key is not known yet), `pending` (what waits for the two), `waiting` and `parked` (clients that are
-//! handled no further for now), `reads` (questions with long answers), `account` (the memory of all this), `deliver`
-//! (publications to those with wishes of their own), `leave` (the end).
+//! The client's shard decides what a command may do; the channel's owner decides what the channel holds. The files:
+//! [`command`] (dispatch), `connect`, `subscribe`, `publish`, `ask` (presence and history), `refresh` (expiring
+//! tokens), `seat` (the limit of a user's connections), `event` (decisions of the application's backend), `keys`
+//! (tokens with unknown keys), `pending` (commands that wait for either), `waiting` and `parked` (clients on hold),
+//! `reads` (queries with long answers), `account` (memory), `deliver` (publications for subscribers with individual
+//! options), `leave` (the end).
 
 mod account;
 mod ask;
@@ -60,25 +60,25 @@ pub(crate) use self::{
     subscribe::SubscribeParams,
 };
 
-/// How a client's bytes reach it.
+/// How bytes reach a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// A WebSocket: frames of the client's format.
     WebSocket {
         socket: Socket,
-        /// True exactly when it is pinged by control frames instead of the protocol's own pings.
+        /// True exactly when control frames ping it, not the protocol's own pings.
         has_native_pings: bool,
-        /// How what it is sent is compressed.
+        /// How its messages are compressed.
         deflate: Deflate,
     },
-    /// A stream; its commands come by requests that name the session.
+    /// A stream; its commands arrive in requests that name the session.
     Stream { wire: Encoding, socket: Socket, session: SessionIndex },
     /// Answers to polls, which name the session.
     Poll(SessionIndex),
 }
 
 impl Transport {
-    /// The connection that carries what the client is told, where there is a lasting one; and its bytes.
+    /// The client's long-lived connection, if it has one, and its encoding.
     pub(crate) fn connection(self, format: Format) -> Option<(Encoding, Socket)> {
         match self {
             Self::WebSocket { socket, .. } => Some((Encoding::WebSocket(format), socket)),
@@ -87,7 +87,7 @@ impl Transport {
         }
     }
 
-    /// How what it is sent is compressed.
+    /// How its messages are compressed.
     pub(crate) fn deflate(self) -> Deflate {
         match self {
             Self::WebSocket { deflate, .. } => deflate,
@@ -103,7 +103,8 @@ impl Transport {
         }
     }
 
-    /// True exactly when the client is to answer the protocol's own pings. Who polls shows its life by that.
+    /// True exactly when the client must answer the protocol's own pings. For a polling client, each poll is a sign of
+    /// life.
     pub(crate) fn is_pinged(self) -> bool {
         match self {
             Self::WebSocket { has_native_pings, .. } => !has_native_pings,
@@ -113,17 +114,17 @@ impl Transport {
     }
 }
 
-/// Where a client is in its life.
+/// The stage of a client's life.
 ///
 /// ```text
 /// Fresh ── connect ──> Connecting ── its server-side subscriptions are made ──> Connected
-///                          └─── what comes meanwhile waits, in order (`waiting`) ┘
+///                          └─── later commands wait, in order (`waiting`) ─────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Its first command must be `connect`.
     Fresh,
-    /// It will be told when it is connected.
+    /// It has no reply to its connect yet.
     Connecting,
     Connected,
 }
@@ -135,22 +136,22 @@ pub(crate) struct Client {
     pub(crate) stage: Stage,
     pub(crate) format: Format,
     pub(crate) link: Transport,
-    /// Nobody can guess it; its text is the client's id. [`Clients::find`] finds the client by it.
+    /// Unpredictable; its text form is the client's id. [`Clients::find`] finds the client by it.
     pub(crate) id: uuid::Uuid,
     pub(crate) user: Arc<str>,
-    /// What the connection's token says of it.
+    /// The connection info from its token.
     pub(crate) conn_info: Option<Box<Data>>,
     pub(crate) subs: Vec<Subscription>,
-    /// When the connection's token expires, in seconds since 1970; 0 for never.
+    /// When the connection's token expires, in Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
     /// The connect that is not answered yet.
     pub(crate) connecting: Option<Box<Connecting>>,
     reads: Reads,
-    /// The memory that the ledger has of its record.
+    /// The bytes charged to the ledger for its record.
     counted: Counted,
-    /// What few clients have.
+    /// State that few clients have.
     pub(crate) kept: Option<Box<ConnectionMeta>>,
-    /// Where it counts against the limit of its user's connections.
+    /// Its seat under the user's connection limit.
     pub(crate) seat: Option<SeatNumber>,
 }
 
@@ -160,72 +161,73 @@ pub(crate) struct Subscription {
     pub(crate) channel: LocalChannelKey,
     pub(crate) place: SubState,
     pub(crate) is_server_side: bool,
-    /// True exactly when the connection's token asks for it.
+    /// True exactly when the connection's token requested it.
     pub(crate) is_by_token: bool,
-    /// When its token expires, in seconds since 1970; 0 for never.
+    /// When its token expires, in Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
-    /// True exactly when the backend, and not the client, is to refresh it.
+    /// True exactly when the backend refreshes it, not the client.
     pub(crate) is_refreshed_by_backend: bool,
-    /// What it was granted beside the messages.
+    /// Rights granted in addition to the messages.
     pub(crate) extras: SubscriptionFlags,
     /// Where others see it.
     pub(crate) shows: PresenceFlags,
-    /// How others see the client in this channel, where they do.
+    /// The client's info in this channel, if others see it there.
     pub(crate) info: Option<Arc<Info>>,
-    /// What it wants otherwise than all others.
+    /// Its individual delivery options.
     pub(crate) wishes: Option<Box<DeliveryOptions>>,
 }
 
-/// Where a subscription is among those of its channel on this core.
+/// The place of a subscription among those of its channel on this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubState {
-    /// The home has not answered yet; `command` asked, 0 for none. An answer with another ticket is about a subscription
-    /// that has ended since: publications after the position in it may have gone past this core.
+    /// The owner has not answered yet; `command` asked, 0 for none. An answer with another ticket belongs to a
+    /// subscription that has ended since: publications after its position may have bypassed this shard.
     Pending { ticket: u32, command: u32 },
-    /// Its number.
+    /// Its index.
     Active(u32),
 }
 
-/// Wishes of one subscriber, for which the shared frames are not enough.
+/// Options of one subscriber that the shared frames cannot serve.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOptions {
     pub(crate) delta: Delta,
     pub(crate) filter: Option<Arc<Filter>>,
-    /// True exactly when it wants to be told of joins and leaves.
+    /// True exactly when it wants joins and leaves.
     pub(crate) join_leave: bool,
 }
 
 /// Which patches may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Delta {
-    /// It never asked for any.
+    /// It did not ask for any.
     #[default]
     None,
-    /// It asked, and has not yet had a publication.
+    /// It asked, and has not received a publication yet.
     WantsWhole,
-    /// Those to the publication that it has had last: [`StoredPublication::sequence`](crate::hub::publication::StoredPublication::sequence).
+    /// Patches against the last publication it received:
+    /// [`StoredPublication::sequence`](crate::hub::publication::StoredPublication::sequence).
     TakesPatchesTo(u64),
 }
 
 /// The clients of a shard.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    /// Hides in ids where their clients are.
+    /// Hides the clients' slots in their ids.
     secret: [u8; 32],
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Those of whom commands wait.
+    /// Clients with waiting commands.
     waiting: Holders<ClientKey>,
 }
 
 #[derive(Debug)]
 enum Slot {
-    /// The generation of the next client here.
+    /// The generation of the next client in this slot.
     Free(u32),
     Taken(Box<Client>),
 }
 
-/// In the last four bytes of a client's id is its place, hidden.
+/// The last four bytes of a client's id are its slot, masked.
 const ID_RANDOM_BYTES: usize = 12;
 
 impl Clients {
@@ -237,7 +239,7 @@ impl Clients {
         self.slots.len() - self.free.len()
     }
 
-    /// A client whose id is made of random bytes.
+    /// Inserts a client with an id of random bytes.
     pub(crate) fn insert(
         &mut self,
         link: Transport,
@@ -271,7 +273,7 @@ impl Clients {
         ClientKey { place, generation }
     }
 
-    /// The client with an id, without a table for it.
+    /// Finds a client by its id, without a lookup table.
     pub(crate) fn find(&self, id: uuid::Uuid) -> Option<ClientKey> {
         let place = self.place_in(id.as_bytes());
         match self.slots.get(place as usize) {
@@ -294,7 +296,7 @@ impl Clients {
         hidden ^ self.mask(id)
     }
 
-    /// Looks random to everybody who does not know the secret (SipHash).
+    /// A keyed hash (SipHash): random to anybody without the secret.
     fn mask(&self, id: &uuid::Bytes) -> u32 {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.secret);
@@ -302,14 +304,14 @@ impl Clients {
         (hasher.finish() >> 32) as u32
     }
 
-    /// Memory of their table.
+    /// Memory of the table.
     fn table_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
             + self.free.capacity() * size_of::<u32>()
             + self.waiting.bytes()
     }
 
-    /// Those of whom commands wait, with the memory of these.
+    /// Clients with waiting commands, and the memory of these.
     fn whose_commands_wait(&self) -> Vec<(ClientKey, u64)> {
         let bytes = |key: ClientKey| match &self.slots[key.place as usize] {
             Slot::Taken(client) => client.counted_commands() as u64,
@@ -318,13 +320,13 @@ impl Clients {
         self.waiting.all().map(|key| (key, bytes(key))).collect()
     }
 
-    /// All of them.
+    /// All clients.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
         self.at(0..self.places())
     }
 
-    /// Those at some of its places.
+    /// The clients in a range of slots.
     pub(crate) fn at(&self, places: Range<usize>) -> impl Iterator<Item = (ClientKey, &Client)> {
         let first = u32::try_from(places.start).unwrap_or(u32::MAX);
         self.slots[places].iter().zip(first..).filter_map(|(slot, place)| match slot {
@@ -333,7 +335,7 @@ impl Clients {
         })
     }
 
-    /// How many places for clients there are, taken or not.
+    /// The number of slots, taken or free.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }

@@ -1,30 +1,31 @@
-//! Parked: frames of a client that came before they may be handled, as the bytes that came.
+//! Parked: frames of a client that arrived before they may be handled, as received.
 //!
 //! In:  frames, and rests of frames.
 //! Out: the same, in order.
 //!
-//! They lie one after the other in one buffer, each behind four bytes with its length: an empty one costs those, and the
-//! shortest that a client can send takes six on the wire. Memory: the buffer, which counts with its capacity.
+//! They lie in one buffer, one after the other, each behind a header of four bytes with its length. An empty frame
+//! costs only the header; the shortest frame a client can send takes six bytes on the wire. Memory: the buffer's
+//! capacity.
 
 /// Bytes before each frame.
 const HEADER_BYTES: usize = 4;
 
-/// Set in the header of what is left of a frame whose first commands have been handled.
+/// Set in the header of a partly handled frame.
 const REST: u32 = 1 << 31;
 
 /// Frames, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct ParkedFrames {
     bytes: Vec<u8>,
-    /// Where the oldest begins.
+    /// Start of the oldest.
     at: usize,
 }
 
-/// More waits than may.
+/// The limit is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
-/// One of them.
+/// A parked frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parked<'p> {
     pub(super) bytes: &'p [u8],
@@ -37,12 +38,12 @@ impl ParkedFrames {
         self.at == self.bytes.len()
     }
 
-    /// Memory that they take.
+    /// Memory in use.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Adds one behind all others, if all of them then have at most `bytes_max`.
+    /// Appends a frame if the total stays within `bytes_max`.
     pub(super) fn push(&mut self, frame: Parked<'_>, bytes_max: usize) -> Result<(), TooMuch> {
         let waiting = self.bytes.len() - self.at;
         let needed = waiting + HEADER_BYTES + frame.bytes.len();
@@ -53,7 +54,7 @@ impl ParkedFrames {
             self.bytes.drain(..self.at);
             self.at = 0;
         }
-        // Not twice as much as is needed, as a vector grows by itself: what it has counts.
+        // Grow to what is needed, not to twice that like a vector: the capacity is charged.
         if needed > self.bytes.capacity() {
             self.bytes.reserve_exact(needed + needed / 4 - waiting);
         }
@@ -62,7 +63,7 @@ impl ParkedFrames {
         Ok(())
     }
 
-    /// Takes the oldest.
+    /// Removes the oldest.
     pub(super) fn pop(&mut self) -> Option<Parked<'_>> {
         let header = self.bytes.get(self.at..self.at + HEADER_BYTES)?;
         let header = u32::from_le_bytes(header.try_into().expect("it has four bytes"));
@@ -72,9 +73,9 @@ impl ParkedFrames {
         Some(Parked { bytes: &self.bytes[begin..end], is_rest: header & REST != 0 })
     }
 
-    /// Of the one that was taken last, so many bytes at its end have not been handled.
+    /// Puts back the last `rest_bytes` of the frame removed last: they are not handled yet.
     pub(super) fn put_back(&mut self, rest_bytes: usize) {
-        // What was handled leaves room for the header, as the old one did.
+        // The handled part leaves room for the header, as the old header did.
         self.at -= rest_bytes + HEADER_BYTES;
         self.put_header(self.at, rest_bytes, true);
     }

@@ -1,10 +1,10 @@
-//! Pending: what a client waits for that the control thread is to answer.
+//! Pending: commands and expiries that wait for an answer of the control thread.
 //!
-//! In:  commands that cannot be done at once, and expiries that the backend decides upon.
-//! Out: the same, when the answer is here.
+//! In:  commands that cannot run yet, and expiries that the backend decides.
+//! Out: the same, when the answer arrives.
 //!
-//! Worst case a client: [`PENDING_MAX`] entries with [`PENDING_BYTES_MAX`] bytes, or a single longer one. They count
-//! against `client.command_budget`; where that is full, commands that would have to wait are answered with error 111.
+//! Worst case per client: [`PENDING_MAX`] entries with [`PENDING_BYTES_MAX`] bytes in total, or a single longer one.
+//! They count against `client.command_budget`; if it is full, commands that would have to wait get error 111.
 
 use std::sync::Arc;
 
@@ -22,49 +22,49 @@ use crate::{
 /// Answers that one client may wait for.
 const PENDING_MAX: usize = 128;
 
-/// Memory of the commands that wait for them, and of what the backend is told of them.
+/// Memory of the commands that wait for them, and of what backends receive with them.
 const PENDING_BYTES_MAX: usize = 512 * 1024;
 
-/// What few clients have: it is there only where something in it is.
+/// State that few clients have; allocated only if something in it is set.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionMeta {
-    /// What only backends see of the connection.
+    /// Metadata of the connection that only backends see.
     pub(super) meta: Option<Bytes>,
-    /// Fields of the handshake that backends are told.
+    /// Header fields of the handshake for backends.
     pub(super) headers: Arc<[Header]>,
     /// The same of the connect command.
     pub(super) emulated_headers: Arc<[Header]>,
     pending: Vec<Pending>,
     /// Memory of these.
     pending_bytes: usize,
-    /// What it has sent that is not handled yet.
+    /// Received and not handled yet.
     pub(super) waiting: Option<Box<Waiting>>,
-    /// The memory that the ledger has of its commands, here and in `waiting`.
+    /// The bytes charged to the ledger for its commands, here and in `waiting`.
     pub(super) counted_commands: usize,
 }
 
-/// What waits.
+/// A waiting entry.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// An answer with another one is to something else.
+    /// An answer with another ticket belongs to something else.
     pub(super) ticket: u32,
     pub(super) awaits: Awaits,
-    /// The command, in the client's format; empty where no command asked.
+    /// The command, in the client's format; empty if no command asked.
     pub(super) command: Box<[u8]>,
-    /// The channel that it is about to subscribe to, or whose subscription is to be refreshed.
+    /// The channel to subscribe to, or whose subscription to refresh.
     pub(super) channel: Box<str>,
-    /// Memory of what the backend is told.
+    /// Memory of what the backend receives.
     pub(super) told_bytes: usize,
 }
 
-/// For what.
+/// What an entry waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
     /// The application's backend.
     Backend,
-    /// Keys for tokens of connections.
+    /// Keys for connection tokens.
     ConnectKeys,
-    /// Keys for tokens of subscriptions.
+    /// Keys for subscription tokens.
     SubscribeKeys,
 }
 
@@ -73,7 +73,7 @@ impl Client {
         self.kept.get_or_insert_default()
     }
 
-    /// Waits for one more answer.
+    /// Adds an entry that waits for an answer.
     fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
         let kept = self.kept();
         let bytes = pending.cost_bytes();
@@ -87,7 +87,7 @@ impl Client {
         Ok(())
     }
 
-    /// For what something waits.
+    /// What an entry waits for.
     pub(super) fn awaits(&self, ticket: u32) -> Option<Awaits> {
         let mut all = self.kept.as_ref()?.pending.iter();
         all.find(|pending| pending.ticket == ticket).map(|pending| pending.awaits)
@@ -110,7 +110,7 @@ impl Client {
 }
 
 impl Client {
-    /// True exactly when it is known who it is: nobody has to be asked, and nothing waits to be said before.
+    /// True exactly when the client is identified: no answer is outstanding, and nothing has to be sent first.
     pub(crate) fn is_identified(&self) -> bool {
         match self.stage {
             Stage::Fresh => false,
@@ -121,14 +121,14 @@ impl Client {
 }
 
 impl ConnectionMeta {
-    /// Memory of what waits.
+    /// Memory of the entries.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A client waits for one more answer.
+    /// Adds an entry that waits for an answer to a client.
     pub(super) fn wait_with(&mut self, key: ClientKey, pending: Pending) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         if !self.cx.ledger.has_room_for(Budget::Commands, pending.cost_bytes() as u64) {
@@ -139,7 +139,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// What has waited for this answer.
+    /// Removes the entry that waits for this answer.
     pub(super) fn take_pending(&mut self, key: ClientKey, ticket: u32) -> Option<Pending> {
         self.take_pending_if(key, |pending| pending.ticket == ticket)
     }
@@ -156,12 +156,13 @@ impl<I: Io> SessionCx<'_, I> {
 }
 
 impl Pending {
-    /// Memory that it takes. As many entries again may be free.
+    /// Memory in use. Up to as many entries again may be free.
     fn cost_bytes(&self) -> usize {
         2 * size_of::<Self>() + self.command.len() + self.channel.len() + self.told_bytes
     }
 
-    /// True exactly when no command asked: the session's expiry, or with a channel that subscription's, is asked about.
+    /// True exactly when no command asked: the question is about the expiry of the session or, with a channel, of that
+    /// subscription.
     pub(super) fn is_expiry_of(&self, channel: &str) -> bool {
         self.command.is_empty() && *self.channel == *channel
     }

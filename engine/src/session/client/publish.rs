@@ -1,7 +1,7 @@
-//! Publish: what a client says in a channel.
+//! Publish: publications of clients.
 //!
-//! In:  publish commands; what the application's backend says to them, where it is asked.
-//! Out: publications for the channel's home, whose answer is the reply.
+//! In:  publish commands; the backend's answers, if it decides.
+//! Out: publications for the channel's owner, whose answer becomes the reply.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl<I: Io> SessionCx<'_, I> {
     ) -> Handled<'static> {
         let channel = &*request.channel;
         let resolved = self.sessions.rules.channels.resolve(channel)?;
-        // Entries of maps, which no channel here has.
+        // Map entries; no channel here is a map.
         if request.kind != 0 || !request.key.is_empty() || request.removed {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
@@ -46,7 +46,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.publish_said(key, command, request, Published::default())
     }
 
-    /// A client may publish, as it is said.
+    /// A client may publish, as the backend answered.
     pub(super) fn publish_said(
         &mut self,
         key: ClientKey,

@@ -1,13 +1,14 @@
-//! Reads: questions whose answers may be long, asked no faster than the client reads.
+//! Reads: queries with potentially long answers, asked no faster than the client reads.
 //!
-//! In:  subscriptions that recover, histories, presence; the homes' answers to them.
-//! Out: at most [`READS_MAX`] questions at a time, while little waits for the client; those with long answers alone.
+//! In:  subscriptions that recover, histories, presence; the owners' answers to them.
+//! Out: at most [`READS_MAX`] queries at a time, while the client's queue is short; queries with long answers run
+//!      alone.
 //!
-//! How long an answer is, its home knows. So each question says how long its answer may be where others are under way;
-//! one that would be longer comes back unanswered, and is asked once more when the client has read all before. The
-//! others wait before they are asked, as the client's next commands do.
+//! Only the owner knows the length of an answer. So each query carries a limit for its answer while others are under
+//! way. A query with a longer answer comes back unanswered and is repeated when the client has read everything before
+//! it. The other queries wait before they are asked, as do the client's next commands.
 //!
-//! Worst case a client: [`READS_MAX`] short answers, together at most a quarter of `client.queue_max_size`; or one of
+//! Worst case per client: [`READS_MAX`] short answers, together at most a quarter of `client.queue_max_size`; or one of
 //! `client.reply_max_size`.
 
 use std::sync::Arc;
@@ -20,14 +21,14 @@ use crate::{
     session::{Io, SessionCx},
 };
 
-/// Reads of one client that are under way at a time.
+/// Reads of one client under way at a time.
 pub(crate) const READS_MAX: u8 = 16;
 
-/// What a client reads.
+/// The reads of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     under_way: u8,
-    /// True exactly when that is one whose answer may be long.
+    /// True exactly when the read under way may have a long answer.
     is_alone: bool,
 }
 
@@ -56,13 +57,13 @@ pub(super) fn is_read(request: &Request<'_>) -> bool {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// True exactly when a client may read something now. If not, what is under way or waits for it will go on with it.
+    /// True exactly when a client may start a read now. If not, the reads or bytes outstanding resume it later.
     pub(super) fn may_read(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return true };
         client.reads.may_begin() && !client.has_deferred_reads() && !self.is_queue_long(key)
     }
 
-    /// True exactly when so much waits for a client that no more is to be asked for it. It goes on when that has gone out.
+    /// True exactly when the client's queue is too long for more reads. They resume when it is empty.
     pub(super) fn is_queue_long(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let queued_bytes = match (client.link.connection(client.format), client.link) {
@@ -81,7 +82,7 @@ impl<I: Io> SessionCx<'_, I> {
         queued_bytes > self.cx.settings.paused_queue_bytes
     }
 
-    /// How long the answer to a read may be that is asked beside others.
+    /// The limit for the answer to a read beside others.
     pub(super) fn answer_bytes(&self) -> AnswerBytes {
         AnswerBytes {
             now_max: self.cx.settings.paused_queue_bytes / usize::from(READS_MAX),
@@ -89,26 +90,26 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The same for one that is asked alone, or whose answer is a part of another one.
+    /// The same for a read that runs alone, or whose answer is part of another one.
     pub(crate) fn answer_bytes_alone(&self) -> AnswerBytes {
         AnswerBytes { now_max: usize::MAX, max: self.cx.settings.reply_bytes_max }
     }
 
-    /// A client reads something.
+    /// Starts a read.
     pub(super) fn begin_read(&mut self, key: ClientKey) {
         if let Some(client) = self.sessions.clients.get(key) {
             client.reads.begin();
         }
     }
 
-    /// It has its answer.
+    /// Ends a read.
     pub(super) fn end_read(&mut self, key: ClientKey) {
         if let Some(client) = self.sessions.clients.get(key) {
             client.reads.end();
         }
     }
 
-    /// A home says that an answer is too long to be given beside others.
+    /// An owner reports that an answer is too long to be given beside others.
     pub(crate) fn defer_read(&mut self, key: ClientKey, message: ToOwner) {
         self.end_read(key);
         if let Some(client) = self.sessions.clients.get(key) {
@@ -118,7 +119,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Asks for the next long answer, if nothing else is under way and the client has read what there was.
+    /// Requests the next long answer, if no read is under way and the client's queue is empty.
     pub(super) fn ask_deferred(&mut self, key: ClientKey) {
         while let Some(client) = self.sessions.clients.get(key)
             && client.reads.under_way == 0
@@ -127,7 +128,7 @@ impl<I: Io> SessionCx<'_, I> {
         {
             let Some(client) = self.sessions.clients.get(key) else { return };
             let Some(mut message) = client.waiting().deferred.pop_front() else { return };
-            // Its subscription may have ended meanwhile.
+            // Its subscription may have ended in the meantime.
             if client.still_wants(&message) {
                 client.reads = Reads { under_way: 1, is_alone: true };
                 message.allow_long_answer();

@@ -1,9 +1,9 @@
-//! Refresh: tokens that expire, for connections and for subscriptions.
+//! Refresh: expiring tokens of connections and subscriptions.
 //!
-//! In:  refresh and sub_refresh commands; the time; what the application's backend says, where it decides.
-//! Out: a new expiry; the end of what has not been refreshed in its grace.
+//! In:  refresh and sub_refresh commands; the time; the backend's answers, if it decides.
+//! Out: a new expiry; the end of whatever is not refreshed within its grace period.
 //!
-//! Expiries are looked at with every ping.
+//! Expiries are checked with every ping.
 
 use std::{borrow::Cow, collections::HashSet, ops::RangeInclusive, sync::Arc};
 
@@ -27,10 +27,10 @@ use crate::{
     token::{SubscribeOptions, TokenUse},
 };
 
-/// [`SubRefreshRequest::kind`] of commands that are about what is tracked.
+/// [`SubRefreshRequest::kind`] of commands about tracked keys.
 const TRACKING: RangeInclusive<i32> = 1..=2;
 
-/// How long what has expired goes on where the backend does not answer; then it is asked again. As Centrifugo does.
+/// Extension of an expired item if the backend does not answer; then it is asked again. As in Centrifugo.
 const UNANSWERED_S: u64 = 60;
 
 impl<I: Io> SessionCx<'_, I> {
@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
             Ok(claims) => claims,
             Err(error) => return Err(self.token_refused(key, &error, TokenUse::Refresh)),
         };
-        // With a new session, the client gets what the new token says.
+        // A new session gives the client the subscriptions of the new token.
         if self.has_other_channels(key, &claims.subs) {
             return Err(DisconnectCode::INSUFFICIENT_STATE.into());
         }
@@ -72,8 +72,8 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(Some(ReplyResult::Refresh(result)))
     }
 
-    /// True exactly when a token's channels are not those of the session: a new one is not subscribed to, or one that the
-    /// token before had is not among them.
+    /// True exactly when the token's channels differ from the session's: a new channel is not subscribed, or a channel
+    /// of the previous token is missing.
     fn has_other_channels(&mut self, key: ClientKey, subs: &[(String, SubscribeOptions)]) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let names: HashSet<&str> = subs.iter().map(|(channel, _)| channel.as_str()).collect();
@@ -95,7 +95,7 @@ impl<I: Io> SessionCx<'_, I> {
         if channel.is_empty() {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        // What is tracked in a shared poll, which no channel here is.
+        // Tracking belongs to shared polls; no channel here is one.
         if TRACKING.contains(&request.kind) {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
@@ -131,7 +131,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
     }
 
-    /// Others see this of a client's connection from now on, where there is something.
+    /// Sets the connection info that others see, if there is one.
     fn take_conn_info(&mut self, key: ClientKey, info: Option<Bytes>) {
         let Some(info) = info.filter(|info| !info.is_empty()) else { return };
         let Some(client) = self.sessions.clients.get(key) else { return };
@@ -144,7 +144,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.tell_presence(key, present);
     }
 
-    /// The same for what they see of a subscription.
+    /// The same for the info of a subscription.
     fn take_chan_info(&mut self, key: ClientKey, channel: LocalChannelKey, info: Bytes) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let taken = Data::checked(info);
@@ -164,7 +164,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The application has a new expiry for a connection, in seconds since 1970, 0 for never; and maybe an info.
+    /// The application sets a new expiry for a connection, in Unix seconds, 0 for never; and optionally an info.
     pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64, info: Option<Bytes>) {
         let now_s = self.cx.wall_s();
         if is_past(expires_at_s, now_s) {
@@ -179,7 +179,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(""), body });
     }
 
-    /// Ends what has expired, with its grace. False where that was the whole session.
+    /// Ends what has expired, after its grace period. False if that ended the session.
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
         let (grace_s, sub_grace_s) =
             (self.sessions.rules.expired_close_delay_s, self.sessions.rules.expired_sub_close_delay_s);
@@ -200,7 +200,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.cx.lateness.has_expired(sub.expires_at_s, grace_s)
         };
         let expired = client.subs.iter().filter(is_expired);
-        // The client cannot make such a subscription anew; with a new session the server can.
+        // The client cannot recreate such a subscription; the server can, in a new session.
         if expired.clone().any(|sub| sub.is_server_side && !sub.is_refreshed_by_backend) {
             self.disconnect(key, DisconnectCode::SUBSCRIPTION_EXPIRED);
             return false;
@@ -222,7 +222,8 @@ impl<I: Io> SessionCx<'_, I> {
         true
     }
 
-    /// Asks the backend whether the session, or the subscription to a channel, goes on. It does until the answer is here.
+    /// Asks the backend whether the session, or the subscription to a channel, continues. It does until the answer
+    /// arrives.
     fn request_refresh(&mut self, key: ClientKey, channel: &str) {
         let event = if channel.is_empty() { Event::Refresh } else { Event::SubRefresh };
         let about = ProxyParams { channel, ..ProxyParams::default() };
@@ -231,7 +232,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The backend has said whether an expired session goes on.
+    /// The backend has decided whether an expired session continues.
     pub(super) fn refresh_said(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
         let now_s = self.cx.wall_s();
         match said {
@@ -248,7 +249,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The backend has said whether an expired subscription goes on.
+    /// The backend has decided whether an expired subscription continues.
     pub(super) fn sub_refresh_said(
         &mut self,
         key: ClientKey,
@@ -290,7 +291,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// True exactly when something has expired already: it is not to begin.
+/// True exactly when it has already expired and must not begin.
 pub(crate) const fn is_past(expires_at_s: u64, now_s: u64) -> bool {
     expires_at_s > 0 && expires_at_s <= now_s
 }

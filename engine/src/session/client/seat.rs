@@ -1,7 +1,7 @@
 //! Seat: the limit of a user's connections.
 //!
-//! In:  users that connect; what their seats' home says; clients that go.
-//! Out: questions to that home; entrance, or code 3504.
+//! In:  users that connect; answers of the seats' owner; clients that leave.
+//! Out: requests to that owner; admission, or code 3504.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// Asks for a seat, where users have a limit. False where none is needed.
+    /// Requests a seat, if users have a limit. False if none is needed.
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
         let is_needed = self.sessions.rules.user_connections_max > 0 && !user.is_empty();
         if is_needed {
@@ -29,7 +29,7 @@ impl<I: Io> SessionCx<'_, I> {
         is_needed
     }
 
-    /// A question to this core as a home of seats.
+    /// A request to this shard as an owner of seats.
     pub(crate) fn at_seats(&mut self, message: ToQuota) {
         match message {
             ToQuota::Take { user, sitter } => {
@@ -51,7 +51,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// What the home of a user's seats says.
+    /// An answer of the owner of a user's seats.
     pub(crate) fn on_quota_result(&mut self, message: FromQuota) {
         match message {
             FromQuota::Granted { user, client, seat } => self.seated(&user, client, seat),
@@ -59,7 +59,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Whether a client may stay.
+    /// Admits a client, or disconnects it.
     fn seated(&mut self, user: &Arc<str>, key: ClientKey, seat: Option<SeatNumber>) {
         match (self.sessions.clients.get(key), seat) {
             (Some(client), Some(_)) if client.stage == Stage::Connecting => {
@@ -74,7 +74,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A client has gone.
+    /// A client is gone: returns its seat.
     pub(super) fn give_up_seat(&mut self, client: &Client) {
         if let Some(seat) = client.seat {
             self.free_seat(&client.user, seat);

@@ -1,10 +1,10 @@
-//! Subscribe: which channels a client asks to hear.
+//! Subscribe: a client's subscriptions to channels.
 //!
-//! In:  subscribe commands; what the server subscribes a client to.
-//! Out: questions to homes, or refusals.
+//! In:  subscribe commands; subscriptions that the server makes for a client.
+//! Out: requests to owners, or refusals.
 //!
-//! The client hears a channel from the moment at which its home's answer is handled (`subscribed`): the publications after
-//! the position in it follow it in the same queue.
+//! The client receives a channel from the moment its owner's answer is handled (`subscribed`): the publications after
+//! the answer's position follow it in the same queue.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -29,33 +29,33 @@ use crate::{
     token::{Overrides, TokenUse},
 };
 
-/// Of the flags of a subscribe: there is to be no subscription where not all that was missed can be told.
+/// Flag of a subscribe: refuse the subscription if not all missed publications can be recovered.
 const REJECT_UNRECOVERED: i64 = 2;
 
 /// [`SubscribeRequest::kind`] of maps: of data, of clients, of users. No channel here is one.
 const MAPS: RangeInclusive<i32> = 1..=3;
 
-/// The same of a shared poll.
+/// The same for a shared poll.
 const SHARED_POLL: i32 = 4;
 
-/// What one subscription is to be like.
+/// The parameters of one subscription.
 #[derive(Debug, Default)]
 pub(crate) struct SubscribeParams {
-    /// The command's number; 0 where no command asked.
+    /// The command's number; 0 if no command asked.
     pub(crate) command: u32,
     pub(crate) recover: Option<Recover>,
     pub(crate) extras: SubscriptionFlags,
-    /// Options of the channel that are otherwise for it.
+    /// Overrides of the channel's options.
     pub(crate) overrides: Overrides,
-    /// What others see of the client in this channel.
+    /// The client's info in this channel.
     pub(crate) chan_info: Option<Bytes>,
     pub(crate) expires_at_s: u64,
     pub(crate) delta: Delta,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) is_server_side: bool,
-    /// True exactly when the connection's token asks for it.
+    /// True exactly when the connection's token requested it.
     pub(crate) is_by_token: bool,
-    /// What the client gets along with the subscription.
+    /// Data for the client along with the subscription.
     pub(crate) data: Option<Bytes>,
 }
 
@@ -116,7 +116,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.subscribe_as(key, command, request, said, asked)
     }
 
-    /// The backend lets a client subscribe. As with Centrifugo, it alone says what the client gets beside the messages.
+    /// The backend allows a subscription. As in Centrifugo, it alone decides what the client gets beside the messages.
     pub(super) fn subscribe_said(
         &mut self,
         key: ClientKey,
@@ -124,7 +124,7 @@ impl<I: Io> SessionCx<'_, I> {
         request: &SubscribeRequest<'_>,
         said: backend::Subscribed,
     ) -> Handled<'static> {
-        // Meanwhile others may have subscribed it.
+        // Others may have been added in the meantime.
         self.check_room(key, &request.channel)?;
         self.subscribe_as(key, command, request, said, SubscriptionFlags::default())
     }
@@ -143,7 +143,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// A client may subscribe, on these conditions.
+    /// A client may subscribe, on these terms.
     fn subscribe_as(
         &mut self,
         key: ClientKey,
@@ -192,7 +192,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(None)
     }
 
-    /// Has a channel's home take a client in.
+    /// Asks a channel's owner to add a client.
     pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: SubscribeParams) {
         let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(channel) else { return };
         let shows = resolved.shows(&wanted.overrides);
@@ -225,7 +225,7 @@ impl<I: Io> SessionCx<'_, I> {
             wishes: (!is_plain).then(|| Box::new(wishes)),
             extras: wanted.extras,
         });
-        // What the server subscribes a client to, it did not ask for.
+        // The client did not ask for subscriptions that the server makes.
         let is_read = wanted.recover.is_some() && !wanted.is_server_side;
         if is_read {
             client.reads.begin();
@@ -247,7 +247,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.mesh.send_to_owner(&name, ToOwner::Subscribe(Box::new(subscribe)));
     }
 
-    /// True exactly when a client's subscription to a channel is asked for: it will be made, or be refused.
+    /// True exactly when a client's subscription to a channel is under way: it will be made or refused.
     pub(super) fn is_being_subscribed(&mut self, key: ClientKey, channel: &str) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
@@ -259,7 +259,7 @@ impl<I: Io> SessionCx<'_, I> {
 }
 
 impl Client {
-    /// How others see it.
+    /// The client's info as others see it.
     pub(super) fn info(&self, chan_info: Option<Bytes>) -> Info {
         Info {
             user: Arc::clone(&self.user),

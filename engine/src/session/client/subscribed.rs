@@ -1,7 +1,7 @@
-//! Subscribed: what the home of a channel says to a wish to subscribe.
+//! Subscribed: the owner's answers to subscribe requests.
 //!
-//! In:  the home's answer.
-//! Out: a subscriber, and the reply or push with its position and with what was missed; or a refusal.
+//! In:  the owner's answer.
+//! Out: a subscriber, and the reply or push with its position and the missed publications; or a refusal.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl<I: Io> SessionCx<'_, I> {
-    /// The home has taken a client in.
+    /// The owner has added a client.
     pub(crate) fn subscribed(&mut self, subscribed: Subscribed) {
         let (key, is_read) = (subscribed.client, subscribed.is_read);
         self.take_subscription(subscribed);
@@ -37,7 +37,7 @@ impl<I: Io> SessionCx<'_, I> {
         let key = subscribed.client;
         let now_s = self.cx.wall_s();
         let Some(local) = self.hub.locals.find(&subscribed.channel) else { return };
-        // What the channel has in this turn is from before the position in the answer.
+        // The channel's queued turn precedes the position in the answer.
         self.fan_out_channel(local);
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (stage, format, link) = (client.stage, client.format, client.link);
@@ -79,10 +79,10 @@ impl<I: Io> SessionCx<'_, I> {
         self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
     }
 
-    /// The home takes nobody in. A client whose server-side subscriptions are incomplete comes back later.
+    /// The owner refuses. A client whose server-side subscriptions are incomplete must reconnect later.
     fn subscription_refused(&mut self, key: ClientKey, sub: Subscription, command: u32, code: ErrorCode) {
         let is_server_side = sub.is_server_side;
-        // Nobody was told that it came.
+        // Nobody was told of its join.
         self.leave_channel(Subscription { info: None, ..sub });
         if is_server_side {
             self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
@@ -91,7 +91,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A subscription that the server has made for a connected client: what it missed follows as publications.
+    /// A subscription that the server made for a connected client: the missed publications follow as publications.
     fn tell_subscribed(&mut self, key: ClientKey, extras: SubscriptionFlags, subscribed: &Subscribed) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (link, format) = (client.link, client.format);
@@ -121,7 +121,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 }
 
-/// The reply to a subscription. `texts` are the missed publications' data as text, where patches were agreed upon.
+/// The reply to a subscription. `texts` are the missed publications' data as text, if patches were negotiated.
 pub(super) fn result<'a>(
     subscribed: &'a Subscribed,
     sub: &Subscription,

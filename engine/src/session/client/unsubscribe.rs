@@ -1,7 +1,8 @@
-//! Unsubscribe: the end of a subscription, whoever wishes it.
+//! Unsubscribe: the end of a subscription, whoever requests it.
 //!
 //! In:  unsubscribe commands; the server API, the backend and expiries.
-//! Out: a channel without this subscriber, and its home told of it; the client told why, where it did not ask.
+//! Out: a channel without this subscriber, and a notice to its owner; a notice to the client with the reason, if it did
+//!      not ask.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -28,7 +29,7 @@ impl<I: Io> SessionCx<'_, I> {
         done(ReplyResult::Unsubscribe)
     }
 
-    /// Ends a subscription, if there is one. True exactly when there was.
+    /// Ends a subscription. True exactly when there was one.
     pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
@@ -38,7 +39,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.go_on(key);
             return true;
         }
-        // What the backend is about to say is of the subscription that ends.
+        // The backend's pending answer concerns the ending subscription.
         client.take_pending_if(|pending| pending.is_expiry_of(channel));
         self.account(key);
         let Some(local) = self.hub.locals.find(channel) else { return false };
@@ -51,7 +52,7 @@ impl<I: Io> SessionCx<'_, I> {
         if let SubState::Pending { command, .. } = sub.place
             && command != 0
         {
-            // Every command is answered. This one is no longer wanted: if it is again, the client tries once more.
+            // Every command gets a reply. This subscribe is obsolete; the client may retry.
             self.reply(key, command, Err(ErrorCode::INTERNAL));
         }
         self.leave_channel(sub);
@@ -59,7 +60,7 @@ impl<I: Io> SessionCx<'_, I> {
         true
     }
 
-    /// Ends a subscription and tells the client why.
+    /// Ends a subscription and tells the client the reason.
     pub(crate) fn end_subscription_with(
         &mut self,
         key: ClientKey,
@@ -78,7 +79,7 @@ impl<I: Io> SessionCx<'_, I> {
         true
     }
 
-    /// Takes a subscription out of its channel.
+    /// Removes a subscription from its channel.
     pub(super) fn leave_channel(&mut self, sub: Subscription) {
         let name = self.hub.locals.name(sub.channel);
         let was_last = match sub.place {

@@ -1,19 +1,20 @@
-//! Waiting: clients that are handled no further for now, and go on later where they stopped.
+//! Waiting: clients on hold, which later resume where they stopped.
 //!
-//! In:  frames of a client that is connecting, or that has asked for as much as it may be told at once; then what it
-//!      waited for: the end of its connect, answers, an empty queue.
-//! Out: its commands, in their order.
+//! In:  frames of a client that is connecting, or has reached its limit of reads; then what it waits for: the end of
+//!      its connect, answers, an empty queue.
+//! Out: its commands, in order.
 //!
-//! While something waits the client is not read from: TCP holds it up, and what waits is what had been received by then.
-//! Streams and polls bring their commands in requests; these are refused while too much waits.
+//! While something waits, the client is not read: TCP flow control stops it, and only what was already received waits.
+//! Streams and polls send their commands in requests; these are refused while too much waits.
 //!
 //! ```text
 //! handled ── connect is asked about, or a read may not be asked ──> waiting ── nothing is in the way ──> handled
 //! ```
 //!
-//! Worst case a client: two messages, and what may be received in the two turns that it takes to stop receiving
-//! ([`Settings::parked_bytes_max`](crate::shard::Settings)); compressed ones may be more, and then the client is sent away.
-//! It counts against `client.command_budget`; where that is full, those go for whom most waits.
+//! Worst case per client: two messages, plus the bytes received in the two turns until reading stops
+//! ([`Settings::parked_bytes_max`](crate::shard::Settings)); compressed messages may exceed that, and then the client
+//! is disconnected. It counts against `client.command_budget`; if it is full, the clients with the most waiting bytes
+//! are disconnected.
 
 use std::collections::VecDeque;
 
@@ -31,17 +32,17 @@ use crate::{
     session::{Io, SessionCx},
 };
 
-/// What waits for a client.
+/// A client's waiting frames.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     frames: ParkedFrames,
-    /// True exactly when nothing that comes now is looked at: a frame is among those that wait which ends the session.
+    /// True exactly when later input is ignored: a waiting frame ends the session.
     is_over: bool,
-    /// True exactly when its connection is not read from for that.
+    /// True exactly when its connection is not read for this reason.
     is_unread: bool,
-    /// True exactly when the frames are to be handled in the client's next part of a turn.
+    /// True exactly when the frames are scheduled for the client's next share of a turn.
     is_scheduled: bool,
-    /// Reads whose answers are too long to be given beside others, each with the memory that it takes.
+    /// Reads whose answers are too long to be given beside others, each with its memory.
     pub(super) deferred: VecDeque<ToOwner>,
 }
 
@@ -58,7 +59,7 @@ impl Waiting {
 }
 
 impl Client {
-    /// True exactly when its connection is not read from because something of it waits.
+    /// True exactly when its connection is not read because of waiting input.
     pub(crate) fn is_unread(&self) -> bool {
         self.what_waits().is_some_and(|waiting| waiting.is_unread)
     }
@@ -67,7 +68,7 @@ impl Client {
         self.what_waits().is_some_and(|waiting| !waiting.frames.is_empty())
     }
 
-    /// True exactly when the answer to a read of it waits to be asked for once more.
+    /// True exactly when it has reads to repeat.
     pub(super) fn has_deferred_reads(&self) -> bool {
         self.what_waits().is_some_and(|waiting| !waiting.deferred.is_empty())
     }
@@ -86,8 +87,8 @@ impl Client {
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    /// A message of a client: one or more commands. Answers with how many of its bytes are done, where the client has used up
-    /// its part of the turn: [`Shard::commands_go_on`] is to be given the rest, before anything that came later.
+    /// A client's message: one or more commands. Returns the number of bytes handled, if the client has used up its
+    /// share of the turn: pass the rest to [`Self::commands_go_on`] before anything that arrived later.
     pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
         self.take_frame(key, Parked { bytes: frame, is_rest: false })
     }
@@ -122,7 +123,7 @@ impl<I: Io> SessionCx<'_, I> {
         has_room && self.has_room_in_backlog(key, bytes)
     }
 
-    /// Keeps a frame until its client goes on.
+    /// Keeps a frame until its client resumes.
     fn park(&mut self, key: ClientKey, frame: Parked<'_>) -> Result<(), TooMuch> {
         let bytes_max = self.cx.settings.parked_bytes_max;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
@@ -142,7 +143,7 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// Something that a client may have waited for has come. Its commands go on in its part of a turn.
+    /// Something the client may have waited for has arrived. Its commands resume in its share of a turn.
     pub(crate) fn go_on(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let is_connecting = client.stage == Stage::Connecting;
@@ -158,7 +159,8 @@ impl<I: Io> SessionCx<'_, I> {
         self.forget_waiting(key);
     }
 
-    /// Handles frames that wait, up to the next one that has to, or until the client has used up its part of the turn.
+    /// Handles waiting frames, up to the next one that has to wait, or until the client has used up its share of the
+    /// turn.
     pub(crate) fn handle_parked(&mut self, key: ClientKey) {
         self.ask_deferred(key);
         let Some(client) = self.sessions.clients.get(key) else { return };
@@ -193,7 +195,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.forget_waiting(key);
     }
 
-    /// Where nothing waits any more, the client is read from again.
+    /// Resumes reading the client if nothing waits any more.
     fn forget_waiting(&mut self, key: ClientKey) {
         if let Some(client) = self.sessions.clients.get(key)
             && let Some(kept) = &mut client.kept
@@ -206,7 +208,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.account(key);
     }
 
-    /// Where too much waits in all, those for whom most does are sent away.
+    /// If the total exceeds the budget, the clients with the most waiting bytes are disconnected.
     pub(crate) fn hold_clients_to_budget(&mut self) {
         self.measure_sessions();
         let excess = self.cx.ledger.excess_with_margin(Budget::Commands);

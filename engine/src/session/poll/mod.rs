@@ -1,11 +1,11 @@
-//! Poll: what a session of HTTP long-polling keeps between its requests.
+//! Poll: the state of an HTTP long-polling session between its requests.
 //!
-//! In:  replies and pushes; what the client says it has received.
-//! Out: the replies that it has not; whether a command has been here before.
+//! In:  replies and pushes; the client's acknowledgments.
+//! Out: the unacknowledged replies; whether a command is a repeat.
 //!
-//! Replies are numbered from 1 and kept until the client names a number as received, so that an answer that was lost on
-//! its way is repeated. No I/O, no clock. Memory: 250 bytes, and the replies, as much as may wait for a connection
-//! ([`Lag`]), with [`REPLY_BYTES`] for each.
+//! Replies are numbered from 1 and kept until the client acknowledges a number, so that a lost answer is repeated. No
+//! I/O, no clock. Memory: 250 bytes, plus the replies, up to a connection's queue limit ([`Lag`]), with [`REPLY_BYTES`]
+//! for each.
 
 mod serve;
 
@@ -19,7 +19,7 @@ use crate::{
     time::Tick,
 };
 
-/// What a reply takes beside its bytes: its place in the queue, which may be half empty, and its allocation.
+/// Bytes of a reply beside its text: its slot in the queue, which may be half empty, and its allocation.
 const REPLY_BYTES: usize = 96;
 
 /// A session's queue.
@@ -27,32 +27,32 @@ const REPLY_BYTES: usize = 96;
 pub(crate) struct Poll {
     replies: VecDeque<Bytes>,
     queued_bytes: usize,
-    /// How many of the replies have been in an answer, and their bytes.
+    /// Replies that have been in an answer, and their bytes.
     answered: usize,
     answered_bytes: usize,
     lag: Lag,
-    /// True exactly when more waits than may.
+    /// True exactly when the queue exceeds its limit.
     is_too_long: bool,
-    /// The client's address, where the session counts among the connections of it.
+    /// The client's address, if the session counts among its connections.
     address: Option<IpAddr>,
-    /// The number of the last reply that the client has.
+    /// The number of the last acknowledged reply.
     received: u64,
     commands: SeenCommands,
-    /// The request that waits for something to come.
+    /// The request that waits for new replies.
     pub(crate) waiting: Option<RequestOrigin>,
-    /// When that is answered although nothing came, by the uptime; or, where none waits, when the session ends, by the
-    /// clock that stands still while nobody reads.
+    /// When the waiting request gets an empty answer, by the uptime; or, without a waiting request, when the session
+    /// ends, by the clock that stops while nobody reads.
     deadline: Tick,
-    /// When the wheel looks at it, by the uptime.
+    /// When the wheel checks it, by the uptime.
     looked_at: Tick,
-    /// True exactly when it is on the list of those that have something new in this turn.
+    /// True exactly when it is on the list of sessions with new replies in this turn.
     is_touched: bool,
 }
 
-/// So many places an empty queue keeps.
+/// Capacity that an empty queue keeps.
 const REPLIES_MIN: usize = 8;
 
-/// A client named a reply that was never made.
+/// A client acknowledged a reply that was never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeverSent;
 
@@ -66,9 +66,9 @@ impl Poll {
         self.address
     }
 
-    /// Adds replies, one a line.
+    /// Adds replies, one per line.
     pub(crate) fn push(&mut self, message: &[u8], cause: Cause, limits: QueueLimits, replies_max: usize) {
-        // Where a request waits, only what an earlier one was answered with is late.
+        // While a request waits, only replies already sent in an earlier answer count as late.
         let (replies, bytes) = match self.waiting {
             Some(_) => (self.answered, self.answered_bytes),
             None => (self.replies.len(), self.queued_bytes),
@@ -82,7 +82,7 @@ impl Poll {
         self.is_too_long |= !is_within || (cause == Cause::Push && replies >= replies_max);
     }
 
-    /// Lets go of what the client has. One that names less than it did before is an old request that came late.
+    /// Drops the acknowledged replies. A lower number than before is an old request that arrived late.
     pub(crate) fn acknowledge(&mut self, received: u64) -> Result<(), NeverSent> {
         if received > self.sequence() {
             return Err(NeverSent);
@@ -106,7 +106,7 @@ impl Poll {
         self.received + self.replies.len() as u64
     }
 
-    /// What the client does not have yet.
+    /// The unacknowledged replies.
     pub(crate) fn replies(&self) -> impl Iterator<Item = &Bytes> {
         self.replies.iter()
     }
@@ -119,24 +119,23 @@ impl Poll {
         self.queued_bytes
     }
 
-    /// All that waits is in an answer now.
+    /// Marks everything that waits as sent.
     pub(crate) fn answer(&mut self) {
         (self.answered, self.answered_bytes) = (self.replies.len(), self.queued_bytes);
     }
 
-    /// Memory of all that waits.
+    /// Memory of everything that waits.
     pub(crate) fn cost_bytes(&self) -> usize {
         self.queued_bytes + self.replies.len() * REPLY_BYTES
     }
 
-    /// True exactly when a command is to be handled; one without a number always is.
+    /// True exactly when a command must be handled; one without a number always is.
     pub(crate) fn is_new_command(&mut self, id: u32) -> bool {
         id == 0 || self.commands.add(id)
     }
 }
 
-/// Which commands have been handled: a window over their numbers, as protocols use it against replays (RFC 4303
-/// §3.4.3).
+/// The commands already handled: a window over their numbers, as in protocols with replay protection (RFC 4303 §3.4.3).
 #[derive(Debug, Default)]
 struct SeenCommands {
     /// The highest number.
@@ -146,7 +145,7 @@ struct SeenCommands {
 }
 
 impl SeenCommands {
-    /// True exactly when this number is new, and not so old that nobody can tell.
+    /// True exactly when this number is new and within the window.
     fn add(&mut self, id: u32) -> bool {
         if id > self.highest {
             self.window = self.window.checked_shl(id - self.highest).unwrap_or(0) | 1;

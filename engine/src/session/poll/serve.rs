@@ -1,10 +1,10 @@
-//! Serve: polls, from the first to the end of their session.
+//! Serve: polls, from the first one to the end of their session.
 //!
-//! In:  requests for a session of this core; what its client is told; time.
-//! Out: one answer to every request: at once where there is something to tell, else when something comes, when the wait
-//! is over, or when another request of the session comes.
+//! In:  requests for a session of this shard; messages for its client; time.
+//! Out: one answer to every request: at once if replies wait, otherwise with the next reply, at the timeout, or when
+//!      another request of the session arrives.
 //!
-//! What a client is told in one turn goes out in one answer.
+//! The messages of one turn go out in one answer.
 
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ use crate::{
     time::Tick,
 };
 
-/// When it is asked again whether all shards have read what came (200 ms).
+/// Interval for checking whether all shards have read their input (200 ms).
 const READ_AGAIN_TICKS: u32 = 4;
 
 impl Poll {
-    /// When the wheel is to look at it, by the uptime.
+    /// When the wheel must check it, by the uptime.
     fn deadline_at(&self, lateness: &Lateness) -> Tick {
         if self.waiting.is_some() { self.deadline } else { lateness.uptime_at(self.deadline) }
     }
@@ -47,7 +47,7 @@ impl<I: Io> SessionCx<'_, I> {
         if commands.is_empty() {
             return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
         }
-        // A session needs no connection between its polls, but it counts as one in every way.
+        // Between polls a session needs no connection, but it counts as one everywhere.
         self.cx.check_room_for_session()?;
         if self.cx.is_stopping || !self.take_place() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
@@ -69,13 +69,13 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(())
     }
 
-    /// Takes a place of the connection limit, if there is one.
+    /// Takes a place under the connection limit, if there is one.
     fn take_place(&mut self) -> bool {
         let peers = &self.mesh.peers;
         !peers.is_memory_short() && self.io.take_place(self.cx, peers.places_taken(self.mesh.index, 0))
     }
 
-    /// A poll of a session of this core.
+    /// A poll of a session on this shard.
     pub(crate) fn poll_session(
         &mut self,
         place: SessionIndex,
@@ -96,7 +96,7 @@ impl<I: Io> SessionCx<'_, I> {
             return self.answer_asker(asker, Err(refusal));
         }
         if client.is_none() && !has_replies {
-            // Its last words have arrived.
+            // Its last replies have arrived.
             self.close_poll(place);
             return self.answer_asker(asker, Err(Refusal::SessionUnknown));
         }
@@ -129,14 +129,14 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The commands that have not been here before. What cannot be read is left for the session to refuse.
+    /// The commands not handled before. Unreadable ones are left for the session to refuse.
     fn new_commands(&mut self, place: SessionIndex, commands: &[u8]) -> BytesMut {
         let mut frame = BytesMut::new();
         let Some(poll) = self.sessions.named.poll(place) else { return frame };
         for line in commands.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let is_new = match decode_commands(Format::Json, line).next() {
                 Some(Ok(FromClient::Command(Command { id, .. }))) => poll.is_new_command(id),
-                // A poll is a sign of life in itself.
+                // The poll itself is a sign of life.
                 Some(Ok(FromClient::Pong)) => false,
                 Some(Err(_)) | None => true,
             };
@@ -150,7 +150,7 @@ impl<I: Io> SessionCx<'_, I> {
         frame
     }
 
-    /// Something for a client that polls. It goes out at the end of the turn.
+    /// A message for a polling client. It goes out at the end of the turn.
     pub(crate) fn push_to_poll(&mut self, place: SessionIndex, message: &[u8], cause: Cause) {
         let limits = QueueLimits::of(&self.cx.settings);
         if let Some(poll) = self.sessions.named.poll(place) {
@@ -162,7 +162,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// What waits for a session was `before` bytes and is `now`.
+    /// A session's waiting bytes have changed from `before` to `now`.
     fn poll_owes(&mut self, place: SessionIndex, before: usize, now: usize) {
         self.cx.ledger.recharge(Budget::Queues, before, now);
         self.sessions.named.owed.changed(place, before, now);
@@ -176,9 +176,9 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Answers those who wait and have something; ends those who do not acknowledge what they are told.
+    /// Answers the waiting requests that have replies; ends the sessions that do not acknowledge.
     pub(crate) fn flush_polls(&mut self) {
-        // Last words, and polls that came in with the one that is answered, touch some anew.
+        // Last replies, and polls that arrive with the answered one, add sessions to the list again.
         while let Some(place) = self.sessions.touched_polls.pop() {
             let Some(poll) = self.sessions.named.poll(place) else { continue };
             poll.is_touched = false;
@@ -202,7 +202,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The client of a poll's session has ended; what it was told last is kept for one more poll.
+    /// A polling session's client has ended; its last replies are kept for one more poll.
     pub(crate) fn end_poll_client(&mut self, place: SessionIndex) {
         if let Some(key) = self.sessions.named.client(place) {
             self.sessions.named.set_client(place, None);
@@ -210,11 +210,11 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The wheel's time for this session has come. Answers with what that cost.
+    /// The wheel's deadline for this session. Returns the cost.
     pub(crate) fn poll_due(&mut self, place: SessionIndex) -> u64 {
         let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
         if self.sessions.poll_wheel.now() < poll.looked_at {
-            // A later entry has taken this one's place, or another session has.
+            // Superseded by a later entry, or by another session.
             return cost::DUE_NS;
         }
         let deadline_at = poll.deadline_at(&self.cx.lateness);
@@ -230,7 +230,7 @@ impl<I: Io> SessionCx<'_, I> {
                     self.cx.now.after_ms(self.sessions.rules.http.requests.poll_session_ttl_ms),
                 );
             }
-            // The next poll may have come already, to any shard.
+            // The next poll may have arrived already, on any shard.
             None if !self.has_all_read_up_to(deadline_at) => {
                 if let Some(poll) = self.sessions.named.poll(place) {
                     poll.looked_at =
@@ -242,7 +242,7 @@ impl<I: Io> SessionCx<'_, I> {
         cost::OVERDUE_NS
     }
 
-    /// Nobody has polled in time.
+    /// Nobody polled in time.
     fn close_poll(&mut self, place: SessionIndex) {
         self.end_poll_client(place);
         let Some(poll) = self.sessions.named.poll(place) else { return };
@@ -253,7 +253,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.cx.session_left(address);
     }
 
-    /// Ends a session of polls for which too much waits, without a word: that would have to wait, too.
+    /// Ends a polling session whose queue exceeds its limit, without a reply: that would have to wait, too.
     pub(crate) fn cut_poll(&mut self, place: SessionIndex) {
         self.poll_offended(place, CloseReason::Slow);
         let waiting = self.sessions.named.poll(place).and_then(|poll| poll.waiting.take());
@@ -285,7 +285,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(poll) = self.sessions.named.poll(place) else { return };
         poll.deadline = deadline;
         let at = poll.deadline_at(&self.cx.lateness);
-        // An entry that comes earlier is there already, unless it is the one being looked at.
+        // An earlier entry already exists, unless it is the one being handled.
         if !(self.sessions.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
             poll.looked_at = self.sessions.poll_wheel.insert(place, at);
         }

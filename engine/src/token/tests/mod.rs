@@ -1,4 +1,4 @@
-//! Tokens as a client could send them: good ones of every algorithm, and every way to be refused.
+//! Tokens as clients could send them: valid ones of every algorithm, and every kind of refusal.
 
 mod claims;
 mod refusals;
@@ -27,7 +27,7 @@ pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
 pub(super) const RSA_PUBLIC: &str = include_str!("../../../tests/keys/rsa.pub.pem");
 pub(super) const P384_PUBLIC: &str = include_str!("../../../tests/keys/p384.pub.pem");
 
-/// A configuration that differs from the default in what is done to it.
+/// The default configuration with a change.
 pub(super) fn config(change: impl FnOnce(&mut TokenConfig)) -> TokenConfig {
     static DEFAULT: OnceLock<TokenConfig> = OnceLock::new();
     let mut config = DEFAULT.get_or_init(|| Config::default().client.token).clone();
@@ -45,7 +45,7 @@ pub(super) fn hmac_verifier() -> Verifier {
     verifier(|config| config.hmac_secret_key = Some(SECRET.parse().unwrap()))
 }
 
-/// A verifier that asks a JWKS endpoint, and was answered this.
+/// A verifier that has this response of its JWKS endpoint.
 pub(super) fn jwks_verifier(document: &Value) -> Verifier {
     let verifier =
         verifier(|config| config.jwks_public_endpoint = Some("http://keys.test/jwks".parse().unwrap()));
@@ -64,7 +64,7 @@ pub(super) fn hmac_sign(algorithm: hmac::Algorithm, secret: &[u8]) -> impl FnOnc
     move |message| hmac::sign(&hmac::Key::new(algorithm, secret), message).as_ref().to_vec()
 }
 
-/// A token with claims that are written like this.
+/// A token with these claims, written literally.
 pub(super) fn signed_text(claims: &str) -> String {
     let message = format!(
         "{}.{}",
@@ -75,7 +75,7 @@ pub(super) fn signed_text(claims: &str) -> String {
     format!("{message}.{}", BASE64URL_NOPAD.encode(&signature))
 }
 
-/// A token with these claims and the secret's signature.
+/// A token with these claims, signed with the secret.
 pub(super) fn signed(claims: &Value) -> String {
     token(&json!({"alg": "HS256"}), claims, hmac_sign(hmac::HMAC_SHA256, SECRET.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What is refused, why, and with which code.
+//! Refused tokens, with their reasons and codes.
 
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -212,7 +212,7 @@ fn a_token_is_valid_from_nbf_until_exp() {
         at(json!({"nbf": NOW_S + 1})),
         Err(TokenError::NotYetValid { nbf_s: NOW_S + 1, now_s: NOW_S })
     );
-    // Only `exp` says whether a token is accepted, whatever `expire_at` says.
+    // Only `exp` decides whether a token is accepted, regardless of `expire_at`.
     assert!(at(json!({"exp": 1, "expire_at": 0})).is_err());
     for exp in [json!(0), json!(-5), json!(-1.5e300), json!(1.5)] {
         assert!(matches!(at(json!({"exp": exp})), Err(TokenError::Expired { .. })), "{exp}");
@@ -222,7 +222,7 @@ fn a_token_is_valid_from_nbf_until_exp() {
     }
 }
 
-/// A number as a token may hold it, and what it means: seconds, cut off and kept within 64 bits.
+/// A number as a token may contain it, and its meaning: seconds, truncated and clamped to 64 bits.
 fn any_time(random: &mut SmallRng) -> (String, u64) {
     let near = |random: &mut SmallRng, at: u64| {
         let by = random.random_range(0..100);

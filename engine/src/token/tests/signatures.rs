@@ -1,4 +1,4 @@
-//! Whose signatures are accepted.
+//! Which signatures are accepted.
 
 use jsonwebtoken::jwk::Jwk;
 use ring::signature::{

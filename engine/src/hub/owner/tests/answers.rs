@@ -1,4 +1,4 @@
-//! Answers that are too long: beside others, or at all.
+//! Answers that are too long: beside others, or in any case.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn info(client: &str) -> Arc<Info> {
     Arc::new(Info { client: client.into(), ..Info::default() })
 }
 
-/// Recovers all of the channel, with an answer of this length.
+/// Recovers the whole channel, with this limit of the answer.
 fn recovers(bytes: AnswerBytes, client: &str) -> ToOwner {
     let recover = Recover {
         offset: 0,
@@ -57,13 +57,13 @@ fn ask(question: ChannelQuery) -> ToOwner {
     ToOwner::Ask { channel: "c".into(), question, answer_to }
 }
 
-/// What comes of a message.
+/// The messages that a message causes.
 fn said(bench: &mut Bench, message: ToOwner) -> Vec<FromOwner> {
     bench.handle(message);
     std::mem::take(&mut bench.posts).into_iter().map(|(_, said)| said).collect()
 }
 
-/// The question that came back.
+/// The query that came back.
 fn back(said: &mut Vec<FromOwner>) -> ToOwner {
     match (said.pop(), said.len()) {
         (Some(FromOwner::TooLongNow { client: CLIENT, question }), 0) => *question,

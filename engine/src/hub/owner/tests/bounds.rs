@@ -1,4 +1,4 @@
-//! Bounds: what is kept follows what lives, whatever came before.
+//! Bounds: memory follows the live state, regardless of history.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Deltas: whatever happens between two publications, a patch builds on the one that went out before.
+//! Deltas: whatever happens between two publications, a patch's base is the last one sent before it.
 
 use std::str;
 
@@ -11,10 +11,10 @@ const DELTAS: Rules = Rules { history_size: 3, delta: true, ..RULES };
 const COMMON: &str =
     "a text that is long enough for every patch to it to be smaller than what it makes, so that there is one";
 
-/// A subscriber that has agreed to patches: in JSON, and in Protobuf.
+/// A subscriber that negotiated patches: in JSON, and in Protobuf.
 struct Reader {
     formats: [(Format, Vec<u8>); 2],
-    /// The number of what it has had last.
+    /// The sequence number of the last publication it received.
     had: Option<u64>,
     patches: usize,
 }
@@ -65,13 +65,13 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
             }
             // A second is 20 ticks.
             1 => bench.pass_to(bench.now.0 + random.random_range(0..40)),
-            // Others' publications take the room.
+            // Publications of other channels use up the budget.
             2 => bench.fill_history(),
             _ => {}
         }
         bench.posts.clear();
         bench.rules.delta_publish = random.random_bool(0.3);
-        // Of another length than its neighbors: a patch to one makes nothing of another.
+        // Its length differs from its neighbors': a patch against one fails on another.
         let text = format!("\"{}{COMMON}: {number}\"", "x".repeat(number as usize % 7));
         let publish = Publish {
             data: Data::checked(Bytes::from(text.clone())),
@@ -82,7 +82,7 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
         };
         bench.handle(ToOwner::Publish(Box::new(publish)));
         let Some((0, FromOwner::Deliver(delivery))) = bench.posts.pop() else { panic!("it goes out") };
-        // Now and then one does not pass its filter.
+        // Some do not pass its filter.
         if random.random_bool(0.9) {
             reader.hear(&delivery, text.as_bytes());
         }

@@ -1,4 +1,4 @@
-//! Figures: what a publication costs in its home, to compare by. It checks nothing.
+//! Figures: the cost of a publication at its owner, for comparison. It asserts nothing.
 
 use std::{hint::black_box, time::Instant};
 

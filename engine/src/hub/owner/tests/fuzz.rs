@@ -1,7 +1,7 @@
 //! Fuzz: any commands in any order, with every allocation counted.
 //!
 //! In:  a seed.
-//! Out: a failed test where more is alive than the ledger says, or where anything is left when all has gone.
+//! Out: a failed test if more memory is live than the ledger says, or if any is left at the end.
 
 use allocation_counter::measure;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -9,10 +9,11 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::hub::publication::{Tags, tags};
 
-/// Alive beside what the ledger says: epochs of names (64 KiB), and what the test itself holds.
+/// Live memory beside the ledger's: epochs of names (64 KiB), and the test's own.
 const FIXED_BYTES: i64 = 66 * 1024;
 
-/// What the ledger may say too much: texts and infos count for each that shares them, tables by their worst case.
+/// The factor by which the ledger may overstate: shared texts and infos count for each holder, tables by their worst
+/// case.
 const OVERSTATED: i64 = 4;
 
 const STEPS: u32 = 6_000;
@@ -20,7 +21,7 @@ const STEPS: u32 = 6_000;
 struct Fuzz {
     bench: Bench,
     random: SmallRng,
-    /// Who is subscribed where, as its core would tell.
+    /// The subscriptions, as their shards would report them.
     subscribers: Vec<(Arc<str>, usize, Arc<Info>)>,
     clients: u32,
 }
@@ -113,7 +114,7 @@ impl Fuzz {
                 self.bench.pass_to(now);
             }
         }
-        // What goes out is others' to keep.
+        // Outgoing messages belong to the receivers.
         self.refuse_those_refused();
         self.bench.posts = Outgoing::new();
         self.bench.homes.tend(self.bench.now, &mut self.bench.ledger);

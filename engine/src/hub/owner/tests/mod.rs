@@ -1,4 +1,4 @@
-//! The home alone: publications, questions and the passing of time, without any core around it.
+//! The owner alone: publications, queries and the passing of time, without a shard around it.
 
 mod answers;
 mod bounds;
@@ -29,7 +29,7 @@ const RULES: Rules = Rules {
 };
 const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
 
-/// Homes of one core, and what they have said.
+/// The channels that one shard owns, and their outgoing messages.
 struct Bench {
     homes: OwnedChannels,
     ledger: Ledger,
@@ -50,7 +50,7 @@ impl Bench {
         self
     }
 
-    /// Time passes, with all that expires.
+    /// Advances the time, and expires what is due.
     fn pass_to(&mut self, now: u32) {
         self.now = Tick(now);
         while self.homes.is_due(self.now) {
@@ -99,7 +99,7 @@ impl Bench {
         self.history_since(channel, None).expect("there is one")
     }
 
-    /// A subscriber comes, from a position where it has one, and is answered.
+    /// Subscribes a client, with its position if it has one, and returns the answer.
     fn subscribe(&mut self, channel: &str, since: Option<&Position>) -> Subscribed {
         self.subscribe_from(channel, since.map(recover))
     }
@@ -136,7 +136,7 @@ impl Bench {
         });
     }
 
-    /// A publication of another channel takes all the room that there is for publications.
+    /// A publication of another channel uses up the budget for publications.
     fn fill_history(&mut self) {
         let bytes = usize::try_from(self.ledger.part(Budget::History)).expect("it is small");
         let data = Data::checked(Bytes::from(format!("\"{}\"", "x".repeat(bytes))));
@@ -149,7 +149,7 @@ impl Bench {
     }
 }
 
-/// All after a position.
+/// Recovers everything after a position.
 fn recover(since: &Position) -> Recover {
     Recover {
         offset: since.offset,
@@ -182,7 +182,7 @@ fn readers_do_not_prolong_the_life_of_publications_and_the_position_outlives_the
     bench.publish("c", "");
     bench.pass_to(1);
     let position = bench.publish("c", "").expect("there is a history");
-    // 1 s of life are 20 ticks; somebody reads at 15.
+    // A lifetime of 1 s is 20 ticks; a client reads at 15.
     bench.pass_to(15);
     assert_eq!(bench.history("c").0, 2);
     bench.pass_to(22);

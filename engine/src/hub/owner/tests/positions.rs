@@ -1,4 +1,4 @@
-//! Positions: what is told to those who come back, and what is kept for them.
+//! Positions: what returning clients are told, and what is kept for them.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn when_a_position_has_expired_nobody_recovers_from_it_nor_from_before_it() {
     let mut bench = Bench::new(1 << 20);
     let (_, before) = bench.history("c");
     let published = bench.publish("c", "").expect("it is kept");
-    // 60 s of life are 1,200 ticks.
+    // A lifetime of 60 s is 1,200 ticks.
     bench.pass_to(1_300);
     assert_eq!((bench.homes.len(), bench.bytes(Budget::Channels)), (0, 0));
     let lost = |bench: &mut Bench, position: &Position| {
@@ -69,7 +69,7 @@ fn subscribers_keep_the_position_alive_and_those_who_leave_have_its_whole_life_t
 fn a_quiet_channel_with_a_subscriber_keeps_its_epoch_whatever_others_lose() {
     let mut bench = Bench::new(1 << 30);
     let position = bench.subscribe("quiet", None).position.expect("it has one");
-    // As many positions are lost as make it likely that they share the epoch, and more.
+    // Enough positions are dropped that some probably share the epoch, and more.
     for at in 0..50_000 {
         bench.publish(&format!("gone-{at}"), "");
     }
@@ -104,7 +104,7 @@ fn over_the_budget_the_position_that_was_not_used_for_longest_goes_and_is_told_t
 fn a_cache_whose_newest_publication_was_given_up_for_others_claims_to_know_nothing() {
     let mut bench = Bench::new(40_000);
     let first = bench.publish("c", "").expect("it is kept");
-    // Somebody keeps the position there, while others' publications take the room.
+    // A subscriber keeps the position alive, while publications of other channels use up the budget.
     bench.subscribe("c", None);
     let recovered = |bench: &mut Bench, offset| {
         let recover = Recover { offset, cache: true, ..recover(&first) };
