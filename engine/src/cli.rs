@@ -149,7 +149,7 @@ pub enum TokenCommand {
     #[command(
         after_help = "Example: holdfast token sub --config holdfast.toml --user 42 --channel '$private' --ttl 10m"
     )]
-    Subscription(TokenSub),
+    Sub(TokenSub),
     /// Verify a token as the daemon does, and print what it says, or why it is refused; exit code 0 or 1.
     #[command(
         after_help = "A token that names a channel is checked as a subscription token, any other as a connection \

@@ -92,9 +92,7 @@ fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     print(&match command {
         TokenCommand::Gen(args) => token::generate(args, &client(&args.claims.file)?, now_s)?,
-        TokenCommand::Subscription(args) => {
-            token::generate_subscription(args, &client(&args.claims.file)?, now_s)?
-        }
+        TokenCommand::Sub(args) => token::generate_subscription(args, &client(&args.claims.file)?, now_s)?,
         TokenCommand::Check(args) => token::check(args, &client(&args.file)?, now_s)?,
     })
 }

@@ -1,8 +1,5 @@
 //! Messages between a channel's owner and the shards of its subscribers.
 //!
-//! In:  nothing.
-//! Out: nothing; this file defines the messages.
-//!
 //! Messages from one shard to another arrive in order. Two guarantees rest on that: a subscriber gets its position
 //! before the first publication after it, and an owner never believes that a shard has subscribers after the last one
 //! has left.

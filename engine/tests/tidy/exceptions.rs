@@ -4,7 +4,7 @@
 pub(crate) const WORDS: &[&str] = &["CHANGELOG.md: offence"];
 
 /// Heads that say that nothing enters, or nothing leaves.
-pub(crate) const HEADS: &[&str] = &["engine/src/hub/message.rs"];
+pub(crate) const HEADS: &[&str] = &[];
 
 /// Files of fewer or more lines than one concern has.
 pub(crate) const SIZES: &[&str] = &[
