@@ -155,7 +155,7 @@ impl<K: Kernel> Connections<K> {
         cost::OVERDUE_NS
     }
 
-    /// Has the kernel read a connection once more; [`Shard::looked`] gets the result.
+    /// Has the kernel read a connection once more; [`Connections::looked`] gets the result.
     fn look_before_the_end<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         if self.sockets.is_unwritten(socket) {
             // Its answer is still pending on our side.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Worst case per client: two messages, plus the bytes received in the two turns until reading stops
-//! ([`Settings::parked_bytes_max`](crate::shard::Settings)); compressed messages may exceed that, and then the client
+//! ([`Settings::parked_bytes_max`](crate::context::Settings)); compressed messages may exceed that, and then the client
 //! is disconnected. It counts against `client.command_budget`; if it is full, the clients with the most waiting bytes
 //! are disconnected.
 
