@@ -89,10 +89,8 @@ impl Cluster {
             let rules = Rules::new(&terms.config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
             let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
-            let mut shard = Shard::new(index, settings, rules, sockets, peers, random.random());
-            shard.conns.secure =
-                terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
-            Some(shard)
+            let tls = terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
+            Some(Shard::new(index, settings, rules, sockets, peers, tls, random.random()))
         });
         Self {
             shards: shards.collect(),

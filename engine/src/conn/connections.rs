@@ -32,7 +32,7 @@ pub(crate) struct Connections<K: Kernel> {
     pub(crate) sockets: Sockets<K>,
     pub(crate) table: Conns,
     /// `None` where clients connect without TLS.
-    pub(crate) secure: Option<TlsListener>,
+    pub(crate) tls: Option<TlsListener>,
     pub(crate) wheel: Wheel<Socket>,
     pub(crate) pings: Pings,
     pub(crate) pace: Pace,
@@ -59,11 +59,16 @@ pub(crate) struct Connections<K: Kernel> {
 }
 
 impl<K: Kernel> Connections<K> {
-    pub(crate) fn new(sockets: Sockets<K>, deflate: Option<DeflateRules>, http: Arc<HttpRules>) -> Self {
+    pub(crate) fn new(
+        sockets: Sockets<K>,
+        tls: Option<TlsListener>,
+        deflate: Option<DeflateRules>,
+        http: Arc<HttpRules>,
+    ) -> Self {
         Self {
             table: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
-            secure: None,
+            tls,
             wheel: Wheel::new(),
             pings: Pings::new(),
             pace: Pace::default(),

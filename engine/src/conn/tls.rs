@@ -72,11 +72,11 @@ impl TlsListener {
 impl<K: Kernel> Connections<K> {
     /// Queues bytes for a connection. Returns the bytes queued for it then.
     pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
-        let Some(secure) = &mut self.secure else { return self.sockets.send(socket, bytes) };
+        let Some(listener) = &mut self.tls else { return self.sockets.send(socket, bytes) };
         let Some(conn) = self.table.get(socket) else { return 0 };
         let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
-        match tls.encrypt(&bytes, &mut secure.cipher) {
-            Ok(()) => self.sockets.send(socket, secure.take_cipher()),
+        match tls.encrypt(&bytes, &mut listener.cipher) {
+            Ok(()) => self.sockets.send(socket, listener.take_cipher()),
             // Its handshake is incomplete, and there is nothing to send before that; or the stream has ended.
             Err(_) => 0,
         }
@@ -84,12 +84,12 @@ impl<K: Kernel> Connections<K> {
 
     /// Sends `close_notify` (RFC 8446 §6.1), so that nobody can forge the end of the stream.
     pub(crate) fn send_close_notify(&mut self, socket: Socket) {
-        let Some(secure) = &mut self.secure else { return };
+        let Some(listener) = &mut self.tls else { return };
         let Some(conn) = self.table.get(socket) else { return };
         if let Some(tls) = &mut conn.tls
-            && tls.close(&mut secure.cipher).is_ok()
+            && tls.close(&mut listener.cipher).is_ok()
         {
-            self.sockets.send(socket, secure.take_cipher());
+            self.sockets.send(socket, listener.take_cipher());
         }
     }
 }
@@ -106,7 +106,7 @@ impl<K: Kernel> Connections<K> {
     ) -> Left {
         let count = bytes.len();
         let Some(bytes) = self.pass_limits(cx, above, socket, bytes) else { return Left::Nothing };
-        let Some(secure) = &mut self.secure else {
+        let Some(listener) = &mut self.tls else {
             let skipped = count - bytes.len();
             let used = skipped + self.received(cx, above, socket, bytes);
             return if used < count { Left::From(used) } else { Left::Nothing };
@@ -118,9 +118,9 @@ impl<K: Kernel> Connections<K> {
         let Some(tls) = &mut conn.tls else { return Left::Nothing };
         let was_open = tls.progress() != Progress::Handshaking;
         let record_type = tls.next_record_type(bytes);
-        let mut plain = std::mem::take(&mut secure.plain);
-        let progress = tls.receive(bytes, &mut plain, &mut secure.cipher);
-        let cipher = secure.take_cipher();
+        let mut plain = std::mem::take(&mut listener.plain);
+        let progress = tls.receive(bytes, &mut plain, &mut listener.cipher);
+        let cipher = listener.take_cipher();
         // A handshake record starts with 22, a request with a letter: a client that sent a request understands no alert.
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;
@@ -149,8 +149,8 @@ impl<K: Kernel> Connections<K> {
         let used = self.received(cx, above, socket, &mut plain);
         let rest = plain[used..].to_vec();
         plain.clear();
-        if let Some(secure) = &mut self.secure {
-            secure.plain = plain;
+        if let Some(listener) = &mut self.tls {
+            listener.plain = plain;
         }
         let has_ended = progress == Progress::PeerClosed;
         if !rest.is_empty() || self.cut.is_some() {

@@ -148,15 +148,15 @@ async fn live(
     )
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
-    let mut shard = Shard::new(
+    let shard = Shard::new(
         index,
         seed.settings,
         Rules::new(&seed.config, seed.node),
         sockets,
         Peers::new(shared, index),
+        seed.tls.map(TlsListener::new),
         rand::random(),
     );
-    shard.conns.secure = seed.tls.map(TlsListener::new);
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
         .await;

@@ -81,7 +81,7 @@ impl Cluster {
         let rules = Rules::new(&config, "node".into());
         let shared = Arc::new(shared);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let shard = Shard::new(0, settings, rules, sockets, peers, [7; 32]);
+        let shard = Shard::new(0, settings, rules, sockets, peers, None, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 

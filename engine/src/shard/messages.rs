@@ -141,8 +141,8 @@ impl<K: Kernel> Shard<K> {
             Message::Limits(notice) => self.noticed(notice),
             Message::Api(call) => self.api_call(call),
             Message::Certificates(config) => {
-                if let Some(secure) = &mut self.conns.secure {
-                    secure.renew(config);
+                if let Some(listener) = &mut self.conns.tls {
+                    listener.renew(config);
                 }
             }
             Message::Backend(Answer::ProxyResult(back, said)) => {

@@ -56,7 +56,7 @@ pub(crate) use self::{
     stop::Stopping,
 };
 use crate::{
-    conn::Connections,
+    conn::{Connections, tls::TlsListener},
     context::{Context, Settings},
     hub::{Gathered, Hub, owner::OwnedChannels},
     limits::Limits,
@@ -110,6 +110,7 @@ impl<K: Kernel> Shard<K> {
         rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
+        tls: Option<TlsListener>,
         seed: [u8; 32],
     ) -> Self {
         let mut ids = StdRng::from_seed(seed);
@@ -124,7 +125,7 @@ impl<K: Kernel> Shard<K> {
         Self {
             senders: Senders::new(peers.count()),
             hub: Hub::new(homes, gathered, peers.count() > 1),
-            conns: Connections::new(sockets, settings.deflate, Arc::clone(&rules.http)),
+            conns: Connections::new(sockets, tls, settings.deflate, Arc::clone(&rules.http)),
             sessions: Sessions::new(index, rules, seed, ids),
             mesh: Mesh::new(index, peers),
             cx: Context::new(settings, ledger, limits, limit_tables, (index, shards), random),

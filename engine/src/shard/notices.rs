@@ -109,7 +109,7 @@ mod tests {
             sockets.listen(listener());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings, Rules::new(&config, "node".into()), sockets, peers, [7; 32])
+            Shard::new(index, settings, Rules::new(&config, "node".into()), sockets, peers, None, [7; 32])
         });
         let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
         let trace = network.trace();

@@ -71,7 +71,7 @@ impl Cluster {
             sockets.listen(listener());
             let rules = Rules::new(&config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings.clone(), rules, sockets, peers, [7; 32])
+            Shard::new(index, settings.clone(), rules, sockets, peers, None, [7; 32])
         });
         let shards = shards.collect();
         Self { network, shards, wall_ahead: i64::try_from(NOON_S * 1000).unwrap(), clients: Vec::new() }

@@ -111,7 +111,7 @@ impl<K: Kernel> Connections<K> {
         cx.counters.add(Metric::Accepted, 1);
         let deadline = cx.now.after_ms(cx.settings.handshake_ms);
         let conn = self.table.insert(socket, deadline);
-        conn.tls = self.secure.as_ref().and_then(TlsListener::accept);
+        conn.tls = self.tls.as_ref().and_then(TlsListener::accept);
         self.places_taken += 1;
         self.schedule(cx, socket, deadline);
         if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(cx, taken)) {

@@ -68,7 +68,7 @@ impl Cluster {
             let rules = Rules::new(&config, "node".into());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings, rules, sockets, peers, [7; 32])
+            Shard::new(index, settings, rules, sockets, peers, None, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }
     }
