@@ -165,6 +165,12 @@ impl ProxyResult {
         }
     }
 
+    /// Parses a body that is valid.
+    #[cfg(test)]
+    pub(crate) fn of(event: Event, body: &str) -> Self {
+        Self::read(event, body.as_bytes()).expect("it is valid")
+    }
+
     /// Parses the body of an answer.
     pub(super) fn read(event: Event, body: &[u8]) -> Result<Self, AnswerError> {
         let Envelope { result, error, disconnect } = json(body)?;

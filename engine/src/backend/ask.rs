@@ -80,6 +80,19 @@ pub(crate) fn queue(calls_max: usize) -> (ProxyHandle, Queue) {
     (asker, Queue { calls: calls_out, keys: keys_out, counts })
 }
 
+#[cfg(test)]
+impl Queue {
+    /// The oldest event that waits.
+    pub(crate) fn next_call(&mut self) -> Option<(ReplyTo, Box<ProxyRequest>)> {
+        self.calls.try_recv().ok()
+    }
+
+    /// The oldest request for keys.
+    pub(crate) fn next_keys(&mut self) -> Option<KeysRequest> {
+        self.keys.try_recv().ok()
+    }
+}
+
 impl ProxyHandle {
     /// Queues an event for the backend. False if the queue is full: no answer will follow.
     pub(crate) fn call(&self, back: ReplyTo, call: Box<ProxyRequest>) -> bool {

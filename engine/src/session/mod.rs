@@ -21,6 +21,8 @@ pub(crate) mod quota;
 mod refusals;
 pub(crate) mod registry;
 pub(crate) mod rules;
+#[cfg(test)]
+pub(crate) mod script;
 mod stream;
 pub(crate) mod users;
 

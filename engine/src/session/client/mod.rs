@@ -26,6 +26,8 @@ mod refresh;
 mod seat;
 mod subscribe;
 mod subscribed;
+#[cfg(test)]
+mod tests;
 mod unsubscribe;
 mod waiting;
 
@@ -368,49 +370,4 @@ impl Client {
 /// The text of a client's id.
 pub(crate) fn id_text(id: uuid::Uuid) -> Box<str> {
     id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned().into_boxed_str()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn insert(clients: &mut Clients, random: u8) -> (ClientKey, uuid::Uuid) {
-        let link = Transport::WebSocket {
-            socket: Socket::new(holdfast_ring::Descriptor::new(0, 0), 0),
-            has_native_pings: false,
-            deflate: Deflate::Off,
-        };
-        let key = clients.insert(link, Format::Json, [random; 16], "".into());
-        (key, clients.get(key).unwrap().id)
-    }
-
-    #[test]
-    fn a_client_is_found_by_its_id_and_nobody_by_another_one() {
-        let mut clients = Clients::new([7; 32]);
-        let all: Vec<_> = (0..=255).map(|random| insert(&mut clients, random)).collect();
-        for &(key, id) in &all {
-            assert_eq!((clients.find(id), id.get_version_num()), (Some(key), 4));
-            let mut other = id.into_bytes();
-            other[0] ^= 1;
-            assert_eq!(clients.find(uuid::Uuid::from_bytes(other)), None);
-        }
-        let (first, id) = all[0];
-        clients.remove(first);
-        assert_eq!(clients.find(id), None);
-        let (again, next_id) = insert(&mut clients, 9);
-        assert_eq!((again.place, clients.find(next_id)), (first.place, Some(again)));
-        assert_eq!(clients.find(id), None, "another client has its place");
-    }
-
-    #[test]
-    fn ids_do_not_show_places() {
-        let ids = [1, 2].map(|secret| insert(&mut Clients::new([secret; 32]), 3).1);
-        assert_ne!(ids[0].as_bytes()[12..], ids[1].as_bytes()[12..]);
-        assert_eq!(ids[0].as_bytes()[..12], ids[1].as_bytes()[..12]);
-    }
-
-    #[test]
-    fn a_client_is_small() {
-        assert!(size_of::<Client>() <= 128, "{} bytes", size_of::<Client>());
-    }
 }
