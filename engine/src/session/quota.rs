@@ -29,6 +29,8 @@ pub(crate) enum ToQuota {
     Take { user: Arc<str>, sitter: QuotaHolder },
     /// An admitted client is gone.
     Free { user: Arc<str>, seat: SeatNumber },
+    /// A client is gone that has not heard whether it was admitted.
+    Cancel { user: Arc<str>, sitter: QuotaHolder },
 }
 
 /// From the owner of a user's count.
@@ -112,6 +114,14 @@ impl ConnectionQuota {
         {
             self.rows_bytes -= arc_str_bytes(&name) + row.bytes();
             shrink(&mut self.users);
+        }
+    }
+
+    /// Frees the seat of a client that has not heard of it, if it was given one.
+    pub(crate) fn cancel(&mut self, user: &str, sitter: QuotaHolder) {
+        let mut newest_first = self.users.get(user).into_iter().flat_map(|row| row.seats.iter().rev());
+        if let Some(&(seat, _)) = newest_first.find(|(_, holder)| *holder == Some(sitter)) {
+            self.free(user, seat);
         }
     }
 

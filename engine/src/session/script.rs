@@ -23,7 +23,7 @@ pub(crate) use self::recorder::{End, Recorder};
 use super::{
     SessionCx, Sessions,
     api::{ApiCall, ClientCommand, ClientSelector},
-    client::{Stage, Transport},
+    client::Transport,
     flow::{Deferred, FlowKey},
     rules::Rules,
 };
@@ -154,14 +154,12 @@ impl Script {
         done
     }
 
-    /// The ledger knows what the clients take. The record of one that is about to connect is put right when it does.
+    /// The ledger knows what the clients take.
     fn audit(&mut self) {
         let Self { sessions, hub, mesh, cx, io, .. } = self;
-        if sessions.clients.iter().all(|(_, client)| client.stage == Stage::Connected) {
-            let (commands, records) = SessionCx { sessions, hub, mesh, cx, io }.audit_accounts();
-            assert_eq!(self.cx.ledger.bytes(Budget::Commands), commands as u64);
-            assert_eq!(self.cx.ledger.bytes(Budget::Sessions), records as u64);
-        }
+        let (commands, records) = SessionCx { sessions, hub, mesh, cx, io }.audit_accounts();
+        assert_eq!(self.cx.ledger.bytes(Budget::Commands), commands as u64);
+        assert_eq!(self.cx.ledger.bytes(Budget::Sessions), records as u64);
     }
 
     /// A client that speaks JSON over a WebSocket.

@@ -16,7 +16,7 @@ use std::{
 use crate::{
     addresses::ask,
     peer::Peer,
-    support::{Daemon, eventually},
+    support::{Daemon, eventually, skip},
 };
 
 /// What the daemon takes its proxies for: addresses that no client has.
@@ -56,7 +56,7 @@ impl Proxy {
         match child {
             Ok(child) => Some(Self { child, folder }),
             Err(_) => {
-                eprintln!("SKIPPED: {program} is not installed");
+                skip(&format!("{program} in front of the daemon"), "it is not installed");
                 let _ = fs::remove_dir_all(folder);
                 None
             }

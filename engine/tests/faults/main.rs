@@ -32,16 +32,4 @@ mod stall;
 #[cfg(debug_assertions)]
 mod still;
 
-use support::{client, http, peer};
-
-use std::{
-    env,
-    io::{self, Write},
-};
-
-/// Says that a fault is not tested, and why.
-fn skip(what: &str, why: &str) {
-    assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{what}: {why}");
-    // Not `eprintln`: that is shown only where a test fails.
-    let _ = writeln!(io::stderr(), "SKIPPED: {what} is not tested: {why}");
-}
+use support::{client, http, peer, skip};

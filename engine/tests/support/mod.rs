@@ -15,6 +15,8 @@ pub(crate) mod peer;
 mod process;
 
 use std::{
+    env,
+    io::{self, Write as _},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -26,6 +28,13 @@ pub(crate) use self::{
 
 /// When a test gives up: long enough for a machine that has far too much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says that something is not tested, and why. Where CI=true, that is a failure.
+pub(crate) fn skip(what: &str, why: &str) {
+    assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{what}: {why}");
+    // Not `eprintln`: that is shown only where a test fails.
+    let _ = writeln!(io::stderr(), "SKIPPED: {what} is not tested: {why}");
+}
 
 /// Waits until `is_so`. Panics with `what` when it does not come to pass.
 pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {

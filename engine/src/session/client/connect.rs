@@ -16,7 +16,7 @@ use holdfast_protocol::{
 };
 
 use super::{
-    Client, Stage, Subscription, command::Handled, event::ProxyParams, id_text, subscribe::SubscribeParams,
+    Stage, Subscription, command::Handled, event::ProxyParams, id_text, subscribe::SubscribeParams,
     subscribed::result,
 };
 use crate::{
@@ -96,15 +96,15 @@ const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_ano
 /// length.
 const SERVER_SIDE_BYTES: usize = 128;
 
-impl Client {
-    /// Later commands wait until the connect is answered.
-    pub(super) fn begin_connecting(&mut self, command: u32) {
-        self.stage = Stage::Connecting;
-        self.connecting.get_or_insert_default().command = command;
-    }
-}
-
 impl<I: Io> SessionCx<'_, I> {
+    /// Later commands wait until the connect is answered.
+    pub(super) fn begin_connecting(&mut self, key: ClientKey, command: u32) {
+        let Some(client) = self.sessions.clients.get(key) else { return };
+        client.stage = Stage::Connecting;
+        client.connecting.get_or_insert_default().command = command;
+        self.account(key);
+    }
+
     pub(super) fn connect(
         &mut self,
         key: ClientKey,
@@ -144,9 +144,7 @@ impl<I: Io> SessionCx<'_, I> {
         let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
         let handled =
             self.ask_backend(key, Event::Connect, Some((command, Request::Connect(kept))), about)?;
-        if let Some(client) = self.sessions.clients.get(key) {
-            client.begin_connecting(command);
-        }
+        self.begin_connecting(key, command);
         Ok(handled)
     }
 
@@ -170,6 +168,7 @@ impl<I: Io> SessionCx<'_, I> {
         if let Some(client) = self.sessions.clients.get(key) {
             client.stage = Stage::Fresh;
             client.connecting = None;
+            self.account(key);
         }
     }
 
@@ -246,12 +245,8 @@ impl<I: Io> SessionCx<'_, I> {
         if who.meta.is_some() {
             client.kept().meta = who.meta;
         }
-        client.begin_connecting(command);
-        if let Some(connecting) = &mut client.connecting {
-            connecting.subs = subs;
-            connecting.data = who.data;
-        }
-        self.account(key);
+        client.connecting = Some(Box::new(Connecting { subs, data: who.data, ..Connecting::default() }));
+        self.begin_connecting(key, command);
         if !self.ask_for_seat(key, &user) {
             self.enter(key);
         }

@@ -101,8 +101,8 @@ impl<I: Io> SessionCx<'_, I> {
         };
         let bytes = encoded(client.format, command.id, command.request.clone());
         self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
-        if let (Request::Connect(_), Some(client)) = (&command.request, self.sessions.clients.get(key)) {
-            client.begin_connecting(command.id);
+        if let Request::Connect(_) = &command.request {
+            self.begin_connecting(key, command.id);
         }
         self.sessions.key_waits.waiting.push(Waiting { client: key, ticket, number });
         Ok(())

@@ -59,12 +59,11 @@ impl<I: Io> SessionCx<'_, I> {
         self.take_conn_info(key, claims.info);
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         client.expires_at_s = expires_at_s;
-        if claims.meta.is_some() {
-            client.kept().meta = claims.meta;
-        }
-        let (expires, ttl) = expiry(client.expires_at_s, now_s);
+        let id = id_text(client.id);
+        self.take_meta(key, claims.meta);
+        let (expires, ttl) = expiry(expires_at_s, now_s);
         let result = RefreshResult {
-            client: Cow::Owned(id_text(client.id).into()),
+            client: Cow::Owned(id.into()),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             expires,
             ttl,
@@ -129,6 +128,15 @@ impl<I: Io> SessionCx<'_, I> {
         self.take_chan_info(key, local, claims.options.info.unwrap_or_default());
         let (expires, ttl) = expiry(expires_at_s, now_s);
         Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
+    }
+
+    /// Sets what backends are told of the client, if there is something.
+    fn take_meta(&mut self, key: ClientKey, meta: Option<Bytes>) {
+        let Some(client) = self.sessions.clients.get(key) else { return };
+        if meta.is_some() {
+            client.kept().meta = meta;
+            self.account(key);
+        }
     }
 
     /// Sets the connection info that others see, if there is one.
@@ -239,10 +247,7 @@ impl<I: Io> SessionCx<'_, I> {
             Err(Refusal::Failed) => self.extend_until(key, "", now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
                 self.extend_until(key, "", said.expires_at_s);
-                let Some(client) = self.sessions.clients.get(key) else { return };
-                if said.meta.is_some() {
-                    client.kept().meta = said.meta;
-                }
+                self.take_meta(key, said.meta);
                 self.take_conn_info(key, said.info);
             }
             _ => self.disconnect(key, DisconnectCode::EXPIRED),

@@ -20,7 +20,7 @@ use crate::{
 impl<I: Io> SessionCx<'_, I> {
     /// Requests a seat, if users have a limit. False if none is needed.
     pub(super) fn ask_for_seat(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
-        let is_needed = self.sessions.rules.user_connections_max > 0 && !user.is_empty();
+        let is_needed = self.is_seat_needed(user);
         if is_needed {
             let sitter = QuotaHolder { core: self.mesh.index, client: key };
             let take = ToQuota::Take { user: Arc::clone(user), sitter };
@@ -48,6 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.mesh.post(sitter.core, Message::FromQuota(seated));
             }
             ToQuota::Free { user, seat } => self.sessions.seats.free(&user, seat),
+            ToQuota::Cancel { user, sitter } => self.sessions.seats.cancel(&user, sitter),
         }
     }
 
@@ -74,11 +75,21 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// A client is gone: returns its seat.
-    pub(super) fn give_up_seat(&mut self, client: &Client) {
+    /// A client is gone: returns its seat, or the one it has asked for.
+    pub(super) fn give_up_seat(&mut self, key: ClientKey, client: &Client) {
+        let user = &client.user;
         if let Some(seat) = client.seat {
-            self.free_seat(&client.user, seat);
+            self.free_seat(user, seat);
+        } else if client.stage == Stage::Connecting && self.is_seat_needed(user) {
+            // Its owner hears this before the client's next attempt to connect, which might not fit beside this one.
+            let sitter = QuotaHolder { core: self.mesh.index, client: key };
+            let cancel = ToQuota::Cancel { user: Arc::clone(user), sitter };
+            self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(cancel));
         }
+    }
+
+    fn is_seat_needed(&self, user: &str) -> bool {
+        self.sessions.rules.user_connections_max > 0 && !user.is_empty()
     }
 
     fn free_seat(&mut self, user: &Arc<str>, seat: SeatNumber) {

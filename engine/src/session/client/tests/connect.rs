@@ -210,6 +210,22 @@ fn an_answer_counts_once() {
 }
 
 #[test]
+fn a_user_at_its_limit_may_reconnect_at_once_though_its_first_seat_was_never_told() {
+    let mut script = Script::new(|config| config.client.user_connection_limit = 1);
+    let ann = token(&json!({"sub": "ann"}));
+    let gone = script.open();
+    script.send(gone, connect(&ann));
+    script.leave(gone);
+    let next = script.open();
+    script.send(next, connect(&ann));
+    script.deliver();
+    expect_connected(&mut script, next);
+    script.expect_silence(next);
+    assert_eq!(script.holdings().seats, 1);
+    script.expect_nothing_kept();
+}
+
+#[test]
 fn who_waits_for_a_seat_and_leaves_gives_it_back() {
     let mut script = Script::new(|config| config.client.user_connection_limit = 1);
     let ann = token(&json!({"sub": "ann"}));

@@ -71,6 +71,31 @@ fn an_expired_session_goes_on_until_the_backend_answers() {
 }
 
 #[test]
+fn what_a_refresh_says_of_a_client_is_charged_to_it() {
+    let meta = json!({"tier": "x".repeat(10_000)});
+    let grown = |script: &mut Script, before: u64| script.holdings().session_bytes > before + 10_000;
+
+    let mut script = Script::new(|_| ());
+    let client = script.open();
+    script.connect(client, &until(VALID_S));
+    let before = script.holdings().session_bytes;
+    let token = token(&json!({"sub": "ann", "exp": NOON_S + VALID_S + 1, "meta": meta.clone()}));
+    script.send(client, json!({"id": 2, "refresh": {"token": token}}));
+    assert_eq!(script.hear(client)["id"], 2);
+    assert!(grown(&mut script, before));
+    script.expect_nothing_kept();
+
+    let (mut script, client) = proxied();
+    let before = script.holdings().session_bytes;
+    script.pass_s(VALID_S + 1);
+    assert!(script.ping(client));
+    let asked = script.asked(Event::Refresh);
+    script.backend_said(asked, &json!({"result": {"expire_at": NOON_S + 100, "meta": meta}}));
+    assert!(grown(&mut script, before));
+    script.expect_nothing_kept();
+}
+
+#[test]
 fn an_expired_session_ends_where_the_backend_says_so() {
     for body in [
         json!({"result": {"expired": true, "expire_at": NOON_S + 1_000}}),
