@@ -17,11 +17,13 @@ use tokio::sync::oneshot;
 
 use super::{clock, config::SimConfig};
 use crate::{
+    backend::queue,
     conn::tls::TlsListener,
     context::Settings,
     hub::message::ToOwner,
-    mesh::{MailboxLimits, Mailboxes, Message, Peers, Shared, StopOrder},
+    mesh::{MailboxLimits, StopOrder},
     metrics::{CATALOG, Kind, Metric},
+    session::message::{Message, Peers, Shared},
     session::{
         api::{ApiCall, ClientCommand, ClientSelector},
         rules::Rules,
@@ -79,7 +81,6 @@ impl Cluster {
             kernels.iter().map(Simulated::doorbell).collect(),
             MailboxLimits { messages_max: mailbox_messages_max, bytes_max: mailbox_bytes_max },
             random.random(),
-            crate::backend::queue(1).0,
             crate::limits::Tables::new(count, 0),
             terms.settings.budgets,
         ));
@@ -90,7 +91,7 @@ impl Cluster {
             let peers = Peers::new(Arc::clone(&shared), index);
             let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
             let tls = terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
-            Some(Shard::new(index, settings, rules, sockets, peers, tls, random.random()))
+            Some(Shard::new(settings, rules, sockets, peers, queue(1).0, tls, random.random()))
         });
         Self {
             shards: shards.collect(),
@@ -111,13 +112,13 @@ impl Cluster {
     /// Sends a message as the control thread does, if there is room for it.
     pub(super) fn call(&self, message: ToOwner) {
         let home = self.shared.shard_for(message.channel());
-        drop(self.shared.mailboxes[home].push_control(Message::ToOwner(message)));
+        drop(self.shared.mailboxes(home).push_control(Message::ToOwner(message)));
     }
 
     /// Has something happen to some clients, as the control thread does. True exactly when all shards will know.
     pub(super) fn wish(&self, whom: ClientSelector, wish: ClientCommand) -> bool {
         let (whom, wish) = (Arc::new(whom), Arc::new(wish));
-        let pushed = self.shared.mailboxes.iter().map(|mailboxes| {
+        let pushed = self.shared.all_mailboxes().iter().map(|mailboxes| {
             let (whom, wish, done) = (Arc::clone(&whom), Arc::clone(&wish), oneshot::channel().0);
             mailboxes.push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
         });
@@ -189,7 +190,7 @@ impl Cluster {
 
     /// Decides how much each mailbox takes of what shard `from` has for it in its next turn.
     fn narrow_mailboxes(&mut self, from: usize, random: &mut SmallRng) {
-        for (mailboxes, turns) in self.shared.mailboxes.iter().zip(&mut self.reluctant_turns[from]) {
+        for (mailboxes, turns) in self.shared.all_mailboxes().iter().zip(&mut self.reluctant_turns[from]) {
             let is_reluctant = *turns < RELUCTANT_TURNS_MAX && random.random_bool(self.reluctance);
             *turns = if is_reluctant { *turns + 1 } else { 0 };
             mailboxes.inlet(from).narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
@@ -198,7 +199,7 @@ impl Cluster {
 
     /// Bytes that the ledgers have, that mailboxes hold or that go out in the next turns, and connections.
     pub(super) fn accounts(&mut self) -> (u64, u64) {
-        let inlets = self.shared.mailboxes.iter().flat_map(Mailboxes::inlets);
+        let inlets = self.shared.all_mailboxes().iter().flat_map(|mailboxes| mailboxes.inlets());
         let mailboxes = inlets.map(|inlet| inlet.bytes()).sum();
         let shards = self.shards.iter_mut().flatten();
         shards.map(Shard::accounts).fold((mailboxes, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
@@ -208,7 +209,7 @@ impl Cluster {
     pub(super) fn is_idle(&self) -> bool {
         let mut shards = self.shards.iter().flatten();
         shards.all(|shard| shard.outbox_messages() == 0)
-            && self.shared.mailboxes.iter().all(Mailboxes::is_empty)
+            && self.shared.all_mailboxes().iter().all(|mailboxes| mailboxes.is_empty())
     }
 
     /// Nothing is under way: what is counted on one shard for clients of others is right.
@@ -237,7 +238,7 @@ impl Cluster {
         counters.sort_unstable_by_key(|&(name, label, _)| (name, label));
         let trace = self.network.trace();
         for (name, label, metric) in counters {
-            for (shard, published) in (0..).zip(&self.shared.metrics) {
+            for (shard, published) in (0..).zip(self.shared.metrics()) {
                 let count = published.get(metric);
                 if count > 0 {
                     trace.note_bytes(name.as_bytes());
@@ -250,6 +251,6 @@ impl Cluster {
 
     /// A number of all shards together.
     pub(super) fn count(&self, metric: Metric) -> u64 {
-        self.shared.metrics.iter().map(|published| published.get(metric)).sum()
+        self.shared.metrics().iter().map(|published| published.get(metric)).sum()
     }
 }

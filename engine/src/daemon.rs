@@ -28,9 +28,10 @@ use crate::{
     control, doctor, limits,
     log::EACH,
     memory::{self, Budget, BudgetLimits, Room, cgroup::Cgroup},
-    mesh::{MailboxLimits, Shared},
+    mesh::MailboxLimits,
     preflight::Prepared,
-    shard::{self, Plan, ShardSpec, Spawned, executor_watchdog::Watchdog, plan::SOMAXCONN_DEFAULT},
+    session::message::Shared,
+    shard::{self, Links, Plan, ShardSpec, Spawned, executor_watchdog::Watchdog, plan::SOMAXCONN_DEFAULT},
     supervise::{self, Guard, Manager, Part},
     time::Clock,
 };
@@ -55,23 +56,23 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     };
     let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
     let tables = limits::Tables::new(bells.len(), published_max);
-    let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), asker, tables, budgets));
+    let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
-        let _ = begin.send(Arc::clone(&shared));
+        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone() });
         threads.push(thread);
         pulses.push(pulse);
     }
-    supervise::supervise(&shared.beats);
+    supervise::supervise(shared.beats());
     let mut guard =
-        Guard::new(Arc::clone(&shared.beats), Duration::from_millis(config.engine.stall_timeout_ms));
+        Guard::new(Arc::clone(shared.beats()), Duration::from_millis(config.engine.stall_timeout_ms));
     let counted = Arc::clone(&shared);
     let _heart = Watchdog::start(pulses, move || guard.look(|| control::clients(&counted)))?;
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
     let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
-    shared.beats.ready();
+    shared.beats().ready();
     control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
     say_what_is_served(config, listen, control.address());

@@ -4,23 +4,22 @@
 //! Out: answers in the mailbox of the shard that asked.
 //!
 //! A shard never blocks: it puts its request into a bounded queue, records at the client what the answer is for, and
-//! continues. Names, bodies and codes are those of Centrifugo v6's HTTP proxies. The files: `ask` (the queue), `call`
-//! (an event), `endpoint` and `proxy` (the request for one kind of event), `answer` (the possible answers), `keys`
-//! (JWKS), `worker` (the control thread's part).
+//! continues. Names, bodies and codes are those of Centrifugo v6's HTTP proxies. The files: `queue` (both ways), `call`
+//! (an event), `endpoint` and `proxy` (the request for one kind of event), `answer` (the possible answers), `jwks`
+//! (keys of tokens), `worker` (the control thread's part).
 
 mod answer;
-mod ask;
 mod call;
 mod endpoint;
-mod keys;
+mod jwks;
 mod proxy;
+mod queue;
 mod worker;
 
 pub use self::endpoint::Endpoint;
 pub(crate) use self::{
     answer::{Connected, ProxyResult, Published, Refreshed, Refusal, Subscribed},
-    ask::{Answer, Counts, ProxyHandle, Queue, ReplyTo, queue},
     call::{Event, Header, ProxyRequest},
-    keys::{KeyNews, KeysAre, KeysRequest},
+    queue::{Answer, Counts, KeyNews, KeysAre, KeysRequest, ProxyHandle, Queue, ReplyTo, queue},
     worker::serve,
 };

@@ -11,77 +11,45 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::sleep,
-};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{Answer, Counts, Event, KeysRequest, ProxyRequest, Queue, ReplyTo, keys::Keeper, proxy::Proxy};
+use super::{
+    Event, ProxyRequest,
+    jwks::Keeper,
+    proxy::Proxy,
+    queue::{Answer, Counts, KeysRequest, Queue, ReplyTo, Shards},
+};
 use crate::{
     config::Config,
     descriptors,
     http_client::HttpClient,
-    mesh::{Message, Shared},
-    patience::Patience,
+    mesh::{Message, ShardHandle},
     supervise::{endless, task},
     token::{Endpoint, jwks::Schedule},
 };
 
-/// How long a mailbox may stay full.
-const FULL_MAX: Duration = Duration::from_secs(10);
-
-/// How long to wait before a full mailbox is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(1);
-
-/// The mailboxes of the shards.
-#[derive(Clone, Debug)]
-pub(super) struct Mailboxes(Arc<Shared>);
-
-impl Mailboxes {
-    pub(super) fn count(&self) -> usize {
-        self.0.mailboxes.len()
-    }
-
-    pub(super) async fn send_to_others(&self, answer: impl Fn(usize) -> Answer) {
-        for core in 0..self.count() {
-            self.post(core, answer(core)).await;
-        }
-    }
-
-    pub(super) async fn post(&self, core: usize, answer: Answer) {
-        let mailbox = &self.0.mailboxes[core];
-        let mut message = Message::Backend(answer);
-        let mut patience = Patience::of(FULL_MAX);
-        while let Err(back) = mailbox.push_control(message) {
-            message = back;
-            if patience.is_over() {
-                tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
-                return;
-            }
-            sleep(RETRY_AFTER).await;
-        }
-    }
-}
-
 /// Everything needed to make calls.
 #[derive(Debug)]
-struct ProxyWorker {
+struct ProxyWorker<M> {
     proxies: [Option<Proxy>; Event::ALL.len()],
     http: HttpClient,
-    mailboxes: Mailboxes,
+    shards: Shards<M>,
     counts: Arc<Counts>,
 }
 
 /// Serves the queue until no shard can send any more.
-pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue) {
-    let mailboxes = Mailboxes(shared);
+pub(crate) async fn serve<M>(config: Config, shards: Vec<ShardHandle<M>>, mut queue: Queue)
+where
+    M: Message + From<Answer> + Send + 'static,
+{
+    let shards = Shards(shards);
     let http = HttpClient::with_idle_timeout(Duration::from_millis(config.backend.idle_ms));
     let keepers: Vec<_> = key_endpoints(&config)
         .into_iter()
         .map(|(endpoint, schedule)| {
             // A shard asks an endpoint again only after an answer.
-            let (sender, receiver) = mpsc::channel(mailboxes.count());
-            let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), mailboxes.clone());
+            let (sender, receiver) = mpsc::channel(shards.count());
+            let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), shards.clone());
             endless("keys", keeper.run(receiver));
             (endpoint, sender)
         })
@@ -89,7 +57,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
     let calls_max = descriptors::within_limit("backend.concurrency", config.backend.calls_max);
     let calls = Arc::new(Semaphore::new(calls_max));
-    let desk = Arc::new(ProxyWorker { proxies, http, mailboxes, counts: queue.counts });
+    let desk = Arc::new(ProxyWorker { proxies, http, shards, counts: queue.counts });
     let mut keys = queue.keys;
     endless("keys", async move {
         while let Some(ask) = keys.recv().await {
@@ -106,7 +74,7 @@ pub(crate) async fn serve(config: Config, shared: Arc<Shared>, mut queue: Queue)
     }
 }
 
-impl ProxyWorker {
+impl<M: Message + From<Answer>> ProxyWorker<M> {
     async fn answer(&self, back: ReplyTo, call: &ProxyRequest) {
         let place = call.event as usize;
         Counts::add(&self.counts.calls[place]);
@@ -119,7 +87,7 @@ impl ProxyWorker {
         if has_failed {
             Counts::add(&self.counts.failures[place]);
         }
-        self.mailboxes.post(back.core, Answer::ProxyResult(back, Box::new(said))).await;
+        self.shards.answer(back.core, Answer::ProxyResult(back, Box::new(said))).await;
     }
 }
 

@@ -26,8 +26,9 @@ use super::successors;
 use crate::{
     config::{Config, ShutdownConfig},
     log::EACH,
-    mesh::{Shared, StopOrder},
+    mesh::StopOrder,
     metrics::Metric,
+    session::message::Shared,
     supervise::{self, Manager, endless},
 };
 
@@ -96,7 +97,7 @@ impl Drain {
 
     /// True exactly when it has started.
     pub(super) fn is_under_way(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.shared.is_draining()
     }
 
     /// Starts, unless it has already started.
@@ -104,7 +105,7 @@ impl Drain {
         let begun = self.begun.get_or_init(|| {
             let delay = Duration::from_millis(self.shutdown.delay_ms);
             let order = self.order();
-            self.shared.draining.store(true, Ordering::Relaxed);
+            self.shared.begin_draining();
             Manager::stopping();
             if delay.is_zero() {
                 self.send_away(cause);
@@ -172,13 +173,13 @@ impl Drain {
 
     /// Orders all shards to stop. Those that do not end in time are not waited for.
     fn stop(&self, order: StopOrder) {
-        self.shared.beats.end_within(order.gone_within);
+        self.shared.beats().end_within(order.gone_within);
         self.shared.stop(order);
     }
 
     /// The current order for the shards.
     fn order(&self) -> StopOrder {
-        let own = self.shared.mailboxes.len();
+        let own = self.shared.shards();
         let successors = successors::listeners(self.clients).saturating_sub(own);
         StopOrder {
             told_within: Duration::from_millis(pace(&self.shutdown, self.close_ms, self.clients())),
@@ -208,17 +209,13 @@ pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut 
 async fn tell_progress(shared: Arc<Shared>) {
     loop {
         sleep(PROGRESS_EVERY).await;
-        let connections = sum(&shared, Metric::Connections);
+        let connections = shared.sum(Metric::Connections);
         tracing::info!(target: EACH, clients = clients(&shared), connections, "draining: left");
     }
 }
 
 pub(super) fn clients(shared: &Shared) -> u64 {
-    sum(shared, Metric::Sessions) + sum(shared, Metric::PollSessions)
-}
-
-fn sum(shared: &Shared, metric: Metric) -> u64 {
-    shared.metrics.iter().map(|published| published.get(metric)).sum()
+    shared.sum(Metric::Sessions) + shared.sum(Metric::PollSessions)
 }
 
 /// The milliseconds for disconnecting so many clients.

@@ -21,7 +21,7 @@ pub(super) async fn live() -> impl IntoResponse {
 
 /// A load balancer may send clients.
 pub(super) async fn ready(Extract(state): Extract<State>) -> impl IntoResponse {
-    let stalled = state.shared.beats.stalled();
+    let stalled = state.shared.beats().stalled();
     let (status, body) = if state.drain.is_under_way() {
         (StatusCode::SERVICE_UNAVAILABLE, r#"{"draining":true}"#.to_owned())
     } else if stalled.is_empty() {

@@ -3,13 +3,9 @@
 //! In:  this process's resident memory and its control group's, once a second; ten times a second when much is used.
 //! Out: one flag, which shards check before they accept a connection.
 
-use std::{
-    hint::black_box,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
-use crate::{memory::cgroup::Cgroup, mesh::Shared};
+use crate::{memory::cgroup::Cgroup, session::message::Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,7 +26,7 @@ pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
         have_free_memory_given_back();
         let used = Used::now(limit_bytes);
         let is_short = used.is_short();
-        shared.memory_short.store(is_short, Ordering::Relaxed);
+        shared.set_memory_short(is_short);
         if is_short != was_short {
             tracing::warn!(
                 resident_bytes = used.resident_bytes,

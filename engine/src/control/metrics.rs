@@ -26,11 +26,11 @@ use prometheus_client::{
 
 use super::{State, api::ApiCounts, counts::Counts, memory};
 use crate::{
-    backend::Event,
+    backend::{self, Event},
     log,
     memory::{Budget, BudgetLimits, cgroup::Cgroup},
-    mesh::Shared,
     metrics::{Bucket, CATALOG, Family, Kind, Metric, Published, process},
+    session::message::Shared,
     supervise::Beats,
     tls::Ends,
 };
@@ -42,7 +42,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
-    registry.register_collector(Box::new(Backend(Arc::clone(&state.shared))));
+    registry.register_collector(Box::new(Backend(Arc::clone(&state.backend_counts))));
     registry.register_collector(Box::new(Shards(state.shared)));
     registry.register_collector(Box::new(Connections(state.counts)));
     if state.expiries.left_s().next().is_some() {
@@ -106,16 +106,20 @@ struct Shards(Arc<Shared>);
 
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let shards = || self.0.metrics.iter().enumerate();
+        let shards = || self.0.metrics().iter().enumerate();
         // The control thread counts calls of the server API, not a shard.
-        let api = (Metric::Memory(Budget::Api), self.0.api_memory.bytes.load(Ordering::Relaxed));
+        let api = (Metric::Memory(Budget::Api), self.0.api_memory().bytes.load(Ordering::Relaxed));
         for family in CATALOG {
             encode_family(&mut encoder, family, shards(), api)?;
         }
-        encode_one(&mut encoder, &process::API_REFUSALS, self.0.api_memory.refused.load(Ordering::Relaxed))?;
+        encode_one(
+            &mut encoder,
+            &process::API_REFUSALS,
+            self.0.api_memory().refused.load(Ordering::Relaxed),
+        )?;
         encode_turns(&mut encoder, shards())?;
         encode_one(&mut encoder, &process::LOG_LINES_LOST, log::lines_lost())?;
-        encode_beats(&mut encoder, &self.0.beats)?;
+        encode_beats(&mut encoder, self.0.beats())?;
         encode_memory(&mut encoder, &self.0)
     }
 }
@@ -176,10 +180,10 @@ fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Resu
 }
 
 fn encode_memory(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> fmt::Result {
-    let is_short = u64::from(shared.memory_short.load(Ordering::Relaxed));
+    let is_short = u64::from(shared.is_memory_short());
     encode_one(encoder, &process::MEMORY_SHORT, is_short)?;
-    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets.most(budget)));
-    let limits = each.into_iter().chain([("all", shared.budgets.total())]);
+    let each = Budget::ALL.map(|(budget, name)| (name, shared.budgets().most(budget)));
+    let limits = each.into_iter().chain([("all", shared.budgets().total())]);
     let limits = limits.map(|(name, limit)| (name, if limit == BudgetLimits::NONE { 0 } else { limit }));
     encode_each(encoder, &process::MEMORY_LIMIT, limits)?;
     encode_one(encoder, &process::RESIDENT_MEMORY, memory::resident_bytes().unwrap_or(0))?;
@@ -281,11 +285,11 @@ impl Collector for ApiCalls {
 
 /// Calls to the application's backend.
 #[derive(Debug)]
-struct Backend(Arc<Shared>);
+struct Backend(Arc<backend::Counts>);
 
 impl Collector for Backend {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counts = self.0.asker.counts();
+        let counts = &self.0;
         let each = |counts: &[AtomicU64]| {
             Event::ALL.map(|(event, name)| (name, counts[event as usize].load(Ordering::Relaxed)))
         };

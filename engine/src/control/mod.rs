@@ -18,7 +18,6 @@ mod memory;
 mod metrics;
 mod pace;
 mod places;
-mod post;
 mod signals;
 mod successors;
 mod tls;
@@ -52,8 +51,8 @@ use crate::{
     backend,
     config::Config,
     descriptors,
-    mesh::Shared,
     preflight::Prepared,
+    session::message::{ShardHandle, Shared},
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::Ends,
 };
@@ -72,6 +71,8 @@ struct State {
     api_counts: Option<Arc<ApiCounts>>,
     drain: Arc<Drain>,
     counts: Arc<Counts>,
+    /// Of calls to the application's backend.
+    backend_counts: Arc<backend::Counts>,
     expiries: Arc<Ends>,
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn start(
         descriptors::within_limit("http_server.internal_connection_limit", config.control_connections_max);
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let stall = Duration::from_millis(config.engine.stall_timeout_ms);
-    let shards = shared.mailboxes.len();
+    let shards = shared.shards();
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
         let node = Node::new(node, &config.node.name, clients);
@@ -124,7 +125,8 @@ pub(crate) fn start(
         }
     }
     let Prepared { clients: client_secured, control: control_secured, .. } = prepared;
-    let backend = backend::serve(config.clone(), Arc::clone(&shared), asks);
+    let backend_counts = asks.counts();
+    let backend = backend::serve(config.clone(), ShardHandle::all(&shared), asks);
     let thread = std::thread::Builder::new().name(Part::CONTROL.to_string()).spawn(move || {
         let sentinel = Sentinel::on_duty();
         runtime.block_on(async move {
@@ -148,8 +150,12 @@ pub(crate) fn start(
             endless("backend", backend);
             endless("memory", memory::watch(Arc::clone(&shared), memory_limit_bytes));
             if let Some(first) = client_secured {
-                let renewing =
-                    tls::renew_clients(client_tls, first.config, Arc::clone(&expiries), Arc::clone(&shared));
+                let renewing = tls::renew_clients(
+                    client_tls,
+                    first.config,
+                    Arc::clone(&expiries),
+                    ShardHandle::all(&shared),
+                );
                 endless("certificates", renewing);
             }
             let counts = Arc::<Counts>::default();
@@ -159,6 +165,7 @@ pub(crate) fn start(
                 api_counts,
                 drain,
                 counts: Arc::clone(&counts),
+                backend_counts,
                 expiries: Arc::clone(&expiries),
             };
             let (leave, leaves) = watch::channel(false);
@@ -212,7 +219,7 @@ impl Control {
 
 /// Shows that this thread is alive, and checks the pulse, which watches all other parts.
 async fn beat(shared: Arc<Shared>, stall: Duration) {
-    let beats = &shared.beats;
+    let beats = shared.beats();
     let mut watch = Watch::new(Arc::clone(beats), vec![Part::PULSE], stall);
     loop {
         beats.beat(Part::CONTROL);

@@ -6,19 +6,22 @@
 use std::{
     future::pending,
     sync::{Arc, atomic::AtomicI64},
+    time::Duration,
 };
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use super::post::post;
 use crate::{
     config::TlsConfig,
-    mesh::{Message, Shared},
     preflight::{CLIENT_TLS, CONTROL_TLS},
+    session::message::{Message, ShardHandle},
     supervise,
     tls::{Ends, reload},
 };
+
+/// How long a shard's mailbox may stay full.
+const FULL_MAX: Duration = Duration::from_secs(1);
 
 /// The control port's current configuration.
 pub(super) fn renew_own(
@@ -39,15 +42,15 @@ pub(super) async fn renew_clients(
     options: TlsConfig,
     first: Arc<ServerConfig>,
     ends: Arc<Ends>,
-    shared: Arc<Shared>,
+    shards: Vec<ShardHandle>,
 ) {
     let (renewed, mut configs) = watch::channel(first);
     supervise::task("certificates", async move { reload(options, CLIENT_TLS, &ends.clients, renewed).await });
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
-        for shard in 0..shared.mailboxes.len() {
+        for shard in &shards {
             // A shard whose mailbox stays full gets the next change; the log has a line about it.
-            let _ = post(&shared, shard, Message::Certificates(Arc::clone(&config))).await;
+            _ = shard.deliver(Message::Certificates(Arc::clone(&config)), FULL_MAX).await;
         }
     }
 }

@@ -12,6 +12,7 @@
 
 pub(crate) mod broadcast;
 pub(crate) mod conflation;
+mod cost;
 mod gathered;
 pub(crate) mod history;
 pub(crate) mod local;

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::mesh::{MailboxLimits, Message, Parcel};
+use super::mailboxes::{MailboxLimits, Message, Parcel};
 
 /// The longest that the queued messages may take to handle, judged by the latest ones, before they are too many.
 const WAIT_NS_MAX: u64 = 8_000_000;
@@ -21,26 +21,26 @@ const MEAN_MESSAGES: u64 = 256;
 
 /// The queue.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    parcels: VecDeque<Parcel>,
+pub(crate) struct Inbox<M> {
+    parcels: VecDeque<Parcel<M>>,
     bytes: u64,
     limits: MailboxLimits,
     /// The recent mean cost of a message.
     mean_ns: u64,
 }
 
-impl Inbox {
+impl<M: Message> Inbox<M> {
     pub(crate) fn new(limits: MailboxLimits) -> Self {
         Self { parcels: VecDeque::new(), bytes: 0, limits, mean_ns: 0 }
     }
 
-    pub(crate) fn push(&mut self, message: Message) {
+    pub(crate) fn push(&mut self, message: M) {
         let parcel = Parcel::from(message);
         self.bytes += u64::from(parcel.bytes);
         self.parcels.push_back(parcel);
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Message> {
+    pub(crate) fn pop(&mut self) -> Option<M> {
         let parcel = self.parcels.pop_front()?;
         self.bytes -= u64::from(parcel.bytes);
         if self.parcels.is_empty() && self.parcels.capacity() > self.limits.messages_max {
@@ -90,19 +90,28 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::hub::broadcast::JoinedFrames;
 
-    fn inbox(messages_max: usize, bytes_max: u64) -> Inbox {
+    /// A message that takes so many bytes.
+    #[derive(Debug)]
+    struct Bulky(u32);
+
+    impl Message for Bulky {
+        fn cost_bytes(&self) -> u32 {
+            self.0
+        }
+
+        fn is_work(&self) -> bool {
+            true
+        }
+    }
+
+    fn inbox(messages_max: usize, bytes_max: u64) -> Inbox<Bulky> {
         Inbox::new(MailboxLimits { messages_max, bytes_max })
     }
 
-    fn push(inbox: &mut Inbox, messages: usize, bytes: usize) {
-        // The buffer behind a piece may be twice as long, and is counted as such.
-        let frames = JoinedFrames { bytes: Bytes::from(vec![0; bytes / 2]), messages: 1 };
-        (0..messages).for_each(|_| inbox.push(Message::Broadcast(frames.clone())));
+    fn push(inbox: &mut Inbox<Bulky>, messages: usize, bytes: u32) {
+        (0..messages).for_each(|_| inbox.push(Bulky(bytes)));
     }
 
     #[test]

@@ -8,15 +8,15 @@
 //! thread. A queue is bounded in messages and in bytes; a message to an empty queue passes whatever its size. Worst case:
 //! [`MailboxLimits`] for each sender, and one message more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use holdfast_ring::{Doorbell, Mailbox};
-
-use super::Message;
-use super::StopOrder;
 
 /// The most waiting control messages: a call, an answer of a backend, certificates.
 const CONTROL_MESSAGES_MAX: usize = 1024;
@@ -42,23 +42,51 @@ impl MailboxLimits {
     }
 }
 
-/// A message, and the memory that it keeps alive while it waits.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) bytes: u32,
-    pub(crate) message: Message,
+/// How a shard must stop. A later order only makes it faster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StopOrder {
+    /// All clients are told within this time, evenly spread.
+    pub(crate) told_within: Duration,
+    /// Clients still connected after this time are cut.
+    pub(crate) gone_within: Duration,
+    /// Listening sockets of other daemons on our port.
+    pub(crate) successors: u32,
 }
 
-impl From<Message> for Parcel {
-    fn from(message: Message) -> Self {
+impl StopOrder {
+    /// Tells all clients at once.
+    pub(crate) fn at_once(gone_within: Duration) -> Self {
+        Self { told_within: Duration::ZERO, gone_within, successors: 0 }
+    }
+}
+
+/// What shards tell each other; what it means is not the mesh's concern.
+pub(crate) trait Message {
+    /// Bytes of memory, including its entry in a queue.
+    fn cost_bytes(&self) -> u32;
+
+    /// True exactly when it is the work of clients or of the application. Such a message of the control thread waits its
+    /// turn; all others precede it.
+    fn is_work(&self) -> bool;
+}
+
+/// A message, and the memory that it keeps alive while it waits.
+#[derive(Debug)]
+pub(crate) struct Parcel<M> {
+    pub(crate) bytes: u32,
+    pub(crate) message: M,
+}
+
+impl<M: Message> From<M> for Parcel<M> {
+    fn from(message: M) -> Self {
         Self { bytes: message.cost_bytes(), message }
     }
 }
 
 /// The queue of one sender. The two counters are on separate cache lines: each has one writer.
 #[derive(Debug)]
-pub(crate) struct Inlet {
-    mailbox: Mailbox<Parcel>,
+pub(crate) struct Inlet<M> {
+    mailbox: Mailbox<Parcel<M>>,
     bytes_max: u64,
     sent_bytes: Counter,
     taken_bytes: Counter,
@@ -68,7 +96,7 @@ pub(crate) struct Inlet {
 #[repr(align(128))]
 struct Counter(AtomicU64);
 
-impl Inlet {
+impl<M: Message> Inlet<M> {
     fn new(limits: MailboxLimits, bell: &Arc<Doorbell>) -> Self {
         Self {
             mailbox: Mailbox::new(limits.messages_max, Arc::clone(bell)),
@@ -82,7 +110,7 @@ impl Inlet {
     ///
     /// # Errors
     /// Returns the message if the queue is full.
-    pub(crate) fn push(&self, parcel: Parcel) -> Result<(), Parcel> {
+    pub(crate) fn push(&self, parcel: Parcel<M>) -> Result<(), Parcel<M>> {
         let bytes = u64::from(parcel.bytes);
         let waiting = self.bytes();
         if waiting > 0 && waiting + bytes > self.bytes_max {
@@ -96,7 +124,7 @@ impl Inlet {
     }
 
     /// Takes the oldest message. Only the receiving shard calls this.
-    pub(crate) fn pop(&self) -> Option<Message> {
+    pub(crate) fn pop(&self) -> Option<M> {
         let parcel = self.mailbox.pop()?;
         self.taken_bytes.0.fetch_add(u64::from(parcel.bytes), Ordering::Relaxed);
         Some(parcel.message)
@@ -131,15 +159,15 @@ impl Inlet {
 
 /// All queues into one shard.
 #[derive(Debug)]
-pub(crate) struct Mailboxes {
+pub(crate) struct Mailboxes<M> {
     bell: Arc<Doorbell>,
     orders: Mailbox<StopOrder>,
-    control: Mailbox<Message>,
+    control: Mailbox<M>,
     /// By the sender's number; the last one is the control thread's.
-    inlets: Vec<Inlet>,
+    inlets: Vec<Inlet<M>>,
 }
 
-impl Mailboxes {
+impl<M: Message> Mailboxes<M> {
     /// The queues of one of `shards`, which sleeps behind `bell`.
     pub(super) fn new(shards: usize, limits: MailboxLimits, bell: Arc<Doorbell>) -> Self {
         let part = limits.shared_out(shards.saturating_sub(1));
@@ -157,12 +185,12 @@ impl Mailboxes {
     }
 
     /// The queues by sender; the last one is the control thread's.
-    pub(crate) fn inlets(&self) -> &[Inlet] {
+    pub(crate) fn inlets(&self) -> &[Inlet<M>] {
         &self.inlets
     }
 
     /// The queue of one shard.
-    pub(crate) fn inlet(&self, sender: usize) -> &Inlet {
+    pub(crate) fn inlet(&self, sender: usize) -> &Inlet<M> {
         &self.inlets[sender]
     }
 
@@ -171,13 +199,12 @@ impl Mailboxes {
     ///
     /// # Errors
     /// Returns the message if that queue is full.
-    pub(crate) fn push_control(&self, message: Message) -> Result<(), Message> {
-        let pushed = match message {
-            Message::ToOwner(_) => {
-                let inlet = &self.inlets[self.inlets.len() - 1];
-                inlet.push(message.into()).map_err(|parcel| parcel.message)
-            }
-            message => self.control.push(message),
+    pub(crate) fn push_control(&self, message: M) -> Result<(), M> {
+        let pushed = if message.is_work() {
+            let inlet = &self.inlets[self.inlets.len() - 1];
+            inlet.push(message.into()).map_err(|parcel| parcel.message)
+        } else {
+            self.control.push(message)
         };
         self.bell.ring();
         pushed
@@ -194,7 +221,7 @@ impl Mailboxes {
         self.orders.pop()
     }
 
-    pub(crate) fn pop_control(&self) -> Option<Message> {
+    pub(crate) fn pop_control(&self) -> Option<M> {
         self.control.pop()
     }
 
@@ -223,20 +250,29 @@ impl Mailboxes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-
     use super::*;
-    use crate::hub::broadcast::JoinedFrames;
 
-    fn mailboxes(shards: usize, messages_max: usize, bytes_max: u64) -> Mailboxes {
+    /// A message that takes so many bytes.
+    #[derive(Debug)]
+    struct Bulky(u32);
+
+    impl Message for Bulky {
+        fn cost_bytes(&self) -> u32 {
+            self.0
+        }
+
+        fn is_work(&self) -> bool {
+            false
+        }
+    }
+
+    fn mailboxes(shards: usize, messages_max: usize, bytes_max: u64) -> Mailboxes<Bulky> {
         let bell = Arc::new(Doorbell::new(None).unwrap());
         Mailboxes::new(shards, MailboxLimits { messages_max, bytes_max }, bell)
     }
 
-    fn parcel(bytes: usize) -> Parcel {
-        Message::Broadcast(JoinedFrames { bytes: Bytes::from(vec![b'x'; bytes]), messages: 1 }).into()
+    fn parcel(bytes: u32) -> Parcel<Bulky> {
+        Bulky(bytes).into()
     }
 
     #[test]

@@ -1,55 +1,52 @@
-//! Mesh: how a shard reaches the others, and itself.
+//! Mesh: how a shard reaches the others, and itself; and how other threads reach it.
 //!
-//! In:  messages for shards.
-//! Out: the same, in another shard's mailbox (`peers`, `mailboxes`) or in this one's inbox; their memory while they wait
-//! (`cost`).
+//! In:  messages for shards. What they mean is defined above (`session/message`).
+//! Out: the same, in another shard's mailbox (`peers`, `mailboxes`, `handle`) or in this one's inbox; figures and flags that
+//! all threads share (`shared`).
 
-mod cost;
+mod handle;
 mod inbox;
 mod mailboxes;
-mod order;
 mod peers;
-pub(crate) mod work;
+mod shared;
 
 use self::inbox::Inbox;
 pub(crate) use self::{
-    mailboxes::{MailboxLimits, Mailboxes, Parcel},
-    order::StopOrder,
-    peers::{Message, Peers, Shared},
+    handle::{ShardHandle, wait_until_uncongested},
+    mailboxes::{MailboxLimits, Message, Parcel, StopOrder},
+    peers::Peers,
+    shared::Shared,
 };
-use crate::{
-    hub::message::ToOwner,
-    metrics::{Counters, Metric},
-};
+use crate::metrics::{Counters, Metric};
 
 /// One shard's way to all shards.
-pub(crate) struct Mesh {
+pub(crate) struct Mesh<M: Message> {
     pub(crate) index: usize,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Peers<M>,
     /// Messages of this shard to itself.
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: Inbox<M>,
     /// How many requests have been numbered.
     tickets: u32,
 }
 
-impl Mesh {
-    pub(crate) fn new(index: usize, peers: Peers) -> Self {
+impl<M: Message> Mesh<M> {
+    pub(crate) fn new(peers: Peers<M>) -> Self {
         let inbox = Inbox::new(peers.limits());
-        Self { index, peers, inbox, tickets: 0 }
+        Self { index: peers.index(), peers, inbox, tickets: 0 }
     }
 
     /// Sends a message to the owner of a channel.
-    pub(crate) fn send_to_owner(&mut self, channel: &str, message: ToOwner) {
-        let home = self.peers.shard_for(channel);
-        self.post(home, Message::ToOwner(message));
+    pub(crate) fn send_to_owner(&mut self, channel: &str, message: impl Into<M>) {
+        let owner = self.peers.shard_for(channel);
+        self.post(owner, message.into());
     }
 
     /// Sends a message to a shard, which may be this one.
-    pub(crate) fn post(&mut self, core: usize, message: Message) {
-        if core == self.index {
+    pub(crate) fn post(&mut self, shard: usize, message: M) {
+        if shard == self.index {
             self.inbox.push(message);
         } else {
-            self.peers.post(core, message);
+            self.peers.post(shard, message);
         }
     }
 

@@ -21,8 +21,8 @@ use crate::{
     context::cost,
     hub::message::{ClientKey, Recover},
     limits::Penalty,
-    mesh::Message,
     session::client::{Client, Stage, SubscribeParams, is_past},
+    session::message::Message,
     token::Overrides,
 };
 

@@ -16,7 +16,7 @@ use super::registry::SessionId;
 use crate::{
     backend::Header,
     context::RETRY_AFTER_S,
-    mesh::Message,
+    session::message::Message,
     session::{Io, SessionCx},
 };
 

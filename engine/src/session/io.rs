@@ -28,9 +28,9 @@ use crate::{
     context::Context,
     hub::Hub,
     limits::Rejection,
-    mesh::Mesh,
     metrics::CloseReason,
     refusals::Line,
+    session::message::Mesh,
 };
 
 /// The operations of a session on connections.

@@ -15,6 +15,7 @@ mod fan_out;
 pub(crate) mod flow;
 mod io;
 mod limits;
+pub(crate) mod message;
 mod owners;
 mod poll;
 pub(crate) mod quota;
@@ -37,12 +38,15 @@ use self::{
 };
 use self::{quota::ConnectionQuota, rules::Rules, users::Users};
 use crate::{
+    backend::ProxyHandle,
     metrics::{Counters, Metric},
     time::Wheel,
 };
 
 /// The sessions of a shard.
 pub(crate) struct Sessions {
+    /// The way to the application's backend, and to the endpoints of keys.
+    pub(crate) backend: ProxyHandle,
     pub(crate) rules: Rules,
     pub(crate) clients: Clients,
     /// Sessions that requests look up by id.
@@ -62,8 +66,9 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(shard: usize, rules: Rules, seed: [u8; 32], ids: StdRng) -> Self {
+    pub(crate) fn new(shard: usize, rules: Rules, backend: ProxyHandle, seed: [u8; 32], ids: StdRng) -> Self {
         Self {
+            backend,
             rules,
             clients: Clients::new(seed),
             named: SessionRegistry::new(shard),

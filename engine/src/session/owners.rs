@@ -5,7 +5,7 @@
 
 use crate::{
     hub::message::{FromOwner, ToOwner},
-    mesh::{Message, work},
+    session::message::{Message, answer_work_ns},
     session::{Io, SessionCx},
 };
 
@@ -26,7 +26,7 @@ impl<I: Io> SessionCx<'_, I> {
         for (core, message) in posts.drain(..) {
             // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
             if core == self.mesh.index {
-                self.cx.meter.add(work::of_answer(&message));
+                self.cx.meter.add(answer_work_ns(&message));
                 self.handle_from_owner(message);
             } else {
                 self.mesh.peers.post(core, Message::FromOwner(message));

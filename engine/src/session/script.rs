@@ -37,8 +37,9 @@ use crate::{
     ids::ClientKey,
     limits::{Limits, Tables},
     memory::{Budget, BudgetLimits, Ledger},
-    mesh::{MailboxLimits, Mesh, Message, Peers, Shared},
+    mesh::MailboxLimits,
     metrics::CloseReason,
+    session::message::{Mesh, Message, Peers, Shared},
     shard::Plan,
     time::tick_at,
     token::issue::issue,
@@ -119,7 +120,7 @@ impl Script {
         let bell = Arc::new(Doorbell::new(None).expect("there is a file descriptor"));
         let mailboxes = MailboxLimits { messages_max: 64, bytes_max: 1 << 20 };
         let (tables, budgets) = (Tables::new(1, 0), BudgetLimits::all(1 << 30));
-        let shared = Arc::new(Shared::new(vec![bell], mailboxes, 7, asker, tables, budgets));
+        let shared = Arc::new(Shared::new(vec![bell], mailboxes, 7, tables, budgets));
         let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: 64 });
         let rules = Rules::new(&config, "node".into());
         let limits = rules.limits.clone().map(|rules| Box::new(Limits::new(rules, 0)));
@@ -127,11 +128,11 @@ impl Script {
         let homes = OwnedChannels::new(settings.idempotency_ms, 7);
         let gathered = Gathered::new(settings.queue_bytes_max, 64 * 1024);
         let ledger = Ledger::new(settings.budgets, 1);
-        let tables = Arc::clone(&shared.limit_tables);
+        let tables = Arc::clone(shared.limit_tables());
         let mut script = Self {
-            sessions: Sessions::new(0, rules, [7; 32], StdRng::from_seed([7; 32])),
+            sessions: Sessions::new(0, rules, asker, [7; 32], StdRng::from_seed([7; 32])),
             hub: Hub::new(homes, gathered, false),
-            mesh: Mesh::new(0, peers),
+            mesh: Mesh::new(peers),
             cx: Context::new(settings, ledger, limits, tables, (0, 1), SmallRng::seed_from_u64(7)),
             io: Recorder::default(),
             asks,

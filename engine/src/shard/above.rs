@@ -23,8 +23,8 @@ use crate::{
     context::Context,
     hub::Hub,
     ids::ClientKey,
-    mesh::Mesh,
     metrics::CloseReason,
+    session::message::Mesh,
     session::{
         SessionCx, Sessions,
         client::{Stage, Transport},

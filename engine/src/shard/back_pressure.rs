@@ -26,7 +26,7 @@ use crate::context::cost;
 use crate::{
     conn::{Connections, Session},
     hub::Hub,
-    mesh::Mesh,
+    session::message::Mesh,
     session::must_hold,
 };
 

@@ -22,12 +22,13 @@ use rustls::ServerConfig;
 
 use super::{Next, Shard, executor_watchdog::WakeHandle, handover::Handover};
 use crate::{
+    backend::ProxyHandle,
     config::Config,
     conn::tls::TlsListener,
     context::Settings,
     limits,
-    mesh::{Peers, Shared},
     metrics::Metric,
+    session::message::{Peers, Shared},
     session::rules::Rules,
     supervise::{self, Beats, Part, Sentinel, State, strike},
     time::Clock,
@@ -61,10 +62,17 @@ pub(crate) struct ShardSpec {
 /// What a shard's thread reports when it is reachable: its doorbell and its listen address.
 pub(crate) type Ready = anyhow::Result<(Arc<Doorbell>, SocketAddr)>;
 
+/// The ways of a shard to the others, and to the control thread.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: ProxyHandle,
+}
+
 /// A shard that waits for the list of the others.
 pub(crate) struct Spawned {
     pub(crate) thread: ExecutorJoinHandle<anyhow::Result<()>>,
-    pub(crate) begin: mpsc::Sender<Arc<Shared>>,
+    pub(crate) begin: mpsc::Sender<Links>,
     /// Wakes it.
     pub(crate) pulse: WakeHandle,
 }
@@ -86,7 +94,7 @@ pub(crate) fn spawn(seed: ShardSpec, ready: mpsc::Sender<Ready>) -> anyhow::Resu
 async fn run(
     seed: ShardSpec,
     ready: mpsc::Sender<Ready>,
-    begins: mpsc::Receiver<Arc<Shared>>,
+    begins: mpsc::Receiver<Links>,
     pulse: WakeHandle,
 ) -> anyhow::Result<()> {
     let index = seed.index;
@@ -103,12 +111,12 @@ async fn run(
     let _ = ready.send(Ok((bell, address)));
     drop(ready);
     // Fails if another shard could not start.
-    let Ok(shared) = begins.recv() else {
+    let Ok(links) = begins.recv() else {
         sentinel.stand_down();
         return Ok(());
     };
-    let beats = Arc::clone(&shared.beats);
-    if let Err(error) = live(seed, sockets, shared, pulse).await {
+    let beats = Arc::clone(links.shared.beats());
+    if let Err(error) = live(seed, sockets, links, pulse).await {
         supervise::fail(&format!("{error:#}"));
     }
     beats.enter(index, State::Ended);
@@ -120,12 +128,12 @@ async fn run(
 async fn live(
     seed: ShardSpec,
     sockets: Sockets<Uring>,
-    shared: Arc<Shared>,
+    links: Links,
     pulse: WakeHandle,
 ) -> anyhow::Result<()> {
     let index = seed.index;
     strike(Part::Shard(index))?;
-    let beats = Arc::clone(&shared.beats);
+    let beats = Arc::clone(links.shared.beats());
 
     let executor = glommio::executor();
     // No latency is requested: the loop yields by its own clock. Shorter glommio slices would also make the bug that
@@ -149,11 +157,11 @@ async fn live(
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
     let shard = Shard::new(
-        index,
         seed.settings,
         Rules::new(&seed.config, seed.node),
         sockets,
-        Peers::new(shared, index),
+        Peers::new(links.shared, index),
+        links.backend,
         seed.tls.map(TlsListener::new),
         rand::random(),
     );

@@ -20,11 +20,13 @@ use super::{Plan, Shard, back_pressure::tests::Client};
 use crate::mesh::StopOrder;
 use crate::session::api::{ApiCall, ClientCommand, ClientSelector};
 use crate::{
+    backend::queue,
     config::Config,
     daemon,
     memory::{Budget, BudgetLimits},
-    mesh::{MailboxLimits, Message, Peers, Shared},
+    mesh::MailboxLimits,
     metrics::Metric,
+    session::message::{Message, Peers, Shared},
     session::rules::Rules,
 };
 
@@ -59,9 +61,8 @@ impl Cluster {
             SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: BUFFERS, buffer_bytes: BUFFER_BYTES };
         let kernel = Simulated::new(&network, &sizes);
         let tables = crate::limits::Tables::new(1, 0);
-        let asker = crate::backend::queue(1).0;
         let budgets = BudgetLimits::all(1 << 30);
-        let shared = Shared::new(vec![kernel.doorbell()], MAILBOX, 7, asker, tables, budgets);
+        let shared = Shared::new(vec![kernel.doorbell()], MAILBOX, 7, tables, budgets);
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
         (config.echo.enabled, config.broadcast.enabled) = (Some(true), Some(true));
@@ -81,7 +82,7 @@ impl Cluster {
         let rules = Rules::new(&config, "node".into());
         let shared = Arc::new(shared);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let shard = Shard::new(0, settings, rules, sockets, peers, None, [7; 32]);
+        let shard = Shard::new(settings, rules, sockets, peers, queue(1).0, None, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 
@@ -154,7 +155,7 @@ impl Cluster {
         self.flooders = flooders;
         self.said = said.into();
         (0..100).for_each(|_| self.turn());
-        let deferrals = self.shared.metrics[0].get(Metric::Deferrals);
+        let deferrals = self.shared.metrics()[0].get(Metric::Deferrals);
         assert!(deferrals > 0, "the test wants a flood");
     }
 
@@ -180,7 +181,7 @@ impl Cluster {
             assert!(turns <= 4 * u64::from(TURNS_AT_ONCE), "a handshake waits {turns} turns");
 
             let (sender, mut answer) = oneshot::channel();
-            let mailboxes = &self.shared.mailboxes[0];
+            let mailboxes = self.shared.mailboxes(0);
             assert!(mailboxes.push_control(Message::Api(ApiCall::Info(sender))).is_ok());
             self.turn();
             assert!(answer.try_recv().is_ok(), "a control message is taken in the next turn");
@@ -404,7 +405,7 @@ fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
     let wish = Arc::new(ClientCommand::Unsubscribe { channel: None });
     let (done, mut answer) = oneshot::channel();
     assert!(
-        house.shared.mailboxes[0].push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
+        house.shared.mailboxes(0).push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
     );
     house.turn();
     assert!(answer.try_recv().is_err(), "one turn has no room for all of them");

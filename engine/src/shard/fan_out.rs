@@ -14,7 +14,7 @@
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::{mesh::Message, metrics::Metric};
+use crate::{metrics::Metric, session::message::Message};
 
 /// How often queues that took more than one write are waited for again. Not longer: some receiver always has more to write.
 const MORE_WRITES_MAX: u32 = 4;

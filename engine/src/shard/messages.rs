@@ -14,10 +14,7 @@ use std::time::Duration;
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::{
-    backend::Answer,
-    mesh::{Message, work},
-};
+use crate::{backend::Answer, session::message::Message};
 
 /// The quantum of one sender, in nanoseconds.
 const SENDER_QUANTUM_NS: i64 = 100_000;
@@ -122,7 +119,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_message(&mut self, message: Message) {
-        self.cx.meter.add(work::of_message(&message));
+        self.cx.meter.add(message.work_ns());
         // As for bytes (`events.rs`).
         self.cx.why = None;
         // Commands in a message are cut at the same quantum as a connection's.

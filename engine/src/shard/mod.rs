@@ -51,18 +51,19 @@ use self::{
     schedule::{Kind, Schedule},
 };
 pub(crate) use self::{
-    executor::{ShardSpec, Spawned, spawn},
+    executor::{Links, ShardSpec, Spawned, spawn},
     flows::QUANTUM_NS,
     stop::Stopping,
 };
 use crate::{
+    backend::ProxyHandle,
     conn::{Connections, tls::TlsListener},
     context::{Context, Settings},
     hub::{Gathered, Hub, owner::OwnedChannels},
     limits::Limits,
     memory::{Budget, Ledger},
-    mesh::{Mesh, Peers},
     metrics::Metric,
+    session::message::{Mesh, Peers},
     session::{Sessions, flow::Class, rules::Rules},
     time::{Tick, tick_at, until},
 };
@@ -105,14 +106,15 @@ pub(crate) enum Next {
 impl<K: Kernel> Shard<K> {
     /// All randomness of the shard comes from `seed`.
     pub(crate) fn new(
-        index: usize,
         settings: Settings,
         rules: Rules,
         sockets: Sockets<K>,
         peers: Peers,
+        backend: ProxyHandle,
         tls: Option<TlsListener>,
         seed: [u8; 32],
     ) -> Self {
+        let index = peers.index();
         let mut ids = StdRng::from_seed(seed);
         let secret = ids.random();
         let ledger = Ledger::new(settings.budgets, peers.count());
@@ -126,8 +128,8 @@ impl<K: Kernel> Shard<K> {
             senders: Senders::new(peers.count()),
             hub: Hub::new(homes, gathered, peers.count() > 1),
             conns: Connections::new(sockets, tls, settings.deflate, Arc::clone(&rules.http)),
-            sessions: Sessions::new(index, rules, seed, ids),
-            mesh: Mesh::new(index, peers),
+            sessions: Sessions::new(index, rules, backend, seed, ids),
+            mesh: Mesh::new(peers),
             cx: Context::new(settings, ledger, limits, limit_tables, (index, shards), random),
             read_up_to: Tick(0),
             schedule: Schedule::default(),

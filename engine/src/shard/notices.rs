@@ -10,8 +10,8 @@ use holdfast_ring::Kernel;
 use super::Shard;
 use crate::{
     limits::{Notice, Penalty, penalized},
-    mesh::Message,
     metrics::Metric,
+    session::message::Message,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -81,11 +81,13 @@ mod tests {
 
     use super::*;
     use crate::{
+        backend::queue,
         config::Config,
         daemon,
         limits::{Offense, Tables},
         memory::BudgetLimits,
-        mesh::{MailboxLimits, Peers, Shared},
+        mesh::MailboxLimits,
+        session::message::{Peers, Shared},
         session::rules::Rules,
         shard::Plan,
     };
@@ -98,9 +100,8 @@ mod tests {
         let kernels: Vec<_> = (0..2).map(|_| Simulated::new(&network, &sizes)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let mailboxes = MailboxLimits { messages_max: 8, bytes_max: 1 << 20 };
-        let asker = crate::backend::queue(1).0;
         let budgets = BudgetLimits::all(1 << 30);
-        let shared = Arc::new(Shared::new(bells, mailboxes, 7, asker, Tables::new(2, 0), budgets));
+        let shared = Arc::new(Shared::new(bells, mailboxes, 7, Tables::new(2, 0), budgets));
         let mut config = Config::default();
         config.limits.penalty.threshold = 20;
         let mut shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
@@ -109,7 +110,15 @@ mod tests {
             sockets.listen(listener());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings, Rules::new(&config, "node".into()), sockets, peers, None, [7; 32])
+            Shard::new(
+                settings,
+                Rules::new(&config, "node".into()),
+                sockets,
+                peers,
+                queue(1).0,
+                None,
+                [7; 32],
+            )
         });
         let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
         let trace = network.trace();

@@ -13,11 +13,13 @@ use serde_json::json;
 
 use super::{Plan, Shard, back_pressure::tests::Client};
 use crate::{
+    backend::queue,
     config::Config,
     daemon,
     memory::BudgetLimits,
-    mesh::{MailboxLimits, Peers, Shared},
+    mesh::MailboxLimits,
     metrics::{CloseReason, Metric},
+    session::message::{Peers, Shared},
     session::rules::Rules,
     token::issue::issue,
 };
@@ -54,8 +56,7 @@ impl Cluster {
         let kernels: Vec<_> = (0..shards).map(|_| Simulated::new(&network, &sizes)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let tables = crate::limits::Tables::new(shards, 64);
-        let asker = crate::backend::queue(1).0;
-        let shared = Arc::new(Shared::new(bells, MAILBOX, 7, asker, tables, BudgetLimits::all(1 << 30)));
+        let shared = Arc::new(Shared::new(bells, MAILBOX, 7, tables, BudgetLimits::all(1 << 30)));
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
         config.echo.enabled = Some(true);
@@ -71,7 +72,7 @@ impl Cluster {
             sockets.listen(listener());
             let rules = Rules::new(&config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings.clone(), rules, sockets, peers, None, [7; 32])
+            Shard::new(settings.clone(), rules, sockets, peers, queue(1).0, None, [7; 32])
         });
         let shards = shards.collect();
         Self { network, shards, wall_ahead: i64::try_from(NOON_S * 1000).unwrap(), clients: Vec::new() }

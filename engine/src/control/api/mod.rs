@@ -66,8 +66,8 @@ use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
     log::refusal,
-    mesh::Shared,
     patience::timeout,
+    session::message::Shared,
 };
 
 /// The API's description, which is also part of the documentation.

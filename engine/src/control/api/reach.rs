@@ -10,20 +10,24 @@ use tokio::sync::oneshot;
 
 use super::share::Slices;
 use crate::{
-    control::post::{calm, post},
     hub::message::{Answer, AnswerTo, QueryResult, ToOwner},
-    mesh::{Message, Shared},
+    mesh::wait_until_uncongested,
     patience::timeout,
     session::api::{ApiCall, ApiPage},
+    session::message::{Message, ShardHandle, Shared},
 };
 
 /// Timeout for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// How long a shard's mailbox may stay full, or shards congested.
+const FULL_MAX: Duration = Duration::from_secs(1);
+
 /// All shards.
 #[derive(Debug)]
 pub(super) struct ShardClient {
     shared: Arc<Shared>,
+    shards: Vec<ShardHandle>,
 }
 
 /// An outstanding answer.
@@ -31,7 +35,7 @@ pub(super) struct Pending(oneshot::Receiver<QueryResult>);
 
 impl ShardClient {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shards: ShardHandle::all(&shared), shared }
     }
 
     /// Sends a message to a channel's owner. The channel must be valid under the configuration: owners rely on that.
@@ -40,7 +44,10 @@ impl ShardClient {
         channel: &str,
         message: impl FnOnce(AnswerTo) -> ToOwner,
     ) -> Result<Pending, ErrorCode> {
-        calm(&self.shared).await.map_err(|_| ErrorCode::INTERNAL)?;
+        wait_until_uncongested(&self.shared, FULL_MAX).await.map_err(|_| {
+            tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
+            ErrorCode::INTERNAL
+        })?;
         let (sender, receiver) = oneshot::channel();
         let home = self.shared.shard_for(channel);
         self.post(home, Message::ToOwner(message(AnswerTo::Api(sender)))).await?;
@@ -63,7 +70,7 @@ impl ShardClient {
         mut each: impl FnMut(T),
     ) -> Result<(), ErrorCode> {
         let mut slices = Slices::new();
-        for shard in 0..self.shared.mailboxes.len() {
+        for shard in 0..self.shared.shards() {
             let mut from = Some(0);
             while let Some(at) = from {
                 let (sender, receiver) = oneshot::channel();
@@ -85,7 +92,7 @@ impl ShardClient {
         call: impl Fn(oneshot::Sender<T>) -> ApiCall,
     ) -> Result<Vec<T>, ErrorCode> {
         let mut receivers = Vec::new();
-        for shard in 0..self.shared.mailboxes.len() {
+        for shard in 0..self.shared.shards() {
             let (sender, receiver) = oneshot::channel();
             self.post(shard, Message::Api(call(sender))).await?;
             receivers.push(receiver);
@@ -98,7 +105,7 @@ impl ShardClient {
     }
 
     async fn post(&self, shard: usize, message: Message) -> Result<(), ErrorCode> {
-        post(&self.shared, shard, message).await.map_err(|_| ErrorCode::INTERNAL)
+        self.shards[shard].deliver(message, FULL_MAX).await.map_err(|_| ErrorCode::INTERNAL)
     }
 }
 

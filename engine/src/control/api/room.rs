@@ -12,7 +12,7 @@ use super::answer::ApiError;
 use crate::{
     config::HttpApiConfig,
     memory::{Budget, BudgetLimits},
-    mesh::Shared,
+    session::message::Shared,
 };
 
 /// The maximum number of copies of a body at a time: as received, as its commands, as one command's fields, as sent to
@@ -45,7 +45,7 @@ pub(super) struct Hold {
 
 impl Room {
     pub(super) fn new(config: &HttpApiConfig, shared: Arc<Shared>) -> Self {
-        let budgets = shared.budgets;
+        let budgets = *shared.budgets();
         let most = budgets.most(Budget::Api);
         let within = |bytes: u64, part: u64| usize::try_from(bytes.min(most / part)).unwrap_or(usize::MAX);
         Self {
@@ -65,7 +65,7 @@ impl Room {
 
     /// The error of a call without room.
     pub(super) fn full(&self) -> ApiError {
-        self.shared.api_memory.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.api_memory().refused.fetch_add(1, Ordering::Relaxed);
         ApiError::full("http_api.memory_budget is full")
     }
 
@@ -79,7 +79,7 @@ impl Room {
 
     #[cfg(test)]
     pub(super) fn used(&self) -> u64 {
-        self.shared.api_memory.bytes.load(Ordering::Relaxed)
+        self.shared.api_memory().bytes.load(Ordering::Relaxed)
     }
 
     fn has_room(&self, used: u64) -> bool {
@@ -99,7 +99,7 @@ impl Hold {
     /// There is no room for them: the reservation is unchanged.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = bytes as u64;
-        let used = &self.room.shared.api_memory.bytes;
+        let used = &self.room.shared.api_memory().bytes;
         let before = used.fetch_add(bytes, Ordering::Relaxed);
         if !self.room.has_room(before + bytes) {
             used.fetch_sub(bytes, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Hold {
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let given = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= given;
-        self.room.shared.api_memory.bytes.fetch_sub(given, Ordering::Relaxed);
+        self.room.shared.api_memory().bytes.fetch_sub(given, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self) -> usize {

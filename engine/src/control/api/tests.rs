@@ -16,11 +16,10 @@ async fn a_body_that_does_not_come_is_given_up() {
 
 /// A room with a budget of so many bytes.
 fn room(budget_bytes: u64) -> Arc<Room> {
-    let asker = crate::backend::queue(1).0;
     let tables = crate::limits::Tables::new(1, 0);
     let budgets = crate::memory::BudgetLimits::all(budget_bytes);
     let limits = MailboxLimits { messages_max: 1, bytes_max: 1 << 20 };
-    let shared = Shared::new(Vec::new(), limits, 7, asker, tables, budgets);
+    let shared = Shared::new(Vec::new(), limits, 7, tables, budgets);
     Arc::new(Room::new(&Config::default().http_api, Arc::new(shared)))
 }
 

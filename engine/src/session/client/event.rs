@@ -140,7 +140,7 @@ impl<I: Io> SessionCx<'_, I> {
             headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
             emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
         };
-        if self.mesh.peers.asker().call(ReplyTo { core, client: key, ticket }, Box::new(call)) {
+        if self.sessions.backend.call(ReplyTo { core, client: key, ticket }, Box::new(call)) {
             return Ok(None);
         }
         self.take_pending(key, ticket);

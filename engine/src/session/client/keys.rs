@@ -114,7 +114,7 @@ impl<I: Io> SessionCx<'_, I> {
             return Ok(());
         }
         let ask = KeysRequest { endpoint: endpoint.clone(), core: self.mesh.index, number };
-        if !self.mesh.peers.asker().keys(ask) {
+        if !self.sessions.backend.keys(ask) {
             return Err(ErrorCode::INTERNAL);
         }
         self.sessions.key_waits.asked.push((endpoint.clone(), number));

@@ -10,7 +10,7 @@ use holdfast_protocol::client::DisconnectCode;
 use super::{Client, Stage};
 use crate::{
     ids::ClientKey,
-    mesh::Message,
+    session::message::Message,
     session::{
         Io, SessionCx,
         quota::{FromQuota, QuotaHolder, SeatNumber, Taken, ToQuota},

@@ -12,10 +12,12 @@ use holdfast_ring::{
 
 use super::super::{Plan, Shard};
 use crate::{
+    backend::queue,
     config::Config,
     daemon,
     memory::BudgetLimits,
-    mesh::{MailboxLimits, Peers, Shared},
+    mesh::MailboxLimits,
+    session::message::{Peers, Shared},
     session::rules::Rules,
 };
 
@@ -48,11 +50,10 @@ impl Cluster {
             SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: 16, buffer_bytes: BUFFER_BYTES };
         let kernels: Vec<_> = (0..3).map(|_| Simulated::new(&network, &sizes)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
-        let asker = crate::backend::queue(1).0;
         let tables = crate::limits::Tables::new(3, 0);
         let limits = MailboxLimits { messages_max: MAILBOX_MESSAGES_MAX, bytes_max: MAILBOX_BYTES_MAX };
         let budgets = BudgetLimits::all(1 << 30);
-        let shared = Arc::new(Shared::new(bells, limits, 7, asker, tables, budgets));
+        let shared = Arc::new(Shared::new(bells, limits, 7, tables, budgets));
         let mut config = Config::default();
         config.client.allow_anonymous_connect_without_token = true;
         config.http_stream.enabled = true;
@@ -68,7 +69,7 @@ impl Cluster {
             let rules = Rules::new(&config, "node".into());
             let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(index, settings, rules, sockets, peers, None, [7; 32])
+            Shard::new(settings, rules, sockets, peers, queue(1).0, None, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }
     }

@@ -1,53 +1,17 @@
-//! Cost: the memory that a waiting message keeps alive.
+//! Cost: the memory that a waiting message between owners and subscribers keeps alive.
 //!
 //! In:  a message.
 //! Out: bytes, never less than it keeps alive alone; shared memory is counted too.
 
-use crate::{
-    hub::{
-        message::{
-            Answer, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed, ToOwner,
-        },
-        publication::{Info, StoredPublication},
+use super::{
+    message::{
+        Answer, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed, ToOwner,
     },
-    mesh::{Message, Parcel},
-    session::{
-        api::ApiCall,
-        emulation::{self, SessionRequestKind},
-    },
+    publication::{Info, StoredPublication},
 };
 
 /// The cost of an entry, an allocation and a reference count besides the text.
 const SHARED_BYTES: usize = 64;
-
-impl Message {
-    /// Bytes of memory, including its entry in a queue.
-    pub(crate) fn cost_bytes(&self) -> u32 {
-        let heap = match self {
-            // A buffer may be half full.
-            Self::Broadcast(frames) => 2 * frames.bytes.len(),
-            Self::ToOwner(message) => message.cost_bytes(),
-            Self::FromOwner(message) => from_home(message),
-            Self::ToSession(asked) => {
-                size_of_val(&**asked)
-                    + match &asked.what {
-                        SessionRequestKind::Commands(commands)
-                        | SessionRequestKind::Poll { commands, .. } => commands.len(),
-                    }
-            }
-            Self::Answer { answer, .. } => answer_bytes(answer),
-            Self::ToQuota(_) | Self::FromQuota(_) => SHARED_BYTES,
-            Self::Api(ApiCall::Rest(rest)) => rest.cost_bytes(),
-            // They come from the control thread, which has its own bounds, or are as small as they look.
-            Self::Certificates(_) | Self::Limits(_) | Self::Api(_) | Self::Backend(_) => 0,
-        };
-        u32::try_from(size_of::<Parcel>() + heap).unwrap_or(u32::MAX)
-    }
-}
-
-fn answer_bytes(answer: &emulation::Answer) -> usize {
-    answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |body| body.len())
-}
 
 impl ToOwner {
     /// Bytes of memory besides the value itself.
@@ -108,19 +72,22 @@ impl Delivery {
     }
 }
 
-fn from_home(message: &FromOwner) -> usize {
-    match message {
-        FromOwner::Deliver(delivery) => delivery.cost_bytes(),
-        FromOwner::Subscribed(subscribed) => {
-            let Subscribed { channel, position, recovered, data, .. } = &**subscribed;
-            size_of::<Subscribed>()
-                + channel.len()
-                + position.as_ref().map_or(0, |position| position.epoch.len())
-                + recovered.iter().flatten().map(|stored| stored.cost_bytes()).sum::<usize>()
-                + data.as_ref().map_or(0, |data| data.len())
+impl FromOwner {
+    /// Bytes of memory besides the value itself.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        match self {
+            Self::Deliver(delivery) => delivery.cost_bytes(),
+            Self::Subscribed(subscribed) => {
+                let Subscribed { channel, position, recovered, data, .. } = &**subscribed;
+                size_of::<Subscribed>()
+                    + channel.len()
+                    + position.as_ref().map_or(0, |position| position.epoch.len())
+                    + recovered.iter().flatten().map(|stored| stored.cost_bytes()).sum::<usize>()
+                    + data.as_ref().map_or(0, |data| data.len())
+            }
+            Self::Answered { outcome, .. } => outcome_bytes(outcome),
+            Self::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
         }
-        FromOwner::Answered { outcome, .. } => outcome_bytes(outcome),
-        FromOwner::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
     }
 }
 

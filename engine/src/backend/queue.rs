@@ -1,4 +1,4 @@
-//! Ask: the queues from the shards to the control thread, and the answers on their way back.
+//! Queue: the queues from the shards to the control thread, and the answers on their way back.
 //!
 //! In:  requests of all shards.
 //! Out: the same, in bounded queues; answers in the form that mailboxes carry.
@@ -6,15 +6,22 @@
 //! Worst case: `backend.queue_size` calls, each of at most one message of a client. Requests for keys have a queue of
 //! their own, so that a slow backend does not lock out clients with tokens.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
 
-use super::{KeyNews, KeysRequest, ProxyRequest, ProxyResult};
-use crate::ids::ClientKey;
+use super::{Event, ProxyRequest, ProxyResult};
+use crate::{
+    ids::ClientKey,
+    mesh::{Message, ShardHandle},
+    token::{Endpoint, KeySet},
+};
 
 /// Where an answer belongs. The key has a generation, so a client that is gone is not found; every request has its own
 /// ticket, so an answer that is no longer expected is not found either.
@@ -34,6 +41,65 @@ pub(crate) enum Answer {
     Keys(KeyNews),
 }
 
+/// A shard asks whether the endpoint has newer keys. It asks again only after an answer to this.
+#[derive(Debug)]
+pub(crate) struct KeysRequest {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) core: usize,
+    /// The last token of this shard that waits for the answer; tokens are numbered from 1.
+    pub(crate) number: u64,
+}
+
+/// News of an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyNews {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) what: KeysAre,
+}
+
+/// The state of its keys.
+#[derive(Clone, Debug)]
+pub(crate) enum KeysAre {
+    /// Fetched after this shard's tokens up to that number arrived.
+    Fetched { keys: KeySet, asked: u64 },
+    /// The fetch failed; known keys stay valid. `asked` as above.
+    Failed { asked: u64 },
+    /// Fetched a moment ago; the next fetch is in this many milliseconds.
+    FetchedIn { ms: u64 },
+    /// The known keys are too old to be used.
+    TooOld,
+}
+
+/// How long a mailbox may stay full.
+const FULL_MAX: Duration = Duration::from_secs(10);
+
+/// The shards, as this thread answers them.
+#[derive(Debug)]
+pub(super) struct Shards<M>(pub(super) Vec<ShardHandle<M>>);
+
+impl<M> Clone for Shards<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M: Message + From<Answer>> Shards<M> {
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) async fn answer_all(&self, answer: impl Fn(usize) -> Answer) {
+        for shard in 0..self.count() {
+            self.answer(shard, answer(shard)).await;
+        }
+    }
+
+    /// Gives up where its mailbox stays full; the log has a line about it.
+    pub(super) async fn answer(&self, shard: usize, answer: Answer) {
+        _ = self.0[shard].deliver(answer.into(), FULL_MAX).await;
+    }
+}
+
 /// Counters of all calls, each written by the thread that sees the event.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -42,8 +108,8 @@ pub(crate) struct Counts {
     /// Calls under way.
     pub(crate) calls_under_way: AtomicU64,
     /// Calls by the index of their event, and how many of them failed.
-    pub(crate) calls: [AtomicU64; super::Event::ALL.len()],
-    pub(crate) failures: [AtomicU64; super::Event::ALL.len()],
+    pub(crate) calls: [AtomicU64; Event::ALL.len()],
+    pub(crate) failures: [AtomicU64; Event::ALL.len()],
 }
 
 impl Counts {
@@ -80,6 +146,13 @@ pub(crate) fn queue(calls_max: usize) -> (ProxyHandle, Queue) {
     (asker, Queue { calls: calls_out, keys: keys_out, counts })
 }
 
+impl Queue {
+    /// The counters of all calls.
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+}
+
 #[cfg(test)]
 impl Queue {
     /// The oldest event that waits.
@@ -104,10 +177,6 @@ impl ProxyHandle {
         self.counted(self.keys.try_send(ask).is_ok())
     }
 
-    pub(crate) fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
     fn counted(&self, is_taken: bool) -> bool {
         if !is_taken {
             Counts::add(&self.counts.overflows);
@@ -122,11 +191,11 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_no_more_and_is_counted() {
-        let (asker, _queue) = queue(1);
+        let (asker, queue) = queue(1);
         let ask =
             || asker.keys(KeysRequest { endpoint: "https://id.test/".parse().unwrap(), core: 0, number: 1 });
         assert!((0..KEYS_ASKS_MAX).all(|_| ask()));
         assert!(!ask());
-        assert_eq!(asker.counts().overflows.load(Ordering::Relaxed), 1);
+        assert_eq!(queue.counts().overflows.load(Ordering::Relaxed), 1);
     }
 }

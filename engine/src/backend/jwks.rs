@@ -1,4 +1,4 @@
-//! Keys: the public keys of JWKS endpoints, for all shards.
+//! JWKS: the public keys of JWKS endpoints, for all shards.
 //!
 //! In:  the endpoints of the configuration; the time; shards that met an unknown key.
 //! Out: key sets for all shards; or a notice that an endpoint failed, or when it will be asked.
@@ -13,12 +13,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Answer, worker::Mailboxes};
+use super::queue::{Answer, KeyNews, KeysAre, KeysRequest, Shards};
 use crate::{
     http_client::HttpClient,
+    mesh::Message,
     time::Clock,
     token::{
-        Endpoint, KeySet,
+        Endpoint,
         jwks::{Schedule, fetch},
     },
 };
@@ -26,41 +27,12 @@ use crate::{
 /// Resolution of due times.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A shard asks whether the endpoint has newer keys. It asks again only after an answer to this.
-#[derive(Debug)]
-pub(crate) struct KeysRequest {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) core: usize,
-    /// The last token of this shard that waits for the answer; tokens are numbered from 1.
-    pub(crate) number: u64,
-}
-
-/// News of an endpoint.
-#[derive(Clone, Debug)]
-pub(crate) struct KeyNews {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) what: KeysAre,
-}
-
-/// The state of its keys.
-#[derive(Clone, Debug)]
-pub(crate) enum KeysAre {
-    /// Fetched after this shard's tokens up to that number arrived.
-    Fetched { keys: KeySet, asked: u64 },
-    /// The fetch failed; known keys stay valid. `asked` as above.
-    Failed { asked: u64 },
-    /// Fetched a moment ago; the next fetch is in this many milliseconds.
-    FetchedIn { ms: u64 },
-    /// The known keys are too old to be used.
-    TooOld,
-}
-
 /// Keeps the keys of one endpoint up to date.
-pub(super) struct Keeper {
+pub(super) struct Keeper<M> {
     endpoint: Endpoint,
     schedule: Schedule,
     http: HttpClient,
-    mailboxes: Mailboxes,
+    shards: Shards<M>,
     /// A clock that runs while the machine is suspended: keys age in that time too.
     clock: Clock,
     /// By shard, the last token known to wait.
@@ -69,15 +41,10 @@ pub(super) struct Keeper {
     is_wanted: bool,
 }
 
-impl Keeper {
-    pub(super) fn new(
-        endpoint: Endpoint,
-        schedule: Schedule,
-        http: HttpClient,
-        mailboxes: Mailboxes,
-    ) -> Self {
-        let asked = vec![0; mailboxes.count()];
-        Self { endpoint, schedule, http, mailboxes, clock: Clock::start(), asked, is_wanted: false }
+impl<M: Message + From<Answer>> Keeper<M> {
+    pub(super) fn new(endpoint: Endpoint, schedule: Schedule, http: HttpClient, shards: Shards<M>) -> Self {
+        let asked = vec![0; shards.count()];
+        Self { endpoint, schedule, http, shards, clock: Clock::start(), asked, is_wanted: false }
     }
 
     /// Runs until no shard can ask any more.
@@ -103,7 +70,7 @@ impl Keeper {
             ms => {
                 let look_ms = u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
                 let news = self.news(KeysAre::FetchedIn { ms: ms.saturating_add(look_ms) });
-                self.mailboxes.post(ask.core, Answer::Keys(news)).await;
+                self.shards.answer(ask.core, Answer::Keys(news)).await;
             }
         }
     }
@@ -115,7 +82,7 @@ impl Keeper {
         } else if self.schedule.keys_end(now_ms) {
             tracing::error!(endpoint = %self.endpoint, "keys for tokens are too old: no token is accepted until new ones come");
             let news = self.news(KeysAre::TooOld);
-            self.mailboxes.send_to_others(|_| Answer::Keys(news.clone())).await;
+            self.shards.answer_all(|_| Answer::Keys(news.clone())).await;
         }
     }
 
@@ -144,7 +111,7 @@ impl Keeper {
                 None => KeysAre::Failed { asked },
             })
         };
-        self.mailboxes.send_to_others(|core| Answer::Keys(news(core))).await;
+        self.shards.answer_all(|core| Answer::Keys(news(core))).await;
     }
 
     fn news(&self, what: KeysAre) -> KeyNews {
