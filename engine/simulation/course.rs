@@ -115,7 +115,7 @@ pub(super) fn drain(seed: u64) {
                 world.pass(Duration::from_millis(1));
             }
             let (told, gone) = (Duration::from_secs(6), Duration::from_secs(8));
-            world.stop_by(StopOrder { told_within: told, gone_within: gone, successors: 0 }, |world| {
+            world.stop_by(StopOrder { notify_within: told, close_within: gone, successors: 0 }, |world| {
                 let now = world.network.trace().now();
                 world.actors.iter().for_each(|actor| actor.check_prompt(now, PROMPT_MAX));
             });

@@ -360,8 +360,8 @@ impl World {
         let told_ms = if self.random.random_bool(0.5) { 0 } else { self.random.random_range(0..3_000) };
         let gone_ms = told_ms + self.random.random_range(500..3_000);
         let order = StopOrder {
-            told_within: Duration::from_millis(told_ms),
-            gone_within: Duration::from_millis(gone_ms),
+            notify_within: Duration::from_millis(told_ms),
+            close_within: Duration::from_millis(gone_ms),
             successors: self.random.random_range(0..3),
         };
         let patience = self.random.random_range(0..500);
@@ -374,14 +374,14 @@ impl World {
 
     pub(super) fn stop_by(&mut self, order: StopOrder, mut every_round: impl FnMut(&mut Self)) {
         let trace = self.network.trace();
-        trace.note("stop", 0, u64::try_from(order.gone_within.as_millis()).expect("soon"));
+        trace.note("stop", 0, u64::try_from(order.close_within.as_millis()).expect("soon"));
         // A turn of each side for every pipe that is full.
         let flush = STOP_ROUND_MAX
             * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
-        let patience = if flush > LINGER { LINGER.min(order.gone_within) } else { order.gone_within };
+        let patience = if flush > LINGER { LINGER.min(order.close_within) } else { order.close_within };
         self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience - TICK });
         self.house.order_stop(order);
-        let deadline = trace.now() + order.gone_within + STOP_SLACK;
+        let deadline = trace.now() + order.close_within + STOP_SLACK;
         for _ in 0..ROUNDS_MAX {
             every_round(self);
             self.act_all();

@@ -62,8 +62,8 @@ pub(super) struct Drain {
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     at: Instant,
-    told_within: Duration,
-    gone_within: Duration,
+    notify_within: Duration,
+    close_within: Duration,
     others: u32,
 }
 
@@ -73,9 +73,9 @@ pub(super) struct Progress {
     /// Clients still to be disconnected.
     pub(super) clients: u64,
     /// All of them get their close within this time.
-    pub(super) told_within: Duration,
+    pub(super) notify_within: Duration,
     /// Remaining connections are cut after this time.
-    pub(super) gone_within: Duration,
+    pub(super) close_within: Duration,
     /// Sockets of other daemons listening for clients on the same port.
     pub(super) others: u32,
 }
@@ -116,16 +116,16 @@ impl Drain {
             }
             Begun {
                 at: Instant::now(),
-                told_within: delay + order.told_within,
-                gone_within: delay + order.gone_within,
+                notify_within: delay + order.notify_within,
+                close_within: delay + order.close_within,
                 others: order.successors,
             }
         });
         let passed = begun.at.elapsed();
         Progress {
             clients: self.clients(),
-            told_within: begun.told_within.saturating_sub(passed),
-            gone_within: begun.gone_within.saturating_sub(passed),
+            notify_within: begun.notify_within.saturating_sub(passed),
+            close_within: begun.close_within.saturating_sub(passed),
             others: begun.others,
         }
     }
@@ -154,8 +154,8 @@ impl Drain {
 
     fn send_away(&self, cause: &'static str) {
         let order = self.order();
-        let StopOrder { told_within, gone_within, successors } = order;
-        let (told_ms, gone_ms) = (told_within.as_millis(), gone_within.as_millis());
+        let StopOrder { notify_within, close_within, successors } = order;
+        let (told_ms, gone_ms) = (notify_within.as_millis(), close_within.as_millis());
         tracing::info!(
             cause,
             clients = self.clients(),
@@ -173,7 +173,7 @@ impl Drain {
 
     /// Orders all shards to stop. Those that do not end in time are not waited for.
     fn stop(&self, order: StopOrder) {
-        self.shared.beats().end_within(order.gone_within);
+        self.shared.beats().end_within(order.close_within);
         self.shared.stop(order);
     }
 
@@ -182,8 +182,8 @@ impl Drain {
         let own = self.shared.shards();
         let successors = successors::listeners(self.clients).saturating_sub(own);
         StopOrder {
-            told_within: Duration::from_millis(pace(&self.shutdown, self.close_ms, self.clients())),
-            gone_within: Duration::from_millis(self.shutdown.timeout_ms),
+            notify_within: Duration::from_millis(pace(&self.shutdown, self.close_ms, self.clients())),
+            close_within: Duration::from_millis(self.shutdown.timeout_ms),
             successors: u32::try_from(successors).unwrap_or(0),
         }
     }

@@ -46,17 +46,17 @@ impl MailboxLimits {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StopOrder {
     /// All clients are told within this time, evenly spread.
-    pub(crate) told_within: Duration,
+    pub(crate) notify_within: Duration,
     /// Clients still connected after this time are cut.
-    pub(crate) gone_within: Duration,
+    pub(crate) close_within: Duration,
     /// Listening sockets of other daemons on our port.
     pub(crate) successors: u32,
 }
 
 impl StopOrder {
     /// Tells all clients at once.
-    pub(crate) fn at_once(gone_within: Duration) -> Self {
-        Self { told_within: Duration::ZERO, gone_within, successors: 0 }
+    pub(crate) fn at_once(close_within: Duration) -> Self {
+        Self { notify_within: Duration::ZERO, close_within, successors: 0 }
     }
 }
 

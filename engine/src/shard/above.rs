@@ -12,7 +12,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Shard, back_pressure::Held, backlog::Backlog, session_io::ShardIo};
+use super::{Shard, back_pressure::Throttled, backlog::Backlog, session_io::ShardIo};
 use crate::{
     conn::{
         Above, Connections, Handshake, Phase, Session,
@@ -39,7 +39,7 @@ pub(crate) struct Upper<'a, K: Kernel> {
     hub: &'a mut Hub,
     mesh: &'a mut Mesh,
     backlog: &'a mut Backlog<K::Buffer>,
-    held: &'a mut Held,
+    throttled: &'a mut Throttled,
 }
 
 impl<K: Kernel> Shard<K> {
@@ -48,8 +48,8 @@ impl<K: Kernel> Shard<K> {
         &mut self,
         act: impl FnOnce(&mut Connections<K>, &mut Context, &mut Upper<'_, K>) -> T,
     ) -> T {
-        let Self { sessions, hub, mesh, cx, conns, backlog, held, .. } = self;
-        act(conns, cx, &mut Upper { sessions, hub, mesh, backlog, held })
+        let Self { sessions, hub, mesh, cx, conns, backlog, throttled, .. } = self;
+        act(conns, cx, &mut Upper { sessions, hub, mesh, backlog, throttled })
     }
 }
 
@@ -60,8 +60,8 @@ impl<K: Kernel> Upper<'_, K> {
         cx: &mut Context,
         act: impl FnOnce(&mut SessionCx<'_, ShardIo<'_, K>>) -> T,
     ) -> T {
-        let Self { sessions, hub, mesh, backlog, held } = self;
-        act(&mut SessionCx { sessions, hub, mesh, cx, io: &mut ShardIo { conns, backlog, held } })
+        let Self { sessions, hub, mesh, backlog, throttled } = self;
+        act(&mut SessionCx { sessions, hub, mesh, cx, io: &mut ShardIo { conns, backlog, throttled } })
     }
 }
 
@@ -130,7 +130,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
     }
 
     fn hold_request(&mut self, conns: &mut Connections<K>, socket: Socket, body_bytes: usize) -> bool {
-        self.held.hold_request(conns, self.mesh, self.hub, socket, body_bytes)
+        self.throttled.hold_request(conns, self.mesh, self.hub, socket, body_bytes)
     }
 
     fn message(
@@ -155,7 +155,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
 
     fn has_read(&mut self, conns: &mut Connections<K>, socket: Socket, bytes: usize) {
         let has_backlog = self.backlog.waits(FlowKey::Socket(socket));
-        self.held.throttle_reader(conns, self.mesh, self.hub, socket, bytes, has_backlog);
+        self.throttled.throttle_reader(conns, self.mesh, self.hub, socket, bytes, has_backlog);
     }
 
     fn has_deferred(&self, socket: Socket) -> bool {

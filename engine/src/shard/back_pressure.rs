@@ -38,26 +38,30 @@ const LITTLE_BYTES: usize = 512;
 
 /// The longest sleep of a shard that holds connections because of other shards; no doorbell announces the end of
 /// congestion.
-pub(super) const HELD_SLEEP_MAX: Duration = Duration::from_millis(1);
+pub(super) const THROTTLED_SLEEP_MAX: Duration = Duration::from_millis(1);
 
-/// Held connections and requests. Worst case: twice a shard's descriptors in each list, at 8 bytes.
+/// Throttled connections and requests. Worst case: twice a shard's descriptors in each list, at 8 bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Throttled {
     /// Connections whose receive is paused.
     readers: Vec<Socket>,
     /// Requests that are complete.
     requests: VecDeque<Socket>,
 }
 
-impl Held {
+impl Throttled {
     pub(super) fn is_empty(&self) -> bool {
         self.readers.is_empty() && self.requests.is_empty()
     }
 }
 
-impl Held {
+impl Throttled {
     /// Pauses a connection that can cause messages. True exactly when it can.
-    pub(super) fn hold_publisher<K: Kernel>(&mut self, conns: &mut Connections<K>, socket: Socket) -> bool {
+    pub(super) fn throttle_publisher<K: Kernel>(
+        &mut self,
+        conns: &mut Connections<K>,
+        socket: Socket,
+    ) -> bool {
         let session = conns.table.get(socket).map(|conn| conn.session);
         let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
         if causes_messages {
@@ -83,7 +87,7 @@ impl Held {
     ) {
         let says_much = bytes > LITTLE_BYTES || has_backlog;
         if says_much && must_hold(mesh, hub) {
-            self.hold_publisher(conns, socket);
+            self.throttle_publisher(conns, socket);
         }
     }
 
@@ -127,17 +131,17 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Resumes what is held once all shards have caught up.
-    pub(super) fn release_held(&mut self) {
-        if self.held.is_empty() || self.must_hold() {
+    pub(super) fn resume_throttled(&mut self) {
+        if self.throttled.is_empty() || self.must_hold() {
             return;
         }
-        for socket in std::mem::take(&mut self.held.readers) {
+        for socket in std::mem::take(&mut self.throttled.readers) {
             self.with_sessions(|sessions| sessions.read_again(socket));
         }
         let until = self.cx.meter.total_ns() + REQUESTS_NS;
         while self.cx.meter.total_ns() < until
             && !self.must_hold()
-            && let Some(socket) = self.held.requests.pop_front()
+            && let Some(socket) = self.throttled.requests.pop_front()
         {
             self.cx.meter.add(cost::REQUEST_NS);
             self.cx.meter.allow(self.cx.settings.quantum_ns);

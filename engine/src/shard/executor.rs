@@ -216,7 +216,7 @@ async fn serve(
 
 /// The state of a shard whose state was `before`.
 fn state_of(shard: &Shard<Uring>, before: State) -> State {
-    match shard.stopping.as_ref().map(|stopping| stopping.handover) {
+    match shard.draining.as_ref().map(|stopping| stopping.handover) {
         None => State::Serving,
         // Only if another daemon listens do connections have somewhere to go.
         Some(Handover::Draining { .. }) => State::HandingOver,

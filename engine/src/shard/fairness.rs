@@ -188,7 +188,7 @@ impl Cluster {
         }
         self.shared.stop(StopOrder::at_once(Duration::from_secs(1)));
         self.turn();
-        assert!(self.shard.stopping.is_some(), "a stop order is taken in the next turn");
+        assert!(self.shard.draining.is_some(), "a stop order is taken in the next turn");
     }
 }
 

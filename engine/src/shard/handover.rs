@@ -66,7 +66,7 @@ impl<K: Kernel> Shard<K> {
         }
         let own = u32::try_from(self.mesh.peers.count()).expect("as many as cores");
         self.steer(own..own + order.successors);
-        let quarter_ms = u64::try_from(order.gone_within.as_millis() / 4).unwrap_or(u64::MAX);
+        let quarter_ms = u64::try_from(order.close_within.as_millis() / 4).unwrap_or(u64::MAX);
         let until = self.cx.uptime.after_ms(HANDSHAKES_MS.min(quarter_ms));
         Handover::Draining { until, successors: order.successors }
     }

@@ -45,7 +45,7 @@ use rand::{
 
 pub(crate) use self::plan::Plan;
 use self::{
-    back_pressure::{HELD_SLEEP_MAX, Held},
+    back_pressure::{THROTTLED_SLEEP_MAX, Throttled},
     backlog::Backlog,
     messages::Senders,
     schedule::{Kind, Schedule},
@@ -53,7 +53,7 @@ use self::{
 pub(crate) use self::{
     executor::{Links, ShardSpec, Spawned, spawn},
     flows::QUANTUM_NS,
-    stop::Stopping,
+    stop::Drain,
 };
 use crate::{
     backend::ProxyHandle,
@@ -87,8 +87,8 @@ pub(crate) struct Shard<K: Kernel> {
     /// The bytes charged to the ledger for the backlog and for waiting messages.
     waiting_bytes: usize,
     /// Connections and requests held because of backpressure.
-    held: Held,
-    pub(crate) stopping: Option<Stopping>,
+    throttled: Throttled,
+    pub(crate) draining: Option<Drain>,
     events: VecDeque<Event<K::Buffer>>,
     arrived: Vec<Event<K::Buffer>>,
     next_socket_tick: Tick,
@@ -135,8 +135,8 @@ impl<K: Kernel> Shard<K> {
             schedule: Schedule::default(),
             backlog,
             waiting_bytes: 0,
-            held: Held::default(),
-            stopping: None,
+            throttled: Throttled::default(),
+            draining: None,
             events: VecDeque::new(),
             arrived: Vec::new(),
             next_socket_tick: Tick(0),
@@ -161,7 +161,7 @@ impl<K: Kernel> Shard<K> {
         self.cx.meter.begin_turn(began);
         self.schedule.begin_turn();
         self.take_control();
-        self.release_held();
+        self.resume_throttled();
         self.work(&mut elapsed);
         self.keep_house();
         self.advance_stop();
@@ -226,12 +226,12 @@ impl<K: Kernel> Shard<K> {
         {
             return Duration::ZERO;
         }
-        let ticks_max = if self.stopping.is_some() { 1 } else { SLEEP_TICKS_MAX };
+        let ticks_max = if self.draining.is_some() { 1 } else { SLEEP_TICKS_MAX };
         let latest = self.cx.uptime.after(ticks_max);
         let sockets = self.conns.wheel.next_due(ticks_max).unwrap_or(latest);
         let polls = self.sessions.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         let wait = until(sockets.min(polls), elapsed);
-        if self.held.is_empty() { wait } else { wait.min(HELD_SLEEP_MAX) }
+        if self.throttled.is_empty() { wait } else { wait.min(THROTTLED_SLEEP_MAX) }
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {
@@ -266,7 +266,7 @@ impl<K: Kernel> Shard<K> {
         counters.turn(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
         counters.set(Metric::Conflation, readers);
         counters.set(Metric::SlowReaderBytes, bytes);
-        counters.set(Metric::Draining, u64::from(self.stopping.is_some()));
+        counters.set(Metric::Draining, u64::from(self.draining.is_some()));
         counters.set(Metric::ClientsLeft, clients_left);
         counters.set(Metric::DeferredConnections, self.backlog.len() as u64);
         self.conns.report(counters);

@@ -12,7 +12,7 @@ use holdfast_ring::{Ended, Kernel, Socket};
 
 use super::{
     Shard,
-    back_pressure::Held,
+    back_pressure::Throttled,
     backlog::{Backlog, Item, Received},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
 pub(crate) struct ShardIo<'a, K: Kernel> {
     pub(super) conns: &'a mut Connections<K>,
     pub(super) backlog: &'a mut Backlog<K::Buffer>,
-    pub(super) held: &'a mut Held,
+    pub(super) throttled: &'a mut Throttled,
 }
 
 impl<K: Kernel> Shard<K> {
@@ -48,8 +48,8 @@ impl<K: Kernel> Shard<K> {
         &mut self,
         act: impl FnOnce(&mut SessionCx<'_, ShardIo<'_, K>>) -> T,
     ) -> T {
-        let Self { sessions, hub, mesh, cx, conns, backlog, held, .. } = self;
-        let mut io = ShardIo { conns, backlog, held };
+        let Self { sessions, hub, mesh, cx, conns, backlog, throttled, .. } = self;
+        let mut io = ShardIo { conns, backlog, throttled };
         act(&mut SessionCx { sessions, hub, mesh, cx, io: &mut io })
     }
 }
@@ -111,7 +111,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         if is_paused || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
-        if !must_hold || !self.held.hold_publisher(self.conns, socket) {
+        if !must_hold || !self.throttled.throttle_publisher(self.conns, socket) {
             self.conns.sockets.resume_receive(socket);
         }
     }

@@ -31,19 +31,19 @@ use crate::{
 };
 
 /// Connections closed in one turn, so that others are still served.
-const GOODBYES_A_TURN: usize = 512;
+const NOTICES_A_TURN: usize = 512;
 
 /// Connections examined in one turn, closed or not.
-const LOOKS_A_TURN: usize = 8192;
+const VISITS_A_TURN: usize = 8192;
 
 /// How long a newly accepted connection may take to send its request.
 const REQUEST_MS: u64 = 1_000;
 
 /// A stop in progress.
 #[derive(Debug)]
-pub(crate) struct Stopping {
+pub(crate) struct Drain {
     /// The deadline for telling all clients.
-    told_by: Tick,
+    notify_by: Tick,
     /// Connections still open then are cut.
     deadline: Tick,
     pub(super) handover: Handover,
@@ -52,7 +52,7 @@ pub(crate) struct Stopping {
     /// Where the walk over these continues, if there is one.
     requests_from: Option<(usize, usize)>,
     /// The tick up to which the pace has been computed.
-    reckoned: Tick,
+    paced: Tick,
     /// How many are due to be told now.
     due: usize,
     /// Sessions of polls at indexes below this have not been told; they come first, because they need new connections,
@@ -63,19 +63,19 @@ pub(crate) struct Stopping {
     /// Where the walk over the connections continues.
     from: (usize, usize),
     /// True exactly when the deadline has passed and the walk that cuts the rest is not complete.
-    is_cutting: bool,
-    has_cut: bool,
+    is_aborting: bool,
+    has_aborted: bool,
     /// True exactly when this shard is empty.
     is_empty: bool,
 }
 
-impl Stopping {
+impl Drain {
     /// Computes how many of `left` are to be told now.
-    fn reckon(&mut self, now: Tick, left: usize, random: &mut impl Rng) {
-        if now >= self.told_by {
+    fn pace(&mut self, now: Tick, left: usize, random: &mut impl Rng) {
+        if now >= self.notify_by {
             self.due = left;
-        } else if now > self.reckoned {
-            let (passed, ahead) = (now.0 - self.reckoned.0, self.told_by.0 - self.reckoned.0);
+        } else if now > self.paced {
+            let (passed, ahead) = (now.0 - self.paced.0, self.notify_by.0 - self.paced.0);
             let even = left.saturating_sub(self.due) as f64 * f64::from(passed) / f64::from(ahead);
             let share = even * random.random_range(0.5..1.5) + random.random_range(0.0..1.0);
             #[expect(
@@ -86,7 +86,7 @@ impl Stopping {
             let share = share as usize;
             self.due = (self.due + share).min(left);
         }
-        self.reckoned = now;
+        self.paced = now;
     }
 }
 
@@ -94,37 +94,37 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn begin_stop(&mut self, order: StopOrder) {
         let after =
             |time: Duration| self.cx.uptime.after_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        let (told_by, deadline) = (after(order.told_within), after(order.gone_within));
-        if let Some(stopping) = &mut self.stopping {
-            stopping.told_by = stopping.told_by.min(told_by);
-            stopping.deadline = stopping.deadline.min(deadline);
-            stopping.handover.hurry();
+        let (notify_by, deadline) = (after(order.notify_within), after(order.close_within));
+        if let Some(drain) = &mut self.draining {
+            drain.notify_by = drain.notify_by.min(notify_by);
+            drain.deadline = drain.deadline.min(deadline);
+            drain.handover.hurry();
             return;
         }
         self.cx.is_stopping = true;
         let handover = self.begin_handover(&order);
-        self.stopping = Some(Stopping {
-            told_by,
+        self.draining = Some(Drain {
+            notify_by,
             deadline,
             handover,
             requests_until: self.cx.uptime.after_ms(REQUEST_MS),
             requests_from: None,
-            reckoned: self.cx.uptime,
+            paced: self.cx.uptime,
             due: 0,
             polls_below: if self.sessions.named.polls() > 0 { self.sessions.named.places() } else { 0 },
             polls_left: self.sessions.named.polls(),
             from: (0, 0),
-            is_cutting: false,
-            has_cut: false,
+            is_aborting: false,
+            has_aborted: false,
             is_empty: false,
         });
     }
 
     /// True exactly when the stop has more to do without waiting.
     pub(super) fn is_stop_under_way(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| {
-            stopping.due > 0 || stopping.is_cutting || stopping.requests_from.is_some()
-        })
+        self.draining
+            .as_ref()
+            .is_some_and(|drain| drain.due > 0 || drain.is_aborting || drain.requests_from.is_some())
     }
 
     /// True exactly when this shard and all others are empty; or when the deadline has passed, because a shard with a
@@ -134,86 +134,85 @@ impl<K: Kernel> Shard<K> {
         let is_left = self.conns.sockets.open_sockets() > 0
             || self.conns.sockets.is_listening()
             || !self.events.is_empty();
-        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !is_left && stopping.polls_below == 0)
-        else {
+        let Some(drain) = self.draining.as_mut().filter(|drain| !is_left && drain.polls_below == 0) else {
             return false;
         };
-        if !std::mem::replace(&mut stopping.is_empty, true) {
+        if !std::mem::replace(&mut drain.is_empty, true) {
             self.mesh.peers.shard_emptied();
         }
-        !self.mesh.peers.is_anyone_left() || self.cx.uptime >= stopping.deadline
+        !self.mesh.peers.is_anyone_left() || self.cx.uptime >= drain.deadline
     }
 
-    /// Clients that are still to be told; 0 unless stopping.
+    /// Clients that are still to be told; 0 unless the shard is draining.
     pub(super) fn clients_left(&self) -> u64 {
-        self.stopping.as_ref().map_or(0, |stopping| self.conns.open + stopping.polls_left as u64)
+        self.draining.as_ref().map_or(0, |drain| self.conns.open + drain.polls_left as u64)
     }
 
     pub(super) fn advance_stop(&mut self) {
         let left = usize::try_from(self.clients_left()).unwrap_or(usize::MAX);
-        let Some(mut stopping) = self.stopping.take() else { return };
-        if self.cx.uptime >= stopping.deadline && !stopping.has_cut {
-            stopping.has_cut = true;
-            stopping.is_cutting = true;
-            stopping.from = (0, 0);
+        let Some(mut drain) = self.draining.take() else { return };
+        if self.cx.uptime >= drain.deadline && !drain.has_aborted {
+            drain.has_aborted = true;
+            drain.is_aborting = true;
+            drain.from = (0, 0);
         }
-        self.advance_handover(&mut stopping.handover, stopping.has_cut);
-        if stopping.is_cutting {
-            self.cut(&mut stopping);
+        self.advance_handover(&mut drain.handover, drain.has_aborted);
+        if drain.is_aborting {
+            self.abort_remaining(&mut drain);
         } else {
-            stopping.reckon(self.cx.uptime, left, &mut self.cx.random);
-            self.tell(&mut stopping);
-            self.give_up_requests(&mut stopping);
+            drain.pace(self.cx.uptime, left, &mut self.cx.random);
+            self.notify(&mut drain);
+            self.close_requests(&mut drain);
         }
-        self.stopping = Some(stopping);
+        self.draining = Some(drain);
     }
 
     /// Tells as many clients as are due.
-    fn tell(&mut self, stopping: &mut Stopping) {
-        let goodbyes = stopping.due.min(GOODBYES_A_TURN);
-        stopping.due -= goodbyes;
-        let mut goodbyes = self.tell_polls(stopping, goodbyes);
-        for _ in 0..LOOKS_A_TURN {
-            if goodbyes == 0 {
+    fn notify(&mut self, drain: &mut Drain) {
+        let notices = drain.due.min(NOTICES_A_TURN);
+        drain.due -= notices;
+        let mut notices = self.notify_polls(drain, notices);
+        for _ in 0..VISITS_A_TURN {
+            if notices == 0 {
                 return;
             }
-            let Some((socket, next)) = self.conns.table.next_from(stopping.from) else {
+            let Some((socket, next)) = self.conns.table.next_from(drain.from) else {
                 // Some connections were accepted behind the walk.
-                stopping.from = (0, 0);
+                drain.from = (0, 0);
                 break;
             };
-            stopping.from = next;
-            goodbyes -= usize::from(self.say_goodbye(socket));
+            drain.from = next;
+            notices -= usize::from(self.notify_connection(socket));
         }
-        stopping.due += goodbyes;
+        drain.due += notices;
     }
 
-    /// Tells sessions of polls. Returns how many of `goodbyes` are left for connections.
-    fn tell_polls(&mut self, stopping: &mut Stopping, mut goodbyes: usize) -> usize {
-        for _ in 0..LOOKS_A_TURN {
-            if goodbyes == 0 || stopping.polls_below == 0 {
+    /// Tells sessions of polls. Returns how many of `notices` are left for connections.
+    fn notify_polls(&mut self, drain: &mut Drain, mut notices: usize) -> usize {
+        for _ in 0..VISITS_A_TURN {
+            if notices == 0 || drain.polls_below == 0 {
                 break;
             }
-            stopping.polls_below -= 1;
-            let Some(place) = self.sessions.named.poll_at(stopping.polls_below) else { continue };
-            goodbyes -= 1;
-            stopping.polls_left = stopping.polls_left.saturating_sub(1);
+            drain.polls_below -= 1;
+            let Some(place) = self.sessions.named.poll_at(drain.polls_below) else { continue };
+            notices -= 1;
+            drain.polls_left = drain.polls_left.saturating_sub(1);
             if let Some(key) = self.sessions.named.client(place) {
                 self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
         }
-        if stopping.polls_left == 0 || stopping.polls_below == 0 {
-            (stopping.polls_left, stopping.polls_below) = (0, 0);
-            goodbyes
+        if drain.polls_left == 0 || drain.polls_below == 0 {
+            (drain.polls_left, drain.polls_below) = (0, 0);
+            notices
         } else {
             // All of them precede the first connection.
-            stopping.due += goodbyes;
+            drain.due += notices;
             0
         }
     }
 
     /// True exactly when there was a client to tell.
-    fn say_goodbye(&mut self, socket: Socket) -> bool {
+    fn notify_connection(&mut self, socket: Socket) -> bool {
         match self.conns.table.get(socket).map(|conn| conn.session) {
             None | Some(Session::None) => return false,
             Some(Session::Client { key }) => {
@@ -236,21 +235,21 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Closes the connections without a request, or without a further one: repeatedly, because answers still complete.
-    fn give_up_requests(&mut self, stopping: &mut Stopping) {
-        if stopping.handover.is_draining() {
-            stopping.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
+    fn close_requests(&mut self, drain: &mut Drain) {
+        if drain.handover.is_draining() {
+            drain.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
         }
-        if self.cx.uptime >= stopping.requests_until {
-            stopping.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
-            stopping.requests_from.get_or_insert((0, 0));
+        if self.cx.uptime >= drain.requests_until {
+            drain.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
+            drain.requests_from.get_or_insert((0, 0));
         }
-        for _ in 0..LOOKS_A_TURN {
-            let Some(from) = stopping.requests_from else { return };
+        for _ in 0..VISITS_A_TURN {
+            let Some(from) = drain.requests_from else { return };
             let Some((socket, next)) = self.conns.table.next_from(from) else {
-                stopping.requests_from = None;
+                drain.requests_from = None;
                 return;
             };
-            stopping.requests_from = Some(next);
+            drain.requests_from = Some(next);
             if self
                 .conns
                 .table
@@ -265,14 +264,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// The deadline has passed.
-    fn cut(&mut self, stopping: &mut Stopping) {
-        stopping.due = 0;
-        for _ in 0..self.tell_polls(stopping, GOODBYES_A_TURN) {
-            let Some((socket, next)) = self.conns.table.next_from(stopping.from) else {
-                stopping.is_cutting = false;
+    fn abort_remaining(&mut self, drain: &mut Drain) {
+        drain.due = 0;
+        for _ in 0..self.notify_polls(drain, NOTICES_A_TURN) {
+            let Some((socket, next)) = self.conns.table.next_from(drain.from) else {
+                drain.is_aborting = false;
                 return;
             };
-            stopping.from = next;
+            drain.from = next;
             self.with_connections(|conns, cx, above| conns.end_now(cx, above, socket, CloseReason::Shutdown));
         }
     }
@@ -284,20 +283,20 @@ mod tests {
 
     use super::*;
 
-    fn stopping(told_by: u32) -> Stopping {
-        Stopping {
-            told_by: Tick(told_by),
-            deadline: Tick(2 * told_by),
+    fn drain(notify_by: u32) -> Drain {
+        Drain {
+            notify_by: Tick(notify_by),
+            deadline: Tick(2 * notify_by),
             handover: Handover::Over,
             requests_until: Tick(0),
             requests_from: None,
-            reckoned: Tick(0),
+            paced: Tick(0),
             due: 0,
             polls_below: 0,
             polls_left: 0,
             from: (0, 0),
-            is_cutting: false,
-            has_cut: false,
+            is_aborting: false,
+            has_aborted: false,
             is_empty: false,
         }
     }
@@ -305,13 +304,13 @@ mod tests {
     /// How many leave in each tick, if `clients` are to leave in `ticks`.
     fn leaves(clients: usize, ticks: u32, seed: u64) -> Vec<usize> {
         let mut random = SmallRng::seed_from_u64(seed);
-        let mut stopping = stopping(ticks);
+        let mut drain = drain(ticks);
         let mut left = clients;
         (1..=ticks)
             .map(|now| {
-                stopping.reckon(Tick(now), left, &mut random);
-                left -= stopping.due;
-                std::mem::take(&mut stopping.due)
+                drain.pace(Tick(now), left, &mut random);
+                left -= drain.due;
+                std::mem::take(&mut drain.due)
             })
             .collect()
     }
@@ -337,8 +336,8 @@ mod tests {
 
     #[test]
     fn without_time_all_are_due_at_once() {
-        let mut stopping = stopping(0);
-        stopping.reckon(Tick(0), 70, &mut SmallRng::seed_from_u64(1));
-        assert_eq!(stopping.due, 70);
+        let mut drain = drain(0);
+        drain.pace(Tick(0), 70, &mut SmallRng::seed_from_u64(1));
+        assert_eq!(drain.due, 70);
     }
 }

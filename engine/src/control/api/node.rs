@@ -197,8 +197,8 @@ pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiEr
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Ok(Drained {
         clients: progress.clients,
-        told_within_ms: ms(progress.told_within),
-        gone_within_ms: ms(progress.gone_within),
+        told_within_ms: ms(progress.notify_within),
+        gone_within_ms: ms(progress.close_within),
         successors: progress.others,
         note: (progress.others > 0).then_some(APART),
     })

@@ -81,8 +81,8 @@ impl Cluster {
             self.shards[core].turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
             let waiting = self.shards[core].outbox_messages();
             assert!(waiting <= OUTBOX_MESSAGES_MAX, "{waiting} messages wait on core {core}");
-            let held = &self.shards[core].held;
-            assert!(held.requests.len() <= 2 * SLOTS as usize, "dead requests are forgotten");
+            let throttled = &self.shards[core].throttled;
+            assert!(throttled.requests.len() <= 2 * SLOTS as usize, "dead requests are forgotten");
         }
     }
 
@@ -258,7 +258,7 @@ fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_
     }
     // The list still holds a request that was resumed when earlier answers were flushed.
     let (socket, _) = house.shards[NEAR].conns.table.next_from((0, 0)).expect("it is connected");
-    house.shards[NEAR].held.requests.push_back(socket);
+    house.shards[NEAR].throttled.requests.push_back(socket);
     for _ in 0..20 {
         house.turn(&[NEAR, HOME, SLOW]);
         client.step();
