@@ -5,6 +5,8 @@
 //!
 //! No value is checked here that a file could hold as well: that is `config`'s work.
 
+pub mod token;
+
 use crate::config::units::parse_duration_ms;
 use crate::config::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE, UnknownKeys};
 use crate::doctor::Profile;

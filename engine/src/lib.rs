@@ -3,8 +3,9 @@
 //! The road of a byte: the ring crate → `shard` → `conn` → the protocol crate → `session` → `mesh` → `hub` → `session/fan_out` →
 //! `conn/write` → the ring crate. A `shard` is a loop over four parts, each of which knows only those below it: sessions act on
 //! connections by `session::Io`, connections tell those above them by `conn::Above`. What all use in a turn is the `context`.
-//! Beside it: `time`, `limits` (floods), `metrics`, [`supervise`] (failures), `control` (HTTP for operators), [`channel`] (names
-//! and permissions), [`config`], [`doctor`], and [`daemon`], which puts it all together.
+//! Beside it: `limits` (floods), `metrics`, [`supervise`] (failures), `control` (HTTP for operators), [`channel`] (names and
+//! permissions), [`config`], [`doctor`], and [`daemon`], which puts it all together. At the bottom: `time`, `ids`, [`jose`]
+//! (keys of tokens) and [`value`] (checked texts).
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -22,18 +23,12 @@ pub mod token;
 mod conn;
 mod context;
 mod control;
-mod descriptors;
 mod hub;
 mod ids;
+pub mod jose;
 mod limits;
-mod masked;
 mod memory;
 mod mesh;
-mod object;
-mod origin;
-mod patience;
-mod pattern;
-pub mod preflight;
 mod refusals;
 mod session;
 mod shard;
@@ -42,3 +37,4 @@ mod shard;
 mod simulation;
 mod time;
 mod tls;
+pub mod value;

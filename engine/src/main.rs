@@ -11,9 +11,9 @@ use anyhow::Context as _;
 use clap::Parser;
 use holdfast::cli::{Cli, Command, ConfigCommand, ConfigFile, Doctor, MetricsCommand, Serve, TokenCommand};
 use holdfast::config::{self, Config, Loaded, Problems};
+use holdfast::doctor::Prepared;
 use holdfast::doctor::{self, Check, Findings, Plan};
-use holdfast::preflight::Prepared;
-use holdfast::{daemon, log, metrics, supervise, token};
+use holdfast::{cli, daemon, log, metrics, supervise};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,7 +49,7 @@ fn run_daemon(serve: &Serve) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::new(&config)?;
     // Before there is a thread that could panic.
     supervise::end_at_panics();
-    log::start(&config.log)?;
+    log::start(&config.log, supervise::watch_log())?;
     // Tables are made for all connections that there can be and touched as they come: a huge page would make 2 MiB of
     // each resident at once. docs/decisions/0008-no-huge-pages.md has the figures.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -91,9 +91,11 @@ fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {
     };
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     print(&match command {
-        TokenCommand::Gen(args) => token::generate(args, &client(&args.claims.file)?, now_s)?,
-        TokenCommand::Sub(args) => token::generate_subscription(args, &client(&args.claims.file)?, now_s)?,
-        TokenCommand::Check(args) => token::check(args, &client(&args.file)?, now_s)?,
+        TokenCommand::Gen(args) => cli::token::generate(args, &client(&args.claims.file)?, now_s)?,
+        TokenCommand::Sub(args) => {
+            cli::token::generate_subscription(args, &client(&args.claims.file)?, now_s)?
+        }
+        TokenCommand::Check(args) => cli::token::check(args, &client(&args.file)?, now_s)?,
     })
 }
 

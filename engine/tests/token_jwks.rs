@@ -11,7 +11,8 @@ use axum::{
 };
 use holdfast::{
     http_client::HttpClient,
-    token::jwks::{DOCUMENT_BYTES_MAX, Endpoint, FetchError, Schedule, fetch},
+    token::jwks::{DOCUMENT_BYTES_MAX, FetchError, Schedule, fetch},
+    value::HttpUrl,
 };
 use tokio::net::TcpListener;
 
@@ -37,7 +38,7 @@ async fn endless() -> impl IntoResponse {
 }
 
 async fn fetch_all(address: SocketAddr, path: &str) -> Result<usize, FetchError> {
-    let endpoint: Endpoint = format!("http://{address}{path}").parse().expect("an address");
+    let endpoint: HttpUrl = format!("http://{address}{path}").parse().expect("an address");
     fetch(&HttpClient::new(), &endpoint).await.map(|fetched| fetched.keys.len())
 }
 
@@ -81,7 +82,7 @@ async fn an_endpoint_that_cannot_be_reached_says_why() {
 #[tokio::test]
 async fn an_endpoint_that_speaks_no_tls_is_no_https_endpoint() {
     let address = serve(Router::new().route("/jwks", get(|| async { DOCUMENT }))).await;
-    let endpoint: Endpoint = format!("https://{address}/jwks").parse().expect("an address");
+    let endpoint: HttpUrl = format!("https://{address}/jwks").parse().expect("an address");
     let error = fetch(&HttpClient::new(), &endpoint).await.expect_err("no TLS");
     assert!(matches!(error, FetchError::Http { .. }), "{error}");
 }
@@ -123,7 +124,7 @@ async fn how_long_keys_may_be_kept_is_taken_from_the_answer() {
         ("/long", Some(u64::MAX)),
         ("/odd", None),
     ] {
-        let endpoint: Endpoint = format!("http://{address}{path}").parse().expect("an address");
+        let endpoint: HttpUrl = format!("http://{address}{path}").parse().expect("an address");
         let fetched = fetch(&HttpClient::new(), &endpoint).await.expect("keys");
         assert_eq!(fetched.fresh_ms, fresh_ms, "{path}");
     }
@@ -135,7 +136,7 @@ fn an_endpoint_is_a_plain_address_and_its_query_is_not_shown() {
         ("http://127.0.0.1:8080/jwks", "http://127.0.0.1:8080/jwks"),
         ("https://id.test/.well-known/jwks.json?key=hunter2", "https://id.test/.well-known/jwks.json?***"),
     ] {
-        let endpoint: Endpoint = good.parse().expect("an address");
+        let endpoint: HttpUrl = good.parse().expect("an address");
         assert_eq!(endpoint.to_string(), shown);
         assert!(!format!("{endpoint:?}").contains("hunter2"));
         assert_eq!(endpoint.is_encrypted(), good.starts_with("https"));
@@ -143,7 +144,7 @@ fn an_endpoint_is_a_plain_address_and_its_query_is_not_shown() {
     for bad in
         ["", "/jwks", "id.test", "ftp://id.test/", "https://user:secret@id.test/", "https://{{tenant}}.test/"]
     {
-        assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        assert!(bad.parse::<HttpUrl>().is_err(), "{bad}");
     }
 }
 

@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use super::Event;
 use crate::{
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
-    object::{self, Object},
     token::{Overrides, RawOptions, SubscribeOptions, TokenError, either},
+    value::object::{self, Object},
 };
 
 /// An answer to one event. `None` is an answer without a result.

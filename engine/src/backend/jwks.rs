@@ -18,10 +18,8 @@ use crate::{
     http_client::HttpClient,
     mesh::Message,
     time::Clock,
-    token::{
-        Endpoint,
-        jwks::{Schedule, fetch},
-    },
+    token::jwks::{Schedule, fetch},
+    value::HttpUrl,
 };
 
 /// Resolution of due times.
@@ -29,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the keys of one endpoint up to date.
 pub(super) struct Keeper<M> {
-    endpoint: Endpoint,
+    endpoint: HttpUrl,
     schedule: Schedule,
     http: HttpClient,
     shards: Shards<M>,
@@ -42,7 +40,7 @@ pub(super) struct Keeper<M> {
 }
 
 impl<M: Message + From<Answer>> Keeper<M> {
-    pub(super) fn new(endpoint: Endpoint, schedule: Schedule, http: HttpClient, shards: Shards<M>) -> Self {
+    pub(super) fn new(endpoint: HttpUrl, schedule: Schedule, http: HttpClient, shards: Shards<M>) -> Self {
         let asked = vec![0; shards.count()];
         Self { endpoint, schedule, http, shards, clock: Clock::start(), asked, is_wanted: false }
     }

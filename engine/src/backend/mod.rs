@@ -5,18 +5,16 @@
 //!
 //! A shard never blocks: it puts its request into a bounded queue, records at the client what the answer is for, and
 //! continues. Names, bodies and codes are those of Centrifugo v6's HTTP proxies. The files: `queue` (both ways), `call`
-//! (an event), `endpoint` and `proxy` (the request for one kind of event), `answer` (the possible answers), `jwks`
+//! (an event), `proxy` (the request for one kind of event), `answer` (the possible answers), `jwks`
 //! (keys of tokens), `worker` (the control thread's part).
 
 mod answer;
 mod call;
-mod endpoint;
 mod jwks;
 mod proxy;
 mod queue;
 mod worker;
 
-pub use self::endpoint::Endpoint;
 pub(crate) use self::{
     answer::{Connected, ProxyResult, Published, Refreshed, Refusal, Subscribed},
     call::{Event, Header, ProxyRequest},

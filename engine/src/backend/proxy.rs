@@ -14,10 +14,11 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::{Endpoint, Event, ProxyRequest, ProxyResult, Refusal, answer::AnswerError};
+use super::{Event, ProxyRequest, ProxyResult, Refusal, answer::AnswerError};
 use crate::{
     config::{Config, ProxyConfig},
     http_client::{HttpClient, HttpError, Limits},
+    value::HttpUrl,
 };
 
 /// Fields about the client's connection, which would break the one to the backend.
@@ -34,7 +35,7 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 /// The destination of one kind of event.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    endpoint: Endpoint,
+    endpoint: HttpUrl,
     limits: Limits,
     static_headers: HeaderMap,
     http_headers: Vec<HeaderName>,

@@ -19,8 +19,9 @@ use tokio::sync::mpsc;
 use super::{Event, ProxyRequest, ProxyResult};
 use crate::{
     ids::ClientKey,
+    jose::KeySet,
     mesh::{Message, ShardHandle},
-    token::{Endpoint, KeySet},
+    value::HttpUrl,
 };
 
 /// Where an answer belongs. The key has a generation, so a client that is gone is not found; every request has its own
@@ -44,7 +45,7 @@ pub(crate) enum Answer {
 /// A shard asks whether the endpoint has newer keys. It asks again only after an answer to this.
 #[derive(Debug)]
 pub(crate) struct KeysRequest {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: HttpUrl,
     pub(crate) core: usize,
     /// The last token of this shard that waits for the answer; tokens are numbered from 1.
     pub(crate) number: u64,
@@ -53,7 +54,7 @@ pub(crate) struct KeysRequest {
 /// News of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyNews {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: HttpUrl,
     pub(crate) what: KeysAre,
 }
 

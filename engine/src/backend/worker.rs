@@ -21,11 +21,12 @@ use super::{
 };
 use crate::{
     config::Config,
-    descriptors,
     http_client::HttpClient,
+    memory::descriptors,
     mesh::{Message, ShardHandle},
     supervise::{endless, task},
-    token::{Endpoint, jwks::Schedule},
+    token::jwks::Schedule,
+    value::HttpUrl,
 };
 
 /// Everything needed to make calls.
@@ -91,7 +92,7 @@ impl<M: Message + From<Answer>> ProxyWorker<M> {
     }
 }
 
-async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysRequest>)], ask: KeysRequest) {
+async fn hand_over(keepers: &[(HttpUrl, mpsc::Sender<KeysRequest>)], ask: KeysRequest) {
     if let Some((_, keeper)) = keepers.iter().find(|(endpoint, _)| *endpoint == ask.endpoint) {
         // The queue has room for one request of every shard.
         let _ = keeper.send(ask).await;
@@ -100,8 +101,8 @@ async fn hand_over(keepers: &[(Endpoint, mpsc::Sender<KeysRequest>)], ask: KeysR
 
 /// The JWKS endpoints of all kinds of tokens, deduplicated. If two sections name the same one, the stricter schedule
 /// applies.
-fn key_endpoints(config: &Config) -> Vec<(Endpoint, Schedule)> {
-    let mut endpoints: Vec<(Endpoint, Schedule)> = Vec::new();
+fn key_endpoints(config: &Config) -> Vec<(HttpUrl, Schedule)> {
+    let mut endpoints: Vec<(HttpUrl, Schedule)> = Vec::new();
     let own = Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token);
     for token in [Some(&config.client.token), own].into_iter().flatten() {
         let Some(endpoint) = &token.jwks_public_endpoint else { continue };

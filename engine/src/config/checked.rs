@@ -112,8 +112,8 @@ impl Config {
             &channel.sub_refresh,
         ];
         let mut backends = proxies.into_iter().filter_map(|proxy| proxy.endpoint.as_ref());
-        keys.into_iter().any(crate::token::Endpoint::is_encrypted)
-            || backends.any(crate::backend::Endpoint::is_encrypted)
+        keys.into_iter().any(crate::value::HttpUrl::is_encrypted)
+            || backends.any(crate::value::HttpUrl::is_encrypted)
     }
 
     /// The section of subscription tokens, where it holds.

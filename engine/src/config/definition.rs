@@ -7,7 +7,7 @@
 //! Nothing is read from the world here: files and variables are `source.rs`.
 
 use super::problem::Problems;
-use crate::masked;
+use crate::value::masked;
 use serde_json::Value;
 
 /// A table of options: what `section!` makes of a struct.

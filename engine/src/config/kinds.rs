@@ -8,7 +8,7 @@
 use super::definition::{About, Section, Shape, Spec, show};
 use super::problem::Problems;
 use super::units::{parse_duration_ms, parse_size_bytes, show_size};
-use crate::masked;
+use crate::value::masked;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -35,7 +35,7 @@ mod transports;
 pub mod units;
 mod warning;
 
-pub use crate::origin::OriginPattern;
+pub use crate::value::OriginPattern;
 pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
 pub use checked::Config;
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};

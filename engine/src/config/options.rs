@@ -17,7 +17,7 @@ use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
 use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
-use crate::origin::OriginPattern;
+use crate::value::origin::OriginPattern;
 use std::net::IpAddr;
 
 section! {

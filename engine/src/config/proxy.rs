@@ -16,13 +16,13 @@ use super::{
     problem::Problems,
     secret::Secret,
 };
-use crate::backend::Endpoint;
+use crate::value::HttpUrl;
 
 section! {
     /// How the application's backend is asked about one kind of event: by POST with a JSON body.
     pub struct ProxyConfig {
         /// Address that is asked. Redirects are not followed. Empty: there is none.
-        "endpoint" => pub endpoint: Option<Endpoint>
+        "endpoint" => pub endpoint: Option<HttpUrl>
             = address("an address that begins with https:// or http://").optional();
         /// How long an answer may take, from the first step of the connection to its last byte.
         "timeout" => pub timeout_ms: u64 = duration("1s", "10ms", "5m");

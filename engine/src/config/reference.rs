@@ -9,7 +9,7 @@ use super::definition::{Field, Section, Shape, is_unset, join, walk};
 use super::options::Options;
 use super::problem::{Origin, Problems};
 use super::source::variable_name;
-use crate::masked;
+use crate::value::masked;
 use serde_json::Value;
 use std::fmt::Write as _;
 

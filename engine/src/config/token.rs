@@ -12,7 +12,10 @@ use super::{
     kinds::{address, boolean, duration, integer, parsed, text},
     problem::Problems,
 };
-use crate::token::{EcdsaKey, Endpoint, Pattern, RsaKey};
+use crate::{
+    jose::{EcdsaKey, RsaKey},
+    value::{HttpUrl, RegularExpression},
+};
 
 section! {
     /// Tokens (JSON Web Tokens) with which clients connect, and subscribe unless `client.subscription_token` is enabled.
@@ -42,7 +45,7 @@ section! {
         /// Redirects are not followed. Without `https` whoever can change the answer on its way can make tokens. Empty:
         /// there is none.
         /// Worst case: 1 MiB, the longest key set that is read.
-        "jwks_public_endpoint" => pub jwks_public_endpoint: Option<Endpoint>
+        "jwks_public_endpoint" => pub jwks_public_endpoint: Option<HttpUrl>
             = address("an address that begins with https:// or http://").optional();
         /// After how long keys are fetched again. Sooner where the endpoint says so (`Cache-Control: max-age`), but then not
         /// within a minute. A key that was withdrawn is refused after at most this time while the endpoint answers.
@@ -53,12 +56,12 @@ section! {
         /// What the claim `aud` must be, or contain. Empty: anything is accepted.
         "audience" => pub audience: String = text("");
         /// A regular expression that some `aud` must match. Excludes `audience`. Empty: anything is accepted.
-        "audience_regex" => pub audience_regex: Option<Pattern>
+        "audience_regex" => pub audience_regex: Option<RegularExpression>
             = parsed("regular expression", "a regular expression; ^ and $ bind it to the ends", "").optional();
         /// What the claim `iss` must be. Empty: anything is accepted.
         "issuer" => pub issuer: String = text("");
         /// A regular expression that `iss` must match. Excludes `issuer`. Empty: anything is accepted.
-        "issuer_regex" => pub issuer_regex: Option<Pattern>
+        "issuer_regex" => pub issuer_regex: Option<RegularExpression>
             = parsed("regular expression", "a regular expression; ^ and $ bind it to the ends", "").optional();
         /// The claim that holds the user's id, a text or a number. Empty: `sub`.
         "user_id_claim" => pub user_id_claim: String

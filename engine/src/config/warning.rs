@@ -7,7 +7,7 @@
 
 use super::checked::Config;
 use super::problem::Warning;
-use crate::origin::{self, OriginPattern};
+use crate::value::origin::{self, OriginPattern};
 
 /// Every warning about this configuration.
 pub(super) fn collect(config: &Config) -> Vec<Warning> {

@@ -50,8 +50,8 @@ use self::{
 use crate::{
     backend,
     config::Config,
-    descriptors,
-    preflight::Prepared,
+    doctor::Prepared,
+    memory::descriptors,
     session::message::{ShardHandle, Shared},
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::Ends,

@@ -14,10 +14,9 @@ use tokio::sync::watch;
 
 use crate::{
     config::TlsConfig,
-    preflight::{CLIENT_TLS, CONTROL_TLS},
     session::message::{Message, ShardHandle},
     supervise,
-    tls::{Ends, reload},
+    tls::{CLIENT_TLS, CONTROL_TLS, Ends, reload},
 };
 
 /// How long a shard's mailbox may stay full.

@@ -9,6 +9,7 @@
 mod findings;
 mod judge;
 mod plan;
+mod preflight;
 mod profile;
 mod report;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 pub use findings::{Cgroup, Findings, IoUring, Limit, sysctl};
 pub use judge::judge;
 pub use plan::{KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION};
+pub use preflight::{Faults, Prepared};
 pub use profile::{Better, Profile, Setting};
 pub use report::{json, line, text};
 

@@ -25,7 +25,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use self::used::{Counting, Use};
-use crate::patience;
+use crate::time::patience;
 
 /// How long a connection that is not in use is kept open, where nothing else is configured.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -23,7 +23,8 @@ use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-pub(crate) use self::limit::EACH;
+pub use self::queue::Watch;
+pub(crate) use self::{limit::EACH, queue::THREAD};
 use self::{
     limit::{Limited, Limiter},
     queue::Lines,
@@ -83,12 +84,12 @@ pub(crate) fn shows_each_refusal() -> bool {
 ///
 /// # Errors
 /// Where there can be no thread that writes.
-pub fn start(config: &LogConfig) -> anyhow::Result<()> {
+pub fn start(config: &LogConfig, watch: Watch) -> anyhow::Result<()> {
     let began = Instant::now();
     let now_ms = move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let limiter = Limiter::new(config.repeat_limit, config.repeat_interval_ms, Box::new(now_ms));
     let limiter = LIMITER.get_or_init(|| limiter);
-    let lines = Lines::start(stderr(), config.format, || limiter.tell(false))?;
+    let lines = Lines::start(stderr(), config.format, watch, || limiter.tell(false))?;
     let lines = LINES.get_or_init(|| lines);
     let events = fmt::layer()
         .with_target(false)

@@ -20,11 +20,20 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{EACH, line::line};
-use crate::{
-    config::LogFormat,
-    supervise::{Part, Sentinel, strike},
-};
+use super::{limit::EACH, line::line};
+use crate::config::LogFormat;
+
+/// The name of the thread that writes.
+pub(crate) const THREAD: &str = "log";
+
+/// What watches over the thread that writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Does the thread's work, and what has to be done where that fails.
+    pub run: fn(&mut dyn FnMut() -> io::Result<()>),
+    /// Asked before each line, and once a second: an error ends the work.
+    pub check: fn() -> io::Result<()>,
+}
 
 /// Lines that may wait.
 const LINES_MAX: usize = 4096;
@@ -61,17 +70,15 @@ impl Lines {
     pub(super) fn start(
         out: impl Write + Send + 'static,
         format: LogFormat,
+        watch: Watch,
         chore: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, lines) = sync_channel(LINES_MAX);
         let tally = Arc::new(Tally::default());
-        let pen = Pen { out, is_in_line: false };
+        let mut pen = Pen { out, is_in_line: false };
         let counts = Arc::clone(&tally);
-        thread::Builder::new().name(Part::LOG.to_string()).spawn(move || {
-            let sentinel = Sentinel::on_duty();
-            if write_on(&lines, pen, &counts, chore).is_ok() {
-                sentinel.stand_down();
-            }
+        thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
+            (watch.run)(&mut || write_on(&lines, &mut pen, &counts, watch.check, &chore));
         })?;
         Ok(Self { queue, format, tally, is_without_thread: AtomicBool::new(false) })
     }
@@ -145,14 +152,15 @@ fn write_at_once(line: &[u8]) {
 /// Writes until the queue is closed.
 fn write_on(
     lines: &Receiver<Vec<u8>>,
-    mut pen: Pen<impl Write>,
+    pen: &mut Pen<impl Write>,
     tally: &Tally,
-    chore: impl Fn(),
+    check: fn() -> io::Result<()>,
+    chore: &impl Fn(),
 ) -> io::Result<()> {
     let mut told = 0;
     let mut done = Instant::now();
     loop {
-        strike(Part::LOG)?;
+        check()?;
         if done.elapsed() >= CHORE_EVERY {
             done = Instant::now();
             chore();
@@ -207,7 +215,10 @@ impl<W: Write> Pen<W> {
 mod tests {
     use std::sync::{Mutex, MutexGuard};
 
-    use super::{super::FLUSH_MAX, *};
+    use super::*;
+
+    /// How long a test waits for lines to be written.
+    const FLUSH_MAX: Duration = Duration::from_secs(5);
 
     /// A file on a disk of a certain size.
     #[derive(Clone, Debug, Default)]
@@ -247,8 +258,11 @@ mod tests {
         }
     }
 
+    const UNWATCHED: Watch =
+        Watch { run: |work| work().expect("it writes until its queue is closed"), check: || Ok(()) };
+
     fn start(disk: &Disk) -> Lines {
-        Lines::start(disk.clone(), LogFormat::Text, || {}).unwrap()
+        Lines::start(disk.clone(), LogFormat::Text, UNWATCHED, || {}).unwrap()
     }
 
     #[test]

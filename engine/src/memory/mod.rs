@@ -8,6 +8,7 @@
 
 mod budget;
 pub(crate) mod cgroup;
+pub(crate) mod descriptors;
 mod holders;
 mod ledger;
 mod plan;

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{mailboxes::Message, shared::Shared};
-use crate::patience::Patience;
+use crate::time::patience::Patience;
 
 /// How long to wait before a full mailbox is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(1);

@@ -7,11 +7,35 @@
 //! Each cache line has one writer, and a beat is an addition and a store.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use super::Part;
+use crate::log;
+
+/// A thread or a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Shard(usize),
+    /// By its name.
+    Named(&'static str),
+}
+
+impl Part {
+    pub(crate) const CONTROL: Self = Self::Named("control");
+    pub(crate) const PULSE: Self = Self::Named("pulse");
+    pub(crate) const LOG: Self = Self::Named(log::THREAD);
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shard(index) => write!(f, "shard-{index}"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
 
 /// How far a part has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

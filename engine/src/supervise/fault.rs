@@ -7,7 +7,7 @@
 
 use std::{env, io, path::PathBuf, sync::LazyLock, thread::sleep, time::Duration};
 
-use super::{Part, State};
+use super::beats::{Part, State};
 
 /// How often tasks look whether they are to fail.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);

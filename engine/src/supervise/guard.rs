@@ -8,8 +8,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Beats, Manager, Part, State, Watch, end_as_asked, fail_for,
-    watch::{Change, LOOK_EVERY},
+    beats::{Beats, Part, State},
+    failure::{end_as_asked, fail_for},
+    manager::Manager,
+    watch::{Change, LOOK_EVERY, Watch},
 };
 
 /// How often to look while the daemon stops.

@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Beats, Part};
+use super::beats::{Beats, Part};
 
 /// How often to look.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_shard_that_has_come_to_its_end_need_not_beat() {
         let (beats, mut watch, mut now) = watch();
-        beats.enter(0, super::super::State::Ended);
+        beats.enter(0, super::super::beats::State::Ended);
         for _ in 0..100 {
             now += LOOK_EVERY;
             beats.beat(Part::Shard(1));

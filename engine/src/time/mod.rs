@@ -1,8 +1,9 @@
 //! Time: ticks of the uptime, and a timer wheel.
 //!
 //! In:  durations since the daemon started.
-//! Out: ticks (`tick`); keys whose tick has been reached (`wheel`).
+//! Out: ticks (`tick`); time limits of the control thread (`patience`); keys whose tick has been reached (`wheel`).
 
+pub(crate) mod patience;
 mod tick;
 mod wheel;
 

@@ -20,10 +20,23 @@ use rustls::{
 };
 
 pub(crate) use self::validity::{Ends, Validity};
-use crate::{config::TlsConfig, preflight::Secured};
+use crate::config::TlsConfig;
+
+/// The section of the clients' TLS.
+pub(crate) const CLIENT_TLS: &str = "http_server.tls";
+
+/// The section of the control port's TLS.
+pub(crate) const CONTROL_TLS: &str = "http_server.internal_tls";
 
 /// Tickets that a TLS 1.3 client is sent; a second one is of use only to clients that open two connections at once.
 const TICKETS: usize = 1;
+
+/// The TLS of a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Secured {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) validity: Option<Validity>,
+}
 
 /// The configuration for a listener; `None` where it speaks plain HTTP.
 ///

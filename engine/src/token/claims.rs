@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
 use super::{Part, TokenError};
-use crate::object::{self, Object};
+use crate::value::object::{self, Object};
 
 /// The claims of a connection token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,14 @@
 //! It runs on the control thread, which passes the result to the shards. If the document cannot be fetched, the caller
 //! keeps the known keys valid. No token decides which URL is fetched.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use hyper::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 
-use super::KeySet;
 use crate::{
     http_client::{HttpClient, HttpError, Limits},
-    masked,
+    jose::KeySet,
+    value::{HttpUrl, masked},
 };
 
 /// The longest document accepted. Worst case: twice this while it is parsed.
@@ -28,50 +28,6 @@ const REFRESH_MS_MIN: u64 = 60_000;
 /// Minimum time between two fetches: clients choose the `kid` of a token, and must not control how often the endpoint
 /// is asked.
 const FETCH_PAUSE_MS: u64 = 10_000;
-
-/// The URL of published keys: `http` or `https`, without credentials.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
-
-impl Endpoint {
-    /// True exactly when it uses `https`.
-    pub fn is_encrypted(&self) -> bool {
-        self.0.scheme_str() == Some("https")
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains("{{") {
-            return Err(
-                "an address that depends on the token ({{…}}) is not supported: name one endpoint".into()
-            );
-        }
-        let uri: Uri = text.parse().map_err(|error| format!("not an address: {error}"))?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("credentials in the address are not supported".into())
-            }
-            (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
-            _ => Err("it begins with neither http:// nor https://".into()),
-        }
-    }
-}
-
-/// For display: a query may contain a secret.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&masked::address(&self.0.to_string()))
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({self})")
-    }
-}
 
 /// The response of an endpoint.
 #[derive(Debug, Clone)]
@@ -89,7 +45,7 @@ pub enum FetchError {
     #[error("{endpoint}: {error}")]
     Http {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: HttpUrl,
         /// The error.
         error: HttpError,
     },
@@ -97,7 +53,7 @@ pub enum FetchError {
     #[error("{endpoint} answers {status}{}", location.as_ref().map(|to| format!(", to {to}")).unwrap_or_default())]
     Status {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: HttpUrl,
         /// Its status.
         status: StatusCode,
         /// Where a redirect leads.
@@ -107,7 +63,7 @@ pub enum FetchError {
     #[error("{endpoint} does not answer with a JSON Web Key Set: {error}")]
     Document {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: HttpUrl,
         /// The fault in the document.
         error: serde_json::Error,
     },
@@ -115,7 +71,7 @@ pub enum FetchError {
     #[error("{endpoint} publishes no key that could be used")]
     NoKeys {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: HttpUrl,
     },
 }
 
@@ -123,10 +79,10 @@ pub enum FetchError {
 ///
 /// # Errors
 /// There are no new keys; the known ones stay valid.
-pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<FetchedKeys, FetchError> {
+pub async fn fetch(client: &HttpClient, endpoint: &HttpUrl) -> Result<FetchedKeys, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
-        .uri(endpoint.0.clone())
+        .uri(endpoint.uri())
         .header(header::ACCEPT, "application/jwk-set+json, application/json")
         .body(bytes::Bytes::new())
         .expect("invariant: the parts of the request were checked");

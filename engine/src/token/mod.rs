@@ -3,33 +3,25 @@
 //! In:  a token from the client, the time, and the keys: of the configuration, or of a JWKS endpoint.
 //! Out: the claims of a connection or a subscription, or an error, whose `verdict` chooses the answer.
 //!
-//! The flow: `verifier` splits and checks, with keys of `key` (configured) or `key_set` (fetched by `jwks`), then
-//! `claims` parses the signed content. `issue` and `command` implement `holdfast token`.
+//! The flow: `verifier` splits and checks, with configured keys or with those that `jwks` has fetched, then `claims` parses
+//! the signed content. `issue` signs.
 //!
 //! A shard only verifies: it never fetches a key, and never blocks. No secret and no token is ever printed or logged,
 //! except the token that `holdfast token gen` creates. Claims are not parsed before the signature is verified.
 
 mod claims;
-mod command;
 mod error;
 pub(crate) mod issue;
 pub mod jwks;
-mod key;
-mod key_set;
-mod pattern;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
 pub use claims::{ConnectClaims, Overrides, SubscribeClaims, SubscribeOptions};
 pub(crate) use claims::{RawOptions, either};
-pub use command::{check, generate, generate_subscription};
 pub use error::{Part, TokenError, TokenUse, Verdict};
-pub use jwks::Endpoint;
-pub use key::{EcdsaKey, RsaKey};
-pub use key_set::KeySet;
-pub use pattern::Pattern;
 pub use verifier::Verifier;
+pub(crate) use verifier::unverified;
 
 /// The longest token accepted.
 ///

@@ -16,13 +16,14 @@ use serde::{
 };
 
 use super::{
-    Endpoint, KeySet, Part, Pattern, TOKEN_BYTES_MAX, TokenError,
+    TOKEN_BYTES_MAX,
     claims::{self, Common, ConnectClaims, SubscribeClaims},
-    key::{HmacKeys, PublicKey},
+    error::{Part, TokenError},
 };
 use crate::{
     config::{ClientConfig, Secret, TokenConfig},
-    object::Object,
+    jose::{HmacKeys, KeySet, PublicKey},
+    value::{HttpUrl, RegularExpression, object::Object},
 };
 
 /// The longest key name that is looked up.
@@ -51,7 +52,7 @@ struct Rules {
 #[derive(Debug)]
 enum Keys {
     Configured(Box<Configured>),
-    Fetched(Endpoint),
+    Fetched(HttpUrl),
     /// For development: signatures are not checked.
     Unchecked,
 }
@@ -75,7 +76,7 @@ struct Previous {
 enum Expected {
     Anything,
     Exactly(String),
-    Matching(Pattern),
+    Matching(RegularExpression),
 }
 
 /// RFC 7515 §4.1. Other header fields are ignored; in particular, no key is ever taken from a header.
@@ -141,7 +142,7 @@ impl Verifier {
     }
 
     /// The endpoint to fetch keys from. Until they are fetched, every token is [`TokenError::KeyUnknown`].
-    pub fn jwks_endpoint(&self) -> Option<&Endpoint> {
+    pub fn jwks_endpoint(&self) -> Option<&HttpUrl> {
         match &self.rules.keys {
             Keys::Fetched(endpoint) => Some(endpoint),
             Keys::Configured(_) | Keys::Unchecked => None,
@@ -271,7 +272,7 @@ impl Rules {
 }
 
 impl Expected {
-    fn new(exactly: &str, matching: Option<&Pattern>) -> Self {
+    fn new(exactly: &str, matching: Option<&RegularExpression>) -> Self {
         match matching {
             Some(pattern) => Self::Matching(pattern.clone()),
             None if exactly.is_empty() => Self::Anything,
@@ -308,4 +309,14 @@ pub(super) fn decode(part: Part, text: &str) -> Result<Vec<u8>, TokenError> {
 fn json<T: DeserializeOwned>(part: Part, text: &[u8]) -> Result<T, TokenError> {
     let read = serde_json::from_slice(text).map_err(|error| claims::unreadable(part, &error));
     read.map(|Object(read)| read)
+}
+
+/// The content of a token whose signature nobody has checked.
+///
+/// # Errors
+/// It is no JSON Web Token.
+pub(crate) fn unverified(token: &str) -> Result<serde_json::Map<String, serde_json::Value>, TokenError> {
+    let [_, claims, _] = split(token)?;
+    let content = decode(Part::Claims, claims)?;
+    serde_json::from_slice(&content).map_err(|error| claims::unreadable(Part::Claims, &error))
 }

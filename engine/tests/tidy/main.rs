@@ -65,7 +65,8 @@ const LINES_MAX: usize = 600;
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["daemon"],
-    &["control", "doctor", "simulation"],
+    &["control", "simulation"],
+    &["doctor"],
     &["shard"],
     &["session"],
     &["backend"],
@@ -75,12 +76,12 @@ const FLOORS: &[&[&str]] = &[
     &["context"],
     &["refusals"],
     &["token"],
-    &["channel", "limits", "tls", "preflight"],
+    &["channel", "limits", "tls"],
     &["http_client", "memory", "supervise"],
     &["log"],
     &["config"],
-    &["metrics", "origin", "ids"],
-    &["time", "descriptors", "masked", "object", "patience", "pattern"],
+    &["jose", "metrics"],
+    &["ids", "time", "value"],
 ];
 
 #[test]

@@ -5,7 +5,7 @@
 
 use holdfast_protocol::http::{Refusal, RequestHead};
 
-use crate::origin::Origins;
+use crate::value::origin::Origins;
 
 /// How long a browser may cache a preflight, in seconds. Browsers have lower limits of their own.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";

@@ -66,8 +66,8 @@ use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
     log::refusal,
-    patience::timeout,
     session::message::Shared,
+    time::patience::timeout,
 };
 
 /// The API's description, which is also part of the documentation.

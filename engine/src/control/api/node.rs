@@ -19,7 +19,7 @@ use super::{
     request,
     share::SMALL,
 };
-use crate::{control::drain::APART, pattern::Pattern, session::api::ApiCall};
+use crate::{control::drain::APART, session::api::ApiCall, value::Wildcard};
 
 /// The longest pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
@@ -137,7 +137,7 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
         // A long one takes time to parse.
         text => {
             let size = if text.len() > SHORT_PATTERN_BYTES_MAX { SMALL + 1 } else { 0 };
-            let read = api.apart.run(size, move || Pattern::new(&text)).await?;
+            let read = api.apart.run(size, move || Wildcard::new(&text)).await?;
             Some(read.map_err(ApiError::bad_request)?)
         }
     };

@@ -12,9 +12,9 @@ use super::share::Slices;
 use crate::{
     hub::message::{Answer, AnswerTo, QueryResult, ToOwner},
     mesh::wait_until_uncongested,
-    patience::timeout,
     session::api::{ApiCall, ApiPage},
     session::message::{Message, ShardHandle, Shared},
+    time::patience::timeout,
 };
 
 /// Timeout for an answer.

@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use super::answer::ApiError;
 use crate::{
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
-    object::{self, Object},
     token::Overrides,
+    value::object::{self, Object},
 };
 
 /// Commands of a batch.

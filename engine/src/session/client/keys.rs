@@ -19,9 +19,11 @@ use crate::{
     backend::{KeyNews, KeysAre, KeysRequest},
     context::cost,
     ids::ClientKey,
+    jose::KeySet,
     refusals::Why,
     session::{Io, SessionCx},
-    token::{Endpoint, KeySet, TokenError, TokenUse, Verifier},
+    token::{TokenError, TokenUse, Verifier},
+    value::HttpUrl,
 };
 
 /// How long a client may wait for the next fetch: SDK commands time out after 5 seconds.
@@ -31,7 +33,7 @@ const WAIT_MS_MAX: u64 = 4_000;
 #[derive(Debug, Default)]
 pub(crate) struct KeyWaits {
     /// Endpoints with a request under way, each with the number of the last token reported.
-    asked: Vec<(Endpoint, u64)>,
+    asked: Vec<(HttpUrl, u64)>,
     waiting: Vec<Waiting>,
     /// Tokens that have waited so far.
     count: u64,
@@ -109,7 +111,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// At most one request per endpoint is under way; the next one covers every token that arrived in between.
-    fn ask_for_keys(&mut self, endpoint: &Endpoint, number: u64) -> Result<(), ErrorCode> {
+    fn ask_for_keys(&mut self, endpoint: &HttpUrl, number: u64) -> Result<(), ErrorCode> {
         if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
             return Ok(());
         }
@@ -199,7 +201,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Requests the keys for tokens that arrived since the last request.
-    fn tell_of_others(&mut self, endpoint: &Endpoint, told: u64) {
+    fn tell_of_others(&mut self, endpoint: &HttpUrl, told: u64) {
         if let Some(last) = self.sessions.key_waits.waiting.last().map(|waiting| waiting.number)
             && last > told
         {

@@ -19,7 +19,10 @@ use ring::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Config, TokenConfig};
+use crate::{
+    config::{Config, TokenConfig},
+    jose::KeySet,
+};
 
 /// The time at which all tokens are verified.
 pub(super) const NOW_S: u64 = 1_800_000_000;

@@ -6,8 +6,11 @@ use ring::signature::{
 };
 use serde::Deserialize as _;
 
-use super::super::key::{HmacKeys, PublicKey};
 use super::*;
+use crate::{
+    jose::{EcdsaKey, HmacKeys, KeySet, PublicKey, RsaKey},
+    value::RegularExpression,
+};
 
 /// RFC 7515 A.1 to A.3 sign these claims, and RFC 7519 §3.1 shows them.
 const RFC_CLAIMS: &str =
@@ -267,7 +270,7 @@ fn why_a_key_is_left_out_is_told() {
 fn configured_keys_and_patterns_are_equal_exactly_where_their_texts_are() {
     let (rsa, ecdsa) =
         (|text: &str| text.parse::<RsaKey>().unwrap(), |text: &str| text.parse::<EcdsaKey>().unwrap());
-    let pattern = |text: &str| text.parse::<Pattern>().unwrap();
+    let pattern = |text: &str| text.parse::<RegularExpression>().unwrap();
     assert!(rsa(RSA_PUBLIC) == rsa(RSA_PUBLIC) && rsa(RSA_PUBLIC) != rsa(&format!("{RSA_PUBLIC}\n")));
     assert!(
         ecdsa(P384_PUBLIC) == ecdsa(P384_PUBLIC) && ecdsa(P384_PUBLIC) != ecdsa(&format!("{P384_PUBLIC}\n"))

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::{error, subscribe};
 use crate::{
     backend::{Event, KeysAre},
+    jose::KeySet,
     metrics::CloseReason,
     session::script::{KEYS_ENDPOINT, Peer, Script, token},
-    token::KeySet,
 };
 
 /// A key of the endpoint, and its name.

@@ -12,14 +12,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::key::PublicKey;
-use crate::object::Object;
+use crate::value::object::Object;
 
 /// Keys that may share a name: a token is tried with each of them.
 const KEYS_OF_A_NAME_MAX: usize = 4;
 
 /// Public keys by their names (`kid`). A clone shares them.
 ///
-/// Worst case: a document of [`DOCUMENT_BYTES_MAX`](super::jwks::DOCUMENT_BYTES_MAX), about half of it as keys.
+/// Worst case: a document of [`DOCUMENT_BYTES_MAX`](crate::token::jwks::DOCUMENT_BYTES_MAX), about half of it as keys.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     /// RFC 7517 §4.5: keys of different types may share a name.
@@ -81,7 +81,7 @@ impl KeySet {
     }
 
     /// All keys with that name; `None` if there is none.
-    pub(super) fn get(&self, kid: &str) -> Option<&[PublicKey]> {
+    pub(crate) fn get(&self, kid: &str) -> Option<&[PublicKey]> {
         self.keys.get(kid).map(Vec::as_slice)
     }
 }

@@ -6,14 +6,14 @@
 //! A browser tells the origin of the page that connects (RFC 6454 §7), and no page can make it lie. What is no browser
 //! tells none, and is not checked: for it the token decides.
 
-use crate::pattern::{self, Pattern};
+use super::wildcard::{self, Wildcard};
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 /// One of `client.allowed_origins`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OriginPattern {
     text: String,
-    pattern: Pattern,
+    pattern: Wildcard,
 }
 
 impl OriginPattern {
@@ -28,14 +28,14 @@ impl FromStr for OriginPattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = as_read(text);
-        for (alone, outline) in pattern::alternatives(&read)? {
+        for (alone, outline) in wildcard::alternatives(&read)? {
             let is_origin = || alone.matches_some(Place::Begin, Place::step, Place::is_end);
             let is_well = alone.matches("null") || names_scheme(&outline) && is_origin();
             if !is_well {
                 return Err(why_none(&outline));
             }
         }
-        Ok(Self { text: text.to_owned(), pattern: Pattern::new(&read)? })
+        Ok(Self { text: text.to_owned(), pattern: Wildcard::new(&read)? })
     }
 }
 
@@ -183,7 +183,7 @@ const PRIVATE_SUFFIXES: [&str; 4] = ["internal", "local", "localhost", "test"];
 /// their own: where the host does not end with a name of two parts. `*` alone says that it means all. Suffixes such as
 /// `co.uk` are taken for a name of somebody's.
 pub(crate) fn is_open_ended(pattern: &OriginPattern) -> bool {
-    let all = pattern::alternatives(&as_read(&pattern.text)).unwrap_or_default();
+    let all = wildcard::alternatives(&as_read(&pattern.text)).unwrap_or_default();
     pattern.text != "*" && all.iter().any(|(_, outline)| ends_openly(outline))
 }
 

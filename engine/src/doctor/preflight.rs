@@ -5,21 +5,13 @@
 //!
 //! `config check` and `doctor` ask the same, so that none of them finds good what `serve` refuses.
 
-use std::{env, fmt, sync::Arc};
-
-use rustls::ServerConfig;
+use std::{env, fmt};
 
 use crate::{
     config::{Config, TlsConfig, Warning},
     http_client,
-    tls::{self, Validity},
+    tls::{self, CLIENT_TLS, CONTROL_TLS, Secured},
 };
-
-/// The section of the clients' TLS.
-pub(crate) const CLIENT_TLS: &str = "http_server.tls";
-
-/// The section of the control port's TLS.
-pub(crate) const CONTROL_TLS: &str = "http_server.internal_tls";
 
 /// What the daemon starts with.
 #[derive(Debug)]
@@ -27,13 +19,6 @@ pub struct Prepared {
     pub(crate) clients: Option<Secured>,
     pub(crate) control: Option<Secured>,
     warnings: Vec<Warning>,
-}
-
-/// The TLS of a listener.
-#[derive(Clone, Debug)]
-pub(crate) struct Secured {
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) validity: Option<Validity>,
 }
 
 /// All that keeps the daemon from starting, in words for the operator.

@@ -1,4 +1,4 @@
-//! Command: `holdfast token gen`, `sub` and `check`.
+//! Token: `holdfast token gen`, `sub` and `check`.
 //!
 //! In:  the flags, the configuration, the time in Unix seconds.
 //! Out: a token, or a token's content, as text for standard output; or a sentence with the reason why not.
@@ -10,14 +10,11 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Part, TokenError, Verifier, issue, jwks,
-    verifier::{decode, split},
-};
+use super::{TokenCheck, TokenClaims, TokenGen, TokenSub};
 use crate::{
-    cli::{TokenCheck, TokenClaims, TokenGen, TokenSub},
     config::{ClientConfig, TokenConfig},
     http_client::HttpClient,
+    token::{TokenError, Verifier, issue, jwks, unverified},
 };
 
 const INFALLIBLE: &str = "writing to a String cannot fail";
@@ -130,12 +127,6 @@ fn make(
         claims.insert(config.user_id_claim.clone(), json!(args.user));
     }
     Ok(issue::issue(&Value::Object(claims), secret.expose().as_bytes()))
-}
-
-fn unverified(token: &str) -> Result<Map<String, Value>, TokenError> {
-    let [_, claims, _] = split(token)?;
-    let claims = decode(Part::Claims, claims)?;
-    serde_json::from_slice(&claims).map_err(|error| super::claims::unreadable(Part::Claims, &error))
 }
 
 fn with_fetched_keys(verifier: Verifier) -> anyhow::Result<Verifier> {

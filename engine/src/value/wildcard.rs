@@ -1,4 +1,4 @@
-//! Pattern: texts with wildcards, for channels that a call means and for origins of pages.
+//! Wildcard: patterns with wildcards, for channels that a call means and for origins of pages.
 //!
 //! In:  a pattern; names.
 //! Out: whether the whole name matches; whether any name of a kind does.
@@ -35,7 +35,7 @@ const ASCII: u32 = 128;
 
 /// A pattern that is ready to be matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
+pub(crate) struct Wildcard {
     /// Words of a row.
     words: usize,
     /// Where each row's characters begin, in order; the first 128 rows have one character each.
@@ -67,7 +67,7 @@ enum Is {
 /// Alternatives, without the `End`; and whether any text may come after the last character.
 type Written = Vec<(Vec<One>, bool)>;
 
-impl Pattern {
+impl Wildcard {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
@@ -179,11 +179,11 @@ impl Pattern {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(crate) fn alternatives(text: &str) -> Result<Vec<(Pattern, String)>, String> {
+pub(crate) fn alternatives(text: &str) -> Result<Vec<(Wildcard, String)>, String> {
     let alone = |(mut ones, after_any): (Vec<One>, bool)| {
         let outline = outline(&ones, after_any);
         ones.push(One { after_any, is: Is::End });
-        (Pattern::of(&ones), outline)
+        (Wildcard::of(&ones), outline)
     };
     Ok(written(text)?.into_iter().map(alone).collect())
 }
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        Pattern::new(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}")).matches(name)
+        Wildcard::new(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}")).matches(name)
     }
 
     #[test]
@@ -396,7 +396,7 @@ mod tests {
             ("[z-a]", "z-a"),
             ("a\\", "nothing to stand for"),
         ] {
-            let why = Pattern::new(pattern).expect_err(part);
+            let why = Wildcard::new(pattern).expect_err(part);
             assert!(why.contains(part), "{pattern}: {why}");
         }
     }
@@ -419,7 +419,7 @@ mod tests {
             ("*ba*", false),
             ("", false),
         ] {
-            let pattern_read = Pattern::new(pattern).expect("a pattern");
+            let pattern_read = Wildcard::new(pattern).expect("a pattern");
             assert_eq!(pattern_read.matches_some(0, step, |place| place == 2), expected, "{pattern}");
         }
     }
@@ -471,7 +471,7 @@ mod tests {
                 pattern.push(char);
             }
             pattern.push_str(&"}".repeat(depth));
-            let Ok(ours) = Pattern::new(&pattern) else { continue };
+            let Ok(ours) = Wildcard::new(&pattern) else { continue };
             let theirs = regex(&pattern);
             for _ in 0..20 {
                 let chars =

@@ -31,14 +31,14 @@ const ED25519_KEY_BYTES: usize = 32;
 
 /// A secret, prepared for each supported hash.
 #[derive(Debug, Clone)]
-pub(super) struct HmacKeys {
+pub(crate) struct HmacKeys {
     hs256: hmac::Key,
     hs384: hmac::Key,
     hs512: hmac::Key,
 }
 
 impl HmacKeys {
-    pub(super) fn new(secret: &[u8]) -> Self {
+    pub(crate) fn new(secret: &[u8]) -> Self {
         Self {
             hs256: hmac::Key::new(hmac::HMAC_SHA256, secret),
             hs384: hmac::Key::new(hmac::HMAC_SHA384, secret),
@@ -47,7 +47,7 @@ impl HmacKeys {
     }
 
     /// Also false for an algorithm other than HMAC.
-    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let key = match algorithm {
             Algorithm::HS256 => &self.hs256,
             Algorithm::HS384 => &self.hs384,
@@ -60,19 +60,19 @@ impl HmacKeys {
 
 /// A public key, with its one algorithm if it names one.
 #[derive(Debug, Clone)]
-pub(super) struct PublicKey {
+pub(crate) struct PublicKey {
     key: DecodingKey,
     only: Option<Algorithm>,
 }
 
 impl PublicKey {
     /// True exactly when it may verify signatures of this algorithm.
-    pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
+    pub(crate) fn serves(&self, algorithm: Algorithm) -> bool {
         self.key.family() == algorithm.family() && self.only.is_none_or(|only| only == algorithm)
     }
 
     /// Also false for an algorithm that it does not serve.
-    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.serves(algorithm) {
             return false;
         }
@@ -85,7 +85,7 @@ impl PublicKey {
     }
 
     /// Parses a key of a JWKS document. An `oct` key is a secret, which must not be published: it is refused.
-    pub(super) fn from_jwk(jwk: &Jwk) -> Result<Self, &'static str> {
+    pub(crate) fn from_jwk(jwk: &Jwk) -> Result<Self, &'static str> {
         if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
             return Err("it is not for signatures (use)");
         }
@@ -166,7 +166,7 @@ impl PublicKey {
 #[derive(Debug, Clone)]
 pub struct RsaKey {
     pem: String,
-    pub(super) key: PublicKey,
+    pub(crate) key: PublicKey,
 }
 
 impl FromStr for RsaKey {
@@ -187,7 +187,7 @@ impl PartialEq for RsaKey {
 #[derive(Debug, Clone)]
 pub struct EcdsaKey {
     pem: String,
-    pub(super) key: PublicKey,
+    pub(crate) key: PublicKey,
 }
 
 impl FromStr for EcdsaKey {
