@@ -22,11 +22,11 @@ use super::{
     oracle::{Oracle, Publisher},
     wishes::{Meant, Wish, Wished},
 };
-use crate::hub::{
-    message::{AnswerBytes, AnswerTo, ChannelQuery, Publish, QueryResult, ToOwner, Version},
-    publication::{Data, Tags, tags},
-};
 use crate::{
+    hub::{
+        message::{AnswerBytes, AnswerTo, ChannelQuery, Publish, QueryResult, Reply, ToOwner, Version},
+        publication::{Data, Tags, tags},
+    },
     session::api::{self, ClientSelector, SubscribeCommand},
     token::Overrides,
 };
@@ -46,7 +46,7 @@ impl Operator {
         house.call(ToOwner::Ask {
             channel: channel.into(),
             question: ChannelQuery::Presence(AnswerBytes::ANY),
-            answer_to: AnswerTo::Api(answer_to),
+            answer_to: AnswerTo::Api(Reply::new(|outcome| drop(answer_to.send(outcome)))),
         });
         answer
     }
@@ -65,7 +65,7 @@ impl Operator {
         if random.random_bool(0.2) {
             let channel = *[PATCHED, CACHED].concat().choose(random).expect("there are some");
             ledger.emptied.insert(channel);
-            let answer_to = AnswerTo::Api(oneshot::channel().0);
+            let answer_to = AnswerTo::Api(Reply::new(drop));
             let question = ChannelQuery::RemoveHistory;
             house.call(ToOwner::Ask { channel: channel.into(), question, answer_to });
             return;

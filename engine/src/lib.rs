@@ -23,6 +23,7 @@ pub mod token;
 mod conn;
 mod context;
 mod control;
+mod encoding;
 mod hub;
 mod ids;
 pub mod jose;

@@ -19,10 +19,9 @@ use holdfast_ring::{Kernel, Socket};
 use super::{
     Connections, Session,
     deflate::Deflate,
-    encoding::Encoding,
     http::{Header, cors::Cors},
 };
-use crate::{context::Context, ids::ClientKey, metrics::CloseReason, time::Tick};
+use crate::{context::Context, encoding::Encoding, ids::ClientKey, metrics::CloseReason, time::Tick};
 
 /// The parameters negotiated when a WebSocket of the client protocol was opened.
 #[derive(Clone, Copy, Debug)]

@@ -27,8 +27,9 @@ use rand::Rng;
 
 use super::{Phase, Session, pace::Told};
 use crate::{
-    conn::{Above, Connections, encoding::Encoding},
+    conn::{Above, Connections},
     context::{Context, cost},
+    encoding::Encoding,
     metrics::{CloseReason, Metric},
     time::Tick,
 };

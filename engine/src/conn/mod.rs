@@ -12,7 +12,6 @@ mod above;
 mod arrival;
 mod connections;
 pub(crate) mod deflate;
-pub(crate) mod encoding;
 mod ends;
 pub(crate) mod heartbeat;
 pub(crate) mod http;

@@ -6,10 +6,8 @@
 //! No I/O, no clock.
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::websocket::{MessageKind, encoder};
-use holdfast_ring::Socket;
 
-use crate::conn::deflate::Deflate;
+use super::receivers::ReceiverList;
 
 /// Initial size of the buffers for a turn's messages.
 const TURN_BYTES: usize = 4 * 1024;
@@ -22,9 +20,9 @@ pub(crate) struct JoinedFrames {
 }
 
 /// This shard's part of the channel.
-#[derive(Debug, Default)]
-pub(crate) struct Broadcast {
-    members: Vec<(Socket, Deflate)>,
+#[derive(Debug)]
+pub(crate) struct Broadcast<T> {
+    members: ReceiverList<T>,
     /// For this shard's members: messages published on any shard.
     local: Joined,
     /// For the other shards, if there are any: messages published on this one.
@@ -62,39 +60,25 @@ impl Joined {
     }
 }
 
-impl Broadcast {
+impl<T: Copy> Broadcast<T> {
     /// A hub; with `has_peers`, it keeps messages for the other shards too.
     pub(crate) fn new(has_peers: bool) -> Self {
-        Self { outgoing: has_peers.then(Joined::default), ..Self::default() }
+        let outgoing = has_peers.then(Joined::default);
+        Self { members: ReceiverList::default(), local: Joined::default(), outgoing }
     }
 
-    /// The index of the next member that joins.
-    pub(crate) fn next_place(&self) -> u32 {
-        u32::try_from(self.members.len()).expect("fewer members than descriptors")
+    pub(crate) fn members(&self) -> &ReceiverList<T> {
+        &self.members
     }
 
-    pub(crate) fn join(&mut self, member: Socket, deflate: Deflate) {
-        self.members.push((member, deflate));
+    pub(crate) fn members_mut(&mut self) -> &mut ReceiverList<T> {
+        &mut self.members
     }
 
-    /// Removes a member. Returns the member that moved to its index, if any.
-    pub(crate) fn leave(&mut self, place: u32) -> Option<Socket> {
-        self.members.swap_remove(place as usize);
-        self.members.get(place as usize).map(|&(member, _)| member)
-    }
-
-    pub(crate) fn members(&self) -> usize {
-        self.members.len()
-    }
-
-    pub(crate) fn member(&self, place: usize) -> Option<(Socket, Deflate)> {
-        self.members.get(place).copied()
-    }
-
-    /// A member's message.
-    pub(crate) fn publish(&mut self, kind: MessageKind, payload: &[u8]) {
+    /// A member's message, which `encode` appends.
+    pub(crate) fn publish(&mut self, encode: impl Fn(&mut BytesMut)) {
         for joined in std::iter::once(&mut self.local).chain(&mut self.outgoing) {
-            encoder::encode_message(joined.room(), kind, None, payload);
+            encode(joined.room());
             joined.messages += 1;
         }
     }
@@ -128,29 +112,29 @@ impl Broadcast {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_ring::Descriptor;
+    use bytes::BufMut as _;
 
     use super::*;
 
     #[test]
     fn a_turns_messages_are_one_piece_and_others_messages_are_not_sent_on() {
-        let mut hub = Broadcast::new(true);
+        let mut hub = Broadcast::<()>::new(true);
         assert!(hub.take_local().is_none());
-        hub.publish(MessageKind::Text, b"one");
-        hub.relay(&JoinedFrames { bytes: Bytes::from_static(b"\x82\x01x"), messages: 1 });
-        hub.publish(MessageKind::Binary, b"two");
+        hub.publish(|out| out.put_slice(b"[one]"));
+        hub.relay(&JoinedFrames { bytes: Bytes::from_static(b"[x]"), messages: 1 });
+        hub.publish(|out| out.put_slice(b"[two]"));
         let local = hub.take_local().unwrap();
-        assert_eq!(local.bytes, &b"\x81\x03one\x82\x01x\x82\x03two"[..]);
+        assert_eq!(local.bytes, &b"[one][x][two]"[..]);
         assert_eq!(local.messages, 3);
-        assert_eq!(hub.take_outgoing().unwrap().bytes, &b"\x81\x03one\x82\x03two"[..]);
+        assert_eq!(hub.take_outgoing().unwrap().bytes, &b"[one][two]"[..]);
         assert!(hub.take_local().is_none() && hub.take_outgoing().is_none());
     }
 
     #[test]
     fn a_piece_that_waits_keeps_about_its_own_length_alive() {
-        let mut hub = Broadcast::new(true);
+        let mut hub = Broadcast::<()>::new(true);
         let mut publish = |payload: &[u8]| {
-            hub.publish(MessageKind::Text, payload);
+            hub.publish(|out| out.put_slice(payload));
             [hub.take_local().unwrap(), hub.take_outgoing().unwrap()]
         };
         // From here on the buffers are allocated.
@@ -161,15 +145,5 @@ mod tests {
             let alive = allocation_counter::measure(|| waiting.push(publish(&payload))).bytes_current;
             assert!(alive <= 2 * (payload_bytes as i64 + 64), "{alive} bytes for {payload_bytes}");
         }
-    }
-
-    #[test]
-    fn who_leaves_gives_its_place_to_the_last() {
-        let mut hub = Broadcast::new(false);
-        let sockets = [0, 1, 2].map(|slot| Socket::new(Descriptor::new(0, slot), 0));
-        sockets.iter().for_each(|&socket| hub.join(socket, Deflate::Off));
-        assert_eq!(hub.leave(0), Some(sockets[2]));
-        assert_eq!(hub.leave(1), None);
-        assert_eq!((hub.members(), hub.member(0)), (1, Some((sockets[2], Deflate::Off))));
     }
 }

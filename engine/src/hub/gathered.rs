@@ -3,8 +3,6 @@
 //! In:  publications, with their number of receivers on this shard.
 //! Out: whether they must go out before more is published.
 
-use super::Hub;
-
 /// Limit of bytes between two fan-outs, for few receivers.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
@@ -56,24 +54,15 @@ impl Gathered {
     }
 }
 
-impl Hub {
-    fn gathered_bytes(&self) -> usize {
-        self.gathered.channel_bytes + self.broadcast.local_bytes()
-    }
-
-    /// True exactly when the gathered publications must go out before more is published.
-    pub(crate) fn has_gathered_enough(&self) -> bool {
-        let bytes = self.gathered_bytes();
+impl Gathered {
+    /// True exactly when so many bytes, of channels and of `/broadcast`, for so many receivers must go out before more is
+    /// published.
+    pub(super) fn is_enough(&self, bytes: usize, receivers: impl FnOnce() -> usize) -> bool {
         // The usual case: too little for the receivers to be counted.
-        if bytes < self.gathered.bytes_min || bytes == 0 {
+        if bytes < self.bytes_min || bytes == 0 {
             return false;
         }
-        let receivers = self.gathered.receivers.max(self.broadcast.receivers());
-        bytes >= (COPIED_BYTES_MAX / receivers.max(1)).clamp(self.gathered.bytes_min, self.gathered.bytes_max)
-    }
-
-    /// True exactly when gathered publications wait for the writes of the last fan-out.
-    pub(crate) fn is_gathering(&self) -> bool {
-        self.gathered_bytes() > 0
+        let receivers = self.receivers.max(receivers());
+        bytes >= (COPIED_BYTES_MAX / receivers.max(1)).clamp(self.bytes_min, self.bytes_max)
     }
 }

@@ -3,16 +3,15 @@
 //! In:  subscribers that join and leave; deliveries of the owners.
 //! Out: for each channel, this turn's deliveries and their receivers.
 //!
-//! Memory: 24 bytes a subscriber; about 150 bytes and the name a channel.
+//! Memory: 8 bytes and its path a subscriber; about 150 bytes and the name a channel.
 
 use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
 
-use holdfast_protocol::websocket::deflate::WindowBits;
-use holdfast_ring::Socket;
-
-use super::message::{ClientKey, Delivery};
+use super::{
+    message::{ClientKey, Delivery},
+    receivers::ReceiverList,
+};
 use crate::{
-    conn::encoding::Encoding,
     hub::conflation::Policy,
     memory::{arc_str_bytes, map_bytes, shrink},
 };
@@ -21,39 +20,27 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LocalChannelKey(u32);
 
-/// How a subscriber gets a channel's publications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeliveryPath {
-    /// The same bytes as all others of its transport, through this socket.
-    Shared(Encoding, Socket),
-    /// The same, compressed with a window of this size.
-    Deflated(Encoding, WindowBits, Socket),
-    /// It has individual options (patches, a filter, no joins, its own compression context), or no connection of its
-    /// own.
-    Special,
-}
-
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subscriber {
+pub(crate) struct Subscriber<P> {
     pub(crate) client: ClientKey,
-    pub(crate) takes: DeliveryPath,
+    pub(crate) path: P,
 }
 
 #[derive(Debug)]
-struct LocalChannel {
+struct LocalChannel<P> {
     name: Arc<str>,
     policy: Policy,
-    subscribers: Vec<Subscriber>,
+    subscribers: ReceiverList<Subscriber<P>>,
     /// Clients waiting for the owner's answer.
     waiting: u32,
     turn: Vec<Arc<Delivery>>,
 }
 
 /// All channels with subscribers on this shard.
-#[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
+#[derive(Debug)]
+pub(crate) struct Subscriptions<P> {
     names: HashMap<Arc<str>, LocalChannelKey>,
-    channels: Vec<Option<LocalChannel>>,
+    channels: Vec<Option<LocalChannel<P>>>,
     free: Vec<LocalChannelKey>,
     /// Channels with deliveries in this turn.
     touched: Vec<LocalChannelKey>,
@@ -62,23 +49,33 @@ pub(crate) struct Subscriptions {
     names_bytes: usize,
 }
 
-/// Memory of a subscriber in its channel's list.
-pub(crate) const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
-
 /// Below this many slots the table is not trimmed.
 const TRIMMED_PLACES_MIN: usize = 1_024;
 
 /// One channel's deliveries of this turn, taken out for the fan-out.
 #[derive(Debug)]
-pub(crate) struct PendingDelivery {
+pub(crate) struct PendingDelivery<P> {
     pub(crate) key: LocalChannelKey,
     /// For slow readers.
     pub(crate) policy: Policy,
-    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) subscribers: ReceiverList<Subscriber<P>>,
     pub(crate) deliveries: Vec<Arc<Delivery>>,
 }
 
-impl Subscriptions {
+impl<P> Default for Subscriptions<P> {
+    fn default() -> Self {
+        Self {
+            names: HashMap::new(),
+            channels: Vec::new(),
+            free: Vec::new(),
+            touched: Vec::new(),
+            subscribers: 0,
+            names_bytes: 0,
+        }
+    }
+}
+
+impl<P: Copy> Subscriptions<P> {
     /// The channels in a range of slots, with their numbers of subscribers.
     pub(crate) fn channels_at(&self, places: Range<usize>) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let channels = self.channels[places].iter().flatten();
@@ -92,7 +89,7 @@ impl Subscriptions {
 
     /// Memory of all channels, except their lists of subscribers.
     pub(crate) fn table_bytes(&self) -> usize {
-        self.channels.capacity() * size_of::<Option<LocalChannel>>()
+        self.channels.capacity() * size_of::<Option<LocalChannel<P>>>()
             + self.free.capacity() * size_of::<LocalChannelKey>()
             + map_bytes(&self.names)
             + self.names_bytes
@@ -129,7 +126,7 @@ impl Subscriptions {
                 let channel = LocalChannel {
                     name: Arc::clone(name),
                     policy,
-                    subscribers: Vec::new(),
+                    subscribers: ReceiverList::default(),
                     waiting: 0,
                     turn: Vec::new(),
                 };
@@ -157,12 +154,11 @@ impl Subscriptions {
     }
 
     /// The owner has answered: the client receives the channel. Returns its index among the subscribers.
-    pub(crate) fn join(&mut self, key: LocalChannelKey, subscriber: Subscriber) -> u32 {
+    pub(crate) fn join(&mut self, key: LocalChannelKey, subscriber: Subscriber<P>) -> u32 {
         self.subscribers += 1;
         let channel = self.channel(key);
         channel.waiting -= 1;
-        channel.subscribers.push(subscriber);
-        u32::try_from(channel.subscribers.len() - 1).expect("fewer subscribers than 2^32")
+        channel.subscribers.join(subscriber)
     }
 
     /// A client stops waiting. True exactly when the channel's slot was freed with it.
@@ -175,9 +171,7 @@ impl Subscriptions {
     /// freed with it.
     pub(crate) fn leave(&mut self, key: LocalChannelKey, place: u32) -> (Option<ClientKey>, bool) {
         self.subscribers -= 1;
-        let subscribers = &mut self.channel(key).subscribers;
-        subscribers.swap_remove(place as usize);
-        let moved = subscribers.get(place as usize).map(|subscriber| subscriber.client);
+        let moved = self.channel(key).subscribers.leave(place).map(|subscriber| subscriber.client);
         (moved, self.drop_if_empty(key))
     }
 
@@ -201,7 +195,7 @@ impl Subscriptions {
     }
 
     /// Takes a channel's deliveries of this turn, with its subscribers; [`Subscriptions::put_back`] returns those.
-    pub(crate) fn take_turn(&mut self, key: LocalChannelKey) -> Option<PendingDelivery> {
+    pub(crate) fn take_turn(&mut self, key: LocalChannelKey) -> Option<PendingDelivery<P>> {
         let channel = self.channels.get_mut(key.0 as usize)?.as_mut()?;
         if channel.turn.is_empty() {
             return None;
@@ -215,25 +209,25 @@ impl Subscriptions {
         })
     }
 
-    pub(crate) fn put_back(&mut self, turn: PendingDelivery) {
+    pub(crate) fn put_back(&mut self, turn: PendingDelivery<P>) {
         self.channel(turn.key).subscribers = turn.subscribers;
     }
 
-    fn channel(&mut self, key: LocalChannelKey) -> &mut LocalChannel {
+    fn channel(&mut self, key: LocalChannelKey) -> &mut LocalChannel<P> {
         self.channels[key.0 as usize].as_mut().expect("a key is held only while its channel is here")
     }
 
     fn drop_if_empty(&mut self, key: LocalChannelKey) -> bool {
         let channel = self.channel(key);
-        let is_empty = channel.subscribers.is_empty() && channel.waiting == 0;
+        let is_empty = channel.subscribers.len() == 0 && channel.waiting == 0;
         if is_empty {
             let name = Arc::clone(&channel.name);
             self.names.remove(&name);
             self.names_bytes -= arc_str_bytes(&name);
             self.channels[key.0 as usize] = None;
             self.free.push(key);
-        } else if channel.subscribers.capacity() > 4 * channel.subscribers.len().max(4) {
-            channel.subscribers.shrink_to_fit();
+        } else {
+            channel.subscribers.trim();
         }
         is_empty
     }
@@ -245,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_a_burst_of_channels_leaves_is_given_back_and_keys_stay() {
-        let mut locals = Subscriptions::default();
+        let mut locals = Subscriptions::<()>::default();
         let name = |at: u32| Arc::<str>::from(format!("channel-{at}"));
         let stays = locals.wait(&name(0), Policy::Disconnect);
         let burst: Vec<_> = (1..20_000).map(|at| locals.wait(&name(at), Policy::Disconnect)).collect();

@@ -4,19 +4,38 @@
 //! before the first publication after it, and an owner never believes that a shard has subscribers after the last one
 //! has left.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, filter::Filter};
-use tokio::sync::oneshot;
 
 use super::{
     history::{Page, Position},
     presence::Members,
-    publication::{Data, EncodedPush, Info, StoredPublication, Tags},
+    publication::{Data, Info, StoredPublication, Tags},
 };
 
+use crate::encoding::EncodedPush;
 pub(crate) use crate::ids::ClientKey;
+
+/// Where an answer goes that no client waits for.
+pub(crate) struct Reply(Box<dyn FnOnce(QueryResult) + Send>);
+
+impl Reply {
+    pub(crate) fn new(give: impl FnOnce(QueryResult) + Send + 'static) -> Self {
+        Self(Box::new(give))
+    }
+
+    pub(crate) fn give(self, outcome: QueryResult) {
+        (self.0)(outcome);
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
 
 /// The recipient of an answer.
 #[derive(Debug)]
@@ -31,7 +50,7 @@ pub(crate) enum AnswerTo {
         is_read: bool,
     },
     /// A request of the server API.
-    Api(oneshot::Sender<QueryResult>),
+    Api(Reply),
 }
 
 /// The outcome of a query or a publication.

@@ -8,6 +8,8 @@
 //! messages between the two are in [`message`], even if both are on one shard. `/broadcast`, which has no owner, is in
 //! [`broadcast`].
 //!
+//! Receivers are known by types of the layer above ([`receivers`]): nothing here knows of sockets, transports or threads.
+//!
 //! No I/O, no clock.
 
 pub(crate) mod broadcast;
@@ -20,48 +22,64 @@ pub(crate) mod message;
 pub(crate) mod owner;
 pub(crate) mod presence;
 pub(crate) mod publication;
+pub(crate) mod receivers;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
     broadcast::Broadcast,
+    conflation::Conflation,
     local::Subscriptions,
     owner::{Outgoing, OwnedChannels},
+    receivers::Receivers,
 };
-use crate::hub::conflation::Conflation;
 use crate::metrics::{Counters, Metric};
 
-/// The channels of a shard.
-pub(crate) struct Hub {
+/// The channels of a shard, for receivers of the kind `R`.
+pub(crate) struct Hub<R: Receivers> {
     /// The members of `/broadcast`.
-    pub(crate) broadcast: Broadcast,
+    pub(crate) broadcast: Broadcast<R::Member>,
     /// Channels that this shard owns.
-    pub(crate) homes: OwnedChannels,
+    pub(crate) owned: OwnedChannels,
     /// Channels with subscribers on this shard.
-    pub(crate) locals: Subscriptions,
+    pub(crate) locals: Subscriptions<R::Path>,
     /// Publications before their fan-out.
     pub(crate) gathered: Gathered,
     /// Publications for slow readers in channels with conflation.
-    pub(crate) slow: Conflation,
-    pub(crate) posts: Outgoing,
+    pub(crate) slow: Conflation<R::Connection>,
+    pub(crate) outgoing: Outgoing,
 }
 
-impl Hub {
+impl<R: Receivers> Hub<R> {
     /// `has_others`: there are other shards.
-    pub(crate) fn new(homes: OwnedChannels, gathered: Gathered, has_others: bool) -> Self {
+    pub(crate) fn new(owned: OwnedChannels, gathered: Gathered, has_others: bool) -> Self {
         Self {
             broadcast: Broadcast::new(has_others),
-            homes,
+            owned,
             locals: Subscriptions::default(),
             gathered,
             slow: Conflation::default(),
-            posts: Vec::new(),
+            outgoing: Vec::new(),
         }
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        self.gathered.channel_bytes + self.broadcast.local_bytes()
+    }
+
+    /// True exactly when the gathered publications must go out before more is published.
+    pub(crate) fn has_gathered_enough(&self) -> bool {
+        self.gathered.is_enough(self.gathered_bytes(), || self.broadcast.receivers())
+    }
+
+    /// True exactly when gathered publications wait for the writes of the last fan-out.
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.gathered_bytes() > 0
     }
 
     /// Adds the figures of channels and subscribers to the counters.
     pub(crate) fn report(&self, counters: &mut Counters) {
-        counters.set(Metric::BroadcastMembers, self.broadcast.members() as u64);
+        counters.set(Metric::BroadcastMembers, self.broadcast.members().len() as u64);
         counters.set(Metric::Subscriptions, self.locals.subscribers() as u64);
-        counters.set(Metric::Channels, self.homes.len() as u64);
+        counters.set(Metric::Channels, self.owned.len() as u64);
     }
 }

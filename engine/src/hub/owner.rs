@@ -41,9 +41,9 @@ use super::{
         Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, PresenceFlags, Publish, QueryResult, Subscribe,
         Subscribed, ToOwner,
     },
-    publication::{EncodedPush, Info, StoredPublication},
+    publication::{Info, StoredPublication},
 };
-use crate::{memory::Ledger, time::Tick};
+use crate::{encoding::EncodedPush, memory::Ledger, time::Tick};
 
 /// A channel's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,7 +283,7 @@ impl OwnedChannels {
         if let Some(info) = info.filter(|_| is_seen) {
             self.unseen.forget(&channel, &info);
             if shows.join_leave {
-                let frames = EncodedPush::of_join(&channel, &info);
+                let frames = EncodedPush::of_join(&channel, info.client_info());
                 owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
             }
             if shows.presence {
@@ -431,7 +431,7 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: PresenceFlags, posts: &mu
         }
     }
     if shows.join_leave {
-        let frames = EncodedPush::of_leave(&owned.name, info);
+        let frames = EncodedPush::of_leave(&owned.name, info.client_info());
         let channel = Arc::clone(&owned.name);
         owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
     }
@@ -461,8 +461,7 @@ fn answer(to: AnswerTo, outcome: QueryResult, posts: &mut Outgoing) {
         AnswerTo::Client { core, client, command, is_read } => {
             posts.push((core, FromOwner::Answered { client, command, is_read, outcome }));
         }
-        // The caller may be gone.
-        AnswerTo::Api(sender) => drop(sender.send(outcome)),
+        AnswerTo::Api(reply) => reply.give(outcome),
     }
 }
 

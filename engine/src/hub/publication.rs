@@ -1,19 +1,12 @@
-//! Publications: a channel's messages, as stored and as sent.
+//! Publications: a channel's messages, as stored.
 //!
 //! In:  a payload, and its publisher.
-//! Out: a [`StoredPublication`], and its [`EncodedPush`]: one WebSocket frame for each wire format, encoded once and
-//!      shared by all receivers on all shards.
+//! Out: a [`StoredPublication`], with its length in answers and its memory.
 
 use std::{borrow::Cow, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
-use holdfast_protocol::{
-    client::{
-        ClientInfo, Format, Map, Payload, PayloadForm, Publication, Push, PushBody, append_push,
-        filter::Filter, push::Presence,
-    },
-    websocket::{MessageKind, encoder},
-};
+use bytes::Bytes;
+use holdfast_protocol::client::{ClientInfo, Map, Payload, PayloadForm, Publication, filter::Filter};
 
 /// Application bytes, with their checked properties.
 #[derive(Clone, Debug, Default)]
@@ -138,83 +131,6 @@ impl StoredPublication {
     }
 }
 
-/// One message in each wire format, as a complete WebSocket frame.
-#[derive(Clone, Debug)]
-pub(crate) struct EncodedPush {
-    json: Bytes,
-    protobuf: Bytes,
-}
-
-impl EncodedPush {
-    pub(crate) fn of_push(push: &Push<'_>) -> Self {
-        Self { json: frame(Format::Json, push), protobuf: frame(Format::Protobuf, push) }
-    }
-
-    pub(crate) fn of_publication(channel: &str, publication: Publication<'_>) -> Self {
-        Self::of_push(&Push {
-            id: 0,
-            channel: Cow::Borrowed(channel),
-            body: PushBody::Publication(publication),
-        })
-    }
-
-    pub(crate) fn of_join(channel: &str, info: &Info) -> Self {
-        let presence = Presence { info: Some(info.client_info()) };
-        Self::of_push(&Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Join(presence) })
-    }
-
-    pub(crate) fn of_leave(channel: &str, info: &Info) -> Self {
-        let presence = Presence { info: Some(info.client_info()) };
-        Self::of_push(&Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Leave(presence) })
-    }
-
-    /// The length of the longer one.
-    pub(crate) fn len(&self) -> usize {
-        self.json.len().max(self.protobuf.len())
-    }
-
-    /// These frames, with the JSON frame of `others`.
-    pub(crate) fn with_json_of(self, others: &Self) -> Self {
-        Self { json: others.json.clone(), ..self }
-    }
-
-    /// The payload of a format's frame.
-    pub(crate) fn message(&self, format: Format) -> Bytes {
-        let frame = self.websocket(format);
-        // RFC 6455 §5.2: the length is in the second byte, or in 2 or 8 more.
-        let head_len = match frame[1] {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
-        frame.slice(head_len..)
-    }
-
-    /// The frame of a format.
-    pub(crate) fn websocket(&self, format: Format) -> &Bytes {
-        match format {
-            Format::Json => &self.json,
-            Format::Protobuf => &self.protobuf,
-        }
-    }
-}
-
-fn frame(format: Format, push: &Push<'_>) -> Bytes {
-    let mut message = BytesMut::new();
-    append_push(format, &mut message, push);
-    let mut frame = BytesMut::with_capacity(message.len() + 10);
-    encoder::encode_message(&mut frame, kind(format), None, &message);
-    frame.freeze()
-}
-
-/// JSON goes in text messages, Protobuf in binary ones.
-pub(crate) fn kind(format: Format) -> MessageKind {
-    match format {
-        Format::Json => MessageKind::Text,
-        Format::Protobuf => MessageKind::Binary,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,17 +153,5 @@ mod tests {
         let info = Info { user: "u".repeat(50).into(), client: "c".repeat(50).into(), ..Info::default() };
         let told = StoredPublication { info: Some(Arc::new(info)), ..tagged };
         is_about(told.cost_bytes(), bytes + 100 + size_of::<Info>());
-    }
-
-    #[test]
-    fn frames_are_as_long_as_the_longer_one() {
-        let stored = StoredPublication {
-            data: Data::checked(Bytes::from_static(b"[1]")),
-            ..StoredPublication::default()
-        };
-        let frames = EncodedPush::of_publication("news", stored.publication());
-        let lengths = Format::ALL.map(|format| frames.websocket(format).len());
-        assert_eq!(Some(frames.len()), lengths.into_iter().max());
-        assert!(lengths.iter().all(|length| *length > 3));
     }
 }

@@ -11,10 +11,10 @@ use holdfast_ring::Socket;
 
 use super::{Io, SessionCx, client::Delta};
 use crate::{
+    encoding::EncodedPush,
     hub::{
         conflation::{ConflationQueue, Policy, TooMuch},
         message::Delivery,
-        publication::EncodedPush,
     },
     ids::ClientKey,
     memory::shrink,

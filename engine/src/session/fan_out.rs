@@ -11,12 +11,11 @@ use holdfast_ring::Socket;
 
 use super::{Io, SessionCx};
 use crate::{
-    conn::{Session, deflate::Deflate, encoding::Encoding, lag::Cause, write::TooSlow},
-    hub::{
-        local::{DeliveryPath, LocalChannelKey},
-        message::Delivery,
-    },
+    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
+    encoding::Encoding,
+    hub::{local::LocalChannelKey, message::Delivery},
     metrics::Metric,
+    session::receivers::DeliveryPath,
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -30,8 +29,8 @@ impl<I: Io> SessionCx<'_, I> {
         // Nearly all compressing receivers have the same window size.
         let mut deflated: Vec<((Encoding, WindowBits), Bytes)> = Vec::new();
         let receivers = turn.subscribers.len();
-        for subscriber in &turn.subscribers {
-            match subscriber.takes {
+        for subscriber in turn.subscribers.iter() {
+            match subscriber.path {
                 DeliveryPath::Shared(_, socket) | DeliveryPath::Deflated(_, _, socket)
                     if turn.policy.may_leave_out() && self.is_slow(socket) =>
                 {
@@ -120,7 +119,7 @@ fn join(deliveries: &[Arc<Delivery>], wire: Encoding, receivers: usize) -> Bytes
         _ => {
             let mut joined = BytesMut::new();
             for delivery in publications {
-                wire.encode(&delivery.frames.message(wire.format()), &mut joined);
+                wire.encode(&delivery.frames.payload(wire.format()), &mut joined);
             }
             joined.freeze()
         }

@@ -26,11 +26,10 @@ use crate::{
         write::{LongQueue, TooSlow},
     },
     context::Context,
-    hub::Hub,
     limits::Rejection,
     metrics::CloseReason,
     refusals::Line,
-    session::message::Mesh,
+    session::{message::Mesh, receivers::Hub},
 };
 
 /// The operations of a session on connections.

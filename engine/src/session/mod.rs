@@ -19,6 +19,7 @@ pub(crate) mod message;
 mod owners;
 mod poll;
 pub(crate) mod quota;
+pub(crate) mod receivers;
 mod refusals;
 pub(crate) mod registry;
 pub(crate) mod rules;

@@ -21,8 +21,8 @@ impl<I: Io> SessionCx<'_, I> {
         {
             self.cx.meter.add_bytes(publish.data.bytes.len(), crate::context::cost::PATCH_KILOBYTE_NS);
         }
-        let mut posts = std::mem::take(&mut self.hub.posts);
-        self.hub.homes.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
+        let mut posts = std::mem::take(&mut self.hub.outgoing);
+        self.hub.owned.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
         for (core, message) in posts.drain(..) {
             // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
             if core == self.mesh.index {
@@ -32,7 +32,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.mesh.peers.post(core, Message::FromOwner(message));
             }
         }
-        self.hub.posts = posts;
+        self.hub.outgoing = posts;
     }
 
     /// An owner's message for clients of this shard.

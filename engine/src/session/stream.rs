@@ -13,7 +13,8 @@ use rand::Rng as _;
 use super::client::Transport;
 use crate::{
     backend::Header,
-    conn::{Phase, Session, encoding::Encoding, http::cors::Cors},
+    conn::{Phase, Session, http::cors::Cors},
+    encoding::Encoding,
     session::{Io, SessionCx},
 };
 

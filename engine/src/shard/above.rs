@@ -8,7 +8,7 @@ use std::sync::Arc;
 use holdfast_protocol::{
     client::{DisconnectCode, Format},
     http::Refusal,
-    websocket::Message,
+    websocket::{Message, encoder},
 };
 use holdfast_ring::{Kernel, Socket};
 
@@ -17,18 +17,18 @@ use crate::{
     conn::{
         Above, Connections, Handshake, Phase, Session,
         deflate::Deflate,
-        encoding::Encoding,
         http::{Header, cors::Cors},
     },
     context::Context,
-    hub::Hub,
+    encoding::Encoding,
     ids::ClientKey,
     metrics::CloseReason,
-    session::message::Mesh,
     session::{
         SessionCx, Sessions,
         client::{Stage, Transport},
         flow::{Class, FlowKey},
+        message::Mesh,
+        receivers::Hub,
     },
     time::Tick,
 };
@@ -89,9 +89,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
     }
 
     fn join_broadcast(&mut self, socket: Socket, deflate: Deflate) -> u32 {
-        let place = self.hub.broadcast.next_place();
-        self.hub.broadcast.join(socket, deflate);
-        place
+        self.hub.broadcast.members_mut().join((socket, deflate))
     }
 
     fn open_stream(
@@ -143,7 +141,8 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         match session {
             Session::Broadcast { .. } => {
                 cx.meter.publish(message.payload.len());
-                self.hub.broadcast.publish(message.kind, &message.payload);
+                let (kind, payload) = (message.kind, &message.payload);
+                self.hub.broadcast.publish(|out| encoder::encode_message(out, kind, None, payload));
                 None
             }
             Session::Client { key } => {
@@ -223,7 +222,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         self.hub.slow.forget(socket);
         match session {
             Session::Broadcast { place } => {
-                if let Some(moved) = self.hub.broadcast.leave(place)
+                if let Some((moved, _)) = self.hub.broadcast.members_mut().leave(place)
                     && let Some(conn) = conns.table.get(moved)
                 {
                     conn.session = Session::Broadcast { place };

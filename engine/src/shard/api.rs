@@ -38,7 +38,7 @@ impl<K: Kernel> Shard<K> {
             ApiCall::Info(answer) => drop(answer.send(ShardInfo {
                 clients: self.sessions.clients.len(),
                 subscriptions: self.hub.locals.subscribers(),
-                channels: self.hub.homes.active(),
+                channels: self.hub.owned.active(),
                 users: self.sessions.users.len(),
             })),
         }

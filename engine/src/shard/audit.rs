@@ -50,7 +50,7 @@ impl<K: Kernel> Shard<K> {
                 Session::Broadcast { place } => {
                     members += 1;
                     assert_eq!(
-                        self.hub.broadcast.member(place as usize).map(|(member, _)| member),
+                        self.hub.broadcast.members().get(place as usize).map(|(member, _)| member),
                         Some(socket),
                         "a member has its place"
                     );
@@ -75,7 +75,7 @@ impl<K: Kernel> Shard<K> {
             "records of clients are counted"
         );
         assert_eq!(self.conns.open, sessions, "sessions are counted");
-        assert_eq!(self.hub.broadcast.members(), members, "members are counted");
+        assert_eq!(self.hub.broadcast.members().len(), members, "members are counted");
         assert_eq!(
             self.sessions.clients.len(),
             clients + self.audit_polls(),

@@ -22,12 +22,10 @@ use std::{collections::VecDeque, time::Duration};
 use holdfast_ring::{Kernel, Socket};
 
 use super::Shard;
-use crate::context::cost;
 use crate::{
     conn::{Connections, Session},
-    hub::Hub,
-    session::message::Mesh,
-    session::must_hold,
+    context::cost,
+    session::{message::Mesh, must_hold, receivers::Hub},
 };
 
 /// The approximate cost of held requests resumed in one turn.

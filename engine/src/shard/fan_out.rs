@@ -56,11 +56,11 @@ impl<K: Kernel> Shard<K> {
         if let Some(frames) = self.hub.broadcast.take_local() {
             let mut place = 0;
             // From the back: a member that is dropped for being slow is replaced by one that has been served.
-            let members = self.hub.broadcast.members();
+            let members = self.hub.broadcast.members().len();
             self.cx.counters.add(Metric::MessagesOut, u64::from(frames.messages) * members as u64);
             while place < members {
                 place += 1;
-                if let Some((member, deflate)) = self.hub.broadcast.member(members - place) {
+                if let Some((member, deflate)) = self.hub.broadcast.members().get(members - place) {
                     let bytes = self.conns.deflating.shared_frames(member, deflate, &frames.bytes);
                     self.with_connections(|conns, cx, above| conns.send(cx, above, member, bytes));
                 }

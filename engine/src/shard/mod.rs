@@ -59,12 +59,17 @@ use crate::{
     backend::ProxyHandle,
     conn::{Connections, tls::TlsListener},
     context::{Context, Settings},
-    hub::{Gathered, Hub, owner::OwnedChannels},
+    hub::{Gathered, owner::OwnedChannels},
     limits::Limits,
     memory::{Budget, Ledger},
     metrics::Metric,
-    session::message::{Mesh, Peers},
-    session::{Sessions, flow::Class, rules::Rules},
+    session::{
+        Sessions,
+        flow::Class,
+        message::{Mesh, Peers},
+        receivers::Hub,
+        rules::Rules,
+    },
     time::{Tick, tick_at, until},
 };
 
@@ -222,7 +227,7 @@ impl<K: Kernel> Shard<K> {
             || self.hub.is_gathering()
             || self.mesh.peers.is_congested()
             || self.is_stop_under_way()
-            || self.hub.homes.is_due(self.cx.uptime)
+            || self.hub.owned.is_due(self.cx.uptime)
         {
             return Duration::ZERO;
         }

@@ -47,7 +47,7 @@ impl<K: Kernel> Shard<K> {
         self.note_what_is_read();
         self.tell_notices();
         self.conns.pace.was_late(self.conns.wheel.ticks_behind(self.cx.uptime));
-        self.hub.homes.tend(self.cx.uptime, &mut self.cx.ledger);
+        self.hub.owned.tend(self.cx.uptime, &mut self.cx.ledger);
         if self.cx.uptime >= self.next_socket_tick {
             self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
             self.conns.sockets.tick();

@@ -80,7 +80,7 @@ const FLOORS: &[&[&str]] = &[
     &["http_client", "memory", "supervise"],
     &["log"],
     &["config"],
-    &["jose", "metrics"],
+    &["encoding", "jose", "metrics"],
     &["ids", "time", "value"],
 ];
 

@@ -23,8 +23,9 @@ use holdfast_ring::{Errno, Kernel, Socket};
 pub(crate) use self::rules::HttpRules;
 use self::{cors::Cors, request::Endpoint};
 use crate::{
-    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, encoding::Encoding, tls::TlsListener},
+    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, tls::TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
+    encoding::Encoding,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
 };

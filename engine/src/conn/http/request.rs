@@ -19,8 +19,9 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
-    conn::{Above, Connections, PartialRequest, Phase, encoding::Encoding, http::Header},
+    conn::{Above, Connections, PartialRequest, Phase, http::Header},
     context::{Context, cost},
+    encoding::Encoding,
     metrics::{CloseReason, Metric},
     refusals::Asking,
 };

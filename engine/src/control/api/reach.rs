@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 
 use super::share::Slices;
 use crate::{
-    hub::message::{Answer, AnswerTo, QueryResult, ToOwner},
+    hub::message::{Answer, AnswerTo, QueryResult, Reply, ToOwner},
     mesh::wait_until_uncongested,
-    session::api::{ApiCall, ApiPage},
-    session::message::{Message, ShardHandle, Shared},
+    session::{
+        api::{ApiCall, ApiPage},
+        message::{Message, ShardHandle, Shared},
+    },
     time::patience::timeout,
 };
 
@@ -50,7 +52,11 @@ impl ShardClient {
         })?;
         let (sender, receiver) = oneshot::channel();
         let home = self.shared.shard_for(channel);
-        self.post(home, Message::ToOwner(message(AnswerTo::Api(sender)))).await?;
+        self.post(
+            home,
+            Message::ToOwner(message(AnswerTo::Api(Reply::new(|outcome| drop(sender.send(outcome)))))),
+        )
+        .await?;
         Ok(Pending(receiver))
     }
 

@@ -10,71 +10,33 @@
 
 mod queue;
 
-use std::collections::HashMap;
-
-use holdfast_ring::Socket;
+use std::{collections::HashMap, hash::Hash};
 
 use self::queue::Size;
-pub(crate) use self::queue::{ConflationQueue, TooMuch};
-use crate::{config::SlowReaderPolicy, memory::shrink, metrics::Metric};
-
-/// What happens to a channel's publications for a slow reader.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// They wait in its queue, up to the limits; then it is disconnected.
-    #[default]
-    Disconnect,
-    /// The newest `kept` publications wait.
-    DropOldest { kept: u32 },
-    /// Only the newest waits.
-    KeepLatest,
-}
-
-impl Policy {
-    pub(crate) fn new(policy: SlowReaderPolicy, kept: u32) -> Self {
-        match policy {
-            SlowReaderPolicy::Disconnect => Self::Disconnect,
-            SlowReaderPolicy::DropOldest => Self::DropOldest { kept },
-            SlowReaderPolicy::KeepLatest => Self::KeepLatest,
-        }
-    }
-
-    /// True exactly when publications may be dropped.
-    pub(crate) fn may_leave_out(self) -> bool {
-        self != Self::Disconnect
-    }
-
-    fn kept(self) -> usize {
-        match self {
-            Self::Disconnect => usize::MAX,
-            Self::DropOldest { kept } => kept as usize,
-            Self::KeepLatest => 1,
-        }
-    }
-
-    pub(crate) fn metric(self) -> Metric {
-        match self {
-            Self::KeepLatest => Metric::OutdatedLeftOut,
-            Self::Disconnect | Self::DropOldest { .. } => Metric::OldestLeftOut,
-        }
-    }
-}
+pub(crate) use self::queue::{ConflationQueue, Policy, TooMuch};
+use crate::memory::shrink;
 
 /// The slow readers of a shard with waiting publications.
-#[derive(Debug, Default)]
-pub(crate) struct Conflation {
-    pub(crate) held: HashMap<Socket, ConflationQueue>,
+#[derive(Debug)]
+pub(crate) struct Conflation<C> {
+    pub(crate) held: HashMap<C, ConflationQueue>,
     /// The total that waits for all of them.
     pub(crate) size: Size,
     /// Readers over their limit; they are disconnected after the walk over a channel's subscribers.
-    pub(crate) given_up: Vec<Socket>,
+    pub(crate) given_up: Vec<C>,
 }
 
-impl Conflation {
+impl<C> Default for Conflation<C> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), size: Size::default(), given_up: Vec::new() }
+    }
+}
+
+impl<C: Copy + Eq + Hash> Conflation<C> {
     /// The connection or its session is gone.
-    pub(crate) fn forget(&mut self, socket: Socket) {
+    pub(crate) fn forget(&mut self, connection: C) {
         if !self.held.is_empty()
-            && let Some(held) = self.held.remove(&socket)
+            && let Some(held) = self.held.remove(&connection)
         {
             self.size.change(held.size(), Size::default());
             shrink(&mut self.held);
@@ -82,13 +44,13 @@ impl Conflation {
     }
 
     /// One of its subscriptions has ended. A later one to the same channel must not count what was dropped before it.
-    pub(crate) fn forget_channel(&mut self, socket: Socket, channel: &str) {
-        let Some(held) = self.held.get_mut(&socket) else { return };
+    pub(crate) fn forget_channel(&mut self, connection: C, channel: &str) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
         let before = held.size();
         held.leave(channel);
         self.size.change(before, held.size());
         if held.is_empty() {
-            self.held.remove(&socket);
+            self.held.remove(&connection);
             shrink(&mut self.held);
         }
     }

@@ -8,8 +8,53 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::Policy;
-use crate::hub::message::{ClientKey, Delivery};
+use crate::{
+    config::SlowReaderPolicy,
+    hub::message::{ClientKey, Delivery},
+    metrics::Metric,
+};
+
+/// What happens to a channel's publications for a slow reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// They wait in its queue, up to the limits; then it is disconnected.
+    #[default]
+    Disconnect,
+    /// The newest `kept` publications wait.
+    DropOldest { kept: u32 },
+    /// Only the newest waits.
+    KeepLatest,
+}
+
+impl Policy {
+    pub(crate) fn new(policy: SlowReaderPolicy, kept: u32) -> Self {
+        match policy {
+            SlowReaderPolicy::Disconnect => Self::Disconnect,
+            SlowReaderPolicy::DropOldest => Self::DropOldest { kept },
+            SlowReaderPolicy::KeepLatest => Self::KeepLatest,
+        }
+    }
+
+    /// True exactly when publications may be dropped.
+    pub(crate) fn may_leave_out(self) -> bool {
+        self != Self::Disconnect
+    }
+
+    fn kept(self) -> usize {
+        match self {
+            Self::Disconnect => usize::MAX,
+            Self::DropOldest { kept } => kept as usize,
+            Self::KeepLatest => 1,
+        }
+    }
+
+    pub(crate) fn metric(self) -> Metric {
+        match self {
+            Self::KeepLatest => Metric::OutdatedLeftOut,
+            Self::Disconnect | Self::DropOldest { .. } => Metric::OldestLeftOut,
+        }
+    }
+}
 
 /// The queue of one reader.
 #[derive(Debug)]
@@ -149,7 +194,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::hub::publication::{Data, EncodedPush, StoredPublication};
+    use crate::{
+        encoding::EncodedPush,
+        hub::publication::{Data, StoredPublication},
+    };
 
     fn delivery(channel: &Arc<str>, text: &'static str) -> Arc<Delivery> {
         let data = Data::checked(Bytes::from_static(text.as_bytes()));

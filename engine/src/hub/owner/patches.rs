@@ -7,9 +7,12 @@ use std::borrow::Cow;
 
 use holdfast_protocol::client::{Payload, delta};
 
-use crate::hub::{
-    message::{DeltaFrames, Patch},
-    publication::{EncodedPush, StoredPublication},
+use crate::{
+    encoding::EncodedPush,
+    hub::{
+        message::{DeltaFrames, Patch},
+        publication::StoredPublication,
+    },
 };
 
 /// The forms of a publication for subscribers that take patches: in JSON all data is then a string.

@@ -9,13 +9,9 @@ use std::sync::Arc;
 
 use super::{Client, ConnectionMeta, DeliveryOptions, Subscription};
 use crate::{
-    hub::{
-        local::{LocalChannelKey, SUBSCRIBER_BYTES},
-        message::ClientKey,
-        publication::Info,
-    },
+    hub::{local::LocalChannelKey, message::ClientKey, publication::Info},
     memory::Budget,
-    session::{Io, SessionCx},
+    session::{Io, SessionCx, receivers::SUBSCRIBER_BYTES},
 };
 
 /// Bytes of a client beside its record: table entries and allocation overhead.

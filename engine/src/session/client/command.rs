@@ -18,10 +18,8 @@ use crate::{
     channel::ChannelError,
     conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
     context::cost,
-    hub::{
-        message::ClientKey,
-        publication::{EncodedPush, kind},
-    },
+    encoding::{EncodedPush, kind},
+    hub::message::ClientKey,
     limits::{Charge, Offense},
     metrics::Metric,
     refusals::{Why, with_channel},
@@ -356,7 +354,7 @@ impl<I: Io> SessionCx<'_, I> {
                 self.send(socket, bytes, Cause::Push);
             }
             (None, Transport::Poll(session)) => {
-                self.push_to_poll(session, &frames.message(format), Cause::Push);
+                self.push_to_poll(session, &frames.payload(format), Cause::Push);
             }
             (None, _) => unreachable!("only polls have no connection"),
         }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::{DeliveryOptions, Delta, Subscription};
 use crate::{
+    encoding::EncodedPush,
     hub::{
         conflation::Policy,
         local::LocalChannelKey,
         message::{ClientKey, Delivery},
-        publication::{EncodedPush, StoredPublication},
+        publication::StoredPublication,
     },
     session::{Io, SessionCx},
 };

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     backend::{Event, Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
-    conn::encoding::Encoding,
+    encoding::Encoding,
     ids::ClientKey,
     session::{Io, SessionCx},
 };

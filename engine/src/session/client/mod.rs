@@ -43,7 +43,8 @@ use holdfast_ring::Socket;
 use super::registry::SessionIndex;
 use crate::{
     channel::SubscriptionFlags,
-    conn::{deflate::Deflate, encoding::Encoding},
+    conn::deflate::Deflate,
+    encoding::Encoding,
     hub::{
         local::LocalChannelKey,
         message::{ClientKey, PresenceFlags},

@@ -13,13 +13,13 @@ use holdfast_protocol::client::{
 use super::{Delta, Stage, SubState, Subscription, connect::expiry};
 use crate::{
     channel::SubscriptionFlags,
-    conn::{deflate::Deflate, lag::Cause},
+    conn::lag::Cause,
     context::cost,
     hub::{
-        local::{DeliveryPath, Subscriber},
+        local::Subscriber,
         message::{ClientKey, Subscribed},
     },
-    session::{Io, SessionCx},
+    session::{Io, SessionCx, receivers::DeliveryPath},
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -55,12 +55,11 @@ impl<I: Io> SessionCx<'_, I> {
             missed.retain(|publication| wishes.take(publication));
             missed.iter().for_each(|publication| wishes.have_had(publication));
         }
-        let takes = match (&sub.wishes, link.connection(format), link.deflate()) {
-            (None, Some((wire, socket)), Deflate::Off) => DeliveryPath::Shared(wire, socket),
-            (None, Some((wire, socket)), Deflate::Shared(bits)) => DeliveryPath::Deflated(wire, bits, socket),
-            _ => DeliveryPath::Special,
+        let path = match sub.wishes {
+            None => DeliveryPath::of(link.connection(format), link.deflate()),
+            Some(_) => DeliveryPath::Special,
         };
-        sub.place = SubState::Active(self.hub.locals.join(local, Subscriber { client: key, takes }));
+        sub.place = SubState::Active(self.hub.locals.join(local, Subscriber { client: key, path }));
         let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
         if stage != Stage::Connected {
             return;

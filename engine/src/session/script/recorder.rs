@@ -17,12 +17,12 @@ use crate::{
     conn::{
         Phase, Session,
         deflate::Deflate,
-        encoding::Encoding,
         lag::{Cause, Lag, QueueLimits},
         pace::{Pace, Told},
         write::{LongQueue, TooSlow},
     },
     context::Context,
+    encoding::Encoding,
     limits::Rejection,
     metrics::CloseReason,
     refusals::Line,

@@ -27,7 +27,7 @@ impl Reader {
         self.patches += usize::from(patch.is_some());
         let frames = patch.map_or(&for_delta.whole, |patch| &patch.frames);
         for (format, base) in &mut self.formats {
-            let message = frames.message(*format);
+            let message = frames.payload(*format);
             let Some(Ok(FromServer::Push(push))) = decode_replies(*format, &message).next() else {
                 panic!("it is a push")
             };

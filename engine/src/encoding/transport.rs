@@ -1,4 +1,4 @@
-//! Encoding: how a transport encodes messages of the client protocol.
+//! Transport: how each transport encodes messages of the client protocol.
 //!
 //! In:  a message: one or more replies or pushes of one format, as `protocol::client` writes them.
 //! Out: its bytes for a connection of that transport.
@@ -6,7 +6,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_protocol::{client::Format, websocket::encoder};
 
-use crate::hub::publication::{EncodedPush, kind};
+use super::push::{EncodedPush, kind};
 
 /// The encoding of a transport. All connections with the same encoding get the same bytes for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ impl Encoding {
     pub(crate) fn frame(self, frames: &EncodedPush) -> Bytes {
         match self {
             Self::WebSocket(format) => frames.websocket(format).clone(),
-            Self::Stream(Format::Protobuf) => frames.message(Format::Protobuf),
-            Self::Sse | Self::Stream(Format::Json) => self.encoded(&frames.message(Format::Json)),
+            Self::Stream(Format::Protobuf) => frames.payload(Format::Protobuf),
+            Self::Sse | Self::Stream(Format::Json) => self.encoded(&frames.payload(Format::Json)),
         }
     }
 }
@@ -89,9 +89,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wire_knows_its_place() {
-        for (place, wire) in Encoding::ALL.into_iter().enumerate() {
-            assert_eq!(wire.index(), place);
+    fn every_encoding_knows_its_index() {
+        for (index, encoding) in Encoding::ALL.into_iter().enumerate() {
+            assert_eq!(encoding.index(), index);
         }
     }
 
