@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     hub::{
-        message::{AnswerBytes, AnswerTo, ChannelQuery, Publish, QueryResult, Reply, ToOwner, Version},
+        history::AnswerBytes,
+        message::{AnswerTo, ChannelQuery, Publish, QueryResult, Reply, ToOwner, Version},
         publication::{Data, Tags, tags},
     },
     session::api::{self, ClientSelector, SubscribeCommand},

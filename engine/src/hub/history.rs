@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{message::AnswerBytes, publication::StoredPublication};
+use super::publication::StoredPublication;
 use crate::memory::arc_str_bytes;
 
 /// The identity of a history: offsets of different epochs are not comparable.
@@ -19,6 +19,20 @@ pub(crate) type Epoch = Arc<str>;
 pub(crate) struct Position {
     pub(crate) offset: u64,
     pub(crate) epoch: Epoch,
+}
+
+/// The approximate limits of an answer, in bytes of the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerBytes {
+    /// Beside other answers: a longer one is not given now, and the query comes back.
+    pub(crate) now_max: usize,
+    /// In any case.
+    pub(crate) max: usize,
+}
+
+impl AnswerBytes {
+    /// No limit.
+    pub(crate) const ANY: Self = Self { now_max: usize::MAX, max: usize::MAX };
 }
 
 /// The parameters of a page of history.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, filter::Filter};
 
 use super::{
-    history::{Page, Position},
+    history::{AnswerBytes, Page, Position},
     presence::Members,
     publication::{Data, Info, StoredPublication, Tags},
 };
@@ -64,20 +64,6 @@ pub(crate) enum Answer {
     PresenceStats { clients: usize, users: usize },
     History { publications: Vec<Arc<StoredPublication>>, position: Position },
     Done,
-}
-
-/// The approximate limits of an answer, in bytes of the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AnswerBytes {
-    /// Beside other answers: a longer one is not given now, and the query comes back.
-    pub(crate) now_max: usize,
-    /// In any case.
-    pub(crate) max: usize,
-}
-
-impl AnswerBytes {
-    /// No limit.
-    pub(crate) const ANY: Self = Self { now_max: usize::MAX, max: usize::MAX };
 }
 
 /// To the owner of a channel.

@@ -24,16 +24,15 @@ use std::{collections::HashSet, sync::Arc};
 
 use holdfast_protocol::client::ErrorCode;
 
+pub(crate) use self::channel::{Outgoing, Rules};
 pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 use self::{
-    channel::OwnedChannel,
+    channel::{OwnedChannel, Published, Publishing},
     epochs::Epochs,
-    heap::IndexedHeap,
+    heap::{ChannelId, IndexedHeap},
     idempotency::IdempotencyKeys,
-    keep::{SHED_FOR_ONE_MAX, SHED_MAX},
-    patches::for_delta,
     recover::Recovered,
-    table::{ChannelId, ChannelTable},
+    table::ChannelTable,
 };
 use super::{
     history::{History, Page, Part, Position},
@@ -41,35 +40,9 @@ use super::{
         Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, PresenceFlags, Publish, QueryResult, Subscribe,
         Subscribed, ToOwner,
     },
-    publication::{Info, StoredPublication},
+    publication::Info,
 };
 use crate::{encoding::EncodedPush, memory::Ledger, time::Tick};
-
-/// A channel's configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rules {
-    /// Publications kept; 0 for no history.
-    pub(crate) history_size: usize,
-    /// Lifetime of the history after the last publication.
-    pub(crate) history_ttl_ms: u64,
-    /// Lifetime of the position after that.
-    pub(crate) history_meta_ttl_ms: u64,
-    /// True exactly when presence queries are allowed.
-    pub(crate) presence: bool,
-    /// True exactly when subscribers may take patches.
-    pub(crate) delta: bool,
-    /// True exactly when all publications may be sent as patches.
-    pub(crate) delta_publish: bool,
-}
-
-impl Rules {
-    fn keeps_history(self) -> bool {
-        self.history_size > 0 && self.history_ttl_ms > 0
-    }
-}
-
-/// Outgoing messages, each with its shard.
-pub(crate) type Outgoing = Vec<(usize, FromOwner)>;
 
 /// Limit of channels and keys that expire in one turn.
 const EXPIRED_MAX: usize = 256;
@@ -215,7 +188,7 @@ impl OwnedChannels {
             self.oldest.renumber(number);
             self.idle.renumber(number);
         }
-        self.hold_to_budgets(ledger, SHED_MAX);
+        self.hold_to_budgets(ledger);
     }
 
     fn subscribe(
@@ -311,14 +284,14 @@ impl OwnedChannels {
     /// The publication's position; `None` if it was not kept.
     fn publish(
         &mut self,
-        publish: Publish,
+        mut publish: Publish,
         rules: Rules,
         now: Tick,
         ledger: &mut Ledger,
         posts: &mut Outgoing,
     ) -> Result<Option<Position>, ErrorCode> {
-        if let Some(position) = self.keys.seen(&publish.channel, &publish.idempotency_key, now) {
-            return Ok(position);
+        if let Some(seen) = self.keys.seen(&publish.channel, &publish.idempotency_key, now) {
+            return Ok(seen.position.clone());
         }
         let keeps = rules.keeps_history() && !publish.skip_history;
         let id = if keeps {
@@ -327,45 +300,23 @@ impl OwnedChannels {
         } else {
             self.find(&publish.channel)
         };
-        let Publish { channel, data, info, tags, delta, idempotency_key, version, .. } = publish;
+        let key = std::mem::take(&mut publish.idempotency_key);
+        let named = (!key.is_empty()).then(|| (Arc::clone(&publish.channel), key));
         let mut position = None;
         if let Some(id) = id {
             let owned = self.channels.get_mut(id);
             let (epochs, hash) = (&self.epochs, owned.hash);
-            let mut offset = 0;
-            if keeps {
-                if let Some(position) = owned.covers(&version) {
-                    return Ok(Some(position));
-                }
-                offset = owned.history(|| epochs.current(hash), rules, now).next_offset();
-            }
-            self.sequence += 1;
-            let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: self.sequence });
-            let frames = (!owned.cores.is_empty()).then(|| {
-                let base = owned.last.as_deref().filter(|_| delta || rules.delta_publish);
-                let for_delta = rules.delta.then(|| for_delta(&channel, &stored, base));
-                (EncodedPush::of_publication(&channel, stored.publication()), for_delta)
-            });
-            if keeps {
-                owned.keep(&stored, rules, now);
-                position = owned.history.as_ref().map(|history| history.position());
-                if version.number > 0 {
-                    owned.version = Some(Box::new(version));
-                }
-            }
-            if rules.delta {
-                owned.last = Some(Arc::clone(&stored));
-            }
-            if let Some((frames, for_delta)) = frames {
-                let channel = Arc::clone(&channel);
-                owned.deliver(posts, Delivery { channel, publication: Some(stored), frames, for_delta });
+            let publishing = Publishing { rules, keeps, now, sequence: &mut self.sequence };
+            match owned.publish(publish, publishing, || epochs.current(hash), posts) {
+                Published::Before(position) => return Ok(Some(position)),
+                Published::Now(kept) => position = kept,
             }
             self.settle(id, ledger);
         }
-        if !idempotency_key.is_empty() {
-            self.keys.keep(&channel, idempotency_key, position.clone(), now);
+        if let Some((channel, key)) = named {
+            self.keys.keep(&channel, key, position.clone(), now);
         }
-        self.hold_to_budgets(ledger, SHED_FOR_ONE_MAX);
+        self.hold_to_budgets_for_one(ledger);
         Ok(position)
     }
 

@@ -147,7 +147,6 @@ pub(crate) const FILES_IN_CIRCLES: &[(&str, usize)] = &[
     ("context", 2),
     ("control", 14),
     ("doctor", 2),
-    ("hub", 0),
     ("limits", 3),
     ("session", 20),
     ("shard", 6),

@@ -24,8 +24,8 @@ use super::{
     share::Slices,
 };
 use crate::hub::{
-    history::{Page, Position},
-    message::{Answer, AnswerBytes, ChannelQuery, Publish, ToOwner, Version},
+    history::{AnswerBytes, Page, Position},
+    message::{Answer, ChannelQuery, Publish, ToOwner, Version},
     presence::Members,
     publication::{Data, Info, StoredPublication, Tags, tags},
 };

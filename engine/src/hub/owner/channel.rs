@@ -8,17 +8,62 @@
 
 use std::sync::Arc;
 
-use super::{Outgoing, Rules, table::NameHash};
+use super::{epochs::NameHash, patches::for_delta};
 use crate::{
+    encoding::EncodedPush,
     hub::{
         history::{Epoch, History, Position},
-        message::{Delivery, FromOwner, Version},
+        message::{Delivery, FromOwner, Publish, Version},
         presence::Presence,
         publication::StoredPublication,
     },
     memory::{Budget, Ledger, arc_str_bytes},
     time::Tick,
 };
+
+/// A channel's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Publications kept; 0 for no history.
+    pub(crate) history_size: usize,
+    /// Lifetime of the history after the last publication.
+    pub(crate) history_ttl_ms: u64,
+    /// Lifetime of the position after that.
+    pub(crate) history_meta_ttl_ms: u64,
+    /// True exactly when presence queries are allowed.
+    pub(crate) presence: bool,
+    /// True exactly when subscribers may take patches.
+    pub(crate) delta: bool,
+    /// True exactly when all publications may be sent as patches.
+    pub(crate) delta_publish: bool,
+}
+
+impl Rules {
+    pub(super) fn keeps_history(self) -> bool {
+        self.history_size > 0 && self.history_ttl_ms > 0
+    }
+}
+
+/// Outgoing messages, each with its shard.
+pub(crate) type Outgoing = Vec<(usize, FromOwner)>;
+
+/// What a publication needs beside its channel.
+pub(super) struct Publishing<'a> {
+    pub(super) rules: Rules,
+    /// True exactly when the history keeps it.
+    pub(super) keeps: bool,
+    pub(super) now: Tick,
+    /// The number of the shard's newest publication.
+    pub(super) sequence: &'a mut u64,
+}
+
+/// The outcome of a publication.
+pub(super) enum Published {
+    /// It was published now. Its position, if it was kept.
+    Now(Option<Position>),
+    /// The channel has its version or a newer one already.
+    Before(Position),
+}
 
 #[derive(Debug)]
 pub(super) struct OwnedChannel {
@@ -110,15 +155,70 @@ impl OwnedChannel {
         self.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
     }
 
-    /// Appends the next publication to its history.
-    pub(super) fn keep(&mut self, stored: &Arc<StoredPublication>, rules: Rules, now: Tick) {
-        let Some(history) = &mut self.history else { return };
+    /// Stores a publication, encodes it, and has it delivered. A new history gets `epoch`.
+    pub(super) fn publish(
+        &mut self,
+        publish: Publish,
+        publishing: Publishing<'_>,
+        epoch: impl FnOnce() -> Epoch,
+        posts: &mut Outgoing,
+    ) -> Published {
+        let Publishing { rules, keeps, now, sequence } = publishing;
+        let Publish { channel, data, info, tags, delta, version, .. } = publish;
+        let mut offset = 0;
+        if keeps {
+            if let Some(position) = self.covers(&version) {
+                return Published::Before(position);
+            }
+            offset = self.history(epoch, rules, now).next_offset();
+        }
+        *sequence += 1;
+        let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: *sequence });
+        // The base of a patch is the publication before this one.
+        let delivery = (!self.cores.is_empty()).then(|| self.encode(channel, &stored, delta, rules));
+        let position = keeps.then(|| self.store(&stored, version, rules, now)).flatten();
+        if rules.delta {
+            self.last = Some(stored);
+        }
+        if let Some(delivery) = delivery {
+            self.deliver(posts, delivery);
+        }
+        Published::Now(position)
+    }
+
+    /// A publication in the forms that its subscribers take.
+    fn encode(
+        &self,
+        channel: Arc<str>,
+        stored: &Arc<StoredPublication>,
+        delta: bool,
+        rules: Rules,
+    ) -> Delivery {
+        let base = self.last.as_deref().filter(|_| delta || rules.delta_publish);
+        let for_delta = rules.delta.then(|| for_delta(&channel, stored, base));
+        let frames = EncodedPush::of_publication(&channel, stored.publication());
+        Delivery { channel, publication: Some(Arc::clone(stored)), frames, for_delta }
+    }
+
+    /// Appends the next publication to the history. Returns its position.
+    fn store(
+        &mut self,
+        stored: &Arc<StoredPublication>,
+        version: Version,
+        rules: Rules,
+        now: Tick,
+    ) -> Option<Position> {
+        let history = self.history.as_mut()?;
         self.history_until = now.after_ms(rules.history_ttl_ms);
         history.push(Arc::clone(stored), rules.history_size);
+        if version.number > 0 {
+            self.version = Some(Box::new(version));
+        }
+        Some(history.position())
     }
 
     /// Its position, if the version to be published is not newer than the last one.
-    pub(super) fn covers(&self, version: &Version) -> Option<Position> {
+    fn covers(&self, version: &Version) -> Option<Position> {
         let (history, newest) = (self.history.as_ref()?, self.version.as_ref()?);
         version.is_covered_by(newest).then(|| history.position())
     }

@@ -10,8 +10,10 @@
 
 use std::fmt::Write as _;
 
-use super::table::NameHash;
 use crate::hub::history::Epoch;
+
+/// The hash of a name. Outsiders cannot construct collisions.
+pub(super) type NameHash = u32;
 
 /// The number of epochs. Worst case: 4 bytes each, 64 KiB per shard.
 const EPOCHS: usize = 16_384;

@@ -7,7 +7,22 @@
 //! out of date. So frequent changes of a channel need not touch the heap. Worst case: 8 or 16 bytes per channel for the
 //! entry and 4 for its index.
 
-use super::table::ChannelId;
+/// A channel's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ChannelId(u32);
+
+impl ChannelId {
+    /// Of no channel.
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn of(index: usize) -> Self {
+        Self(u32::try_from(index).expect("fewer channels than 2^32"))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 const ABSENT: u32 = u32::MAX;
 
@@ -146,18 +161,18 @@ mod tests {
             let id = random.random_range(0..200_u32);
             if random.random_bool(0.7) {
                 let key = random.random_range(0..1000_u64);
-                heap.set(ChannelId::of(id), key);
+                heap.set(ChannelId::of(id as usize), key);
                 model.insert(id, key);
             } else {
-                heap.remove(ChannelId::of(id));
+                heap.remove(ChannelId::of(id as usize));
                 model.remove(&id);
             }
             assert_eq!(heap.first().map(|(key, _)| key), model.values().min().copied());
-            assert_eq!(heap.key(ChannelId::of(id)), model.get(&id).copied());
+            assert_eq!(heap.key(ChannelId::of(id as usize)), model.get(&id).copied());
         }
-        heap.renumber(|id| ChannelId::of(u32::try_from(id.index()).unwrap() + 7));
+        heap.renumber(|id| ChannelId::of(id.index() + 7));
         for (id, key) in &model {
-            assert_eq!(heap.key(ChannelId::of(id + 7)), Some(*key));
+            assert_eq!(heap.key(ChannelId::of(*id as usize + 7)), Some(*key));
         }
         let mut last = 0;
         while let Some((key, id)) = heap.first() {

@@ -45,6 +45,13 @@ struct Entry {
     position: Option<Position>,
 }
 
+/// The outcome of a publication with a known key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen<'a> {
+    /// Where it is in the history; `None` if it was not kept.
+    pub(super) position: &'a Option<Position>,
+}
+
 impl Entry {
     /// Memory beside the entry itself: texts, including shared ones.
     fn text_bytes(&self) -> usize {
@@ -68,8 +75,7 @@ impl IdempotencyKeys {
     }
 
     /// The outcome of an earlier publication with the same key.
-    #[expect(clippy::option_option, reason = "seen or not, with a position or without")]
-    pub(super) fn seen(&self, channel: &str, key: &str, now: Tick) -> Option<Option<Position>> {
+    pub(super) fn seen(&self, channel: &str, key: &str, now: Tick) -> Option<Seen<'_>> {
         if key.is_empty() {
             return None;
         }
@@ -78,7 +84,7 @@ impl IdempotencyKeys {
             *entry.key == *key && *entry.channel == *channel && entry.since.after_ms(self.ttl_ms) > now
         };
         let number = *self.index.find(self.hash(channel, key), is_it)?;
-        Some(self.entry(number).position.clone())
+        Some(Seen { position: &self.entry(number).position })
     }
 
     /// Stores the outcome of a publication with a new key.

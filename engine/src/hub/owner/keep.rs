@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{OwnedChannels, channel::OwnedChannel, table::ChannelId};
+use super::{OwnedChannels, channel::OwnedChannel, heap::ChannelId};
 use crate::{
     memory::{Budget, Ledger},
     time::Tick,
@@ -19,7 +19,7 @@ use crate::{
 pub(super) const SHED_MAX: usize = 4_096;
 
 /// Limit of drops per message. Usually one is dropped for one added; more if a table has grown for it.
-pub(super) const SHED_FOR_ONE_MAX: usize = 512;
+const SHED_FOR_ONE_MAX: usize = 512;
 
 impl OwnedChannels {
     /// Finds or creates the channel. `None` if the budget has no room for it, or for its growth.
@@ -99,7 +99,17 @@ impl OwnedChannels {
         self.settle(id, ledger);
     }
 
-    pub(super) fn hold_to_budgets(&mut self, ledger: &mut Ledger, shed_max: usize) {
+    /// Drops what exceeds a budget, up to the limit of a turn.
+    pub(super) fn hold_to_budgets(&mut self, ledger: &mut Ledger) {
+        self.shed(ledger, SHED_MAX);
+    }
+
+    /// The same, up to the limit of a message.
+    pub(super) fn hold_to_budgets_for_one(&mut self, ledger: &mut Ledger) {
+        self.shed(ledger, SHED_FOR_ONE_MAX);
+    }
+
+    fn shed(&mut self, ledger: &mut Ledger, shed_max: usize) {
         self.charge_tables(ledger);
         let mut shed = |budget, drop_oldest: fn(&mut Self, &mut Ledger) -> bool| {
             let dropped =

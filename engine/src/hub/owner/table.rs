@@ -10,28 +10,10 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use hashbrown::HashTable;
 
-use super::channel::OwnedChannel;
+use super::{channel::OwnedChannel, epochs::NameHash, heap::ChannelId};
 
 /// Below this size the table is not compacted.
 const COMPACTED_SLOTS_MIN: usize = 256;
-
-/// A channel's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ChannelId(u32);
-
-impl ChannelId {
-    pub(super) fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(id: u32) -> Self {
-        Self(id)
-    }
-}
-
-/// The hash of a name. Outsiders cannot construct collisions.
-pub(super) type NameHash = u32;
 
 #[derive(Debug)]
 pub(super) struct ChannelTable {
@@ -65,7 +47,7 @@ impl ChannelTable {
         let hash = channel.hash;
         let id = self.free.pop().unwrap_or_else(|| {
             self.channels.push(None);
-            ChannelId(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
+            ChannelId::of(self.channels.len() - 1)
         });
         self.channels[id.index()] = Some(Box::new(channel));
         self.names.insert_unique(spread(hash), (hash, id), |&(hash, _)| spread(hash));
@@ -97,12 +79,12 @@ impl ChannelTable {
         if slots == 0 || is_small || self.len() > slots / 4 {
             return None;
         }
-        let mut numbers = vec![ChannelId(u32::MAX); slots];
+        let mut numbers = vec![ChannelId::NONE; slots];
         let mut channels = Vec::with_capacity(self.len());
         let mut names = HashTable::with_capacity(self.len());
         for (old, channel) in std::mem::take(&mut self.channels).into_iter().enumerate() {
             let Some(channel) = channel else { continue };
-            let id = ChannelId(u32::try_from(channels.len()).expect("fewer channels than 2^32"));
+            let id = ChannelId::of(channels.len());
             numbers[old] = id;
             names.insert_unique(spread(channel.hash), (channel.hash, id), |&(hash, _)| spread(hash));
             channels.push(Some(channel));

@@ -17,7 +17,10 @@ use holdfast_protocol::client::Request;
 
 use super::{Client, SubState, Transport};
 use crate::{
-    hub::message::{AnswerBytes, ClientKey, ToOwner},
+    hub::{
+        history::AnswerBytes,
+        message::{ClientKey, ToOwner},
+    },
     session::{Io, SessionCx},
 };
 

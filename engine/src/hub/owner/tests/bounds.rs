@@ -36,7 +36,7 @@ fn when_half_of_very_much_has_to_go_it_goes_over_many_turns() {
         turns += 1;
     }
     println!("{most} bytes of {KEPT} publications went in {turns} turns");
-    assert!(turns >= u64::from(KEPT) * 8 / 10 / SHED_MAX as u64, "{turns} turns");
+    assert!(turns >= u64::from(KEPT) * 8 / 10 / keep::SHED_MAX as u64, "{turns} turns");
     assert!(bench.bytes(Budget::History) <= 1 << 20 && bench.bytes(Budget::Channels) <= 1 << 20);
 }
 

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     hub::{
-        history::Page,
-        message::{AnswerBytes, ClientKey, Recover, Version},
+        history::{AnswerBytes, Page},
+        message::{ClientKey, Recover, Version},
         publication::Data,
     },
     memory::{Budget, BudgetLimits},
