@@ -18,14 +18,14 @@ use tokio::sync::oneshot;
 use super::{clock, config::SimConfig};
 use crate::{
     backend::queue,
-    conn::tls::TlsListener,
+    conn::TlsListener,
     context::Settings,
     hub::message::ToOwner,
     mesh::{MailboxLimits, StopOrder},
     metrics::{CATALOG, Kind, Metric},
-    session::message::{Message, Peers, Shared},
     session::{
         api::{ApiCall, ClientCommand, ClientSelector},
+        message::{Message, Peers, Shared},
         rules::Rules,
     },
     shard::{Next, Shard},

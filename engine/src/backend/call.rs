@@ -39,7 +39,7 @@ impl Event {
 }
 
 /// A header field of a client: its name in lower case, and its value, which may be any bytes (RFC 9110 §5.5).
-pub(crate) use crate::conn::http::Header;
+pub(crate) use crate::conn::http::pending::Header;
 
 /// One event. Fields that do not apply are empty, and left out of the body.
 #[derive(Debug)]

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use holdfast_protocol::{
     client::{DisconnectCode, Format},
     http::Refusal,
@@ -16,12 +15,11 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{
-    Connections, Session,
-    deflate::Deflate,
-    http::{Header, cors::Cors},
+use super::{Connections, Session, deflate::Deflate, http::cors::Cors};
+use crate::{
+    conn::http::pending::Header, context::Context, encoding::Encoding, ids::ClientKey, metrics::CloseReason,
+    time::Tick,
 };
-use crate::{context::Context, encoding::Encoding, ids::ClientKey, metrics::CloseReason, time::Tick};
 
 /// The parameters negotiated when a WebSocket of the client protocol was opened.
 #[derive(Clone, Copy, Debug)]
@@ -137,33 +135,4 @@ pub(crate) trait Above<K: Kernel> {
 
     /// A session has been detached from its connection.
     fn left(&mut self, conns: &mut Connections<K>, cx: &mut Context, socket: Socket, session: Session);
-}
-
-/// The rest of a message of commands whose client has used up its part of the turn.
-#[derive(Debug)]
-pub(crate) struct Commands {
-    pub(crate) frame: Bytes,
-    /// True exactly when some commands of the frame are done.
-    pub(crate) is_begun: bool,
-    /// Memory that the frame keeps alive.
-    pub(crate) memory_bytes: usize,
-}
-
-impl Commands {
-    /// Copies the rest of a frame that is stored elsewhere.
-    pub(crate) fn rest(frame: &[u8], is_begun: bool) -> Self {
-        Self { frame: Bytes::copy_from_slice(frame), is_begun, memory_bytes: frame.len() }
-    }
-
-    /// A frame of which no command is done.
-    pub(crate) fn whole(frame: Bytes) -> Self {
-        Self { memory_bytes: frame.len(), is_begun: false, frame }
-    }
-
-    /// The rest after `at`.
-    pub(crate) fn from(mut self, at: usize) -> Self {
-        self.frame = self.frame.slice(at..);
-        self.is_begun = true;
-        self
-    }
 }

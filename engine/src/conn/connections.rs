@@ -8,24 +8,15 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use holdfast_ring::{Kernel, Socket, Sockets};
 
-use super::{
-    Commands, Conns, deflate::Deflating, heartbeat::Pings, http::HttpRules, lag::Lags, pace::Pace,
-    tls::TlsListener, write::LongQueue,
-};
+use super::{Commands, deflate::Deflating, http::HttpRules, lag::Lags, pace::Pace};
 use crate::{
+    conn::{OUT_BYTES, TlsListener, lag::LongQueue, pace::Pings, state::Conns},
     context::DeflateRules,
     memory::Holders,
     metrics::{Counters, Metric},
     refusals::Untold,
     time::Wheel,
 };
-
-/// The size of the buffer that answers are written into, one after the other; hundreds of small ones share it. An answer
-/// queued for a slow reader keeps at most this much alive.
-pub(crate) const OUT_BYTES: usize = 16 * 1024;
-
-/// With less space left than this, the next answers get a new buffer.
-pub(crate) const OUT_BYTES_LEFT_MIN: usize = 512;
 
 /// The connections of a shard.
 pub(crate) struct Connections<K: Kernel> {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Above, Connections, Phase, Session, lag::Cause, write::TooSlow};
-use crate::{context::Context, metrics::CloseReason};
+use super::{Above, Connections, Phase, Session, lag::Cause};
+use crate::{conn::lag::TooSlow, context::Context, metrics::CloseReason};
 
 impl<K: Kernel> Connections<K> {
     /// Queues everything written since the last call, for one connection.

@@ -17,17 +17,13 @@
 //! Pings follow the uptime clock, which never pauses: after a stall they are due at once. Each turn handles as much of the
 //! due work as keeps the turn short; the rest follows in the next turn, the most overdue first.
 
-use bytes::{Bytes, BytesMut};
-use holdfast_protocol::{
-    client::DisconnectCode,
-    websocket::{CloseCode, encoder},
-};
+use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
 
 use super::{Phase, Session, pace::Told};
 use crate::{
-    conn::{Above, Connections},
+    conn::{Above, Connections, pace::Beat},
     context::{Context, cost},
     encoding::Encoding,
     metrics::{CloseReason, Metric},
@@ -43,39 +39,6 @@ const READ_AGAIN_TICKS: u32 = 4;
 /// How long a client may wait for the answer to its connect, beyond the time it had to send it: longer than any backend
 /// timeout (`config/proxy.rs`).
 const CONNECTING_MS_MAX: u64 = 6 * 60 * 1000;
-
-/// What the deadline of an open connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
-    /// No pings, not yet or no longer: something else is pending.
-    Off,
-    /// The next ping.
-    Rests,
-    /// A pong.
-    Awaits,
-}
-
-/// The pings of each kind of session, encoded once.
-#[derive(Debug)]
-pub(crate) struct Pings {
-    /// A control frame of WebSocket.
-    native: Bytes,
-    /// The client protocol's own ping, in each encoding.
-    by_wire: [Bytes; Encoding::ALL.len()],
-}
-
-impl Pings {
-    pub(crate) fn new() -> Self {
-        let mut native = BytesMut::new();
-        encoder::encode_ping(&mut native, None, b"");
-        let by_wire = Encoding::ALL.map(|wire| wire.encoded(wire.format().empty_message()));
-        Self { native: native.freeze(), by_wire }
-    }
-
-    fn frame(&self, wire: Option<Encoding>) -> Bytes {
-        wire.map_or(&self.native, |wire| &self.by_wire[wire.index()]).clone()
-    }
-}
 
 impl<K: Kernel> Connections<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections accepted together

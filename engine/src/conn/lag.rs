@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use holdfast_ring::Socket;
 
-use crate::context::Settings;
+use crate::{conn::Session, context::Settings};
 
 /// Why a client gets a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,22 @@ pub(crate) enum Cause {
     Push,
     /// The client asked for it. The request is bounded where it is made, so a reply never closes the client.
     Reply,
+}
+
+/// The queue of a session's connection is over its limit: the session must end.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct TooSlow(pub(crate) Session);
+
+/// A connection has a long queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongQueue {
+    pub(crate) socket: Socket,
+    /// Bytes queued before the newest message.
+    pub(crate) before: usize,
+    /// Length of that message.
+    pub(crate) len: usize,
+    pub(crate) cause: Cause,
 }
 
 /// The limits of a queue.

@@ -9,6 +9,11 @@
 //! [`EXTRA_MS`], which leaves the other half of the ten seconds to the network and to late pings. Clients without an
 //! announced interval (`/echo`, `/broadcast`, native pings) are pinged less often at once.
 
+use bytes::{Bytes, BytesMut};
+use holdfast_protocol::websocket::encoder;
+
+use crate::encoding::Encoding;
+
 /// Intervals grow in steps of one eighth.
 const STEPS: u64 = 8;
 
@@ -26,6 +31,39 @@ const CALM_TICKS: u32 = 2;
 
 /// Calm seconds that shorten intervals by a step.
 const CALM_SECONDS: u8 = 10;
+
+/// What the deadline of an open connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// No pings, not yet or no longer: something else is pending.
+    Off,
+    /// The next ping.
+    Rests,
+    /// A pong.
+    Awaits,
+}
+
+/// The pings of each kind of session, encoded once.
+#[derive(Debug)]
+pub(crate) struct Pings {
+    /// A control frame of WebSocket.
+    native: Bytes,
+    /// The client protocol's own ping, in each encoding.
+    by_wire: [Bytes; Encoding::ALL.len()],
+}
+
+impl Pings {
+    pub(crate) fn new() -> Self {
+        let mut native = BytesMut::new();
+        encoder::encode_ping(&mut native, None, b"");
+        let by_wire = Encoding::ALL.map(|wire| wire.encoded(wire.format().empty_message()));
+        Self { native: native.freeze(), by_wire }
+    }
+
+    pub(super) fn frame(&self, wire: Option<Encoding>) -> Bytes {
+        wire.map_or(&self.native, |wire| &self.by_wire[wire.index()]).clone()
+    }
+}
 
 /// The interval announced to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

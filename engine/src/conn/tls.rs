@@ -6,19 +6,16 @@
 //! Plaintext and ciphertext go through the shard's own buffers: an idle connection owns none. The ciphertext of hundreds of
 //! connections shares a buffer, as answers do.
 
-use std::sync::Arc;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use holdfast_protocol::{
     http::Refusal,
-    tls::{Progress, ServerSide, TlsError, TlsStream},
+    tls::{Progress, TlsError},
 };
 use holdfast_ring::{Ended, Kernel, Socket};
-use rustls::ServerConfig;
 
 use super::Phase;
 use crate::{
-    conn::{Above, Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN},
+    conn::{Above, Connections},
     context::{Context, cost},
     metrics::{CloseReason, Metric},
     refusals::Why,
@@ -32,41 +29,6 @@ pub(crate) enum Left {
     From(usize),
     /// Decrypted bytes, possibly followed by the end of the stream.
     Plain(Vec<u8>, bool),
-}
-
-/// The TLS state of a listener.
-#[derive(Debug)]
-pub(crate) struct TlsListener {
-    /// Used for new connections.
-    config: Arc<ServerConfig>,
-    /// Plaintext received from one connection.
-    plain: BytesMut,
-    /// Ciphertext to be sent to connections.
-    cipher: BytesMut,
-}
-
-impl TlsListener {
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
-        Self { config, plain: BytesMut::new(), cipher: BytesMut::with_capacity(OUT_BYTES) }
-    }
-
-    /// Uses other certificates for new connections.
-    pub(crate) fn renew(&mut self, config: Arc<ServerConfig>) {
-        self.config = config;
-    }
-
-    /// The TLS state of one connection.
-    pub(crate) fn accept(&self) -> Option<Box<TlsStream<ServerSide>>> {
-        TlsStream::accept(Arc::clone(&self.config)).ok().map(Box::new)
-    }
-
-    fn take_cipher(&mut self) -> Bytes {
-        let bytes = self.cipher.split().freeze();
-        if self.cipher.capacity() < OUT_BYTES_LEFT_MIN {
-            self.cipher = BytesMut::with_capacity(OUT_BYTES);
-        }
-        bytes
-    }
 }
 
 impl<K: Kernel> Connections<K> {

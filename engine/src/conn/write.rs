@@ -12,11 +12,14 @@ use holdfast_ring::{CloseWhen, Kernel, Socket};
 use super::{
     Phase, Session,
     deflate::Deflate,
-    heartbeat::Beat,
     lag::{Cause, QueueLimits},
 };
 use crate::{
-    conn::{Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN},
+    conn::{
+        Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN,
+        lag::{LongQueue, TooSlow},
+        pace::Beat,
+    },
     context::{Context, cost},
     memory::Budget,
     metrics::{CloseReason, Metric},
@@ -24,22 +27,6 @@ use crate::{
 
 /// How long our last bytes may take to arrive before the connection is closed.
 const LINGER_MS: u64 = 1_000;
-
-/// The queue of a session's connection is over its limit: the session must end.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub(crate) struct TooSlow(pub(crate) Session);
-
-/// A connection has a long queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LongQueue {
-    pub(crate) socket: Socket,
-    /// Bytes queued before the newest message.
-    pub(crate) before: usize,
-    /// Length of that message.
-    pub(crate) len: usize,
-    pub(crate) cause: Cause,
-}
 
 impl<K: Kernel> Connections<K> {
     pub(crate) fn write_message(

@@ -11,7 +11,11 @@ use holdfast_ring::Socket;
 
 use super::{Io, SessionCx};
 use crate::{
-    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
+    conn::{
+        Session,
+        deflate::Deflate,
+        lag::{Cause, TooSlow},
+    },
     encoding::Encoding,
     hub::{local::LocalChannelKey, message::Delivery},
     metrics::Metric,

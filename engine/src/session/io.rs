@@ -21,9 +21,8 @@ use crate::{
     conn::{
         Phase, Session,
         deflate::Deflate,
-        lag::Cause,
+        lag::{Cause, LongQueue, TooSlow},
         pace::Told,
-        write::{LongQueue, TooSlow},
     },
     context::Context,
     limits::Rejection,

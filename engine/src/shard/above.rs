@@ -17,7 +17,7 @@ use crate::{
     conn::{
         Above, Connections, Handshake, Phase, Session,
         deflate::Deflate,
-        http::{Header, cors::Cors},
+        http::{cors::Cors, pending::Header},
     },
     context::Context,
     encoding::Encoding,

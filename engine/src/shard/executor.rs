@@ -24,12 +24,14 @@ use super::{Next, Shard, executor_watchdog::WakeHandle, handover::Handover};
 use crate::{
     backend::ProxyHandle,
     config::Config,
-    conn::tls::TlsListener,
+    conn::TlsListener,
     context::Settings,
     limits,
     metrics::Metric,
-    session::message::{Peers, Shared},
-    session::rules::Rules,
+    session::{
+        message::{Peers, Shared},
+        rules::Rules,
+    },
     supervise::{self, Beats, Part, Sentinel, State, strike},
     time::Clock,
 };

@@ -57,7 +57,7 @@ pub(crate) use self::{
 };
 use crate::{
     backend::ProxyHandle,
-    conn::{Connections, tls::TlsListener},
+    conn::{Connections, TlsListener},
     context::{Context, Settings},
     hub::{Gathered, owner::OwnedChannels},
     limits::Limits,

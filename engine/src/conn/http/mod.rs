@@ -7,6 +7,7 @@
 //! Nothing here blocks: an incomplete head is kept, up to its limit and its deadline.
 
 pub(crate) mod cors;
+pub(crate) mod pending;
 pub(crate) mod request;
 mod rules;
 mod upgrade;
@@ -21,17 +22,14 @@ use holdfast_protocol::{
 use holdfast_ring::{Errno, Kernel, Socket};
 
 pub(crate) use self::rules::HttpRules;
-use self::{cors::Cors, request::Endpoint};
+use self::{cors::Cors, pending::Endpoint};
 use crate::{
-    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, tls::TlsListener},
+    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
     encoding::Encoding,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
 };
-
-/// A request field that is passed to backends.
-pub(crate) type Header = (Box<str>, Box<[u8]>);
 
 impl<K: Kernel> Connections<K> {
     /// True exactly when the newest connection may stay, counting those on other shards. A few descriptors are reserved for

@@ -11,15 +11,15 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::{
-    client::Format,
-    http::{Body, Refusal, RequestHead, Response, Status, Version},
-};
+use holdfast_protocol::http::{Body, Refusal, RequestHead, Response, Status, Version};
 use holdfast_ring::{Kernel, Socket};
 
 use super::{cors::Cors, reason_of};
 use crate::{
-    conn::{Above, Connections, PartialRequest, Phase, http::Header},
+    conn::{
+        Above, Connections, PartialRequest, Phase,
+        http::pending::{Endpoint, Pipelined, Request},
+    },
     context::{Context, cost},
     encoding::Encoding,
     metrics::{CloseReason, Metric},
@@ -32,42 +32,6 @@ const IDLE_MS: u64 = 75_000;
 
 /// The timeout of an answer from another shard; far longer than any answer takes.
 const ANSWER_MS: u64 = 10_000;
-
-/// The requested endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// A stream in this encoding.
-    Stream(Encoding),
-    /// Commands for the session of a stream, in this format.
-    Emulation(Format),
-    /// Long polling.
-    Poll,
-}
-
-/// Input that a client sent before it got its answer.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Pipelined {
-    pub(crate) bytes: BytesMut,
-    /// True exactly when the peer has ended its side.
-    pub(crate) has_ended: bool,
-}
-
-/// A request whose body is incomplete or whose answer is pending.
-#[derive(Debug)]
-pub(crate) struct Request {
-    endpoint: Endpoint,
-    cors: Cors,
-    /// Fields that are passed to backends.
-    told: Arc<[Header]>,
-    /// True exactly when the connection stays open after the answer.
-    keeps_alive: bool,
-    body: Body,
-    /// True exactly when it has been passed to its session.
-    is_acted_on: bool,
-    /// Input after the body.
-    later: BytesMut,
-}
 
 impl<K: Kernel> Connections<K> {
     /// Answers the pending request of a connection, if there still is one.
@@ -385,12 +349,7 @@ impl<K: Kernel> Connections<K> {
 impl Request {
     /// The path of its target.
     pub(crate) fn path(&self) -> &'static str {
-        match self.endpoint {
-            Endpoint::Stream(Encoding::Sse) => "/connection/sse",
-            Endpoint::Stream(_) => "/connection/http_stream",
-            Endpoint::Emulation(_) => "/emulation",
-            Endpoint::Poll => "/connection/poll",
-        }
+        self.endpoint.path()
     }
 
     pub(crate) fn origin(&self) -> Option<&str> {

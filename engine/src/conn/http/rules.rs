@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use holdfast_protocol::http::RequestHead;
 
-use super::{Header, request::Endpoint};
-use crate::{config::Config, encoding::Encoding, value::origin::Origins};
+use crate::{
+    config::Config,
+    conn::http::pending::{Endpoint, Header},
+    encoding::Encoding,
+    value::origin::Origins,
+};
 
 /// The HTTP rules.
 #[derive(Debug)]

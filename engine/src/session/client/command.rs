@@ -16,7 +16,11 @@ use holdfast_ring::Socket;
 use super::{Stage, Transport, parked::Parked, reads::is_read};
 use crate::{
     channel::ChannelError,
-    conn::{Session, deflate::Deflate, lag::Cause, write::TooSlow},
+    conn::{
+        Session,
+        deflate::Deflate,
+        lag::{Cause, TooSlow},
+    },
     context::cost,
     encoding::{EncodedPush, kind},
     hub::message::ClientKey,

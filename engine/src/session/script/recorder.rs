@@ -17,9 +17,8 @@ use crate::{
     conn::{
         Phase, Session,
         deflate::Deflate,
-        lag::{Cause, Lag, QueueLimits},
+        lag::{Cause, Lag, LongQueue, QueueLimits, TooSlow},
         pace::{Pace, Told},
-        write::{LongQueue, TooSlow},
     },
     context::Context,
     encoding::Encoding,
