@@ -32,7 +32,12 @@ use crate::{
     memory::{self, Budget, BudgetLimits, Room, cgroup::Cgroup},
     mesh::MailboxLimits,
     session::message::Shared,
-    shard::{self, Links, Plan, ShardSpec, Spawned, executor_watchdog::Watchdog, plan::SOMAXCONN_DEFAULT},
+    shard::{
+        self, Plan,
+        executor::{self, Links, ShardSpec, Spawned},
+        executor_watchdog::Watchdog,
+        plan::SOMAXCONN_DEFAULT,
+    },
     supervise::{self, Guard, Manager, Part},
     time::Clock,
 };
@@ -146,7 +151,7 @@ fn start_shards(
             node: Arc::clone(node),
         };
         let (ready, readies) = mpsc::channel();
-        let shard = shard::spawn(seed, ready)?;
+        let shard = executor::spawn(seed, ready)?;
         // One after the other: where port 0 is asked for, the first shard's choice is the others' too.
         let Ok(bell) = readies.recv() else {
             let why = shard.thread.join().map_or_else(|error| error.to_string(), |_| "it ended".to_owned());

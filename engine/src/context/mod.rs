@@ -8,7 +8,7 @@
 
 pub(crate) mod cost;
 pub(crate) mod lateness;
-mod limits;
+mod limiting;
 pub(crate) mod meter;
 mod settings;
 

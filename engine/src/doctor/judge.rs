@@ -5,9 +5,10 @@
 //!
 //! Pure: a made-up machine is judged like a real one.
 
+use super::check::{Check, Status};
 use super::findings::{Findings, IoUring};
 use super::plan::{KERNEL_BYTES_PER_CONNECTION, LANES_MAX, Plan, USER_BYTES_PER_CONNECTION};
-use super::{Check, Setting, Status};
+use super::profile::Setting;
 use crate::config::units::about_size;
 use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for};
 use holdfast_ring::KERNEL_FLOOR;

@@ -6,6 +6,7 @@
 //! The road: `findings` (looks) and `plan` (calculates) → `judge` (compares) → `report`. Nothing on the
 //! machine is changed, but for this process's own descriptor limit when `serve` asks for it.
 
+mod check;
 mod findings;
 mod judge;
 mod plan;
@@ -15,6 +16,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Check, Status};
 pub use findings::{Cgroup, Findings, IoUring, Limit, sysctl};
 pub use judge::judge;
 pub use plan::{KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION};
@@ -22,83 +24,11 @@ pub use preflight::{Faults, Prepared};
 pub use profile::{Better, Profile, Setting};
 pub use report::{json, line, text};
 
-use crate::config::{Config, Warning};
+use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// No table of descriptors is ever larger than this: what a connection's address has bits for.
 const NOFILE_USEFUL_MAX: u64 = 1 << 24;
-
-/// One line of the doctor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// How it stands.
-    pub status: Status,
-    /// What was looked at: `kernel`, `RLIMIT_NOFILE`, a sysctl key, …
-    pub what: String,
-    /// What is there.
-    pub found: String,
-    /// What should be there.
-    pub needs: String,
-    /// The command that mends it; `None` exactly when it is ok.
-    pub mend: Option<String>,
-}
-
-/// How a check stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// As it should be.
-    Ok,
-    /// It will serve, but not well, or not at the full load.
-    Warn,
-    /// It cannot serve.
-    Fail,
-}
-
-impl Status {
-    /// `ok`, `warn` or `fail`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-impl Check {
-    fn new(what: &str, found: String, needs: impl Into<String>) -> Self {
-        Self { status: Status::Ok, what: what.to_owned(), found, needs: needs.into(), mend: None }
-    }
-
-    fn warn(self, mend: &str) -> Self {
-        Self { status: Status::Warn, mend: Some(mend.to_owned()), ..self }
-    }
-
-    fn fail(self, mend: &str) -> Self {
-        Self { status: Status::Fail, mend: Some(mend.to_owned()), ..self }
-    }
-
-    /// Adds the command where the status is not ok.
-    fn or_mend(self, mend: &str) -> Self {
-        let mend = (self.status != Status::Ok).then(|| mend.to_owned());
-        Self { mend, ..self }
-    }
-}
-
-impl Check {
-    /// What keeps `serve` from starting, of what the configuration names.
-    pub fn of_fault(fault: &str) -> Self {
-        Self::new("configuration", fault.to_owned(), "what `serve` can start with")
-            .fail("put the right files in place; `holdfast config check` says whether they are")
-    }
-}
-
-impl From<&Warning> for Check {
-    fn from(warning: &Warning) -> Self {
-        let found = format!("{}: {}", warning.key, warning.found);
-        Self::new("configuration", found, "no warning").warn(&warning.advice)
-    }
-}
 
 /// True exactly when no check failed.
 pub fn can_serve(checks: &[Check]) -> bool {

@@ -15,10 +15,10 @@ use holdfast_protocol::http::Refusal;
 use holdfast_ring::Socket;
 
 use super::{
-    Limits,
     addresses::Stage,
     decaying::{Moment, RATE_FADE_MS, Rate},
     rules::{Host, penalized},
+    state::Limits,
     usage::{Key, Kind, Tables},
 };
 use crate::metrics::RefusalReason;

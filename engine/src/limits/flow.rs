@@ -4,8 +4,8 @@
 //! Out: commands to execute; others to answer with error 111; the end of clients that do not stop.
 
 use super::{
-    Limits,
-    decaying::{DecayingCounter, Moment, RATE_FADE_MS, Rate},
+    decaying::{Moment, RATE_FADE_MS, Rate},
+    state::Limits,
     usage::{Kind, Tables},
 };
 use crate::{ids::ClientKey, metrics::LimitExceeded};
@@ -26,42 +26,6 @@ pub(crate) enum Charge {
     Done,
     /// Answer it with error 111.
     TooMany,
-}
-
-/// The usage of a client.
-#[derive(Clone, Copy, Debug, Default)]
-struct Budget {
-    generation: u32,
-    commands: DecayingCounter,
-    bytes: DecayingCounter,
-    /// Commands that were refused.
-    refused: DecayingCounter,
-    /// The limit that the bytes of the current frame exceed.
-    excess: Option<LimitExceeded>,
-}
-
-/// The usage of each client of a shard. Memory: 32 bytes for each place of the table of clients that was ever used.
-#[derive(Debug, Default)]
-pub(crate) struct Budgets {
-    clients: Vec<Budget>,
-}
-
-impl Budgets {
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.clients.capacity() * size_of::<Budget>()
-    }
-
-    fn of(&mut self, key: ClientKey) -> &mut Budget {
-        let place = key.place as usize;
-        if self.clients.len() <= place {
-            self.clients.resize(place + 1, Budget::default());
-        }
-        let budget = &mut self.clients[place];
-        if budget.generation != key.generation {
-            *budget = Budget { generation: key.generation, ..Budget::default() };
-        }
-        budget
-    }
 }
 
 impl Limits {

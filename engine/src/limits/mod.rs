@@ -16,9 +16,9 @@ mod networks;
 mod offense;
 mod penalties;
 mod rules;
+mod state;
 mod usage;
 
-use self::{addresses::PeerAddresses, flow::Budgets, penalties::Refused, usage::UsageTable};
 pub(crate) use self::{
     addresses::{PeerAddress, Stage},
     arrival::{Counts, Rejection},
@@ -27,46 +27,7 @@ pub(crate) use self::{
     offense::{Notice, offense_of},
     penalties::{Offenders, Penalty},
     rules::{Rules, penalized},
+    state::Limits,
     usage::{Kind, Tables},
 };
 pub(crate) use crate::metrics::Offense;
-
-/// A shard's state of all limits.
-#[derive(Debug)]
-pub(crate) struct Limits {
-    pub(crate) rules: Rules,
-    pub(crate) ledger: UsageTable,
-    pub(crate) guests: PeerAddresses,
-    pub(crate) budgets: Budgets,
-    pub(crate) refused: Refused,
-    pub(crate) offenders: Option<Offenders>,
-    /// Connections that have been rejected and are only read to their end.
-    pub(crate) lingering: usize,
-    /// How much one event counts: less than 1 while more is read in a second than arrived in one, because nobody read
-    /// before.
-    pub(crate) weight: f32,
-}
-
-impl Limits {
-    pub(crate) fn new(rules: Rules, core: usize) -> Self {
-        Self {
-            ledger: UsageTable::new(core, rules.tracked_max),
-            guests: PeerAddresses::default(),
-            budgets: Budgets::default(),
-            refused: Refused::new(rules.penalty.map_or(0, |penalty| penalty.tracked_max)),
-            offenders: rules.penalty.map(Offenders::new),
-            lingering: 0,
-            weight: 1.0,
-            rules,
-        }
-    }
-
-    /// Memory of all tables.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.ledger.table_bytes()
-            + self.guests.table_bytes()
-            + self.budgets.table_bytes()
-            + self.refused.table_bytes()
-            + self.offenders.as_ref().map_or(0, Offenders::table_bytes)
-    }
-}

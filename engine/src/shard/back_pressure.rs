@@ -21,15 +21,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use holdfast_ring::{Kernel, Socket};
 
-use super::Shard;
 use crate::{
     conn::{Connections, Session},
-    context::cost,
     session::{message::Mesh, must_hold, receivers::Hub},
 };
-
-/// The approximate cost of held requests resumed in one turn.
-const REQUESTS_NS: u64 = 300_000;
 
 /// The most that a light sender sends at a time: a command or two.
 const LITTLE_BYTES: usize = 512;
@@ -42,9 +37,9 @@ pub(super) const THROTTLED_SLEEP_MAX: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(crate) struct Throttled {
     /// Connections whose receive is paused.
-    readers: Vec<Socket>,
+    pub(super) readers: Vec<Socket>,
     /// Requests that are complete.
-    requests: VecDeque<Socket>,
+    pub(super) requests: VecDeque<Socket>,
 }
 
 impl Throttled {
@@ -113,40 +108,8 @@ impl Throttled {
 }
 
 /// True exactly when nobody may cause more messages: no bytes of connections are handled.
-fn is_full(mesh: &Mesh, hub: &Hub) -> bool {
+pub(super) fn is_full(mesh: &Mesh, hub: &Hub) -> bool {
     mesh.peers.is_full() || mesh.inbox.is_full() || hub.has_gathered_enough()
-}
-
-impl<K: Kernel> Shard<K> {
-    /// True exactly when connections that cause messages must wait.
-    fn must_hold(&self) -> bool {
-        must_hold(&self.mesh, &self.hub)
-    }
-
-    /// True exactly when nobody may cause more messages: no bytes of connections are handled.
-    pub(super) fn is_full(&self) -> bool {
-        is_full(&self.mesh, &self.hub)
-    }
-
-    /// Resumes what is held once all shards have caught up.
-    pub(super) fn resume_throttled(&mut self) {
-        if self.throttled.is_empty() || self.must_hold() {
-            return;
-        }
-        for socket in std::mem::take(&mut self.throttled.readers) {
-            self.with_sessions(|sessions| sessions.read_again(socket));
-        }
-        let until = self.cx.meter.total_ns() + REQUESTS_NS;
-        while self.cx.meter.total_ns() < until
-            && !self.must_hold()
-            && let Some(socket) = self.throttled.requests.pop_front()
-        {
-            self.cx.meter.add(cost::REQUEST_NS);
-            self.cx.meter.allow(self.cx.settings.quantum_ns);
-            self.with_connections(|conns, cx, above| conns.resume_request(cx, above, socket));
-            self.cx.meter.allow_all();
-        }
-    }
 }
 
 #[cfg(test)]

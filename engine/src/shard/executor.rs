@@ -20,7 +20,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use holdfast_ring::{Doorbell, Kernel as _, Sockets, SocketsConfig, Uring, UringConfig, listener};
 use rustls::ServerConfig;
 
-use super::{Next, Shard, executor_watchdog::WakeHandle, handover::Handover};
+use super::{Next, Shard, drain::Handover, executor_watchdog::WakeHandle};
 use crate::{
     backend::ProxyHandle,
     config::Config,

@@ -20,43 +20,11 @@ use std::ops::Range;
 
 use holdfast_ring::Kernel;
 
-use super::Shard;
+use super::{Shard, drain::Handover};
 use crate::mesh::StopOrder;
-use crate::time::Tick;
 
 /// How long handshakes in progress may take: twice the longest round trip on Earth.
 const HANDSHAKES_MS: u64 = 1_000;
-
-/// The phase of the handover.
-///
-/// ```text
-/// Draining ── time, and every shard after this one has closed ──> Closing ── closed ──> Over
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handover {
-    /// New connections go to others; handshakes in progress complete.
-    Draining {
-        until: Tick,
-        /// Listening sockets of others.
-        successors: u32,
-    },
-    /// The socket closes.
-    Closing,
-    Over,
-}
-
-impl Handover {
-    /// True exactly while connections may still be accepted.
-    pub(super) fn is_draining(self) -> bool {
-        matches!(self, Self::Draining { .. })
-    }
-
-    pub(super) fn hurry(&mut self) {
-        if let Self::Draining { until, .. } = self {
-            *until = Tick(0);
-        }
-    }
-}
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn begin_handover(&mut self, order: &StopOrder) -> Handover {

@@ -16,8 +16,9 @@ mod api;
 mod audit;
 mod back_pressure;
 mod backlog;
+mod drain;
 mod events;
-mod executor;
+pub(crate) mod executor;
 pub(crate) mod executor_watchdog;
 #[cfg(test)]
 mod fairness;
@@ -47,14 +48,9 @@ pub(crate) use self::plan::Plan;
 use self::{
     back_pressure::{THROTTLED_SLEEP_MAX, Throttled},
     backlog::Backlog,
-    messages::Senders,
-    schedule::{Kind, Schedule},
+    schedule::{Kind, Schedule, Senders},
 };
-pub(crate) use self::{
-    executor::{Links, ShardSpec, Spawned, spawn},
-    flows::QUANTUM_NS,
-    stop::Drain,
-};
+pub(crate) use self::{drain::Drain, flows::QUANTUM_NS};
 use crate::{
     backend::ProxyHandle,
     conn::{Connections, TlsListener},

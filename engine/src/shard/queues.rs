@@ -1,16 +1,22 @@
-//! Queues: one budget for all send queues.
+//! Queues: what a shard does where queues are full, its own or its clients'.
 //!
-//! In:  the queued bytes of each reader.
-//! Out: over the budget, the end of the readers with the longest queues.
+//! In:  the queued bytes of each reader; how full the ways to other shards are.
+//! Out: over the budget of all send queues, the end of the readers with the longest ones; throttled senders, as soon as there is
+//! room for what they send (`back_pressure`).
 
 use holdfast_ring::{Kernel, Socket};
 
 use super::Shard;
 use crate::{
+    context::cost,
     memory::{Budget, largest_first},
     metrics::{CloseReason, Metric},
-    session::registry::SessionIndex,
+    session::{must_hold, registry::SessionIndex},
+    shard::back_pressure::is_full,
 };
+
+/// The approximate cost of held requests resumed in one turn.
+const REQUESTS_NS: u64 = 300_000;
 
 impl<K: Kernel> Shard<K> {
     /// If all slow readers of the daemon together exceed the budget, closes the worst of this shard, down to its part of
@@ -43,6 +49,36 @@ impl<K: Kernel> Shard<K> {
     pub(crate) fn slow_readers(&self) -> (u64, u64) {
         let (sockets, bytes) = self.conns.sockets.behind();
         (sockets, bytes + self.hub.slow.size.bytes as u64)
+    }
+
+    /// True exactly when connections that cause messages must wait.
+    fn must_hold(&self) -> bool {
+        must_hold(&self.mesh, &self.hub)
+    }
+
+    /// True exactly when nobody may cause more messages: no bytes of connections are handled.
+    pub(super) fn is_full(&self) -> bool {
+        is_full(&self.mesh, &self.hub)
+    }
+
+    /// Resumes what is held once all shards have caught up.
+    pub(super) fn resume_throttled(&mut self) {
+        if self.throttled.is_empty() || self.must_hold() {
+            return;
+        }
+        for socket in std::mem::take(&mut self.throttled.readers) {
+            self.with_sessions(|sessions| sessions.read_again(socket));
+        }
+        let until = self.cx.meter.total_ns() + REQUESTS_NS;
+        while self.cx.meter.total_ns() < until
+            && !self.must_hold()
+            && let Some(socket) = self.throttled.requests.pop_front()
+        {
+            self.cx.meter.add(cost::REQUEST_NS);
+            self.cx.meter.allow(self.cx.settings.quantum_ns);
+            self.with_connections(|conns, cx, above| conns.resume_request(cx, above, socket));
+            self.cx.meter.allow_all();
+        }
     }
 }
 

@@ -107,6 +107,44 @@ impl Schedule {
     }
 }
 
+/// The quantum of one sender, in nanoseconds.
+const SENDER_QUANTUM_NS: i64 = 100_000;
+
+/// Round robin over the senders.
+#[derive(Debug)]
+pub(super) struct Senders {
+    /// What each may still use; negative for a debt. The shards, including this one for its inbox; then the control thread.
+    credits_ns: Vec<i64>,
+    at: usize,
+}
+
+impl Senders {
+    /// For a daemon of `shards` shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self { credits_ns: vec![0; shards + 1], at: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.credits_ns.len()
+    }
+
+    /// The current sender, and what it may use; nothing if it must pay off a debt first.
+    pub(super) fn next(&mut self) -> (usize, Option<u64>) {
+        let credit_ns = &mut self.credits_ns[self.at];
+        // Unused time is not saved.
+        *credit_ns = (*credit_ns + SENDER_QUANTUM_NS).min(SENDER_QUANTUM_NS);
+        (self.at, u64::try_from(*credit_ns).ok().filter(|&credit_ns| credit_ns > 0))
+    }
+
+    /// Charges the current sender and moves on to the next one.
+    pub(super) fn used(&mut self, cost_ns: u64) {
+        let credit_ns = &mut self.credits_ns[self.at];
+        let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
+        *credit_ns = credit_ns.saturating_sub(cost_ns).max(-8 * SENDER_QUANTUM_NS);
+        self.at = (self.at + 1) % self.credits_ns.len();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +216,20 @@ mod tests {
         schedule.used(kind, part_ns + 200_000);
         schedule.begin_turn();
         assert_eq!(schedule.next(|kind| kind == Kind::Timers), Some((kind, part_ns - 200_000)));
+    }
+
+    #[test]
+    fn senders_share_alike_whatever_their_messages_cost() {
+        let mut senders = Senders::new(3);
+        let costs = [1_000_u64, 60_000, 450_000, 99_000];
+        let mut used = [0; 4];
+        for _ in 0..4_000 {
+            let (sender, part_ns) = senders.next();
+            let cost_ns = part_ns.map_or(0, |part_ns| part_ns.div_ceil(costs[sender]) * costs[sender]);
+            used[sender] += cost_ns;
+            senders.used(cost_ns);
+        }
+        let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
+        assert!(most - least <= 1_000_000, "{used:?}");
     }
 }

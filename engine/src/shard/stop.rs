@@ -20,14 +20,12 @@ use std::time::Duration;
 
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
-use rand::Rng;
 
-use super::{Shard, handover::Handover};
+use super::{Shard, drain::Drain};
 use crate::{
     conn::{Phase, Session},
     mesh::StopOrder,
     metrics::CloseReason,
-    time::Tick,
 };
 
 /// Connections closed in one turn, so that others are still served.
@@ -38,57 +36,6 @@ const VISITS_A_TURN: usize = 8192;
 
 /// How long a newly accepted connection may take to send its request.
 const REQUEST_MS: u64 = 1_000;
-
-/// A stop in progress.
-#[derive(Debug)]
-pub(crate) struct Drain {
-    /// The deadline for telling all clients.
-    notify_by: Tick,
-    /// Connections still open then are cut.
-    deadline: Tick,
-    pub(super) handover: Handover,
-    /// The deadline for requests that have not arrived.
-    requests_until: Tick,
-    /// Where the walk over these continues, if there is one.
-    requests_from: Option<(usize, usize)>,
-    /// The tick up to which the pace has been computed.
-    paced: Tick,
-    /// How many are due to be told now.
-    due: usize,
-    /// Sessions of polls at indexes below this have not been told; they come first, because they need new connections,
-    /// which are no longer accepted.
-    polls_below: usize,
-    /// Their approximate number.
-    polls_left: usize,
-    /// Where the walk over the connections continues.
-    from: (usize, usize),
-    /// True exactly when the deadline has passed and the walk that cuts the rest is not complete.
-    is_aborting: bool,
-    has_aborted: bool,
-    /// True exactly when this shard is empty.
-    is_empty: bool,
-}
-
-impl Drain {
-    /// Computes how many of `left` are to be told now.
-    fn pace(&mut self, now: Tick, left: usize, random: &mut impl Rng) {
-        if now >= self.notify_by {
-            self.due = left;
-        } else if now > self.paced {
-            let (passed, ahead) = (now.0 - self.paced.0, self.notify_by.0 - self.paced.0);
-            let even = left.saturating_sub(self.due) as f64 * f64::from(passed) / f64::from(ahead);
-            let share = even * random.random_range(0.5..1.5) + random.random_range(0.0..1.0);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "at most twice `left`"
-            )]
-            let share = share as usize;
-            self.due = (self.due + share).min(left);
-        }
-        self.paced = now;
-    }
-}
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn begin_stop(&mut self, order: StopOrder) {
@@ -274,70 +221,5 @@ impl<K: Kernel> Shard<K> {
             drain.from = next;
             self.with_connections(|conns, cx, above| conns.end_now(cx, above, socket, CloseReason::Shutdown));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::{SeedableRng, rngs::SmallRng};
-
-    use super::*;
-
-    fn drain(notify_by: u32) -> Drain {
-        Drain {
-            notify_by: Tick(notify_by),
-            deadline: Tick(2 * notify_by),
-            handover: Handover::Over,
-            requests_until: Tick(0),
-            requests_from: None,
-            paced: Tick(0),
-            due: 0,
-            polls_below: 0,
-            polls_left: 0,
-            from: (0, 0),
-            is_aborting: false,
-            has_aborted: false,
-            is_empty: false,
-        }
-    }
-
-    /// How many leave in each tick, if `clients` are to leave in `ticks`.
-    fn leaves(clients: usize, ticks: u32, seed: u64) -> Vec<usize> {
-        let mut random = SmallRng::seed_from_u64(seed);
-        let mut drain = drain(ticks);
-        let mut left = clients;
-        (1..=ticks)
-            .map(|now| {
-                drain.pace(Tick(now), left, &mut random);
-                left -= drain.due;
-                std::mem::take(&mut drain.due)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn clients_leave_evenly_but_not_in_step_and_all_of_them() {
-        for seed in 0..20 {
-            let leaves = leaves(10_000, 100, seed);
-            assert_eq!(leaves.iter().sum::<usize>(), 10_000, "seed {seed}");
-            assert!(leaves.iter().all(|&tick| tick < 400), "seed {seed}: {leaves:?}");
-            assert!(leaves[..50].iter().sum::<usize>() > 3_000, "seed {seed}: {leaves:?}");
-            assert!(leaves.windows(2).any(|pair| pair[0] != pair[1]), "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn few_clients_leave_one_by_one_over_the_whole_time() {
-        for seed in 0..20 {
-            let leaves = leaves(5, 1_000, seed);
-            assert_eq!(leaves.iter().sum::<usize>(), 5, "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn without_time_all_are_due_at_once() {
-        let mut drain = drain(0);
-        drain.pace(Tick(0), 70, &mut SmallRng::seed_from_u64(1));
-        assert_eq!(drain.due, 70);
     }
 }

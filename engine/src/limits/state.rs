@@ -1,0 +1,89 @@
+//! State: all that a shard knows for its limits.
+//!
+//! In:  the rules.
+//! Out: empty tables: of addresses and users, of clients, of who is refused.
+
+use super::{
+    addresses::PeerAddresses,
+    decaying::DecayingCounter,
+    penalties::{Offenders, Refused},
+    rules::Rules,
+    usage::UsageTable,
+};
+use crate::{ids::ClientKey, metrics::LimitExceeded};
+
+/// A shard's state of all limits.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) rules: Rules,
+    pub(crate) ledger: UsageTable,
+    pub(crate) guests: PeerAddresses,
+    pub(crate) budgets: Budgets,
+    pub(crate) refused: Refused,
+    pub(crate) offenders: Option<Offenders>,
+    /// Connections that have been rejected and are only read to their end.
+    pub(crate) lingering: usize,
+    /// How much one event counts: less than 1 while more is read in a second than arrived in one, because nobody read
+    /// before.
+    pub(crate) weight: f32,
+}
+
+impl Limits {
+    pub(crate) fn new(rules: Rules, core: usize) -> Self {
+        Self {
+            ledger: UsageTable::new(core, rules.tracked_max),
+            guests: PeerAddresses::default(),
+            budgets: Budgets::default(),
+            refused: Refused::new(rules.penalty.map_or(0, |penalty| penalty.tracked_max)),
+            offenders: rules.penalty.map(Offenders::new),
+            lingering: 0,
+            weight: 1.0,
+            rules,
+        }
+    }
+
+    /// Memory of all tables.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.ledger.table_bytes()
+            + self.guests.table_bytes()
+            + self.budgets.table_bytes()
+            + self.refused.table_bytes()
+            + self.offenders.as_ref().map_or(0, Offenders::table_bytes)
+    }
+}
+
+/// The usage of a client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Budget {
+    generation: u32,
+    pub(super) commands: DecayingCounter,
+    pub(super) bytes: DecayingCounter,
+    /// Commands that were refused.
+    pub(super) refused: DecayingCounter,
+    /// The limit that the bytes of the current frame exceed.
+    pub(super) excess: Option<LimitExceeded>,
+}
+
+/// The usage of each client of a shard. Memory: 32 bytes for each place of the table of clients that was ever used.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets {
+    clients: Vec<Budget>,
+}
+
+impl Budgets {
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.clients.capacity() * size_of::<Budget>()
+    }
+
+    pub(super) fn of(&mut self, key: ClientKey) -> &mut Budget {
+        let place = key.place as usize;
+        if self.clients.len() <= place {
+            self.clients.resize(place + 1, Budget::default());
+        }
+        let budget = &mut self.clients[place];
+        if budget.generation != key.generation {
+            *budget = Budget { generation: key.generation, ..Budget::default() };
+        }
+        budget
+    }
+}
