@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use holdfast_ring::{Kernel, Socket, Sockets};
 
 use super::{Commands, deflate::Deflating, http::HttpRules, lag::Lags, pace::Pace};
 use crate::{
-    conn::{OUT_BYTES, TlsListener, lag::LongQueue, pace::Pings, state::Conns},
+    conn::{OutBuffer, TlsListener, lag::LongQueue, pace::Pings, state::Conns},
     context::DeflateRules,
     memory::Holders,
     metrics::{Counters, Metric},
@@ -33,7 +32,7 @@ pub(crate) struct Connections<K: Kernel> {
     /// Connections whose handshake is complete.
     pub(crate) open: u64,
     /// Bytes being written for one connection.
-    pub(crate) out: BytesMut,
+    pub(crate) out: OutBuffer,
     /// True exactly while a channel's subscribers are being iterated.
     pub(crate) is_fanning_out: bool,
     /// Connections whose queue grew long during that iteration.
@@ -66,7 +65,7 @@ impl<K: Kernel> Connections<K> {
             deflating: Deflating::new(deflate),
             places_taken: 0,
             open: 0,
-            out: BytesMut::with_capacity(OUT_BYTES),
+            out: OutBuffer::new(),
             is_fanning_out: false,
             long_queues: Vec::new(),
             lags: Lags::default(),

@@ -28,6 +28,6 @@ pub(crate) mod write;
 pub(crate) use self::{
     above::{Above, Handshake},
     connections::Connections,
-    listener::{OUT_BYTES, OUT_BYTES_LEFT_MIN, TlsListener},
+    listener::{OutBuffer, TlsListener},
     state::{Commands, Conn, PartialRequest, Phase, Session},
 };

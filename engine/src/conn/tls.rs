@@ -37,8 +37,8 @@ impl<K: Kernel> Connections<K> {
         let Some(listener) = &mut self.tls else { return self.sockets.send(socket, bytes) };
         let Some(conn) = self.table.get(socket) else { return 0 };
         let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
-        match tls.encrypt(&bytes, &mut listener.cipher) {
-            Ok(()) => self.sockets.send(socket, listener.take_cipher()),
+        match tls.encrypt(&bytes, listener.cipher.writer()) {
+            Ok(()) => self.sockets.send(socket, listener.cipher.take().unwrap_or_default()),
             // Its handshake is incomplete, and there is nothing to send before that; or the stream has ended.
             Err(_) => 0,
         }
@@ -49,9 +49,9 @@ impl<K: Kernel> Connections<K> {
         let Some(listener) = &mut self.tls else { return };
         let Some(conn) = self.table.get(socket) else { return };
         if let Some(tls) = &mut conn.tls
-            && tls.close(&mut listener.cipher).is_ok()
+            && tls.close(listener.cipher.writer()).is_ok()
         {
-            self.sockets.send(socket, listener.take_cipher());
+            self.sockets.send(socket, listener.cipher.take().unwrap_or_default());
         }
     }
 }
@@ -81,8 +81,8 @@ impl<K: Kernel> Connections<K> {
         let was_open = tls.progress() != Progress::Handshaking;
         let record_type = tls.next_record_type(bytes);
         let mut plain = std::mem::take(&mut listener.plain);
-        let progress = tls.receive(bytes, &mut plain, &mut listener.cipher);
-        let cipher = listener.take_cipher();
+        let progress = tls.receive(bytes, &mut plain, listener.cipher.writer());
+        let cipher = listener.cipher.take().unwrap_or_default();
         // A handshake record starts with 22, a request with a letter: a client that sent a request understands no alert.
         if progress.is_err() && !was_open && record_type.is_some_and(|byte| byte.is_ascii_uppercase()) {
             conn.tls = None;

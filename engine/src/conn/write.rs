@@ -5,7 +5,7 @@
 //!
 //! A slow reader costs at most its lag limit; beyond that it is closed, and nobody else waits for it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use holdfast_protocol::websocket::{CloseCode, Message, encoder};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     conn::{
-        Connections, OUT_BYTES, OUT_BYTES_LEFT_MIN,
+        Connections,
         lag::{LongQueue, TooSlow},
         pace::Beat,
     },
@@ -40,15 +40,15 @@ impl<K: Kernel> Connections<K> {
         if deflate != Deflate::Off {
             cx.meter.add_bytes(message.payload.len(), cost::DEFLATE_KILOBYTE_NS);
         }
-        self.deflating.append(socket, deflate, message.kind, &message.payload, &mut self.out);
+        self.deflating.append(socket, deflate, message.kind, &message.payload, self.out.writer());
     }
 
     pub(crate) fn write_pong(&mut self, payload: &[u8]) {
-        encoder::encode_pong(&mut self.out, None, payload);
+        encoder::encode_pong(self.out.writer(), None, payload);
     }
 
     pub(crate) fn write_close(&mut self, close: Option<(CloseCode, &str)>) {
-        encoder::encode_close(&mut self.out, None, close);
+        encoder::encode_close(self.out.writer(), None, close);
     }
 
     fn has_too_many_pieces(&mut self, cx: &mut Context, socket: Socket) -> bool {
@@ -65,14 +65,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Takes everything written since the last call, for one connection.
     pub(crate) fn take_out(&mut self) -> Option<Bytes> {
-        if self.out.is_empty() {
-            return None;
-        }
-        let bytes = self.out.split().freeze();
-        if self.out.capacity() < OUT_BYTES_LEFT_MIN {
-            self.out = BytesMut::with_capacity(OUT_BYTES);
-        }
-        Some(bytes)
+        self.out.take()
     }
 
     /// Queues bytes for one connection and enforces its limits.

@@ -24,7 +24,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{State, api::ApiCounts, counts::Counts, memory};
+use super::{api::ApiCounts, counts::Counts, memory, status::State};
 use crate::{
     backend::{self, Event},
     log,
@@ -350,7 +350,7 @@ mod tests {
         };
         assert_named(process::CONTROL_CLOSES, &Closed::ALL.map(|(_, name)| name));
         assert_named(process::BACKEND_CALLS, &Event::ALL.map(|(_, name)| name));
-        let denials: Vec<_> = ApiCounts::default().denials().map(|(reason, _)| reason).collect();
+        let denials: Vec<_> = ApiCounts::new(&[]).denials().map(|(reason, _)| reason).collect();
         assert_named(process::API_DENIALS, &denials);
     }
 }

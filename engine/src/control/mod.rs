@@ -12,13 +12,13 @@ mod connection;
 mod counts;
 mod drain;
 mod framing;
-mod health;
 mod listener;
 mod memory;
 mod metrics;
 mod pace;
 mod places;
 mod signals;
+mod status;
 mod successors;
 mod tls;
 mod welcome;
@@ -40,12 +40,13 @@ use tokio::{
 };
 
 use self::{
-    api::{Api, ApiCounts, Node},
+    api::{Api, Node},
     connection::Serving,
     counts::Counts,
     drain::Drain,
     places::Places,
     signals::Signals,
+    status::State,
 };
 use crate::{
     backend,
@@ -62,19 +63,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Heartbeat interval of this thread.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
-
-/// The state of the request handlers.
-#[derive(Clone, Debug)]
-struct State {
-    shared: Arc<Shared>,
-    /// `None` if the server API is off.
-    api_counts: Option<Arc<ApiCounts>>,
-    drain: Arc<Drain>,
-    counts: Arc<Counts>,
-    /// Of calls to the application's backend.
-    backend_counts: Arc<backend::Counts>,
-    expiries: Arc<Ends>,
-}
 
 /// The running control plane.
 #[derive(Debug)]
@@ -114,7 +102,7 @@ pub(crate) fn start(
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
     let api = (!config.http_api.disabled).then(|| {
         let node = Node::new(node, &config.node.name, clients);
-        Arc::new(Api::new(config, Arc::clone(&shared), Arc::clone(&drain), node))
+        api::open(config, Arc::clone(&shared), Arc::clone(&drain), node)
     });
     let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
@@ -242,9 +230,9 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
         Router::new().route("/", get(async move |headers| welcome::welcome(&headers, has_api)))
     };
     let router = plain
-        .route("/health", get(health::live))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+        .route("/health", get(status::live))
+        .route("/health/live", get(status::live))
+        .route("/health/ready", get(status::ready))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     let parts = [api.map(api::router), page];

@@ -3,107 +3,22 @@
 //! In:  results, and errors by their codes.
 //! Out: JSON bodies, with the status that the caller's error mode asks for.
 
-use std::{borrow::Cow, fmt::Display};
-
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use holdfast_protocol::client::ErrorCode;
 use serde::Serialize;
 
-use super::{room::Hold, text::Text};
+use super::{
+    error::{ApiError, Kind},
+    room::Hold,
+    text::Text,
+};
 use crate::config::ApiErrorMode;
 
 /// Retry-After when there was no room.
 const RETRY_AFTER_S: &str = "1";
-
-/// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct ApiError {
-    pub(super) code: u32,
-    message: Cow<'static, str>,
-    #[serde(skip)]
-    kind: Kind,
-}
-
-/// The kind of error that also sets the status, in every error mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Nothing.
-    Plain,
-    /// The body was not a request at all.
-    Unreadable,
-    /// There is no memory for it now.
-    Full,
-}
-
-impl ApiError {
-    /// The caller's fault, with a message that helps to find it.
-    pub(super) fn bad_request(why: impl Display) -> Self {
-        Self::of(ErrorCode::BAD_REQUEST, why, Kind::Plain)
-    }
-
-    /// The body is not JSON of the right shape.
-    pub(super) fn unreadable(why: impl Display) -> Self {
-        Self::of(ErrorCode::BAD_REQUEST, why, Kind::Unreadable)
-    }
-
-    /// A limit is exceeded.
-    pub(super) fn limit(why: impl Display) -> Self {
-        Self::of(ErrorCode::LIMIT_EXCEEDED, why, Kind::Plain)
-    }
-
-    /// There is no room now.
-    pub(super) fn full(why: impl Display) -> Self {
-        Self::of(ErrorCode::TOO_MANY_REQUESTS, why, Kind::Full)
-    }
-
-    fn of(code: ErrorCode, why: impl Display, kind: Kind) -> Self {
-        let ErrorCode { code, message, .. } = code;
-        Self { code, message: format!("{message}: {why}").into(), kind }
-    }
-
-    /// The message for people.
-    pub(super) fn words(&self) -> &str {
-        &self.message
-    }
-
-    fn status(&self, mode: ApiErrorMode) -> StatusCode {
-        match mode {
-            _ if self.kind == Kind::Unreadable => StatusCode::BAD_REQUEST,
-            _ if self.kind == Kind::Full => StatusCode::SERVICE_UNAVAILABLE,
-            ApiErrorMode::Body => StatusCode::OK,
-            ApiErrorMode::Transport => match self.code {
-                101 => StatusCode::UNAUTHORIZED,
-                102 | 104 => StatusCode::NOT_FOUND,
-                103 => StatusCode::FORBIDDEN,
-                106..=108 => StatusCode::BAD_REQUEST,
-                111 => StatusCode::TOO_MANY_REQUESTS,
-                112 => StatusCode::RANGE_NOT_SATISFIABLE,
-                113 => StatusCode::CONFLICT,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            },
-        }
-    }
-
-    /// The complete reply: `{"error":…}`.
-    pub(super) fn reply(&self) -> String {
-        format!(r#"{{"error":{}}}"#, self.text())
-    }
-
-    /// The error alone: `{"code":…,"message":…}`.
-    fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| r#"{"code":100}"#.to_owned())
-    }
-}
-
-impl From<ErrorCode> for ApiError {
-    fn from(code: ErrorCode) -> Self {
-        Self { code: code.code, message: code.message.into(), kind: Kind::Plain }
-    }
-}
 
 /// The outcome of a call: the complete reply, `{"result":…}`, or under the name of its method.
 pub(super) type Outcome = Result<Text, ApiError>;

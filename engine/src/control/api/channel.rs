@@ -16,12 +16,13 @@ use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
 
 use super::{
-    Api,
-    answer::{ApiError, Empty, Weight},
+    answer::{Empty, Weight},
+    error::ApiError,
     reach::Pending,
     request,
     room::Hold,
     share::Slices,
+    state::Api,
 };
 use crate::hub::{
     history::{AnswerBytes, Page, Position},

@@ -10,12 +10,7 @@ use std::sync::Arc;
 use holdfast_protocol::client::DisconnectCode;
 use uuid::Uuid;
 
-use super::{
-    Api,
-    answer::{ApiError, Empty},
-    channel::known,
-    request,
-};
+use super::{answer::Empty, channel::known, error::ApiError, request, state::Api};
 use crate::session::api::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {

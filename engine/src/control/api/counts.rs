@@ -5,14 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Method;
 use crate::control::connection::Denied;
 
 /// The counters of all methods; the commands of a batch count one by one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::control) struct ApiCounts {
-    calls: [AtomicU64; Method::ALL.len()],
-    errors: [AtomicU64; Method::ALL.len()],
+    /// The name, the calls and the failures of each method.
+    methods: Vec<(&'static str, AtomicU64, AtomicU64)>,
     denials: [AtomicU64; Denial::ALL.len()],
 }
 
@@ -52,11 +51,16 @@ impl Denial {
 }
 
 impl ApiCounts {
-    pub(super) fn ended(&self, method: Method, is_error: bool) {
-        self.calls[method as usize].fetch_add(1, Ordering::Relaxed);
-        if is_error {
-            self.errors[method as usize].fetch_add(1, Ordering::Relaxed);
-        }
+    pub(in crate::control) fn new(methods: &[&'static str]) -> Self {
+        let methods = methods.iter().map(|name| (*name, AtomicU64::new(0), AtomicU64::new(0))).collect();
+        Self { methods, denials: Default::default() }
+    }
+
+    /// A call of the method with this number has ended.
+    pub(super) fn ended(&self, method: usize, is_error: bool) {
+        let (_, calls, errors) = &self.methods[method];
+        calls.fetch_add(1, Ordering::Relaxed);
+        errors.fetch_add(u64::from(is_error), Ordering::Relaxed);
     }
 
     pub(super) fn denied(&self, denial: Denial) {
@@ -72,9 +76,7 @@ impl ApiCounts {
 
     /// Each method with its calls, and how many of them failed.
     pub(in crate::control) fn all(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
-        Method::ALL.iter().map(|(name, method)| {
-            let count = |counts: &[AtomicU64]| counts[*method as usize].load(Ordering::Relaxed);
-            (*name, count(&self.calls), count(&self.errors))
-        })
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.methods.iter().map(move |(name, calls, errors)| (*name, count(calls), count(errors)))
     }
 }

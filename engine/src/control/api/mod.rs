@@ -13,6 +13,7 @@ mod browser;
 mod channel;
 mod clients;
 mod counts;
+mod error;
 mod key;
 mod node;
 mod penalties;
@@ -20,6 +21,7 @@ mod reach;
 mod request;
 mod room;
 mod share;
+mod state;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -46,24 +48,24 @@ use bytes::BytesMut;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use holdfast_protocol::client::ErrorCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::{
-    answer::{ApiError, Outcome, Weight, respond},
-    browser::Hosts,
+    answer::{Outcome, respond},
     counts::Denial,
-    key::Keys,
-    reach::ShardClient,
+    error::ApiError,
     request::{Command, CommandMethod},
     room::{Hold, Room},
-    share::{Apart, Slices},
+    share::Slices,
     text::{SHORT_BYTES_MAX, Text},
 };
-pub(super) use self::{counts::ApiCounts, node::Node};
+pub(super) use self::{
+    counts::ApiCounts,
+    state::{Api, Node},
+};
 use super::{connection::words, drain::Drain};
 use crate::{
-    channel::Channels,
     config::{ApiErrorMode, Config},
     log::refusal,
     session::message::Shared,
@@ -79,57 +81,6 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 /// Commands of a parallel batch under way at a time.
 const PARALLEL_MAX: usize = 256;
 
-/// Everything that the methods need.
-#[derive(Debug)]
-pub(super) struct Api {
-    reach: ShardClient,
-    channels: Channels,
-    keys: Keys,
-    hosts: Hosts,
-    apart: Apart,
-    room: Arc<Room>,
-    error_mode: ApiErrorMode,
-    node: Node,
-    counts: Arc<ApiCounts>,
-    drain: Arc<Drain>,
-}
-
-impl Api {
-    pub(super) fn new(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Self {
-        Self {
-            room: Arc::new(Room::new(&config.http_api, Arc::clone(&shared))),
-            reach: ShardClient::new(shared),
-            channels: Channels::new(&config.channel),
-            keys: Keys::new(&config.http_api),
-            hosts: Hosts::new(&config.http_api.allowed_hosts),
-            apart: Apart::new(),
-            error_mode: config.http_api.error_mode,
-            node,
-            counts: Arc::default(),
-            drain,
-        }
-    }
-
-    /// Parses a body. A long one is parsed on another thread.
-    async fn read<T: DeserializeOwned + Default + Send + 'static>(&self, body: Bytes) -> Result<T, ApiError> {
-        self.apart.run(body.len() / 1024, move || request::read(&body)).await?
-    }
-
-    /// The reply with a result. A long one is serialized on another thread.
-    async fn written<T: Weight + Serialize + Send + 'static>(
-        &self,
-        name: &'static str,
-        mut result: T,
-    ) -> Outcome {
-        let hold = result.take_hold().unwrap_or_else(|| self.room.hold());
-        self.apart.run(result.weight(), move || answer::reply(name, &result, hold)).await?
-    }
-
-    pub(super) fn counts(&self) -> Arc<ApiCounts> {
-        Arc::clone(&self.counts)
-    }
-}
-
 /// Defines the methods of one command each: their names and functions.
 macro_rules! methods {
     ($($name:literal => $method:ident $run:path,)*) => {
@@ -141,6 +92,11 @@ macro_rules! methods {
 
         impl Method {
             const ALL: &[(&str, Self)] = &[$(($name, Self::$method),)*];
+
+            /// Their names, by their numbers.
+            fn names() -> Vec<&'static str> {
+                Self::ALL.iter().map(|(name, _)| *name).collect()
+            }
 
             const fn name(self) -> &'static str {
                 Self::ALL[self as usize].0
@@ -154,7 +110,7 @@ macro_rules! methods {
                     tracing::error!(method = self.name(), panic, "a call of the server API failed");
                     Err(ErrorCode::INTERNAL.into())
                 });
-                api.counts.ended(self, outcome.is_err());
+                api.counts.ended(self as usize, outcome.is_err());
                 if let Err(error) = &outcome {
                     let (method, code, error) = (self.name(), error.code, error.words());
                     refusal!(method, method, code, error, "a call of the server API has failed");
@@ -198,6 +154,11 @@ impl Method {
         let found = Self::ALL.iter().find(|(known, _)| *known == name);
         found.map(|(_, method)| *method).ok_or(ApiError::from(ErrorCode::METHOD_NOT_FOUND))
     }
+}
+
+/// The API of a daemon.
+pub(super) fn open(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Arc<Api> {
+    Arc::new(Api::new(config, shared, drain, node, &Method::names()))
 }
 
 pub(super) fn router(api: Arc<Api>) -> Router {

@@ -5,19 +5,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use holdfast_protocol::client::ErrorCode;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Api,
-    answer::{ApiError, Empty, Weight},
+    answer::{Empty, Weight},
+    error::ApiError,
     request,
     share::SMALL,
+    state::Api,
 };
 use crate::{control::drain::APART, session::api::ApiCall, value::Wildcard};
 
@@ -29,28 +29,6 @@ const ENTRY_BYTES: usize = 80;
 
 /// The shortest entry of a channel in an answer, beside its name: `"":{"num_clients":1},`.
 const CHANNEL_BYTES_MIN: usize = 20;
-
-/// This node's identity.
-#[derive(Debug)]
-pub(in crate::control) struct Node {
-    uid: Arc<str>,
-    name: String,
-    began: Instant,
-}
-
-impl Node {
-    /// `uid` is unique to this process; `listen` is the clients' address.
-    pub(in crate::control) fn new(uid: Arc<str>, name: &str, listen: SocketAddr) -> Self {
-        let name = match name {
-            "" => {
-                let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-                format!("{}_{}", host.trim(), listen.port())
-            }
-            name => name.to_owned(),
-        };
-        Self { uid, name, began: Instant::now() }
-    }
-}
 
 #[derive(Debug, Serialize)]
 pub(super) struct Info {

@@ -6,9 +6,10 @@
 use serde::Serialize;
 
 use super::{
-    Api,
-    answer::{ApiError, Empty, Weight},
+    answer::{Empty, Weight},
+    error::ApiError,
     request,
+    state::Api,
 };
 use crate::{config::Network, limits, session::api::ApiCall};
 

@@ -15,7 +15,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::answer::ApiError;
+use super::error::ApiError;
 use crate::{
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
     token::Overrides,

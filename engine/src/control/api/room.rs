@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::answer::ApiError;
+use super::error::ApiError;
 use crate::{
     config::HttpApiConfig,
     memory::{Budget, BudgetLimits},

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{answer::ApiError, room::Hold};
+use super::{error::ApiError, room::Hold};
 
 /// Up to this length a text is written even without room: a caller must learn what was executed.
 pub(super) const SHORT_BYTES_MAX: usize = 512;

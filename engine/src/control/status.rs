@@ -1,7 +1,9 @@
-//! Health: whether the daemon is alive, and whether it accepts clients.
+//! Status: what `/health` and `/metrics` answer from; whether the daemon is alive, and whether it accepts clients.
 //!
 //! In:  `GET /health`, `/health/live`, `/health/ready`.
 //! Out: 200 and `{}`; 503 for readiness while a part of the daemon is stalled, and from the start of a drain.
+
+use std::sync::Arc;
 
 use axum::{
     extract::State as Extract,
@@ -11,8 +13,21 @@ use axum::{
 
 use serde_json::json;
 
-use super::State;
-use crate::supervise::Part;
+use super::{api::ApiCounts, counts::Counts, drain::Drain};
+use crate::{backend, session::message::Shared, supervise::Part, tls::Ends};
+
+/// The state of the request handlers.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) shared: Arc<Shared>,
+    /// `None` if the server API is off.
+    pub(super) api_counts: Option<Arc<ApiCounts>>,
+    pub(super) drain: Arc<Drain>,
+    pub(super) counts: Arc<Counts>,
+    /// Of calls to the application's backend.
+    pub(super) backend_counts: Arc<backend::Counts>,
+    pub(super) expiries: Arc<Ends>,
+}
 
 /// The process is alive while the control plane runs.
 pub(super) async fn live() -> impl IntoResponse {
