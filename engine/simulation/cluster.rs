@@ -19,21 +19,24 @@ use super::{clock, config::SimConfig};
 use crate::{
     backend::queue,
     conn::TlsListener,
-    context::Settings,
     hub::message::ToOwner,
+    limits::LimitPolicy,
+    memory::BudgetLimits,
     mesh::{MailboxLimits, StopOrder},
     metrics::{CATALOG, Kind, Metric},
     session::{
         api::{ApiCall, ClientCommand, ClientSelector},
         message::{Message, Peers, Shared},
-        rules::Rules,
     },
-    shard::{Next, Shard},
+    shard::{Next, Shard, ShardPolicy},
 };
 
 /// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in
 /// the one in which it takes effect.
 const ACCEPT_RESERVE: u32 = 16;
+
+/// Each budget has as much.
+const BUDGET_BYTES: u64 = 128 << 20;
 
 /// How long a message may wait though it might go, in turns of its sender: what makes it wait longer is a full mailbox.
 const RELUCTANT_TURNS_MAX: u32 = 3;
@@ -69,29 +72,28 @@ impl Cluster {
             turn_writes_max: random.random_range(1..40),
             turn_bytes_max: 1 << random.random_range(6..20),
             accept_reserve: ACCEPT_RESERVE,
-            peer_addresses: crate::limits::Rules::new(&terms.config)
-                .is_some_and(|rules| rules.needs_addresses()),
+            peer_addresses: LimitPolicy::new(&terms.config).is_some_and(|policy| policy.needs_addresses()),
         };
         let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
         let mailbox_messages_max = random.random_range(1..64);
         // With little for each, connections are interrupted often.
         let quantum_ns = 1 << random.random_range(8..19);
         let mailbox_bytes_max = 1 << random.random_range(8..24);
+        let budgets = BudgetLimits::all(BUDGET_BYTES);
         let shared = Arc::new(Shared::new(
             kernels.iter().map(Simulated::doorbell).collect(),
             MailboxLimits { messages_max: mailbox_messages_max, bytes_max: mailbox_bytes_max },
             random.random(),
             crate::limits::Tables::new(count, 0),
-            terms.settings.budgets,
+            budgets,
         ));
         let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
             let mut sockets = Sockets::new(kernel, sockets_config.clone());
             sockets.listen(listener());
-            let rules = Rules::new(&terms.config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
-            let settings = Settings { lane_buffers: buffers as usize, quantum_ns, ..terms.settings.clone() };
+            let policy = ShardPolicy { quantum_ns, ..ShardPolicy::new(&terms.config, budgets, buffers) };
             let tls = terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
-            Some(Shard::new(settings, rules, sockets, peers, queue(1).0, tls, random.random()))
+            Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, tls, random.random()))
         });
         Self {
             shards: shards.collect(),

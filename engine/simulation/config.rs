@@ -1,14 +1,10 @@
 //! Config: how the daemon of one simulation is configured, as its clients know it.
 //!
 //! In:  chance.
-//! Out: settings and configuration of the shards.
+//! Out: the configuration of the shards.
 
 use std::time::Duration;
 
-use holdfast_protocol::{
-    http::HeadLimits,
-    websocket::{DecoderConfig, Role},
-};
 use rand::{Rng, rngs::SmallRng};
 use serde_json::{Value, json};
 
@@ -17,8 +13,6 @@ use crate::{
     config::{
         Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
     },
-    context::{DeflateRules, Settings},
-    memory::BudgetLimits,
     token::issue::issue,
 };
 
@@ -52,7 +46,6 @@ pub(super) struct SimConfig {
     /// Of these, the first ones, to which clients connect.
     pub(super) hosts: usize,
     pub(super) config: Config,
-    pub(super) settings: Settings,
     /// `None` where clients connect without TLS.
     pub(super) secrets: Option<Secrets>,
     /// Who has a limit of connections. Empty where all are anonymous.
@@ -78,17 +71,16 @@ impl SimConfig {
         }
         config.client.token.hmac_secret_key = Some(TOKEN_SECRET.parse().expect("any text is one"));
         let users = if random.random_bool(0.3) { limit_users(&mut config, random) } else { Vec::new() };
-        let mut settings = settings(&config, random);
+        limit_queues(&mut config, random);
         let expires = random.random_bool(0.35);
         if expires {
-            expire(&mut config, &mut settings, random);
+            expire(&mut config, random);
         }
         let shards = random.random_range(1..=4);
         Self {
             shards,
             hosts: shards,
             config,
-            settings,
             secrets: random.random_bool(0.1).then(Secrets::new),
             users,
             expires,
@@ -124,13 +116,13 @@ impl SimConfig {
     }
 
     pub(super) fn ping_interval(&self) -> Duration {
-        Duration::from_millis(self.settings.ping_interval_ms)
+        Duration::from_millis(self.config.client.ping_interval_ms)
     }
 
     /// Has nothing that expires, and pings as seldom as else.
     pub(super) fn expire_nothing(&mut self) {
         self.expires = false;
-        self.settings.ping_interval_ms = PING_INTERVAL_MS;
+        self.config.client.ping_interval_ms = PING_INTERVAL_MS;
     }
 
     /// Connections that one user may have.
@@ -150,20 +142,17 @@ impl SimConfig {
         self.users.clear();
         self.config.client.user_connection_limit = 0;
         self.config.websocket.compression = compresses;
-        self.settings.deflate = DeflateRules::new(&self.config.websocket);
-        self.settings.queue_bytes_max = 20_000;
-        self.settings.paused_queue_bytes = 5_000;
+        self.config.client.queue_max_size_bytes = 20_000;
     }
 
     /// Has no compressors, which are made when they are first needed and are as large as all else together.
     pub(super) fn compress_nothing(&mut self) {
         self.config.websocket.compression = false;
-        self.settings.deflate = None;
     }
 
     /// True exactly when messages may be compressed.
     pub(super) fn compresses(&self) -> bool {
-        self.settings.deflate.is_some()
+        self.config.websocket.compression
     }
 
     /// Channels whose histories may be empty after a short time.
@@ -287,13 +276,31 @@ fn limit_users(config: &mut Config, random: &mut SmallRng) -> Vec<&'static str> 
     vec!["ann", "bob", "cyd"]
 }
 
+/// How much may wait for a client, and how long clients may take.
+fn limit_queues(config: &mut Config, random: &mut SmallRng) {
+    let client = &mut config.client;
+    client.queue_max_size_bytes =
+        u32::try_from(random.random_range(4_000..200_000_usize)).expect("a small number");
+    client.queue_max_messages = 10_000;
+    client.reply_max_size_bytes = 200_000;
+    client.stale_close_delay_ms = 10_000;
+    client.ping_interval_ms = PING_INTERVAL_MS;
+    client.pong_timeout_ms = 8_000;
+    client.close_timeout_ms = 3_000;
+    client.connection_limit = 1_000;
+    config.channel.idempotency_ttl_ms = 60_000;
+    config.websocket.message_size_limit_bytes = 65_536;
+    // With two messages, 1 MiB of commands may wait for one client.
+    (config.engine.receive_buffers, config.engine.receive_buffer_bytes) = (7, 65_536);
+}
+
 /// Graces are short, and expiries are looked at often. All else that a client has to do in time has more of it.
-fn expire(config: &mut Config, settings: &mut Settings, random: &mut SmallRng) {
+fn expire(config: &mut Config, random: &mut SmallRng) {
     config.client.expired_close_delay_ms = random.random_range(0..3) * 1_000;
     config.client.expired_sub_close_delay_ms = random.random_range(0..3) * 1_000;
-    settings.ping_interval_ms = random.random_range(1..3) * 1_000;
-    settings.pong_ms = 30_000;
-    settings.handshake_ms = 60_000;
+    config.client.ping_interval_ms = random.random_range(1..3) * 1_000;
+    config.client.pong_timeout_ms = 30_000;
+    config.client.stale_close_delay_ms = 60_000;
 }
 
 fn token(mut claims: Value, term: Term) -> String {
@@ -312,28 +319,4 @@ fn compress(config: &mut Config, random: &mut SmallRng) {
     websocket.compression_client_context_takeover = random.random_bool(0.5);
     websocket.compression_server_max_window_bits = random.random_range(9..=15);
     websocket.compression_client_max_window_bits = random.random_range(9..=15);
-}
-
-fn settings(config: &Config, random: &mut SmallRng) -> Settings {
-    let queue_bytes_max = random.random_range(4_000..200_000);
-    Settings {
-        // As the shards' kernels have.
-        lane_buffers: 0,
-        quantum_ns: 0,
-        handshake_ms: 10_000,
-        ping_interval_ms: PING_INTERVAL_MS,
-        pong_ms: 8_000,
-        close_ms: 3_000,
-        connections_max: 1_000,
-        paused_queue_bytes: queue_bytes_max / 4,
-        queue_bytes_max,
-        idempotency_ms: 60_000,
-        head: HeadLimits::default(),
-        decoder: DecoderConfig { role: Role::Server, message_bytes_max: 65_536, frame_bytes_max: 65_536 },
-        deflate: DeflateRules::new(&config.websocket),
-        queue_pieces_max: 10_000,
-        reply_bytes_max: 200_000,
-        parked_bytes_max: 1 << 20,
-        budgets: BudgetLimits::all(128 << 20),
-    }
 }

@@ -377,7 +377,10 @@ impl World {
         trace.note("stop", 0, u64::try_from(order.close_within.as_millis()).expect("soon"));
         // A turn of each side for every pipe that is full.
         let flush = STOP_ROUND_MAX
-            * u32::try_from(self.terms.settings.queue_bytes_max / self.network.pipe_bytes()).expect("small");
+            * u32::try_from(
+                self.terms.config.client.queue_max_size_bytes as usize / self.network.pipe_bytes(),
+            )
+            .expect("small");
         let patience = if flush > LINGER { LINGER.min(order.close_within) } else { order.close_within };
         self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience - TICK });
         self.house.order_stop(order);

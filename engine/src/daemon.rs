@@ -14,26 +14,21 @@ use std::{
     time::Duration,
 };
 
-use holdfast_protocol::{
-    http::HeadLimits,
-    websocket::{DecoderConfig, Role},
-};
 use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 
 use crate::{
     backend,
     config::Config,
-    context::{DeflateRules, Settings},
-    control, doctor,
-    doctor::Prepared,
-    limits,
+    control,
+    doctor::{self, Prepared},
+    limits::{LimitPolicy, Tables},
     log::EACH,
     memory::{self, Budget, BudgetLimits, Room, cgroup::Cgroup},
     mesh::MailboxLimits,
     session::message::Shared,
     shard::{
-        self, Plan,
+        Plan,
         executor::{self, Links, ShardSpec, Spawned},
         executor_watchdog::Watchdog,
         plan::SOMAXCONN_DEFAULT,
@@ -41,6 +36,12 @@ use crate::{
     supervise::{self, Guard, Manager, Part},
     time::Clock,
 };
+
+/// One kind of use may have this part of the process's descriptors.
+const DESCRIPTORS_PART: u64 = 4;
+
+/// It may have as many in any case.
+const DESCRIPTORS_LEAST: u64 = 8;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -52,6 +53,7 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     }
     let plan = Plan::new(config, descriptors_max());
     let budgets = fit_budgets(config, Cgroup::tightest());
+    let config = &fit(config.clone(), plan, descriptors_max());
     let tls = prepared.clients.as_ref().map(|secured| Arc::clone(&secured.config));
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
@@ -60,8 +62,8 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
         messages_max: config.engine.mailbox_messages_max as usize,
         bytes_max: config.engine.mailbox_bytes_max,
     };
-    let published_max = limits::Rules::new(config).map_or(0, |rules| rules.published_max());
-    let tables = limits::Tables::new(bells.len(), published_max);
+    let published_max = LimitPolicy::new(config).map_or(0, |policy| policy.published_max());
+    let tables = Tables::new(bells.len(), published_max);
     let shared = Arc::new(Shared::new(bells, mailbox_limits, rand::random(), tables, budgets));
     let mut threads = Vec::new();
     let mut pulses = Vec::new();
@@ -128,7 +130,6 @@ fn start_shards(
     node: &Arc<str>,
     tls: Option<&Arc<ServerConfig>>,
 ) -> anyhow::Result<(Vec<Spawned>, Vec<Arc<holdfast_ring::Doorbell>>, SocketAddr)> {
-    let settings = Settings { budgets, ..settings(config, plan) };
     let somaxconn = doctor::sysctl("net.core.somaxconn").and_then(|value| value.parse().ok());
     let somaxconn = somaxconn.unwrap_or(SOMAXCONN_DEFAULT);
     let cpus = config.cores.shards();
@@ -144,8 +145,8 @@ fn start_shards(
             listen,
             listen_backlog: plan.listen_backlog(config, somaxconn),
             uring: plan.uring(config),
-            settings: settings.clone(),
             config: config.clone(),
+            budgets,
             tls: tls.cloned(),
             clock,
             node: Arc::clone(node),
@@ -183,44 +184,41 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     budgets
 }
 
-/// Two messages, and all that may be received of one connection in the turn in which that is stopped and in the next one.
-fn parked_bytes_max(config: &Config) -> usize {
-    let engine = &config.engine;
-    let (websocket, inflated) = (&config.websocket, config.websocket.decompressed_message_size_limit_bytes);
-    let message_bytes_max = websocket.message_size_limit_bytes.max(inflated) as usize;
-    2 * (message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize)
+/// The configuration as it fits into the descriptors that there are: clients' connections into the tables of the rings;
+/// what shares the process's own table, so that neither a flood on the control port nor slow backends keep anything else
+/// from being opened.
+fn fit(mut config: Config, plan: Plan, nofile: u64) -> Config {
+    if config.client.connection_limit == 0 {
+        let slots = plan.slots() * config.cores.len() as u64;
+        config.client.connection_limit = u32::try_from(slots).unwrap_or(u32::MAX);
+    }
+    let most = u32::try_from((nofile / DESCRIPTORS_PART).max(DESCRIPTORS_LEAST)).unwrap_or(u32::MAX);
+    for (option, configured) in [
+        ("http_server.internal_connection_limit", &mut config.control_connections_max),
+        ("backend.concurrency", &mut config.backend.calls_max),
+    ] {
+        if most < *configured {
+            tracing::warn!(fitting = most, configured, "{option} is a quarter of RLIMIT_NOFILE");
+            *configured = most;
+        }
+    }
+    config
 }
 
-pub(crate) fn settings(config: &Config, plan: Plan) -> Settings {
-    let slots = plan.slots() * config.cores.len() as u64;
-    let queue_bytes_max = config.client.queue_max_size_bytes as usize;
-    Settings {
-        handshake_ms: config.client.stale_close_delay_ms,
-        ping_interval_ms: config.client.ping_interval_ms,
-        pong_ms: config.client.pong_timeout_ms,
-        close_ms: config.client.close_timeout_ms,
-        connections_max: match config.client.connection_limit {
-            0 => slots,
-            limit => u64::from(limit),
-        },
-        paused_queue_bytes: queue_bytes_max / 4,
-        queue_bytes_max,
-        queue_pieces_max: config.client.queue_max_messages as usize,
-        reply_bytes_max: config.client.reply_max_size_bytes as usize,
-        parked_bytes_max: parked_bytes_max(config),
-        quantum_ns: shard::QUANTUM_NS,
-        lane_buffers: plan.uring(config).receive_buffers as usize,
-        budgets: BudgetLimits::of(config),
-        idempotency_ms: config.channel.idempotency_ttl_ms,
-        head: HeadLimits {
-            bytes_max: config.client.request_head_bytes_max as usize,
-            headers_max: config.client.request_head_fields_max as usize,
-        },
-        decoder: DecoderConfig {
-            role: Role::Server,
-            message_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
-            frame_bytes_max: u64::from(config.websocket.message_size_limit_bytes),
-        },
-        deflate: DeflateRules::new(&config.websocket),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_port_and_the_backend_leave_most_descriptors_to_others() {
+        for (configured, nofile, expected) in
+            [(512, 1 << 20, 512), (512, 1024, 256), (512, 16, 8), (4, 1024, 4), (65_536, 20_000, 5_000)]
+        {
+            let mut config = Config { control_connections_max: configured, ..Config::default() };
+            config.backend.calls_max = configured;
+            let fitted = fit(config, Plan { lanes: 1, slots_per_lane: 64 }, nofile);
+            let limits = (fitted.control_connections_max, fitted.backend.calls_max);
+            assert_eq!(limits, (expected, expected), "{configured} {nofile}");
+        }
     }
 }

@@ -22,7 +22,6 @@ use super::{
 use crate::{
     config::Config,
     http_client::HttpClient,
-    memory::descriptors,
     mesh::{Message, ShardHandle},
     supervise::{endless, task},
     token::jwks::Schedule,
@@ -56,7 +55,7 @@ where
         })
         .collect();
     let proxies = Event::ALL.map(|(event, _)| Proxy::of(&config, event));
-    let calls_max = descriptors::within_limit("backend.concurrency", config.backend.calls_max);
+    let calls_max = config.backend.calls_max as usize;
     let calls = Arc::new(Semaphore::new(calls_max));
     let desk = Arc::new(ProxyWorker { proxies, http, shards, counts: queue.counts });
     let mut keys = queue.keys;

@@ -2,17 +2,21 @@
 //!
 //! Every value is within its range, and every condition between options holds (`check`).
 
-use super::channel::{ChannelConfig, NamespaceOptions};
-use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
-use super::cores::CoreSet;
-use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
-use super::options::{ClientConfig, EngineConfig, LogConfig, ShutdownConfig, WebsocketConfig};
-use super::problem::Warning;
-use super::proxy::{BackendConfig, RpcConfig};
-use super::source::IgnoredVariable;
-use super::tls::TlsConfig;
-use super::token::TokenConfig;
-use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
+use crate::value::HttpUrl;
+
+use super::{
+    channel::{ChannelConfig, NamespaceOptions},
+    control::{AdminConfig, HttpApiConfig, NodeConfig},
+    cores::CoreSet,
+    limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig},
+    options::{ClientConfig, EngineConfig, LogConfig, ShutdownConfig, WebsocketConfig},
+    problem::Warning,
+    proxy::{BackendConfig, ProxyConfig, RpcConfig},
+    source::IgnoredVariable,
+    tls::TlsConfig,
+    token::TokenConfig,
+    transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig},
+};
 use std::net::SocketAddr;
 
 /// Everything that `holdfast serve` needs to know, checked.
@@ -98,22 +102,34 @@ impl Config {
             || rpc.without_namespace.is_proxied
     }
 
-    /// True exactly when something is asked of others by `https`.
-    pub(crate) fn calls_by_https(&self) -> bool {
-        let (client, channel) = (&self.client, &self.channel.proxy);
-        let tokens = [Some(&client.token), self.own_subscription_token()];
-        let keys = tokens.into_iter().flatten().filter_map(|token| token.jwks_public_endpoint.as_ref());
-        let proxies = [
-            &client.proxy.connect.proxy,
-            &client.proxy.refresh.proxy,
+    /// Every kind of event that the application's backend may be asked about.
+    fn proxies(&self) -> [&ProxyConfig; 6] {
+        let (client, channel) = (&self.client.proxy, &self.channel.proxy);
+        [
+            &client.connect.proxy,
+            &client.refresh.proxy,
             &self.rpc.proxy,
             &channel.subscribe,
             &channel.publish,
             &channel.sub_refresh,
-        ];
-        let mut backends = proxies.into_iter().filter_map(|proxy| proxy.endpoint.as_ref());
-        keys.into_iter().any(crate::value::HttpUrl::is_encrypted)
-            || backends.any(crate::value::HttpUrl::is_encrypted)
+        ]
+    }
+
+    /// The names in one list of all proxies, in lower case and each once.
+    pub(crate) fn header_names(&self, list: impl Fn(&ProxyConfig) -> &Vec<String>) -> Vec<Box<str>> {
+        let names = self.proxies().into_iter().flat_map(list);
+        let mut names: Vec<Box<str>> = names.map(|name| name.to_ascii_lowercase().into()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// True exactly when something is asked of others by `https`.
+    pub(crate) fn calls_by_https(&self) -> bool {
+        let tokens = [Some(&self.client.token), self.own_subscription_token()];
+        let keys = tokens.into_iter().flatten().filter_map(|token| token.jwks_public_endpoint.as_ref());
+        let mut backends = self.proxies().into_iter().filter_map(|proxy| proxy.endpoint.as_ref());
+        keys.into_iter().any(HttpUrl::is_encrypted) || backends.any(HttpUrl::is_encrypted)
     }
 
     /// The section of subscription tokens, where it holds.

@@ -82,7 +82,7 @@ impl<K: Kernel> Connections<K> {
     ) {
         let Some(limits) = &mut cx.limits else { return };
         let guest = limits.guests.insert(socket);
-        if !limits.rules.needs_addresses {
+        if !limits.policy.needs_addresses {
             if let Err(turned) = cx.let_in(socket, None) {
                 self.reject(cx, socket, turned, Asking::default());
             }
@@ -91,7 +91,7 @@ impl<K: Kernel> Connections<K> {
         // The kernel reports the address with the connection. Without an address no limit can be checked.
         let Some(address) = from else { return self.end_now(cx, above, socket, CloseReason::Broken) };
         let address = address.to_canonical();
-        if limits.rules.proxy_protocol.contains(address) {
+        if limits.policy.proxy_protocol.contains(address) {
             guest.stage = Stage::AwaitingProxyHeader;
             guest.proxy = Some(Box::new(address));
             return;
@@ -108,7 +108,7 @@ impl<K: Kernel> Connections<K> {
         address: IpAddr,
     ) {
         let Some(limits) = &mut cx.limits else { return };
-        if limits.rules.forwarded.contains(address) {
+        if limits.policy.forwarded.contains(address) {
             if let Some(guest) = limits.guests.get(socket) {
                 guest.stage = Stage::AwaitsRequest;
                 guest.proxy = Some(Box::new(address));
@@ -171,13 +171,13 @@ impl<K: Kernel> Connections<K> {
     ) -> bool {
         let now = cx.moment();
         let Some(limits) = &mut cx.limits else { return true };
-        let Some(rate) = limits.rules.connection.bytes else { return true };
+        let Some(rate) = limits.policy.connection.bytes else { return true };
         let Some(guest) = limits.guests.get(socket) else { return true };
         let Some(conn) = self.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
             return true;
         };
         guest.received.add(amount(bytes) * limits.weight, now, RATE_FADE_MS);
-        if guest.received.level(now, RATE_FADE_MS) <= hard_limit(rate, limits.rules.message_bytes_max) {
+        if guest.received.level(now, RATE_FADE_MS) <= hard_limit(rate, limits.policy.message_bytes_max) {
             return true;
         }
         match conn.session {
@@ -243,7 +243,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         address: IpAddr,
     ) {
-        if cx.limits.as_ref().is_some_and(|limits| limits.rules.forwarded.contains(address)) {
+        if cx.limits.as_ref().is_some_and(|limits| limits.policy.forwarded.contains(address)) {
             self.learn_address(cx, above, socket, address);
         }
     }

@@ -1,16 +1,13 @@
 //! Connections: all connections of a shard and their shared state.
 //!
-//! In:  the shard's sockets; the connection settings.
+//! In:  the shard's sockets; the policy for connections.
 //! Out: the value that the files of this folder work on; numbers for the metrics.
-
-use std::sync::Arc;
 
 use holdfast_ring::{Kernel, Socket, Sockets};
 
-use super::{Commands, deflate::Deflating, http::HttpRules, lag::Lags, pace::Pace};
+use super::{Commands, deflate::Deflating, lag::Lags, pace::Pace};
 use crate::{
-    conn::{OutBuffer, TlsListener, lag::LongQueue, pace::Pings, state::Conns},
-    context::DeflateRules,
+    conn::{OutBuffer, TlsListener, lag::LongQueue, pace::Pings, policy::ConnPolicy, state::Conns},
     memory::Holders,
     metrics::{Counters, Metric},
     refusals::Untold,
@@ -43,18 +40,13 @@ pub(crate) struct Connections<K: Kernel> {
     pub(crate) partial: Holders<Socket>,
     /// The rest of the current message if its session has used up its part of the turn.
     pub(crate) cut: Option<Commands>,
-    pub(crate) http: Arc<HttpRules>,
+    pub(crate) policy: ConnPolicy,
     /// Log lines about refusals that wait for an address.
     pub(crate) untold: Untold,
 }
 
 impl<K: Kernel> Connections<K> {
-    pub(crate) fn new(
-        sockets: Sockets<K>,
-        tls: Option<TlsListener>,
-        deflate: Option<DeflateRules>,
-        http: Arc<HttpRules>,
-    ) -> Self {
+    pub(crate) fn new(sockets: Sockets<K>, tls: Option<TlsListener>, policy: ConnPolicy) -> Self {
         Self {
             table: Conns::new(sockets.lanes(), sockets.lane_slots()),
             sockets,
@@ -62,7 +54,7 @@ impl<K: Kernel> Connections<K> {
             wheel: Wheel::new(),
             pings: Pings::new(),
             pace: Pace::default(),
-            deflating: Deflating::new(deflate),
+            deflating: Deflating::new(policy.deflate),
             places_taken: 0,
             open: 0,
             out: OutBuffer::new(),
@@ -71,7 +63,7 @@ impl<K: Kernel> Connections<K> {
             lags: Lags::default(),
             partial: Holders::default(),
             cut: None,
-            http,
+            policy,
             untold: Untold::default(),
         }
     }

@@ -21,7 +21,7 @@ use holdfast_protocol::websocket::{
 };
 use holdfast_ring::Socket;
 
-use crate::{context::DeflateRules, memory::shrink};
+use crate::{config::WebsocketConfig, memory::shrink};
 
 /// How much longer than its plain form a message may become because later messages will refer to it.
 const OWN_GROWTH_BYTES_MAX: usize = 16;
@@ -53,10 +53,43 @@ struct OwnWindows {
     bytes_max: usize,
 }
 
+/// The policy for compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeflatePolicy {
+    pub(crate) preferences: Preferences,
+    pub(crate) level: u8,
+    /// Shorter messages are sent uncompressed.
+    pub(crate) payload_bytes_min: usize,
+    /// The limit of a client's message, inflated.
+    pub(crate) inflated_bytes_max: u64,
+}
+
+impl DeflatePolicy {
+    /// `None` if compression is off.
+    pub(crate) fn new(config: &WebsocketConfig) -> Option<Self> {
+        let bits = |bits| WindowBits::new(bits).expect("invariant: the configuration is checked");
+        let inflated_bytes_max = match config.decompressed_message_size_limit_bytes {
+            0 => config.message_size_limit_bytes,
+            limit => limit,
+        };
+        config.compression.then(|| Self {
+            preferences: Preferences {
+                server_context_takeover: config.compression_server_context_takeover,
+                client_context_takeover: config.compression_client_context_takeover,
+                server_max_window_bits: bits(config.compression_server_max_window_bits),
+                client_max_window_bits: bits(config.compression_client_max_window_bits),
+            },
+            level: config.compression_level,
+            payload_bytes_min: config.compression_min_size_bytes as usize,
+            inflated_bytes_max: u64::from(inflated_bytes_max),
+        })
+    }
+}
+
 /// The compressors of a shard.
 #[derive(Debug)]
 pub(crate) struct Deflating {
-    rules: Option<DeflateRules>,
+    policy: Option<DeflatePolicy>,
     inflater: Inflater,
     /// By window bits.
     deflaters: [Option<Box<Deflater>>; 16],
@@ -69,9 +102,9 @@ pub(crate) struct Deflating {
 }
 
 impl Deflating {
-    pub(crate) fn new(rules: Option<DeflateRules>) -> Self {
+    pub(crate) fn new(policy: Option<DeflatePolicy>) -> Self {
         Self {
-            rules,
+            policy,
             inflater: Inflater::default(),
             deflaters: Default::default(),
             windows: HashMap::new(),
@@ -82,7 +115,7 @@ impl Deflating {
 
     /// The parameters to agree to; `None` if compression is off.
     pub(crate) fn preferences(&self) -> Option<&Preferences> {
-        self.rules.as_ref().map(|rules| &rules.preferences)
+        self.policy.as_ref().map(|policy| &policy.preferences)
     }
 
     pub(crate) fn statistics(&self) -> DeflateStatistics {
@@ -137,12 +170,12 @@ impl Deflating {
 
     /// The inflater for its messages.
     pub(crate) fn inflation(&mut self, socket: Socket, deflate: Deflate) -> Option<Inflation<'_>> {
-        let rules = self.rules.as_ref().filter(|_| deflate != Deflate::Off)?;
+        let policy = self.policy.as_ref().filter(|_| deflate != Deflate::Off)?;
         let windows = self.windows.get_mut(&socket);
         Some(Inflation {
             inflater: &mut self.inflater,
             window: windows.and_then(|own| own.windows.received.as_mut()),
-            message_bytes_max: rules.inflated_bytes_max,
+            message_bytes_max: policy.inflated_bytes_max,
         })
     }
 
@@ -155,9 +188,9 @@ impl Deflating {
         payload: &[u8],
         out: &mut BytesMut,
     ) {
-        let bits = match (&self.rules, deflate) {
-            (Some(rules), Deflate::Shared(bits) | Deflate::Own(bits))
-                if payload.len() >= rules.payload_bytes_min =>
+        let bits = match (&self.policy, deflate) {
+            (Some(policy), Deflate::Shared(bits) | Deflate::Own(bits))
+                if payload.len() >= policy.payload_bytes_min =>
             {
                 bits
             }
@@ -167,7 +200,7 @@ impl Deflating {
             Deflate::Own(_) => self.windows.get_mut(&socket).and_then(|own| own.windows.sent.as_mut()),
             Deflate::Off | Deflate::Shared(_) => None,
         };
-        let level = self.rules.map_or(1, |rules| rules.level);
+        let level = self.policy.map_or(1, |policy| policy.level);
         let deflater = self.deflaters[usize::from(bits.bits())]
             .get_or_insert_with(|| Box::new(Deflater::new(level, bits)));
         let deflated = deflater.deflate(payload, own.as_deref());
@@ -231,11 +264,11 @@ mod tests {
         Socket::new(Descriptor::new(0, slot), 0)
     }
 
-    fn deflating(change: impl FnOnce(&mut crate::config::WebsocketConfig)) -> Deflating {
+    fn deflating(change: impl FnOnce(&mut WebsocketConfig)) -> Deflating {
         let mut config = Config::default().websocket;
         config.compression = true;
         change(&mut config);
-        Deflating::new(DeflateRules::new(&config))
+        Deflating::new(DeflatePolicy::new(&config))
     }
 
     /// Connections with windows, and the memory of these.

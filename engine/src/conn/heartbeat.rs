@@ -44,7 +44,7 @@ impl<K: Kernel> Connections<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections accepted together
     /// are not pinged together. `told` is the interval announced to the client.
     pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
-        let interval_ms = self.pace.interval_ms(cx.settings.ping_interval_ms, told);
+        let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, told);
         let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
         if let Some(conn) = self.table.get(socket) {
             conn.told = told;
@@ -56,7 +56,7 @@ impl<K: Kernel> Connections<K> {
         cx.counters.add(Metric::Pongs, 1);
         let Some(conn) = self.table.get(socket) else { return };
         if conn.phase.is_open() && conn.beat == Beat::Awaits {
-            let interval_ms = self.pace.interval_ms(cx.settings.ping_interval_ms, conn.told);
+            let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, conn.told);
             let due = conn.pinged.after_ms(interval_ms);
             self.rest(socket, due);
         }
@@ -124,7 +124,7 @@ impl<K: Kernel> Connections<K> {
         if self.sockets.is_unwritten(socket) {
             // Its answer is still pending on our side.
             cx.counters.add(Metric::TimeoutsDeferred, 1);
-            let deadline = cx.now.after_ms(cx.settings.pong_ms);
+            let deadline = cx.now.after_ms(self.policy.pong_ms);
             return self.schedule(cx, socket, deadline);
         }
         if above.has_deferred(socket) {
@@ -186,7 +186,7 @@ impl<K: Kernel> Connections<K> {
             Phase::Head | Phase::Body => self.request_timed_out(cx, above, socket),
             Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(cx, above, socket),
             Phase::Open | Phase::Streaming if self.made_progress(socket) => {
-                let deadline = cx.now.after_ms(cx.settings.pong_ms);
+                let deadline = cx.now.after_ms(self.policy.pong_ms);
                 self.schedule(cx, socket, deadline);
             }
             Phase::Open | Phase::Streaming => {
@@ -250,7 +250,7 @@ impl<K: Kernel> Connections<K> {
             conn.heard_since_ping = false;
             conn.queued_bytes_before = u32::MAX;
         }
-        let deadline = cx.now.after_ms(cx.settings.pong_ms);
+        let deadline = cx.now.after_ms(self.policy.pong_ms);
         self.schedule(cx, socket, deadline);
     }
 }

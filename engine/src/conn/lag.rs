@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use holdfast_ring::Socket;
 
-use crate::{conn::Session, context::Settings};
+use crate::{config::ClientConfig, conn::Session};
 
 /// Why a client gets a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +45,18 @@ pub(crate) struct LongQueue {
 /// The limits of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueLimits {
-    /// Bytes that may be queued before a message.
+    /// Bytes that may be queued before a message: above this a client that gets pushes is closed.
     pub(crate) bytes_max: usize,
-    /// Below this nothing is counted.
-    pub(crate) uncounted_bytes: usize,
+    /// Up to this nothing is counted; above it the receive of a connection that only gets answers is paused.
+    pub(crate) paused_bytes: usize,
+    /// Messages that may be queued.
+    pub(crate) pieces_max: usize,
 }
 
-impl QueueLimits {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        Self { bytes_max: settings.queue_bytes_max, uncounted_bytes: settings.paused_queue_bytes }
+impl From<&ClientConfig> for QueueLimits {
+    fn from(client: &ClientConfig) -> Self {
+        let bytes_max = client.queue_max_size_bytes as usize;
+        Self { bytes_max, paused_bytes: bytes_max / 4, pieces_max: client.queue_max_messages as usize }
     }
 }
 
@@ -69,7 +72,7 @@ pub(crate) struct Lag {
 impl Lag {
     /// A message was queued behind `before` bytes. True exactly when that was within the limit.
     pub(crate) fn admit(&mut self, before: usize, len: usize, cause: Cause, limits: QueueLimits) -> bool {
-        if before <= limits.uncounted_bytes {
+        if before <= limits.paused_bytes {
             *self = Self::default();
         }
         match cause {
@@ -117,7 +120,7 @@ impl Lags {
 mod tests {
     use super::*;
 
-    const LIMITS: QueueLimits = QueueLimits { bytes_max: 1_000, uncounted_bytes: 250 };
+    const LIMITS: QueueLimits = QueueLimits { bytes_max: 1_000, paused_bytes: 250, pieces_max: 100 };
 
     /// A queue that nobody reads from until told to.
     #[derive(Default)]
@@ -131,7 +134,7 @@ mod tests {
             let before = self.bytes;
             self.bytes += len;
             // As the caller does, which checks only long queues.
-            self.bytes <= LIMITS.uncounted_bytes || self.lag.admit(before, len, cause, LIMITS)
+            self.bytes <= LIMITS.paused_bytes || self.lag.admit(before, len, cause, LIMITS)
         }
 
         fn push(&mut self, len: usize) -> bool {

@@ -19,6 +19,7 @@ pub(crate) mod lag;
 mod listener;
 pub(crate) mod pace;
 mod partial;
+pub(crate) mod policy;
 mod read;
 mod refusals;
 mod state;

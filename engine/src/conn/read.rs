@@ -83,7 +83,7 @@ impl<K: Kernel> Connections<K> {
         {
             let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
             let inflation = self.deflating.inflation(socket, deflate);
-            let step = conn.decoder.next_with(&cx.settings.decoder, inflation, &mut bytes);
+            let step = conn.decoder.next_with(&self.policy.decoder, inflation, &mut bytes);
             if deflate != Deflate::Off && !self.count_inflated(cx, above, socket) {
                 break;
             }

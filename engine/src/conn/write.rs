@@ -9,11 +9,7 @@ use bytes::Bytes;
 use holdfast_protocol::websocket::{CloseCode, Message, encoder};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
-use super::{
-    Phase, Session,
-    deflate::Deflate,
-    lag::{Cause, QueueLimits},
-};
+use super::{Phase, Session, deflate::Deflate, lag::Cause};
 use crate::{
     conn::{
         Connections,
@@ -51,8 +47,8 @@ impl<K: Kernel> Connections<K> {
         encoder::encode_close(self.out.writer(), None, close);
     }
 
-    fn has_too_many_pieces(&mut self, cx: &mut Context, socket: Socket) -> bool {
-        self.sockets.queued_messages(socket) > cx.settings.queue_pieces_max
+    fn has_too_many_pieces(&mut self, socket: Socket) -> bool {
+        self.sockets.queued_messages(socket) > self.policy.queue.pieces_max
     }
 
     /// Pauses the receive of a connection until its queue is flushed.
@@ -78,8 +74,8 @@ impl<K: Kernel> Connections<K> {
     ) -> Option<TooSlow> {
         let len = bytes.len();
         let queued_bytes = self.transmit(socket, bytes);
-        let is_long = queued_bytes > cx.settings.paused_queue_bytes
-            || (queued_bytes > len && self.has_too_many_pieces(cx, socket));
+        let is_long = queued_bytes > self.policy.queue.paused_bytes
+            || (queued_bytes > len && self.has_too_many_pieces(socket));
         if !is_long {
             return None;
         }
@@ -98,10 +94,10 @@ impl<K: Kernel> Connections<K> {
         let LongQueue { socket, before, len, cause } = long;
         let conn = self.table.get(socket)?;
         let (session, is_paused) = (conn.session, conn.is_paused);
-        let limits = QueueLimits::of(&cx.settings);
+        let limits = self.policy.queue;
         let mut is_too_long = || {
             !self.lags.admit(socket, before, len, cause, limits)
-                || (cause == Cause::Push && self.has_too_many_pieces(cx, socket))
+                || (cause == Cause::Push && self.has_too_many_pieces(socket))
         };
         match session {
             Session::Broadcast { .. } | Session::Client { .. } if is_too_long() => {
@@ -146,7 +142,7 @@ impl<K: Kernel> Connections<K> {
         conn.phase = Phase::Closing;
         conn.close_reason = Some(reason);
         conn.beat = Beat::Off;
-        let deadline = cx.now.after_ms(cx.settings.close_ms);
+        let deadline = cx.now.after_ms(self.policy.close_ms);
         self.write_close(Some((code, text)));
         if let Some(bytes) = self.take_out() {
             let without_session = self.send_for(cx, socket, bytes, Cause::Push);
@@ -167,14 +163,14 @@ impl<K: Kernel> Connections<K> {
     /// Waits briefly for the peer to end the stream after its final message. A client that got the message and the end at
     /// once would treat it as a network failure.
     pub(crate) fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        let deadline = cx.now.after_ms(LINGER_MS.min(cx.settings.close_ms));
+        let deadline = cx.now.after_ms(LINGER_MS.min(self.policy.close_ms));
         self.part(cx, socket, Phase::Lingering, reason);
         self.schedule(cx, socket, deadline);
     }
 
     /// Closes the socket when its queue is empty.
     pub(crate) fn leave(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        let deadline = cx.now.after_ms(cx.settings.close_ms);
+        let deadline = cx.now.after_ms(self.policy.close_ms);
         self.send_close_notify(socket);
         self.part(cx, socket, Phase::Leaving, reason);
         self.sockets.close(socket, CloseWhen::Flushed);

@@ -65,15 +65,15 @@ impl Context {
         let Some(limits) = &mut self.limits else { return Ok(()) };
         let Some(guest) = limits.guests.get(socket) else { return Ok(()) };
         if let Some(proxy) = &guest.proxy {
-            let trusted = &limits.rules.forwarded;
-            let client = client_address(head, limits.rules.forwarded_field, **proxy, |address| {
+            let trusted = &limits.policy.forwarded;
+            let client = client_address(head, limits.policy.forwarded_field, **proxy, |address| {
                 trusted.contains(address)
             });
             guest.seen = Some(client);
             if guest.address != Some(client) {
                 limits.release(&self.limit_tables, socket);
                 // A trusted proxy that names no client is not checked.
-                if !limits.rules.forwarded.contains(client) {
+                if !limits.policy.forwarded.contains(client) {
                     self.let_in(socket, Some(client))?;
                 }
             }

@@ -1,6 +1,6 @@
 //! Context: state that every part of a shard reads and updates in a turn.
 //!
-//! In:  the configuration; the time, read at the start of a turn.
+//! In:  the time, read at the start of a turn.
 //! Out: the time, and how late it is (`lateness`); the cost of work (`cost`, `meter`); memory accounts; counters; limits;
 //! the reason why the current command is refused.
 //!
@@ -10,14 +10,12 @@ pub(crate) mod cost;
 pub(crate) mod lateness;
 mod limiting;
 pub(crate) mod meter;
-mod settings;
 
 use std::sync::Arc;
 
 use holdfast_protocol::http::Refusal;
 use rand::rngs::SmallRng;
 
-pub(crate) use self::settings::{DeflateRules, Settings};
 use self::{lateness::Lateness, meter::Meter};
 use crate::{
     limits::{Limits, Notice, Tables},
@@ -32,7 +30,6 @@ pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 /// State shared by all parts of a shard.
 pub(crate) struct Context {
-    pub(crate) settings: Settings,
     pub(crate) counters: Counters,
     pub(crate) random: SmallRng,
     /// The tick in which this turn began, on the clock that never pauses: for work and data kept for a time.
@@ -61,7 +58,6 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(
-        settings: Settings,
         ledger: Ledger,
         limits: Option<Box<Limits>>,
         limit_tables: Arc<Tables>,
@@ -69,7 +65,6 @@ impl Context {
         random: SmallRng,
     ) -> Self {
         Self {
-            settings,
             counters: Counters::new(),
             random,
             uptime: Tick(0),

@@ -52,7 +52,6 @@ use crate::{
     backend,
     config::Config,
     doctor::Prepared,
-    memory::descriptors,
     session::message::{ShardHandle, Shared},
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::Ends,
@@ -94,8 +93,7 @@ pub(crate) fn start(
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen;
-    let places =
-        descriptors::within_limit("http_server.internal_connection_limit", config.control_connections_max);
+    let places = config.control_connections_max as usize;
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let stall = Duration::from_millis(config.engine.stall_timeout_ms);
     let shards = shared.shards();

@@ -32,7 +32,28 @@ use self::{
     owner::{Outgoing, OwnedChannels},
     receivers::Receivers,
 };
-use crate::metrics::{Counters, Metric};
+use crate::{
+    config::Config,
+    metrics::{Counters, Metric},
+};
+
+/// The policy for the channels of a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubPolicy {
+    /// How long an idempotency key is remembered.
+    pub(crate) idempotency_ms: u64,
+    /// The most bytes that are gathered for a subscriber in a turn.
+    pub(crate) gathered_bytes_max: usize,
+}
+
+impl From<&Config> for HubPolicy {
+    fn from(config: &Config) -> Self {
+        Self {
+            idempotency_ms: config.channel.idempotency_ttl_ms,
+            gathered_bytes_max: config.client.queue_max_size_bytes as usize,
+        }
+    }
+}
 
 /// The channels of a shard, for receivers of the kind `R`.
 pub(crate) struct Hub<R: Receivers> {

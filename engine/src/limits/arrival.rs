@@ -17,11 +17,13 @@ use holdfast_ring::Socket;
 use super::{
     addresses::Stage,
     decaying::{Moment, RATE_FADE_MS, Rate},
-    rules::{Host, penalized},
     state::Limits,
     usage::{Key, Kind, Tables},
 };
-use crate::metrics::RefusalReason;
+use crate::{
+    limits::{penalized, policy::Host},
+    metrics::RefusalReason,
+};
 
 /// The delay that clients at a limit of their address are asked for.
 const RETRY_AFTER_S: u32 = 5;
@@ -53,10 +55,10 @@ impl Limits {
         address: Option<IpAddr>,
         now: Moment,
     ) -> Result<(), Rejection> {
-        let rules = &self.rules;
-        let is_exempt = address.is_some_and(|address| rules.exempt.contains(address));
+        let policy = &self.policy;
+        let is_exempt = address.is_some_and(|address| policy.exempt.contains(address));
         if let Some(address) = address {
-            if rules.deny.contains(address) || !(rules.allow.is_empty() || rules.allow.contains(address)) {
+            if policy.deny.contains(address) || !(policy.allow.is_empty() || policy.allow.contains(address)) {
                 return Err(DENIED);
             }
             if !is_exempt && let Some(for_ms) = self.refused.for_ms(penalized(address), now) {
@@ -102,7 +104,7 @@ impl Limits {
                 }
             });
         }
-        if is_new && self.rules.daemon.is_some() {
+        if is_new && self.policy.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
                 // As if it had a connection: a flood from very many addresses must not evict it.
                 entry.open = 1;
@@ -113,7 +115,7 @@ impl Limits {
     }
 
     fn admit_to_daemon(&self, tables: &Tables, now: Moment) -> Result<(), Rejection> {
-        let Some(rate) = self.rules.daemon else { return Ok(()) };
+        let Some(rate) = self.policy.daemon else { return Ok(()) };
         let level = self.ledger.sum(tables, tables.key(Kind::Daemon, ()), now).first;
         admit_at(rate, level, RefusalReason::DaemonRate)
     }
@@ -146,14 +148,14 @@ impl Limits {
         address: IpAddr,
     ) -> [Option<(Key, Host, [RefusalReason; 3])>; 2] {
         use RefusalReason as R;
-        let rules = &self.rules;
-        let own = rules.address.is_limited().then(|| {
+        let policy = &self.policy;
+        let own = policy.address.is_limited().then(|| {
             let reasons = [R::AddressConnections, R::AddressRate, R::AddressHandshakes];
-            (tables.key(Kind::Address, address), rules.address, reasons)
+            (tables.key(Kind::Address, address), policy.address, reasons)
         });
-        let subnet = rules.subnet_of(address).map(|subnet| {
+        let subnet = policy.subnet_of(address).map(|subnet| {
             let reasons = [R::SubnetConnections, R::SubnetRate, R::SubnetHandshakes];
-            (tables.key(Kind::Subnet, subnet), rules.subnet, reasons)
+            (tables.key(Kind::Subnet, subnet), policy.subnet, reasons)
         });
         [own, subnet]
     }

@@ -40,12 +40,12 @@ impl Limits {
         let bytes = amount(bytes) * self.weight;
         let budget = self.budgets.of(key);
         budget.excess = None;
-        if let Some(rate) = self.rules.connection.bytes {
+        if let Some(rate) = self.policy.connection.bytes {
             budget.excess =
                 excess(rate, budget.bytes.level(now, RATE_FADE_MS), LimitExceeded::ConnectionBytes).err();
             budget.bytes.add(bytes, now, RATE_FADE_MS);
         }
-        if let Some(rate) = self.rules.user.bytes
+        if let Some(rate) = self.policy.user.bytes
             && !user.is_empty()
         {
             let key = tables.key(Kind::User, user);
@@ -66,10 +66,10 @@ impl Limits {
         if let Some(over) = budget.excess {
             return Err(over);
         }
-        if let Some(rate) = self.rules.connection.commands {
+        if let Some(rate) = self.policy.connection.commands {
             excess(rate, budget.commands.level(now, RATE_FADE_MS), LimitExceeded::ConnectionCommands)?;
         }
-        if let Some(rate) = self.rules.user.commands
+        if let Some(rate) = self.policy.user.commands
             && !user.is_empty()
         {
             let key = tables.key(Kind::User, user);
@@ -90,7 +90,7 @@ impl Limits {
     ) {
         let commands = amount(bytes / COMMAND_REPLY_BYTES) * self.weight;
         self.budgets.of(key).commands.add(commands, now, RATE_FADE_MS);
-        if self.rules.user.commands.is_some() && !user.is_empty() {
+        if self.policy.user.commands.is_some() && !user.is_empty() {
             let key = tables.key(Kind::User, user);
             self.ledger.change(tables, key, |entry| entry.first.add(commands, now, RATE_FADE_MS));
         }
@@ -98,7 +98,7 @@ impl Limits {
 
     /// Counts a refused command. True exactly when there are too many of them.
     pub(crate) fn goes_on(&mut self, key: ClientKey, now: Moment) -> bool {
-        let allowed = self.rules.connection.commands.or(self.rules.user.commands);
+        let allowed = self.policy.connection.commands.or(self.policy.user.commands);
         let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
         let budget = self.budgets.of(key);
         budget.refused.add(1.0, now, REFUSED_FADE_MS);
@@ -126,14 +126,14 @@ pub(crate) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, limits::Rules};
+    use crate::{config::Config, limits::LimitPolicy};
 
     const KEY: ClientKey = ClientKey { place: 3, generation: 1 };
 
     fn limits(set: impl FnOnce(&mut Config)) -> Limits {
         let mut config = Config::default();
         set(&mut config);
-        Limits::new(Rules::new(&config).expect("something is limited"), 0)
+        Limits::new(LimitPolicy::new(&config).expect("something is limited"), 0)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In:  connections and their addresses, requests, commands, bytes, offenses.
 //! Out: yes; or a refusal with its reason: 403, 429, error 111, disconnect 3013.
 //!
-//! If nothing is limited there is no [`Limits`], and its hooks in other files are one branch each. The files: `rules` (the
+//! If nothing is limited there is no [`Limits`], and its hooks in other files are one branch each. The files: `policy` (the
 //! configuration), `networks` (sets of addresses), `decaying` (sums that decay), `usage` (counts of addresses, networks and
 //! users over all shards), `addresses` (the peer of each connection), `arrival` (from accept to the request), `flow`
 //! (commands and bytes), `penalties` and `offense` (misbehaving addresses). Decision 0010 gives the reasons.
@@ -15,7 +15,7 @@ mod flow;
 mod networks;
 mod offense;
 mod penalties;
-mod rules;
+mod policy;
 mod state;
 mod usage;
 
@@ -26,7 +26,7 @@ pub(crate) use self::{
     flow::{COMMAND_REPLY_BYTES, Charge, amount, hard_limit},
     offense::{Notice, offense_of},
     penalties::{Offenders, Penalty},
-    rules::{Rules, penalized},
+    policy::{LimitPolicy, penalized},
     state::Limits,
     usage::{Kind, Tables},
 };

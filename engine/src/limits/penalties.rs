@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     decaying::{DecayingCounter, Moment},
-    rules::Penalty as Rules,
+    policy::Penalty as LimitPolicy,
 };
 use crate::{
     memory::{map_bytes, shrink},
@@ -60,15 +60,15 @@ struct Offender {
 /// The addresses with points that this shard owns.
 #[derive(Debug)]
 pub(crate) struct Offenders {
-    rules: Rules,
+    policy: LimitPolicy,
     offenders: HashMap<IpAddr, Offender>,
     /// Oldest first.
     order: VecDeque<IpAddr>,
 }
 
 impl Offenders {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, offenders: HashMap::new(), order: VecDeque::new() }
+    pub(crate) fn new(policy: LimitPolicy) -> Self {
+        Self { policy, offenders: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,7 +85,7 @@ impl Offenders {
             self.make_room();
             self.order.push_back(address);
         }
-        let (fade_ms, threshold) = (self.rules.fade_ms, self.rules.threshold);
+        let (fade_ms, threshold) = (self.policy.fade_ms, self.policy.threshold);
         let offender = self.offenders.entry(address).or_insert(Offender {
             points: DecayingCounter::default(),
             refusals: 0,
@@ -96,9 +96,9 @@ impl Offenders {
         if offender.points.level(now, fade_ms) < threshold || offender.is_refused(now) {
             return None;
         }
-        let first_ms = self.rules.refuse_for_ms;
+        let first_ms = self.policy.refuse_for_ms;
         let for_ms = first_ms.checked_shl(offender.refusals).filter(|ms| ms >> offender.refusals == first_ms);
-        let for_ms = for_ms.unwrap_or(u64::MAX).min(self.rules.refuse_for_max_ms);
+        let for_ms = for_ms.unwrap_or(u64::MAX).min(self.policy.refuse_for_max_ms);
         offender.refusals = (offender.refusals + 1).min(60);
         offender.refused_until = now.after_ms(for_ms);
         offender.remembered_until = now.after_ms(2 * for_ms);
@@ -118,7 +118,7 @@ impl Offenders {
 
     /// Forgets addresses that have long been quiet.
     pub(crate) fn tend(&mut self, now: Moment) {
-        let fade_ms = self.rules.fade_ms;
+        let fade_ms = self.policy.fade_ms;
         let before = self.offenders.len();
         self.offenders.retain(|_, offender| {
             offender.remembered_until.ms_since(now) > 0 || offender.points.level(now, fade_ms) >= 1.0
@@ -131,7 +131,7 @@ impl Offenders {
     pub(crate) fn list(&self, now: Moment) -> Vec<Penalty> {
         let list = self.offenders.iter().map(|(address, offender)| Penalty {
             address: *address,
-            points: offender.points.level(now, self.rules.fade_ms),
+            points: offender.points.level(now, self.policy.fade_ms),
             refusals: offender.refusals,
             refused_for_ms: offender.refused_until.ms_since(now),
         });
@@ -139,7 +139,7 @@ impl Offenders {
     }
 
     fn make_room(&mut self) {
-        if self.offenders.len() >= self.rules.tracked_max
+        if self.offenders.len() >= self.policy.tracked_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.offenders.remove(&oldest);
@@ -202,7 +202,7 @@ impl Refused {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules {
+    const RULES: LimitPolicy = LimitPolicy {
         threshold: 100.0,
         fade_ms: 60_000.0,
         refuse_for_ms: 30_000,

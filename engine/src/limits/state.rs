@@ -1,13 +1,13 @@
 //! State: all that a shard knows for its limits.
 //!
-//! In:  the rules.
+//! In:  the policy.
 //! Out: empty tables: of addresses and users, of clients, of who is refused.
 
 use super::{
     addresses::PeerAddresses,
     decaying::DecayingCounter,
     penalties::{Offenders, Refused},
-    rules::Rules,
+    policy::LimitPolicy,
     usage::UsageTable,
 };
 use crate::{ids::ClientKey, metrics::LimitExceeded};
@@ -15,7 +15,7 @@ use crate::{ids::ClientKey, metrics::LimitExceeded};
 /// A shard's state of all limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    pub(crate) rules: Rules,
+    pub(crate) policy: LimitPolicy,
     pub(crate) ledger: UsageTable,
     pub(crate) guests: PeerAddresses,
     pub(crate) budgets: Budgets,
@@ -29,16 +29,16 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(rules: Rules, core: usize) -> Self {
+    pub(crate) fn new(policy: LimitPolicy, core: usize) -> Self {
         Self {
-            ledger: UsageTable::new(core, rules.tracked_max),
+            ledger: UsageTable::new(core, policy.tracked_max),
             guests: PeerAddresses::default(),
             budgets: Budgets::default(),
-            refused: Refused::new(rules.penalty.map_or(0, |penalty| penalty.tracked_max)),
-            offenders: rules.penalty.map(Offenders::new),
+            refused: Refused::new(policy.penalty.map_or(0, |penalty| penalty.tracked_max)),
+            offenders: policy.penalty.map(Offenders::new),
             lingering: 0,
             weight: 1.0,
-            rules,
+            policy,
         }
     }
 

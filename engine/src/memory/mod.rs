@@ -8,7 +8,6 @@
 
 mod budget;
 pub(crate) mod cgroup;
-pub(crate) mod descriptors;
 mod holders;
 mod ledger;
 mod plan;

@@ -257,18 +257,18 @@ impl<I: Io> SessionCx<'_, I> {
         if self.hub.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
             return Ok(());
         }
-        if client.subs.len() >= self.sessions.rules.client_channels_max {
+        if client.subs.len() >= self.sessions.policy.client_channels_max {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
         let resolved =
-            self.sessions.rules.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
+            self.sessions.policy.channels.resolve_trusted(&wish.channel).map_err(|error| error.code())?;
         let extras = resolved.grant_with(&client.user, SubscriptionFlags::default(), &wish.overrides);
         let since = wish.since.as_ref().filter(|_| extras.recoverable);
         let recover = since.map(|(offset, epoch)| Recover {
             offset: *offset,
             epoch: epoch.clone(),
-            limit: self.sessions.rules.recovery_publications_max,
-            cache: self.sessions.rules.recovers_newest(&resolved),
+            limit: self.sessions.policy.recovery_publications_max,
+            cache: self.sessions.policy.recovers_newest(&resolved),
             filter: None,
             rejects_loss: false,
             bytes: self.answer_bytes_alone(),

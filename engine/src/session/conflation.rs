@@ -33,7 +33,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
         // A long queue counts even before the kernel was asked to take it: a turn's writes are bounded.
         self.io.is_behind(socket)
-            || self.io.queued_bytes(socket) > self.cx.settings.paused_queue_bytes
+            || self.io.queued_bytes(socket) > self.sessions.policy.queue.paused_bytes
             || (!self.hub.slow.held.is_empty() && self.hub.slow.held.contains_key(&socket))
     }
 
@@ -49,7 +49,7 @@ impl<I: Io> SessionCx<'_, I> {
         let held = self.hub.slow.held.entry(socket).or_insert_with(|| ConflationQueue::new(client));
         let before = held.size();
         let left_out: u32 = deliveries.iter().map(|delivery| held.push(Arc::clone(delivery), policy)).sum();
-        let shrunk = held.shrink_to(self.cx.settings.queue_bytes_max);
+        let shrunk = held.shrink_to(self.sessions.policy.queue.bytes_max);
         self.hub.slow.size.change(before, held.size());
         self.cx.counters.add(policy.metric(), u64::from(left_out));
         match shrunk {
@@ -78,7 +78,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(held) = self.hub.slow.held.get_mut(&socket) else { return };
         let before = held.size();
         let client = held.client;
-        let fed_bytes = FED_BYTES.min(self.cx.settings.queue_bytes_max / 4);
+        let fed_bytes = FED_BYTES.min(self.sessions.policy.queue.bytes_max / 4);
         let mut next = Vec::new();
         while before.bytes - held.size().bytes < fed_bytes
             && let Some(popped) = held.pop()

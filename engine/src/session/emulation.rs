@@ -58,7 +58,7 @@ impl<I: Io> SessionCx<'_, I> {
         let request = EmulationRequest::decode(format, body).map_err(|_| {
             Refusal::BodyMalformed("send session, node and data, as the client protocol has them")
         })?;
-        if request.node != *self.sessions.rules.node {
+        if request.node != *self.sessions.node {
             return Err(Refusal::SessionUnknown);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;

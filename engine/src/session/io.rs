@@ -107,7 +107,7 @@ pub(crate) trait Io {
 
     /// Reserves a place for a session without its own connection, if the limit allows one beside those taken on other
     /// shards.
-    fn take_place(&mut self, cx: &mut Context, taken_elsewhere: u64) -> bool;
+    fn take_place(&mut self, taken_elsewhere: u64) -> bool;
 
     fn give_place_back(&mut self);
 

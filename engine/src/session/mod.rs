@@ -17,18 +17,20 @@ mod io;
 mod limits;
 pub(crate) mod message;
 mod owners;
+pub(crate) mod policy;
 mod poll;
 pub(crate) mod quota;
 pub(crate) mod receivers;
 mod refusals;
 pub(crate) mod registry;
-pub(crate) mod rules;
 #[cfg(test)]
 pub(crate) mod script;
 mod stream;
 pub(crate) mod users;
 
 pub(crate) use self::io::{Io, SessionCx, must_hold};
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use rand::rngs::StdRng;
@@ -37,18 +39,25 @@ use self::{
     client::{Clients, KeyWaits},
     registry::{SessionIndex, SessionRegistry},
 };
-use self::{quota::ConnectionQuota, rules::Rules, users::Users};
+use self::{policy::SessionPolicy, quota::ConnectionQuota, users::Users};
 use crate::{
     backend::ProxyHandle,
     metrics::{Counters, Metric},
     time::Wheel,
+    token::TokenPolicy,
 };
 
 /// The sessions of a shard.
 pub(crate) struct Sessions {
     /// The way to the application's backend, and to the endpoints of keys.
     pub(crate) backend: ProxyHandle,
-    pub(crate) rules: Rules,
+    pub(crate) policy: SessionPolicy,
+    /// The policy for tokens, with the keys that were fetched for it.
+    pub(crate) tokens: TokenPolicy,
+    /// The name of this daemon among others.
+    pub(crate) node: Arc<str>,
+    /// The name of the anonymous user.
+    pub(crate) nobody: Arc<str>,
     pub(crate) clients: Clients,
     /// Sessions that requests look up by id.
     pub(crate) named: SessionRegistry,
@@ -67,10 +76,21 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(shard: usize, rules: Rules, backend: ProxyHandle, seed: [u8; 32], ids: StdRng) -> Self {
+    pub(crate) fn new(
+        shard: usize,
+        node: Arc<str>,
+        policy: SessionPolicy,
+        tokens: TokenPolicy,
+        backend: ProxyHandle,
+        seed: [u8; 32],
+        ids: StdRng,
+    ) -> Self {
         Self {
             backend,
-            rules,
+            policy,
+            tokens,
+            node,
+            nobody: "".into(),
             clients: Clients::new(seed),
             named: SessionRegistry::new(shard),
             poll_wheel: Wheel::new(),

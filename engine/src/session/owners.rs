@@ -12,8 +12,8 @@ use crate::{
 impl<I: Io> SessionCx<'_, I> {
     /// A message for a channel that this shard owns.
     pub(crate) fn handle_as_owner(&mut self, message: ToOwner) {
-        let rules = match self.sessions.rules.channels.resolve_trusted(message.channel()) {
-            Ok(resolved) => self.sessions.rules.owner_rules(&resolved),
+        let rules = match self.sessions.policy.channels.resolve_trusted(message.channel()) {
+            Ok(resolved) => self.sessions.policy.owner_rules(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
         if rules.delta

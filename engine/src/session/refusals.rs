@@ -160,7 +160,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// The exact fault in a channel's name.
     fn fault_of_channel(&self, channel: Option<&str>, code: ErrorCode) -> Option<Box<str>> {
         let is_about_names = matches!(code, ErrorCode::UNKNOWN_CHANNEL | ErrorCode::BAD_REQUEST);
-        let fault = self.sessions.rules.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
+        let fault = self.sessions.policy.channels.resolve(channel.filter(|_| is_about_names)?).err()?;
         Some(fault.to_string().into())
     }
 
@@ -176,7 +176,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return allow::of_code(code) };
         let is_anonymous = client.user.is_empty();
         let channel = channel_of(request);
-        let resolved = channel.and_then(|channel| self.sessions.rules.channels.resolve(channel).ok());
+        let resolved = channel.and_then(|channel| self.sessions.policy.channels.resolve(channel).ok());
         match (code, request, resolved) {
             (ErrorCode::UNKNOWN_CHANNEL, ..) => {
                 Cow::Borrowed("a namespace of that name in channel.namespaces")

@@ -25,18 +25,17 @@ use super::{
     api::{ApiCall, ClientCommand, ClientSelector},
     client::Transport,
     flow::{Deferred, FlowKey},
-    rules::Rules,
+    policy::SessionPolicy,
 };
 use crate::{
     backend::{Event, KeyNews, KeysAre, ProxyResult, Queue, Refusal, ReplyTo, queue},
     config::Config,
-    conn::{Commands, Session, deflate::Deflate},
+    conn::{Commands, Session, deflate::Deflate, lag::QueueLimits},
     context::Context,
-    daemon,
     encoding::Encoding,
-    hub::{Gathered, owner::OwnedChannels},
+    hub::{Gathered, HubPolicy, owner::OwnedChannels},
     ids::ClientKey,
-    limits::{Limits, Tables},
+    limits::{LimitPolicy, Limits, Tables},
     memory::{Budget, BudgetLimits, Ledger},
     mesh::MailboxLimits,
     metrics::CloseReason,
@@ -44,9 +43,8 @@ use crate::{
         message::{Mesh, Message, Peers, Shared},
         receivers::Hub,
     },
-    shard::Plan,
     time::tick_at,
-    token::issue::issue,
+    token::{TokenPolicy, issue::issue},
 };
 
 /// The time of day at which a script begins, in seconds since 1970.
@@ -60,6 +58,9 @@ const SECRET: &str = "a secret of more than thirty-two bytes";
 /// Turns are so long. None is late.
 const TURN: Duration = Duration::from_millis(200);
 
+/// What one piece of work of a turn may cost.
+const QUANTUM_NS: u64 = 200_000;
+
 /// Questions to the backend that may wait.
 pub(crate) const CALLS_MAX: usize = 4;
 
@@ -70,6 +71,8 @@ pub(crate) struct Script {
     pub(crate) mesh: Mesh,
     pub(crate) cx: Context,
     pub(crate) io: Recorder,
+    /// What one piece of work may cost.
+    pub(crate) quantum_ns: u64,
     asks: Queue,
     /// All that there ever were.
     peers: Vec<Peer>,
@@ -125,20 +128,22 @@ impl Script {
         let mailboxes = MailboxLimits { messages_max: 64, bytes_max: 1 << 20 };
         let (tables, budgets) = (Tables::new(1, 0), BudgetLimits::all(1 << 30));
         let shared = Arc::new(Shared::new(vec![bell], mailboxes, 7, tables, budgets));
-        let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: 64 });
-        let rules = Rules::new(&config, "node".into());
-        let limits = rules.limits.clone().map(|rules| Box::new(Limits::new(rules, 0)));
+        let limits = LimitPolicy::new(&config).map(|policy| Box::new(Limits::new(policy, 0)));
+        let (policy, hub) = (SessionPolicy::from(&config), HubPolicy::from(&config));
+        let tokens = TokenPolicy::from(&config.client);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let homes = OwnedChannels::new(settings.idempotency_ms, 7);
-        let gathered = Gathered::new(settings.queue_bytes_max, 64 * 1024);
-        let ledger = Ledger::new(settings.budgets, 1);
+        let homes = OwnedChannels::new(hub.idempotency_ms, 7);
+        let gathered = Gathered::new(hub.gathered_bytes_max, 64 * 1024);
+        let ledger = Ledger::new(BudgetLimits::of(&config), 1);
         let tables = Arc::clone(shared.limit_tables());
+        let ids = StdRng::from_seed([7; 32]);
         let mut script = Self {
-            sessions: Sessions::new(0, rules, asker, [7; 32], StdRng::from_seed([7; 32])),
+            sessions: Sessions::new(0, "node".into(), policy, tokens, asker, [7; 32], ids),
             hub: Hub::new(homes, gathered, false),
             mesh: Mesh::new(peers),
-            cx: Context::new(settings, ledger, limits, tables, (0, 1), SmallRng::seed_from_u64(7)),
-            io: Recorder::default(),
+            cx: Context::new(ledger, limits, tables, (0, 1), SmallRng::seed_from_u64(7)),
+            io: Recorder::new(QueueLimits::from(&config.client)),
+            quantum_ns: QUANTUM_NS,
             asks,
             peers: Vec::new(),
             uptime: Duration::ZERO,
@@ -149,9 +154,9 @@ impl Script {
 
     /// Has the sessions do something, as one piece of work of a turn.
     pub(crate) fn act<T>(&mut self, act: impl FnOnce(&mut SessionCx<'_, Recorder>) -> T) -> T {
-        let Self { sessions, hub, mesh, cx, io, .. } = self;
+        let Self { sessions, hub, mesh, cx, io, quantum_ns, .. } = self;
         cx.why = None;
-        cx.meter.allow(cx.settings.quantum_ns);
+        cx.meter.allow(*quantum_ns);
         let done = act(&mut SessionCx { sessions, hub, mesh, cx, io });
         cx.meter.allow_all();
         self.audit();

@@ -89,7 +89,7 @@ impl<K: Kernel> Shard<K> {
 
     /// The most that may be queued for a client (`conn/lag`).
     fn queue_bound(&self) -> usize {
-        2 * self.cx.settings.queue_bytes_max + self.cx.settings.reply_bytes_max + TURN_QUEUE_BYTES_MAX
+        2 * self.conns.policy.queue.bytes_max + self.sessions.policy.reply_bytes_max + TURN_QUEUE_BYTES_MAX
     }
 
     /// Checks the sessions of polls. Returns how many of them have a client.

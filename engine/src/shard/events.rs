@@ -70,7 +70,7 @@ impl<K: Kernel> Shard<K> {
             self.look_at_clock(elapsed);
         }
         // However many events are new, the backlog makes progress.
-        let left_ns = until.saturating_sub(self.cx.meter.total_ns()).max(self.cx.settings.quantum_ns);
+        let left_ns = until.saturating_sub(self.cx.meter.total_ns()).max(self.quantum_ns);
         self.serve_flows(Class::Sessions, left_ns, elapsed);
     }
 
@@ -134,7 +134,7 @@ impl<K: Kernel> Shard<K> {
             && self.cx.meter.total_ns() < until
             && !self.is_full()
         {
-            self.cx.meter.allow(self.cx.settings.quantum_ns);
+            self.cx.meter.allow(self.quantum_ns);
             self.handle_item(key, item);
             self.cx.meter.allow_all();
             if !self.backlog.are_all_asleep() {

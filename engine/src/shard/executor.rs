@@ -25,13 +25,11 @@ use crate::{
     backend::ProxyHandle,
     config::Config,
     conn::TlsListener,
-    context::Settings,
-    limits,
+    limits::LimitPolicy,
+    memory::BudgetLimits,
     metrics::Metric,
-    session::{
-        message::{Peers, Shared},
-        rules::Rules,
-    },
+    session::message::{Peers, Shared},
+    shard::ShardPolicy,
     supervise::{self, Beats, Part, Sentinel, State, strike},
     time::Clock,
 };
@@ -51,8 +49,8 @@ pub(crate) struct ShardSpec {
     pub(crate) listen: SocketAddr,
     pub(crate) listen_backlog: u32,
     pub(crate) uring: UringConfig,
-    pub(crate) settings: Settings,
     pub(crate) config: Config,
+    pub(crate) budgets: BudgetLimits,
     /// For clients' connections, if they use TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// The daemon's.
@@ -159,8 +157,8 @@ async fn live(
     .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
 
     let shard = Shard::new(
-        seed.settings,
-        Rules::new(&seed.config, seed.node),
+        seed.node,
+        ShardPolicy::new(&seed.config, seed.budgets, seed.uring.receive_buffers),
         sockets,
         Peers::new(links.shared, index),
         links.backend,
@@ -180,7 +178,7 @@ fn open(seed: &ShardSpec) -> anyhow::Result<(Sockets<Uring>, Arc<Doorbell>, Sock
     let (socket, address) = listener(seed.listen, seed.listen_backlog)
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", seed.listen))?;
     let accept_reserve = seed.listen_backlog + 64;
-    let peer_addresses = limits::Rules::new(&seed.config).is_some_and(|rules| rules.needs_addresses());
+    let peer_addresses = LimitPolicy::new(&seed.config).is_some_and(|policy| policy.needs_addresses());
     let config = SocketsConfig { accept_reserve, peer_addresses, ..SocketsConfig::default() };
     let mut sockets = Sockets::new(uring, config);
     sockets.listen(socket);

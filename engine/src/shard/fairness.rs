@@ -16,18 +16,17 @@ use holdfast_ring::{
 };
 use tokio::sync::oneshot;
 
-use super::{Plan, Shard, back_pressure::tests::Client};
-use crate::mesh::StopOrder;
-use crate::session::api::{ApiCall, ClientCommand, ClientSelector};
+use super::{Shard, ShardPolicy, back_pressure::tests::Client};
 use crate::{
     backend::queue,
     config::Config,
-    daemon,
     memory::{Budget, BudgetLimits},
-    mesh::MailboxLimits,
+    mesh::{MailboxLimits, StopOrder},
     metrics::Metric,
-    session::message::{Message, Peers, Shared},
-    session::rules::Rules,
+    session::{
+        api::{ApiCall, ClientCommand, ClientSelector},
+        message::{Message, Peers, Shared},
+    },
 };
 
 const BUFFERS: u32 = 64;
@@ -77,12 +76,10 @@ impl Cluster {
         let mut sockets =
             Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
         sockets.listen(listener());
-        let plan = Plan { lanes: 1, slots_per_lane: SLOTS };
-        let settings = super::Settings { lane_buffers: BUFFERS as usize, ..daemon::settings(&config, plan) };
-        let rules = Rules::new(&config, "node".into());
+        let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
         let shared = Arc::new(shared);
         let peers = Peers::new(Arc::clone(&shared), 0);
-        let shard = Shard::new(settings, rules, sockets, peers, queue(1).0, None, [7; 32]);
+        let shard = Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
 

@@ -85,7 +85,7 @@ impl<K: Kernel> Shard<K> {
         // As for bytes (`events.rs`).
         self.cx.why = None;
         // Commands in a message are cut at the same quantum as a connection's.
-        self.cx.meter.allow(self.cx.settings.quantum_ns);
+        self.cx.meter.allow(self.quantum_ns);
         match message {
             Message::Broadcast(frames) => {
                 self.cx.meter.publish(frames.bytes.len());

@@ -53,24 +53,58 @@ use self::{
 pub(crate) use self::{drain::Drain, flows::QUANTUM_NS};
 use crate::{
     backend::ProxyHandle,
-    conn::{Connections, TlsListener},
-    context::{Context, Settings},
-    hub::{Gathered, owner::OwnedChannels},
-    limits::Limits,
-    memory::{Budget, Ledger},
+    config::Config,
+    conn::{Connections, TlsListener, policy::ConnPolicy},
+    context::Context,
+    hub::{Gathered, HubPolicy, owner::OwnedChannels},
+    limits::{LimitPolicy, Limits},
+    memory::{Budget, BudgetLimits, Ledger},
     metrics::Metric,
     session::{
         Sessions,
         flow::Class,
         message::{Mesh, Peers},
+        policy::SessionPolicy,
         receivers::Hub,
-        rules::Rules,
     },
     time::{Tick, tick_at, until},
+    token::TokenPolicy,
 };
 
 /// The longest sleep, in ticks: the maximum delay of housekeeping on an idle shard (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
+
+/// What a shard is made with: a policy for each of its parts, which can be replaced as a whole.
+#[derive(Debug)]
+pub(crate) struct ShardPolicy {
+    pub(crate) conn: ConnPolicy,
+    pub(crate) session: SessionPolicy,
+    pub(crate) tokens: TokenPolicy,
+    pub(crate) hub: HubPolicy,
+    /// `None` if nothing is limited.
+    pub(crate) limits: Option<LimitPolicy>,
+    /// The memory budgets of the whole daemon, by kind.
+    pub(crate) budgets: BudgetLimits,
+    /// The quantum of a connection in a turn.
+    pub(crate) quantum_ns: u64,
+    /// Receive buffers of each lane.
+    pub(crate) lane_buffers: usize,
+}
+
+impl ShardPolicy {
+    pub(crate) fn new(config: &Config, budgets: BudgetLimits, lane_buffers: u32) -> Self {
+        Self {
+            conn: config.into(),
+            session: config.into(),
+            tokens: (&config.client).into(),
+            hub: config.into(),
+            limits: LimitPolicy::new(config),
+            budgets,
+            quantum_ns: QUANTUM_NS,
+            lane_buffers: lane_buffers as usize,
+        }
+    }
+}
 
 /// A shard: its parts, each of which knows only those below it, and the loop over them.
 pub(crate) struct Shard<K: Kernel> {
@@ -79,6 +113,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) hub: Hub,
     pub(crate) mesh: Mesh,
     pub(crate) sessions: Sessions,
+    /// The quantum of a connection in a turn.
+    quantum_ns: u64,
     /// All input of this shard up to this tick has been read and handled.
     read_up_to: Tick,
     schedule: Schedule,
@@ -107,8 +143,8 @@ pub(crate) enum Next {
 impl<K: Kernel> Shard<K> {
     /// All randomness of the shard comes from `seed`.
     pub(crate) fn new(
-        settings: Settings,
-        rules: Rules,
+        node: Arc<str>,
+        policy: ShardPolicy,
         sockets: Sockets<K>,
         peers: Peers,
         backend: ProxyHandle,
@@ -118,20 +154,21 @@ impl<K: Kernel> Shard<K> {
         let index = peers.index();
         let mut ids = StdRng::from_seed(seed);
         let secret = ids.random();
-        let ledger = Ledger::new(settings.budgets, peers.count());
-        let homes = OwnedChannels::new(settings.idempotency_ms, secret);
-        let gathered = Gathered::new(settings.queue_bytes_max, sockets.write_bytes_max());
-        let backlog = Backlog::new(sockets.lanes(), settings.lane_buffers, settings.quantum_ns);
-        let limits = rules.limits.clone().map(|rules| Box::new(Limits::new(rules, index)));
+        let ledger = Ledger::new(policy.budgets, peers.count());
+        let homes = OwnedChannels::new(policy.hub.idempotency_ms, secret);
+        let gathered = Gathered::new(policy.hub.gathered_bytes_max, sockets.write_bytes_max());
+        let backlog = Backlog::new(sockets.lanes(), policy.lane_buffers, policy.quantum_ns);
+        let limits = policy.limits.map(|policy| Box::new(Limits::new(policy, index)));
         let (limit_tables, shards) = (Arc::clone(peers.limit_tables()), peers.count());
         let random = SmallRng::from_rng(&mut ids);
         Self {
             senders: Senders::new(peers.count()),
             hub: Hub::new(homes, gathered, peers.count() > 1),
-            conns: Connections::new(sockets, tls, settings.deflate, Arc::clone(&rules.http)),
-            sessions: Sessions::new(index, rules, backend, seed, ids),
+            conns: Connections::new(sockets, tls, policy.conn),
+            sessions: Sessions::new(index, node, policy.session, policy.tokens, backend, seed, ids),
             mesh: Mesh::new(peers),
-            cx: Context::new(settings, ledger, limits, limit_tables, (index, shards), random),
+            cx: Context::new(ledger, limits, limit_tables, (index, shards), random),
+            quantum_ns: policy.quantum_ns,
             read_up_to: Tick(0),
             schedule: Schedule::default(),
             backlog,

@@ -83,20 +83,19 @@ mod tests {
     use crate::{
         backend::queue,
         config::Config,
-        daemon,
         limits::{Offense, Tables},
         memory::BudgetLimits,
         mesh::MailboxLimits,
         session::message::{Peers, Shared},
-        session::rules::Rules,
-        shard::Plan,
+        shard::ShardPolicy,
     };
 
     #[test]
     fn a_pardon_that_comes_before_what_it_pardons_holds_on_all_cores() {
         const SLOTS: u32 = 32;
+        const BUFFERS: u32 = 16;
         let network = Network::new(1, Faults::default(), 2048);
-        let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: 16, buffer_bytes: 512 };
+        let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: BUFFERS, buffer_bytes: 512 };
         let kernels: Vec<_> = (0..2).map(|_| Simulated::new(&network, &sizes)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let mailboxes = MailboxLimits { messages_max: 8, bytes_max: 1 << 20 };
@@ -108,17 +107,9 @@ mod tests {
             let mut sockets =
                 Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
             sockets.listen(listener());
-            let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
+            let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(
-                settings,
-                Rules::new(&config, "node".into()),
-                sockets,
-                peers,
-                queue(1).0,
-                None,
-                [7; 32],
-            )
+            Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
         let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
         let trace = network.trace();

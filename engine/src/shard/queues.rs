@@ -75,7 +75,7 @@ impl<K: Kernel> Shard<K> {
             && let Some(socket) = self.throttled.requests.pop_front()
         {
             self.cx.meter.add(cost::REQUEST_NS);
-            self.cx.meter.allow(self.cx.settings.quantum_ns);
+            self.cx.meter.allow(self.quantum_ns);
             self.with_connections(|conns, cx, above| conns.resume_request(cx, above, socket));
             self.cx.meter.allow_all();
         }

@@ -123,7 +123,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn begin_handshake(&mut self, cx: &mut Context, socket: Socket) {
-        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+        let deadline = cx.now.after_ms(self.conns.policy.handshake_ms);
         self.conns.schedule(cx, socket, deadline);
     }
 
@@ -177,9 +177,9 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.conns.table.get(socket).is_some_and(|conn| conn.is_reused)
     }
 
-    fn take_place(&mut self, cx: &mut Context, taken_elsewhere: u64) -> bool {
+    fn take_place(&mut self, taken_elsewhere: u64) -> bool {
         self.conns.places_taken += 1;
-        let has_capacity = self.conns.has_capacity(cx, taken_elsewhere);
+        let has_capacity = self.conns.has_capacity(taken_elsewhere);
         if !has_capacity {
             self.conns.places_taken -= 1;
         }

@@ -11,16 +11,14 @@ use holdfast_ring::{
 };
 use serde_json::json;
 
-use super::{Plan, Shard, back_pressure::tests::Client};
+use super::{Shard, ShardPolicy, back_pressure::tests::Client};
 use crate::{
     backend::queue,
     config::Config,
-    daemon,
     memory::BudgetLimits,
     mesh::MailboxLimits,
     metrics::{CloseReason, Metric},
     session::message::{Peers, Shared},
-    session::rules::Rules,
     token::issue::issue,
 };
 
@@ -64,15 +62,13 @@ impl Cluster {
         config.poll.enabled = true;
         config.sse.enabled = true;
         change(&mut config);
-        let plan = Plan { lanes: 1, slots_per_lane: SLOTS };
-        let settings = super::Settings { lane_buffers: BUFFERS as usize, ..daemon::settings(&config, plan) };
         let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
             let sizes = SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() };
             let mut sockets = Sockets::new(kernel, sizes);
             sockets.listen(listener());
-            let rules = Rules::new(&config, "node".into());
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(settings.clone(), rules, sockets, peers, queue(1).0, None, [7; 32])
+            let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
+            Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
         let shards = shards.collect();
         Self { network, shards, wall_ahead: i64::try_from(NOON_S * 1000).unwrap(), clients: Vec::new() }

@@ -21,7 +21,7 @@ pub use claims::{ConnectClaims, Overrides, SubscribeClaims, SubscribeOptions};
 pub(crate) use claims::{RawOptions, either};
 pub use error::{Part, TokenError, TokenUse, Verdict};
 pub use verifier::Verifier;
-pub(crate) use verifier::unverified;
+pub(crate) use verifier::{TokenPolicy, unverified};
 
 /// The longest token accepted.
 ///

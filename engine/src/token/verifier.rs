@@ -48,6 +48,19 @@ struct Rules {
     user_claim: Option<String>,
 }
 
+/// How the tokens of clients are verified.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenPolicy {
+    pub(crate) connect: Verifier,
+    pub(crate) subscribe: Verifier,
+}
+
+impl From<&ClientConfig> for TokenPolicy {
+    fn from(client: &ClientConfig) -> Self {
+        Self { connect: Verifier::of_connections(client), subscribe: Verifier::of_subscriptions(client) }
+    }
+}
+
 /// The source of keys. As in Centrifugo, an endpoint disables the configured keys.
 #[derive(Debug)]
 enum Keys {

@@ -21,7 +21,7 @@ pub(crate) const SIZES: &[&str] = &[
     "engine/src/control/framing.rs",
     "engine/src/control/status.rs",
     "engine/src/control/welcome.rs",
-    "engine/src/memory/descriptors.rs",
+
     "engine/src/hub/owner/patches.rs",
     "engine/src/hub/owner/recover.rs",
     "engine/src/hub/owner/tests/figures.rs",

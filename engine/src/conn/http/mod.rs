@@ -9,7 +9,6 @@
 pub(crate) mod cors;
 pub(crate) mod pending;
 pub(crate) mod request;
-mod rules;
 mod upgrade;
 
 use std::net::IpAddr;
@@ -21,7 +20,6 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Errno, Kernel, Socket};
 
-pub(crate) use self::rules::HttpRules;
 use self::{cors::Cors, pending::Endpoint};
 use crate::{
     conn::{Above, Conn, Connections, PartialRequest, Phase, Session, TlsListener},
@@ -34,10 +32,10 @@ use crate::{
 impl<K: Kernel> Connections<K> {
     /// True exactly when the newest connection may stay, counting those on other shards. A few descriptors are reserved for
     /// refusing the others.
-    pub(crate) fn has_capacity(&self, cx: &Context, taken_elsewhere: u64) -> bool {
+    pub(crate) fn has_capacity(&self, taken_elsewhere: u64) -> bool {
         let reserve = (self.sockets.slots() / 8).min(64);
         self.places_taken <= (self.sockets.slots() - reserve) as u64
-            && self.places_taken + taken_elsewhere <= cx.settings.connections_max
+            && self.places_taken + taken_elsewhere <= self.policy.connections_max
     }
 
     /// The handshake is complete.
@@ -108,12 +106,12 @@ impl<K: Kernel> Connections<K> {
         from: Option<IpAddr>,
     ) {
         cx.counters.add(Metric::Accepted, 1);
-        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+        let deadline = cx.now.after_ms(self.policy.handshake_ms);
         let conn = self.table.insert(socket, deadline);
         conn.tls = self.tls.as_ref().and_then(TlsListener::accept);
         self.places_taken += 1;
         self.schedule(cx, socket, deadline);
-        if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(cx, taken)) {
+        if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(taken)) {
             return self.refuse(cx, socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
         self.on_accept(cx, above, socket, from);
@@ -136,7 +134,7 @@ impl<K: Kernel> Connections<K> {
         let Some(conn) = self.table.get(socket) else { return bytes.len() };
         match conn.coming.take().map(|coming| *coming) {
             // Almost always the whole head arrives at once and is parsed in place.
-            None => match RequestHead::parse(bytes, &cx.settings.head) {
+            None => match RequestHead::parse(bytes, &self.policy.head) {
                 Ok(Some((head, used))) => {
                     self.answer_or_refuse(cx, above, socket, &head);
                     used
@@ -145,7 +143,7 @@ impl<K: Kernel> Connections<K> {
                     let is_reused = conn.is_reused;
                     conn.coming = Some(Box::new(PartialRequest::Head(BytesMut::from(bytes))));
                     if is_reused {
-                        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+                        let deadline = cx.now.after_ms(self.policy.handshake_ms);
                         self.schedule(cx, socket, deadline);
                     }
                     bytes.len()
@@ -158,7 +156,7 @@ impl<K: Kernel> Connections<K> {
             Some(PartialRequest::Head(mut before)) => {
                 let came_before = before.len();
                 before.extend_from_slice(bytes);
-                match RequestHead::parse(&before, &cx.settings.head) {
+                match RequestHead::parse(&before, &self.policy.head) {
                     Ok(Some((head, used))) => {
                         self.answer_or_refuse(cx, above, socket, &head);
                         used - came_before

@@ -84,7 +84,7 @@ impl<K: Kernel> Connections<K> {
         conn.is_reused = true;
         self.count_partial(cx, socket);
         self.schedule(cx, socket, deadline);
-        if self.sockets.queued_bytes(socket) > cx.settings.paused_queue_bytes {
+        if self.sockets.queued_bytes(socket) > self.policy.queue.paused_bytes {
             self.pause_for_queue(socket);
         }
     }
@@ -100,11 +100,11 @@ impl<K: Kernel> Connections<K> {
         head: &RequestHead<'_>,
         endpoint: Endpoint,
     ) -> Result<(), Refusal> {
-        if self.http.requests.body_bytes_max(endpoint).is_none() {
+        if endpoint.body_bytes_max(&self.policy.http.transports).is_none() {
             return Err(Refusal::NotFound);
         }
         head.check_host()?;
-        let cors = Cors::admitted(head, &self.http.origins)?;
+        let cors = Cors::admitted(head, &self.policy.http.origins)?;
         if let Err(refusal) = self.begin_request(cx, above, socket, head, endpoint, &cors) {
             self.tell_refusal(cx, socket, refusal, reason_of(refusal), Asking::of(head));
             self.refuse_to(cx, &cors, socket, refusal, reason_of(refusal));
@@ -143,7 +143,7 @@ impl<K: Kernel> Connections<K> {
                 let Some((_, commands)) = connect.filter(|(_, commands)| !commands.is_empty()) else {
                     return Err(Refusal::QueryMalformed("cf_connect holds the first commands"));
                 };
-                let told = self.http.proxied_headers(head);
+                let told = self.policy.http.proxied_headers(head);
                 above.open_stream(self, cx, socket, Encoding::Sse, cors, told, commands.as_bytes());
                 return Ok(());
             }
@@ -151,8 +151,9 @@ impl<K: Kernel> Connections<K> {
             (_, Endpoint::Stream(Encoding::Sse)) => return Err(Refusal::MethodNotGetOrPost),
             _ => return Err(Refusal::MethodNotPost),
         }
-        let body = Body::announced(head, self.http.requests.body_bytes_max(endpoint).unwrap_or(0))?;
-        let told = self.http.proxied_headers(head);
+        let body_bytes_max = endpoint.body_bytes_max(&self.policy.http.transports).unwrap_or(0);
+        let body = Body::announced(head, body_bytes_max)?;
+        let told = self.policy.http.proxied_headers(head);
         let request = Request {
             endpoint,
             cors: cors.clone(),
@@ -245,13 +246,14 @@ impl<K: Kernel> Connections<K> {
     ) -> Result<(), Refusal> {
         cx.counters.add(Metric::Requests, 1);
         let Some(conn) = self.table.get(socket) else { return Ok(()) };
-        let wait_ms = if request.endpoint == Endpoint::Poll { self.http.requests.poll_wait_ms } else { 0 };
+        let wait_ms =
+            if request.endpoint == Endpoint::Poll { self.policy.http.transports.poll_wait_ms } else { 0 };
         conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
         conn.coming = Some(Box::new(PartialRequest::Request(request)));
         let deadline = cx.now.after_ms(wait_ms + ANSWER_MS);
         self.schedule(cx, socket, deadline);
-        if above.hold_request(self, socket, body_bytes) || self.holds_for_queue(cx, socket) {
+        if above.hold_request(self, socket, body_bytes) || self.holds_for_queue(socket) {
             return Ok(());
         }
         self.act_on_request(cx, above, socket)
@@ -261,7 +263,7 @@ impl<K: Kernel> Connections<K> {
     /// the queue was flushed; the connection's next request may be incomplete.
     pub(crate) fn resume_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
-        if !waits || self.holds_for_queue(cx, socket) {
+        if !waits || self.holds_for_queue(socket) {
             return;
         }
         if let Err(refusal) = self.act_on_request(cx, above, socket) {
@@ -271,8 +273,8 @@ impl<K: Kernel> Connections<K> {
     }
 
     /// True exactly when earlier answers are still queued: no further answer is produced until they are flushed.
-    fn holds_for_queue(&mut self, cx: &mut Context, socket: Socket) -> bool {
-        let holds = self.sockets.queued_bytes(socket) > cx.settings.paused_queue_bytes;
+    fn holds_for_queue(&mut self, socket: Socket) -> bool {
+        let holds = self.sockets.queued_bytes(socket) > self.policy.queue.paused_bytes;
         if holds {
             self.pause_for_queue(socket);
         }
@@ -336,7 +338,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         bytes: &[u8],
     ) {
-        let bytes_max = cx.settings.head.bytes_max;
+        let bytes_max = self.policy.head.bytes_max;
         let Some(conn) = self.table.get(socket) else { return };
         let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else { return };
         if request.later.len() + bytes.len() > bytes_max {

@@ -26,11 +26,11 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
-        if !self.http.open_paths.echo {
+        if !self.policy.http.open_paths.echo {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        admitted_origin(head, &self.http.origins)?;
+        admitted_origin(head, &self.policy.http.origins)?;
         let deflate = self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(cx, socket, Phase::Open, Session::Echo);
@@ -47,11 +47,11 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) -> Result<(), Refusal> {
-        if !self.http.open_paths.broadcast {
+        if !self.policy.http.open_paths.broadcast {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
-        admitted_origin(head, &self.http.origins)?;
+        admitted_origin(head, &self.policy.http.origins)?;
         let deflate = self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = above.join_broadcast(socket, deflate);
@@ -71,11 +71,11 @@ impl<K: Kernel> Connections<K> {
     ) -> Result<(), Refusal> {
         const JSON: &str = "centrifuge-json";
         const PROTOBUF: &str = "centrifuge-protobuf";
-        if self.http.no_websocket {
+        if self.policy.http.no_websocket {
             return Err(Refusal::NotFound);
         }
         let mut upgrade = handshake_server::upgrade(head, &[PROTOBUF, JSON])?;
-        admitted_origin(head, &self.http.origins)?;
+        admitted_origin(head, &self.policy.http.origins)?;
         cx.check_room_for_session()?;
         let asks_for = |wanted: &[&str]| {
             head.query.is_some_and(|query| query.split('&').any(|pair| wanted.contains(&pair)))
@@ -88,13 +88,13 @@ impl<K: Kernel> Connections<K> {
         let has_native_pings = asks_for(&["cf_ws_frame_ping_pong=true"]);
         let deflate = self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
-        let told = self.http.proxied_headers(head);
+        let told = self.policy.http.proxied_headers(head);
         let client = Handshake { has_native_pings, deflate, format };
         let key = above.open_client(self, cx, socket, client, told);
         self.opened(cx, socket, Phase::Open, Session::Client { key });
         self.compress(socket, deflate);
         // The connect is part of the handshake: it gets the same timeout, started again.
-        let deadline = cx.now.after_ms(cx.settings.handshake_ms);
+        let deadline = cx.now.after_ms(self.policy.handshake_ms);
         self.schedule(cx, socket, deadline);
         Ok(())
     }

@@ -29,7 +29,7 @@ impl<I: Io> SessionCx<'_, I> {
         stats: bool,
     ) -> Handled<'static> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.policy.channels.resolve(channel)?;
         let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
         let question =
@@ -46,10 +46,10 @@ impl<I: Io> SessionCx<'_, I> {
     ) -> Handled<'static> {
         let channel = &*request.channel;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.policy.channels.resolve(channel)?;
         let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_history(&client.user, is_subscribed)?;
-        let most = self.sessions.rules.history_publications_max;
+        let most = self.sessions.policy.history_publications_max;
         let page = Page {
             // A negative limit asks for the allowed maximum.
             limit: usize::try_from(request.limit).map_or(most, |limit| limit.min(most)),

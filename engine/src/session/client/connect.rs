@@ -113,9 +113,9 @@ impl<I: Io> SessionCx<'_, I> {
     ) -> Handled<'static> {
         self.keep_emulated_headers(key, request)?;
         if !request.token.is_empty() {
-            let claims = self.sessions.rules.connect_tokens.verify_connect(&request.token, self.cx.wall_s());
+            let claims = self.sessions.tokens.connect.verify_connect(&request.token, self.cx.wall_s());
             let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
-            if claims.user.is_empty() && self.sessions.rules.refuses_anonymous_tokens {
+            if claims.user.is_empty() && self.sessions.policy.refuses_anonymous_tokens {
                 let allow = "a user in the claim sub, or client.disallow_anonymous_connection_tokens = false";
                 self.cx.why = Some(Why::new("token_without_user", allow));
                 return Err(DisconnectCode::PERMISSION_DENIED.into());
@@ -130,7 +130,7 @@ impl<I: Io> SessionCx<'_, I> {
             };
             return self.identified(key, command, request, who, Source::Token);
         }
-        if !self.sessions.rules.is_connect_proxied {
+        if !self.sessions.policy.is_connect_proxied {
             return self.connect_nobody(key, command, request);
         }
         let about = ProxyParams {
@@ -178,7 +178,7 @@ impl<I: Io> SessionCx<'_, I> {
         command: u32,
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
-        if !self.sessions.rules.allows_anonymous {
+        if !self.sessions.policy.allows_anonymous {
             self.cx.why = Some(Why::new("no_token", WITHOUT_TOKEN));
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
@@ -203,11 +203,11 @@ impl<I: Io> SessionCx<'_, I> {
         source: Source,
     ) -> Handled<'static> {
         let mut who = who;
-        let personal = self.sessions.rules.personal_channel(&who.user);
+        let personal = self.sessions.policy.personal_channel(&who.user);
         if let Some(channel) = &personal {
             who.subs.push((channel.clone(), SubscribeOptions::default()));
         }
-        if who.subs.len() > self.sessions.rules.client_channels_max {
+        if who.subs.len() > self.sessions.policy.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
         if who.expires_at_s > 0 && who.expires_at_s < self.cx.wall_s() {
@@ -215,8 +215,8 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let mut subs = Vec::with_capacity(who.subs.len());
         for (channel, options) in who.subs {
-            let is_cache = match self.sessions.rules.channels.resolve_trusted(&channel) {
-                Ok(resolved) => self.sessions.rules.recovers_newest(&resolved),
+            let is_cache = match self.sessions.policy.channels.resolve_trusted(&channel) {
+                Ok(resolved) => self.sessions.policy.recovers_newest(&resolved),
                 Err(error) => {
                     self.cx.why = Some(Why::of_channel(&channel, &error));
                     return Err(error.code().into());
@@ -262,7 +262,7 @@ impl<I: Io> SessionCx<'_, I> {
         subs: &mut Vec<ServerSide>,
     ) -> Result<(), DisconnectCode> {
         for (channel, position) in &request.subs {
-            let resolved = match self.sessions.rules.channels.resolve(channel) {
+            let resolved = match self.sessions.policy.channels.resolve(channel) {
                 Ok(resolved) => resolved,
                 Err(ChannelError::NamespaceUnknown) => return Err(DisconnectCode::BAD_REQUEST),
                 Err(_) => continue,
@@ -271,8 +271,8 @@ impl<I: Io> SessionCx<'_, I> {
             if !is_open || subs.iter().any(|sub| sub.channel == *channel) {
                 continue;
             }
-            let is_cache = self.sessions.rules.recovers_newest(&resolved);
-            if subs.len() >= self.sessions.rules.client_channels_max {
+            let is_cache = self.sessions.policy.recovers_newest(&resolved);
+            if subs.len() >= self.sessions.policy.client_channels_max {
                 return Err(DisconnectCode::CHANNEL_LIMIT);
             }
             subs.push(ServerSide {
@@ -289,7 +289,7 @@ impl<I: Io> SessionCx<'_, I> {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),
-            limit: self.sessions.rules.recovery_publications_max,
+            limit: self.sessions.policy.recovery_publications_max,
             cache,
             filter: None,
             rejects_loss: false,
@@ -317,7 +317,7 @@ impl<I: Io> SessionCx<'_, I> {
         key: ClientKey,
         subscribed: Subscribed,
     ) -> Option<Subscribed> {
-        let reply_bytes_max = self.cx.settings.reply_bytes_max;
+        let reply_bytes_max = self.sessions.policy.reply_bytes_max;
         let Some(client) = self.sessions.clients.get(key) else { return Some(subscribed) };
         match &mut client.connecting {
             Some(connecting) if client.stage == Stage::Connecting => {
@@ -332,10 +332,10 @@ impl<I: Io> SessionCx<'_, I> {
 
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.cx.wall_s();
-        let node = Arc::clone(&self.sessions.rules.node);
+        let node = Arc::clone(&self.sessions.node);
         let told = self.io.pings();
-        let ping_s = told_s(self.cx.settings.ping_interval_ms, told);
-        let is_refresh_proxied = self.sessions.rules.is_refresh_proxied;
+        let ping_s = told_s(self.sessions.policy.ping_interval_ms, told);
+        let is_refresh_proxied = self.sessions.policy.is_refresh_proxied;
         let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = client.connecting.take_if(|connecting| connecting.waiting == 0) else {
             return;
@@ -381,7 +381,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
         let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.sessions.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
-        let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(&channel) else { return };
+        let Ok(resolved) = self.sessions.policy.channels.resolve_trusted(&channel) else { return };
         let asked = SubscriptionFlags { recoverable: recover.is_some(), ..SubscriptionFlags::default() };
         let extras = resolved.grant_with(&user, asked, &options.overrides);
         let wanted = SubscribeParams {
@@ -404,7 +404,7 @@ impl<I: Io> SessionCx<'_, I> {
         key: ClientKey,
         request: &ConnectRequest<'_>,
     ) -> Result<(), ErrorCode> {
-        let allowed = &self.sessions.rules.emulated_headers;
+        let allowed = &self.sessions.policy.emulated_headers;
         let mut fields: Vec<Header> = Vec::new();
         let mut bytes = 0;
         for (name, value) in &request.headers.0 {
@@ -412,7 +412,7 @@ impl<I: Io> SessionCx<'_, I> {
             let value = value.as_bytes();
             if allowed.contains(&name) {
                 bytes += name.len() + value.len();
-                if bytes > self.cx.settings.head.bytes_max {
+                if bytes > self.sessions.policy.head_bytes_max {
                     return Err(ErrorCode::LIMIT_EXCEEDED);
                 }
             }

@@ -89,7 +89,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
-        self.sessions.rules.rpc.may_call(&request.method)?;
+        self.sessions.policy.rpc.may_call(&request.method)?;
         let about =
             ProxyParams { method: &request.method, data: request.data.bytes(), ..ProxyParams::default() };
         // The reply needs only its number.

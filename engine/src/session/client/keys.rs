@@ -76,8 +76,8 @@ impl Awaits {
 impl<I: Io> SessionCx<'_, I> {
     fn verifier(&mut self, awaits: Awaits) -> &mut Verifier {
         match awaits {
-            Awaits::SubscribeKeys => &mut self.sessions.rules.subscribe_tokens,
-            _ => &mut self.sessions.rules.connect_tokens,
+            Awaits::SubscribeKeys => &mut self.sessions.tokens.subscribe,
+            _ => &mut self.sessions.tokens.connect,
         }
     }
 

@@ -130,7 +130,7 @@ impl<I: Io> SessionCx<'_, I> {
             link,
             format,
             self.sessions.ids.random(),
-            Arc::clone(&self.sessions.rules.nobody),
+            Arc::clone(&self.sessions.nobody),
         );
         self.account(key);
         key

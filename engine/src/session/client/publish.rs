@@ -26,7 +26,7 @@ impl<I: Io> SessionCx<'_, I> {
         request: &PublishRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
-        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.policy.channels.resolve(channel)?;
         // Map entries; no channel here is a map.
         if request.kind != 0 || !request.key.is_empty() || request.removed {
             return Err(ErrorCode::PERMISSION_DENIED.into());

@@ -72,7 +72,7 @@ impl<I: Io> SessionCx<'_, I> {
         let queued_bytes = match (client.link.connection(client.format), client.link) {
             (Some((_, socket)), _) => {
                 let queued_bytes = self.io.queued_bytes(socket);
-                if queued_bytes > self.cx.settings.paused_queue_bytes {
+                if queued_bytes > self.sessions.policy.queue.paused_bytes {
                     self.io.tell_when_drained(socket);
                 }
                 queued_bytes
@@ -82,20 +82,20 @@ impl<I: Io> SessionCx<'_, I> {
             }
             (None, _) => 0,
         };
-        queued_bytes > self.cx.settings.paused_queue_bytes
+        queued_bytes > self.sessions.policy.queue.paused_bytes
     }
 
     /// The limit for the answer to a read beside others.
     pub(super) fn answer_bytes(&self) -> AnswerBytes {
         AnswerBytes {
-            now_max: self.cx.settings.paused_queue_bytes / usize::from(READS_MAX),
-            max: self.cx.settings.reply_bytes_max,
+            now_max: self.sessions.policy.queue.paused_bytes / usize::from(READS_MAX),
+            max: self.sessions.policy.reply_bytes_max,
         }
     }
 
     /// The same for a read that runs alone, or whose answer is part of another one.
     pub(crate) fn answer_bytes_alone(&self) -> AnswerBytes {
-        AnswerBytes { now_max: usize::MAX, max: self.cx.settings.reply_bytes_max }
+        AnswerBytes { now_max: usize::MAX, max: self.sessions.policy.reply_bytes_max }
     }
 
     /// Starts a read.

@@ -35,12 +35,12 @@ const UNANSWERED_S: u64 = 60;
 
 impl<I: Io> SessionCx<'_, I> {
     pub(super) fn refresh(&mut self, key: ClientKey, token: &str) -> Handled<'static> {
-        if token.is_empty() || self.sessions.rules.is_refresh_proxied {
+        if token.is_empty() || self.sessions.policy.is_refresh_proxied {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.cx.wall_s();
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        let tokens = &self.sessions.rules.connect_tokens;
+        let tokens = &self.sessions.tokens.connect;
         let claims = tokens
             .verify_connect(token, now_s)
             .and_then(|claims| claims.check(&client.user).map(|()| claims));
@@ -111,7 +111,7 @@ impl<I: Io> SessionCx<'_, I> {
             Some(_) => {}
         }
         let now_s = self.cx.wall_s();
-        let claims = match self.sessions.rules.subscribe_tokens.verify_subscribe(token, now_s) {
+        let claims = match self.sessions.tokens.subscribe.verify_subscribe(token, now_s) {
             Ok(claims) => claims,
             Err(error) => return Err(self.token_refused(key, &error, TokenUse::SubRefresh)),
         };
@@ -190,9 +190,9 @@ impl<I: Io> SessionCx<'_, I> {
     /// Ends what has expired, after its grace period. False if that ended the session.
     pub(crate) fn check_expiry(&mut self, key: ClientKey) -> bool {
         let (grace_s, sub_grace_s) =
-            (self.sessions.rules.expired_close_delay_s, self.sessions.rules.expired_sub_close_delay_s);
+            (self.sessions.policy.expired_close_delay_s, self.sessions.policy.expired_sub_close_delay_s);
         let Some(client) = self.sessions.clients.get(key) else { return false };
-        if self.sessions.rules.is_refresh_proxied {
+        if self.sessions.policy.is_refresh_proxied {
             if self.cx.lateness.has_expired(client.expires_at_s, 0)
                 && !client.is_pending(|pending| pending.is_expiry_of(""))
             {

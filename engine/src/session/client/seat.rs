@@ -34,7 +34,7 @@ impl<I: Io> SessionCx<'_, I> {
         match message {
             ToQuota::Take { user, sitter } => {
                 let (max, policy) =
-                    (self.sessions.rules.user_connections_max, self.sessions.rules.user_connection_policy);
+                    (self.sessions.policy.user_connections_max, self.sessions.policy.user_connection_policy);
                 let seat = match self.sessions.seats.take(&user, sitter, max, policy) {
                     Taken::Granted(seat) => Some(seat),
                     Taken::Instead(seat, oldest) => {
@@ -89,7 +89,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     fn is_seat_needed(&self, user: &str) -> bool {
-        self.sessions.rules.user_connections_max > 0 && !user.is_empty()
+        self.sessions.policy.user_connections_max > 0 && !user.is_empty()
     }
 
     fn free_seat(&mut self, user: &Arc<str>, seat: SeatNumber) {

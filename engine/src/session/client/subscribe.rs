@@ -78,7 +78,7 @@ impl<I: Io> SessionCx<'_, I> {
         if !(is_map || request.delta.is_empty() || request.delta == FOSSIL) {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
-        self.sessions.rules.channels.resolve(channel)?;
+        self.sessions.policy.channels.resolve(channel)?;
         self.check_room(key, channel)?;
         if is_map {
             return Err(ErrorCode::PERMISSION_DENIED.into());
@@ -87,7 +87,7 @@ impl<I: Io> SessionCx<'_, I> {
         if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
         }
-        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.policy.channels.resolve(channel)?;
         let has_token = !request.token.is_empty();
         if !has_token && resolved.is_subscribe_proxied() {
             let about = ProxyParams { channel, data: request.data.bytes(), ..ProxyParams::default() };
@@ -96,7 +96,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let mut said = backend::Subscribed::default();
         if has_token {
-            let tokens = &self.sessions.rules.subscribe_tokens;
+            let tokens = &self.sessions.tokens.subscribe;
             let claims = tokens
                 .verify_subscribe(&request.token, now_s)
                 .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
@@ -134,7 +134,7 @@ impl<I: Io> SessionCx<'_, I> {
         if self.hub.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         }
-        if client.subs.len() >= self.sessions.rules.client_channels_max {
+        if client.subs.len() >= self.sessions.policy.client_channels_max {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
         if !self.cx.ledger.has_room(Budget::Sessions) {
@@ -157,7 +157,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
         let channel = &*request.channel;
-        let resolved = self.sessions.rules.channels.resolve(channel)?;
+        let resolved = self.sessions.policy.channels.resolve(channel)?;
         let overrides = said.options.overrides;
         let mut wanted = SubscribeParams {
             command,
@@ -174,15 +174,15 @@ impl<I: Io> SessionCx<'_, I> {
             }
             wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
         }
-        if request.delta == FOSSIL && self.sessions.rules.owner_rules(&resolved).delta {
+        if request.delta == FOSSIL && self.sessions.policy.owner_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
         }
         if request.recover && wanted.extras.recoverable {
             wanted.recover = Some(Recover {
                 offset: request.offset,
                 epoch: request.epoch.as_ref().into(),
-                limit: self.sessions.rules.recovery_publications_max,
-                cache: self.sessions.rules.recovers_newest(&resolved),
+                limit: self.sessions.policy.recovery_publications_max,
+                cache: self.sessions.policy.recovers_newest(&resolved),
                 filter: wanted.filter.clone(),
                 rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
                 bytes: self.answer_bytes(),
@@ -194,10 +194,10 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// Asks a channel's owner to add a client.
     pub(crate) fn ask_to_subscribe(&mut self, key: ClientKey, channel: &str, wanted: SubscribeParams) {
-        let Ok(resolved) = self.sessions.rules.channels.resolve_trusted(channel) else { return };
+        let Ok(resolved) = self.sessions.policy.channels.resolve_trusted(channel) else { return };
         let shows = resolved.shows(&wanted.overrides);
         let is_refreshed_by_backend = resolved.options.is_sub_refresh_proxied;
-        let policy = self.sessions.rules.slow_reader_policy(&resolved);
+        let policy = self.sessions.policy.slow_reader_policy(&resolved);
         let ticket = self.mesh.next_ticket();
         let Some(client) = self.sessions.clients.get(key) else { return };
         let name = self

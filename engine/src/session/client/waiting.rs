@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Worst case per client: two messages, plus the bytes received in the two turns until reading stops
-//! ([`Settings::parked_bytes_max`](crate::context::Settings)); compressed messages may exceed that, and then the client
+//! ([`SessionPolicy::parked_bytes_max`](crate::session::policy::SessionPolicy)); compressed messages may exceed that, and then the client
 //! is disconnected. It counts against `client.command_budget`; if it is full, the clients with the most waiting bytes
 //! are disconnected.
 
@@ -119,13 +119,13 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn has_room_for_commands(&mut self, key: ClientKey, bytes: usize) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return true };
         let taken = client.what_waits().map_or(0, |waiting| waiting.frames.capacity());
-        let has_room = !client.has_waiting_frames() || taken + bytes <= self.cx.settings.parked_bytes_max;
+        let has_room = !client.has_waiting_frames() || taken + bytes <= self.sessions.policy.parked_bytes_max;
         has_room && self.has_room_in_backlog(key, bytes)
     }
 
     /// Keeps a frame until its client resumes.
     fn park(&mut self, key: ClientKey, frame: Parked<'_>) -> Result<(), TooMuch> {
-        let bytes_max = self.cx.settings.parked_bytes_max;
+        let bytes_max = self.sessions.policy.parked_bytes_max;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         let link = client.link;
         let waiting = client.waiting();

@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, uncounted_bytes: 25 };
+    const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, paused_bytes: 25, pieces_max: 100 };
 
     fn push(poll: &mut Poll, message: &[u8]) {
         poll.push(message, Cause::Push, LIMITS, 8);

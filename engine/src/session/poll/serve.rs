@@ -18,7 +18,7 @@ use rand::Rng as _;
 use super::Poll;
 use crate::{
     backend::Header,
-    conn::lag::{Cause, QueueLimits},
+    conn::lag::Cause,
     context::{RETRY_AFTER_S, cost, lateness::Lateness},
     memory::Budget,
     metrics::{CloseReason, Metric},
@@ -72,7 +72,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// Takes a place under the connection limit, if there is one.
     fn take_place(&mut self) -> bool {
         let peers = &self.mesh.peers;
-        !peers.is_memory_short() && self.io.take_place(self.cx, peers.places_taken(self.mesh.index, 0))
+        !peers.is_memory_short() && self.io.take_place(peers.places_taken(self.mesh.index, 0))
     }
 
     /// A poll of a session on this shard.
@@ -114,10 +114,7 @@ impl<I: Io> SessionCx<'_, I> {
         if let Some(key) = client {
             self.go_on(key);
         }
-        self.set_poll_deadline(
-            place,
-            self.cx.uptime.after_ms(self.sessions.rules.http.requests.poll_wait_ms),
-        );
+        self.set_poll_deadline(place, self.cx.uptime.after_ms(self.sessions.policy.poll_wait_ms));
         let frame = self.new_commands(place, commands);
         if let Some(key) = client
             && !frame.is_empty()
@@ -152,10 +149,10 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// A message for a polling client. It goes out at the end of the turn.
     pub(crate) fn push_to_poll(&mut self, place: SessionIndex, message: &[u8], cause: Cause) {
-        let limits = QueueLimits::of(&self.cx.settings);
+        let limits = self.sessions.policy.queue;
         if let Some(poll) = self.sessions.named.poll(place) {
             let before = poll.cost_bytes();
-            poll.push(message, cause, limits, self.cx.settings.queue_pieces_max);
+            poll.push(message, cause, limits, limits.pieces_max);
             let now = poll.cost_bytes();
             self.poll_owes(place, before, now);
             self.touch_poll(place);
@@ -194,10 +191,7 @@ impl<I: Io> SessionCx<'_, I> {
             {
                 let answer = self.poll_body(place);
                 self.answer_asker(asker, answer);
-                self.set_poll_deadline(
-                    place,
-                    self.cx.now.after_ms(self.sessions.rules.http.requests.poll_session_ttl_ms),
-                );
+                self.set_poll_deadline(place, self.cx.now.after_ms(self.sessions.policy.poll_session_ttl_ms));
             }
         }
     }
@@ -225,10 +219,7 @@ impl<I: Io> SessionCx<'_, I> {
         match poll.waiting.take() {
             Some(asker) => {
                 self.answer_empty(place, asker);
-                self.set_poll_deadline(
-                    place,
-                    self.cx.now.after_ms(self.sessions.rules.http.requests.poll_session_ttl_ms),
-                );
+                self.set_poll_deadline(place, self.cx.now.after_ms(self.sessions.policy.poll_session_ttl_ms));
             }
             // The next poll may have arrived already, on any shard.
             None if !self.has_all_read_up_to(deadline_at) => {

@@ -44,8 +44,9 @@ pub(crate) struct End {
 }
 
 /// All connections, by slot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recorder {
+    limits: QueueLimits,
     connections: Vec<Connection>,
     /// What waits for its part of a turn.
     pub(crate) deferred: VecDeque<(FlowKey, Deferred)>,
@@ -77,6 +78,19 @@ struct Connection {
 }
 
 impl Recorder {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits,
+            connections: Vec::new(),
+            deferred: VecDeque::new(),
+            answers: Vec::new(),
+            told: Vec::new(),
+            is_fanning_out: false,
+            long_queues: Vec::new(),
+            places_taken: 0,
+        }
+    }
+
     pub(super) fn add(&mut self, wire: Encoding) -> Socket {
         let slot = u32::try_from(self.connections.len()).expect("a script has few clients");
         self.connections.push(Connection {
@@ -191,10 +205,11 @@ fn lines(message: &[u8]) -> Vec<Value> {
 
 impl Io for Recorder {
     fn send(&mut self, cx: &mut Context, to: Socket, bytes: Bytes, cause: Cause) -> Option<TooSlow> {
+        let paused_bytes = self.limits.paused_bytes;
         let connection = self.at(to);
         let before = connection.queued_bytes.unwrap_or(0);
         connection.take(&bytes);
-        if connection.queued_bytes.unwrap_or(0) <= cx.settings.paused_queue_bytes {
+        if connection.queued_bytes.unwrap_or(0) <= paused_bytes {
             return None;
         }
         let long = LongQueue { socket: to, before, len: bytes.len(), cause };
@@ -224,10 +239,11 @@ impl Io for Recorder {
         std::mem::take(&mut self.long_queues)
     }
 
-    fn slow_down(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
+    fn slow_down(&mut self, _cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
         let LongQueue { socket, before, len, cause } = long;
+        let limits = self.limits;
         let connection = self.at(socket);
-        let is_admitted = connection.lag.admit(before, len, cause, QueueLimits::of(&cx.settings));
+        let is_admitted = connection.lag.admit(before, len, cause, limits);
         (!is_admitted && connection.session != Session::None).then_some(TooSlow(connection.session))
     }
 
@@ -305,7 +321,7 @@ impl Io for Recorder {
         false
     }
 
-    fn take_place(&mut self, _cx: &mut Context, _taken_elsewhere: u64) -> bool {
+    fn take_place(&mut self, _taken_elsewhere: u64) -> bool {
         self.places_taken += 1;
         true
     }

@@ -10,17 +10,16 @@ use holdfast_ring::{
     simulated::{Faults, Network, Peer, Simulated, SimulatedConfig, listener},
 };
 
-use super::super::{Plan, Shard};
+use super::super::{Shard, ShardPolicy};
 use crate::{
     backend::queue,
     config::Config,
-    daemon,
     memory::BudgetLimits,
     mesh::MailboxLimits,
     session::message::{Peers, Shared},
-    session::rules::Rules,
 };
 
+const BUFFERS: u32 = 16;
 const MAILBOX_MESSAGES_MAX: usize = 8;
 const MAILBOX_BYTES_MAX: u64 = 1 << 20;
 
@@ -47,7 +46,7 @@ impl Cluster {
     fn new() -> Self {
         let network = Network::new(1, Faults::default(), 2048);
         let sizes =
-            SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: 16, buffer_bytes: BUFFER_BYTES };
+            SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: BUFFERS, buffer_bytes: BUFFER_BYTES };
         let kernels: Vec<_> = (0..3).map(|_| Simulated::new(&network, &sizes)).collect();
         let bells = kernels.iter().map(Simulated::doorbell).collect();
         let tables = crate::limits::Tables::new(3, 0);
@@ -66,10 +65,9 @@ impl Cluster {
             let reserve = SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() };
             let mut sockets = Sockets::new(kernel, reserve);
             sockets.listen(listener());
-            let rules = Rules::new(&config, "node".into());
-            let settings = daemon::settings(&config, Plan { lanes: 1, slots_per_lane: SLOTS });
+            let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
             let peers = Peers::new(Arc::clone(&shared), index);
-            Shard::new(settings, rules, sockets, peers, queue(1).0, None, [7; 32])
+            Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }
     }

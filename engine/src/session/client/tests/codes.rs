@@ -181,7 +181,7 @@ fn causes() -> Vec<Cause> {
         })
         .where_(|config| config.limits.connection.commands_per_s = 1),
         Cause::new("too much waits", D::TOO_MANY_REQUESTS, true, Reason::Flood, |script, client| {
-            script.cx.settings.parked_bytes_max = 200;
+            script.sessions.policy.parked_bytes_max = 200;
             script.send(client, json!({"id": 1, "connect": {}}));
             flood(script, client, 2);
             script.expect_silence(client);
@@ -200,7 +200,7 @@ fn causes() -> Vec<Cause> {
         }),
         Cause::broken("no JSON", |script, client| script.send_text(client, "{")),
         Cause::broken("no token where one is needed", |script, client| {
-            script.sessions.rules.allows_anonymous = false;
+            script.sessions.policy.allows_anonymous = false;
             script.send(client, json!({"id": 1, "connect": {}}));
         }),
         Cause::broken("no connect first", |script, client| script.send(client, subscribe(1, "a"))),

@@ -163,7 +163,7 @@ fn what_waits_behind_a_fault_is_not_done_either() {
 fn commands_keep_their_order_where_a_turn_has_no_time_for_all_of_them() {
     let mut script = Script::new(|_| {});
     let client = script.open_connected();
-    script.cx.settings.quantum_ns = 1;
+    script.quantum_ns = 1;
     let unsubscribe = |id: u32| json!({"id": id, "unsubscribe": {"channel": "a"}});
     script.send_frame(client, [unsubscribe(2), unsubscribe(3), subscribe(4, "a"), unsubscribe(5)]);
     script.send_frame(client, [unsubscribe(6), unsubscribe(7), unsubscribe(8)]);

@@ -1,29 +1,23 @@
-//! Rules: the configuration for clients and channels, compiled for a shard.
+//! SessionPolicy: the configuration for clients and channels, compiled for a shard.
 //!
 //! In:  the checked configuration.
 //! Out: verifiers, namespaces, limits. Each shard has its own copy, so that not even a pattern's cache is shared.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use holdfast_protocol::client::ErrorCode;
 
 use crate::{
     channel::{Channels, Resolved},
-    config::{Config, DeltaType, ProxyConfig, RecoveryMode, RpcConfig, UserConnectionPolicy},
-    conn::http::HttpRules,
+    config::{Config, DeltaType, RecoveryMode, RpcConfig, UserConnectionPolicy},
+    conn::lag::QueueLimits,
     hub::{conflation::Policy, owner},
-    limits,
-    token::Verifier,
 };
 
-/// The rules of a shard.
+/// The policy for the sessions of a shard.
 #[derive(Debug)]
-pub(crate) struct Rules {
-    /// Which requests are served to whom.
-    pub(crate) http: Arc<HttpRules>,
+pub(crate) struct SessionPolicy {
     pub(crate) channels: Channels,
-    pub(crate) connect_tokens: Verifier,
-    pub(crate) subscribe_tokens: Verifier,
     pub(crate) allows_anonymous: bool,
     /// True exactly when a token must name a user.
     pub(crate) refuses_anonymous_tokens: bool,
@@ -31,11 +25,9 @@ pub(crate) struct Rules {
     pub(crate) is_connect_proxied: bool,
     /// True exactly when the backend decides whether an expired connection continues.
     pub(crate) is_refresh_proxied: bool,
-    pub(crate) rpc: RpcRules,
-    /// The same for connect commands.
+    pub(crate) rpc: RpcPolicy,
+    /// Names of fields in connect commands that are passed to backends, in lower case.
     pub(crate) emulated_headers: Vec<Box<str>>,
-    /// Rate limits; `None` if there are none.
-    pub(crate) limits: Option<limits::Rules>,
     /// The namespace of personal channels; `None` if users have none.
     personal_channels: Option<Box<str>>,
     /// 0 for no limit.
@@ -46,13 +38,22 @@ pub(crate) struct Rules {
     pub(crate) history_publications_max: usize,
     pub(crate) expired_close_delay_s: u64,
     pub(crate) expired_sub_close_delay_s: u64,
-    pub(crate) node: Arc<str>,
-    /// The name of the anonymous user.
-    pub(crate) nobody: Arc<str>,
+    /// The longest head of a request, which the header fields of a connect command share.
+    pub(crate) head_bytes_max: usize,
+    /// The ping interval announced to clients, unless the shard is busy.
+    pub(crate) ping_interval_ms: u64,
+    /// How much may wait for a client.
+    pub(crate) queue: QueueLimits,
+    /// The longest reply to a command that reads: history, recovery, presence.
+    pub(crate) reply_bytes_max: usize,
+    /// The most bytes of one client's waiting commands.
+    pub(crate) parked_bytes_max: usize,
+    pub(crate) poll_wait_ms: u64,
+    pub(crate) poll_session_ttl_ms: u64,
 }
 
-impl Rules {
-    pub(crate) fn new(config: &Config, node: Arc<str>) -> Self {
+impl From<&Config> for SessionPolicy {
+    fn from(config: &Config) -> Self {
         let client = &config.client;
         let personal = &client.personal_channel;
         let is_single = personal.enabled && personal.is_single_connection;
@@ -61,16 +62,12 @@ impl Rules {
                 true => Channels::insecure(&config.channel),
                 false => Channels::new(&config.channel),
             },
-            connect_tokens: Verifier::of_connections(client),
-            subscribe_tokens: Verifier::of_subscriptions(client),
             allows_anonymous: client.allow_anonymous_connect_without_token || client.is_insecure,
             refuses_anonymous_tokens: client.disallow_anonymous_connection_tokens,
             is_connect_proxied: client.proxy.connect.enabled,
             is_refresh_proxied: client.proxy.refresh.enabled,
-            rpc: RpcRules::new(&config.rpc),
-            http: Arc::new(HttpRules::new(config, header_names(config, |proxy| &proxy.http_headers))),
-            emulated_headers: header_names(config, |proxy| &proxy.emulated_headers),
-            limits: limits::Rules::new(config),
+            rpc: RpcPolicy::new(&config.rpc),
+            emulated_headers: config.header_names(|proxy| &proxy.emulated_headers),
             personal_channels: personal.enabled.then(|| personal.namespace.as_str().into()),
             user_connections_max: if is_single { 1 } else { client.user_connection_limit as usize },
             user_connection_policy: match is_single {
@@ -82,11 +79,26 @@ impl Rules {
             history_publications_max: client.history_publications_max as usize,
             expired_close_delay_s: client.expired_close_delay_ms / 1000,
             expired_sub_close_delay_s: client.expired_sub_close_delay_ms / 1000,
-            node,
-            nobody: "".into(),
+            head_bytes_max: client.request_head_bytes_max as usize,
+            ping_interval_ms: client.ping_interval_ms,
+            queue: QueueLimits::from(client),
+            reply_bytes_max: client.reply_max_size_bytes as usize,
+            parked_bytes_max: parked_bytes_max(config),
+            poll_wait_ms: config.poll.wait_ms,
+            poll_session_ttl_ms: config.poll.session_ttl_ms,
         }
     }
+}
 
+/// Two messages, and all that may be received of one connection in the turn in which that is stopped and in the next one.
+fn parked_bytes_max(config: &Config) -> usize {
+    let Config { engine, websocket, .. } = config;
+    let inflated_bytes_max = websocket.decompressed_message_size_limit_bytes;
+    let message_bytes_max = websocket.message_size_limit_bytes.max(inflated_bytes_max) as usize;
+    2 * (message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize)
+}
+
+impl SessionPolicy {
     /// A user's personal channel, if enabled.
     pub(crate) fn personal_channel(&self, user: &str) -> Option<String> {
         match self.personal_channels.as_deref()? {
@@ -122,13 +134,13 @@ impl Rules {
 
 /// Which methods the backend answers.
 #[derive(Debug)]
-pub(crate) struct RpcRules {
+pub(crate) struct RpcPolicy {
     without_namespace: bool,
     namespaces: HashMap<String, bool>,
     has_any: bool,
 }
 
-impl RpcRules {
+impl RpcPolicy {
     fn new(config: &RpcConfig) -> Self {
         let namespaces = config.namespaces.iter();
         let namespaces: HashMap<_, _> =
@@ -155,24 +167,6 @@ impl RpcRules {
     }
 }
 
-/// The names in one list of all proxies, deduplicated.
-fn header_names(config: &Config, list: impl Fn(&ProxyConfig) -> &Vec<String>) -> Vec<Box<str>> {
-    let (client, channel) = (&config.client.proxy, &config.channel.proxy);
-    let proxies = [
-        &client.connect.proxy,
-        &client.refresh.proxy,
-        &config.rpc.proxy,
-        &channel.subscribe,
-        &channel.publish,
-        &channel.sub_refresh,
-    ];
-    let mut names: Vec<Box<str>> =
-        proxies.into_iter().flat_map(list).map(|name| name.to_ascii_lowercase().into()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +176,7 @@ mod tests {
     fn a_method_follows_its_namespace() {
         let mut config = Config::default().rpc;
         let code =
-            |config: &RpcConfig, method| RpcRules::new(config).may_call(method).map_err(|error| error.code);
+            |config: &RpcConfig, method| RpcPolicy::new(config).may_call(method).map_err(|error| error.code);
         config.namespaces = vec![RpcNamespace { name: "chat".into(), is_proxied: false }];
         for method in ["sum", "chat:sum", "game:sum"] {
             assert_eq!(code(&config, method), Err(108), "nothing is answered: {method}");

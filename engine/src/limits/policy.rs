@@ -1,4 +1,4 @@
-//! Rules: the limits of the configuration, prepared for a shard.
+//! LimitPolicy: the limits of the configuration, prepared for a shard.
 //!
 //! In:  the checked configuration.
 //! Out: limits, and sets of networks; nothing if all limits are off.
@@ -10,9 +10,9 @@ use holdfast_protocol::http::ForwardedField;
 use super::{decaying::Rate, networks::Networks};
 use crate::config::{Config, FlowLimits, HostLimits, SubnetLimits, ipv6_network};
 
-/// The rules of a shard.
+/// The policy of a shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct LimitPolicy {
     pub(crate) proxy_protocol: Networks,
     pub(crate) forwarded: Networks,
     pub(crate) forwarded_field: ForwardedField,
@@ -60,13 +60,13 @@ pub(crate) struct Penalty {
     pub(crate) tracked_max: usize,
 }
 
-impl Rules {
+impl LimitPolicy {
     /// `None` if nothing is limited and no proxy trusted.
     pub(crate) fn new(config: &Config) -> Option<Self> {
         let limits = &config.limits;
         let SubnetLimits { connections_max, connections_per_s, handshakes_max, ipv6_bits, ipv4_bits } =
             limits.subnet;
-        let rules = Self {
+        let policy = Self {
             proxy_protocol: Networks::new(&config.proxy_protocol.trusted),
             forwarded: Networks::new(&config.forwarded.trusted),
             forwarded_field: config.forwarded.field,
@@ -85,17 +85,17 @@ impl Rules {
             tracked_max: limits.tracked_max as usize,
             message_bytes_max: config.websocket.message_size_limit_bytes,
         };
-        let needs_addresses = ![&rules.proxy_protocol, &rules.forwarded, &rules.allow, &rules.deny]
+        let needs_addresses = ![&policy.proxy_protocol, &policy.forwarded, &policy.allow, &policy.deny]
             .iter()
             .all(|list| list.is_empty())
-            || rules.address.is_limited()
-            || rules.subnet.is_limited()
-            || rules.penalty.is_some();
+            || policy.address.is_limited()
+            || policy.subnet.is_limited()
+            || policy.penalty.is_some();
         let is_on = needs_addresses
-            || rules.daemon.is_some()
-            || rules.connection.is_limited()
-            || rules.user.is_limited();
-        is_on.then_some(Self { needs_addresses, ..rules })
+            || policy.daemon.is_some()
+            || policy.connection.is_limited()
+            || policy.user.is_limited();
+        is_on.then_some(Self { needs_addresses, ..policy })
     }
 
     /// True exactly when the kernel must report each connection's address.
@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn where_nothing_is_limited_there_are_no_rules() {
         let mut config = Config::default();
-        assert!(Rules::new(&config).is_none());
+        assert!(LimitPolicy::new(&config).is_none());
         config.limits.user.commands_per_s = 1;
-        assert!(!Rules::new(&config).unwrap().needs_addresses());
+        assert!(!LimitPolicy::new(&config).unwrap().needs_addresses());
         config.limits.user.commands_per_s = 0;
         config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-        assert!(Rules::new(&config).unwrap().needs_addresses(), "the log says whose a request was");
+        assert!(LimitPolicy::new(&config).unwrap().needs_addresses(), "the log says whose a request was");
         config.limits.penalty.threshold = 1;
-        assert!(Rules::new(&config).unwrap().needs_addresses());
+        assert!(LimitPolicy::new(&config).unwrap().needs_addresses());
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         let mut config = Config::default();
         config.limits.subnet.connections_max = 1;
         let subnet = |config: &Config, address: &str| {
-            let network = Rules::new(config).unwrap().subnet_of(address.parse().unwrap());
+            let network = LimitPolicy::new(config).unwrap().subnet_of(address.parse().unwrap());
             network.map(|network| network.to_string())
         };
         assert_eq!(subnet(&config, "2001:db8:1:2:3::4").unwrap(), "2001:db8:1:2::");
@@ -234,9 +234,9 @@ mod tests {
             let mut config = Config::default();
             config.limits.tracked_max = 5_000;
             set(&mut config);
-            let rules = Rules::new(&config).expect("it is limited");
-            assert_eq!(rules.needs_addresses(), needs_addresses, "limit {at}");
-            assert_eq!(rules.published_max(), if is_shared { 5_000 } else { 0 }, "limit {at}");
+            let policy = LimitPolicy::new(&config).expect("it is limited");
+            assert_eq!(policy.needs_addresses(), needs_addresses, "limit {at}");
+            assert_eq!(policy.published_max(), if is_shared { 5_000 } else { 0 }, "limit {at}");
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
         let mut config = Config::default();
         config.limits.penalty.threshold = 7;
         config.limits.penalty.half_life_ms = 10_000;
-        let penalty = Rules::new(&config).unwrap().penalty.unwrap();
+        let penalty = LimitPolicy::new(&config).unwrap().penalty.unwrap();
         assert!(((-10_000.0 / penalty.fade_ms).exp() - 0.5).abs() < 0.001, "{}", penalty.fade_ms);
         assert!((penalty.threshold - 7.0).abs() < 0.001);
     }
