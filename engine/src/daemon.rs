@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 
 use crate::{
     backend,
-    config::Config,
+    config::{Config, Options},
     control,
     doctor::{self, Prepared},
     limits::{LimitPolicy, Tables},
@@ -107,8 +107,13 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
 /// What listens where.
 fn say_what_is_served(config: &Config, clients: SocketAddr, control: SocketAddr) {
     for (who, address, tls, paths) in [
-        ("clients", clients, config.tls.enabled, config.client_paths()),
-        ("operators and the application", control, config.control_tls.enabled, config.control_paths()),
+        ("clients", clients, config.http_server.tls.enabled, config.client_paths()),
+        (
+            "operators and the application",
+            control,
+            config.http_server.internal_tls.enabled,
+            config.control_paths(),
+        ),
     ] {
         tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "for {who}");
     }
@@ -135,7 +140,7 @@ fn start_shards(
     let cpus = config.cores.shards();
     // One for all shards: what they count for each other they count by it.
     let clock = Clock::start();
-    let mut listen = config.listen;
+    let mut listen = config.listen();
     let mut shards = Vec::new();
     let mut bells = Vec::new();
     for (index, cpu) in cpus.into_iter().enumerate() {
@@ -193,9 +198,10 @@ fn fit(mut config: Config, plan: Plan, nofile: u64) -> Config {
         config.client.connection_limit = u32::try_from(slots).unwrap_or(u32::MAX);
     }
     let most = u32::try_from((nofile / DESCRIPTORS_PART).max(DESCRIPTORS_LEAST)).unwrap_or(u32::MAX);
+    let Options { http_server, backend, .. } = &mut config.options;
     for (option, configured) in [
-        ("http_server.internal_connection_limit", &mut config.control_connections_max),
-        ("backend.concurrency", &mut config.backend.calls_max),
+        ("http_server.internal_connection_limit", &mut http_server.internal_connections_max),
+        ("backend.concurrency", &mut backend.calls_max),
     ] {
         if most < *configured {
             tracing::warn!(fitting = most, configured, "{option} is a quarter of RLIMIT_NOFILE");
@@ -214,10 +220,11 @@ mod tests {
         for (configured, nofile, expected) in
             [(512, 1 << 20, 512), (512, 1024, 256), (512, 16, 8), (4, 1024, 4), (65_536, 20_000, 5_000)]
         {
-            let mut config = Config { control_connections_max: configured, ..Config::default() };
+            let mut config = Config::default();
+            config.http_server.internal_connections_max = configured;
             config.backend.calls_max = configured;
             let fitted = fit(config, Plan { lanes: 1, slots_per_lane: 64 }, nofile);
-            let limits = (fitted.control_connections_max, fitted.backend.calls_max);
+            let limits = (fitted.http_server.internal_connections_max, fitted.backend.calls_max);
             assert_eq!(limits, (expected, expected), "{configured} {nofile}");
         }
     }

@@ -87,7 +87,7 @@ fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
 
 fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {
     let client = |file: &ConfigFile| {
-        Config::load(file.path.as_deref(), env::vars_os(), &file.flags()).map(|config| config.client)
+        Config::load(file.path.as_deref(), env::vars_os(), &file.flags()).map(|config| config.options.client)
     };
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     print(&match command {

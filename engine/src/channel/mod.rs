@@ -175,7 +175,7 @@ mod tests {
     use crate::config::{Config, Namespace};
 
     fn channels() -> Channels {
-        let mut config = Config::default().channel;
+        let mut config = Config::default().options.channel;
         let plain = config.without_namespace.clone();
         config.without_namespace.presence = true;
         config.namespaces = vec![
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn insecure_channels_are_open_to_everybody_with_what_they_keep() {
-        let channels = Channels::insecure(&Config::default().channel);
+        let channels = Channels::insecure(&Config::default().options.channel);
         for name in ["news", "$news", "#42", "room#42"] {
             let resolved = channels.resolve(name).unwrap();
             assert_eq!(resolved.may_subscribe("", false), Ok(()), "{name}");

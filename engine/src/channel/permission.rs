@@ -183,7 +183,7 @@ mod tests {
     const BOTH: [bool; 2] = [false, true];
 
     fn closed() -> NamespaceOptions {
-        Config::default().channel.without_namespace
+        Config::default().options.channel.without_namespace
     }
 
     fn resolved<'a>(name: &'a str, options: &'a NamespaceOptions) -> Resolved<'a> {

@@ -20,29 +20,10 @@ use std::net::SocketAddr;
 /// A frame's header: 2 bytes and a 64-bit length (RFC 6455 §5.2); a server sends no mask.
 const FRAME_HEADER_BYTES_MAX: u32 = 10;
 
+/// The checked configuration; `None` exactly when there was a problem.
 pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Problems) -> Option<Config> {
     let before = problems.len();
-    let Options {
-        http_server,
-        client,
-        limits,
-        websocket,
-        echo,
-        broadcast,
-        sse,
-        http_stream,
-        emulation,
-        poll,
-        channel,
-        rpc,
-        backend,
-        http_api,
-        admin,
-        node,
-        engine,
-        shutdown,
-        log,
-    } = options;
+    let Options { http_server, client, limits, websocket, channel, rpc, engine, shutdown, .. } = &options;
 
     if client.pong_timeout_ms >= client.ping_interval_ms {
         problems.refuse(
@@ -90,38 +71,15 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
             "the name of a namespace, or nothing",
         );
     }
-    channel::check(&channel, problems);
-    check_proxies(&client, &channel, &rpc, problems);
-    limits::check(&limits, problems);
+    channel::check(channel, problems);
+    check_proxies(client, channel, rpc, problems);
+    limits::check(limits, problems);
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
+    let cores = cores.ok()?;
     let config = Config {
-        listen,
-        control_listen,
-        control_connections_max: http_server.internal_connections_max,
-        tls: http_server.tls,
-        control_tls: http_server.internal_tls,
-        proxy_protocol: http_server.proxy_protocol,
-        forwarded: http_server.forwarded,
-        cores: cores.ok()?,
-        client,
-        limits,
-        websocket,
-        echo,
-        broadcast,
-        sse,
-        http_stream,
-        emulation,
-        poll,
-        channel,
-        rpc,
-        backend,
-        http_api,
-        admin,
-        node,
-        engine,
-        shutdown,
-        log,
+        options,
+        cores,
         ignored_variables: Vec::new(),
         passed_over: Vec::new(),
         unexpanded_secrets: Vec::new(),

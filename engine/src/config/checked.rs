@@ -2,78 +2,24 @@
 //!
 //! Every value is within its range, and every condition between options holds (`check`).
 
-use crate::value::HttpUrl;
+use crate::{config::Options, value::HttpUrl};
 
 use super::{
-    channel::{ChannelConfig, NamespaceOptions},
-    control::{AdminConfig, HttpApiConfig, NodeConfig},
-    cores::CoreSet,
-    limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig},
-    options::{ClientConfig, EngineConfig, LogConfig, ShutdownConfig, WebsocketConfig},
-    problem::Warning,
-    proxy::{BackendConfig, ProxyConfig, RpcConfig},
-    source::IgnoredVariable,
-    tls::TlsConfig,
-    token::TokenConfig,
-    transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig},
+    channel::NamespaceOptions, cores::CoreSet, problem::Warning, proxy::ProxyConfig, source::IgnoredVariable,
+    token::TokenConfig, transports::OpenPathConfig,
 };
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+};
 
-/// Everything that `holdfast serve` needs to know, checked.
+/// Everything that `holdfast serve` needs to know, checked: all sections, and what was derived from them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where clients connect: `http_server.address` and `http_server.port`.
-    pub listen: SocketAddr,
-    /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
-    pub control_listen: SocketAddr,
-    /// How many connections to it there may be: `http_server.internal_connection_limit`.
-    pub control_connections_max: u32,
-    /// TLS for clients.
-    pub tls: TlsConfig,
-    /// TLS for the control plane.
-    pub control_tls: TlsConfig,
-    /// Proxies that begin with a PROXY header.
-    pub proxy_protocol: ProxyProtocolConfig,
-    /// Proxies that name the client in a field.
-    pub forwarded: ForwardedConfig,
+    /// The sections. A configuration is used as they are: `config.client` is `config.options.client`.
+    pub options: Options,
     /// The CPUs of the shards: `engine.cores` or `engine.shards`.
     pub cores: CoreSet,
-    /// What a connection may cost, and how long it may stay silent.
-    pub client: ClientConfig,
-    /// What one address, network, connection or user may do.
-    pub limits: LimitsConfig,
-    /// The WebSocket transport.
-    pub websocket: WebsocketConfig,
-    /// `/echo`.
-    pub echo: OpenPathConfig,
-    /// `/broadcast`.
-    pub broadcast: OpenPathConfig,
-    /// Server-sent events.
-    pub sse: SseConfig,
-    /// HTTP streaming.
-    pub http_stream: HttpStreamConfig,
-    /// Commands of clients that only receive on their stream.
-    pub emulation: EmulationConfig,
-    /// HTTP long-polling.
-    pub poll: PollConfig,
-    /// What channels do, and who may do what in them.
-    pub channel: ChannelConfig,
-    /// Calls of clients that the application's backend answers.
-    pub rpc: RpcConfig,
-    /// Calls to the application's backend, of all kinds together.
-    pub backend: BackendConfig,
-    /// The server API on the control port.
-    pub http_api: HttpApiConfig,
-    /// The try-out page on the control port.
-    pub admin: AdminConfig,
-    /// What this node calls itself.
-    pub node: NodeConfig,
-    /// Rings and buffers.
-    pub engine: EngineConfig,
-    /// The graceful stop.
-    pub shutdown: ShutdownConfig,
-    /// Logging.
-    pub log: LogConfig,
     /// Variables of Centrifugo that were set and not read; worth one warning each.
     pub ignored_variables: Vec<IgnoredVariable>,
     /// Keys that change nothing here, and unknown ones where these are not refused; worth one warning each.
@@ -82,7 +28,31 @@ pub struct Config {
     pub unexpanded_secrets: Vec<String>,
 }
 
+impl Deref for Config {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+impl DerefMut for Config {
+    fn deref_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+}
+
 impl Config {
+    /// Where clients connect: `http_server.address` and `http_server.port`.
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.http_server.address, self.http_server.port)
+    }
+
+    /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
+    pub fn control_listen(&self) -> SocketAddr {
+        SocketAddr::new(self.http_server.internal_address, self.http_server.internal_port)
+    }
+
     /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
     pub fn serves(&self, path: &OpenPathConfig) -> bool {
         path.enabled.unwrap_or_else(|| !self.says_who_may_what())
@@ -90,7 +60,7 @@ impl Config {
 
     /// True exactly when something is configured of who connects, and of what for.
     fn says_who_may_what(&self) -> bool {
-        let Self { client, channel, rpc, .. } = self;
+        let Options { client, channel, rpc, .. } = &self.options;
         client.token.has_key()
             || client.subscription_token.token.has_key()
             || client.allow_anonymous_connect_without_token

@@ -1,35 +1,17 @@
-//! Limits: the options against floods, and of whom to believe about clients' addresses.
+//! Limits: the options against floods.
 //!
-//! In:  the sections `limits`, `http_server.proxy_protocol` and `http_server.forwarded` as they were written.
-//! Out: the checked sections, which `crate::limits` turns into answers.
+//! In:  the section `limits` as it was written.
+//! Out: the checked section, which `crate::limits` turns into answers.
 
 use super::definition::section;
-use super::kinds::{choice, duration, integer, list_of, parsed, section};
+use super::kinds::{duration, integer, list_of, parsed, section};
 use super::network::Network;
 use super::problem::Problems;
-use holdfast_protocol::http::ForwardedField;
 
 /// More than any daemon holds.
 const CONNECTIONS: u64 = 16_000_000;
 
 section! {
-    /// Proxies that tell whom they speak for in a PROXY header (version 1 or 2), before anything else.
-    pub struct ProxyProtocolConfig {
-        /// Networks of proxies whose connections begin with a PROXY header: the client's address is the one in it. One
-        /// that comes from there without such a header is closed. From elsewhere no header is read: it is a malformed
-        /// request.
-        "trusted" => pub trusted: Vec<Network> = list_of(network());
-    }
-
-    /// Proxies that tell whom they speak for in a field of each request.
-    pub struct ForwardedConfig {
-        /// Networks of proxies whose field is believed: the client's address is the rightmost one in it that is not in
-        /// these networks. From elsewhere the field is not looked at. Each of these proxies must write the field.
-        "trusted" => pub trusted: Vec<Network> = list_of(network());
-        /// The field that the proxies write. Only that one is read: clients can send the other one.
-        "header" => pub field: ForwardedField = choice("x_forwarded_for", FIELDS);
-    }
-
     /// What one address, network, connection or user may do, so that a flood from it does not cost others. Everything
     /// is off by default: the right numbers depend on how many clients share an address, and on whether proxies are
     /// in front. A limit holds for all cores together. Connections over a limit are answered 429 with `Retry-After`.
@@ -112,10 +94,7 @@ section! {
     }
 }
 
-const FIELDS: &[(&str, ForwardedField)] =
-    &[("x_forwarded_for", ForwardedField::XForwardedFor), ("forwarded", ForwardedField::Forwarded)];
-
-fn network() -> super::definition::Spec<Network> {
+pub(super) fn network() -> super::definition::Spec<Network> {
     parsed("network", "an address or a network like \"192.0.2.0/24\"", "")
 }
 

@@ -15,6 +15,7 @@ mod cores;
 pub mod definition;
 mod document;
 mod expand;
+mod http_server;
 mod keys;
 pub mod kinds;
 mod limits;
@@ -29,7 +30,6 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod token;
 mod transports;
 pub mod units;
@@ -40,15 +40,14 @@ pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, Recover
 pub use checked::Config;
 pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
 pub use cores::{CoreSet, CpuList, usable_cpus};
-pub use limits::{
-    FlowLimits, ForwardedConfig, HostLimits, LimitsConfig, PenaltyLimits, ProxyProtocolConfig, SubnetLimits,
-};
+pub use http_server::{ForwardedConfig, HttpServerConfig, ProxyProtocolConfig, TlsConfig};
+pub use limits::{FlowLimits, HostLimits, LimitsConfig, PenaltyLimits, SubnetLimits};
 pub use load::Loaded;
 pub use network::Network;
 pub(crate) use network::ipv6_network;
 pub use options::{
-    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, PersonalChannelConfig, ShutdownConfig,
-    UserConnectionPolicy, WebsocketConfig,
+    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, Options, PersonalChannelConfig,
+    ShutdownConfig, UserConnectionPolicy, WebsocketConfig,
 };
 pub use problem::{Origin, Problem, Problems, UnknownKeys, Warning};
 pub use proxy::{
@@ -58,6 +57,5 @@ pub use proxy::{
 pub use reference::{default_toml, reference_markdown};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, Flags, IgnoredVariable, UNKNOWN_KEYS_VARIABLE};
-pub use tls::TlsConfig;
 pub use token::{SubscriptionTokenConfig, TokenConfig};
 pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};

@@ -11,83 +11,55 @@ use super::channel::ChannelConfig;
 use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
 use super::cores::CpuList;
 use super::definition::section;
-use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, tcp_port, text};
-use super::limits::{ForwardedConfig, LimitsConfig, ProxyProtocolConfig};
+use super::http_server::HttpServerConfig;
+use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, text};
+use super::limits::LimitsConfig;
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
-use super::tls::TlsConfig;
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use crate::value::origin::OriginPattern;
-use std::net::IpAddr;
 
 section! {
     /// Options of `holdfast serve`. A file, the environment and flags set them, in rising order.
-    pub(super) struct Options {
+    pub struct Options {
         /// Where the daemon listens.
-        "http_server" => pub(super) http_server: HttpServerOptions = section();
+        "http_server" => pub http_server: HttpServerConfig = section();
         /// What a client's connection may cost, and how long it may stay silent.
-        "client" => pub(super) client: ClientConfig = section();
+        "client" => pub client: ClientConfig = section();
         /// What one address, network, connection or user may do.
-        "limits" => pub(super) limits: LimitsConfig = section();
+        "limits" => pub limits: LimitsConfig = section();
         /// The WebSocket transport.
-        "websocket" => pub(super) websocket: WebsocketConfig = section();
+        "websocket" => pub websocket: WebsocketConfig = section();
         /// `/echo`, where every message comes back.
-        "echo" => pub(super) echo: OpenPathConfig = section();
+        "echo" => pub echo: OpenPathConfig = section();
         /// `/broadcast`, where every message goes to all.
-        "broadcast" => pub(super) broadcast: OpenPathConfig = section();
+        "broadcast" => pub broadcast: OpenPathConfig = section();
         /// Server-sent events, for clients without WebSocket.
-        "sse" => pub(super) sse: SseConfig = section();
+        "sse" => pub sse: SseConfig = section();
         /// HTTP streaming, for clients without WebSocket.
-        "http_stream" => pub(super) http_stream: HttpStreamConfig = section();
+        "http_stream" => pub http_stream: HttpStreamConfig = section();
         /// Commands of clients whose stream only brings messages to them.
-        "emulation" => pub(super) emulation: EmulationConfig = section();
+        "emulation" => pub emulation: EmulationConfig = section();
         /// HTTP long-polling, for clients without WebSocket and without streams.
-        "poll" => pub(super) poll: PollConfig = section();
+        "poll" => pub poll: PollConfig = section();
         /// What channels do, and who may do what in them.
-        "channel" => pub(super) channel: ChannelConfig = section();
+        "channel" => pub channel: ChannelConfig = section();
         /// RPC: calls of clients that the application's backend answers.
-        "rpc" => pub(super) rpc: RpcConfig = section();
+        "rpc" => pub rpc: RpcConfig = section();
         /// Calls to the application's backend, of all kinds together.
-        "backend" => pub(super) backend: BackendConfig = section();
+        "backend" => pub backend: BackendConfig = section();
         /// The server API.
-        "http_api" => pub(super) http_api: HttpApiConfig = section();
+        "http_api" => pub http_api: HttpApiConfig = section();
         /// The try-out page.
-        "admin" => pub(super) admin: AdminConfig = section();
+        "admin" => pub admin: AdminConfig = section();
         /// What this node calls itself.
-        "node" => pub(super) node: NodeConfig = section();
+        "node" => pub node: NodeConfig = section();
         /// Cores, rings and buffers.
-        "engine" => pub(super) engine: EngineConfig = section();
+        "engine" => pub engine: EngineConfig = section();
         /// The graceful stop.
-        "shutdown" => pub(super) shutdown: ShutdownConfig = section();
+        "shutdown" => pub shutdown: ShutdownConfig = section();
         /// What the daemon says about itself.
-        "log" => pub(super) log: LogConfig = section();
-    }
-
-    /// Where the daemon listens: one address for clients, one for operators.
-    pub(super) struct HttpServerOptions {
-        /// IP address that clients connect to.
-        "address" => pub(super) address: IpAddr = parsed("address", "an IP address", "0.0.0.0").flag("--listen");
-        /// Port that clients connect to; 0 lets the kernel pick a free one.
-        "port" => pub(super) port: u16 = tcp_port(8000).flag("--listen");
-        /// IP address of the control plane (server API, health, metrics). Whoever can reach it can read the latter two,
-        /// so keep it private.
-        "internal_address" => pub(super) internal_address: IpAddr
-            = parsed("address", "an IP address", "127.0.0.1").flag("--control");
-        /// Port of the control plane; 0 lets the kernel pick a free one.
-        "internal_port" => pub(super) internal_port: u16 = tcp_port(9000).flag("--control");
-        /// Connections to the control plane. Where one more comes, one that is between two requests is closed for it,
-        /// the one that has waited longest; where there is none, the new one is answered 503. It is at most a quarter
-        /// of RLIMIT_NOFILE: rings, log and calls to backends need descriptors too; clients do not.
-        /// Worst case: this × 16 KiB of a request's head, beside bodies and answers.
-        "internal_connection_limit" => pub(super) internal_connections_max: u32 = integer(512, 1, 65_536);
-        /// TLS for clients.
-        "tls" => pub(super) tls: TlsConfig = section();
-        /// TLS for the control plane.
-        "internal_tls" => pub(super) internal_tls: TlsConfig = section();
-        /// Proxies that begin with a PROXY header.
-        "proxy_protocol" => pub(super) proxy_protocol: ProxyProtocolConfig = section();
-        /// Proxies that name the client in a field of each request.
-        "forwarded" => pub(super) forwarded: ForwardedConfig = section();
+        "log" => pub log: LogConfig = section();
     }
 
     /// What a client's connection may cost, and how long it may stay silent.

@@ -58,8 +58,8 @@ pub(super) fn own_warnings(config: &Config) -> Vec<Warning> {
 #[test]
 fn nothing_configured_gives_the_defaults() {
     let config = from_environment(&[]).unwrap();
-    assert_eq!(config.listen, "0.0.0.0:8000".parse().unwrap());
-    assert_eq!(config.control_listen, "127.0.0.1:9000".parse().unwrap());
+    assert_eq!(config.listen(), "0.0.0.0:8000".parse().unwrap());
+    assert_eq!(config.control_listen(), "127.0.0.1:9000".parse().unwrap());
     assert_eq!(config.cores.shards(), CPUS);
     assert_eq!((config.client.ping_interval_ms, config.client.pong_timeout_ms), (25_000, 8_000));
     assert_eq!((config.client.stale_close_delay_ms, config.client.close_timeout_ms), (10_000, 5_000));
@@ -107,7 +107,7 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
         variables(&[("HOLDFAST_HTTP_SERVER_PORT", "1002"), ("HOLDFAST_CLIENT_PING_INTERVAL", "40s")]);
     let flags = Flags { listen: Some("127.0.0.2:1003".parse().unwrap()), ..Flags::default() };
     let loaded = Loaded::read(Some(&file.0), variables, &flags, CPUS).unwrap();
-    assert_eq!(loaded.config.listen, "127.0.0.2:1003".parse().unwrap());
+    assert_eq!(loaded.config.listen(), "127.0.0.2:1003".parse().unwrap());
     assert_eq!(loaded.config.client.ping_interval_ms, 40_000);
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
 

@@ -27,10 +27,10 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
 /// An API without a key on an address that others reach.
 fn open_api(config: &Config) -> Option<Warning> {
     let is_open = config.http_api.insecure && !config.http_api.disabled;
-    (is_open && !config.control_listen.ip().is_loopback()).then(|| {
+    (is_open && !config.control_listen().ip().is_loopback()).then(|| {
         Warning::new(
             "http_api.insecure",
-            format!("whoever reaches {} can publish and disconnect without a key", config.control_listen),
+            format!("whoever reaches {} can publish and disconnect without a key", config.control_listen()),
             "set http_api.key, or an http_server.internal_address that only this machine reaches",
         )
     })

@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn deflating(change: impl FnOnce(&mut WebsocketConfig)) -> Deflating {
-        let mut config = Config::default().websocket;
+        let mut config = Config::default().options.websocket;
         config.compression = true;
         change(&mut config);
         Deflating::new(DeflatePolicy::new(&config))

@@ -11,7 +11,7 @@ use holdfast_protocol::{
 };
 
 use super::{deflate::DeflatePolicy, lag::QueueLimits};
-use crate::{config::Config, value::origin::Origins};
+use crate::{config::Config, conn::http::pending::Endpoint, encoding::Encoding, value::origin::Origins};
 
 /// A request field that is passed to backends.
 pub(crate) type Header = (Box<str>, Box<[u8]>);
@@ -38,7 +38,7 @@ pub(crate) struct ConnPolicy {
 
 impl From<&Config> for ConnPolicy {
     fn from(config: &Config) -> Self {
-        let Config { client, websocket, .. } = config;
+        let (client, websocket) = (&config.client, &config.websocket);
         let message_bytes_max = u64::from(websocket.message_size_limit_bytes);
         Self {
             handshake_ms: client.stale_close_delay_ms,
@@ -132,5 +132,16 @@ impl TransportPolicy {
             poll_body_bytes_max: config.poll.request_body_bytes_max as usize,
             poll_wait_ms: config.poll.wait_ms,
         }
+    }
+
+    /// How long a request's body may be; `None` where the transport is not served.
+    pub(super) fn body_bytes_max(&self, endpoint: Endpoint) -> Option<usize> {
+        let (is_served, bytes_max) = match endpoint {
+            Endpoint::Stream(Encoding::Sse) => (self.sse, self.sse_body_bytes_max),
+            Endpoint::Stream(_) => (self.stream, self.stream_body_bytes_max),
+            Endpoint::Emulation(_) => (self.sse || self.stream, self.emulation_body_bytes_max),
+            Endpoint::Poll => (self.poll, self.poll_body_bytes_max),
+        };
+        is_served.then_some(bytes_max)
     }
 }

@@ -92,8 +92,8 @@ pub(crate) fn start(
         .context("the control plane's runtime cannot start")?;
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
-    let listen = config.control_listen;
-    let places = config.control_connections_max as usize;
+    let listen = config.control_listen();
+    let places = config.http_server.internal_connections_max as usize;
     let memory_limit_bytes = config.engine.memory_limit_bytes;
     let stall = Duration::from_millis(config.engine.stall_timeout_ms);
     let shards = shared.shards();
@@ -103,7 +103,7 @@ pub(crate) fn start(
         api::open(config, Arc::clone(&shared), Arc::clone(&drain), node)
     });
     let page = config.admin.enabled.then(|| chat::router(config, clients));
-    let (client_tls, control_tls) = (config.tls.clone(), config.control_tls.clone());
+    let (client_tls, control_tls) = (config.http_server.tls.clone(), config.http_server.internal_tls.clone());
     let expiries = Arc::new(Ends::default());
     for (secured, end) in [(&prepared.clients, &expiries.clients), (&prepared.control, &expiries.control)] {
         if let Some(validity) = secured.as_ref().and_then(|secured| secured.validity) {

@@ -53,8 +53,8 @@ impl Prepared {
                 None
             })
         };
-        let clients = secure(&config.tls, CLIENT_TLS);
-        let control = secure(&config.control_tls, CONTROL_TLS);
+        let clients = secure(&config.http_server.tls, CLIENT_TLS);
+        let control = secure(&config.http_server.internal_tls, CONTROL_TLS);
         if !faults.is_empty() {
             return Err(Faults(faults));
         }

@@ -67,9 +67,9 @@ impl LimitPolicy {
         let SubnetLimits { connections_max, connections_per_s, handshakes_max, ipv6_bits, ipv4_bits } =
             limits.subnet;
         let policy = Self {
-            proxy_protocol: Networks::new(&config.proxy_protocol.trusted),
-            forwarded: Networks::new(&config.forwarded.trusted),
-            forwarded_field: config.forwarded.field,
+            proxy_protocol: Networks::new(&config.http_server.proxy_protocol.trusted),
+            forwarded: Networks::new(&config.http_server.forwarded.trusted),
+            forwarded_field: config.http_server.forwarded.field,
             allow: Networks::new(&limits.allow),
             deny: Networks::new(&limits.deny),
             exempt: Networks::new(&limits.exempt),
@@ -185,7 +185,7 @@ mod tests {
         config.limits.user.commands_per_s = 1;
         assert!(!LimitPolicy::new(&config).unwrap().needs_addresses());
         config.limits.user.commands_per_s = 0;
-        config.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        config.http_server.forwarded.trusted = vec!["10.0.0.0/8".parse().unwrap()];
         assert!(LimitPolicy::new(&config).unwrap().needs_addresses(), "the log says whose a request was");
         config.limits.penalty.threshold = 1;
         assert!(LimitPolicy::new(&config).unwrap().needs_addresses());
@@ -214,7 +214,7 @@ mod tests {
             vec!["10.0.0.0/8".parse().unwrap()]
         }
         let each: [(bool, bool, Set); 15] = [
-            (true, false, |config| config.proxy_protocol.trusted = network()),
+            (true, false, |config| config.http_server.proxy_protocol.trusted = network()),
             (true, false, |config| config.limits.allow = network()),
             (true, false, |config| config.limits.deny = network()),
             (true, false, |config| config.limits.penalty.threshold = 1),

@@ -92,7 +92,7 @@ impl From<&Config> for SessionPolicy {
 
 /// Two messages, and all that may be received of one connection in the turn in which that is stopped and in the next one.
 fn parked_bytes_max(config: &Config) -> usize {
-    let Config { engine, websocket, .. } = config;
+    let (engine, websocket) = (&config.engine, &config.websocket);
     let inflated_bytes_max = websocket.decompressed_message_size_limit_bytes;
     let message_bytes_max = websocket.message_size_limit_bytes.max(inflated_bytes_max) as usize;
     2 * (message_bytes_max + engine.receive_buffers as usize * engine.receive_buffer_bytes as usize)
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_method_follows_its_namespace() {
-        let mut config = Config::default().rpc;
+        let mut config = Config::default().options.rpc;
         let code =
             |config: &RpcConfig, method| RpcPolicy::new(config).may_call(method).map_err(|error| error.code);
         config.namespaces = vec![RpcNamespace { name: "chat".into(), is_proxied: false }];

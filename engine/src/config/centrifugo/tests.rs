@@ -98,16 +98,16 @@ fn the_file_that_genconfig_writes_loads() {
 fn a_file_that_spells_out_every_default_loads() {
     let config = from_file("json", DEFAULTS).unwrap();
     assert_eq!(config.passed_over, []);
-    assert_eq!(config.channel, Config::default().channel);
-    assert_eq!(config.client, Config::default().client);
+    assert_eq!(config.channel, Config::default().options.channel);
+    assert_eq!(config.client, Config::default().options.client);
 }
 
 #[test]
 fn a_file_from_production_loads_and_means_the_same() {
     let yaml = PRODUCTION.replace("redis_is_no_key_of_this: ~\n", "");
     let config = from_file("yaml", &yaml).unwrap();
-    assert_eq!(config.listen, "0.0.0.0:8000".parse().unwrap());
-    assert_eq!(config.control_listen, "127.0.0.1:9001".parse().unwrap());
+    assert_eq!(config.listen(), "0.0.0.0:8000".parse().unwrap());
+    assert_eq!(config.control_listen(), "127.0.0.1:9001".parse().unwrap());
     assert_eq!((config.client.channel_limit, config.client.expired_close_delay_ms), (256, 60_000));
     assert_eq!(config.channel.history_meta_ttl_ms, 720 * 3_600_000);
     assert!(config.sse.enabled && config.http_stream.enabled && config.admin.enabled);

@@ -80,7 +80,7 @@ fn numbers_booleans_and_sizes_of_yaml_stay_what_they_are() {
     assert!(text.contains("1 error") && text.contains("  base (file"), "{text}");
     let yaml = yaml.replace("base: &base", "rpc:\n  proxy: &base").replace("{history", "{timeout: 1s} #");
     let config = from_file("yaml", &yaml.replace("<<: *base, ", "")).unwrap();
-    assert_eq!((config.listen.port(), config.client.queue_max_size_bytes), (8080, 2 << 20));
+    assert_eq!((config.listen().port(), config.client.queue_max_size_bytes), (8080, 2 << 20));
     assert!(config.client.is_insecure && config.channel.without_namespace.presence);
     assert!(refusal("yaml", "websocket: {compression_level: 5782e509}").contains("compression_level"));
     assert!(refusal("yaml", "client: {ping_interval: 1_000}").contains("found \"1_000\""));

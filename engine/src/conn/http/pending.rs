@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use holdfast_protocol::{client::Format, http::Body};
 
 use super::cors::Cors;
-use crate::{conn::policy::TransportPolicy, encoding::Encoding};
+use crate::encoding::Encoding;
 
 /// A request field that is passed to backends.
 pub(crate) type Header = (Box<str>, Box<[u8]>);
@@ -53,17 +53,6 @@ pub(crate) struct Request {
 }
 
 impl Endpoint {
-    /// How long a request's body may be; `None` where the transport is not served.
-    pub(super) fn body_bytes_max(self, policy: &TransportPolicy) -> Option<usize> {
-        let (is_served, bytes_max) = match self {
-            Self::Stream(Encoding::Sse) => (policy.sse, policy.sse_body_bytes_max),
-            Self::Stream(_) => (policy.stream, policy.stream_body_bytes_max),
-            Self::Emulation(_) => (policy.sse || policy.stream, policy.emulation_body_bytes_max),
-            Self::Poll => (policy.poll, policy.poll_body_bytes_max),
-        };
-        is_served.then_some(bytes_max)
-    }
-
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {

@@ -100,7 +100,7 @@ impl<K: Kernel> Connections<K> {
         head: &RequestHead<'_>,
         endpoint: Endpoint,
     ) -> Result<(), Refusal> {
-        if endpoint.body_bytes_max(&self.policy.http.transports).is_none() {
+        if self.policy.http.transports.body_bytes_max(endpoint).is_none() {
             return Err(Refusal::NotFound);
         }
         head.check_host()?;
@@ -151,7 +151,7 @@ impl<K: Kernel> Connections<K> {
             (_, Endpoint::Stream(Encoding::Sse)) => return Err(Refusal::MethodNotGetOrPost),
             _ => return Err(Refusal::MethodNotPost),
         }
-        let body_bytes_max = endpoint.body_bytes_max(&self.policy.http.transports).unwrap_or(0);
+        let body_bytes_max = self.policy.http.transports.body_bytes_max(endpoint).unwrap_or(0);
         let body = Body::announced(head, body_bytes_max)?;
         let told = self.policy.http.proxied_headers(head);
         let request = Request {

@@ -86,7 +86,7 @@ mod tests {
     use crate::config::Config;
 
     fn keys(set: impl FnOnce(&mut HttpApiConfig)) -> Keys {
-        let mut config = Config::default().http_api;
+        let mut config = Config::default().options.http_api;
         set(&mut config);
         Keys::new(&config)
     }

@@ -20,7 +20,7 @@ fn room(budget_bytes: u64) -> Arc<Room> {
     let budgets = crate::memory::BudgetLimits::all(budget_bytes);
     let limits = MailboxLimits { messages_max: 1, bytes_max: 1 << 20 };
     let shared = Shared::new(Vec::new(), limits, 7, tables, budgets);
-    Arc::new(Room::new(&Config::default().http_api, Arc::new(shared)))
+    Arc::new(Room::new(&Config::default().options.http_api, Arc::new(shared)))
 }
 
 fn used(room: &Room) -> u64 {

@@ -147,7 +147,7 @@ fn a_claim_that_is_there_twice_is_refused() {
 
 #[test]
 fn subscription_tokens_have_rules_of_their_own_only_where_that_is_switched_on() {
-    let mut client = Config::default().client;
+    let mut client = Config::default().options.client;
     client.token.hmac_secret_key = Some("for connections".parse().unwrap());
     client.subscription_token.token.hmac_secret_key = Some(SECRET.parse().unwrap());
     let token = signed(&json!({"sub": "42", "channel": "news"}));

@@ -33,7 +33,7 @@ pub(super) const P384_PUBLIC: &str = include_str!("../../../tests/keys/p384.pub.
 /// The default configuration with a change.
 pub(super) fn config(change: impl FnOnce(&mut TokenConfig)) -> TokenConfig {
     static DEFAULT: OnceLock<TokenConfig> = OnceLock::new();
-    let mut config = DEFAULT.get_or_init(|| Config::default().client.token).clone();
+    let mut config = DEFAULT.get_or_init(|| Config::default().options.client.token).clone();
     change(&mut config);
     config
 }
