@@ -123,8 +123,12 @@ pub enum ConfigCommand {
     Check(ConfigFile),
     /// Print a commented configuration file (TOML) that holds every default.
     Default,
-    /// Print the reference page (Markdown), as in docs/configuration.md.
-    Doc,
+    /// Print the reference of all options (Markdown), as in docs/configuration.md and docs/configuration/.
+    Doc {
+        /// Write one page for each section below this folder instead [default: print all pages].
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Subcommands of `holdfast metrics`.

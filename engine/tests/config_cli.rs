@@ -38,16 +38,36 @@ impl Drop for TempFile {
     }
 }
 
+/// The texts of a folder's Markdown pages, by path from `root`.
+fn pages(root: &Path, folder: &str) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(root.join(folder)).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("an entry can be read").path());
+    let pages = paths.filter(|path| path.extension().is_some_and(|of| of == "md"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a page is text");
+        (path.strip_prefix(root).expect("it is below").to_owned(), text)
+    };
+    let mut read: Vec<_> = pages.map(read).collect();
+    read.sort();
+    read
+}
+
 #[test]
-fn the_committed_reference_page_is_what_the_definitions_say() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
-    let committed = fs::read_to_string(&page).unwrap_or_default();
-    let generated = holdfast(&["config", "doc"], &[]);
-    assert!(generated.status.success());
-    assert!(
-        committed == text(&generated.stdout),
-        "docs/configuration.md is stale; renew it: cargo run -p holdfast -- config doc > docs/configuration.md"
-    );
+fn the_committed_reference_pages_are_what_the_definitions_say() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let written = env::temp_dir().join(format!("holdfast-{}-reference", id()));
+    let done = holdfast(&["config", "doc", "--out", written.to_str().expect("a UTF-8 path")], &[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let (generated, overview) = (pages(&written, "configuration"), pages(&written, ""));
+    let _ = fs::remove_dir_all(&written);
+    let committed = pages(&docs, "configuration");
+    let names = |of: &[(PathBuf, String)]| of.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    let renew = "renew it: cargo run -p holdfast -- config doc --out docs";
+    assert_eq!(names(&committed), names(&generated), "a page is missing or stale; {renew}");
+    for (path, text) in generated.iter().chain(&overview) {
+        let is_fresh = fs::read_to_string(docs.join(path)).is_ok_and(|committed| committed == *text);
+        assert!(is_fresh, "docs/{} is stale; {renew}", path.display());
+    }
 }
 
 #[test]
