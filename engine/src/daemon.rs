@@ -77,7 +77,7 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     say_what_is_served(config, listen, control.address());
     let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
     if echo || broadcast {
-        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+        tracing::info!(echo, broadcast, "test paths are served without a token");
     }
     announce(listen, control.address(), threads.len());
     Manager::ready();
@@ -99,9 +99,9 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
 fn say_what_is_served(config: &Config, clients: SocketAddr, control: SocketAddr) {
     for (who, address, tls, paths) in [
         ("clients", clients, config.tls.enabled, config.client_paths()),
-        ("operators and the application", control, config.control_tls.enabled, config.control_paths()),
+        ("operators and backends", control, config.control_tls.enabled, config.control_paths()),
     ] {
-        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "for {who}");
+        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "listening for {who}");
     }
 }
 
@@ -110,7 +110,7 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
     let mut out = stdout();
     let line = format!("ready listen={listen} control={control} shards={shards}\n");
     if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "standard output does not take the line that says that clients can connect");
+        tracing::warn!(%error, "cannot write the line `ready …` to standard output: clients can connect, but a script that waits for the line does not see it");
     }
 }
 
@@ -165,12 +165,21 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     let budgets = memory::fit(configured, room);
     if room.bytes != BudgetLimits::NONE {
         let (limit_bytes, together_bytes) = (room.limit_bytes, room.bytes);
-        tracing::info!(limit_bytes, together_bytes, "all budgets together fit into the memory limit");
+        tracing::info!(
+            limit_bytes,
+            together_bytes,
+            "the budgets are lowered to fit the memory limit together"
+        );
     }
     for (budget, _) in Budget::ALL {
         let (most_bytes, assured_bytes) = (budgets.most(budget), budgets.assured(budget));
         if most_bytes != configured.most(budget) || assured_bytes != most_bytes {
-            tracing::info!(most_bytes, assured_bytes, "{} fits into the memory limit", budget.option());
+            tracing::info!(
+                most_bytes,
+                assured_bytes,
+                "{} is lowered to fit the memory limit",
+                budget.option()
+            );
         }
     }
     budgets

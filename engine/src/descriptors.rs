@@ -24,7 +24,11 @@ pub(crate) fn part_of(configured: u32, nofile: u64) -> usize {
 pub(crate) fn within_limit(option: &'static str, configured: u32) -> usize {
     let fitting = part_of(configured, holdfast_ring::descriptors_max());
     if fitting < configured as usize {
-        tracing::warn!(fitting, configured, "{option} is a quarter of RLIMIT_NOFILE");
+        tracing::warn!(
+            fitting,
+            configured,
+            "{option} is lowered to a quarter of RLIMIT_NOFILE; raise that limit (LimitNOFILE= in systemd) or lower the option"
+        );
     }
     fitting
 }

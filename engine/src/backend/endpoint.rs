@@ -28,15 +28,15 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.starts_with("grpc://") {
-            return Err("gRPC is not spoken here: name an HTTP endpoint of the backend".into());
+            return Err("Holdfast does not speak gRPC; give an HTTP endpoint of the backend".into());
         }
         let uri: Uri = text.parse().map_err(|error| format!("not an address: {error}"))?;
         match (uri.scheme_str(), uri.authority()) {
             (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("credentials in the address are not supported: use http.static_headers".into())
+                Err("credentials in the address are not supported; use http.static_headers".into())
             }
             (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
-            _ => Err("it begins with neither http:// nor https://".into()),
+            _ => Err("it must begin with http:// or https://".into()),
         }
     }
 }

@@ -55,7 +55,10 @@ impl Mailboxes {
         while let Err(back) = mailbox.push_control(message) {
             message = back;
             if patience.is_over() {
-                tracing::warn!(core, "an answer is dropped: the shard's mailbox stays full");
+                tracing::warn!(
+                    shard = core,
+                    "an answer of the backend was dropped, because the mailbox of its shard stayed full: the shard is overloaded; see docs/operations/limits.md"
+                );
                 return;
             }
             sleep(RETRY_AFTER).await;

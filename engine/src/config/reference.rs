@@ -35,7 +35,10 @@ const TEXT_CHARS_MAX: usize = 160;
 pub fn default_toml() -> String {
     let mut out = String::new();
     comment(&mut out, Options::ABOUT);
-    comment(&mut out, "This file holds every option with its default; delete what you do not change.");
+    comment(
+        &mut out,
+        "This file holds every option with its default. Delete the lines that you do not change.",
+    );
     toml_section(&mut out, &Options::fields(), "");
     out
 }
@@ -87,7 +90,8 @@ fn index(out: &mut String, fields: &[Field], path: &str) {
     out.push_str("| Option | Default |\n|---|---|\n");
     walk(fields, path, &mut |path, field| {
         let default = field.about.default.as_ref().map_or_else(|| "none".to_owned(), toml_code);
-        writeln!(out, "| [`{path}`](#{}) | {default} |", anchor(path)).expect(INFALLIBLE);
+        let shown = path.split_once('.').map_or(path, |(_, shown)| shown);
+        writeln!(out, "| [`{shown}`](#{}) | {default} |", anchor(path)).expect(INFALLIBLE);
     });
 }
 

@@ -9,17 +9,18 @@ use super::kinds::{boolean, parsed, text};
 use super::secret::Secret;
 
 section! {
-    /// TLS 1.2 and 1.3 on a listener. What is a PEM here may be the path of a file, the PEM itself, or that in base64.
-    /// Files are read again when they change, and at SIGHUP; connections that are open stay.
+    /// TLS 1.2 and 1.3 on a listener. Each PEM option takes the path of a file, the PEM itself, or the PEM in base64.
+    /// The daemon reads files again when they change and at SIGHUP; open connections stay.
     pub struct TlsConfig {
-        /// True exactly when the listener speaks TLS, and nothing else.
-        /// Worst case: about 6 KB of user memory a connection more than without.
+        /// Turns TLS on. The listener then accepts nothing else.
+        /// Worst case: about 6 KB more user memory a connection.
         "enabled" => pub enabled: bool = boolean(false);
-        /// The certificate and those between it and the authority, in this order.
+        /// The server certificate, followed by the intermediate certificates in order.
         "cert_pem" => pub cert_pem: String = text("");
         /// The private key of the certificate (PKCS #8, PKCS #1 or SEC 1).
         "key_pem" => pub key_pem: Secret = parsed("text", "text", "").secret();
-        /// Authorities of client certificates. Where there are some, who has no certificate of theirs is not let in.
+        /// Certificate authorities for client certificates. If set, only clients with a certificate from one of them
+        /// may connect.
         "client_ca_pem" => pub client_ca_pem: String = text("");
     }
 }

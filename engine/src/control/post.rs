@@ -30,7 +30,9 @@ pub(super) async fn calm(shared: &Shared) -> Result<(), MailboxFull> {
     let mut patience = Patience::of(FULL_MAX);
     while shared.is_congested() {
         if patience.is_over() {
-            tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
+            tracing::warn!(
+                "a call of the server API got error 100, because the mailboxes between shards stayed full: the daemon is overloaded; send fewer publications or add cores"
+            );
             return Err(MailboxFull);
         }
         sleep(RETRY_AFTER).await;
@@ -44,7 +46,10 @@ pub(super) async fn post(shared: &Shared, shard: usize, mut message: Message) ->
     while let Err(back) = mailbox.push_control(message) {
         message = back;
         if patience.is_over() {
-            tracing::warn!(shard, "a shard's mailbox stays full: it is not told");
+            tracing::warn!(
+                shard,
+                "a call of the server API did not reach a shard, because its mailbox stayed full: the shard is overloaded; try again or add cores"
+            );
             return Err(MailboxFull);
         }
         sleep(RETRY_AFTER).await;

@@ -46,7 +46,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains("{{") {
             return Err(
-                "an address that depends on the token ({{…}}) is not supported: name one endpoint".into()
+                "an address that depends on the token ({{…}}) is not supported; give one endpoint".into()
             );
         }
         let uri: Uri = text.parse().map_err(|error| format!("not an address: {error}"))?;
@@ -55,7 +55,7 @@ impl FromStr for Endpoint {
                 Err("credentials in the address are not supported".into())
             }
             (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
-            _ => Err("it begins with neither http:// nor https://".into()),
+            _ => Err("it must begin with http:// or https://".into()),
         }
     }
 }
@@ -112,7 +112,7 @@ pub enum FetchError {
         error: serde_json::Error,
     },
     /// It contains no usable key.
-    #[error("{endpoint} publishes no key that could be used")]
+    #[error("{endpoint} publishes no usable key")]
     NoKeys {
         /// The endpoint asked.
         endpoint: Endpoint,
@@ -146,7 +146,7 @@ pub async fn fetch(client: &HttpClient, endpoint: &Endpoint) -> Result<FetchedKe
     let (keys, unusable) = KeySet::parse(answer.body())
         .map_err(|error| FetchError::Document { endpoint: endpoint.clone(), error })?;
     for key in unusable {
-        tracing::debug!(%endpoint, kid = ?key.kid, "a key of the JWKS endpoint is left out: {}", key.why);
+        tracing::debug!(%endpoint, kid = ?key.kid, "a key of the JWKS endpoint is ignored: {}", key.why);
     }
     if keys.is_empty() {
         return Err(FetchError::NoKeys { endpoint: endpoint.clone() });
