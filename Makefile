@@ -74,7 +74,7 @@ sysctl: ## Show what the kernel profile PROFILE=10k|100k|1m would change; APPLY=
 	@sysctl/apply $(PROFILE)
 
 docs: build ## Renew the generated pages
-	$(BIN)/holdfast config doc > docs/configuration.md
+	$(BIN)/holdfast config doc --out docs
 	$(BIN)/holdfast metrics doc > docs/metrics.md
 
 book: setup ## Build the book into target/book with mdBook (built from its sources the first time), and fail on missing pages and dead links

@@ -31,15 +31,15 @@ pub struct Cli {
 /// The scenarios.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Connect, keep the connections open, answer pings: how many can it hold, and at what memory?
+    /// Connect, keep the connections open and answer pings: how many can it hold, with how much memory?
     Hold(HoldArgs),
     /// Send messages to a server that sends each one back: how fast does it answer?
     Echo(EchoArgs),
-    /// Publish to a server that sends each message to all: how fast do all have it?
+    /// Publish to a server that sends each message to all: how fast do all receive it?
     Broadcast(BroadcastArgs),
-    /// Connect, echo once, close, again and again: how many arrivals a second can it take?
+    /// Connect, echo once and close, repeatedly: how many new connections a second can it take?
     Churn(ChurnArgs),
-    /// Drop all connections and reconnect all at once: how long until everybody is back?
+    /// Drop all connections and reconnect them at once: how long until all are back?
     Storm(StormArgs),
 }
 
@@ -66,14 +66,14 @@ pub struct EchoArgs {
     /// Bytes in a message.
     #[arg(long, value_name = "BYTES", value_parser = parse_size_bytes, default_value = "64")]
     pub size: usize,
-    /// Messages a second over all connections, due at even distances whether or not answers came.
+    /// Messages a second over all connections, sent at even intervals whether or not answers arrive.
     #[arg(long, value_name = "N/s", value_parser = parse_rate_per_s, default_value = "1k/s")]
     pub rate: f64,
-    /// Send a connection's next message when its answer came, as fast as that goes, instead of at a rate. A stall
-    /// then stops the sending too: good for throughput, misleading for latency.
+    /// Send a connection's next message as soon as its answer arrives, instead of at a rate. A stall then stops
+    /// sending too: good for throughput, misleading for latency.
     #[arg(long, conflicts_with = "rate")]
     pub closed_loop: bool,
-    /// How many of the connections talk [default: all].
+    /// How many of the connections send [default: all].
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub busy: Option<u32>,
 }
@@ -99,21 +99,21 @@ pub struct BroadcastArgs {
     /// How many of the connections publish, in turn.
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1")]
     pub publishers: u32,
-    /// Centrifuge: publish through the server's HTTP API instead, as http://host:port/api; one request at a time, over
-    /// one connection. What is due at once goes out as one batch.
+    /// Centrifuge: publish through the server's HTTP API instead, such as http://host:port/api: one request at a time,
+    /// over one connection. Messages that are due at the same time go in one batch.
     #[arg(long, value_name = "URL", conflicts_with = "publishers")]
     pub publish_api: Option<String>,
-    /// The key that the API asks for.
+    /// The API key.
     #[arg(long, value_name = "KEY", env = "HOLDFAST_BENCH_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
-    /// Each message goes to all channels, in one call of the API (`broadcast`).
+    /// Send each message to all channels, with one call of the API (`broadcast`).
     #[arg(long, requires = "publish_api")]
     pub every_channel: bool,
     /// The server does not send a message back to its publisher.
     #[arg(long)]
     pub sender_excluded: bool,
-    /// How many of the connections stop reading once they are open, beside the publishers. What they miss is no loss,
-    /// and that the server ends them is none of the scenario's.
+    /// How many of the connections, publishers not included, stop reading once they are open. Their missing messages
+    /// are not counted as lost, and the server may close them.
     #[arg(long, value_name = "N%", value_parser = parse_share, default_value = "0%")]
     pub stalled: f64,
 }
@@ -127,13 +127,13 @@ pub struct ChurnArgs {
     /// How long new connections arrive.
     #[arg(long, value_parser = parse_duration, default_value = "10s", conflicts_with = "total")]
     pub duration: Duration,
-    /// How many connections to make in all, instead of a duration.
+    /// Total number of connections to make, instead of a duration.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub total: Option<u32>,
     /// New connections a second; at most `--connections` are open at a time.
     #[arg(long, value_name = "N/s", value_parser = parse_rate_per_s, default_value = "1k/s")]
     pub rate: f64,
-    /// Close at once after the handshake, without sending a message and waiting for its echo.
+    /// Close right after the handshake, instead of waiting for the echo of a message.
     #[arg(long)]
     pub no_echo: bool,
     /// Bytes in the message.
@@ -150,7 +150,7 @@ pub struct StormArgs {
     /// How long the clients may take to come back.
     #[arg(long, value_parser = parse_duration, default_value = "60s")]
     pub duration: Duration,
-    /// Centrifuge: messages published to each channel while all are away, which each client is to recover.
+    /// Centrifuge: messages to publish in each channel while all clients are away; each client must recover them.
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "0")]
     pub recover: u32,
     /// Bytes in a message.
@@ -164,10 +164,10 @@ pub struct CommonArgs {
     /// The server, as ws://host:port/path (port 80 if left out), or wss:// (443).
     #[arg(long, value_name = "URL")]
     pub target: String,
-    /// wss: certificate authorities to believe, in PEM, instead of the system's.
+    /// wss: certificate authorities to trust, in PEM, instead of the system's.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
-    /// wss: believe any certificate.
+    /// wss: accept any certificate.
     #[arg(long)]
     pub insecure: bool,
     /// How many connections to hold open.
@@ -176,24 +176,24 @@ pub struct CommonArgs {
     /// New connections a second while they are being opened.
     #[arg(long, value_name = "N/s", value_parser = parse_rate_per_s, default_value = "10k/s")]
     pub ramp: f64,
-    /// What the server speaks above WebSocket.
+    /// The protocol that the server speaks over WebSocket.
     #[arg(long, value_name = "NAME", default_value = "raw")]
     pub protocol: Protocol,
     /// Send text frames instead of binary ones. (Centrifuge frames are of the kind that their format has.)
     #[arg(long)]
     pub text: bool,
-    /// Offer permessage-deflate (RFC 7692), each message by itself; a server that does not agree to it fails. What comes
-    /// may be compressed; what is sent is not.
+    /// Offer permessage-deflate (RFC 7692) without context takeover; the run fails if the server does not agree to it.
+    /// The server may compress its messages; the load tool does not compress its own.
     #[arg(long)]
     pub compression: bool,
-    /// Centrifuge: the connection token (a JWT) that all connections show [default: none].
+    /// Centrifuge: the connection token (a JWT) of all connections [default: none].
     #[arg(long, value_name = "JWT")]
     pub token: Option<String>,
-    /// Centrifuge: channels that the connections subscribe to, one each, in turn [default: 1]. In echo and churn every
-    /// connection has a channel of its own.
+    /// Centrifuge: number of channels; each connection subscribes to one of them, in turn [default: 1]. In echo and churn
+    /// every connection has its own channel.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub channels: Option<u32>,
-    /// Centrifuge: channels are named PREFIX:0, PREFIX:1, and so on.
+    /// Centrifuge: prefix of the channel names PREFIX:0, PREFIX:1, and so on.
     #[arg(long, value_name = "PREFIX", default_value = "bench")]
     pub channel_prefix: String,
     /// Threads that drive connections [default: one for each core].
@@ -206,13 +206,13 @@ pub struct CommonArgs {
     /// 127.0.0.0/8 when the target is on it, else the system chooses].
     #[arg(long, value_name = "ADDR", num_args = 1, value_delimiter = ',')]
     pub source: Vec<SourceBlock>,
-    /// Makes the order of source addresses and the contents of messages the same from run to run.
+    /// Seed for the order of source addresses and the contents of messages, which are then the same in every run.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// How long a connection may take until its WebSocket handshake is done.
+    /// How long a connection may take to complete its WebSocket handshake.
     #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "10s")]
     pub connect_timeout: Duration,
-    /// How long to wait for messages that are still on their way when sending has ended.
+    /// How long to wait for outstanding messages after the last one was sent.
     #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "5s")]
     pub drain_timeout: Duration,
     /// Process ids of the server, on this machine: reports its CPU time and memory.
@@ -227,10 +227,10 @@ pub struct CommonArgs {
     /// Write the report as one self-contained page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// No progress and no table: only files and the exit code.
+    /// Print neither progress nor the table; write only files and set the exit code.
     #[arg(long, short)]
     pub quiet: bool,
-    /// Connect to this address instead of the one that the URL's host name has.
+    /// Connect to this address instead of that of the URL's host name.
     #[arg(long, value_name = "ADDR")]
     pub connect_to: Option<IpAddr>,
 }
@@ -238,7 +238,7 @@ pub struct CommonArgs {
 /// What a server speaks above WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
-    /// Nothing: a message is a message.
+    /// No further protocol: a message is a message.
     Raw,
     /// The Centrifuge client protocol in JSON.
     CentrifugeJson,

@@ -27,25 +27,25 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon until SIGTERM or SIGINT; prints one line "ready …" when it accepts connections.
+    /// Run the daemon until SIGTERM or SIGINT. It prints one line "ready …" when it accepts connections.
     #[command(
-        after_help = "Every other option: `holdfast config doc`, or `holdfast config default` as a file. \
-                            The environment (HOLDFAST_…) wins over the file, and a flag over both."
+        after_help = "`holdfast config doc` explains every other option, and `holdfast config default` prints them as a file. \
+                            The environment (HOLDFAST_…) overrides the file, and a flag overrides both."
     )]
     Serve(Serve),
-    /// Check whether this machine can hold the planned connections; exit code 0 if so, 1 if not.
+    /// Check whether this machine can hold the planned connections; the exit code is 0 if it can, and 1 if not.
     #[command(
-        after_help = "Each line says ok, warn or fail, what was found and what is needed; where something is \
-                            to mend, the command follows."
+        after_help = "Each line says ok, warn or fail, what was found and what is needed. If something has \
+                            to change, a command that changes it follows."
     )]
     Doctor(Doctor),
-    /// Check a configuration, or print the defaults or the reference page.
+    /// Check a configuration, or print the defaults or the reference.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the reference page of all metrics.
     #[command(subcommand)]
     Metrics(MetricsCommand),
-    /// Make a token for trying things out, or see why one is refused.
+    /// Make a token for tests, or show why a token is refused.
     #[command(subcommand)]
     Token(TokenCommand),
 }
@@ -56,16 +56,16 @@ pub struct Serve {
     /// Configuration, shared with the other commands.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Address and port for clients [default: 0.0.0.0:8000; port 0: any free one].
+    /// Address and port for clients; port 0 takes a free port [default: 0.0.0.0:8000].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Address and port of the control plane (health, metrics) [default: 127.0.0.1:9000].
+    /// Address and port of the control plane: server API, health, metrics [default: 127.0.0.1:9000].
     #[arg(long, value_name = "ADDR")]
     pub control: Option<SocketAddr>,
-    /// CPUs to run on, one shard each, like 0-3,6 [default: all that this process may use].
+    /// CPUs to run on, with one shard each, like 0-3,6 [default: all that this process may use].
     #[arg(long, value_name = "LIST", conflicts_with = "shards")]
     pub cores: Option<String>,
-    /// Number of shards, one core each [default: 0, one on every core].
+    /// Number of shards, each on its own core [default: 0, one on every core].
     #[arg(long, value_name = "N")]
     pub shards: Option<u32>,
 }
@@ -86,10 +86,10 @@ impl Serve {
 /// Where the configuration is.
 #[derive(Debug, Args)]
 pub struct ConfigFile {
-    /// Configuration file: .toml, .yaml, .yml or .json [default: none, all defaults hold].
+    /// Configuration file: .toml, .yaml, .yml or .json [default: none; every option has its default].
     #[arg(long = "config", value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub path: Option<PathBuf>,
-    /// What becomes of keys of the file, and of HOLDFAST_… variables, that are no option.
+    /// What to do with unknown keys in the file and unknown HOLDFAST_… variables.
     #[arg(long, value_enum, value_name = "WHAT", env = UNKNOWN_KEYS_VARIABLE, hide_env_values = true, default_value = "refuse")]
     pub unknown_keys: UnknownKeys,
 }
@@ -121,12 +121,16 @@ pub struct Doctor {
 /// Subcommands of `holdfast config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print what is in force and where each value came from, or all errors; exit code 0 or 1.
+    /// Print every option with its value and its source (exit code 0), or all errors (exit code 1).
     Check(ConfigFile),
     /// Print a commented configuration file (TOML) that holds every default.
     Default,
-    /// Print the reference page (Markdown), as in docs/configuration.md.
-    Doc,
+    /// Print the reference of all options (Markdown), as in docs/configuration.md and docs/configuration/.
+    Doc {
+        /// Write one page for each section below this folder instead [default: print all pages].
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Subcommands of `holdfast metrics`.
@@ -141,8 +145,8 @@ pub enum MetricsCommand {
 pub enum TokenCommand {
     /// Print a connection token, signed with client.token.hmac_secret_key (HS256).
     #[command(
-        after_help = "The audience and the issuer that the configuration names are put into the token. No token is \
-                            printed that the daemon would refuse. Example: holdfast token gen --config \
+        after_help = "The token gets the audience and the issuer of the configuration. A token that the daemon \
+                            would refuse is not printed. Example: holdfast token gen --config \
                             holdfast.toml --user 42 --ttl 10m --channels news,user:42"
     )]
     Gen(TokenGen),
@@ -152,10 +156,10 @@ pub enum TokenCommand {
         after_help = "Example: holdfast token sub --config holdfast.toml --user 42 --channel '$private' --ttl 10m"
     )]
     Sub(TokenSub),
-    /// Verify a token as the daemon does, and print what it says, or why it is refused; exit code 0 or 1.
+    /// Verify a token as the daemon does. Print its claims (exit code 0), or why it is refused (exit code 1).
     #[command(
-        after_help = "A token that names a channel is checked as a subscription token, any other as a connection \
-                            token. Where the configuration names a JWKS endpoint, its keys are fetched."
+        after_help = "A token that names a channel is checked as a subscription token, and any other as a connection \
+                            token. If the configuration names a JWKS endpoint, the command fetches its keys."
     )]
     Check(TokenCheck),
 }
@@ -166,13 +170,13 @@ pub struct TokenClaims {
     /// Configuration, shared with the other commands.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Id of the user; empty for an anonymous one.
+    /// Id of the user; empty for an anonymous user.
     #[arg(long, value_name = "ID")]
     pub user: String,
-    /// How long the token is valid, like 10m or 7d; 0: for ever.
+    /// How long the token is valid, like 10m or 7d; 0 means for ever.
     #[arg(long = "ttl", value_name = "DURATION", default_value = "1h", value_parser = parse_duration_ms)]
     pub ttl_ms: u64,
-    /// What other clients see of this one, as JSON.
+    /// Data about the client that other clients see, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub info: Option<Value>,
     /// Audience (aud) [default: the configured one].
@@ -192,7 +196,7 @@ pub struct TokenGen {
     /// Channels that the server subscribes the client to, separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub channels: Vec<String>,
-    /// What only backends see of the client, as JSON.
+    /// Data about the client that only backends see, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub meta: Option<Value>,
 }
@@ -206,7 +210,7 @@ pub struct TokenSub {
     /// The channel.
     #[arg(long, value_name = "NAME")]
     pub channel: String,
-    /// Id of the one connection that may use the token [default: all of the user's].
+    /// Client id of the only connection that may use the token [default: all connections of the user].
     #[arg(long, value_name = "ID")]
     pub client: Option<String>,
 }
@@ -222,7 +226,7 @@ pub struct TokenCheck {
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     say_what_is_served(config, listen, control.address());
     let (echo, broadcast) = (config.serves(&config.echo), config.serves(&config.broadcast));
     if echo || broadcast {
-        tracing::info!(echo, broadcast, "paths are served that ask for no token");
+        tracing::info!(echo, broadcast, "test paths are served without a token");
     }
     announce(listen, control.address(), threads.len());
     Manager::ready();
@@ -108,14 +108,9 @@ pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
 fn say_what_is_served(config: &Config, clients: SocketAddr, control: SocketAddr) {
     for (who, address, tls, paths) in [
         ("clients", clients, config.http_server.tls.enabled, config.client_paths()),
-        (
-            "operators and the application",
-            control,
-            config.http_server.internal_tls.enabled,
-            config.control_paths(),
-        ),
+        ("operators and backends", control, config.http_server.internal_tls.enabled, config.control_paths()),
     ] {
-        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "for {who}");
+        tracing::info!(target: EACH, %address, tls, paths = paths.join(" "), "listening for {who}");
     }
 }
 
@@ -124,7 +119,7 @@ fn announce(listen: SocketAddr, control: SocketAddr, shards: usize) {
     let mut out = stdout();
     let line = format!("ready listen={listen} control={control} shards={shards}\n");
     if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "standard output does not take the line that says that clients can connect");
+        tracing::warn!(%error, "cannot write the line `ready …` to standard output: clients can connect, but a script that waits for the line does not see it");
     }
 }
 
@@ -178,12 +173,21 @@ fn fit_budgets(config: &Config, group: Option<Cgroup>) -> BudgetLimits {
     let budgets = memory::fit(configured, room);
     if room.bytes != BudgetLimits::NONE {
         let (limit_bytes, together_bytes) = (room.limit_bytes, room.bytes);
-        tracing::info!(limit_bytes, together_bytes, "all budgets together fit into the memory limit");
+        tracing::info!(
+            limit_bytes,
+            together_bytes,
+            "the budgets are lowered to fit the memory limit together"
+        );
     }
     for (budget, _) in Budget::ALL {
         let (most_bytes, assured_bytes) = (budgets.most(budget), budgets.assured(budget));
         if most_bytes != configured.most(budget) || assured_bytes != most_bytes {
-            tracing::info!(most_bytes, assured_bytes, "{} fits into the memory limit", budget.option());
+            tracing::info!(
+                most_bytes,
+                assured_bytes,
+                "{} is lowered to fit the memory limit",
+                budget.option()
+            );
         }
     }
     budgets
@@ -204,7 +208,11 @@ fn fit(mut config: Config, plan: Plan, nofile: u64) -> Config {
         ("backend.concurrency", &mut backend.calls_max),
     ] {
         if most < *configured {
-            tracing::warn!(fitting = most, configured, "{option} is a quarter of RLIMIT_NOFILE");
+            tracing::warn!(
+                fitting = most,
+                configured,
+                "{option} is lowered to a quarter of RLIMIT_NOFILE; raise that limit (LimitNOFILE= in systemd) or lower the option"
+            );
             *configured = most;
         }
     }

@@ -15,9 +15,10 @@ use holdfast::doctor::Prepared;
 use holdfast::doctor::{self, Check, Findings, Plan};
 use holdfast::{cli, daemon, log, metrics, supervise};
 use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, io};
+use std::{env, fs, io};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => examine(&doctor),
         Command::Config(ConfigCommand::Check(file)) => check(&file),
         Command::Config(ConfigCommand::Default) => print(&config::default_toml()),
-        Command::Config(ConfigCommand::Doc) => print(&config::reference_markdown()),
+        Command::Config(ConfigCommand::Doc { out }) => document(out.as_deref()),
         Command::Metrics(MetricsCommand::Doc) => print(&metrics::reference_markdown()),
         Command::Token(command) => tokens(&command),
     };
@@ -83,6 +84,22 @@ fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     let loaded = loaded?;
     let prepared = Prepared::new(&loaded.config)?;
     print(&loaded.in_force(prepared.warnings()))
+}
+
+/// Writes the pages of the reference below a folder, or prints them one after the other.
+fn document(folder: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let pages = config::reference_pages();
+    let Some(folder) = folder else {
+        return print(&pages.iter().map(|page| page.text.as_str()).collect::<Vec<_>>().join("\n"));
+    };
+    for page in pages {
+        let path = folder.join(&page.path);
+        let above = path.parent().unwrap_or(folder);
+        fs::create_dir_all(above)
+            .and_then(|()| fs::write(&path, &page.text))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tokens(command: &TokenCommand) -> anyhow::Result<ExitCode> {

@@ -43,7 +43,7 @@ fn every_line_has_a_status_and_every_other_than_ok_a_command() {
     while let Some(line) = lines.next() {
         if line.starts_with("warn ") || line.starts_with("fail ") {
             assert!(
-                lines.peek().is_some_and(|next| next.starts_with("      mend: ")),
+                lines.peek().is_some_and(|next| next.starts_with("      fix: ")),
                 "no command after {line:?}"
             );
         }

@@ -114,7 +114,7 @@ fn a_refused_token_says_why_and_exits_with_1() {
     assert!(refusal(&["token", "check", &made], &[]).contains("there is no key for algorithm HS256"));
     assert!(refusal(&["token", "check", "nonsense"], &[SECRET]).contains("header, claims and signature"));
     let audience = [SECRET, ("HOLDFAST_CLIENT_TOKEN_AUDIENCE", "chat")];
-    assert!(refusal(&["token", "check", &made], &audience).contains("the audience (aud) is not"));
+    assert!(refusal(&["token", "check", &made], &audience).contains("the audience (aud) does not match"));
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn wrong_options_are_refused_and_secrets_are_never_shown() {
         "4 errors",
         "client.token.rsa_public_key",
         "client.token.audience_regex",
-        "name one endpoint",
+        "give one endpoint",
         "client.subscription_token.user_id_claim",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     let both = [("HOLDFAST_CLIENT_TOKEN_ISSUER", "a"), ("HOLDFAST_CLIENT_TOKEN_ISSUER_REGEX", "b")];
-    assert!(refusal(&["config", "check"], &both).contains("found together with client.token.issuer"));
+    assert!(refusal(&["config", "check"], &both).contains("it is set together with client.token.issuer"));
     let shown = answer(&["config", "check"], &[SECRET]);
     assert!(
         shown.contains("client.token.hmac_secret_key = \"(secret)\"") && !shown.contains(SECRET.1),

@@ -63,7 +63,7 @@ async fn what_is_no_key_set_is_refused_with_a_reason() {
         ("/gone", "answers 410 Gone"),
         ("/moved", "answers 307 Temporary Redirect, to https://elsewhere.test/jwks?***"),
         ("/html", "does not answer with a JSON Web Key Set"),
-        ("/none", "no key that could be used"),
+        ("/none", "no usable key"),
         ("/endless", "more than 1048576 bytes"),
     ] {
         let error = fetch_all(address, path).await.expect_err("no keys").to_string();
@@ -95,7 +95,7 @@ async fn an_endpoint_that_does_not_answer_is_given_up() {
     });
     let address = serve(Router::new().route("/jwks", slow)).await;
     let error = fetch_all(address, "/jwks").await.expect_err("too slow").to_string();
-    assert!(error.contains("no whole answer within 5000 ms"), "{error}");
+    assert!(error.contains("no complete answer within 5000 ms"), "{error}");
 }
 
 #[tokio::test]

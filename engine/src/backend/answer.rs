@@ -140,13 +140,13 @@ struct RawResult {
 /// Why an answer is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
-    #[error("it is not the JSON that was expected: {0}")]
+    #[error("its JSON is not as expected: {0}")]
     Json(#[from] serde_json::Error),
     #[error("{0}")]
     Field(#[from] TokenError),
-    #[error("the code {0} ends no connection: it must be from 3000 to 4999")]
+    #[error("its disconnect code is {0}; it must be from 3000 to 4999")]
     DisconnectCode(u16),
-    #[error("an error has the code 0")]
+    #[error("its error has the code 0")]
     ErrorCode,
     #[error("{field} has more than {max} bytes")]
     TooLong { field: &'static str, max: usize },
@@ -334,9 +334,9 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_an_error_with_a_reason() {
         for (body, part) in [
-            ("", "not the JSON"),
-            ("<html>", "not the JSON"),
-            (r#"{"result": 1}"#, "not the JSON"),
+            ("", "its JSON is not as expected"),
+            ("<html>", "its JSON is not as expected"),
+            (r#"{"result": 1}"#, "its JSON is not as expected"),
             ("[]", "expected an object"),
             (r#"[{"user":"ann"},null,null]"#, "expected an object"),
             (r#"{"result": ["ann"]}"#, "expected an object"),

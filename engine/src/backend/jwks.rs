@@ -78,7 +78,7 @@ impl<M: Message + From<Answer>> Keeper<M> {
         if self.schedule.is_due(now_ms) || (self.is_wanted && self.schedule.may_fetch_in(now_ms) == 0) {
             self.fetch().await;
         } else if self.schedule.keys_end(now_ms) {
-            tracing::error!(endpoint = %self.endpoint, "keys for tokens are too old: no token is accepted until new ones come");
+            tracing::error!(endpoint = %self.endpoint, "the token keys are older than jwks_age_limit: clients with tokens are told to try again until the endpoint answers; check the endpoint");
             let news = self.news(KeysAre::TooOld);
             self.shards.answer_all(|_| Answer::Keys(news.clone())).await;
         }
@@ -94,11 +94,11 @@ impl<M: Message + From<Answer>> Keeper<M> {
         self.schedule.ended(fresh_ms);
         let keys = match fetched {
             Ok(fetched) => {
-                tracing::info!(endpoint = %self.endpoint, keys = fetched.keys.len(), "keys for tokens are fetched");
+                tracing::info!(endpoint = %self.endpoint, keys = fetched.keys.len(), "fetched the token keys");
                 Some(fetched.keys)
             }
             Err(error) => {
-                tracing::warn!(%error, "no keys for tokens could be fetched");
+                tracing::warn!(endpoint = %self.endpoint, %error, "cannot fetch the token keys: known keys stay valid until jwks_age_limit; check the endpoint");
                 None
             }
         };

@@ -53,7 +53,7 @@ enum CallError {
     Status(StatusCode),
     #[error("its answer cannot be read: {0}")]
     Answer(#[from] AnswerError),
-    #[error("the client's data are not JSON: set binary_encoding")]
+    #[error("the client's payload is not JSON; set binary_encoding to send payloads in base64")]
     Data(serde_json::Error),
 }
 
@@ -110,7 +110,7 @@ impl Proxy {
             Ok(said) => (said, false),
             Err(error) => {
                 let (event, reason) = (call.event.name(), error.reason());
-                tracing::warn!(event, reason, endpoint = %self.endpoint, %error, "the backend has failed");
+                tracing::warn!(event, reason, endpoint = %self.endpoint, %error, "a call to the backend failed; check the backend");
                 (ProxyResult::refused(call.event, Refusal::Failed), true)
             }
         }

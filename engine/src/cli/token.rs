@@ -99,12 +99,10 @@ fn make(
     now_s: u64,
 ) -> anyhow::Result<String> {
     if config.jwks_public_endpoint.is_some() {
-        bail!(
-            "tokens are verified with the keys of {path}.jwks_public_endpoint: only its owner can make one"
-        );
+        bail!("{path}.jwks_public_endpoint verifies the tokens, so only its owner can make one");
     }
     let Some(secret) = &config.hmac_secret_key else {
-        bail!("{path}.hmac_secret_key is not set, and tokens are made with this secret alone");
+        bail!("{path}.hmac_secret_key is not set, and this command makes tokens only with that secret");
     };
     let mut claims = Map::new();
     claims.insert("sub".into(), json!(args.user));
@@ -134,7 +132,7 @@ fn with_fetched_keys(verifier: Verifier) -> anyhow::Result<Verifier> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start what fetches the keys")?;
+        .context("cannot start the HTTP client that fetches the keys")?;
     let fetched = runtime.block_on(jwks::fetch(&HttpClient::new(), endpoint))?;
     Ok(verifier.with_keys(fetched.keys))
 }
@@ -145,8 +143,8 @@ fn refused(error: TokenError) -> anyhow::Error {
 
 fn unfit(error: TokenError) -> anyhow::Error {
     match error {
-        TokenError::Audience => anyhow!("the configuration demands an audience: give one with --audience"),
-        TokenError::Issuer => anyhow!("the configuration demands an issuer: give one with --issuer"),
+        TokenError::Audience => anyhow!("the configuration requires an audience; give one with --audience"),
+        TokenError::Issuer => anyhow!("the configuration requires an issuer; give one with --issuer"),
         error => anyhow!(error).context("the configuration would refuse the token"),
     }
 }

@@ -16,121 +16,125 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 section! {
-    /// What channels do, and who may do what in them. A channel whose name has a `:` belongs to the namespace before
-    /// it (`chat:index` to `chat`), which must be defined; every other channel follows `channel.without_namespace`.
+    /// Channels: history, presence, recovery and permissions. A channel name with a `:` belongs to the namespace
+    /// before it (`chat:index` to `chat`), which must be defined; `channel.without_namespace` applies to every other
+    /// channel.
     pub struct ChannelConfig {
         /// Options of channels without a namespace.
         "without_namespace" => pub without_namespace: NamespaceOptions = section();
-        /// The namespaces: each a `name`, and options that hold for its channels.
+        /// Namespaces of channels. Each has a `name` and the options of its channels.
         "namespaces" => pub namespaces: Vec<Namespace> = tables();
-        /// How long a channel's position (offset and epoch) is remembered after its last publication, where its
-        /// namespace does not say otherwise. Clients that come back later cannot recover.
+        /// How long the daemon remembers a channel's position (offset and epoch) after its last publication. A
+        /// namespace can override it. Clients that return later cannot recover.
         /// Worst case: 100 bytes for each channel with history that was used during this time.
         "history_meta_ttl" => pub history_meta_ttl_ms: u64 = duration("720h", "1s", "87600h");
-        /// Memory for the histories of all channels, payloads included. When it is full, publications go out as
-        /// always, and the oldest ones leave history before their time. Clients that would need them are told that
-        /// their position is lost. Less where memory is limited: see [memory](memory.md). Holdfast's own.
+        /// Memory for the histories of all channels, payloads included. When it is full, publications still reach
+        /// subscribers, and the oldest publications leave the histories early. Clients that would need them are told
+        /// that their position is lost. The daemon lowers this value to fit limited memory: see [memory](memory.md).
+        /// Not in Centrifugo.
         /// Worst case: this.
         "history_budget" => pub history_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
-        /// Memory for the records of channels beside their histories: positions, idempotency keys, presence. When it is
-        /// full, the positions of channels that nobody is subscribed to and the keys go before their time, the oldest
-        /// first. Clients that come back to such a position are told that it is lost. Less where memory is limited: see
-        /// [memory](memory.md). Holdfast's own.
-        /// Worst case: this, and the presence of those who are subscribed.
+        /// Memory for channel records other than histories: positions, idempotency keys and presence. When it is
+        /// full, the daemon drops the oldest idempotency keys, and the oldest positions of channels without
+        /// subscribers, early. Clients that return to a dropped position are told that it is lost. The daemon lowers
+        /// this value to fit limited memory: see [memory](memory.md). Not in Centrifugo.
+        /// Worst case: this, plus the presence of current subscribers.
         "state_budget" => pub state_budget_bytes: u64 = size("256MiB", "1MiB", "16TiB");
-        /// How long an idempotency key is remembered: a publication with the same key in the same channel is answered
-        /// as the first one was, and not published again. Holdfast's own.
+        /// How long the daemon remembers an idempotency key. A publication with the same key in the same channel gets
+        /// the answer of the first one, and is not published again. Not in Centrifugo.
         /// Worst case: 150 bytes for each publication with a key during this time.
         "idempotency_ttl" => pub idempotency_ttl_ms: u64 = duration("5m", "1s", "24h");
-        /// The longest name of a channel, in bytes.
+        /// Longest channel name, in bytes.
         "max_length" => pub name_bytes_max: u32 = integer(255, 1, 1_024);
-        /// Events of channels that are put to the application's backend.
+        /// Channel events on which the application's backend decides.
         "proxy" => pub proxy: ChannelProxyConfig = section();
     }
 
-    /// Options of a namespace. By default a channel only carries messages from the server API to those who hold a
-    /// token for it: everything else must be allowed.
+    /// Options of a namespace. By default, only the server API may publish in a channel, and only clients with a
+    /// subscription token may subscribe. Everything else must be allowed.
     pub struct NamespaceOptions {
-        /// True exactly when the channel knows who is subscribed (presence).
-        /// Worst case: subscribers × 200 bytes and their connection info.
+        /// Keeps presence: the list of the channel's subscribers.
+        /// Worst case: subscribers × 200 bytes, plus their connection info.
         "presence" => pub presence: bool = boolean(false);
-        /// True exactly when the channel tells who comes and goes. A client gets to know it if it asks and may see
-        /// presence. Every event goes to all, so keep it to channels of few subscribers.
+        /// Publishes join and leave events. A client receives them if it asks for them and may read presence. Every
+        /// event goes to all subscribers, so use it for channels with few.
         "join_leave" => pub join_leave: bool = boolean(false);
-        /// True exactly when subscribers are told who comes and goes without asking.
+        /// Sends join and leave events to subscribers that did not ask for them.
         "force_push_join_leave" => pub force_push_join_leave: bool = boolean(false);
-        /// How many publications the channel remembers; 0 keeps no history. Needs `history_ttl`.
-        /// Worst case: channels × this × message size, held by `channel.history_budget`.
+        /// Most publications in the channel's history. 0 keeps no history. Needs `history_ttl`.
+        /// Worst case: channels × this × message size, bounded by `channel.history_budget`.
         "history_size" => pub history_publications_max: u32 = integer(0, 0, 1_000_000);
-        /// How long the channel remembers a publication; 0 keeps no history. Needs `history_size`.
+        /// How long a publication stays in the history. 0 keeps no history. Needs `history_size`.
         "history_ttl" => pub history_ttl_ms: u64 = duration("0s", "0s", "87600h");
-        /// As `channel.history_meta_ttl`, for this namespace; 0 takes that one. Must not be shorter than `history_ttl`.
+        /// As `channel.history_meta_ttl`, for this namespace. 0 takes that value. Must not be shorter than
+        /// `history_ttl`.
         "history_meta_ttl" => pub history_meta_ttl_ms: u64 = duration("0s", "0s", "87600h");
-        /// True exactly when the position of every subscriber is watched, and one that lost it is told.
+        /// Checks the position of every subscriber, and tells a subscriber that has lost publications.
         "force_positioning" => pub force_positioning: bool = boolean(false);
-        /// True exactly when a client may ask for that itself. Who may read history always may.
+        /// Allows a client to ask for positioning. A client that may read history always may.
         "allow_positioning" => pub allow_positioning: bool = boolean(false);
-        /// True exactly when every subscriber that comes back gets what it missed. Needs history.
+        /// Gives every returning subscriber the publications that it missed. Needs history.
         "force_recovery" => pub force_recovery: bool = boolean(false);
-        /// True exactly when a client may ask for that itself. Who may read history always may.
+        /// Allows a client to ask for recovery. A client that may read history always may.
         "allow_recovery" => pub allow_recovery: bool = boolean(false);
-        /// What recovery gives: with `stream` all that was missed, with `cache` the newest publication alone.
+        /// What a recovery returns: `stream` returns all missed publications, `cache` only the newest one.
         "force_recovery_mode" => pub recovery_mode: RecoveryMode = choice("stream", RecoveryMode::NAMES);
-        /// What becomes of publications for a subscriber that does not keep up. With `disconnect` they wait for it, up to
-        /// `client.queue_max_size` and `client.queue_max_messages`; then it is closed with 3008. With `drop_oldest` the
-        /// newest `slow_reader_queue` of a channel wait, with `keep_latest` the newest one; the first that comes through
-        /// says in its tag `holdfast-left-out` how many are missing before it. Those two exclude history, positions,
-        /// recovery, deltas and `join_leave`, where nothing may be missing. Clients that poll are always closed.
-        /// Holdfast's own.
+        /// What happens to publications for a subscriber that reads too slowly. With `disconnect` they wait, up to
+        /// `client.queue_max_size` and `client.queue_max_messages`; then the client is closed with 3008. With
+        /// `drop_oldest` the newest `slow_reader_queue` publications of a channel wait, and with `keep_latest` only
+        /// the newest one; the first one that arrives says in its tag `holdfast-left-out` how many were dropped
+        /// before it. These two policies exclude history, positioning, recovery, deltas and `join_leave`, where
+        /// nothing may be missing. Long-polling clients are always closed. Not in Centrifugo.
         "slow_readers" => pub slow_readers: SlowReaderPolicy = choice("disconnect", SlowReaderPolicy::NAMES);
-        /// How many publications of a channel wait for a subscriber under `drop_oldest`. Holdfast's own.
-        /// Worst case: `client.queue_max_size` for each subscriber that does not keep up.
+        /// Most publications of a channel that wait for a slow subscriber under `drop_oldest`. Not in Centrifugo.
+        /// Worst case: `client.queue_max_size` for each slow subscriber.
         "slow_reader_queue" => pub slow_reader_queue: u32 = integer(64, 1, 65_536);
-        /// True exactly when every publication may go out as a difference to the one before, to the clients that have
-        /// agreed; otherwise only those that are published with `delta`.
+        /// Sends every publication as a delta to clients that negotiated deltas. Otherwise only publications with
+        /// `delta` in the publish request are sent as deltas.
         "delta_publish" => pub delta_publish: bool = boolean(false);
-        /// The kinds of differences that a client may ask for; none by default.
+        /// Delta types that a client may negotiate. If empty, none.
         "allowed_delta_types" => pub allowed_delta_types: Vec<DeltaType>
             = list_of(choice("fossil", DeltaType::NAMES));
-        /// True exactly when a client may ask for only the publications whose tags pass a filter.
+        /// Allows a client to subscribe with a filter on the tags of publications.
         "allow_tags_filter" => pub allow_tags_filter: bool = boolean(false);
-        /// True exactly when a client may subscribe without a subscription token. Private and user-limited channels
-        /// stay closed.
+        /// Allows clients to subscribe without a subscription token. Private and user-limited channels still need
+        /// one.
         "allow_subscribe_for_client" => pub allow_subscribe_for_client: bool = boolean(false);
-        /// True exactly when `allow_subscribe_for_client` includes anonymous clients.
+        /// Extends `allow_subscribe_for_client` to anonymous clients.
         "allow_subscribe_for_anonymous" => pub allow_subscribe_for_anonymous: bool = boolean(false);
-        /// True exactly when a client may publish, subscribed or not.
+        /// Allows clients to publish, subscribed or not.
         "allow_publish_for_client" => pub allow_publish_for_client: bool = boolean(false);
-        /// True exactly when a subscriber may publish.
+        /// Allows subscribers to publish.
         "allow_publish_for_subscriber" => pub allow_publish_for_subscriber: bool = boolean(false);
-        /// True exactly when the two options above include anonymous clients.
+        /// Extends the two options above to anonymous clients.
         "allow_publish_for_anonymous" => pub allow_publish_for_anonymous: bool = boolean(false);
-        /// True exactly when a client may read history, subscribed or not.
+        /// Allows clients to read history, subscribed or not.
         "allow_history_for_client" => pub allow_history_for_client: bool = boolean(false);
-        /// True exactly when a subscriber may read history.
+        /// Allows subscribers to read history.
         "allow_history_for_subscriber" => pub allow_history_for_subscriber: bool = boolean(false);
-        /// True exactly when the two options above include anonymous clients.
+        /// Extends the two options above to anonymous clients.
         "allow_history_for_anonymous" => pub allow_history_for_anonymous: bool = boolean(false);
-        /// True exactly when a client may see presence, subscribed or not.
+        /// Allows clients to read presence, subscribed or not.
         "allow_presence_for_client" => pub allow_presence_for_client: bool = boolean(false);
-        /// True exactly when a subscriber may see presence.
+        /// Allows subscribers to read presence.
         "allow_presence_for_subscriber" => pub allow_presence_for_subscriber: bool = boolean(false);
-        /// True exactly when the two options above include anonymous clients.
+        /// Extends the two options above to anonymous clients.
         "allow_presence_for_anonymous" => pub allow_presence_for_anonymous: bool = boolean(false);
-        /// True exactly when a `#` in a name limits the channel to the users after it: `dialog#42,43` is for the users
-        /// 42 and 43, who need no subscription token. An anonymous client is never one of them.
+        /// Lets a `#` in a channel name limit the channel to the users after it: `dialog#42,43` is for the users 42
+        /// and 43, who need no subscription token. Anonymous clients may never subscribe to such a channel.
         "allow_user_limited_channels" => pub allow_user_limited_channels: bool = boolean(false);
-        /// True exactly when the backend is asked whether a client may subscribe that has no token, and is not one of the
-        /// users to whom the name limits the channel. Needs `channel.proxy.subscribe`.
+        /// Asks the backend whether a client may subscribe, if it has no token and is not one of the users in the
+        /// channel name. Needs `channel.proxy.subscribe`.
         "subscribe_proxy_enabled" => pub is_subscribe_proxied: bool = boolean(false);
-        /// True exactly when the backend is asked whether a client may publish; the options above are then not looked
-        /// at. Needs `channel.proxy.publish`.
+        /// Asks the backend whether a client may publish, instead of the `allow_publish_…` options. Needs
+        /// `channel.proxy.publish`.
         "publish_proxy_enabled" => pub is_publish_proxied: bool = boolean(false);
-        /// True exactly when the backend is asked whether an expired subscription goes on; clients then send no
-        /// sub_refresh command. Needs `channel.proxy.sub_refresh`.
+        /// Asks the backend whether an expired subscription may continue. Clients then send no sub_refresh command.
+        /// Needs `channel.proxy.sub_refresh`.
         "sub_refresh_proxy_enabled" => pub is_sub_refresh_proxied: bool = boolean(false);
-        /// What a name (without its namespace) must match anywhere: anchor it with `^` and `$`. Empty: names are ASCII.
-        /// `\d`, `\w` and `\s` match those of all scripts: write `[0-9]` for ASCII digits alone.
+        /// Regular expression that a channel name, without its namespace, must match. It may match anywhere in the
+        /// name, so anchor it with `^` and `$`. `\d`, `\w` and `\s` match characters of all scripts; write `[0-9]`
+        /// for ASCII digits. If empty, names must be ASCII.
         "channel_regex" => pub channel_regex: String
             = text("").also("a regular expression", |pattern: &String| Regex::new(pattern).is_ok());
     }
@@ -168,7 +172,7 @@ impl Section for Namespace {
     fn fields() -> Vec<Field> {
         let name = Field {
             key: Self::NAME,
-            doc: "What the names of its channels begin with, before the `:`. Each namespace needs its own.",
+            doc: "The part of a channel name before the `:`. Must be unique.",
             about: Self::name_spec().about,
             described_at: None,
         };
@@ -235,7 +239,7 @@ pub(super) fn check(channel: &ChannelConfig, problems: &mut Problems) {
         let path = format!("channel.namespaces[{i}]");
         if !names.insert(namespace.name.as_str()) {
             let found = format!("found {:?} a second time", namespace.name);
-            problems.refuse(&join(&path, Namespace::NAME), found, "a name for one namespace");
+            problems.refuse(&join(&path, Namespace::NAME), found, "a name that no other namespace has");
         }
         check_options(&namespace.options, channel, &path, problems);
     }
@@ -244,10 +248,10 @@ pub(super) fn check(channel: &ChannelConfig, problems: &mut Problems) {
 fn check_options(options: &NamespaceOptions, channel: &ChannelConfig, path: &str, problems: &mut Problems) {
     let (has_size, has_ttl) = (options.history_publications_max != 0, options.history_ttl_ms != 0);
     if has_size && !has_ttl {
-        problems.refuse(&join(path, "history_ttl"), "is missing", "a duration, since history_size is set");
+        problems.refuse(&join(path, "history_ttl"), "is missing", "a duration, because history_size is set");
     }
     if has_ttl && !has_size {
-        problems.refuse(&join(path, "history_size"), "is missing", "a number, since history_ttl is set");
+        problems.refuse(&join(path, "history_size"), "is missing", "a number, because history_ttl is set");
     }
     if options.force_recovery && !(has_size && has_ttl) {
         problems.refuse(
@@ -267,7 +271,7 @@ fn check_options(options: &NamespaceOptions, channel: &ChannelConfig, path: &str
             (options.join_leave, "join_leave"),
         ] {
             if is_set {
-                let allowed = "disconnect, since nothing may be missing with ".to_owned() + key;
+                let allowed = "disconnect, because nothing may be missing with ".to_owned() + key;
                 problems.refuse(
                     &join(path, "slow_readers"),
                     "found one that leaves publications out",
@@ -300,8 +304,8 @@ mod tests {
     #[test]
     fn conditions_between_options_of_a_namespace_are_checked() {
         for (options, key, allowed) in [
-            ("history_size = 1", "channel.namespaces[0].history_ttl", "since history_size is set"),
-            ("history_ttl = \"1m\"", "channel.namespaces[0].history_size", "since history_ttl is set"),
+            ("history_size = 1", "channel.namespaces[0].history_ttl", "because history_size is set"),
+            ("history_ttl = \"1m\"", "channel.namespaces[0].history_size", "because history_ttl is set"),
             ("force_recovery = true", "channel.namespaces[0].force_recovery", "history_size and history_ttl"),
             (
                 "history_size = 1\nhistory_ttl = \"2m\"\nhistory_meta_ttl = \"1m\"",
@@ -312,7 +316,7 @@ mod tests {
             (
                 "slow_readers = \"keep_latest\"\nallow_recovery = true",
                 "channel.namespaces[0].slow_readers",
-                "disconnect, since nothing may be missing with allow_recovery",
+                "disconnect, because nothing may be missing with allow_recovery",
             ),
             (
                 "slow_readers = \"drop_oldest\"\nhistory_size = 1\nhistory_ttl = \"1m\"",

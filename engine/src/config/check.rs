@@ -53,11 +53,11 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         problems.refuse(
             "http_server.internal_port",
             format!("found {control_listen}"),
-            format!("an address that does not overlap {listen}, where clients connect"),
+            format!("an address that does not overlap {listen}, on which clients connect"),
         );
     }
     if engine.cpu_list.is_some() && engine.shards != 0 {
-        problems.refuse("engine.shards", "found together with engine.cores", "one of the two");
+        problems.refuse("engine.shards", "it is set together with engine.cores", "one of the two");
     }
     let shards_key = if engine.cpu_list.is_some() { "engine.cores" } else { "engine.shards" };
     let cores = CoreSet::choose(engine.cpu_list.as_ref(), engine.shards, usable_cpus)
@@ -68,7 +68,7 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
         problems.refuse(
             "client.subscribe_to_user_personal_channel.personal_channel_namespace",
             format!("found {personal:?}, which channel.namespaces does not have"),
-            "the name of a namespace, or nothing",
+            "the name of a namespace, or empty",
         );
     }
     channel::check(channel, problems);
@@ -99,7 +99,11 @@ fn check_proxies(client: &ClientConfig, channel: &ChannelConfig, rpc: &RpcConfig
     for (i, namespace) in rpc.namespaces.iter().enumerate() {
         if !names.insert(namespace.name.as_str()) {
             let found = format!("found {:?} a second time", namespace.name);
-            problems.refuse(&format!("rpc.namespaces[{i}].name"), found, "a name for one namespace");
+            problems.refuse(
+                &format!("rpc.namespaces[{i}].name"),
+                found,
+                "a name that no other namespace has",
+            );
         }
     }
     let spaces = || {
@@ -133,7 +137,7 @@ fn check_proxies(client: &ClientConfig, channel: &ChannelConfig, rpc: &RpcConfig
         ),
     ] {
         if is_used && proxy.endpoint.is_none() {
-            problems.refuse(&join(path, "endpoint"), "is missing", format!("an address, since {by}"));
+            problems.refuse(&join(path, "endpoint"), "is missing", format!("an address, because {by}"));
         }
         let headers = join(path, "http.static_headers");
         for (name, value) in &proxy.http.static_headers {

@@ -102,7 +102,7 @@ impl CoreSet {
 /// Why the shards cannot be placed as asked. The operator's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CoreError {
-    #[error("CPU {cpu} is not one that this process may run on; allowed: {usable}")]
+    #[error("this process may not run on CPU {cpu}; allowed: {usable}")]
     NotUsable { cpu: usize, usable: String },
     #[error(
         "found {shards} shards for {cores} cores (a shard owns a core); allowed: 0 to {cores} (CPUs {usable})"

@@ -53,13 +53,13 @@ fn expand_value(
     match value {
         Value::String(text) if text.contains("${") => match expanded(text, variables) {
             Err(name) => {
-                let found = format!("uses ${{{name}}}, and no environment variable of that name is set");
-                problems.refuse(path, found, "a text, in which variables that are set may stand");
+                let found = format!("uses ${{{name}}}, but this environment variable is not set");
+                problems.refuse(path, found, "a text that uses only variables that are set");
             }
             Ok(whole) => {
                 if whole.contains("${") {
                     if reaches_a_backend(path) {
-                        let found = "holds ${…}, which would reach the backend as it is";
+                        let found = "it contains ${…}, which would reach the backend unchanged";
                         let allowed = "variables whose names begin with HOLDFAST_VAR_ or CENTRIFUGO_VAR_";
                         problems.refuse(path, found, allowed);
                     } else {

@@ -17,61 +17,63 @@ use super::{
 };
 
 section! {
-    /// Where the daemon listens: one address for clients, one for operators.
+    /// The listeners: one address for clients, and one for operators and backends (the control plane).
     pub struct HttpServerConfig {
-        /// IP address that clients connect to.
+        /// IP address on which the daemon accepts clients.
         "address" => pub address: IpAddr = parsed("address", "an IP address", "0.0.0.0").flag("--listen");
-        /// Port that clients connect to; 0 lets the kernel pick a free one.
+        /// Port on which the daemon accepts clients. With 0 the kernel picks a free port.
         "port" => pub port: u16 = tcp_port(8000).flag("--listen");
-        /// IP address of the control plane (server API, health, metrics). Whoever can reach it can read the latter two,
-        /// so keep it private.
+        /// IP address of the control plane: server API, health and metrics. Health and metrics need no key, so keep
+        /// this address private.
         "internal_address" => pub internal_address: IpAddr
             = parsed("address", "an IP address", "127.0.0.1").flag("--control");
-        /// Port of the control plane; 0 lets the kernel pick a free one.
+        /// Port of the control plane. With 0 the kernel picks a free port.
         "internal_port" => pub internal_port: u16 = tcp_port(9000).flag("--control");
-        /// Connections to the control plane. Where one more comes, one that is between two requests is closed for it,
-        /// the one that has waited longest; where there is none, the new one is answered 503. It is at most a quarter
-        /// of RLIMIT_NOFILE: rings, log and calls to backends need descriptors too; clients do not.
-        /// Worst case: this × 16 KiB of a request's head, beside bodies and answers.
+        /// Most connections to the control plane. A further connection replaces the one that has been idle longest;
+        /// if none is idle, it gets 503. The daemon lowers this value to a quarter of RLIMIT_NOFILE, because rings,
+        /// the log and calls to backends need descriptors too.
+        /// Worst case: this × 16 KiB for request heads, plus bodies and answers.
         "internal_connection_limit" => pub internal_connections_max: u32 = integer(512, 1, 65_536);
         /// TLS for clients.
         "tls" => pub tls: TlsConfig = section();
         /// TLS for the control plane.
         "internal_tls" => pub internal_tls: TlsConfig = section();
-        /// Proxies that begin with a PROXY header.
+        /// Proxies that send a PROXY header.
         "proxy_protocol" => pub proxy_protocol: ProxyProtocolConfig = section();
-        /// Proxies that name the client in a field of each request.
+        /// Proxies that name the client in a header field of each request.
         "forwarded" => pub forwarded: ForwardedConfig = section();
     }
 
-    /// TLS 1.2 and 1.3 on a listener. What is a PEM here may be the path of a file, the PEM itself, or that in base64.
-    /// Files are read again when they change, and at SIGHUP; connections that are open stay.
+    /// TLS 1.2 and 1.3 on a listener. Each PEM option takes the path of a file, the PEM itself, or the PEM in base64.
+    /// The daemon reads files again when they change and at SIGHUP; open connections stay.
     pub struct TlsConfig {
-        /// True exactly when the listener speaks TLS, and nothing else.
-        /// Worst case: about 6 KB of user memory a connection more than without.
+        /// Turns TLS on. The listener then accepts nothing else.
+        /// Worst case: about 6 KB more user memory a connection.
         "enabled" => pub enabled: bool = boolean(false);
-        /// The certificate and those between it and the authority, in this order.
+        /// The server certificate, followed by the intermediate certificates in order.
         "cert_pem" => pub cert_pem: String = text("");
         /// The private key of the certificate (PKCS #8, PKCS #1 or SEC 1).
         "key_pem" => pub key_pem: Secret = parsed("text", "text", "").secret();
-        /// Authorities of client certificates. Where there are some, who has no certificate of theirs is not let in.
+        /// Certificate authorities for client certificates. If set, only clients with a certificate from one of them
+        /// may connect.
         "client_ca_pem" => pub client_ca_pem: String = text("");
     }
 
-    /// Proxies that tell whom they speak for in a PROXY header (version 1 or 2), before anything else.
+    /// Proxies that send a PROXY header (version 1 or 2) at the beginning of each connection.
     pub struct ProxyProtocolConfig {
-        /// Networks of proxies whose connections begin with a PROXY header: the client's address is the one in it. One
-        /// that comes from there without such a header is closed. From elsewhere no header is read: it is a malformed
-        /// request.
+        /// Networks of these proxies. The daemon takes the client's address from their PROXY header, and closes a
+        /// connection from these networks that begins without one. From any other address, a PROXY header is a
+        /// malformed request.
         "trusted" => pub trusted: Vec<Network> = list_of(network());
     }
 
-    /// Proxies that tell whom they speak for in a field of each request.
+    /// Proxies that name the client in a header field of each request.
     pub struct ForwardedConfig {
-        /// Networks of proxies whose field is believed: the client's address is the rightmost one in it that is not in
-        /// these networks. From elsewhere the field is not looked at. Each of these proxies must write the field.
+        /// Networks of these proxies. The client's address is the rightmost address in the field that is outside
+        /// these networks. The daemon ignores the field in requests from elsewhere. Each of these proxies must write
+        /// the field.
         "trusted" => pub trusted: Vec<Network> = list_of(network());
-        /// The field that the proxies write. Only that one is read: clients can send the other one.
+        /// The header field that the proxies write. The daemon ignores the other one, because clients could send it.
         "header" => pub field: ForwardedField = choice("x_forwarded_for", FIELDS);
     }
 }

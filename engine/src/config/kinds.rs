@@ -45,7 +45,8 @@ pub fn tcp_port(default: u16) -> Spec<u16> {
 /// A time span, in milliseconds once checked.
 pub fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
     let bounds = parse_duration_ms(min).unwrap_or(0)..=parse_duration_ms(max).unwrap_or(u64::MAX);
-    let allowed = format!("a duration from {min} to {max}, like \"{default}\"");
+    let example = if default == "0s" { "10s" } else { default };
+    let allowed = format!("a duration from {min} to {max}, like \"{example}\"");
     Spec::leaf("duration", allowed, json!(default), Shape::Text, move |value| match value {
         Value::String(text) => match parse_duration_ms(text) {
             Ok(ms) if bounds.contains(&ms) => Ok(ms),
@@ -142,7 +143,7 @@ pub fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
             problems.refuse(
                 path,
                 found(value),
-                "a table of names with values, or a list of {key, value}, each key once",
+                "a table of names and values, or a list of {key, value} with each key once",
             );
             return None;
         };

@@ -12,83 +12,84 @@ use super::problem::Problems;
 const CONNECTIONS: u64 = 16_000_000;
 
 section! {
-    /// What one address, network, connection or user may do, so that a flood from it does not cost others. Everything
-    /// is off by default: the right numbers depend on how many clients share an address, and on whether proxies are
-    /// in front. A limit holds for all cores together. Connections over a limit are answered 429 with `Retry-After`.
+    /// Limits for each address, network, connection and user, so that a flood from one of them does not harm others.
+    /// All are off by default, because the right numbers depend on how many clients share an address, and on the
+    /// proxies in front. A limit holds for all cores together. A connection over a limit gets 429 with `Retry-After`.
     pub struct LimitsConfig {
-        /// For each address.
+        /// Limits for each address.
         "address" => pub address: HostLimits = section();
-        /// For each network of addresses; an IPv6 client has at least 2^64 of them.
+        /// Limits for each network. An IPv6 client usually has 2^64 addresses or more.
         "subnet" => pub subnet: SubnetLimits = section();
-        /// For each connection, or session of the transports without one.
+        /// Limits for each connection, or for each session of the transports over HTTP.
         "connection" => pub connection: FlowLimits = section();
-        /// For each user, over all its connections. Anonymous clients are not counted together.
+        /// Limits for each user, over all its connections. Anonymous clients are not counted together.
         "user" => pub user: FlowLimits = section();
-        /// Addresses that misbehave.
+        /// Penalties for addresses that misbehave.
         "penalty" => pub penalty: PenaltyLimits = section();
-        /// Networks that may connect; others are answered 403. Empty: all may.
+        /// Networks that may connect. Others get 403. If empty, all networks may connect.
         "allow" => pub allow: Vec<Network> = list_of(network());
-        /// Networks that may not connect, also where `limits.allow` names them; they are answered 403.
+        /// Networks that may not connect, even if `limits.allow` includes them. They get 403.
         "deny" => pub deny: Vec<Network> = list_of(network());
-        /// Networks for which no limit by address or network holds, nor a penalty: monitoring, load tests.
+        /// Networks to which no limit by address or network and no penalty applies, such as monitoring or load tests.
         "exempt" => pub exempt: Vec<Network> = list_of(network());
-        /// Addresses, networks and users that each core keeps numbers of. When there are more, those that were there
-        /// first and have no connection are forgotten, and those of connections may be missing from other cores' sums:
-        /// their limit then holds for each core. So let it be at least twice the connections of a core.
-        /// Worst case: this × 150 bytes for each core: 19 MiB; 120 bytes for each address and network beyond that with
-        /// an open connection; and, where anything here is on, 100 bytes for each connection.
+        /// Most addresses, networks and users that each core counts. When there are more, the core forgets the oldest
+        /// ones without a connection. If that is not enough, it counts connections that other cores cannot see, so
+        /// that a limit holds for each core by itself. Set it to at least twice the connections of a core.
+        /// Worst case: this × 150 bytes for each core: 19 MiB; plus 120 bytes for each further address and network
+        /// with an open connection; plus 100 bytes for each connection if any limit is on.
         "tracked_max" => pub tracked_max: u32 = integer(131_072, 1024, 16_777_216);
     }
 
-    /// What an address may do. 0 sets no limit.
+    /// Limits for one address. 0 means no limit.
     pub struct HostLimits {
-        /// Connections that it may have open.
+        /// Most open connections.
         "connections" => pub connections_max: u32 = integer(0, 0, CONNECTIONS);
-        /// Connections that it may open in a second. As many may come at once, after a quiet time.
+        /// Most new connections a second. After a quiet second, a burst of this size may come at once.
         "connections_per_second" => pub connections_per_s: u32 = integer(0, 0, 1_000_000);
-        /// Connections that it may have open whose request has not come yet.
+        /// Most open connections that have not sent their request yet.
         "handshakes" => pub handshakes_max: u32 = integer(0, 0, CONNECTIONS);
     }
 
-    /// What all addresses of a network may do together. 0 sets no limit.
+    /// Limits for all addresses of a network together. 0 means no limit.
     pub struct SubnetLimits {
-        /// As `limits.address.connections`.
+        /// Most open connections, as `limits.address.connections`.
         "connections" => pub connections_max: u32 = integer(0, 0, CONNECTIONS);
-        /// As `limits.address.connections_per_second`.
+        /// Most new connections a second, as `limits.address.connections_per_second`.
         "connections_per_second" => pub connections_per_s: u32 = integer(0, 0, 1_000_000);
-        /// As `limits.address.handshakes`.
+        /// Most connections that have not sent their request yet, as `limits.address.handshakes`.
         "handshakes" => pub handshakes_max: u32 = integer(0, 0, CONNECTIONS);
-        /// Bits of an IPv6 address that tell networks apart.
+        /// Prefix length that makes a network of IPv6 addresses.
         "ipv6_prefix" => pub ipv6_bits: u8 = integer(64, 16, 128);
-        /// Bits of an IPv4 address that tell networks apart, 24 for instance. 0: IPv4 addresses are not counted together.
+        /// Prefix length that makes a network of IPv4 addresses, such as 24. With 0, IPv4 addresses are not counted
+        /// by network.
         "ipv4_prefix" => pub ipv4_bits: u8 = integer(0, 0, 32);
     }
 
-    /// What may be sent. 0 sets no limit. What is over it is answered with error 111, which tells clients to try again;
-    /// who goes on is sent away with 3013.
+    /// Limits for what clients send. 0 means no limit. A command over a limit gets error 111, which tells the client
+    /// to try again. A client that keeps exceeding the limit is closed with 3013.
     pub struct FlowLimits {
-        /// Commands in a second. As many may come at once, after a quiet time. A reply with history, presence or what was
-        /// recovered counts as another command for each 16 KiB of it.
+        /// Most commands a second. After a quiet second, a burst of this size may come at once. A reply with history,
+        /// presence or recovered publications counts as one more command for each 16 KiB.
         "commands_per_second" => pub commands_per_s: u32 = integer(0, 0, 10_000_000);
-        /// Bytes in a second, what compressed messages are inflated to among them. A message is taken whole where what came
-        /// before it is within the limit.
+        /// Most bytes a second, counted after decompression. A message is accepted whole if what came before it was
+        /// within the limit.
         "bytes_per_second" => pub bytes_per_s: u32 = integer(0, 0, 4_294_967_295);
     }
 
-    /// Addresses that misbehave get points: 10 for a broken protocol, a message that is too large or a refused token, 5 for
-    /// a bad request or one that does not come in time, 20 for a 3013. The points fade; while there are too many, new
-    /// connections from the address are answered 429. IPv6 addresses of the same /64 are one address.
+    /// Penalty points for addresses that misbehave: 10 for a broken protocol, a message that is too large, or a
+    /// refused token; 5 for a bad request or one that takes too long; 20 for a close with 3013. Points decay over
+    /// time. While an address has too many, its new connections get 429. IPv6 addresses of the same /64 count as one.
     pub struct PenaltyLimits {
-        /// Points from which on an address is refused; 0 gives no points.
+        /// Points at which an address is refused. 0 turns penalties off.
         "threshold" => pub threshold: u32 = integer(0, 0, 1_000_000);
-        /// The time in which half of the points fade.
+        /// Time in which half of the points decay.
         "half_life" => pub half_life_ms: u64 = duration("1m", "1s", "24h");
-        /// How long an address is refused the first time. Each further time is twice as long; that is forgotten after a
-        /// quiet time as long as the last one.
+        /// How long an address is refused the first time. Each further refusal lasts twice as long as the last, until
+        /// the address has been quiet for as long as the last refusal.
         "refuse_for" => pub refuse_for_ms: u64 = duration("30s", "1s", "24h");
-        /// The longest time for which an address is refused.
+        /// Longest time for which an address is refused.
         "refuse_for_max" => pub refuse_for_max_ms: u64 = duration("1h", "1s", "168h");
-        /// Addresses with points that each core keeps; when there are more, the oldest one goes.
+        /// Most addresses with points that each core keeps. A further one replaces the oldest.
         /// Worst case: this × 200 bytes for each core: 3.2 MiB.
         "tracked_max" => pub tracked_max: u32 = integer(16_384, 16, 16_777_216);
     }
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(config.limits.deny.len(), 2);
         let text = refusal("toml", "[http_server.proxy_protocol]\ntrusted = ['10.0.0.1', '10.0.0.1/8']");
         assert!(text.contains("http_server.proxy_protocol.trusted[1] (file "), "{text}");
-        assert!(text.contains("10.0.0.0/8 is meant?"), "{text}");
+        assert!(text.contains("did you mean 10.0.0.0/8?"), "{text}");
     }
 
     #[test]

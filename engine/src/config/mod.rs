@@ -54,7 +54,7 @@ pub use proxy::{
     BackendConfig, ChannelProxyConfig, ClientProxyConfig, ProxyConfig, ProxyHttpConfig, RpcConfig,
     RpcNamespace, RpcOptions, SwitchedProxyConfig,
 };
-pub use reference::{default_toml, reference_markdown};
+pub use reference::{default_toml, reference_pages};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, Flags, IgnoredVariable, UNKNOWN_KEYS_VARIABLE};
 pub use token::{SubscriptionTokenConfig, TokenConfig};

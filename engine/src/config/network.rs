@@ -25,10 +25,10 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let net: IpNet = match text.parse::<IpAddr>() {
             Ok(address) => address.into(),
-            Err(_) => text.parse().map_err(|_| "neither an address nor a network".to_owned())?,
+            Err(_) => text.parse().map_err(|_| "it is neither an address nor a network".to_owned())?,
         };
         if net.addr() != net.network() {
-            return Err(format!("bits are set beyond the prefix; {} is meant?", net.trunc()));
+            return Err(format!("it has bits beyond the prefix; did you mean {}?", net.trunc()));
         }
         Ok(Self(canonical(net)))
     }

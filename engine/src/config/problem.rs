@@ -12,10 +12,10 @@ use std::fmt;
 /// What becomes of keys and variables that are no option.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum UnknownKeys {
-    /// Each is an error.
+    /// Report each as an error.
     #[default]
     Refuse,
-    /// Each is worth a warning.
+    /// Print a warning for each.
     Warn,
 }
 
@@ -132,7 +132,7 @@ impl Problems {
     /// Takes what was found out of every problem from the `first`th on: it was a secret.
     pub(super) fn hide_since(&mut self, first: usize) {
         for problem in &mut self.list[first..] {
-            problem.found = "found a value that is not shown, since it is a secret".into();
+            problem.found = "found a value that is not shown, because it is a secret".into();
         }
     }
 
@@ -164,7 +164,7 @@ impl Problems {
                 Some(name) => format!("did you mean {name}?"),
                 None => "remove it".into(),
             };
-            self.passed_over.push(Warning { key, found: "no such option: it is passed over".into(), advice });
+            self.passed_over.push(Warning { key, found: "no such option: it is ignored".into(), advice });
         } else {
             self.list.push(problem);
         }

@@ -19,99 +19,100 @@ use super::{
 use crate::value::HttpUrl;
 
 section! {
-    /// How the application's backend is asked about one kind of event: by POST with a JSON body.
+    /// How the daemon asks the application's backend about one kind of event: by POST with a JSON body.
     pub struct ProxyConfig {
-        /// Address that is asked. Redirects are not followed. Empty: there is none.
+        /// URL of the backend. The daemon follows no redirects. If empty, there is no backend.
         "endpoint" => pub endpoint: Option<HttpUrl>
             = address("an address that begins with https:// or http://").optional();
-        /// How long an answer may take, from the first step of the connection to its last byte.
+        /// How long a call may take, from connecting to the last byte of the answer.
         "timeout" => pub timeout_ms: u64 = duration("1s", "10ms", "5m");
-        /// Names of header fields of the client's handshake that go to the backend too.
+        /// Names of header fields of the client's handshake that the daemon passes to the backend.
         "http_headers" => pub http_headers: Vec<String> = list_of(header_name());
-        /// Names of fields in `headers` of the client's connect command that go to the backend as header fields. The
-        /// client can write anything there. Where the handshake has a field of that name, and it may go too, that one
-        /// goes.
+        /// Names of fields in `headers` of the client's connect command that the daemon passes to the backend as
+        /// header fields. The client can write anything there. If the handshake has an allowed field of the same
+        /// name, that one is passed instead.
         "emulated_headers" => pub emulated_headers: Vec<String> = list_of(header_name());
-        /// True exactly when payloads go to the backend in base64, as `b64data`; else they must be JSON.
+        /// Sends payloads to the backend in base64, as `b64data`. Otherwise payloads must be JSON.
         "binary_encoding" => pub has_binary_encoding: bool = boolean(false);
-        /// True exactly when the connection's `meta`, of its token or of the connect event, goes along.
+        /// Sends the connection's `meta`, from its token or from the connect event, to the backend.
         "include_connection_meta" => pub includes_meta: bool = boolean(false);
-        /// What is said in HTTP.
+        /// HTTP details of the calls.
         "http" => pub http: ProxyHttpConfig = section();
     }
 
-    /// What is said in HTTP.
+    /// HTTP details of the calls.
     pub struct ProxyHttpConfig {
-        /// Header fields that every request carries. A field of the client's with the same name takes its place.
+        /// Header fields of every call. A field that is passed from the client replaces one of the same name.
         "static_headers" => pub static_headers: BTreeMap<String, Secret>
             = map_of(parsed("text", "text", "")).secret();
     }
 
-    /// Events of connections.
+    /// Connection events on which the application's backend decides.
     pub struct ClientProxyConfig {
-        /// Clients that connect without a token: who they are.
+        /// Clients that connect without a token: the backend says who they are.
         "connect" => pub connect: SwitchedProxyConfig = section();
-        /// Connections that expire: whether they go on. Clients then send no refresh command.
+        /// Connections that expire: the backend says whether they may stay. Clients then send no refresh command.
         "refresh" => pub refresh: SwitchedProxyConfig = section();
     }
 
-    /// Events of channels, for the namespaces that ask for it.
+    /// Channel events on which the application's backend decides, in the namespaces that ask for it.
     pub struct ChannelProxyConfig {
-        /// Clients that subscribe without a token, where `subscribe_proxy_enabled` is set.
+        /// Clients that subscribe without a token, if `subscribe_proxy_enabled` is set.
         "subscribe" => pub subscribe: ProxyConfig = section();
-        /// Clients that publish, where `publish_proxy_enabled` is set.
+        /// Clients that publish, if `publish_proxy_enabled` is set.
         "publish" => pub publish: ProxyConfig = section();
-        /// Subscriptions that expire, where `sub_refresh_proxy_enabled` is set.
+        /// Subscriptions that expire, if `sub_refresh_proxy_enabled` is set.
         "sub_refresh" => pub sub_refresh: ProxyConfig = section();
     }
 
-    /// RPC: calls of clients that the application's backend answers. A method with a `:` belongs to the namespace before
-    /// it, which must be defined; every other method follows `rpc.without_namespace`.
+    /// RPC calls of clients, which the application's backend answers. A method name with a `:` belongs to the
+    /// namespace before it, which must be defined; `rpc.without_namespace` applies to every other method.
     pub struct RpcConfig {
-        /// The backend that answers.
+        /// The backend that answers RPC calls.
         "proxy" => pub proxy: ProxyConfig = section();
-        /// Methods without a namespace.
+        /// Options of methods without a namespace.
         "without_namespace" => pub without_namespace: RpcOptions = section();
-        /// The namespaces: each a `name`, and options that hold for its methods.
+        /// Namespaces of methods. Each has a `name` and the options of its methods.
         "namespaces" => pub namespaces: Vec<RpcNamespace> = tables();
     }
 
-    /// What holds for the methods of a namespace.
+    /// Options of the methods of a namespace.
     pub struct RpcOptions {
-        /// True exactly when the backend is asked; else a call is answered with error 108. Needs `rpc.proxy.endpoint`.
+        /// Passes calls to the backend; otherwise a call gets error 108. Needs `rpc.proxy.endpoint`.
         "proxy_enabled" => pub is_proxied: bool = boolean(false);
     }
 
     /// A namespace of methods.
     pub struct RpcNamespace {
-        /// What the names of its methods begin with, before the `:`. Each namespace needs its own.
+        /// The part of a method name before the `:`. Must be unique.
         "name" => pub name: String = text("")
             .also("at least two of A-Z, a-z, 0-9, `-`, `_`, `.`", |name: &String| is_namespace_name(name))
             .required();
-        /// True exactly when the backend is asked; else a call is answered with error 108. Needs `rpc.proxy.endpoint`.
+        /// Passes calls to the backend; otherwise a call gets error 108. Needs `rpc.proxy.endpoint`.
         "proxy_enabled" => pub is_proxied: bool = boolean(false);
     }
 
-    /// Calls to the application's backend, of all kinds together. Holdfast's own.
+    /// Limits for all calls to the application's backend, of all kinds together. Not in Centrifugo.
     pub struct BackendConfig {
-        /// Calls that are under way at a time; the others wait. It is at most a quarter of RLIMIT_NOFILE.
-        /// Worst case: this × (a message of a client and `answer_size_limit`).
+        /// Most calls under way at a time; further calls wait. The daemon lowers this value to a quarter of
+        /// RLIMIT_NOFILE.
+        /// Worst case: this × (a client's message + `backend.answer_size_limit`).
         "concurrency" => pub calls_max: u32 = integer(256, 1, 65_536);
-        /// Calls that may wait for that; where more come, the command is answered with error 100, which clients try
-        /// again.
-        /// Worst case: this × a message of a client.
+        /// Most calls that may wait for a free place. For a further one, the client's command gets error 100, and
+        /// SDKs try again.
+        /// Worst case: this × a client's message.
         "queue_size" => pub queued_max: u32 = integer(4096, 1, 1_048_576);
-        /// The longest answer that is read; a longer one fails the call.
+        /// Longest answer of the backend. A longer one fails the call.
         "answer_size_limit" => pub answer_bytes_max: u32 = size("1MiB", "1KiB", "64MiB");
-        /// How long a connection to a backend stays open without a call. Less than the backend's own keep-alive time, so
-        /// that it is not closed just when the next call goes out; a call to which that happens is made once more on a
-        /// new connection. 0 opens one for every call.
+        /// How long the daemon keeps an unused connection to a backend open. Set it below the backend's own
+        /// keep-alive time, so that the backend does not close a connection while a call goes out; the daemon repeats
+        /// such a call once on a new connection. 0 opens a connection for every call.
         "idle_timeout" => pub idle_ms: u64 = duration("60s", "0s", "1h");
     }
 
     /// The switch of `client.proxy.connect` and `client.proxy.refresh`.
     struct Switch {
-        /// True exactly when the backend is asked about these events. Needs `endpoint`.
+        /// Asks the backend about these events. Needs `endpoint`.
         "enabled" => enabled: bool = boolean(false);
     }
 }
@@ -127,7 +128,7 @@ pub struct SwitchedProxyConfig {
 
 impl Section for SwitchedProxyConfig {
     const ABOUT: &'static str =
-        "How the application's backend is asked about one kind of event, and whether it is.";
+        "Whether and how the daemon asks the application's backend about one kind of event.";
 
     fn fields() -> Vec<Field> {
         Switch::fields().into_iter().chain(ProxyConfig::fields()).collect()
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused_and_no_secret_is_repeated() {
         for (content, part) in [
-            ("endpoint = \"grpc://127.0.0.1:1\"", "gRPC is not spoken here"),
+            ("endpoint = \"grpc://127.0.0.1:1\"", "does not speak gRPC"),
             ("http_headers = [\"no name\"]", "the name of a header field"),
             ("http.static_headers = { \"no name\" = \"hunter2\" }", "names and values of header fields"),
             ("http.static_headers = { X-Key = \"hunter2\\n\" }", "names and values of header fields"),

@@ -13,6 +13,10 @@ use crate::value::masked;
 use serde_json::Value;
 use std::fmt::Write as _;
 
+/// The first line of each page.
+const GENERATED: &str =
+    "<!-- Generated: `make docs`. Edit the definitions in engine/src/config instead. -->\n";
+
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
 /// Width of a comment in `config default`.
@@ -31,38 +35,92 @@ const TEXT_CHARS_MAX: usize = 160;
 pub fn default_toml() -> String {
     let mut out = String::new();
     comment(&mut out, Options::ABOUT);
-    comment(&mut out, "This file holds every option with its default; delete what you do not change.");
+    comment(
+        &mut out,
+        "This file holds every option with its default. Delete the lines that you do not change.",
+    );
     toml_section(&mut out, &Options::fields(), "");
     out
 }
 
-/// `holdfast config doc`: the reference page, in Markdown.
-pub fn reference_markdown() -> String {
-    let mut out = String::from(
-        "<!-- Generated: `holdfast config doc > docs/configuration.md`. Edit engine/src/config/options.rs instead. -->\n\
-         # Configuration reference\n\n",
-    );
-    write!(
-        out,
-        "{}\n\n\
-         - **File**: `--config FILE` or `{}`; TOML, YAML or JSON by its extension (`.toml`, `.yaml`, `.yml`, `.json`). \
-         `holdfast config default` prints one with all defaults.\n\
-         - **Environment**: the variable named with each option. Lists are separated by commas, those within braces excepted; lists of tables and \
-         maps are JSON.\n\
-         - **Flags**: where an option has one, it is named.\n\n\
-         The environment wins over the file, and a flag over both. An unknown key, or an unknown variable that starts \
-         with `HOLDFAST_`, is an error, or worth a warning with `--unknown-keys warn` (or `{}=warn`); \
-         `holdfast config check --config FILE` names all errors at once, or prints what is in force and where each value \
-         came from, in lines of at most {LINE_WIDTH} columns. No key may stand twice in a table. In YAML a text option \
-         holds what is written, whatever else it could be: `5782e509`, `0123`, `yes`; `null` and `~` leave it unset.\n\n\
-         Durations are texts with a unit: `\"25s\"`, `\"500ms\"`, `\"1m30s\"`. Sizes are bytes, or texts with a unit: \
-         `65536`, `\"64KiB\"`, `\"1MiB\"`.\n",
-        unwrap_lines(Options::ABOUT),
-        super::CONFIG_VARIABLE,
-        super::UNKNOWN_KEYS_VARIABLE,
-    )
-    .expect(INFALLIBLE);
-    markdown_section(&mut out, &Options::fields(), "");
+/// One page of the reference.
+pub struct Page {
+    /// Where it is, from the folder of the documentation.
+    pub path: String,
+    /// Its text, in Markdown.
+    pub text: String,
+}
+
+/// `holdfast config doc`: the rules on one page, and each section on a page of its own.
+pub fn reference_pages() -> Vec<Page> {
+    let fields = Options::fields();
+    let mut paths = Vec::new();
+    walk(&fields, "", &mut |path, _| paths.push(path.to_owned()));
+    let mut pages = vec![Page { path: "configuration.md".into(), text: overview(&fields) }];
+    for field in &fields {
+        let Shape::Section { about, fields } = &field.about.shape else { continue };
+        let mut text = format!("{GENERATED}# {}\n\n{}\n\n", field.key, unwrap_lines(about));
+        index(&mut text, fields, field.key);
+        markdown_section(&mut text, fields, field.key);
+        // Texts link from the folder of the documentation.
+        let text = text.replace("](", "](../").replace("](../#", "](#");
+        pages.push(Page { path: page_of(field.key), text: linked(&text, &paths, field.key) });
+    }
+    pages
+}
+
+/// Where the page of a section is.
+fn page_of(section: &str) -> String {
+    format!("configuration/{section}.md")
+}
+
+/// The page with the rules that hold for all options.
+fn overview(fields: &[Field]) -> String {
+    let mut out = format!("{GENERATED}{}", include_str!("overview.md.in"));
+    out.push_str("\n## Sections\n\n| Section | What it configures |\n|---|---|\n");
+    for field in fields {
+        let (key, page, doc) = (field.key, page_of(field.key), unwrap_lines(field.doc));
+        writeln!(out, "| [`{key}`]({page}) | {doc} |").expect(INFALLIBLE);
+    }
+    out
+}
+
+/// The options of a section at a glance.
+fn index(out: &mut String, fields: &[Field], path: &str) {
+    out.push_str("| Option | Default |\n|---|---|\n");
+    walk(fields, path, &mut |path, field| {
+        let default = field.about.default.as_ref().map_or_else(|| "none".to_owned(), toml_code);
+        let shown = path.split_once('.').map_or(path, |(_, shown)| shown);
+        writeln!(out, "| [`{shown}`](#{}) | {default} |", anchor(path)).expect(INFALLIBLE);
+    });
+}
+
+/// The anchor of a heading, as mdBook and GitHub make it.
+fn anchor(path: &str) -> String {
+    path.replace(['.', '[', ']'], "")
+}
+
+/// Makes a link of each option that the text of a page names. Headings and links stay as they are.
+fn linked(text: &str, paths: &[String], section: &str) -> String {
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        if line.starts_with(['#', '|']) {
+            out.push_str(line);
+            continue;
+        }
+        for (nth, part) in line.split('`').enumerate() {
+            let is_code = nth % 2 == 1;
+            match paths.iter().find(|path| is_code && *path == part) {
+                Some(path) => {
+                    let of = path.split('.').next().unwrap_or_default();
+                    let page = if of == section { String::new() } else { format!("{of}.md") };
+                    write!(out, "[`{path}`]({page}#{})", anchor(path)).expect(INFALLIBLE);
+                }
+                None if is_code => write!(out, "`{part}`").expect(INFALLIBLE),
+                None => out.push_str(part),
+            }
+        }
+    }
     out
 }
 
@@ -208,11 +266,11 @@ fn markdown_section(out: &mut String, fields: &[Field], path: &str) {
         let full = join(path, field.key);
         match &field.about.shape {
             Shape::Section { about, fields } => {
-                write!(out, "\n## {full}\n{}\n", unwrap_lines(about)).expect(INFALLIBLE);
+                write!(out, "\n## {full}\n\n{}\n", unwrap_lines(about)).expect(INFALLIBLE);
                 markdown_section(out, fields, &full);
             }
             shape => {
-                write!(out, "\n### `{full}`\n{}\n", paragraphs(field.doc)).expect(INFALLIBLE);
+                write!(out, "\n### `{full}`\n\n{}\n", paragraphs(field.doc)).expect(INFALLIBLE);
                 let facts = facts(&full, field, &|text| format!("`{text}`"));
                 write!(out, "\n{facts}\n").expect(INFALLIBLE);
                 if let Shape::Tables(fields) = shape {
@@ -229,7 +287,8 @@ fn markdown_table(out: &mut String, fields: &[Field], path: &str) {
         markdown_section(out, std::slice::from_ref(field), path);
     }
     if let Some(elsewhere) = fields.iter().find_map(|field| field.described_at) {
-        write!(out, "\n### `{path}.…`\nEvery option of `{elsewhere}`.\n").expect(INFALLIBLE);
+        write!(out, "\n### `{path}.…`\n\nEvery option of [`{elsewhere}`](#{}).\n", anchor(elsewhere))
+            .expect(INFALLIBLE);
     }
 }
 
@@ -273,6 +332,10 @@ fn comment(out: &mut String, doc: &str) {
         }
         writeln!(out, "{line}").expect(INFALLIBLE);
     }
+}
+
+fn toml_code(value: &Value) -> String {
+    format!("`{}`", toml_value(value))
 }
 
 fn toml_value(value: &Value) -> String {

@@ -18,62 +18,64 @@ use crate::{
 };
 
 section! {
-    /// Tokens (JSON Web Tokens) with which clients connect, and subscribe unless `client.subscription_token` is enabled.
-    /// A token is accepted when one of the keys matches its signature, and the conditions on audience and issuer hold.
+    /// Tokens (JSON Web Tokens) with which clients connect, and subscribe unless `client.subscription_token` is
+    /// enabled. The daemon accepts a token if one of the keys verifies its signature and its audience and issuer
+    /// match.
     pub struct TokenConfig {
-        /// Secret for HS256, HS384 and HS512. Whoever knows it can make tokens: 32 random bytes or more. Empty: no such
-        /// token is accepted.
+        /// Secret for HS256, HS384 and HS512. Whoever knows it can make tokens, so use 32 random bytes or more. If
+        /// empty, such tokens are refused.
         "hmac_secret_key" => pub hmac_secret_key: Option<Secret>
             = parsed("text", "text", "").optional().secret();
-        /// The secret before the present one, which is accepted beside it, so that a change of the secret ends no one's
-        /// session. Empty: there is none.
+        /// The previous secret, which is still accepted beside the current one, so that you can replace the secret
+        /// without ending sessions. If empty, there is none.
         "hmac_previous_secret_key" => pub hmac_previous_secret_key: Option<Secret>
             = parsed("text", "text", "").optional().secret();
-        /// The last second, since 1970, in which the previous secret is accepted; 0 means that it always is.
+        /// Last second at which the previous secret is accepted, as Unix time. 0 means always.
         "hmac_previous_secret_key_valid_until" => pub hmac_previous_secret_key_valid_until_s: u64
             = integer(0, 0, 253_402_300_799);
-        /// Public key for RS256, RS384, RS512, PS256, PS384 and PS512, as PEM, of 2,048 bits or more. Empty: no such token
-        /// is accepted.
+        /// Public key for RS256, RS384, RS512, PS256, PS384 and PS512, as PEM, of at least 2,048 bits. If empty, such
+        /// tokens are refused.
         "rsa_public_key" => pub rsa_public_key: Option<RsaKey>
-            = parsed("PEM", "an RSA public key, from -----BEGIN PUBLIC KEY----- on", "").optional();
-        /// Public key for ES256 (curve P-256) or ES384 (curve P-384), as PEM. Empty: no such token is accepted.
+            = parsed("PEM", "an RSA public key in PEM, which begins with -----BEGIN PUBLIC KEY-----", "").optional();
+        /// Public key for ES256 (curve P-256) or ES384 (curve P-384), as PEM. If empty, such tokens are refused.
         "ecdsa_public_key" => pub ecdsa_public_key: Option<EcdsaKey>
-            = parsed("PEM", "an ECDSA public key, from -----BEGIN PUBLIC KEY----- on", "").optional();
-        /// Address of a JSON Web Key Set (RFC 7517) with RSA, EC and Ed25519 keys, which are fetched at the start, after
-        /// `jwks_refresh_interval`, and when a token names a key that is not known, but at most every 10 seconds: until
-        /// then such a token waits, or its client is told to try again. Where it is set, the four keys above are not used.
-        /// Redirects are not followed. Without `https` whoever can change the answer on its way can make tokens. Empty:
-        /// there is none.
+            = parsed("PEM", "an ECDSA public key in PEM, which begins with -----BEGIN PUBLIC KEY-----", "").optional();
+        /// URL of a JSON Web Key Set (RFC 7517) with RSA, EC and Ed25519 keys. If set, it replaces the four keys
+        /// above. The daemon fetches the keys at the start, every `jwks_refresh_interval`, and when a token names an
+        /// unknown key, but at most every 10 seconds. Until the key is known, the client waits or is told to try
+        /// again. The daemon follows no redirects. Use `https`: otherwise whoever can change the answer on its way
+        /// can make tokens. If empty, there is none.
         /// Worst case: 1 MiB, the longest key set that is read.
         "jwks_public_endpoint" => pub jwks_public_endpoint: Option<HttpUrl>
             = address("an address that begins with https:// or http://").optional();
-        /// After how long keys are fetched again. Sooner where the endpoint says so (`Cache-Control: max-age`), but then not
-        /// within a minute. A key that was withdrawn is refused after at most this time while the endpoint answers.
+        /// How often the daemon fetches the keys. A shorter `Cache-Control: max-age` of the endpoint is obeyed, down
+        /// to one minute. While the endpoint answers, a withdrawn key stays valid for at most this time.
         "jwks_refresh_interval" => pub jwks_refresh_interval_ms: u64 = duration("1h", "10s", "24h");
-        /// How long keys are believed while the endpoint does not answer; from then on clients with tokens are told to try
-        /// again. At least `jwks_refresh_interval`. A key that was withdrawn is refused after at most this time.
+        /// How long keys stay valid while the endpoint does not answer. After that, clients with tokens are told to
+        /// try again. Must be at least `jwks_refresh_interval`. A withdrawn key stays valid for at most this time.
         "jwks_age_limit" => pub jwks_age_limit_ms: u64 = duration("24h", "10s", "8760h");
-        /// What the claim `aud` must be, or contain. Empty: anything is accepted.
+        /// Value that the claim `aud` must be or contain. If empty, any audience is accepted.
         "audience" => pub audience: String = text("");
-        /// A regular expression that some `aud` must match. Excludes `audience`. Empty: anything is accepted.
+        /// Regular expression that one value of `aud` must match. Excludes `audience`. If empty, any audience is
+        /// accepted.
         "audience_regex" => pub audience_regex: Option<RegularExpression>
-            = parsed("regular expression", "a regular expression; ^ and $ bind it to the ends", "").optional();
-        /// What the claim `iss` must be. Empty: anything is accepted.
+            = parsed("regular expression", "a regular expression; ^ and $ anchor it", "").optional();
+        /// Value that the claim `iss` must have. If empty, any issuer is accepted.
         "issuer" => pub issuer: String = text("");
-        /// A regular expression that `iss` must match. Excludes `issuer`. Empty: anything is accepted.
+        /// Regular expression that `iss` must match. Excludes `issuer`. If empty, any issuer is accepted.
         "issuer_regex" => pub issuer_regex: Option<RegularExpression>
-            = parsed("regular expression", "a regular expression; ^ and $ bind it to the ends", "").optional();
-        /// The claim that holds the user's id, a text or a number. Empty: `sub`.
+            = parsed("regular expression", "a regular expression; ^ and $ anchor it", "").optional();
+        /// Name of the claim that holds the user id, a text or a number. If empty, `sub`.
         "user_id_claim" => pub user_id_claim: String
-            = text("").also("of the letters a to z, A to Z and _", |name: &String| {
+            = text("").also("only the letters a to z, A to Z and _", |name: &String| {
                 name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_')
             });
     }
 
     /// The switch of `client.subscription_token`.
     struct Switch {
-        /// True exactly when subscription tokens have keys and conditions of their own, these; else those of
-        /// `client.token` hold for them too.
+        /// Uses the keys and conditions of this section for subscription tokens. Otherwise those of `client.token`
+        /// apply to them too.
         "enabled" => enabled: bool = boolean(false);
     }
 }
@@ -122,7 +124,7 @@ pub(super) fn check(token: &TokenConfig, path: &str, problems: &mut Problems) {
     for (name, _) in pairs.into_iter().filter(|(_, both)| *both) {
         problems.refuse(
             &format!("{path}.{name}_regex"),
-            format!("found together with {path}.{name}"),
+            format!("it is set together with {path}.{name}"),
             "one of the two",
         );
     }

@@ -6,56 +6,56 @@ use super::definition::section;
 use super::kinds::{boolean, duration, size};
 
 section! {
-    /// A path for trying things out and for measuring: `/echo` or `/broadcast`. It asks for no token, so whoever reaches the
-    /// port may use it; web pages from `client.allowed_origins` alone.
+    /// A test path, for first steps and measurements: `/echo` or `/broadcast`. It needs no token, so whoever reaches
+    /// the port can use it. Web pages must come from `client.allowed_origins`.
     pub struct OpenPathConfig {
-        /// True exactly when the path is served; otherwise it is answered 404. Unset: it is served as long as nothing says
-        /// who connects and which channels there are: no key in `client.token` or `client.subscription_token`, no
-        /// `client.allow_anonymous_connect_without_token`, no `channel.namespaces`, no option of
-        /// `channel.without_namespace`, no backend that is asked.
+        /// Serves the path; otherwise it answers 404. If unset, the path is served until the configuration says who
+        /// may connect or which channels exist: a key in `client.token` or `client.subscription_token`,
+        /// `client.allow_anonymous_connect_without_token`, a namespace in `channel.namespaces`, an option of
+        /// `channel.without_namespace`, or a proxy to the backend.
         "enabled" => pub enabled: Option<bool> = boolean(false).optional();
     }
 
-    /// Server-sent events at `/connection/sse`, for clients without WebSocket. JSON only.
+    /// Server-sent events at `/connection/sse`, for clients that cannot use WebSocket. JSON only.
     pub struct SseConfig {
-        /// True exactly when the transport is served; otherwise it is answered 404.
+        /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
-        /// The largest body of the request that opens a session; a larger one is answered 413.
-        /// Worst case: this for each request that is under way.
+        /// Largest body of the request that opens a session. A larger one gets 413.
+        /// Worst case: this for each request under way.
         "max_request_body_size" => pub request_body_bytes_max: u32 = size("64KiB", "1KiB", "64MiB");
     }
 
-    /// HTTP streaming at `/connection/http_stream`, for clients without WebSocket. JSON and Protobuf.
+    /// HTTP streaming at `/connection/http_stream`, for clients that cannot use WebSocket. JSON and Protobuf.
     pub struct HttpStreamConfig {
-        /// True exactly when the transport is served; otherwise it is answered 404.
+        /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
-        /// The largest body of the request that opens a session; a larger one is answered 413.
-        /// Worst case: this for each request that is under way.
+        /// Largest body of the request that opens a session. A larger one gets 413.
+        /// Worst case: this for each request under way.
         "max_request_body_size" => pub request_body_bytes_max: u32 = size("64KiB", "1KiB", "64MiB");
     }
 
-    /// `/emulation`: the commands of clients whose stream (SSE, HTTP streaming) only brings messages to them. Served
-    /// exactly when one of these transports is.
+    /// `/emulation`, which takes the commands of clients that use SSE or HTTP streaming, because their stream carries
+    /// messages in one direction only. It is served when one of these transports is enabled.
     pub struct EmulationConfig {
-        /// The largest body of a request; a larger one is answered 413.
-        /// Worst case: this for each request that is under way.
+        /// Largest body of a request. A larger one gets 413.
+        /// Worst case: this for each request under way.
         "max_request_body_size" => pub request_body_bytes_max: u32 = size("64KiB", "1KiB", "64MiB");
     }
 
-    /// HTTP long-polling at `/connection/poll`, for clients that have neither WebSocket nor streams. Holdfast's own
-    /// addition; no Centrifuge SDK uses it.
+    /// HTTP long polling at `/connection/poll`, for clients that can use neither WebSocket nor streams. Not in
+    /// Centrifugo; no Centrifuge SDK uses it.
     pub struct PollConfig {
-        /// True exactly when the transport is served; otherwise it is answered 404.
+        /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
-        /// How long a poll waits for a message before it is answered empty. Proxies between must wait longer.
+        /// How long a poll waits for a message before it gets an empty answer. Proxies in between must allow more.
         "wait" => pub wait_ms: u64 = duration("25s", "1s", "5m");
-        /// How long a session lives between two polls. For its life it counts as a connection of the daemon, its address
-        /// and its network, beside the connections that its requests come by.
-        /// Worst case: a client that has gone away holds its session, and what may wait for a connection
-        /// (`client.queue_max_size`), for this long.
+        /// How long a session lives between two polls. A session counts as a connection of the daemon, of its address
+        /// and of its network, in addition to the connections that carry its requests.
+        /// Worst case: the session of a client that has gone, and its queue (`client.queue_max_size`), remain for
+        /// this long.
         "session_ttl" => pub session_ttl_ms: u64 = duration("30s", "1s", "10m");
-        /// The largest body of a poll; a larger one is answered 413.
-        /// Worst case: this for each request that is under way.
+        /// Largest body of a poll. A larger one gets 413.
+        /// Worst case: this for each request under way.
         "max_request_body_size" => pub request_body_bytes_max: u32 = size("64KiB", "1KiB", "64MiB");
     }
 }

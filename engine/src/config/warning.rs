@@ -31,7 +31,7 @@ fn open_api(config: &Config) -> Option<Warning> {
         Warning::new(
             "http_api.insecure",
             format!("whoever reaches {} can publish and disconnect without a key", config.control_listen()),
-            "set http_api.key, or an http_server.internal_address that only this machine reaches",
+            "set http_api.key, or an http_server.internal_address that only this machine can reach",
         )
     })
 }
@@ -63,8 +63,8 @@ fn closed_api(config: &Config) -> Option<Warning> {
     is_closed.then(|| {
         Warning::new(
             "http_api.key",
-            "the server API has no key: every call is refused",
-            "set http_api.key, or http_api.disabled = true where nobody is to call it",
+            "the server API has no key, so it refuses every call",
+            "set http_api.key, or http_api.disabled = true if nobody calls it",
         )
     })
 }
@@ -75,8 +75,8 @@ fn no_origin(config: &Config) -> Option<Warning> {
     is_closed.then(|| {
         Warning::new(
             "client.allowed_origins",
-            "no origin is allowed: no browser can connect",
-            "name the origins of your pages, as in \"https://example.com\"; what is no browser needs none",
+            "no origin is allowed, so no web page can connect",
+            "list the origins of your pages, as in \"https://example.com\"; other clients need none",
         )
     })
 }
@@ -85,8 +85,8 @@ fn no_origin(config: &Config) -> Option<Warning> {
 fn ignored_variables(config: &Config) -> Vec<Warning> {
     let ignored = config.ignored_variables.iter().map(|variable| {
         let advice = match &variable.ours {
-            Some(ours) => format!("its name here is {ours}"),
-            None => "no option here has that name".into(),
+            Some(ours) => format!("Holdfast's variable is {ours}"),
+            None => "Holdfast has no such option".into(),
         };
         Warning::new(&variable.name, "is ignored", advice)
     });
@@ -97,10 +97,10 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
 fn doubtful_origins(config: &Config) -> Vec<Warning> {
     let warning = |pattern: &OriginPattern| {
         let (found, advice) = match origin::mistake(pattern) {
-            Some(advice) => ("matches no page of a browser", advice),
+            Some(advice) => ("matches no web page", advice),
             None if origin::is_open_ended(pattern) => (
                 "also matches pages of hosts that anybody can register",
-                "end its host with a name of yours, as in \"https://*.example.com\"",
+                "end its host with your own domain, as in \"https://*.example.com\"",
             ),
             None => return None,
         };
@@ -120,11 +120,11 @@ fn open_doors(config: &Config) -> Vec<Warning> {
         (
             config.client.skips_token_signatures,
             "client.insecure_skip_token_signature_verify",
-            "INSECURE: signatures of tokens are not checked, so that everybody can make tokens",
+            "INSECURE: token signatures are not checked, so everybody can make tokens",
         ),
     ];
     let on = switches.into_iter().filter(|(is_on, ..)| *is_on);
-    on.map(|(_, key, found)| Warning::new(key, found, "switch it off outside of development")).collect()
+    on.map(|(_, key, found)| Warning::new(key, found, "turn it off in production")).collect()
 }
 
 /// Secrets in which a variable was probably meant to be put in place.
@@ -132,8 +132,8 @@ fn unexpanded_secrets(config: &Config) -> Vec<Warning> {
     let warning = |path: &String| {
         Warning::new(
             path,
-            "the secret holds ${…}, and that text is the secret",
-            "only ${HOLDFAST_VAR_…} and ${CENTRIFUGO_VAR_…} are taken from the environment",
+            "the secret contains ${…}, which is not replaced",
+            "only ${HOLDFAST_VAR_…} and ${CENTRIFUGO_VAR_…} are replaced by environment variables",
         )
     };
     config.unexpanded_secrets.iter().map(warning).collect()
@@ -157,7 +157,7 @@ fn keys_without_tls(config: &Config) -> Vec<Warning> {
         let key = format!("{path}.jwks_public_endpoint");
         Warning::new(
             key,
-            "keys are fetched by http://: whoever can change the answer on its way can make tokens",
+            "keys are fetched over http://, so whoever can change the answer on its way can make tokens",
             "use https://",
         )
     };
@@ -215,7 +215,7 @@ mod tests {
         let told: Vec<_> = told.into_iter().filter(|told| told.contains("origins")).collect();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].starts_with("client.allowed_origins: \"wss://a.example\" matches no page"),
+            told[0].starts_with("client.allowed_origins: \"wss://a.example\" matches no web page"),
             "{told:?}"
         );
     }

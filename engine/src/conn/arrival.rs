@@ -225,7 +225,7 @@ impl<K: Kernel> Connections<K> {
             }
             Err(error) => {
                 let allow = "http_server.proxy_protocol.trusted without this address";
-                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header is refused");
+                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header was refused");
                 cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.release_slot(socket);
                 self.end_now(cx, above, socket, CloseReason::Refused);

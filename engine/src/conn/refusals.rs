@@ -44,7 +44,7 @@ impl<K: Kernel> Connections<K> {
         }
         let allow = allow::of_refusal(refusal, reason, asking.path);
         let line = Line {
-            message: "a request is refused",
+            message: "a request was refused",
             event: "request",
             reason: name,
             code: Some(u32::from(refusal.status().code())),

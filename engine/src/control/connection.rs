@@ -66,7 +66,7 @@ pub(super) struct Serving {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(IpAddr);
 
-/// Why a request is refused, in its answer's extensions.
+/// Why a request was refused, in its answer's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Denied {
     pub(super) reason: &'static str,
@@ -91,7 +91,7 @@ pub(super) async fn attend(serving: Serving, stream: TcpStream, from: SocketAddr
         Ok(stream) => speak(serving, stream, Caller(from.ip()), place).await,
         Err(error) => {
             place.counts.closed(Closed::Tls);
-            refusal!("tls", %error, address = %from.ip(), "no TLS on the control port");
+            refusal!("tls", %error, address = %from.ip(), "a connection to the control port was refused: its TLS handshake failed");
         }
     }
 }
@@ -120,7 +120,7 @@ where
         tokio::select! {
             served = &mut connection => {
                 if let Err(error) = served {
-                    tracing::debug!(%error, "a connection to the control port broke");
+                    tracing::debug!(%error, "a connection to the control port failed");
                 }
                 return;
             }
@@ -168,7 +168,11 @@ async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> R
             answer
         }
         Err(panic) => {
-            tracing::error!(path, panic = words(&*panic), "a request to the control port failed");
+            tracing::error!(
+                path,
+                panic = words(&*panic),
+                "a request to the control port panicked and got status 500: this is a bug, please report it with this line"
+            );
             let body = r#"{"error":{"code":100,"message":"internal server error"}}"#;
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], body)
                 .into_response()
@@ -186,9 +190,9 @@ fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
     let reason = denied.map(|denied| denied.reason).or(status.canonical_reason()).unwrap_or("refused");
     let allow = denied.map(|denied| denied.allow).filter(|allow| !allow.is_empty());
     let message = if path.starts_with("/api") {
-        "a call of the server API is refused"
+        "a call of the server API was refused"
     } else {
-        "a request to the control port is refused"
+        "a request to the control port was refused"
     };
     // hyper accepts no control characters in a target.
     refusal!(reason, code = status.as_u16(), %address, path, allow, "{message}");

@@ -33,9 +33,8 @@ use crate::{
 };
 
 /// What it means if two daemons listen on one port.
-pub(super) const APART: &str = "until one of them has ended, what is published through the API or by a client of one of \
-    them does not reach the clients of the other: publish to both control ports (docs/operations.md, \"While two daemons \
-    share a port\")";
+pub(super) const APART: &str = "until one of them has ended, publications in one do not reach the clients of the other: publish \
+    to both control ports (docs/operations/start-and-stop.md)";
 
 /// Time for clients to close after a second signal.
 const HURRIED: Duration = Duration::from_secs(1);
@@ -110,7 +109,11 @@ impl Drain {
             if delay.is_zero() {
                 self.send_away(cause);
             } else {
-                tracing::info!(cause, delay_ms = self.shutdown.delay_ms, "draining: not ready, but serving");
+                tracing::info!(
+                    cause,
+                    delay_ms = self.shutdown.delay_ms,
+                    "draining: /health/ready fails, and clients are still accepted and served"
+                );
                 self.is_delayed.store(true, Ordering::Relaxed);
                 supervise::task("drain", Arc::clone(self).send_away_after(delay, cause));
             }
@@ -141,7 +144,11 @@ impl Drain {
         }
         let was_hurried = self.is_hurried.swap(true, Ordering::Relaxed);
         let within = if was_hurried { Duration::ZERO } else { HURRIED };
-        tracing::info!(cause = name, gone_ms = within.as_millis(), "draining: hurried");
+        tracing::info!(
+            cause = name,
+            close_within_ms = within.as_millis(),
+            "draining: a further signal shortens the stop"
+        );
         self.stop(StopOrder::at_once(within));
     }
 
@@ -155,17 +162,17 @@ impl Drain {
     fn send_away(&self, cause: &'static str) {
         let order = self.order();
         let StopOrder { notify_within, close_within, successors } = order;
-        let (told_ms, gone_ms) = (notify_within.as_millis(), close_within.as_millis());
+        let (notify_within_ms, close_within_ms) = (notify_within.as_millis(), close_within.as_millis());
         tracing::info!(
             cause,
             clients = self.clients(),
-            told_ms,
-            gone_ms,
+            notify_within_ms,
+            close_within_ms,
             successors,
-            "draining: clients are sent away"
+            "draining: clients are told to leave"
         );
         if successors > 0 {
-            tracing::warn!(successors, "another daemon takes over the port: {APART}");
+            tracing::warn!(successors, "another daemon takes over the port; {APART}");
         }
         self.stop(order);
         endless("progress", tell_progress(Arc::clone(&self.shared)));
@@ -210,7 +217,7 @@ async fn tell_progress(shared: Arc<Shared>) {
     loop {
         sleep(PROGRESS_EVERY).await;
         let connections = shared.sum(Metric::Connections);
-        tracing::info!(target: EACH, clients = clients(&shared), connections, "draining: left");
+        tracing::info!(target: EACH, clients = clients(&shared), connections, "draining: clients remain");
     }
 }
 

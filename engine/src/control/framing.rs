@@ -30,8 +30,11 @@ fn fault(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next()?;
     if headers.contains_key(header::CONTENT_LENGTH) {
-        return Some((StatusCode::BAD_REQUEST, "send Content-Length or Transfer-Encoding, not both\n"));
+        return Some((
+            StatusCode::BAD_REQUEST,
+            "send either Content-Length or Transfer-Encoding, not both\n",
+        ));
     }
     let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-    (!is_chunked).then_some((StatusCode::NOT_IMPLEMENTED, "the one transfer coding here is chunked\n"))
+    (!is_chunked).then_some((StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked\n"))
 }

@@ -50,7 +50,7 @@ pub(super) async fn serve(
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_failing {
-                        tracing::warn!(%error, "accepting on the control port fails");
+                        tracing::warn!(%error, "cannot accept connections on the control port: open ones stay, and the daemon keeps trying; `holdfast doctor` checks the limits of this machine");
                     }
                     is_failing = true;
                     sleep(ACCEPT_AGAIN_AFTER).await;
@@ -70,7 +70,7 @@ pub(super) async fn serve(
             None => {
                 counts.closed(Closed::Full);
                 let allow = "http_server.internal_connection_limit";
-                refusal!("full", address = %from.ip(), allow, "no place on the control port");
+                refusal!("full", address = %from.ip(), allow, "a connection to the control port was refused: it has too many");
                 if refusals.len() < REFUSALS_MAX && serving.secure.is_none() {
                     refusals.spawn(timeout(REFUSAL_MAX, refuse(stream)));
                 }

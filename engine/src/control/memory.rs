@@ -33,8 +33,12 @@ pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
                 memory_limit_bytes = limit_bytes,
                 group_bytes = used.group.map(|group| group.used_bytes),
                 group_limit_bytes = used.group.map(|group| group.limit_bytes),
-                "memory is {}",
-                if is_short { "short: new connections are refused" } else { "no longer short" }
+                "{}",
+                if is_short {
+                    "memory is short: new connections get 503, and every budget is halved; lower the load or raise the memory limit"
+                } else {
+                    "memory is no longer short"
+                }
             );
         }
         was_short = is_short;

@@ -89,7 +89,7 @@ pub(crate) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("the control plane's runtime cannot start")?;
+        .context("cannot start the runtime of the control plane")?;
     let (opened, opens) = mpsc::channel();
     let (end, ends) = oneshot::channel();
     let listen = config.control_listen();
@@ -163,7 +163,7 @@ pub(crate) fn start(
             let places = Places::new(places, Arc::clone(&counts));
             let mut serving = pin!(listener::serve(listener, places, counts, serving, leaves));
             tokio::select! {
-                () = &mut serving => supervise::fail("it serves no more"),
+                () = &mut serving => supervise::fail("it stopped serving"),
                 _ = ends => {
                     sentinel.stand_down();
                     let _ = leave.send(true);
@@ -189,7 +189,7 @@ impl Control {
             tracing::warn!(
                 others,
                 clients = %self.clients,
-                "another daemon listens where clients connect: {}",
+                "another daemon listens on the same client port; {}",
                 drain::APART
             );
         }

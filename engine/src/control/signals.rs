@@ -44,7 +44,7 @@ impl Signals {
     /// # Errors
     /// Signals cannot be watched.
     pub(super) fn watch() -> anyhow::Result<Self> {
-        let watch = |kind| signal(kind).context("signals cannot be watched");
+        let watch = |kind| signal(kind).context("cannot watch signals");
         let real_time = REAL_TIME.map(|number| (number, "a real-time signal"));
         let meaningless =
             MEANINGLESS.map(|(number, name)| (number.as_raw(), name)).into_iter().chain(real_time);
@@ -84,12 +84,12 @@ pub(super) async fn tell(others: Others, has_files: bool) {
     loop {
         tokio::select! {
             Some(name) = comings.next() => {
-                tracing::info!(event = name, "a signal is ignored: SIGTERM and SIGINT stop the daemon, SIGHUP reads certificates again");
+                tracing::info!(event = name, "the daemon ignores this signal; SIGTERM and SIGINT stop it, and SIGHUP reads the certificates again");
             }
             Some(()) = hangup.recv() => if has_files {
-                tracing::info!(event = "SIGHUP", "certificates are read again; all other options hold until a restart");
+                tracing::info!(event = "SIGHUP", "the certificates are read again; all other options stay as they are until a restart");
             } else {
-                tracing::info!(event = "SIGHUP", "nothing is reloaded: TLS is off, and all other options hold until a restart");
+                tracing::info!(event = "SIGHUP", "nothing is reloaded: TLS is off, and all other options stay as they are until a restart");
             },
             else => return,
         }

@@ -61,7 +61,7 @@ async fn reload(
     renewed: watch::Sender<Arc<ServerConfig>>,
 ) {
     if let Err(error) = reload::run(options, section, end, renewed).await {
-        supervise::fail(&format!("the certificates of {section} cannot be read again: {error}"));
+        supervise::fail(&format!("cannot watch the certificates of {section}: {error}"));
     }
     // No connection is left to use them.
     pending::<()>().await;

@@ -10,11 +10,11 @@ use axum::{
 
 /// The paths, in the order in which one needs them.
 const PATHS: [(&str, &str); 5] = [
-    ("/health", "whether the daemon is alive; /health/ready: whether it takes clients"),
-    ("/metrics", "numbers, for Prometheus"),
+    ("/health", "whether the daemon is alive; /health/ready: whether it accepts clients"),
+    ("/metrics", "metrics, for Prometheus"),
     ("/api/openapi.json", "the description of the server API, OpenAPI 3.1"),
     ("/api/{method}", "the server API: POST with JSON, and a key in the field X-API-Key"),
-    ("/", "this; the try-out page where admin.enabled is true"),
+    ("/", "this page; with admin.enabled, the try-out page"),
 ];
 
 /// `has_api` is true exactly when the server API is on.

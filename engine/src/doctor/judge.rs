@@ -45,7 +45,7 @@ fn kernel(findings: &Findings) -> Check {
             "install a newer kernel and restart: `apt install linux-image-amd64` on Debian 13 or newer, \
              `apt install linux-generic-hwe-24.04` on Ubuntu 24.04",
         ),
-        None => check.warn("compare by hand: `uname -r`"),
+        None => check.warn("check by hand: `uname -r`"),
     }
 }
 
@@ -54,7 +54,7 @@ fn io_uring(findings: &Findings) -> Check {
     match &findings.io_uring {
         IoUring::Works(features) => check(features, "deferred task work, multishot, direct descriptors"),
         IoUring::Disabled(value) => check(
-            &format!("switched off for {} (kernel.io_uring_disabled = {value})", match value {
+            &format!("turned off for {} (kernel.io_uring_disabled = {value})", match value {
                 1 => "processes without CAP_SYS_ADMIN outside kernel.io_uring_group",
                 _ => "everyone",
             }),
@@ -70,7 +70,7 @@ fn io_uring(findings: &Findings) -> Check {
              (Kubernetes: securityContext.seccompProfile); under systemd: `SystemCallFilter=@aio` in the unit",
         ),
         IoUring::TooOld(answer) => check(&format!("missing or too old ({answer})"), "the io_uring of Linux 6.1").fail(
-            "start a kernel from 6.1 on that was built with CONFIG_IO_URING=y: `grep IO_URING /boot/config-$(uname -r)`",
+            "start a kernel 6.1 or newer that was built with CONFIG_IO_URING=y: `grep IO_URING /boot/config-$(uname -r)`",
         ),
         IoUring::Failed(answer) => {
             check(&format!("cannot be used: {answer}"), "a ring").fail("strace -f -e trace=io_uring_setup holdfast doctor")
@@ -142,11 +142,11 @@ fn memory(findings: &Findings, plan: &Plan) -> Check {
         f64::from(u32::try_from(KERNEL_BYTES_PER_CONNECTION).unwrap_or(u32::MAX)) / 1000.0,
     );
     match findings.memory_available_bytes {
-        None => Check::new("memory", "unknown".into(), needs).warn("compare by hand: `free -h`"),
+        None => Check::new("memory", "unknown".into(), needs).warn("check by hand: `free -h`"),
         Some(free) => {
             enough(Check::new("memory", format!("{} available", about_size(free)), needs), free, plan)
                 .or_mend(&format!(
-                    "add memory, or plan fewer: `holdfast doctor --connections {}`",
+                    "add memory, or plan fewer connections: `holdfast doctor --connections {}`",
                     fitting(free, plan)
                 ))
         }

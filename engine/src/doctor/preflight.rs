@@ -81,14 +81,14 @@ fn no_authorities(config: &Config) -> Option<Warning> {
     let (roots, errors) = http_client::authorities();
     let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| env::var_os(name).is_some());
     let found = match (roots.is_empty(), is_named) {
-        (true, _) => "no certificate authority is known: calls by https will fail",
-        (false, Some(_)) if !errors.is_empty() => "some certificate authorities cannot be read",
+        (true, _) => "no certificate authority was found: calls to https backends will fail",
+        (false, Some(_)) if !errors.is_empty() => "cannot read some certificate authorities",
         _ => return None,
     };
     let found = if errors.is_empty() { found.to_owned() } else { format!("{found} ({})", errors.join("; ")) };
     Some(Warning {
         key: is_named.unwrap_or("SSL_CERT_FILE").to_owned(),
         found,
-        advice: "install the system's authorities (ca-certificates), or name a file of theirs".to_owned(),
+        advice: "install the package ca-certificates, or name a file with authorities".to_owned(),
     })
 }

@@ -47,7 +47,7 @@ pub fn line(check: &Check, colors: bool) -> String {
     let mut line =
         format!("{color}{status:4}{reset}  {}: {} (needs {})\n", check.what, check.found, check.needs);
     if let Some(mend) = &check.mend {
-        writeln!(line, "      mend: {mend}").expect("writing to a String cannot fail");
+        writeln!(line, "      fix: {mend}").expect("writing to a String cannot fail");
     }
     line
 }

@@ -215,7 +215,7 @@ fn the_report_has_a_line_and_a_command_for_each_check_and_colors_only_when_asked
     let plain = text(&checks, &plan, false);
     assert!(plain.contains("ok    kernel: Linux 6.18.44-generic (needs Linux 6.1 or newer)\n"), "{plain}");
     assert!(
-        plain.contains("warn  net.core.somaxconn: 128 (needs >= 16384)\n      mend: sysctl -w"),
+        plain.contains("warn  net.core.somaxconn: 128 (needs >= 16384)\n      fix: sysctl -w"),
         "{plain}"
     );
     assert!(plain.contains("cannot serve 100000 connections on 2 shards"), "{plain}");

@@ -46,7 +46,7 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// Not in time.
-    #[error("no whole answer within {} ms", .0.as_millis())]
+    #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
     /// Our limit, [`Limits::body_bytes_max`].
     #[error("the answer has more than {0} bytes")]

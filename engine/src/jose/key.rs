@@ -107,14 +107,14 @@ impl PublicKey {
                 return Err("its curve is not Ed25519");
             }
             AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) => {
-                return Err("its type (kty) is none of RSA, EC and OKP");
+                return Err("its type (kty) is not RSA, EC or OKP");
             }
-            _ => DecodingKey::from_jwk(jwk).map_err(|_| "its numbers are not base64url")?,
+            _ => DecodingKey::from_jwk(jwk).map_err(|_| "its parameters are not base64url")?,
         };
         let key = Self::sound(key)?;
         match only {
             Some(only) if only.family() != key.key.family() => {
-                Err("its algorithm (alg) does not fit its type")
+                Err("its algorithm (alg) does not match its type")
             }
             _ => Ok(Self { only, ..key }),
         }
@@ -206,7 +206,9 @@ impl PartialEq for EcdsaKey {
 
 fn refuse_private(pem: &str) -> Result<(), &'static str> {
     if pem.contains("PRIVATE KEY") {
-        return Err("this is a private key, which belongs to whoever makes the tokens; give the public one");
+        return Err(
+            "this is a private key, which only the issuer of tokens should have; give the public key",
+        );
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ impl KeySet {
                     if same.len() < KEYS_OF_A_NAME_MAX {
                         same.push(key);
                     } else {
-                        let why = "four others have its name (kid)";
+                        let why = "four other keys have its name (kid)";
                         unusable.push(UnusableKey { kid: Some(kid), why });
                     }
                 }

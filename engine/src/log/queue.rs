@@ -175,7 +175,7 @@ fn write_on(
         let lost = tally.lost.load(Ordering::Relaxed);
         // Not between the lines of a burst: each would make the next one longer. Nor while it would be lost as well.
         if is_written && lost > told && tally.waiting.load(Ordering::Relaxed) == 0 {
-            tracing::warn!(target: EACH, lines = lost - told, "log lines were lost: standard error did not take them");
+            tracing::warn!(target: EACH, lines = lost - told, "log lines were lost, because standard error did not accept them in time; check what reads the log");
             told = lost;
         }
     }

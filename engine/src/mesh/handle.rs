@@ -50,7 +50,7 @@ impl<M: Message> ShardHandle<M> {
             if patience.is_over() {
                 tracing::warn!(
                     shard = self.shard,
-                    "the mailbox of a shard stays full: a message for it is dropped"
+                    "a message of the control plane was dropped, because the mailbox of its shard stayed full: the shard is overloaded; try again or add cores"
                 );
                 return Err(MailboxFull);
             }

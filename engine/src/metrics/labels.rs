@@ -14,15 +14,15 @@ const TURN_BUCKETS_US: [u64; 12] =
 labels! {
     /// Why a connection was closed.
     pub(crate) enum CloseReason {
-        /// The client asked for it, by a close frame.
+        /// The client sent a close frame.
         ByPeer = "by_peer",
         /// The client's stream ended without a close frame.
         PeerGone = "peer_gone",
-        /// The network broke it: reset, unreachable, timed out. Also a close handshake that did not end in time.
+        /// The network failed: reset, unreachable or timed out. This includes a close handshake that did not end in time.
         Broken = "broken",
-        /// No pong came in time.
+        /// No pong arrived in time.
         NoPong = "no_pong",
-        /// Its request did not come in time.
+        /// Its request did not arrive in time.
         HandshakeTimeout = "handshake_timeout",
         /// Its request was refused.
         Refused = "refused",
@@ -30,99 +30,99 @@ labels! {
         ProtocolError = "protocol_error",
         /// It sent a message or frame over the limit.
         MessageTooBig = "message_too_big",
-        /// It did not read what it was sent.
+        /// It read too slowly.
         Slow = "slow",
         /// The daemon stops.
         Shutdown = "shutdown",
-        /// The session ended with a code of the client protocol that has no reason of its own here.
+        /// The session ended with a disconnect code that is not in this table.
         Disconnected = "disconnected",
-        /// TLS could not be agreed upon, or was broken.
+        /// The TLS handshake failed, or the TLS connection broke.
         TlsFailed = "tls_failed",
         /// Its token was refused (3500).
         InvalidToken = "invalid_token",
-        /// It went on sending more than its limit (3013, or 1008 on `/echo` and `/broadcast`).
+        /// It kept exceeding its limits (3013, or 1008 on `/echo` and `/broadcast`).
         Flood = "flood",
-        /// All clients had sent too much in part, and it most of all (1013).
+        /// The receive budget was full, and this client used most of it (1013).
         ReceiveBudget = "receive_budget",
     }
 
     /// Why a request was refused.
     pub(crate) enum RefusalReason {
-        /// The request itself is wrong; a 4xx answer, or 505. The log names what exactly.
+        /// The request is malformed; status 4xx or 505. The log names the fault.
         Request = "request",
         /// `client.allowed_origins` has no pattern for the page's origin; 403.
         Origin = "origin",
-        /// Nothing is served at its path; 404.
+        /// Its path is not served; 404.
         Path = "path",
-        /// It names a session that is not there, as after a restart; 404.
+        /// It names an unknown session, such as one from before a restart; 404.
         Session = "session",
-        /// It did not come in time; 408.
+        /// It did not arrive in time; 408.
         Timeout = "timeout",
-        /// TLS came to a port without it, or the other way round; 400.
+        /// It used TLS on a port without TLS, or no TLS on a port with TLS; 400.
         Tls = "tls",
         /// Too many connections, or too little memory; 503.
         Capacity = "capacity",
         /// `limits.deny` names its address, or `limits.allow` does not; 403.
         Denied = "denied",
-        /// Its address is refused because it misbehaves; 429, as are those below.
+        /// Its address is refused for its offenses; 429, as for all reasons below except `proxy_header`.
         Penalty = "penalty",
-        /// Its address has as many connections as it may (`limits.address`).
+        /// Its address has too many connections (`limits.address`).
         AddressConnections = "address_connections",
         /// Its address opens connections too fast (`limits.address`).
         AddressRate = "address_rate",
-        /// Its address has as many handshakes under way as it may (`limits.address`).
+        /// Its address has too many handshakes under way (`limits.address`).
         AddressHandshakes = "address_handshakes",
-        /// Its network has as many connections as it may (`limits.subnet`).
+        /// Its network has too many connections (`limits.subnet`).
         SubnetConnections = "subnet_connections",
         /// Its network opens connections too fast (`limits.subnet`).
         SubnetRate = "subnet_rate",
-        /// Its network has as many handshakes under way as it may (`limits.subnet`).
+        /// Its network has too many handshakes under way (`limits.subnet`).
         SubnetHandshakes = "subnet_handshakes",
         /// All clients together open connections too fast (`client.connection_rate_limit`).
         DaemonRate = "daemon_rate",
-        /// It did not begin with the PROXY header that it had to begin with; closed without an answer.
+        /// It comes from a trusted proxy, but does not begin with a PROXY header; closed without an answer.
         ProxyHeader = "proxy_header",
     }
 
     /// What a client did that it should not.
     pub(crate) enum Offense {
-        /// It broke the protocol after the handshake, or sent too large a message.
+        /// It broke the protocol after the handshake, or sent a message that is too large.
         Protocol = "protocol",
-        /// It asked for something that does not exist, or in a wrong way.
+        /// Its request was malformed, or asked for something that does not exist.
         Request = "request",
-        /// Its request, or its connect, did not come in time.
+        /// Its request, or its connect command, did not arrive in time.
         Timeout = "timeout",
         /// Its token was refused.
         Token = "token",
-        /// It was sent away because it sent too much.
+        /// It kept exceeding its limits and was closed.
         Flood = "flood",
     }
 
     /// Which limit on what a client sends was passed.
     pub(crate) enum LimitExceeded {
-        /// A connection's commands.
+        /// Commands of one connection.
         ConnectionCommands = "connection_commands",
-        /// A connection's bytes.
+        /// Bytes of one connection.
         ConnectionBytes = "connection_bytes",
-        /// The commands of all of a user's connections.
+        /// Commands of all connections of a user.
         UserCommands = "user_commands",
-        /// The bytes of all of a user's connections.
+        /// Bytes of all connections of a user.
         UserBytes = "user_bytes",
     }
 
     /// A kind of memory.
     pub(crate) enum Budget {
-        /// Heads, bodies, messages that have come in part, buffers of TLS.
+        /// Request heads and bodies, incomplete messages, TLS buffers.
         Receive = "receive",
-        /// What waits to be sent: send queues, held publications, replies of polls.
+        /// Output that waits: send queues, publications for slow readers, replies to polls.
         Queues = "queues",
-        /// Kept publications, with their index.
+        /// Publications in histories, with their index.
         History = "history",
-        /// Records of channels: positions, idempotency keys, presence, entries of the expiry queue.
+        /// Channel records: positions, idempotency keys, presence, expiry entries.
         Channels = "channels",
-        /// Parked frames, pending commands, messages in inboxes, outboxes and mailboxes, deferred events.
+        /// Waiting frames and commands, messages between shards, deferred events.
         Commands = "commands",
-        /// Records of clients, subscriptions, sessions of polls, tables of users and quotas.
+        /// Client records: subscriptions, long-polling sessions, users and quotas.
         Sessions = "sessions",
         /// Bodies and answers of the control port.
         Api = "api",

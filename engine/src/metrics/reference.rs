@@ -17,22 +17,22 @@ const HEAD: &str = "\
 <!-- Generated: `holdfast metrics doc > docs/metrics.md`. Edit engine/src/metrics/ instead. -->
 # Metrics
 
-`GET /metrics` on the control address: OpenMetrics for who names that in `Accept`, as Prometheus does, else the older text
-format (`text/plain; version=0.0.4`) with the same samples.
+`GET /metrics` on the control port answers in OpenMetrics if the request's `Accept` names it, as Prometheus does. Otherwise it
+answers in the older text format (`text/plain; version=0.0.4`) with the same samples.
 ";
 
 const OF_SHARDS: &str = "
 ## Of each core
 
-All of these have a label `core` with the shard's number. A shard publishes its numbers once a turn: they are at most 250 ms
-old on an idle core.
+Each of these metrics has a label `core` with the number of the shard. A shard publishes its values once a turn, so they are
+at most 250 ms old on an idle core.
 
 ";
 
 const OF_PROCESS: &str = "
 ## Of the process
 
-These have no label `core`.
+These metrics have no label `core`.
 
 ";
 

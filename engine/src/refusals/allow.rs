@@ -21,7 +21,9 @@ pub(crate) fn of_refusal(refusal: Refusal, reason: RefusalReason, path: Option<&
     use RefusalReason as R;
     Cow::Borrowed(match reason {
         R::Denied => "limits.allow and limits.deny",
-        R::Penalty => "limits.penalty, or the address in limits.exempt; `penalties_clear` of the server API",
+        R::Penalty => {
+            "limits.penalty, or the address in limits.exempt, or `penalties_clear` of the server API"
+        }
         R::AddressConnections => "limits.address.connections",
         R::AddressRate => "limits.address.connections_per_second",
         R::AddressHandshakes => "limits.address.handshakes",
@@ -105,7 +107,7 @@ pub(crate) fn of_code(code: ErrorCode) -> Cow<'static, str> {
             "client.channel_limit, or the limit of the answer (client.reply_max_size)"
         }
         ErrorCode::TOKEN_EXPIRED => "the claim exp",
-        ErrorCode::EXPIRED => "an expire_at that is not over",
+        ErrorCode::EXPIRED => "an expire_at in the future",
         ErrorCode::UNRECOVERABLE_POSITION => "a longer history: history_size and history_ttl",
         _ => "",
     })
@@ -114,9 +116,9 @@ pub(crate) fn of_code(code: ErrorCode) -> Cow<'static, str> {
 /// What would have kept a session.
 pub(crate) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
     Cow::Borrowed(match code {
-        DisconnectCode::EXPIRED => "a refresh before the claim exp was over; client.expired_close_delay",
+        DisconnectCode::EXPIRED => "a refresh before the claim exp, or a longer client.expired_close_delay",
         DisconnectCode::SUBSCRIPTION_EXPIRED => {
-            "a refresh before the subscription was over; client.expired_sub_close_delay"
+            "a refresh before the subscription expired, or a longer client.expired_sub_close_delay"
         }
         DisconnectCode::SLOW => {
             "client.queue_max_size and client.queue_max_messages, or slow_readers of its channels"
@@ -134,7 +136,7 @@ pub(crate) fn of_disconnect(code: DisconnectCode) -> Cow<'static, str> {
 pub(crate) fn of_unsubscribe(code: UnsubscribeCode) -> &'static str {
     match code {
         UnsubscribeCode::EXPIRED => {
-            "a refresh before the subscription was over; client.expired_sub_close_delay"
+            "a refresh before the subscription expired, or a longer client.expired_sub_close_delay"
         }
         _ => "",
     }
@@ -163,7 +165,7 @@ pub(crate) fn to_subscribe(
         return Cow::Borrowed(TOKEN);
     }
     if options.allow_user_limited_channels && resolved.channel.is_user_limited() {
-        return Cow::Borrowed("the user's name behind the # of the channel, or a subscription token");
+        return Cow::Borrowed("the user's id after the # of the channel name, or a subscription token");
     }
     if !options.allow_subscribe_for_client {
         return format!("{TOKEN}, or allow_subscribe_for_client in {}", section(resolved)).into();

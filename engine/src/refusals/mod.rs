@@ -87,7 +87,7 @@ impl Why {
     /// The channel that the server was to subscribe a client to.
     pub(crate) fn of_channel(channel: &str, error: &impl ToString) -> Self {
         let allow =
-            Cow::Borrowed("channels in the token or the backend's answer that this configuration has");
+            Cow::Borrowed("channels in the token or in the backend's answer that the configuration defines");
         Self {
             reason: Some("server_side_channel"),
             channel: Some(excerpt(channel)),
@@ -133,7 +133,7 @@ pub(crate) fn line_of_end(why: Option<Why>, reason: CloseReason) -> Option<Line>
     let why = why.unwrap_or_default();
     let is_told = reason.is_our_decision() && log::shows_refusal("close", reason.name());
     is_told.then(|| Line {
-        message: "a connection is closed",
+        message: "a connection was closed",
         event: "close",
         reason: reason.name(),
         error: why.error,

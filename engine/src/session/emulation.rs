@@ -56,7 +56,7 @@ impl<I: Io> SessionCx<'_, I> {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let request = EmulationRequest::decode(format, body).map_err(|_| {
-            Refusal::BodyMalformed("send session, node and data, as the client protocol has them")
+            Refusal::BodyMalformed("send session, node and data, as the client protocol defines them")
         })?;
         if request.node != *self.sessions.node {
             return Err(Refusal::SessionUnknown);

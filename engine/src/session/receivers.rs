@@ -53,3 +53,29 @@ impl DeliveryPath {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_protocol::client::Format;
+    use holdfast_ring::Descriptor;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_compresses_with_a_context_of_its_own_has_a_path_of_its_own() {
+        let connection = (Encoding::WebSocket(Format::Json), Socket::new(Descriptor::new(0, 0), 0));
+        let bits = WindowBits::MAX;
+        let paths = [Deflate::Off, Deflate::Shared(bits), Deflate::Own(bits)]
+            .map(|deflate| DeliveryPath::of(Some(connection), deflate));
+        let (encoding, socket) = connection;
+        assert_eq!(
+            paths,
+            [
+                DeliveryPath::Shared(encoding, socket),
+                DeliveryPath::Deflated(encoding, bits, socket),
+                DeliveryPath::Special
+            ]
+        );
+        assert_eq!(DeliveryPath::of(None, Deflate::Off), DeliveryPath::Special, "a poll has no connection");
+    }
+}

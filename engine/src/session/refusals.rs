@@ -36,7 +36,7 @@ impl<I: Io> SessionCx<'_, I> {
             None => allow::of_code(code),
         };
         let line = Line {
-            message: "a command is refused",
+            message: "a command was refused",
             event,
             reason,
             code: Some(code.code),
@@ -60,7 +60,7 @@ impl<I: Io> SessionCx<'_, I> {
         let event = name_of(&command.request);
         if log::shows_refusal(event, "backend") {
             let line = Line {
-                message: "a command is refused by the backend",
+                message: "the backend refused a command",
                 event,
                 reason: "backend",
                 code: Some(code),
@@ -85,7 +85,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let allow = if why.allow.is_empty() { allow::of_disconnect(code) } else { why.allow };
         let line = Line {
-            message: "a client is disconnected",
+            message: "a client was disconnected",
             event: "disconnect",
             reason,
             code: Some(u32::from(code.code)),
@@ -102,7 +102,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.cx.counters.add(Metric::Disconnects(DisconnectKind::APPLICATION), 1);
         if log::shows_refusal("disconnect", "application") {
             let line = Line {
-                message: "a client is disconnected by the application",
+                message: "the application disconnected a client",
                 event: "disconnect",
                 reason: "application",
                 code: Some(u32::from(code)),
@@ -122,7 +122,7 @@ impl<I: Io> SessionCx<'_, I> {
         };
         if log::shows_refusal("unsubscribe", reason) {
             let line = Line {
-                message: "a subscription is ended",
+                message: "a subscription was ended by the server",
                 event: "unsubscribe",
                 reason,
                 code: Some(code.code),

@@ -87,7 +87,7 @@ pub(crate) fn spawn(seed: ShardSpec, ready: mpsc::Sender<Ready>) -> anyhow::Resu
         .name(&format!("shard-{}", seed.index))
         .io_memory(IO_MEMORY_BYTES)
         .spawn(move || run(seed, ready, begins, beats))
-        .map_err(|error| anyhow::anyhow!("a shard's executor cannot start: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("cannot start the executor of a shard: {error}"))?;
     Ok(Spawned { thread, begin, pulse })
 }
 
@@ -154,7 +154,7 @@ async fn live(
         },
         housekeeping,
     )
-    .map_err(|error| anyhow::anyhow!("housekeeping cannot start: {error}"))?;
+    .map_err(|error| anyhow::anyhow!("cannot start housekeeping: {error}"))?;
 
     let shard = Shard::new(
         seed.node,
@@ -166,7 +166,7 @@ async fn live(
         rand::random(),
     );
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
-        .map_err(|error| anyhow::anyhow!("the connection loop cannot start: {error}"))?
+        .map_err(|error| anyhow::anyhow!("cannot start the connection loop: {error}"))?
         .await;
     keeper.cancel().await;
     served.context("its ring is broken")

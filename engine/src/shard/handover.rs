@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
 
     fn steer(&mut self, places: Range<u32>) {
         if let Err(error) = self.conns.sockets.steer_new_connections(places) {
-            tracing::warn!(shard = self.mesh.index, %error, "new connections cannot be steered to the other daemon: some may be reset");
+            tracing::warn!(shard = self.mesh.index, %error, "cannot steer new connections to the daemon that takes over: some of them may be reset, and clients then reconnect");
         }
     }
 }

@@ -222,7 +222,7 @@ impl<K: Kernel> Shard<K> {
         if self.cx.lateness.wall_steps() > steps && self.mesh.index == 0 {
             tracing::warn!(
                 now_s = self.cx.wall_s(),
-                "the time of day was set: what expires is measured by it from now on"
+                "the system clock was set: tokens and subscriptions expire by the new time; check the time synchronization of this machine"
             );
         }
     }

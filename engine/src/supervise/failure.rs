@@ -62,7 +62,10 @@ pub fn end_at_panics() {
         if REQUEST.try_with(|()| ()).is_err() {
             fail(&cause);
         }
-        tracing::error!(cause, "a request to the control port has failed");
+        tracing::error!(
+            cause,
+            "a request to the control port panicked: this is a bug, please report it with this line"
+        );
     }));
 }
 
@@ -131,12 +134,12 @@ fn end_for(part: &str, state: State, cause: &str) -> ! {
     }
     if tracing::enabled!(tracing::Level::ERROR) {
         let state = state.name();
-        tracing::error!(target: log::EACH, part, state, cause, code = FAILED, "a part of the daemon has failed: the process ends");
+        tracing::error!(target: log::EACH, part, state, cause, code = FAILED, "a part of the daemon failed: the process ends, and the service manager should start it again");
     } else {
         // The same words, where nothing else is to be logged or logging has not begun.
         let state = state.name();
         log::say(&format!(
-            "ERROR a part of the daemon has failed: the process ends part={part:?} state={state:?} cause={cause:?} code={FAILED}"
+            "ERROR a part of the daemon failed: the process ends, and the service manager should start it again part={part:?} state={state:?} cause={cause:?} code={FAILED}"
         ));
     }
     // Slow, where somebody has asked for it: after what has to be said.
@@ -190,7 +193,7 @@ impl Sentinel {
 impl Drop for Sentinel {
     fn drop(&mut self) {
         if self.is_on_duty {
-            fail("it ends, though nobody told it to");
+            fail("it ended without a stop order");
         }
     }
 }
@@ -202,7 +205,7 @@ pub(crate) fn endless(name: &'static str, task: impl Future<Output = ()> + Send 
             () = task => {}
             () = struck(name) => {}
         }
-        fail("it ends, though nobody told it to")
+        fail("it ended without a stop order")
     }));
 }
 

@@ -61,7 +61,9 @@ impl Guard {
         if let Some(part) = self.beats.watched_by_pulse().into_iter().find(stuck) {
             fail_for(part, "it has not beaten since the stop's deadline");
         }
-        tracing::warn!("the stop's deadline has passed: what is left is cut by the process's end");
+        tracing::warn!(
+            "the deadline of the stop has passed: the process ends and cuts the remaining clients; a longer shutdown.timeout gives them more time"
+        );
         end_as_asked()
     }
 }
@@ -71,10 +73,10 @@ pub(crate) fn tell(changes: &[Change]) {
     for change in changes {
         match change {
             Change::Stalled(part, still) => {
-                tracing::error!(%part, still_ms = still.as_millis(), "a part of the daemon stands still: it is not ready");
+                tracing::error!(%part, stalled_ms = still.as_millis(), "a part of the daemon is stalled, so /health/ready fails; the part is overloaded or the machine is (CPU, memory, swap)");
             }
             Change::GoesOn(part, still) => {
-                tracing::warn!(%part, still_ms = still.as_millis(), "a part of the daemon that stood still goes on");
+                tracing::warn!(%part, stalled_ms = still.as_millis(), "a stalled part of the daemon runs again");
             }
         }
     }
@@ -83,10 +85,10 @@ pub(crate) fn tell(changes: &[Change]) {
 fn status(state: State, stalled: &[Part], clients: impl Fn() -> u64) -> String {
     match (stalled, state) {
         ([], State::Starting | State::Serving) => state.name().to_owned(),
-        ([], state) => format!("{}: {} clients are left", state.name(), clients()),
+        ([], state) => format!("{}: {} clients remain", state.name(), clients()),
         (stalled, _) => {
             let names: Vec<_> = stalled.iter().map(Part::to_string).collect();
-            format!("stands still: {}", names.join(", "))
+            format!("stalled: {}", names.join(", "))
         }
     }
 }
@@ -143,10 +145,10 @@ mod tests {
     fn the_status_names_who_stands_still() {
         let clients = || 12;
         assert_eq!(status(State::Serving, &[], clients), "serving");
-        assert_eq!(status(State::HandedOver, &[], clients), "handed over: 12 clients are left");
+        assert_eq!(status(State::HandedOver, &[], clients), "handed over: 12 clients remain");
         assert_eq!(
             status(State::Draining, &[Part::Shard(1), Part::CONTROL], clients),
-            "stands still: shard-1, control"
+            "stalled: shard-1, control"
         );
     }
 }

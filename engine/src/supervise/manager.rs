@@ -99,6 +99,6 @@ fn tell(what: &str) {
         socket.send_to_addr(what.as_bytes(), &address)
     });
     if let Err(error) = told {
-        tracing::warn!(%error, "the service manager cannot be told how the daemon is (NOTIFY_SOCKET)");
+        tracing::warn!(%error, "cannot notify the service manager: it may restart the daemon; check NOTIFY_SOCKET");
     }
 }

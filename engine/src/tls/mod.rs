@@ -65,7 +65,7 @@ pub(crate) fn secured(config: &TlsConfig, section: &str) -> anyhow::Result<Optio
         builder.with_client_cert_verifier(verifier.with_context(name)?)
     };
     let mut server = builder.with_single_cert(chain, key).with_context(|| {
-        format!("{section}: the key does not belong to the certificate, or cannot be used")
+        format!("{section}: the private key does not belong to the certificate, or is unusable")
     })?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     server.send_tls13_tickets = TICKETS;

@@ -21,9 +21,9 @@ pub(super) fn certificates(source: &str) -> anyhow::Result<Vec<CertificateDer<'s
     let has_key = PrivateKeyDer::from_pem_slice(text.as_bytes()).is_ok();
     anyhow::ensure!(
         !(certificates.is_empty() && has_key),
-        "there is no certificate in it, but a private key: it may be swapped with key_pem"
+        "it contains a private key instead of a certificate; cert_pem and key_pem may be swapped"
     );
-    anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
+    anyhow::ensure!(!certificates.is_empty(), "it contains no certificate");
     Ok(certificates)
 }
 
@@ -33,9 +33,9 @@ pub(super) fn private_key(source: &str) -> anyhow::Result<PrivateKeyDer<'static>
         let has_certificate = CertificateDer::from_pem_slice(text.as_bytes()).is_ok();
         match has_certificate {
             true => anyhow::anyhow!(
-                "there is no private key in it, but a certificate: it may be swapped with cert_pem"
+                "it contains a certificate instead of a private key; cert_pem and key_pem may be swapped"
             ),
-            false => anyhow::anyhow!("there is no private key in it"),
+            false => anyhow::anyhow!("it contains no private key"),
         }
     })
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(
                 if renewed.send(secured.config).is_err() {
                     return Ok(());
                 }
-                tracing::info!(section, "the certificates have been read again");
+                tracing::info!(section, "the certificates were read again");
                 if let Some(validity) = secured.validity {
                     validity.publish(end);
                     if let Some(warning) = validity.warning(section) {
@@ -65,7 +65,11 @@ pub(crate) async fn run(
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(section, error = format!("{error:#}"), "the certificates in force stay");
+                tracing::error!(
+                    section,
+                    error = format!("{error:#}"),
+                    "cannot read the certificates again: the current ones stay in use; mend the files and send SIGHUP"
+                );
             }
         }
     }

@@ -76,15 +76,15 @@ impl Validity {
         let (from_s, until_s) = (self.from.timestamp(), self.until.timestamp());
         let soon_s = SOON_S.min((until_s - from_s) / 5);
         let found = if now_s >= until_s {
-            format!("the certificate has expired, on {}: no client believes it", self.until)
+            format!("the certificate expired on {}, and clients refuse it", self.until)
         } else if now_s < from_s {
-            format!("the certificate is not valid yet, but from {} on: no client believes it", self.from)
+            format!("the certificate is not valid before {}, and clients refuse it", self.from)
         } else if until_s - now_s < soon_s {
-            format!("the certificate expires soon, in {} hours, on {}", (until_s - now_s) / 3_600, self.until)
+            format!("the certificate expires in {} hours, on {}", (until_s - now_s) / 3_600, self.until)
         } else {
             return None;
         };
-        let advice = "put a new one in its place: files are read again when they change";
+        let advice = "replace the file: the daemon reads it again when it changes";
         Some(Warning { key: format!("{section}.cert_pem"), found, advice: advice.to_owned() })
     }
 }
@@ -107,14 +107,14 @@ mod tests {
             validity.warning_at("http_server.tls", now_s).map(|warning| warning.found)
         };
         for (days, now_s, expected) in [
-            (90, 999, Some("not valid yet")),
+            (90, 999, Some("not valid before")),
             (90, 1_000, None),
             (90, 1_000 + 75 * day, None),
-            (90, 1_001 + 76 * day, Some("expires soon, in 335 hours")),
-            (90, 1_000 + 90 * day, Some("has expired")),
+            (90, 1_001 + 76 * day, Some("expires in 335 hours")),
+            (90, 1_000 + 90 * day, Some("expired on")),
             // One that is renewed every few days is not always about to expire.
             (6, 1_000 + 4 * day, None),
-            (6, 1_000 + 5 * day, Some("expires soon, in 24 hours")),
+            (6, 1_000 + 5 * day, Some("expires in 24 hours")),
         ] {
             let found = found(days, now_s);
             match expected {

@@ -15,19 +15,19 @@ use jsonwebtoken::Algorithm;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Our limit, [`TOKEN_BYTES_MAX`](super::TOKEN_BYTES_MAX).
-    #[error("the token has {bytes} bytes, at most {} are read", super::TOKEN_BYTES_MAX)]
+    #[error("the token has {bytes} bytes; the maximum is {}", super::TOKEN_BYTES_MAX)]
     TooLong {
         /// Its length.
         bytes: usize,
     },
     /// RFC 7515 §7.1: three parts with dots between them.
-    #[error("the token does not consist of header, claims and signature")]
+    #[error("the token does not have three parts: header, claims and signature")]
     NotThreeParts,
     /// RFC 7515 §2: each part is base64url without padding.
     #[error("the token's {0} is not base64url")]
     NotBase64(Part),
     /// Not JSON, or a claim of another type than it must have.
-    #[error("the token's {part} is not the JSON object that was expected, near byte {column} of line {line}")]
+    #[error("the token's {part} is not a valid JSON object, near byte {column} of line {line}")]
     NotTheJson {
         /// Which part.
         part: Part,
@@ -52,7 +52,7 @@ pub enum TokenError {
         alg: Algorithm,
     },
     /// RFC 7515 §4.1.11: critical extensions must be understood, and we support none.
-    #[error("the token's header demands an extension (crit)")]
+    #[error("the token's header requires an extension (crit), which is not supported")]
     CriticalHeader,
     /// Forged, damaged, or signed with another key.
     #[error("the signature does not match")]
@@ -67,13 +67,13 @@ pub enum TokenError {
         kid: String,
     },
     /// Not for us.
-    #[error("the audience (aud) is not the configured one")]
+    #[error("the audience (aud) does not match the configuration")]
     Audience,
     /// Not from a trusted issuer.
-    #[error("the issuer (iss) is not the configured one")]
+    #[error("the issuer (iss) does not match the configuration")]
     Issuer,
     /// RFC 7519 §4.1.4: not accepted on or after this time.
-    #[error("expired: exp is {exp_s}, and it is {now_s}")]
+    #[error("it has expired: exp is {exp_s}, and the time is {now_s}")]
     Expired {
         /// The claim, in seconds since 1970.
         exp_s: u64,
@@ -81,7 +81,7 @@ pub enum TokenError {
         now_s: u64,
     },
     /// RFC 7519 §4.1.5: not accepted before this time.
-    #[error("not valid yet: nbf is {nbf_s}, and it is {now_s}")]
+    #[error("it is not valid yet: nbf is {nbf_s}, and the time is {now_s}")]
     NotYetValid {
         /// The claim, in seconds since 1970.
         nbf_s: u64,
@@ -89,10 +89,10 @@ pub enum TokenError {
         now_s: u64,
     },
     /// A subscription token does not open a connection.
-    #[error("it names a channel, so it is a subscription token, and a connection token is needed")]
+    #[error("it names a channel, so it is a subscription token; a connection token is needed")]
     ChannelInConnectToken,
     /// A connection token does not open a channel.
-    #[error("it names no channel, so it is no subscription token")]
+    #[error("it names no channel, so it is not a subscription token")]
     ChannelMissing,
     /// It was issued to another user.
     #[error("it is for another user")]

@@ -68,7 +68,7 @@ pub enum FetchError {
         error: serde_json::Error,
     },
     /// It contains no usable key.
-    #[error("{endpoint} publishes no key that could be used")]
+    #[error("{endpoint} publishes no usable key")]
     NoKeys {
         /// The endpoint asked.
         endpoint: HttpUrl,
@@ -102,7 +102,7 @@ pub async fn fetch(client: &HttpClient, endpoint: &HttpUrl) -> Result<FetchedKey
     let (keys, unusable) = KeySet::parse(answer.body())
         .map_err(|error| FetchError::Document { endpoint: endpoint.clone(), error })?;
     for key in unusable {
-        tracing::debug!(%endpoint, kid = ?key.kid, "a key of the JWKS endpoint is left out: {}", key.why);
+        tracing::debug!(%endpoint, kid = ?key.kid, "a key of the JWKS endpoint is ignored: {}", key.why);
     }
     if keys.is_empty() {
         return Err(FetchError::NoKeys { endpoint: endpoint.clone() });

@@ -142,19 +142,19 @@ fn why_none(text: &str) -> String {
                 .into()
         }
         _ if !text.is_ascii() => {
-            "browsers send names in ASCII letters, as in https://xn--bcher-kva.example".into()
+            "browsers send host names in ASCII, as in https://xn--bcher-kva.example".into()
         }
         Some((scheme, rest)) => match rest.split_once('/') {
             Some((host, _)) if !host.is_empty() => {
-                format!("an origin ends before the path; \"{scheme}://{host}\" is meant?")
+                format!("an origin has no path; did you mean \"{scheme}://{host}\"?")
             }
-            _ => "an origin is a scheme, a host and perhaps a port, as in https://example.com:8443".into(),
+            _ => "an origin is a scheme, a host and an optional port, as in https://example.com:8443".into(),
         },
         None if text.contains('/') || text.is_empty() => {
-            "an origin is a scheme, a host and perhaps a port, as in https://example.com:8443".into()
+            "an origin is a scheme, a host and an optional port, as in https://example.com:8443".into()
         }
         None => {
-            format!("an origin begins with its scheme; \"https://{text}\" or \"http://{text}\" is meant?")
+            format!("an origin begins with its scheme; did you mean \"https://{text}\" or \"http://{text}\"?")
         }
     };
     format!("no web page has such an origin: {why}")
@@ -264,15 +264,15 @@ mod tests {
     #[test]
     fn a_pattern_that_no_page_can_match_is_refused_with_what_is_meant() {
         for (pattern, part) in [
-            ("example.com", "\"https://example.com\" or \"http://example.com\" is meant?"),
-            ("localhost:3000", "\"http://localhost:3000\" is meant?"),
+            ("example.com", "did you mean \"https://example.com\" or \"http://example.com\"?"),
+            ("localhost:3000", "or \"http://localhost:3000\"?"),
             ("{a,b}.example.com", "begins with its scheme"),
             ("www.example.*", "begins with its scheme"),
-            ("localhost:*", "\"http://localhost:*\" is meant?"),
+            ("localhost:*", "or \"http://localhost:*\"?"),
             ("{https://a.example,example.com}", "\"https://example.com\" or"),
-            ("https://{a.example,b.example/}", "\"https://b.example\" is meant?"),
-            ("https://example.com/", "\"https://example.com\" is meant?"),
-            ("https://*.example.com/app/*", "\"https://*.example.com\" is meant?"),
+            ("https://{a.example,b.example/}", "did you mean \"https://b.example\"?"),
+            ("https://example.com/", "did you mean \"https://example.com\"?"),
+            ("https://*.example.com/app/*", "did you mean \"https://*.example.com\"?"),
             ("https://example.com, https://b.example", "items of a list"),
             ("https://example.com,https://b.example", "items of a list"),
             ("https://example.com:", "a scheme, a host"),
@@ -282,8 +282,8 @@ mod tests {
             ("https://user@example.com", "a scheme, a host"),
             ("https://b\u{fc}cher.example", "xn--bcher-kva"),
             ("", "a scheme, a host"),
-            ("https://{a,b", "without its }"),
-            ("https://[a.example", "without its ]"),
+            ("https://{a,b", "without a }"),
+            ("https://[a.example", "without a ]"),
         ] {
             let why = pattern.parse::<OriginPattern>().expect_err(pattern);
             assert!(why.contains(part), "{pattern}: {why}");

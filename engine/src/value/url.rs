@@ -29,21 +29,21 @@ impl FromStr for HttpUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.starts_with("grpc://") {
-            return Err("gRPC is not spoken here: name an HTTP endpoint".into());
+            return Err("Holdfast does not speak gRPC; give an HTTP endpoint of the backend".into());
         }
         if text.contains("{{") {
             return Err(
-                "an address that depends on the token ({{…}}) is not supported: name one endpoint".into()
+                "an address that depends on the token ({{…}}) is not supported; give one endpoint".into()
             );
         }
         let uri: Uri = text.parse().map_err(|error| format!("not an address: {error}"))?;
         match (uri.scheme_str(), uri.authority()) {
             (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("credentials in the address are not supported: use http.static_headers for a backend"
+                Err("credentials in the address are not supported; use http.static_headers for a backend"
                     .into())
             }
             (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
-            _ => Err("it begins with neither http:// nor https://".into()),
+            _ => Err("it must begin with http:// or https://".into()),
         }
     }
 }

@@ -209,7 +209,7 @@ fn outline(ones: &[One], any_after: bool) -> String {
 
 fn written(text: &str) -> Result<Written, String> {
     if text.len() > PATTERN_BYTES_MAX {
-        return Err(format!("pattern has {} bytes, at most {PATTERN_BYTES_MAX} are read", text.len()));
+        return Err(format!("pattern has {} bytes; the maximum is {PATTERN_BYTES_MAX}", text.len()));
     }
     sequence(&mut text.chars().peekable(), 0)
 }
@@ -234,7 +234,7 @@ fn sequence(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, St
             '?' => Is::Of(Vec::new(), false),
             '[' => class(chars)?,
             '\\' => {
-                let char = chars.next().ok_or("pattern ends with a \\ that has nothing to stand for")?;
+                let char = chars.next().ok_or("pattern ends with a single \\")?;
                 Is::Of(vec![char..=char], true)
             }
             char => Is::Of(vec![char..=char], true),
@@ -249,7 +249,7 @@ fn sequence(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, St
 
 fn braces(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, String> {
     if depth > DEPTH_MAX {
-        return Err(format!("pattern has alternatives {depth} deep, at most {DEPTH_MAX} are read"));
+        return Err(format!("pattern nests alternatives {depth} deep; the maximum is {DEPTH_MAX}"));
     }
     let mut all = Vec::new();
     loop {
@@ -258,7 +258,7 @@ fn braces(chars: &mut Peekable<Chars<'_>>, depth: usize) -> Result<Written, Stri
         match chars.next() {
             Some(',') => {}
             Some(_) => return Ok(all),
-            None => return Err("pattern has a { without its }".into()),
+            None => return Err("pattern has a { without a }".into()),
         }
     }
 }
@@ -298,9 +298,9 @@ fn class(chars: &mut Peekable<Chars<'_>>) -> Result<Is, String> {
     let of_them = chars.next_if_eq(&'!').is_none();
     let mut ranges = Vec::new();
     let literal = |chars: &mut Peekable<Chars<'_>>| match chars.next() {
-        Some('\\') => chars.next().ok_or("pattern has a [ without its ]"),
+        Some('\\') => chars.next().ok_or("pattern has a [ without a ]"),
         Some(char) => Ok(char),
-        None => Err("pattern has a [ without its ]"),
+        None => Err("pattern has a [ without a ]"),
     };
     while chars.next_if_eq(&']').is_none() {
         let low = literal(chars)?;
@@ -313,7 +313,7 @@ fn class(chars: &mut Peekable<Chars<'_>>) -> Result<Is, String> {
             literal(chars)?
         };
         if low > high {
-            return Err(format!("pattern has the range {low}-{high}, whose end is before its beginning"));
+            return Err(format!("pattern has the range {low}-{high}, which ends before it begins"));
         }
         ranges.push(low..=high);
     }
@@ -390,11 +390,11 @@ mod tests {
             (long.as_str(), "has 1025 bytes"),
             (many.as_str(), "more than 2048 characters"),
             (deep.as_str(), "9 deep"),
-            ("{a,b", "without its }"),
-            ("[a", "without its ]"),
+            ("{a,b", "without a }"),
+            ("[a", "without a ]"),
             ("[]", "nothing in it"),
             ("[z-a]", "z-a"),
-            ("a\\", "nothing to stand for"),
+            ("a\\", "ends with a single"),
         ] {
             let why = Wildcard::new(pattern).expect_err(part);
             assert!(why.contains(part), "{pattern}: {why}");

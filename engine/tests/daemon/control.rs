@@ -71,7 +71,7 @@ fn metrics_are_whole_openmetrics_with_every_family_for_every_core() {
     }
     assert!(count >= 20, "only {count} families");
     let series: HashSet<_> = metrics.samples.iter().map(|sample| (&sample.name, &sample.labels)).collect();
-    assert_eq!(series.len(), metrics.samples.len(), "a series is there twice");
+    assert_eq!(series.len(), metrics.samples.len(), "a series appears twice");
     daemon.stop();
 }
 

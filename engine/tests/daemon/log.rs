@@ -35,7 +35,7 @@ fn lines(daemon: &Daemon, kind: &str) -> (u64, u64) {
     })
 }
 
-const FAILED: &str = "the backend has failed";
+const FAILED: &str = "a call to the backend failed; check the backend";
 
 #[test]
 fn a_client_that_has_a_backend_fail_on_and_on_fills_no_log_and_every_failure_is_counted() {

@@ -83,7 +83,7 @@ fn the_log_names_those_that_are_served_and_warns_of_origins_that_anybody_can_hav
         Daemon::launch(config, launch).stop();
         fs::read_to_string(&log).expect("it can be read")
     };
-    let line = "paths are served that ask for no token";
+    let line = "test paths are served without a token";
     let open =
         said(&format!("{UNSET}[client]\nallowed_origins = ['https://app.*', 'https://*.example.com']"));
     assert!(open.contains(line) && open.contains("echo=true broadcast=true"), "{open}");

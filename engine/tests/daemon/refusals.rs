@@ -49,7 +49,7 @@ fn a_handshake_that_is_refused_leaves_a_line_with_its_address_its_path_and_its_o
     line(
         &daemon,
         &[
-            "INFO a request is refused",
+            "INFO a request was refused",
             "reason=\"origin\"",
             "code=403",
             "address=\"127.0.0.7\"",
@@ -74,7 +74,7 @@ fn what_a_peer_writes_is_quoted_and_cut_and_makes_no_line_of_its_own() {
     let mut client = Client::connect(&daemon, "ann\nERROR the user speaks\u{1b}[2J");
     let channel = format!("no:\nERROR the channel speaks\u{1b}[31m{}", "x".repeat(5_000));
     client.error("subscribe", &json!({ "channel": channel }));
-    let shown = line(&daemon, &["event=\"subscribe\"", "a command is refused"]);
+    let shown = line(&daemon, &["event=\"subscribe\"", "a command was refused"]);
     assert!(shown.contains(r#"channel="no:\nERROR the channel speaks\u{1b}[31mxxx"#), "{shown}");
     assert!(shown.len() < 2_000, "{} bytes", shown.len());
     let log = daemon.log();
@@ -101,7 +101,7 @@ fn what_was_wrong_with_one_who_is_going_is_said_of_nobody_else() {
     while going.frame_or_end().is_some() {}
     let mut other = Client::connect(&daemon, "ann");
     assert_eq!(other.error("subscribe", &json!({ "channel": "no:channel" })), 102);
-    let shown = line(&daemon, &["event=\"subscribe\"", "a command is refused", "user=\"ann\""]);
+    let shown = line(&daemon, &["event=\"subscribe\"", "a command was refused", "user=\"ann\""]);
     assert!(!shown.contains("mask"), "{shown}");
     drop(other);
     daemon.stop();
@@ -135,7 +135,8 @@ fn who_brings_no_token_or_a_bad_one_leaves_a_line_with_what_would_have_let_it_in
         let from = [127, 0, 1, u8::try_from(number + 1).expect("few")];
         assert_eq!(disconnected(&daemon, from, &command), code);
         let address = format!("address=\"127.0.1.{}\"", number + 1);
-        let shown = line(&daemon, &["a client is disconnected", &format!("code={code}"), parts[0], parts[1]]);
+        let shown =
+            line(&daemon, &["a client was disconnected", &format!("code={code}"), parts[0], parts[1]]);
         assert!(shown.contains(&address), "{shown}");
     }
     assert_eq!(daemon.metric("holdfast_disconnects_total", &[("reason", "invalid_token")]), 2);
@@ -196,7 +197,7 @@ fn a_command_that_is_refused_leaves_a_line_with_the_option_that_is_missing() {
         line(
             &daemon,
             &[
-                "a command is refused",
+                "a command was refused",
                 &event,
                 &code,
                 user,
@@ -255,7 +256,7 @@ fn a_connection_that_breaks_the_protocol_and_one_that_is_too_loud_leave_lines() 
     peer.send(&[0xf1, 0x80, 0, 0, 0, 0]);
     line(
         &daemon,
-        &["a connection is closed", "reason=\"protocol_error\"", "path=\"/echo\"", "address=\"127.0.0.1\""],
+        &["a connection was closed", "reason=\"protocol_error\"", "path=\"/echo\"", "address=\"127.0.0.1\""],
     );
     let mut peer = Peer::open(&daemon, "/broadcast");
     peer.send(&text(&"x".repeat(126)));
@@ -272,7 +273,7 @@ fn a_call_of_the_api_without_a_good_key_leaves_a_line() {
     let shown = line(
         &daemon,
         &[
-            "a call of the server API is refused",
+            "a call of the server API was refused",
             "reason=\"no_key\"",
             "path=\"/api/info\"",
             "address=127.0.0.1",
@@ -286,7 +287,7 @@ fn a_call_of_the_api_without_a_good_key_leaves_a_line() {
         assert_eq!(daemon.metric("holdfast_api_denials_total", &[("reason", reason)]), 1, "{reason}");
     }
     assert!(daemon.request("POST", "/api/publish", "X-API-Key: good\r\n", "{}").1.contains("107"));
-    line(&daemon, &["a call of the server API has failed", "method=\"publish\"", "code=107"]);
+    line(&daemon, &["a call of the server API was refused", "method=\"publish\"", "code=107"]);
     daemon.stop();
 }
 
@@ -298,7 +299,7 @@ fn at_the_start_the_log_says_what_listens_where_and_who_cannot_get_in() {
     line(&daemon, &["for operators", &control, "/health /metrics /api"]);
     line(&daemon, &["WARN", "no client can connect to /connection/websocket with this configuration"]);
     line(&daemon, &["WARN", "the server API has no key"]);
-    line(&daemon, &["WARN", "no origin is allowed: no browser can connect"]);
+    line(&daemon, &["WARN", "no origin is allowed, so no web page can connect"]);
     daemon.stop();
     let daemon = Daemon::start(&format!(
         "[client]\nallowed_origins = ['https://a.example']\n[client.token]\nhmac_secret_key = '{SECRET}'\n[http_api]\nkey = 'k'"

@@ -113,7 +113,7 @@ fn no_other_signal_ends_the_daemon_and_the_log_says_what_each_does() {
     ] {
         daemon.signal(signal);
         eventually(name, || {
-            daemon.log().contains(&format!("a signal is ignored: SIGTERM and SIGINT stop the daemon, SIGHUP reads certificates again event=\"{name}\""))
+            daemon.log().contains(&format!("the daemon ignores this signal; SIGTERM and SIGINT stop it, and SIGHUP reads the certificates again event=\"{name}\""))
         });
     }
     for number in [34, 50, 64] {

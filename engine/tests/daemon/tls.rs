@@ -346,10 +346,10 @@ fn the_end_of_the_certificates_is_in_the_metrics_and_follows_new_ones() {
     fs::write(authority.folder.join("key.pem"), key.serialize_pem()).expect("it can be written");
     fs::write(authority.folder.join("cert.pem"), expired.pem()).expect("it can be written");
     daemon.signal(Signal::HUP);
-    eventually("it is warned of", || daemon.log().contains("the certificate has expired, on"));
+    eventually("it is warned of", || daemon.log().contains("the certificate expired on"));
     let metrics = daemon.ask("/metrics").1;
     assert!(metrics.contains("holdfast_certificate_expiry_seconds{listener=\"clients\"} -"), "{metrics}");
-    let told = "certificates are read again; all other options hold until a restart";
+    let told = "the certificates are read again; all other options stay as they are until a restart";
     eventually("it is told what was read", || daemon.log().contains(told));
     daemon.stop();
 }

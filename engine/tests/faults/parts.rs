@@ -67,7 +67,8 @@ impl Fault {
     /// One line says what has happened.
     fn expect_told(&self, log: &str) {
         let Self { part, state, how, .. } = self;
-        let failed = "a part of the daemon has failed: the process ends";
+        let failed =
+            "a part of the daemon failed: the process ends, and the service manager should start it again";
         let line =
             log.lines().find(|line| line.contains(failed)).unwrap_or_else(|| panic!("{self:?}: {log}"));
         assert!(line.contains("ERROR"), "{line}");
@@ -171,7 +172,11 @@ fn a_request_to_the_control_port_that_panics_costs_that_request_alone() {
     fault.end();
     assert!(daemon.ask("/health").0.starts_with("HTTP/1.1 200 "));
     client.expect_echo("nobody else has noticed");
-    eventually("it is in the log", || daemon.log().contains("a request to the control port has failed"));
+    eventually("it is in the log", || {
+        daemon.log().contains(
+            "a request to the control port panicked: this is a bug, please report it with this line",
+        )
+    });
     drop(client);
     daemon.stop();
 }

@@ -47,12 +47,12 @@ fn a_shard_that_stands_still_makes_the_daemon_unready_by_its_name_until_it_goes_
     assert!(daemon.ask("/health/live").0.starts_with("HTTP/1.1 200 "), "it is alive");
     assert!(age("shard-1") >= 1.0 && age("shard-0") < 1.0 && age("control") < 1.0);
     let line =
-        || daemon.log().lines().any(|line| line.contains("stands still") && line.contains("part=shard-1"));
+        || daemon.log().lines().any(|line| line.contains("is stalled") && line.contains("part=shard-1"));
     eventually("a line says so", line);
 
     fault.end();
     eventually("it is ready again", || is_ready(&daemon).is_ok());
-    eventually("a line says so", || daemon.log().contains("that stood still goes on"));
+    eventually("a line says so", || daemon.log().contains("a stalled part of the daemon runs again"));
     daemon.stop();
 }
 
@@ -81,7 +81,7 @@ fn a_process_that_was_stopped_as_a_whole_is_ready_when_it_goes_on() {
             assert_eq!(is_ready(&daemon), Ok(()));
         }
     }
-    assert!(!daemon.log().contains("stands still"));
+    assert!(!daemon.log().contains("is stalled"));
     daemon.stop();
 }
 

@@ -10,9 +10,9 @@ const TLS: &str = "remove it and set http_server.tls; files that are renewed are
 const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewrite them";
 const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
-const NAMED: &str = "remove it: one backend is asked for each kind of event, the one named default";
+const NAMED: &str = "remove it: Holdfast asks one backend for each kind of event, the one named default";
 const STREAM: &str = "remove it: publish through the server API to the channel, whoever is subscribed";
-const ONE_NODE: &str = "remove it: this is one node, with everything in its memory";
+const ONE_NODE: &str = "remove it: Holdfast is one node that keeps everything in memory";
 const JWKS: &str = "remove it: the endpoint is always checked";
 const BOUNDARY: &str = "remove it: the signs in channel names are fixed ($ : # ,)";
 const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
@@ -23,8 +23,8 @@ pub(super) const MISSING: &[Missing] = &[
     missing("tls", Off, TLS),
     missing("http_server.tls_autocert", Off, TLS),
     missing("http_server.tls_external", EMPTY, TLS),
-    missing("http_server.http3", Off, "remove it: HTTP/1.1 alone is served"),
-    missing("http_server.h2c_external", EMPTY, "remove it: HTTP/1.1 alone is served"),
+    missing("http_server.http3", Off, "remove it: Holdfast serves HTTP/1.1 only"),
+    missing("http_server.h2c_external", EMPTY, "remove it: Holdfast serves HTTP/1.1 only"),
     missing("log.file", EMPTY, "remove it: the log goes to standard error; let the service manager keep it"),
 
     missing("engine.type", at("memory"), ONE_NODE),
@@ -66,9 +66,9 @@ pub(super) const MISSING: &[Missing] = &[
     missing("channel.without_namespace.shared_poll", Always, CHANNEL_TYPE),
 
     // The options of every proxy stand here.
-    missing("rpc.proxy.grpc_metadata", EMPTY, "remove it: backends are asked over HTTP"),
-    missing("rpc.proxy.grpc", Always, "remove it: backends are asked over HTTP"),
-    missing("rpc.proxy.http.tls", Off, "remove it: authorities are those of the system; SSL_CERT_FILE names others"),
+    missing("rpc.proxy.grpc_metadata", EMPTY, "remove it: Holdfast asks backends over HTTP"),
+    missing("rpc.proxy.grpc", Always, "remove it: Holdfast asks backends over HTTP"),
+    missing("rpc.proxy.http.tls", Off, "remove it: Holdfast uses the system's certificate authorities; SSL_CERT_FILE names others"),
     missing("rpc.proxy.http.status_to_code_transforms", EMPTY,
         "remove it and let the backend answer 200 with an error or a disconnect in the body"),
     missing("rpc.without_namespace.proxy_name", at("default"), NAMED),
@@ -112,6 +112,6 @@ pub(super) const MISSING: &[Missing] = &[
     missing("debug.handler_prefix", Always, PATHS),
     missing("opentelemetry", Off, "remove it and scrape /metrics"),
     missing("graphite", Off, "remove it and scrape /metrics"),
-    missing("usage_stats", Always, "remove it: nothing is ever reported to anyone"),
+    missing("usage_stats", Always, "remove it: Holdfast reports nothing to anyone"),
     missing("pid_file", EMPTY, "remove it: the service manager knows the process"),
 ];

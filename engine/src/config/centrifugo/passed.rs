@@ -8,23 +8,23 @@
 
 use super::missing::{Dormant::Always, EMPTY, Missing, at, missing};
 
-const BUFFERS: &str = "connections own no buffers here; see the section engine";
-const POSITIONS: &str = "positions are checked with every publication";
-const LISTENER: &str = "it concerns connections that a program makes, and this is a listener";
-const METRICS: &str = "see the metrics that there are at /metrics";
+const BUFFERS: &str = "connections own no buffers in Holdfast; see the section engine";
+const POSITIONS: &str = "Holdfast checks positions with every publication";
+const LISTENER: &str = "it is about outgoing connections, and this is a listener";
+const METRICS: &str = "/metrics has all metrics";
 const PRO: &str = "it is an option of Centrifugo PRO, which Holdfast does not have";
-const LIMITS: &str = "it is an option of Centrifugo PRO; see the section limits for those that are here";
-const API: &str = "it is an option of Centrifugo PRO; nobody is let in by it here";
-const QUEUES: &str = "it is an option of Centrifugo PRO; what comes in one turn goes out together here";
+const LIMITS: &str = "it is an option of Centrifugo PRO; the section limits has the limits of Holdfast";
+const API: &str = "it is an option of Centrifugo PRO; it admits nobody in Holdfast";
+const QUEUES: &str = "it is an option of Centrifugo PRO; Holdfast sends together what arrives in one turn";
 
 #[rustfmt::skip]
 pub(super) const PASSED: &[Missing] = &[
     missing("websocket.read_buffer_size", EMPTY, BUFFERS),
     missing("websocket.write_buffer_size", EMPTY, BUFFERS),
     missing("websocket.use_write_buffer_pool", EMPTY, BUFFERS),
-    missing("websocket.write_timeout", at("1000ms"), "a slow client is closed by client.queue_max_size and client.pong_timeout"),
-    missing("client.presence_update_interval", at("27s"), "presence follows connections at once"),
-    missing("client.concurrency", EMPTY, "commands never wait for each other's I/O"),
+    missing("websocket.write_timeout", at("1000ms"), "client.queue_max_size and client.pong_timeout close slow clients"),
+    missing("client.presence_update_interval", at("27s"), "presence follows connections without delay"),
+    missing("client.concurrency", EMPTY, "commands do not wait for each other"),
     missing("client.channel_position_check_delay", at("40s"), POSITIONS),
     missing("client.channel_position_max_time_lag", EMPTY, POSITIONS),
     missing("node.info_metrics_aggregate_interval", at("60s"), METRICS),
@@ -72,7 +72,7 @@ pub(super) const PASSED: &[Missing] = &[
     missing("client.reply_without_queue", EMPTY, QUEUES),
     missing("client.write_delay", EMPTY, QUEUES),
     missing("client.write_with_timer", EMPTY, QUEUES),
-    missing("websocket.compression_prepared_message_cache_size", EMPTY, "it is an option of Centrifugo PRO; a message to many is compressed once here"),
+    missing("websocket.compression_prepared_message_cache_size", EMPTY, "it is an option of Centrifugo PRO; Holdfast compresses a broadcast once"),
     missing("websocket.process_commands_off_read_loop", EMPTY, PRO),
     missing("prometheus.additional_client_names", EMPTY, METRICS),
     missing("prometheus.channel_namespace_for_transport_messages_received", EMPTY, METRICS),
@@ -80,7 +80,7 @@ pub(super) const PASSED: &[Missing] = &[
     missing("prometheus.channel_namespace_resolution", EMPTY, METRICS),
     missing("prometheus.client_labels", EMPTY, METRICS),
     missing("prometheus.expose_transport_accept_protocol", EMPTY, METRICS),
-    missing("channel.patterns", EMPTY, "it is an option of Centrifugo PRO; channels are those of namespaces here"),
+    missing("channel.patterns", EMPTY, "it is an option of Centrifugo PRO; Holdfast has namespaces only"),
     missing("channel.proxy.state", Always, PRO),
     missing("channel.proxy.cache_empty", Always, PRO),
     missing("channel.without_namespace.allow_channel_compaction", EMPTY, PRO),
@@ -105,5 +105,5 @@ pub(super) const PASSED: &[Missing] = &[
     missing("rpc.proxy.http.use_fast_client", EMPTY, PRO),
 
     missing("proxy", EMPTY, "Centrifugo v6 does not read it either; see client.proxy, channel.proxy and rpc.proxy"),
-    missing("channel.without_namespace.private", EMPTY, "Centrifugo v6 does not read it either; who may subscribe is said by allow_subscribe_for_client and tokens"),
+    missing("channel.without_namespace.private", EMPTY, "Centrifugo v6 does not read it either; allow_subscribe_for_client and tokens say who may subscribe"),
 ];

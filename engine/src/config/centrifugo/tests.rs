@@ -299,7 +299,7 @@ fn unknown_keys_are_warned_of_where_that_is_asked_for() {
         assert_eq!(told.len(), 3, "{told:#?}");
         let all = told.concat();
         for part in [
-            "client.ping_intervall: no such option: it is passed over; did you mean client.ping_interval?",
+            "client.ping_intervall: no such option: it is ignored; did you mean client.ping_interval?",
             "channel.namespaces[0].odd: no such option",
             "HOLDFAST_NO_SUCH: no such option",
         ] {
@@ -356,8 +356,8 @@ fn its_variables_are_named_and_not_read() {
     assert_eq!(
         told,
         [
-            "CENTRIFUGO_CLIENT_CHANNEL_LIMIT: is ignored; its name here is HOLDFAST_CLIENT_CHANNEL_LIMIT",
-            "CENTRIFUGO_ENGINE_TYPE: is ignored; no option here has that name",
+            "CENTRIFUGO_CLIENT_CHANNEL_LIMIT: is ignored; Holdfast's variable is HOLDFAST_CLIENT_CHANNEL_LIMIT",
+            "CENTRIFUGO_ENGINE_TYPE: is ignored; Holdfast has no such option",
         ]
     );
 }

@@ -100,7 +100,7 @@ fn a_key_that_is_there_twice_is_refused_with_its_place_and_name() {
     ] {
         let text = refusal(extension, content);
         assert!(text.contains(&format!("line {line}, column ")), "{content}: {text}");
-        assert!(text.contains(&format!("the key {key:?} is there twice")), "{content}: {text}");
+        assert!(text.contains(&format!("the key {key:?} appears twice")), "{content}: {text}");
     }
     for (extension, content) in [
         ("json", "{\"a\": {\"hunter2\": 1, \"hunter2\": 2}}"),
@@ -108,7 +108,7 @@ fn a_key_that_is_there_twice_is_refused_with_its_place_and_name() {
         ("toml", "hunter2 = 1\nhunter2 = 2\n"),
     ] {
         let text = refusal(extension, content);
-        assert!(text.contains("a key is there twice") && !text.contains("hunter2"), "{text}");
+        assert!(text.contains("a key appears twice") && !text.contains("hunter2"), "{text}");
     }
 }
 
@@ -222,7 +222,7 @@ fn with_variable(name: &str, text: &str) -> Result<Config, String> {
 #[test]
 fn json_in_a_variable_is_refused_as_that_of_a_file_is() {
     for (text, part) in [
-        ("[{\"name\": \"a\", \"name\": \"b\"}]", "the key \"name\" is there twice"),
+        ("[{\"name\": \"a\", \"name\": \"b\"}]", "the key \"name\" appears twice"),
         ("[{\"name\": \"a\"", "it ends too early"),
         ("chat", "a value is missing"),
     ] {

@@ -20,7 +20,7 @@ pub(super) fn repeated(key: &str) -> String {
             walk(fields, "", &mut |path, _| look(path));
         }
     });
-    if is_known { format!("the key {key:?} is there twice") } else { "a key is there twice".to_owned() }
+    if is_known { format!("the key {key:?} appears twice") } else { "a key appears twice".to_owned() }
 }
 
 /// Without the line itself, which these errors would show: it may hold a secret.

@@ -18,7 +18,7 @@ use super::counts::Denial;
 #[derive(Debug)]
 pub(super) struct Hosts(Vec<String>);
 
-/// Why a request is refused.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Foreign {
     Host,
@@ -46,10 +46,10 @@ impl Foreign {
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Host => {
-                "without a key the API is called by an IP address, localhost or a name of http_api.allowed_hosts"
+                "without a key, the host must be an IP address, localhost or one of http_api.allowed_hosts"
             }
-            Self::Origin => "without a key the API is not for web pages of another host",
-            Self::ContentType => "without a key the API takes Content-Type: application/json alone",
+            Self::Origin => "without a key, web pages of another host may not call the API",
+            Self::ContentType => "without a key, the Content-Type must be application/json",
         }
     }
 }

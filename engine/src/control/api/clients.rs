@@ -45,7 +45,7 @@ pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Resul
         Some(with) => (with.code, with.reason.into_boxed_str()),
     };
     if !(3000..=4999).contains(&code) {
-        let why = format_args!("disconnect.code is {code}, it must be from 3000 to 4999");
+        let why = format_args!("disconnect.code is {code}; it must be from 3000 to 4999");
         return Err(ApiError::bad_request(why));
     }
     let except = request.whitelist.iter().filter_map(|client| client.parse().ok()).collect();
@@ -79,7 +79,7 @@ fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Clie
     let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
     let Some(first) = named.next() else {
         let Some(user) = user else {
-            return Err(ApiError::bad_request("user is missing, and so are client and session"));
+            return Err(ApiError::bad_request("one of user, client and session is required"));
         };
         return Ok(Some(ClientSelector { user: Some(user.into()), client: None }));
     };

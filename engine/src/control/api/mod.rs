@@ -107,13 +107,13 @@ macro_rules! methods {
                 let running = AssertUnwindSafe(self.run_unguarded(api, params, name)).catch_unwind();
                 let outcome = running.await.unwrap_or_else(|panic| {
                     let panic = words(&*panic);
-                    tracing::error!(method = self.name(), panic, "a call of the server API failed");
+                    tracing::error!(method = self.name(), panic, "a call of the server API panicked and got error 100: this is a bug, please report it with this line");
                     Err(ErrorCode::INTERNAL.into())
                 });
                 api.counts.ended(self as usize, outcome.is_err());
                 if let Err(error) = &outcome {
                     let (method, code, error) = (self.name(), error.code, error.words());
-                    refusal!(method, method, code, error, "a call of the server API has failed");
+                    refusal!(method, method, code, error, "a call of the server API was refused");
                 }
                 outcome
             }

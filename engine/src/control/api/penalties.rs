@@ -68,7 +68,7 @@ pub(super) async fn clear(api: &Api, request: request::PenaltiesClear) -> Result
     let address = match (request.address.as_str(), request.all) {
         ("", true) => None,
         ("", false) => {
-            return Err(ApiError::bad_request("address is missing; for all of them set all to true"));
+            return Err(ApiError::bad_request("address is missing; set all to true to clear all addresses"));
         }
         (_, true) => return Err(ApiError::bad_request("address and all exclude each other")),
         (text, false) => {

@@ -47,7 +47,7 @@ impl ShardClient {
         message: impl FnOnce(AnswerTo) -> ToOwner,
     ) -> Result<Pending, ErrorCode> {
         wait_until_uncongested(&self.shared, FULL_MAX).await.map_err(|_| {
-            tracing::warn!("shards do not keep up with each other: a call of the server API is not done");
+            tracing::warn!("a call of the server API got error 100, because the mailboxes between shards stayed full: the daemon is overloaded; send fewer publications or add cores");
             ErrorCode::INTERNAL
         })?;
         let (sender, receiver) = oneshot::channel();

@@ -66,13 +66,13 @@ impl Room {
     /// The error of a call without room.
     pub(super) fn full(&self) -> ApiError {
         self.shared.api_memory().refused.fetch_add(1, Ordering::Relaxed);
-        ApiError::full("http_api.memory_budget is full")
+        ApiError::full("the memory for calls is full (http_api.memory_budget); try again later")
     }
 
     /// The error of a call whose answer is too long.
     pub(super) fn too_long(&self) -> ApiError {
         ApiError::limit(format_args!(
-            "the answer is longer than http_api.response_body_limit, {} bytes here: ask for less",
+            "the answer is longer than {} bytes (http_api.response_body_limit); ask for less",
             self.answer_bytes_max
         ))
     }

@@ -63,7 +63,7 @@ impl Apart {
         }
         let _place = self.0.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
         spawn_blocking(|| supervise::request_work(work)).await.map_err(|error| {
-            tracing::error!(%error, "work for a call of the server API failed");
+            tracing::error!(%error, "a call of the server API panicked and got error 100: this is a bug, please report it with this line");
             ErrorCode::INTERNAL
         })
     }

@@ -55,7 +55,10 @@ fn an_answer_is_held_to_its_limit_and_to_the_memory_of_all() {
     assert_eq!((&text.as_bytes()[..12], text.len()), (&b"{\"result\":\"x"[..], 9_000 + 13));
     assert!(used(&room) >= 9_013);
     let error = write(10_000).unwrap_err();
-    assert!(error.code == 106 && error.reply().contains("response_body_limit, 10000 bytes"), "{error:?}");
+    assert!(
+        error.code == 106 && error.reply().contains("10000 bytes (http_api.response_body_limit)"),
+        "{error:?}"
+    );
     let others: Vec<_> = std::iter::from_fn(|| write(9_000).ok()).collect();
     assert!((2..=4).contains(&others.len()), "{}", others.len());
     assert_eq!(write(9_000).unwrap_err().code, 111);

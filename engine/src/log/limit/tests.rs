@@ -71,12 +71,15 @@ fn of_each_reason_the_first_lines_are_shown_and_the_others_counted() {
     Log::at_info(|log| {
         for number in 0..1000 {
             for reason in ["timeout", "status"] {
-                tracing::warn!(reason, number, error = %format_args!("error {number}"), "the backend has failed");
+                tracing::warn!(reason, number, error = %format_args!("error {number}"), "a call to the backend failed; check the backend");
             }
         }
         let shown = log.page.take();
         assert_eq!(shown.len(), 6, "{shown:#?}");
-        assert_eq!(shown[0], "WARN the backend has failed reason=\"timeout\" number=0 error=error 0");
+        assert_eq!(
+            shown[0],
+            "WARN a call to the backend failed; check the backend reason=\"timeout\" number=0 error=error 0"
+        );
 
         log.pass(INTERVAL_MS - 1);
         log.limiter.tell(false);
@@ -88,8 +91,8 @@ fn of_each_reason_the_first_lines_are_shown_and_the_others_counted() {
         assert_eq!(
             told,
             [
-                "WARN … 997 more: the backend has failed reason=status left_out=997 in_ms=10000",
-                "WARN … 997 more: the backend has failed reason=timeout left_out=997 in_ms=10000",
+                "WARN … 997 more: a call to the backend failed; check the backend reason=status left_out=997 in_ms=10000",
+                "WARN … 997 more: a call to the backend failed; check the backend reason=timeout left_out=997 in_ms=10000",
             ]
         );
         assert!(!log.limiter.is_telling());
@@ -126,7 +129,7 @@ fn what_no_peer_can_cause_and_what_is_asked_for_at_debug_is_shown_each_time() {
     tracing::subscriber::with_default(subscriber, || {
         for number in 0..100 {
             tracing::debug!(number, "a token is refused");
-            tracing::info!(target: EACH, number, "draining: left");
+            tracing::info!(target: EACH, number, "draining: clients remain");
         }
         assert_eq!(log.page.take().len(), 200);
     });
@@ -136,18 +139,18 @@ fn what_no_peer_can_cause_and_what_is_asked_for_at_debug_is_shown_each_time() {
 fn a_refusal_is_one_limited_line_a_reason_and_each_at_debug() {
     Log::at_info(|log| {
         for number in 0..100 {
-            crate::log::refusal!("origin", number, "a request is refused");
+            crate::log::refusal!("origin", number, "a request was refused");
         }
         assert_eq!(log.page.take().len(), 3);
     });
     let (log, subscriber) = Log::new(LevelFilter::DEBUG);
     tracing::subscriber::with_default(subscriber, || {
         for number in 0..100 {
-            crate::log::refusal!("origin", number, "a request is refused");
+            crate::log::refusal!("origin", number, "a request was refused");
         }
         let shown = log.page.take();
         assert_eq!(shown.len(), 100);
-        assert_eq!(shown[7], "DEBUG a request is refused reason=\"origin\" number=7");
+        assert_eq!(shown[7], "DEBUG a request was refused reason=\"origin\" number=7");
     });
 }
 

@@ -158,8 +158,8 @@ impl<I: Io> SessionCx<'_, I> {
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
             self.cx.why = Some(match is_connect {
-                _ if id == 0 => Why::new("command_without_id", "an id in the command"),
-                true => Why::new("second_connect", "one connect command a connection"),
+                _ if id == 0 => Why::new("command_without_id", "an id in each command"),
+                true => Why::new("second_connect", "one connect command for each connection"),
                 false => Why::new("command_before_connect", "a connect command first"),
             });
             return Err(DisconnectCode::BAD_REQUEST.into());

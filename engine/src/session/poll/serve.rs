@@ -45,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
         commands: &[u8],
     ) -> Result<(), Refusal> {
         if commands.is_empty() {
-            return Err(Refusal::BodyMalformed("a poll without a session opens one, with a connect command"));
+            return Err(Refusal::BodyMalformed("a poll without a session must begin with a connect command"));
         }
         // Between polls a session needs no connection, but it counts as one everywhere.
         self.cx.check_room_for_session()?;
@@ -92,7 +92,8 @@ impl<I: Io> SessionCx<'_, I> {
         let (now, has_replies) = (poll.cost_bytes(), poll.has_replies());
         self.poll_owes(place, before, now);
         if acknowledged.is_err() {
-            let refusal = Refusal::BodyMalformed("received is higher than any sequence of this session");
+            let refusal =
+                Refusal::BodyMalformed("received is higher than any sequence number of this session");
             return self.answer_asker(asker, Err(refusal));
         }
         if client.is_none() && !has_replies {
