@@ -1,7 +1,7 @@
 //! Supervise: what becomes of the daemon when a part of it fails, and how it is known that its parts go on.
 //!
 //! In:  panics of any thread; threads and tasks that end though nobody told them to; beats.
-//! Out: the end of the process within a second, with the exit code [`FAILED`] and a line that names the part; which parts
+//! Out: the end of the process within a second, with the exit code 70 (`failure::FAILED`) and a line that names the part; which parts
 //! stand still, for `/health/ready`, the metrics, the log and the service manager.
 //!
 //! One rule holds for all parts (docs/decisions/0013-one-failure-ends-the-process.md): the process ends. The files:
