@@ -25,7 +25,7 @@ use crate::{
     mesh::{MailboxLimits, StopOrder},
     metrics::{CATALOG, Kind, Metric},
     session::{
-        api::{ApiCall, ClientCommand, ClientSelector},
+        calls::{ApiCall, ClientCommand, ClientSelector},
         message::{Message, Peers, Shared},
     },
     shard::{Next, Shard, ShardPolicy},

@@ -28,7 +28,7 @@ use crate::{
         message::{AnswerTo, ChannelQuery, Publish, QueryResult, Reply, ToOwner, Version},
         publication::{Data, Tags, tags},
     },
-    session::api::{self, ClientSelector, SubscribeCommand},
+    session::calls::{ClientCommand, ClientSelector, SubscribeCommand},
     token::Overrides,
 };
 
@@ -119,7 +119,7 @@ fn wish(house: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, 
         client: meant.client.as_ref().map(|client| client.parse().expect("an id")),
     };
     let asked = match wished {
-        Wished::Subscribe { channel, until_s } => api::ClientCommand::Subscribe(SubscribeCommand {
+        Wished::Subscribe { channel, until_s } => ClientCommand::Subscribe(SubscribeCommand {
             channel: channel.into(),
             chan_info: None,
             data: None,
@@ -127,16 +127,14 @@ fn wish(house: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, 
             since: None,
             overrides: Overrides { force_recovery: Some(keeps_history(channel)), ..Overrides::default() },
         }),
-        Wished::Unsubscribe { channel } => {
-            api::ClientCommand::Unsubscribe { channel: channel.map(Into::into) }
-        }
-        Wished::Disconnect { code } => api::ClientCommand::Disconnect {
+        Wished::Unsubscribe { channel } => ClientCommand::Unsubscribe { channel: channel.map(Into::into) },
+        Wished::Disconnect { code } => ClientCommand::Disconnect {
             code,
             reason: "the application's".into(),
             except: vec![ledger.wishes.witness.parse().expect("an id")],
         },
-        Wished::Refresh { until_s } => api::ClientCommand::Refresh { expires_at_s: until_s, info: None },
-        Wished::Expire => api::ClientCommand::Expire,
+        Wished::Refresh { until_s } => ClientCommand::Refresh { expires_at_s: until_s, info: None },
+        Wished::Expire => ClientCommand::Expire,
     };
     let is_everywhere = house.wish(whom, asked);
     let at = ledger.now();

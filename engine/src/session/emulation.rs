@@ -12,40 +12,15 @@ use holdfast_protocol::{
 };
 use holdfast_ring::Socket;
 
-use super::registry::SessionId;
 use crate::{
     backend::Header,
     context::RETRY_AFTER_S,
-    session::message::Message,
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        message::Message,
+        request::{Answer, RequestOrigin, SessionId, SessionRequest, SessionRequestKind},
+    },
 };
-
-/// A connection that waits for the answer to its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestOrigin {
-    pub(crate) core: usize,
-    pub(crate) socket: Socket,
-}
-
-/// A request for a session.
-#[derive(Debug)]
-pub(crate) struct SessionRequest {
-    pub(crate) session: SessionId,
-    pub(crate) asker: RequestOrigin,
-    pub(crate) what: SessionRequestKind,
-}
-
-/// The kind of a request.
-#[derive(Debug)]
-pub(crate) enum SessionRequestKind {
-    /// Handle a frame of commands.
-    Commands(Bytes),
-    /// Handle a frame of commands, and return the replies after this sequence number.
-    Poll { received: u64, commands: Bytes },
-}
-
-/// The answer: success without a body, or a body.
-pub(crate) type Answer = Result<Option<Bytes>, Refusal>;
 
 impl<I: Io> SessionCx<'_, I> {
     /// Commands for the session of a stream.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     conn::{Commands, Session},
     ids::ClientKey,
+    session::{Class, Deferred, FlowKey},
     time::Tick,
 };
 
@@ -21,35 +22,6 @@ const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// How long to wait until all shards have read their input, if one falls behind (60 s).
 const READ_UP_TICKS_MAX: u32 = 1200;
-
-/// Work of a client that waits for its share of a turn.
-#[derive(Debug)]
-pub(crate) enum Deferred {
-    /// A frame of commands, or the rest of one.
-    Commands(Commands),
-    /// Parked commands of a client may be handled; the client has them.
-    Parked,
-    /// Keys have arrived for a waiting command.
-    Retry(ClientKey, KeysCame),
-}
-
-/// The queue in which work waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FlowKey {
-    /// A connection.
-    Socket(Socket),
-    /// A client whose commands arrive in requests.
-    Client(ClientKey),
-}
-
-/// The class in which it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Those with a session.
-    Sessions,
-    /// Those about to get one.
-    Arrivals,
-}
 
 impl<I: Io> SessionCx<'_, I> {
     /// A frame of commands from a request. It waits for the frames before it.

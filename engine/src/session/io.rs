@@ -13,23 +13,50 @@ use holdfast_protocol::{
 };
 use holdfast_ring::Socket;
 
-use super::{
-    Sessions,
-    flow::{Class, Deferred, FlowKey},
-};
+use super::Sessions;
 use crate::{
     conn::{
-        Phase, Session,
+        Commands, Phase, Session,
         deflate::Deflate,
         lag::{Cause, LongQueue, TooSlow},
         pace::Told,
     },
     context::Context,
+    ids::ClientKey,
     limits::Rejection,
     metrics::CloseReason,
     refusals::Line,
-    session::{message::Mesh, receivers::Hub},
+    session::{client::KeysCame, message::Mesh, receivers::Hub},
 };
+
+/// Work of a client that waits for its share of a turn.
+#[derive(Debug)]
+pub(crate) enum Deferred {
+    /// A frame of commands, or the rest of one.
+    Commands(Commands),
+    /// Parked commands of a client may be handled; the client has them.
+    Parked,
+    /// Keys have arrived for a waiting command.
+    Retry(ClientKey, KeysCame),
+}
+
+/// The queue in which work waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FlowKey {
+    /// A connection.
+    Socket(Socket),
+    /// A client whose commands arrive in requests.
+    Client(ClientKey),
+}
+
+/// The class in which it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Those with a session.
+    Sessions,
+    /// Those about to get one.
+    Arrivals,
+}
 
 /// The operations of a session on connections.
 pub(crate) trait Io {

@@ -5,11 +5,12 @@
 
 use holdfast_protocol::client::DisconnectCode;
 
-use super::{Io, SessionCx, client::Transport, registry::SessionIndex};
+use super::{Io, SessionCx, client::Transport};
 use crate::{
     ids::ClientKey,
     limits::{Charge, Notice, Offense, offense_of},
     metrics::CloseReason,
+    session::request::SessionIndex,
 };
 
 impl<I: Io> SessionCx<'_, I> {

@@ -8,11 +8,7 @@ use std::sync::Arc;
 use holdfast_ring::Socket;
 use rustls::ServerConfig;
 
-use super::{
-    api::ApiCall,
-    emulation::{Answer, SessionRequest, SessionRequestKind},
-    quota::{FromQuota, ToQuota},
-};
+use super::quota::{FromQuota, ToQuota};
 use crate::{
     backend,
     context::cost::{RECORD_NS, RECORDS_UNKNOWN, REQUEST_NS, page},
@@ -22,6 +18,10 @@ use crate::{
     },
     limits::Notice,
     mesh,
+    session::{
+        calls::ApiCall,
+        request::{Answer, SessionRequest, SessionRequestKind},
+    },
 };
 
 /// The mesh of a daemon.

@@ -8,6 +8,7 @@
 //! `registry` and `emulation`.
 
 pub(crate) mod api;
+pub(crate) mod calls;
 pub(crate) mod client;
 mod conflation;
 pub(crate) mod emulation;
@@ -23,12 +24,13 @@ pub(crate) mod quota;
 pub(crate) mod receivers;
 mod refusals;
 pub(crate) mod registry;
+pub(crate) mod request;
 #[cfg(test)]
 pub(crate) mod script;
 mod stream;
 pub(crate) mod users;
 
-pub(crate) use self::io::{Io, SessionCx, must_hold};
+pub(crate) use self::io::{Class, Deferred, FlowKey, Io, SessionCx, must_hold};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -37,7 +39,8 @@ use rand::rngs::StdRng;
 
 use self::{
     client::{Clients, KeyWaits},
-    registry::{SessionIndex, SessionRegistry},
+    registry::SessionRegistry,
+    request::SessionIndex,
 };
 use self::{policy::SessionPolicy, quota::ConnectionQuota, users::Users};
 use crate::{

@@ -6,28 +6,17 @@
 //! An id authorizes its holder to speak in the session, so it holds 128 random bits, which are compared in constant
 //! time. The rest of it locates the session. Memory: 48 bytes per session, plus its [`Poll`].
 
-use std::{fmt, str::FromStr};
-
-use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq as _;
 
 use super::poll::Poll;
-use crate::{ids::ClientKey, memory::Holders};
+use crate::{
+    ids::ClientKey,
+    memory::Holders,
+    session::{SessionIndex, request::SessionId},
+};
 
 /// Memory of a polling session in the wheel: a few entries of 8 bytes, in vectors that are not all full.
 const WHEEL_BYTES: usize = 64;
-
-/// A session's slot in its shard's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SessionIndex(u32);
-
-/// A session's id for clients: `core.place.secret`, in hexadecimal digits.
-#[derive(Clone, Copy)]
-pub(crate) struct SessionId {
-    pub(crate) core: u32,
-    place: SessionIndex,
-    secret: [u8; 16],
-}
 
 #[derive(Debug)]
 struct Session {
@@ -149,36 +138,6 @@ impl SessionRegistry {
     }
 }
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{:x}.{}", self.core, self.place.0, HEXLOWER.encode(&self.secret))
-    }
-}
-
-/// The secret must not appear in a log.
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({:x}.{:x})", self.core, self.place.0)
-    }
-}
-
-impl FromStr for SessionId {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('.');
-        let mut next = || parts.next().ok_or(());
-        let (core, place, secret) = (next()?, next()?, next()?);
-        let number = |text: &str| u32::from_str_radix(text, 16).map_err(|_| ());
-        let mut id = Self { core: number(core)?, place: SessionIndex(number(place)?), secret: [0; 16] };
-        if secret.len() != 32 || next().is_ok() {
-            return Err(());
-        }
-        HEXLOWER.decode_mut(secret.as_bytes(), &mut id.secret).map_err(|_| ())?;
-        Ok(id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,17 +156,5 @@ mod tests {
         assert_eq!(named.find(&read), None);
         assert_eq!(named.open([3; 16]), second, "places are used again");
         assert_eq!(named.find(&read), None, "with another secret");
-    }
-
-    #[test]
-    fn what_is_no_id_is_refused() {
-        let secret = "0".repeat(32);
-        assert!(format!("0.0.{secret}").parse::<SessionId>().is_ok());
-        for text in ["", "0", "0.0", "0.0.", "x.0.0", "-1.0.0", "0.0.00"] {
-            assert!(text.parse::<SessionId>().is_err(), "{text}");
-        }
-        for text in [format!("0.0.{secret}0"), format!("0.0.{secret}.1"), format!("0.0.{}", "g".repeat(32))] {
-            assert!(text.parse::<SessionId>().is_err(), "{text}");
-        }
     }
 }

@@ -20,13 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 pub(crate) use self::recorder::{End, Recorder};
-use super::{
-    SessionCx, Sessions,
-    api::{ApiCall, ClientCommand, ClientSelector},
-    client::Transport,
-    flow::{Deferred, FlowKey},
-    policy::SessionPolicy,
-};
+use super::{SessionCx, Sessions, client::Transport, policy::SessionPolicy};
 use crate::{
     backend::{Event, KeyNews, KeysAre, ProxyResult, Queue, Refusal, ReplyTo, queue},
     config::Config,
@@ -40,6 +34,8 @@ use crate::{
     mesh::MailboxLimits,
     metrics::CloseReason,
     session::{
+        Deferred, FlowKey,
+        calls::{ApiCall, ClientCommand, ClientSelector},
         message::{Mesh, Message, Peers, Shared},
         receivers::Hub,
     },

@@ -24,9 +24,8 @@ use crate::{
     ids::ClientKey,
     metrics::CloseReason,
     session::{
-        SessionCx, Sessions,
+        Class, FlowKey, SessionCx, Sessions,
         client::{Stage, Transport},
-        flow::{Class, FlowKey},
         message::Mesh,
         receivers::Hub,
     },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::session::api::{ApiCall, ApiPage, ShardInfo};
+use crate::session::calls::{ApiCall, ApiPage, ShardInfo};
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {

@@ -13,7 +13,7 @@ use std::ops::DerefMut;
 use holdfast_ring::{Ended, Socket};
 
 use super::flows::Flows;
-use crate::session::flow::{Class, Deferred, FlowKey};
+use crate::session::{Class, Deferred, FlowKey};
 
 /// Pieces of one flow that may wait in receive buffers.
 const BUFFERS_A_FLOW: usize = 4;

@@ -22,7 +22,7 @@ use crate::{
     context::cost,
     ids::ClientKey,
     metrics::Metric,
-    session::flow::{Class, Deferred, FlowKey},
+    session::{Class, Deferred, FlowKey},
 };
 
 impl<K: Kernel> Shard<K> {

@@ -24,7 +24,7 @@ use crate::{
     mesh::{MailboxLimits, StopOrder},
     metrics::Metric,
     session::{
-        api::{ApiCall, ClientCommand, ClientSelector},
+        calls::{ApiCall, ClientCommand, ClientSelector},
         message::{Message, Peers, Shared},
     },
 };

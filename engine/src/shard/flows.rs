@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, VecDeque, vec_deque};
 
-use crate::session::flow::{Class, FlowKey};
+use crate::session::{Class, FlowKey};
 
 /// The quantum of a flow, in nanoseconds.
 pub(crate) const QUANTUM_NS: u64 = 200_000;

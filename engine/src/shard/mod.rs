@@ -61,8 +61,7 @@ use crate::{
     memory::{Budget, BudgetLimits, Ledger},
     metrics::Metric,
     session::{
-        Sessions,
-        flow::Class,
+        Class, Sessions,
         message::{Mesh, Peers},
         policy::SessionPolicy,
         receivers::Hub,

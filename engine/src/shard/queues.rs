@@ -11,7 +11,7 @@ use crate::{
     context::cost,
     memory::{Budget, largest_first},
     metrics::{CloseReason, Metric},
-    session::{must_hold, registry::SessionIndex},
+    session::{must_hold, request::SessionIndex},
     shard::back_pressure::is_full,
 };
 

@@ -27,10 +27,7 @@ use crate::{
     limits::Rejection,
     metrics::CloseReason,
     refusals::{Asking, Line},
-    session::{
-        Io, SessionCx,
-        flow::{Class, Deferred, FlowKey},
-    },
+    session::{Class, Deferred, FlowKey, Io, SessionCx},
 };
 
 /// A shard's connections as its sessions see them.

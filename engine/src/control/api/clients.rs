@@ -11,7 +11,7 @@ use holdfast_protocol::client::DisconnectCode;
 use uuid::Uuid;
 
 use super::{answer::Empty, channel::known, error::ApiError, request, state::Api};
-use crate::session::api::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand};
+use crate::session::calls::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
     known(api, &request.channel)?;

@@ -19,7 +19,7 @@ use super::{
     share::SMALL,
     state::Api,
 };
-use crate::{control::drain::APART, session::api::ApiCall, value::Wildcard};
+use crate::{control::drain::APART, session::calls::ApiCall, value::Wildcard};
 
 /// The longest pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;

@@ -11,7 +11,7 @@ use super::{
     request,
     state::Api,
 };
-use crate::{config::Network, limits, session::api::ApiCall};
+use crate::{config::Network, limits, session::calls::ApiCall};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Penalties {

@@ -13,7 +13,7 @@ use crate::{
     hub::message::{Answer, AnswerTo, QueryResult, Reply, ToOwner},
     mesh::wait_until_uncongested,
     session::{
-        api::{ApiCall, ApiPage},
+        calls::{ApiCall, ApiPage},
         message::{Message, ShardHandle, Shared},
     },
     time::patience::timeout,

@@ -5,7 +5,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use bytes::Bytes;
 use holdfast_protocol::{
     client::{
         DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
@@ -15,10 +14,7 @@ use holdfast_protocol::{
     http::list_separator,
 };
 
-use super::{
-    Stage, Subscription, command::Handled, event::ProxyParams, id_text, subscribe::SubscribeParams,
-    subscribed::result,
-};
+use super::{Stage, command::Handled, event::ProxyParams, id_text, subscribed::result};
 use crate::{
     backend::{Connected, Event, Header},
     channel::{ChannelError, SubscriptionFlags},
@@ -29,32 +25,15 @@ use crate::{
     },
     memory::Budget,
     refusals::Why,
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{
+            connecting::{Connecting, ServerSide, expiry},
+            subscription::{SubscribeParams, Subscription},
+        },
+    },
     token::{SubscribeOptions, TokenUse},
 };
-
-/// A connect that is waiting for its answer.
-#[derive(Debug, Default)]
-pub(crate) struct Connecting {
-    command: u32,
-    waiting: usize,
-    /// Server-side subscriptions still to be requested.
-    subs: Vec<ServerSide>,
-    subscribed: Vec<Subscribed>,
-    /// Approximate size of the recovered publications in the reply.
-    recovered_bytes: usize,
-    /// Data for the client in the reply.
-    data: Option<Bytes>,
-}
-
-/// A subscription that the server makes when a client connects.
-#[derive(Debug)]
-struct ServerSide {
-    channel: String,
-    options: SubscribeOptions,
-    recover: Option<Recover>,
-    is_by_token: bool,
-}
 
 /// The source of a client's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,36 +44,8 @@ enum Source {
     Nobody,
 }
 
-impl Connecting {
-    /// Adds a subscription. All recovered publications go out in one reply, so they share one limit. Beyond it a
-    /// subscription is not recovered, and the reply says so.
-    fn add(&mut self, mut subscribed: Subscribed, reply_bytes_max: usize) {
-        if let Some(missed) = &subscribed.recovered {
-            let bytes: usize = missed.iter().map(|publication| publication.answer_bytes()).sum();
-            if self.recovered_bytes > 0 && self.recovered_bytes + bytes > reply_bytes_max {
-                subscribed.recovered = None;
-            } else {
-                self.recovered_bytes += bytes;
-            }
-        }
-        self.subscribed.push(subscribed);
-    }
-
-    /// Approximate memory; recovered publications belong to histories.
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.subs.capacity() * (size_of::<ServerSide>() + SERVER_SIDE_BYTES)
-            + self.subscribed.capacity() * size_of::<Subscribed>()
-            + self.data.as_ref().map_or(0, Bytes::len)
-    }
-}
-
 /// What allows a client without a token to connect.
 const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_anonymous_connect_without_token, or client.proxy.connect.enabled";
-
-/// Approximate memory of a server-side subscription beside its record: a channel name, infos and data of typical
-/// length.
-const SERVER_SIDE_BYTES: usize = 128;
 
 impl<I: Io> SessionCx<'_, I> {
     /// Later commands wait until the connect is answered.
@@ -429,13 +380,5 @@ impl<I: Io> SessionCx<'_, I> {
             self.account(key);
         }
         Ok(())
-    }
-}
-
-/// Whether a client has to refresh, and within how many seconds.
-pub(super) fn expiry(expires_at_s: u64, now_s: u64) -> (bool, u32) {
-    match expires_at_s {
-        0 => (false, 0),
-        at => (true, u32::try_from(at.saturating_sub(now_s)).unwrap_or(u32::MAX).max(1)),
     }
 }

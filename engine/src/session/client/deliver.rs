@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{DeliveryOptions, Delta, Subscription};
+use super::Delta;
 use crate::{
     encoding::EncodedPush,
     hub::{
@@ -15,7 +15,10 @@ use crate::{
         message::{ClientKey, Delivery},
         publication::StoredPublication,
     },
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::subscription::{DeliveryOptions, Subscription},
+    },
 };
 
 impl<I: Io> SessionCx<'_, I> {

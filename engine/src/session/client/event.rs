@@ -17,13 +17,15 @@ use super::{
     Transport,
     command::{Handled, Refused},
     id_text,
-    pending::{Awaits, Pending},
 };
 use crate::{
     backend::{Event, Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
     encoding::Encoding,
     ids::ClientKey,
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::deferred::{Awaits, Pending},
+    },
 };
 
 /// The parameters specific to one call.

@@ -13,7 +13,6 @@ use super::{
     Stage,
     command::Refused,
     event::{decoded, encoded},
-    pending::{Awaits, Pending},
 };
 use crate::{
     backend::{KeyNews, KeysAre, KeysRequest},
@@ -21,48 +20,19 @@ use crate::{
     ids::ClientKey,
     jose::KeySet,
     refusals::Why,
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{
+            KeysCame,
+            deferred::{Awaits, KeyWait, Known, Pending},
+        },
+    },
     token::{TokenError, TokenUse, Verifier},
     value::HttpUrl,
 };
 
 /// How long a client may wait for the next fetch: SDK commands time out after 5 seconds.
 const WAIT_MS_MAX: u64 = 4_000;
-
-/// Clients waiting for keys on this shard.
-#[derive(Debug, Default)]
-pub(crate) struct KeyWaits {
-    /// Endpoints with a request under way, each with the number of the last token reported.
-    asked: Vec<(HttpUrl, u64)>,
-    waiting: Vec<Waiting>,
-    /// Tokens that have waited so far.
-    count: u64,
-}
-
-/// A waiting command.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    client: ClientKey,
-    ticket: u32,
-    number: u64,
-}
-
-/// What is known now for a command that waited.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeysCame {
-    ticket: u32,
-    known: Known,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// The endpoint's keys, requested after the token arrived.
-    Answer,
-    /// Its keys, requested before that.
-    Older,
-    /// Nothing new.
-    Nothing,
-}
 
 impl Awaits {
     const fn keys_for(carried_by: TokenUse) -> Self {
@@ -106,7 +76,7 @@ impl<I: Io> SessionCx<'_, I> {
         if let Request::Connect(_) = &command.request {
             self.begin_connecting(key, command.id);
         }
-        self.sessions.key_waits.waiting.push(Waiting { client: key, ticket, number });
+        self.sessions.key_waits.waiting.push(KeyWait { client: key, ticket, number });
         Ok(())
     }
 

@@ -6,67 +6,19 @@
 //! Worst case per client: [`PENDING_MAX`] entries with [`PENDING_BYTES_MAX`] bytes in total, or a single longer one.
 //! They count against `client.command_budget`; if it is full, commands that would have to wait get error 111.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 
-use super::{Client, Stage, waiting::Waiting};
 use crate::{
-    backend::Header,
     ids::ClientKey,
     memory::Budget,
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{
+            deferred::{Awaits, ConnectionMeta, PENDING_BYTES_MAX, PENDING_MAX, Pending, Waiting},
+            record::{Client, Stage},
+        },
+    },
 };
-
-/// Answers that one client may wait for.
-const PENDING_MAX: usize = 128;
-
-/// Memory of the commands that wait for them, and of what backends receive with them.
-const PENDING_BYTES_MAX: usize = 512 * 1024;
-
-/// State that few clients have; allocated only if something in it is set.
-#[derive(Debug, Default)]
-pub(crate) struct ConnectionMeta {
-    /// Metadata of the connection that only backends see.
-    pub(super) meta: Option<Bytes>,
-    /// Header fields of the handshake for backends.
-    pub(super) headers: Arc<[Header]>,
-    /// The same of the connect command.
-    pub(super) emulated_headers: Arc<[Header]>,
-    pending: Vec<Pending>,
-    /// Memory of these.
-    pending_bytes: usize,
-    /// Received and not handled yet.
-    pub(super) waiting: Option<Box<Waiting>>,
-    /// The bytes charged to the ledger for its commands, here and in `waiting`.
-    pub(super) counted_commands: usize,
-}
-
-/// A waiting entry.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    /// An answer with another ticket belongs to something else.
-    pub(super) ticket: u32,
-    pub(super) awaits: Awaits,
-    /// The command, in the client's format; empty if no command asked.
-    pub(super) command: Box<[u8]>,
-    /// The channel to subscribe to, or whose subscription to refresh.
-    pub(super) channel: Box<str>,
-    /// Memory of what the backend receives.
-    pub(super) told_bytes: usize,
-}
-
-/// What an entry waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
-    /// The application's backend.
-    Backend,
-    /// Keys for connection tokens.
-    ConnectKeys,
-    /// Keys for subscription tokens.
-    SubscribeKeys,
-}
 
 impl Client {
     pub(super) fn kept(&mut self) -> &mut ConnectionMeta {
@@ -74,7 +26,7 @@ impl Client {
     }
 
     /// Adds an entry that waits for an answer.
-    fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
+    pub(super) fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
         let kept = self.kept();
         let bytes = pending.cost_bytes();
         let is_first = kept.pending.is_empty();
@@ -120,10 +72,31 @@ impl Client {
     }
 }
 
-impl ConnectionMeta {
-    /// Memory of the entries.
-    pub(super) fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+impl Client {
+    /// True exactly when its connection is not read because of waiting input.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.what_waits().is_some_and(|waiting| waiting.is_unread)
+    }
+
+    pub(super) fn has_waiting_frames(&self) -> bool {
+        self.what_waits().is_some_and(|waiting| !waiting.frames.is_empty())
+    }
+
+    /// True exactly when it has reads to repeat.
+    pub(super) fn has_deferred_reads(&self) -> bool {
+        self.what_waits().is_some_and(|waiting| !waiting.deferred.is_empty())
+    }
+
+    pub(super) fn what_waits(&self) -> Option<&Waiting> {
+        self.kept.as_ref()?.waiting.as_deref()
+    }
+
+    pub(super) fn waiting_if_any(&mut self) -> Option<&mut Waiting> {
+        self.kept.as_mut()?.waiting.as_deref_mut()
+    }
+
+    pub(super) fn waiting(&mut self) -> &mut Waiting {
+        self.kept().waiting.get_or_insert_default()
     }
 }
 
@@ -152,23 +125,5 @@ impl<I: Io> SessionCx<'_, I> {
         let pending = self.sessions.clients.get(key)?.take_pending_if(is_meant)?;
         self.account(key);
         Some(pending)
-    }
-}
-
-impl Pending {
-    /// Memory in use. Up to as many entries again may be free.
-    fn cost_bytes(&self) -> usize {
-        2 * size_of::<Self>() + self.command.len() + self.channel.len() + self.told_bytes
-    }
-
-    /// True exactly when no command asked: the question is about the expiry of the session or, with a channel, of that
-    /// subscription.
-    pub(super) fn is_expiry_of(&self, channel: &str) -> bool {
-        self.command.is_empty() && *self.channel == *channel
-    }
-
-    /// True exactly when a command wants to subscribe to this channel.
-    pub(super) fn is_subscribe_to(&self, channel: &str) -> bool {
-        !self.command.is_empty() && !channel.is_empty() && *self.channel == *channel
     }
 }

@@ -21,34 +21,11 @@ use crate::{
         history::AnswerBytes,
         message::{ClientKey, ToOwner},
     },
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{READS_MAX, record::Reads},
+    },
 };
-
-/// Reads of one client under way at a time.
-pub(crate) const READS_MAX: u8 = 16;
-
-/// The reads of a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reads {
-    under_way: u8,
-    /// True exactly when the read under way may have a long answer.
-    is_alone: bool,
-}
-
-impl Reads {
-    fn may_begin(self) -> bool {
-        self.under_way < READS_MAX && !self.is_alone
-    }
-
-    pub(super) fn begin(&mut self) {
-        self.under_way += 1;
-    }
-
-    fn end(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.is_alone = false;
-    }
-}
 
 /// True exactly when a command's answer may be long.
 pub(super) fn is_read(request: &Request<'_>) -> bool {
@@ -147,29 +124,5 @@ impl Client {
         let ToOwner::Subscribe(subscribe) = message else { return true };
         let asked = SubState::Pending { ticket: subscribe.ticket, command: subscribe.command };
         self.subs.iter().any(|sub| sub.place == asked)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_reads_are_under_way_at_a_time_and_a_long_one_alone() {
-        let mut reads = Reads::default();
-        let begun = (0..1_000).take_while(|_| {
-            let may = reads.may_begin();
-            if may {
-                reads.begin();
-            }
-            may
-        });
-        assert_eq!(begun.count(), usize::from(READS_MAX));
-        reads.end();
-        assert!(reads.may_begin());
-        reads = Reads { under_way: 1, is_alone: true };
-        assert!(!reads.may_begin());
-        reads.end();
-        assert!(reads.may_begin());
     }
 }

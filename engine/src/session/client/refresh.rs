@@ -15,7 +15,7 @@ use holdfast_protocol::client::{
     reply::{RefreshResult, SubRefreshResult},
 };
 
-use super::{Subscription, command::Handled, connect::expiry, event::ProxyParams, id_text};
+use super::{command::Handled, event::ProxyParams, id_text};
 use crate::{
     backend::{Event, Refreshed, Refusal},
     hub::{
@@ -23,7 +23,10 @@ use crate::{
         message::{ClientKey, ToOwner},
         publication::{Data, Info},
     },
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{connecting::expiry, is_past, subscription::Subscription},
+    },
     token::{SubscribeOptions, TokenUse},
 };
 
@@ -294,9 +297,4 @@ impl<I: Io> SessionCx<'_, I> {
             sub.expires_at_s = expires_at_s;
         }
     }
-}
-
-/// True exactly when it has already expired and must not begin.
-pub(crate) const fn is_past(expires_at_s: u64, now_s: u64) -> bool {
-    expires_at_s > 0 && expires_at_s <= now_s
 }

@@ -8,25 +8,25 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use bytes::Bytes;
 use holdfast_protocol::client::{
     DisconnectCode, ErrorCode, Payload, Request, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
 };
 
-use super::{
-    Client, DeliveryOptions, Delta, SubState, Subscription, command::Handled, event::ProxyParams, id_text,
-    refresh::is_past,
-};
+use super::{Delta, SubState, command::Handled, event::ProxyParams, id_text};
 use crate::{
     backend::{self, Event},
     channel::SubscriptionFlags,
-    hub::{
-        message::{ClientKey, Recover, Subscribe, ToOwner},
-        publication::{Data, Info},
-    },
+    hub::message::{ClientKey, Recover, Subscribe, ToOwner},
     memory::Budget,
-    session::{Io, SessionCx},
-    token::{Overrides, TokenUse},
+    session::{
+        Io, SessionCx,
+        client::{
+            SubscribeParams,
+            connecting::is_past,
+            subscription::{DeliveryOptions, Subscription},
+        },
+    },
+    token::TokenUse,
 };
 
 /// Flag of a subscribe: refuse the subscription if not all missed publications can be recovered.
@@ -37,27 +37,6 @@ const MAPS: RangeInclusive<i32> = 1..=3;
 
 /// The same for a shared poll.
 const SHARED_POLL: i32 = 4;
-
-/// The parameters of one subscription.
-#[derive(Debug, Default)]
-pub(crate) struct SubscribeParams {
-    /// The command's number; 0 if no command asked.
-    pub(crate) command: u32,
-    pub(crate) recover: Option<Recover>,
-    pub(crate) extras: SubscriptionFlags,
-    /// Overrides of the channel's options.
-    pub(crate) overrides: Overrides,
-    /// The client's info in this channel.
-    pub(crate) chan_info: Option<Bytes>,
-    pub(crate) expires_at_s: u64,
-    pub(crate) delta: Delta,
-    pub(crate) filter: Option<Arc<Filter>>,
-    pub(crate) is_server_side: bool,
-    /// True exactly when the connection's token requested it.
-    pub(crate) is_by_token: bool,
-    /// Data for the client along with the subscription.
-    pub(crate) data: Option<Bytes>,
-}
 
 impl<I: Io> SessionCx<'_, I> {
     pub(super) fn subscribe(
@@ -255,17 +234,5 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let sub = self.hub.locals.find(channel).and_then(|local| client.sub(local));
         sub.is_some_and(|sub| matches!(sub.place, SubState::Pending { .. }))
-    }
-}
-
-impl Client {
-    /// The client's info as others see it.
-    pub(super) fn info(&self, chan_info: Option<Bytes>) -> Info {
-        Info {
-            user: Arc::clone(&self.user),
-            client: id_text(self.id),
-            conn_info: self.conn_info.as_deref().cloned().unwrap_or_default(),
-            chan_info: chan_info.map(Data::checked).unwrap_or_default(),
-        }
     }
 }

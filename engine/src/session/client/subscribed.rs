@@ -10,7 +10,7 @@ use holdfast_protocol::client::{
     reply::SubscribeResult,
 };
 
-use super::{Delta, Stage, SubState, Subscription, connect::expiry};
+use super::{Delta, Stage, SubState};
 use crate::{
     channel::SubscriptionFlags,
     conn::lag::Cause,
@@ -19,7 +19,11 @@ use crate::{
         local::Subscriber,
         message::{ClientKey, Subscribed},
     },
-    session::{Io, SessionCx, receivers::DeliveryPath},
+    session::{
+        Io, SessionCx,
+        client::{connecting::expiry, subscription::Subscription},
+        receivers::DeliveryPath,
+    },
 };
 
 impl<I: Io> SessionCx<'_, I> {

@@ -11,13 +11,13 @@ use holdfast_protocol::client::{
 };
 
 use super::{
-    SubState, Subscription,
+    SubState,
     command::{Handled, done},
     event::decoded,
 };
 use crate::{
     hub::message::{ClientKey, ToOwner},
-    session::{Io, SessionCx},
+    session::{Io, SessionCx, client::subscription::Subscription},
 };
 
 impl<I: Io> SessionCx<'_, I> {

@@ -16,75 +16,19 @@
 //! is disconnected. It counts against `client.command_budget`; if it is full, the clients with the most waiting bytes
 //! are disconnected.
 
-use std::collections::VecDeque;
-
 use holdfast_protocol::client::DisconnectCode;
 
 use super::{
-    Client, Stage, Transport,
+    Stage, Transport,
     command::Left,
-    parked::{Parked, ParkedFrames, TooMuch},
+    parked::{Parked, TooMuch},
 };
 use crate::{
-    hub::message::{ClientKey, ToOwner},
+    hub::message::ClientKey,
     memory::{Budget, largest_first},
     metrics::CloseReason,
     session::{Io, SessionCx},
 };
-
-/// A client's waiting frames.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    frames: ParkedFrames,
-    /// True exactly when later input is ignored: a waiting frame ends the session.
-    is_over: bool,
-    /// True exactly when its connection is not read for this reason.
-    is_unread: bool,
-    /// True exactly when the frames are scheduled for the client's next share of a turn.
-    is_scheduled: bool,
-    /// Reads whose answers are too long to be given beside others, each with its memory.
-    pub(super) deferred: VecDeque<ToOwner>,
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.deferred.is_empty()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        let deferred: usize = self.deferred.iter().map(ToOwner::cost_bytes).sum();
-        let places = self.deferred.capacity() * size_of::<ToOwner>();
-        size_of::<Self>() + self.frames.capacity() + places + deferred
-    }
-}
-
-impl Client {
-    /// True exactly when its connection is not read because of waiting input.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.what_waits().is_some_and(|waiting| waiting.is_unread)
-    }
-
-    pub(super) fn has_waiting_frames(&self) -> bool {
-        self.what_waits().is_some_and(|waiting| !waiting.frames.is_empty())
-    }
-
-    /// True exactly when it has reads to repeat.
-    pub(super) fn has_deferred_reads(&self) -> bool {
-        self.what_waits().is_some_and(|waiting| !waiting.deferred.is_empty())
-    }
-
-    fn what_waits(&self) -> Option<&Waiting> {
-        self.kept.as_ref()?.waiting.as_deref()
-    }
-
-    fn waiting_if_any(&mut self) -> Option<&mut Waiting> {
-        self.kept.as_mut()?.waiting.as_deref_mut()
-    }
-
-    pub(super) fn waiting(&mut self) -> &mut Waiting {
-        self.kept().waiting.get_or_insert_default()
-    }
-}
 
 impl<I: Io> SessionCx<'_, I> {
     /// A client's message: one or more commands. Returns the number of bytes handled, if the client has used up its

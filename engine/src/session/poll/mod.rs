@@ -13,9 +13,9 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use bytes::Bytes;
 
-use super::emulation::RequestOrigin;
 use crate::{
     conn::lag::{Cause, Lag, QueueLimits},
+    session::request::RequestOrigin,
     time::Tick,
 };
 

@@ -22,7 +22,11 @@ use crate::{
     context::{RETRY_AFTER_S, cost, lateness::Lateness},
     memory::Budget,
     metrics::{CloseReason, Metric},
-    session::{Io, SessionCx, client::Transport, emulation::RequestOrigin, registry::SessionIndex},
+    session::{
+        Io, SessionCx,
+        client::Transport,
+        request::{RequestOrigin, SessionIndex},
+    },
     time::Tick,
 };
 

@@ -25,10 +25,7 @@ use crate::{
     limits::Rejection,
     metrics::CloseReason,
     refusals::Line,
-    session::{
-        Io,
-        flow::{Class, Deferred, FlowKey},
-    },
+    session::{Class, Deferred, FlowKey, Io},
 };
 
 /// A decoder for a client that takes whatever comes.

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     metrics::CloseReason as Reason,
     session::{
-        api::{ClientCommand, SubscribeCommand},
+        calls::{ClientCommand, SubscribeCommand},
         script::{NOON_S, Peer, Script, token},
     },
     token::Overrides,

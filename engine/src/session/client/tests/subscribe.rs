@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{error, publish, published, subscribe};
 use crate::session::{
-    api::ClientCommand,
+    calls::ClientCommand,
     script::{Peer, Script, token},
 };
 

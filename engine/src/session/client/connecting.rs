@@ -1,0 +1,75 @@
+//! Connecting: a connect that is not answered yet.
+//!
+//! In:  the subscriptions that the server makes; the answers of their owners.
+//! Out: what the reply has to say; whether and when the client has to refresh.
+
+use bytes::Bytes;
+
+use crate::{
+    hub::message::{Recover, Subscribed},
+    token::SubscribeOptions,
+};
+
+/// A connect that is waiting for its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Connecting {
+    pub(super) command: u32,
+    pub(super) waiting: usize,
+    /// Server-side subscriptions still to be requested.
+    pub(super) subs: Vec<ServerSide>,
+    pub(super) subscribed: Vec<Subscribed>,
+    /// Approximate size of the recovered publications in the reply.
+    pub(super) recovered_bytes: usize,
+    /// Data for the client in the reply.
+    pub(super) data: Option<Bytes>,
+}
+
+/// A subscription that the server makes when a client connects.
+#[derive(Debug)]
+pub(super) struct ServerSide {
+    pub(super) channel: String,
+    pub(super) options: SubscribeOptions,
+    pub(super) recover: Option<Recover>,
+    pub(super) is_by_token: bool,
+}
+
+/// Approximate memory of a server-side subscription beside its record: a channel name, infos and data of typical
+/// length.
+const SERVER_SIDE_BYTES: usize = 128;
+
+impl Connecting {
+    /// Adds a subscription. All recovered publications go out in one reply, so they share one limit. Beyond it a
+    /// subscription is not recovered, and the reply says so.
+    pub(super) fn add(&mut self, mut subscribed: Subscribed, reply_bytes_max: usize) {
+        if let Some(missed) = &subscribed.recovered {
+            let bytes: usize = missed.iter().map(|publication| publication.answer_bytes()).sum();
+            if self.recovered_bytes > 0 && self.recovered_bytes + bytes > reply_bytes_max {
+                subscribed.recovered = None;
+            } else {
+                self.recovered_bytes += bytes;
+            }
+        }
+        self.subscribed.push(subscribed);
+    }
+
+    /// Approximate memory; recovered publications belong to histories.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.subs.capacity() * (size_of::<ServerSide>() + SERVER_SIDE_BYTES)
+            + self.subscribed.capacity() * size_of::<Subscribed>()
+            + self.data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Whether a client has to refresh, and within how many seconds.
+pub(super) fn expiry(expires_at_s: u64, now_s: u64) -> (bool, u32) {
+    match expires_at_s {
+        0 => (false, 0),
+        at => (true, u32::try_from(at.saturating_sub(now_s)).unwrap_or(u32::MAX).max(1)),
+    }
+}
+
+/// True exactly when it has already expired and must not begin.
+pub(crate) const fn is_past(expires_at_s: u64, now_s: u64) -> bool {
+    expires_at_s > 0 && expires_at_s <= now_s
+}

@@ -1,0 +1,94 @@
+//! Subscription: what a shard keeps of each subscription of a client, and what was asked for it.
+//!
+//! In:  subscribe commands, tokens, decisions of the backend.
+//! Out: plain data.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_protocol::client::filter::Filter;
+
+use crate::{
+    channel::SubscriptionFlags,
+    hub::{
+        local::LocalChannelKey,
+        message::{PresenceFlags, Recover},
+        publication::Info,
+    },
+    token::Overrides,
+};
+
+/// A client's subscription.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) channel: LocalChannelKey,
+    pub(crate) place: SubState,
+    pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token requested it.
+    pub(crate) is_by_token: bool,
+    /// When its token expires, in Unix seconds; 0 for never.
+    pub(crate) expires_at_s: u64,
+    /// True exactly when the backend refreshes it, not the client.
+    pub(crate) is_refreshed_by_backend: bool,
+    /// Rights granted in addition to the messages.
+    pub(crate) extras: SubscriptionFlags,
+    /// Where others see it.
+    pub(crate) shows: PresenceFlags,
+    /// The client's info in this channel, if others see it there.
+    pub(crate) info: Option<Arc<Info>>,
+    /// Its individual delivery options.
+    pub(crate) wishes: Option<Box<DeliveryOptions>>,
+}
+
+/// The place of a subscription among those of its channel on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubState {
+    /// The owner has not answered yet; `command` asked, 0 for none. An answer with another ticket belongs to a
+    /// subscription that has ended since: publications after its position may have bypassed this shard.
+    Pending { ticket: u32, command: u32 },
+    /// Its index.
+    Active(u32),
+}
+
+/// Options of one subscriber that the shared frames cannot serve.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryOptions {
+    pub(crate) delta: Delta,
+    pub(crate) filter: Option<Arc<Filter>>,
+    /// True exactly when it wants joins and leaves.
+    pub(crate) join_leave: bool,
+}
+
+/// Which patches may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Delta {
+    /// It did not ask for any.
+    #[default]
+    None,
+    /// It asked, and has not received a publication yet.
+    WantsWhole,
+    /// Patches against the last publication it received:
+    /// [`StoredPublication::sequence`](crate::hub::publication::StoredPublication::sequence).
+    TakesPatchesTo(u64),
+}
+
+/// The parameters of one subscription.
+#[derive(Debug, Default)]
+pub(crate) struct SubscribeParams {
+    /// The command's number; 0 if no command asked.
+    pub(crate) command: u32,
+    pub(crate) recover: Option<Recover>,
+    pub(crate) extras: SubscriptionFlags,
+    /// Overrides of the channel's options.
+    pub(crate) overrides: Overrides,
+    /// The client's info in this channel.
+    pub(crate) chan_info: Option<Bytes>,
+    pub(crate) expires_at_s: u64,
+    pub(crate) delta: Delta,
+    pub(crate) filter: Option<Arc<Filter>>,
+    pub(crate) is_server_side: bool,
+    /// True exactly when the connection's token requested it.
+    pub(crate) is_by_token: bool,
+    /// Data for the client along with the subscription.
+    pub(crate) data: Option<Bytes>,
+}
