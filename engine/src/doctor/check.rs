@@ -20,14 +20,14 @@ pub struct Check {
     pub mend: Option<String>,
 }
 
-/// How a check stands.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// As it should be.
     Ok,
-    /// It will serve, but not well, or not at the full load.
+    /// The daemon will serve, but not well or not at full load.
     Warn,
-    /// It cannot serve.
+    /// The daemon cannot serve.
     Fail,
 }
 

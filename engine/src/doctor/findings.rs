@@ -1,7 +1,7 @@
-//! Findings: what this machine has, before anyone judges it.
+//! Findings: the facts about this machine.
 //!
-//! In:  `/proc`, `/sys/fs/cgroup`, and a small io_uring made for the question.
-//! Out: plain values, so that tests can make up any machine.
+//! In:  `/proc`, `/sys/fs/cgroup`, and a small io_uring that is set up as a probe.
+//! Out: plain values, so that tests can describe any machine.
 //!
 //! Nothing is changed on the machine, and nothing is judged.
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What was found.
+/// The facts.
 #[derive(Debug, Clone)]
 pub struct Findings {
     /// The kernel's release: `6.18.44-generic`.
@@ -33,7 +33,7 @@ pub struct Findings {
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// Whether a ring can be had.
+/// Whether a ring can be set up.
 #[derive(Debug, Clone)]
 pub enum IoUring {
     /// Yes, with these features.
@@ -42,9 +42,9 @@ pub enum IoUring {
     Disabled(u8),
     /// The system call is refused: a seccomp filter of a container or a service manager.
     Forbidden,
-    /// The kernel has none, or one that is too old; its answer.
+    /// The kernel's io_uring is missing or too old; the kernel's error.
     TooOld(String),
-    /// Something else; the kernel's answer.
+    /// Another error of the kernel.
     Failed(String),
 }
 
@@ -98,13 +98,13 @@ impl From<SetupError> for IoUring {
     }
 }
 
-/// The running value of a sysctl key, or `None` where there is no such key (or it cannot be read).
+/// The running value of a sysctl key; `None` if the key does not exist or cannot be read.
 pub fn sysctl(key: &str) -> Option<String> {
     let value = fs::read_to_string(Path::new("/proc/sys").join(key.replace('.', "/"))).ok()?;
     Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// A line of `/proc/self/limits`, proc_pid_limits(5). What cannot be read counts as no room at all.
+/// A line of `/proc/self/limits`, proc_pid_limits(5). A limit that cannot be read counts as 0.
 fn limit(limits: &str, name: &str) -> Limit {
     let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let mut values = line.split_whitespace().map(|value| match value {

@@ -1,9 +1,9 @@
-//! Judge: is this machine able to do what is planned?
+//! Judge: whether this machine can carry out the plan.
 //!
-//! In:  what was found, and the plan.
-//! Out: one check a line, each with the command that mends it where it is not ok.
+//! In:  the facts about the machine, and the plan.
+//! Out: checks, each with the command that mends it if it is not ok.
 //!
-//! Pure: a made-up machine is judged like a real one.
+//! No I/O: a machine that a test describes is judged like a real one.
 
 use super::check::{Check, Status};
 use super::findings::{Findings, IoUring};
@@ -163,7 +163,7 @@ fn cgroup(findings: &Findings, plan: &Plan) -> Option<Check> {
     Some(enough(check, free, plan).or_mend(&mend))
 }
 
-/// Fails where the plan does not fit, warns where it takes more than four fifths.
+/// Fails if the plan does not fit into `free`, warns if it takes more than four fifths of that.
 fn enough(check: Check, free: u64, plan: &Plan) -> Check {
     let status = match plan.memory_bytes() {
         needed if needed > free => Status::Fail,
@@ -173,7 +173,7 @@ fn enough(check: Check, free: u64, plan: &Plan) -> Check {
     Check { status, ..check }
 }
 
-/// Connections that four fifths of the memory hold, rounded down to thousands where there are thousands.
+/// The connections for which four fifths of the memory suffice, rounded down to thousands if there are that many.
 fn fitting(free: u64, plan: &Plan) -> u64 {
     let fixed =
         plan.memory_bytes() - plan.connections * (KERNEL_BYTES_PER_CONNECTION + USER_BYTES_PER_CONNECTION);

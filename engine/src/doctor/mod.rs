@@ -1,10 +1,10 @@
-//! Doctor: whether this machine can hold the planned connections, and what mends it where not.
+//! Doctor: whether this machine can hold the planned connections, and what to mend if not.
 //!
 //! In:  the configuration, a profile, and the machine (`findings`).
 //! Out: checks (`judge`), as text or JSON (`report`), and for `serve` a refusal before it starts.
 //!
 //! The road: `findings` (looks) and `plan` (calculates) → `judge` (compares) → `report`. Nothing on the
-//! machine is changed, but for this process's own descriptor limit when `serve` asks for it.
+//! machine is changed, except this process's own descriptor limit when `serve` asks for it.
 
 mod check;
 mod findings;
@@ -27,7 +27,7 @@ pub use report::{json, line, text};
 use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// No table of descriptors is ever larger than this: what a connection's address has bits for.
+/// The largest useful table of descriptors: connection keys have 24 bits for the slot.
 const NOFILE_USEFUL_MAX: u64 = 1 << 24;
 
 /// True exactly when no check failed.

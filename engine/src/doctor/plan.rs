@@ -1,9 +1,9 @@
-//! Plan: what the daemon will need on this machine.
+//! Plan: the resources that the daemon will need.
 //!
 //! In:  the configuration, and how many connections are planned.
 //! Out: rings, descriptors and memory, by arithmetic alone.
 //!
-//! No I/O: the machine's side is `findings.rs`.
+//! No I/O: the facts about the machine are in `findings`.
 
 use super::Profile;
 use crate::config::Config;
@@ -33,7 +33,7 @@ const BUFFER_RING_ENTRY_BYTES: u64 = 16;
 /// Locked memory of a shard's executor: its own rings and 64 KiB of registered buffers, rounded up.
 const EXECUTOR_LOCKED_BYTES: u64 = 512 << 10;
 
-/// What is planned.
+/// The plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Connections that the daemon shall hold.

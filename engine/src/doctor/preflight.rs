@@ -1,9 +1,9 @@
-//! Preflight: what `serve` makes of the files that its configuration names, before it opens anything.
+//! Preflight: reads the files that the configuration names, before the daemon opens anything.
 //!
 //! In:  a checked configuration.
-//! Out: what the daemon starts with, or all that keeps it from starting; and what is likely not wanted.
+//! Out: the TLS of both listeners, or every fault in their files; warnings.
 //!
-//! `config check` and `doctor` ask the same, so that none of them finds good what `serve` refuses.
+//! `serve`, `config check` and `doctor` all use it, so that none of them accepts what another refuses.
 
 use std::{env, fmt};
 
@@ -21,7 +21,7 @@ pub struct Prepared {
     warnings: Vec<Warning>,
 }
 
-/// All that keeps the daemon from starting, in words for the operator.
+/// Everything that keeps the daemon from starting, in sentences for the operator.
 #[derive(Debug)]
 pub struct Faults(Vec<String>);
 
@@ -73,7 +73,7 @@ impl Prepared {
     }
 }
 
-/// Calls by `https` whose other end cannot be told from somebody else.
+/// Warns if servers cannot be authenticated in calls by `https`.
 fn no_authorities(config: &Config) -> Option<Warning> {
     if !config.calls_by_https() {
         return None;

@@ -3,11 +3,11 @@
 //! In:  `sysctl/10k.conf`, `100k.conf`, `1m.conf`, embedded in the binary, in sysctl.d(5) format.
 //! Out: each key with its value, and which direction is better.
 //!
-//! Nothing is written to the kernel here: `sysctl/apply` does that when it is told to.
+//! Nothing is written to the kernel here: `sysctl/apply` does that on request.
 
 use clap::ValueEnum;
 
-/// How many connections the machine is set up for.
+/// The number of connections that a machine is set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
     /// Up to 10,000 connections.
@@ -84,8 +84,8 @@ pub struct Setting {
 const PAGE_BYTES: u64 = 4096;
 
 impl Setting {
-    /// The setting for a machine with so much memory: all numbers are scaled down alike where the last one would be
-    /// more than it can have.
+    /// The setting for a machine with so much memory: if the last number exceeds its limit, all numbers are scaled down
+    /// alike.
     #[must_use]
     pub fn for_memory(mut self, memory_bytes: u64) -> Self {
         let pages_max = memory_bytes / 2 / PAGE_BYTES;
@@ -112,12 +112,12 @@ pub enum Better {
 }
 
 impl Better {
-    /// True exactly when nothing is gained by setting `wanted` over `running`.
+    /// True exactly when `running` is at least as good as `wanted`.
     pub fn is_met(self, running: &str, wanted: &str) -> bool {
         self.merge(running, wanted) == normalize(running)
     }
 
-    /// The value to set: for each number the better of the two, so that nothing gets worse.
+    /// The value to set: the better one of each two numbers, so that no number gets worse.
     pub fn merge(self, running: &str, wanted: &str) -> String {
         let (running, wanted) = (numbers(running), numbers(wanted));
         if running.len() != wanted.len() {

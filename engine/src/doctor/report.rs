@@ -1,7 +1,7 @@
 //! Report: checks as text for people or JSON for scripts.
 //!
 //! In:  the checks and the plan.
-//! Out: text. Colors only where the caller says that a terminal is there.
+//! Out: text, with colors if the caller asks for them.
 
 use super::plan::Plan;
 use super::{Check, Status, can_serve};

@@ -1,4 +1,4 @@
-//! Made-up machines, judged: each refusal, and the machine that has nothing to mend.
+//! Machines that tests describe, judged: each failure, and a machine with nothing to mend.
 
 use super::*;
 use std::collections::BTreeMap;

@@ -1,14 +1,14 @@
-//! Limit: how many lines of one kind may be logged in a time.
+//! Limit: limits how many lines of one kind are logged in an interval.
 //!
 //! In:  events; the time.
-//! Out: the first ones of each kind in an interval; for the others one line that says how many they were.
+//! Out: the first lines of each kind in an interval; one line with the number of the others.
 //!
-//! A kind is a place in the code with the values of its fields `event`, `reason` and `section`. So that nothing that a peer
-//! can cause is forgotten, this holds for every line at `info` and above, but for those with the target [`EACH`]. At
-//! `debug` each line is shown.
+//! A kind is a place in the code with the values of its fields `event`, `reason` and `section`. The limit holds for every
+//! line at `info` and above, since peers can cause any of them, except those with the target [`EACH`]. At `debug` each line
+//! is shown.
 //!
 //! No lock: tables of atomics. Worst case: [`KINDS`] and [`PLACES`] entries with a text of [`TEXT_BYTES_MAX`] each. Kinds
-//! that have no room count together, for each place in the code.
+//! without an entry are counted together, for each place in the code.
 
 use std::{
     fmt::{self, Write as _},
@@ -25,50 +25,50 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-/// The target of lines that no peer can cause, and of which each is to be shown.
+/// The target of lines that no peer can cause: each of them is shown.
 pub(crate) const EACH: &str = "each";
 
-/// Kinds of lines that are told apart by their fields.
+/// Kinds of lines that are distinguished by their fields.
 const KINDS: usize = 512;
 
-/// Places in the code, ours and our dependencies', whose lines are told apart in any case.
+/// Places in the code, ours and our dependencies', whose lines are always distinguished.
 const PLACES: usize = 512;
 
-/// Where a kind may be: this many places from its own on.
+/// The length of a probe sequence.
 const PROBES: usize = 16;
 
-/// How much of a line is repeated when it is said how many were left out.
+/// The part of a line that is repeated with the number of omitted ones.
 const TEXT_BYTES_MAX: usize = 160;
 
-/// Fields with few values, which tell kinds of lines apart.
+/// Fields with few values, which distinguish kinds of lines.
 const KIND_FIELDS: [&str; 3] = ["event", "reason", "section"];
 
-/// The time in milliseconds, from any moment on.
+/// A monotonic time in milliseconds.
 type Clock = dyn Fn() -> u64 + Send + Sync;
 
 /// Counts lines.
 pub(super) struct Limiter {
     kinds: Vec<Slot>,
     places: Vec<Slot>,
-    /// For what has no room in either.
+    /// For lines without an entry in either.
     others: Slot,
     /// 0: no limit.
     lines_max: u32,
     interval_ms: u64,
     now_ms: Box<Clock>,
-    /// True exactly while it may be that lines are left out.
+    /// True exactly while lines may have been omitted.
     is_full: AtomicBool,
 }
 
 /// One kind of lines.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Of the kind or the place; 0 where it is free.
+    /// Of the kind or the place; 0 if the slot is free.
     hash: AtomicU64,
     /// The interval, and the lines in it that were shown: 32 bits each.
     shown: AtomicU64,
     left_out: AtomicU64,
-    /// When the first one of those was left out.
+    /// When the first of them was omitted.
     since_ms: AtomicU64,
     text: OnceLock<(Level, String)>,
 }
@@ -84,7 +84,7 @@ impl fmt::Debug for Limiter {
 }
 
 impl Limiter {
-    /// Shows `lines_max` lines of each kind in an interval; 0 for all.
+    /// Admits `lines_max` lines of each kind in an interval; 0 for all.
     pub(super) fn new(lines_max: u32, interval_ms: u64, now_ms: Box<Clock>) -> Self {
         let slots = |count| (0..count).map(|_| Slot::default()).collect();
         let others =
@@ -141,12 +141,12 @@ impl Limiter {
         of_kind.or_else(|| find(&self.places, place)).unwrap_or(&self.others)
     }
 
-    /// True exactly while [`Limiter::tell`] is to be called now and then.
+    /// True exactly while [`Limiter::tell`] has to be called regularly.
     pub(super) fn is_telling(&self) -> bool {
         self.is_full.load(Ordering::SeqCst)
     }
 
-    /// Says how many lines were left out in intervals that are over; with `is_last`, in the current one too.
+    /// Logs how many lines were omitted in past intervals; with `is_last`, in the current one too.
     pub(super) fn tell(&self, is_last: bool) {
         if !self.is_full.swap(false, Ordering::SeqCst) {
             return;
@@ -167,7 +167,7 @@ impl Limiter {
     }
 }
 
-/// The slot of a hash, which takes one where it has none.
+/// The slot of a hash; takes a free one for a new hash.
 fn find(slots: &[Slot], hash: u64) -> Option<&Slot> {
     let hash = hash.max(1);
     let own = usize::try_from(hash % slots.len() as u64).expect("below the number of slots");
@@ -179,11 +179,11 @@ fn find(slots: &[Slot], hash: u64) -> Option<&Slot> {
     })
 }
 
-/// What became of a line.
+/// The outcome for a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     Shown,
-    /// It is shown, and none after it.
+    /// It is shown, as the last one of its interval.
     Last,
     Over,
 }
@@ -193,7 +193,7 @@ impl Slot {
         let mut shown = self.shown.load(Ordering::Relaxed);
         loop {
             let (in_interval, lines) = unpack(shown);
-            // Another thread may have looked at the clock later.
+            // Another thread may have read the clock later.
             let lines = if in_interval >= interval { lines } else { 0 };
             if lines >= lines_max {
                 return Count::Over;
@@ -226,7 +226,7 @@ impl Slot {
     }
 }
 
-/// 32 bits last for as many intervals: 136 years of seconds.
+/// 32 bits of intervals of a second last for 136 years.
 fn pack(interval: u64, lines: u32) -> u64 {
     interval << 32 | u64::from(lines)
 }
@@ -235,7 +235,7 @@ fn unpack(shown: u64) -> (u64, u32) {
     (shown >> 32, u32::try_from(shown & u64::from(u32::MAX)).expect("32 bits"))
 }
 
-/// Hashes what tells kinds apart.
+/// Hashes the fields that distinguish kinds.
 struct Kind(DefaultHasher);
 
 impl Visit for Kind {
@@ -248,7 +248,7 @@ impl Visit for Kind {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// What a line is about: its message and what tells its kind.
+/// The message of a line, and the fields that distinguish its kind.
 #[derive(Debug, Default)]
 struct Text {
     message: String,
@@ -279,7 +279,7 @@ impl Visit for Text {
     }
 }
 
-/// Leaves lines out.
+/// The layer that omits lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limited(pub(super) &'static Limiter);
 

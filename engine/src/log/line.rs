@@ -1,23 +1,23 @@
 //! Line: one event in one line, of a bounded length.
 //!
-//! In:  what the subscriber writes for an event, in which there may be texts of peers.
-//! Out: the same, shortened where it is long; as text, the lines after the first one are indented, so that nobody's text
-//! can look like a line of the log.
+//! In:  the output of the subscriber for an event, which may contain texts of peers.
+//! Out: the same, shortened if it is long. In the text format all lines but the first are indented, so that no peer's text
+//! looks like a line of the log.
 
 use serde_json::Value;
 
 use crate::config::LogFormat;
 
-/// The longest line. What calls for more comes from a peer.
+/// The longest line. Only texts of peers make a line longer.
 pub(super) const BYTES_MAX: usize = 16 * 1024;
 
-/// What is left of each text of a JSON line that would be longer.
+/// The length to which the texts of a longer JSON line are cut.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// Begins each line of an event but the first.
+/// The indent of all lines of an event but the first.
 const INDENT: &str = "    ";
 
-/// Makes a line of what was written for an event.
+/// The line for the output of an event.
 pub(super) fn line(written: &[u8], format: LogFormat) -> Vec<u8> {
     match format {
         LogFormat::Text => text(written),
@@ -44,7 +44,7 @@ fn text(written: &[u8]) -> Vec<u8> {
     line
 }
 
-/// The beginning of a text, without half of a character.
+/// The beginning of a text, cut between two characters.
 fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
     let is_boundary = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
     &text[..(0..=bytes_max).rev().find(is_boundary).unwrap_or(0)]

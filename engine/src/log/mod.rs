@@ -1,11 +1,11 @@
-//! Log: what the daemon tells its operator, on standard error.
+//! Log: messages for the operator, on standard error.
 //!
 //! In:  the `log` section of the configuration; events.
-//! Out: lines of text or of JSON. Nothing is ever logged for a message or, below `debug`, for a connection; and of each
-//! kind of line only some in an interval (`limit`).
+//! Out: lines of text or JSON. No message and, unless the level is `debug`, no connection is logged by itself; of each kind
+//! of line only some are logged in an interval (`limit`).
 //!
-//! Who logs never waits for standard error and never fails with it, be it a full disk or a pipe that nobody reads:
-//! `queue` has a thread of its own for that. A line that could not be written is counted.
+//! Logging never blocks and never fails, even if the disk is full or standard error is a pipe that nobody reads: a thread
+//! of its own writes (`queue`). Lines that cannot be written are counted.
 
 mod limit;
 mod line;
@@ -34,14 +34,14 @@ use crate::config::{LogConfig, LogFormat, LogLevel};
 /// How long [`flush`] waits. A reader that is there takes far less; without one, waiting longer helps nobody.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// As the subscriber of events is one for the whole process, so is its queue.
+/// The queue of the process. There is one, as there is one subscriber.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// And what is left out.
+/// The limiter of the process.
 static LIMITER: OnceLock<Limiter> = OnceLock::new();
 
-/// Says that a peer was refused something: a line at `info`, limited for each reason; at `debug` a line each time.
-/// The reason is a text of ours, never a peer's.
+/// Logs that a peer was refused something: at `info`, limited for each reason; at `debug` each time. The reason is our
+/// text, never a peer's.
 macro_rules! refusal {
     ($reason:expr, $($rest:tt)+) => {
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -53,7 +53,7 @@ macro_rules! refusal {
 }
 pub(crate) use refusal;
 
-/// The line itself, where [`shows_refusal`] has said that it is to be shown.
+/// Logs the line of a refusal that [`shows_refusal`] has admitted.
 macro_rules! refused {
     ($($line:tt)+) => {
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -65,8 +65,8 @@ macro_rules! refused {
 }
 pub(crate) use refused;
 
-/// True exactly when the line about one more refusal of this kind is to be shown; counts it as shown or as left out. For
-/// lines that take something to make. Both texts are ours, never a peer's.
+/// True exactly when the line about one more refusal of this kind is shown; counts it as shown or as omitted. For lines
+/// that are expensive to build. Both texts are ours, never a peer's.
 pub(crate) fn shows_refusal(event: &'static str, reason: &'static str) -> bool {
     if shows_each_refusal() {
         return true;
@@ -80,7 +80,7 @@ pub(crate) fn shows_each_refusal() -> bool {
     tracing::enabled!(Level::DEBUG)
 }
 
-/// Starts logging. To be called once.
+/// Starts logging; called once. `start_thread` starts the thread that writes.
 ///
 /// # Errors
 /// Where there can be no thread that writes.
@@ -110,7 +110,7 @@ pub fn flush() {
     flush_within(FLUSH_MAX);
 }
 
-/// The same, for so long at most.
+/// The same, for at most `time`.
 pub(crate) fn flush_within(time: Duration) {
     if let Some(limiter) = LIMITER.get() {
         limiter.tell(true);
@@ -126,29 +126,29 @@ pub fn last_words(text: &str) {
     flush();
 }
 
-/// Says something as it is, at whatever level.
+/// Writes a line regardless of the level.
 pub(crate) fn say(text: &str) {
     let line = format!("{text}\n");
     match LINES.get() {
         Some(lines) => lines.push(line.into_bytes()),
-        // Where it cannot be said, the exit code has to do.
+        // If it cannot be written, the exit code has to suffice.
         None => drop(stderr().write_all(line.as_bytes())),
     }
 }
 
-/// The thread that writes is no more: what comes is written at once, or lost where that would have to wait.
+/// The thread that writes has failed: later lines are written directly, or lost if that would block.
 pub(crate) fn write_without_thread() {
     if let Some(lines) = LINES.get() {
         lines.write_without_thread();
     }
 }
 
-/// Lines that were not written, since the start.
+/// Lines lost since the start.
 pub(crate) fn lines_lost() -> u64 {
     LINES.get().map_or(0, Lines::lost)
 }
 
-/// Where the caller is; nothing unless RUST_BACKTRACE asks for it.
+/// The backtrace of the caller; `None` unless RUST_BACKTRACE asks for it.
 pub(crate) fn backtrace() -> Option<String> {
     let backtrace = Backtrace::capture();
     (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string())

@@ -1,10 +1,10 @@
 //! Queue: log lines on their way to a file descriptor that may be full, slow or gone.
 //!
-//! In:  whole lines, from any thread, none of which ever waits here.
-//! Out: the same, in order, written by a thread of their own; a count of those that were not.
+//! In:  whole lines of any thread, which never blocks here.
+//! Out: the same, in order, written by a thread of its own; the number of lost lines.
 //!
-//! A line is lost where too much waits already, or where writing it fails. As soon as lines can be written again, one of
-//! them says how many were lost. Worst case: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes together.
+//! A line is lost if the queue is full or writing fails. As soon as lines can be written again, one of them says how many
+//! were lost. Worst case: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes together.
 
 use std::{
     io::{self, ErrorKind, Write, stderr},
@@ -38,16 +38,16 @@ pub struct Watch {
 /// Lines that may wait.
 const LINES_MAX: usize = 4096;
 
-/// What a pipe takes whole or not at all.
+/// A write of this length to a pipe is atomic.
 const PIPE_BUF: usize = 4096;
 
-/// What waiting lines may have together.
+/// The most bytes of all waiting lines together.
 const BYTES_MAX: usize = 1 << 20;
 
-/// How often the thread that writes does what is to be done every now and then.
+/// The interval of the chore.
 const CHORE_EVERY: Duration = Duration::from_secs(1);
 
-/// The way to the thread that writes.
+/// The sending end of the queue.
 #[derive(Debug)]
 pub(super) struct Lines {
     queue: SyncSender<Vec<u8>>,
@@ -59,7 +59,7 @@ pub(super) struct Lines {
 
 #[derive(Debug, Default)]
 struct Tally {
-    /// Lines, and their bytes, that are neither written nor lost.
+    /// Lines, and their bytes, that are neither written nor lost yet.
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
     lost: AtomicU64,
@@ -83,7 +83,7 @@ impl Lines {
         Ok(Self { queue, format, tally, is_without_thread: AtomicBool::new(false) })
     }
 
-    /// Leaves a line, with its end, for the thread that writes.
+    /// Queues a line, including its line feed.
     pub(super) fn push(&self, line: Vec<u8>) {
         if self.is_without_thread.load(Ordering::Relaxed) {
             return write_at_once(&line);
@@ -96,7 +96,7 @@ impl Lines {
         }
     }
 
-    /// Waits until nothing waits any more, but no longer than `time`.
+    /// Waits until the queue is empty, for at most `time`.
     pub(super) fn flush(&self, time: Duration) {
         let began = Instant::now();
         let is_written = || self.tally.waiting.load(Ordering::Acquire) == 0;
@@ -105,18 +105,18 @@ impl Lines {
         }
     }
 
-    /// The thread that writes is no more.
+    /// The thread that writes has failed.
     pub(super) fn write_without_thread(&self) {
         self.is_without_thread.store(true, Ordering::Relaxed);
     }
 
-    /// Lines that were not written.
+    /// Lost lines.
     pub(super) fn lost(&self) -> u64 {
         self.tally.lost.load(Ordering::Relaxed)
     }
 }
 
-/// The subscriber writes each event at once.
+/// The subscriber writes each event in one call.
 impl Write for &Lines {
     fn write(&mut self, written: &[u8]) -> io::Result<usize> {
         self.push(line(written, self.format));
@@ -136,7 +136,7 @@ impl Tally {
     }
 }
 
-/// To standard error itself, unless that would have to wait: a pipe with room takes PIPE_BUF bytes at once (pipe(7)).
+/// Writes to standard error directly, unless that would block: a pipe with room takes PIPE_BUF bytes at once (pipe(7)).
 fn write_at_once(line: &[u8]) {
     let standard_error = stderr();
     let is_ready = {
@@ -144,7 +144,7 @@ fn write_at_once(line: &[u8]) {
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     };
     if is_ready {
-        // Not by its lock, which a thread that has failed may hold.
+        // Without its lock, which the failed thread may hold.
         let _ = rustix::io::write(standard_error.as_fd(), &line[..line.len().min(PIPE_BUF)]);
     }
 }

@@ -1,10 +1,10 @@
-//! Beats: what each part tells of itself.
+//! Beats: the signs of life of each part.
 //!
-//! In:  a beat of each shard in each turn, of the control thread and of the pulse four times a second; how far each
-//! shard has come.
-//! Out: the same for whoever watches; which parts stand still, as they found it.
+//! In:  a beat of each shard in every turn, and of the control thread and the pulse four times a second; the state of each
+//! shard; which parts are stalled, as the watches find it.
+//! Out: the same, for all threads.
 //!
-//! Each cache line has one writer, and a beat is an addition and a store.
+//! Each cache line has one writer. A beat is an addition and a store.
 
 use std::{
     fmt,
@@ -68,16 +68,16 @@ impl State {
     }
 }
 
-/// What one part tells.
+/// What a part reports about itself.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Told {
     beats: AtomicU64,
-    /// The place of a [`State`].
+    /// The index of a [`State`].
     state: AtomicU8,
 }
 
-/// What was found about one part.
+/// What a watch found about a part.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Found {
@@ -85,7 +85,7 @@ struct Found {
     is_stalled: AtomicBool,
 }
 
-/// All parts of a daemon that beat: its shards, then the control thread, then the pulse.
+/// All parts that beat: the shards, then the control thread, then the pulse.
 #[derive(Debug)]
 pub(crate) struct Beats {
     told: Vec<Told>,
@@ -93,7 +93,7 @@ pub(crate) struct Beats {
     shards: usize,
     is_ready: AtomicBool,
     began: Instant,
-    /// When the process is to have ended, in milliseconds since it began.
+    /// The deadline for the end of the process, in milliseconds since it began.
     ends_ms: AtomicU64,
 }
 
@@ -110,7 +110,7 @@ impl Beats {
         }
     }
 
-    /// Everybody who beats.
+    /// All parts that beat.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
         (0..self.shards).map(Part::Shard).chain([Part::CONTROL, Part::PULSE])
     }
@@ -140,7 +140,7 @@ impl Beats {
         self.told[self.place(part)].beats.load(Ordering::Relaxed)
     }
 
-    /// A shard has come further.
+    /// A shard enters a state.
     pub(crate) fn enter(&self, shard: usize, state: State) {
         self.told[shard].state.store(state as u8, Ordering::Relaxed);
     }
@@ -154,7 +154,7 @@ impl Beats {
         self.is_ready.store(true, Ordering::Relaxed);
     }
 
-    /// How far the daemon has come: as far as the shard that has come least far, while it serves.
+    /// The state of the daemon: that of its slowest shard, once it serves.
     pub(crate) fn state(&self) -> State {
         if !self.is_ready.load(Ordering::Relaxed) {
             return State::Starting;
@@ -163,7 +163,7 @@ impl Beats {
         states.min().unwrap_or(State::Serving).max(State::Serving)
     }
 
-    /// True exactly when a part need not beat any more.
+    /// True exactly when the part is not expected to beat any more.
     pub(super) fn has_ended(&self, part: Part) -> bool {
         matches!(part, Part::Shard(shard) if self.state_of(shard) == State::Ended)
     }
@@ -175,29 +175,29 @@ impl Beats {
         found.is_stalled.store(is_stalled, Ordering::Relaxed);
     }
 
-    /// For how long a part has not beaten.
+    /// The time since a part last beat.
     pub(crate) fn still(&self, part: Part) -> Duration {
         Duration::from_millis(self.found[self.place(part)].still_ms.load(Ordering::Relaxed))
     }
 
-    /// The parts that stand still for too long.
+    /// The parts that have not beaten for too long.
     pub(crate) fn stalled(&self) -> Vec<Part> {
         let is_stalled = |part: &Part| self.found[self.place(*part)].is_stalled.load(Ordering::Relaxed);
         self.parts().filter(is_stalled).collect()
     }
 
-    /// How long ago it began.
+    /// The time since the daemon began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The process is to have ended in this time, or sooner if that was said before.
+    /// Sets the deadline for the end of the process, unless an earlier one is set.
     pub(crate) fn end_within(&self, time: Duration) {
         let ends_ms = u64::try_from((self.elapsed() + time).as_millis()).unwrap_or(u64::MAX - 1);
         self.ends_ms.fetch_min(ends_ms, Ordering::Relaxed);
     }
 
-    /// When the process is to have ended.
+    /// That deadline.
     pub(super) fn ends(&self) -> Option<Duration> {
         match self.ends_ms.load(Ordering::Relaxed) {
             u64::MAX => None,

@@ -26,23 +26,23 @@ use crate::log;
 /// The exit code after a failure: `EX_SOFTWARE` of sysexits(3).
 pub(crate) const FAILED: u8 = 70;
 
-/// How long the last lines may take: most of the second in which the process ends.
+/// The time for the last log lines: most of the second in which the process ends.
 const LAST_LINES_MAX: Duration = Duration::from_millis(500);
 
-/// The same where it ends as it was asked to, later than it should.
+/// The same if the process ends as requested, after its deadline.
 const LAST_LINES_AS_ASKED_MAX: Duration = Duration::from_millis(200);
 
-/// When the process ends though not all has been said: a backtrace may take long.
+/// When the process exits even if log lines are missing: a backtrace may take long.
 const END_AFTER: Duration = Duration::from_millis(800);
 
-/// When it is ended by force, whatever keeps it.
+/// When the process is aborted, whatever it waits for.
 const FORCE_AFTER: Duration = Duration::from_millis(950);
 
-/// The daemon of this process, for who fails.
+/// The beats of this process, for the state in the last line.
 static BEATS: OnceLock<Arc<Beats>> = OnceLock::new();
 
 thread_local! {
-    /// The shard that this thread is.
+    /// The shard that this thread runs.
     static SHARD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -88,12 +88,12 @@ pub(crate) fn supervise(beats: &Arc<Beats>) {
     let _ = BEATS.set(Arc::clone(beats));
 }
 
-/// This thread is that shard.
+/// Registers the shard that this thread runs.
 pub(crate) fn is_shard(index: usize) {
     SHARD.set(Some(index));
 }
 
-/// The part that calls has failed: ends the process.
+/// The calling part has failed: ends the process.
 pub(crate) fn fail(cause: &str) -> ! {
     let shard = SHARD.get();
     let name = match (TASK.try_with(|name| *name), shard) {
@@ -110,7 +110,7 @@ pub(crate) fn fail_for(part: Part, cause: &str) -> ! {
     end_for(&part.to_string(), state_of(shard), cause)
 }
 
-/// Ends the process, which was asked to end, though not all of it has come to rest.
+/// Ends the process as requested, though some parts are still running.
 pub(crate) fn end_as_asked() -> ! {
     log::flush_within(LAST_LINES_AS_ASKED_MAX);
     process::exit(0)
@@ -136,15 +136,15 @@ fn end_for(part: &str, state: State, cause: &str) -> ! {
         let state = state.name();
         tracing::error!(target: log::EACH, part, state, cause, code = FAILED, "a part of the daemon failed: the process ends, and the service manager should start it again");
     } else {
-        // The same words, where nothing else is to be logged or logging has not begun.
+        // The same line, if errors are not logged or logging has not started.
         let state = state.name();
         log::say(&format!(
             "ERROR a part of the daemon failed: the process ends, and the service manager should start it again part={part:?} state={state:?} cause={cause:?} code={FAILED}"
         ));
     }
-    // Slow, where somebody has asked for it: after what has to be said.
+    // Slow if RUST_BACKTRACE asks for it, so after the line itself.
     log::backtrace().into_iter().for_each(|backtrace| log::say(&backtrace));
-    // What fails because of the first failure has its line, and waits for the end.
+    // A failure that follows from the first one logs its line and waits for the end.
     if !is_first {
         loop {
             thread::park();
@@ -154,7 +154,7 @@ fn end_for(part: &str, state: State, cause: &str) -> ! {
     process::exit(FAILED.into())
 }
 
-/// Where there is no thread to be had, the caller has to do it all.
+/// If no thread can be started, the caller still ends the process itself.
 fn end_after(time: Duration, end: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().name("end".to_owned()).spawn(move || {
         thread::sleep(time);
@@ -220,14 +220,14 @@ pub(crate) fn task<T: Send + 'static>(
 /// Fails where a test wants it so.
 ///
 /// # Errors
-/// What the test wants to go wrong.
+/// The injected fault.
 #[cfg(debug_assertions)]
 pub(crate) fn strike(part: Part) -> io::Result<()> {
     let shard = if let Part::Shard(shard) = part { Some(shard) } else { None };
     fault::strike(part, || state_of(shard))
 }
 
-/// Tests that make parts fail have a debug build.
+/// Faults are injected in debug builds only.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub(crate) fn strike(_: Part) -> io::Result<()> {

@@ -1,15 +1,15 @@
-//! Fault: failures on purpose, for the tests of what becomes of them. No release build has this file.
+//! Fault: injected failures, for tests. Release builds do not contain this file.
 //!
 //! In:  the variable `FAULT_FOR_TESTS`: `PART,STATE,HOW,FILE`.
-//! Out: that part fails in that way, once it has come so far and the file is there.
+//! Out: that part fails in that way, once it is in that state and the file exists.
 //!
-//! HOW is `panic`, `error` (what is called fails; a task ends), or `stall` (nothing goes on while the file is there).
+//! HOW is `panic`, `error` (the call fails; a task ends), or `stall` (the part blocks while the file exists).
 
 use std::{env, io, path::PathBuf, sync::LazyLock, thread::sleep, time::Duration};
 
 use super::beats::{Part, State};
 
-/// How often tasks look whether they are to fail.
+/// How often tasks check for an injected fault.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {

@@ -1,9 +1,9 @@
-//! Guard: what is done about parts that stand still, and about a stop that does not end.
+//! Guard: handles stalled parts, and a stop that misses its deadline.
 //!
-//! In:  what the watch sees; the deadline of a stop.
-//! Out: lines in the log, beats for the service manager; the end of the process a second after a stop's deadline.
+//! In:  the findings of the watch; the deadline of a stop.
+//! Out: log lines; keep-alives for the service manager; the end of the process within a second after a stop's deadline.
 //!
-//! It runs on the pulse's thread, which waits for nobody.
+//! It runs on the pulse's thread, which never blocks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
     watch::{Change, LOOK_EVERY, Watch},
 };
 
-/// How often to look while the daemon stops.
+/// The interval of checks while the daemon stops.
 const LOOK_EVERY_AT_STOP: Duration = Duration::from_millis(100);
 
-/// How long after its deadline a stop may take. Together with a look that comes late and the last lines it is less than a
-/// second, unless a part has failed and nobody reads the log.
+/// How long a stop may exceed its deadline. With a late check and the last log lines it is less than a second, unless a
+/// part has failed and the log is not read.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Looks after all parts.
+/// Guards all parts.
 #[derive(Debug)]
 pub(crate) struct Guard {
     beats: Arc<Beats>,
@@ -31,13 +31,13 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Who stands still for as long as `stall` is stalled.
+    /// A part that has not beaten for `stall` is stalled.
     pub(crate) fn new(beats: Arc<Beats>, stall: Duration) -> Self {
         let watch = Watch::new(Arc::clone(&beats), beats.watched_by_pulse(), stall);
         Self { beats, watch, manager: Manager::find(), deadline: Deadline::default() }
     }
 
-    /// Looks once. Answers when to look again.
+    /// Checks once. Returns the time until the next check.
     pub(crate) fn look(&mut self, clients: impl Fn() -> u64) -> Duration {
         self.beats.beat(Part::PULSE);
         let now = self.beats.elapsed();
@@ -55,7 +55,7 @@ impl Guard {
         if self.beats.ends().is_some() { LOOK_EVERY_AT_STOP } else { LOOK_EVERY }
     }
 
-    /// The stop's deadline has passed, and not everybody has ended.
+    /// The stop's deadline has passed, and some parts are still running.
     fn end(&self) -> ! {
         let stuck = |part: &Part| !self.beats.has_ended(*part) && self.beats.still(*part) >= GRACE;
         if let Some(part) = self.beats.watched_by_pulse().into_iter().find(stuck) {
@@ -68,7 +68,7 @@ impl Guard {
     }
 }
 
-/// Says in the log what has changed.
+/// Logs changes.
 pub(crate) fn tell(changes: &[Change]) {
     for change in changes {
         match change {
@@ -93,7 +93,7 @@ fn status(state: State, stalled: &[Part], clients: impl Fn() -> u64) -> String {
     }
 }
 
-/// When the process ends in any case. Time in which nobody looked is granted, as the watch does.
+/// The deadline of a stop. Time in which this thread did not run extends it, as in the watch.
 #[derive(Debug, Default)]
 struct Deadline {
     ends: Option<Duration>,
@@ -101,11 +101,11 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// `lost` is what does not count of the time since the last look.
+    /// `lost` is the part of the time since the last check that does not count.
     fn is_over(&mut self, ends: Option<Duration>, now: Duration, lost: Duration) -> bool {
         if self.ends != ends {
             *self = Self { ends, granted: Duration::ZERO };
-            // Where it has passed already, that was while nobody looked.
+            // If it has already passed, it passed while this thread did not run.
             if ends.is_some_and(|ends| now >= ends) {
                 self.granted = lost;
             }

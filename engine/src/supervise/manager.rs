@@ -1,9 +1,9 @@
-//! Manager: what the service manager is told (sd_notify(3)).
+//! Manager: notifies the service manager (sd_notify(3)).
 //!
-//! In:  `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` of the environment; what the daemon does.
+//! In:  `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` of the environment; the state of the daemon.
 //! Out: `READY=1`, `STOPPING=1`, `STATUS=…`; `WATCHDOG=1` while all parts beat.
 //!
-//! Where there is no such manager this costs nothing, and one that does not read keeps nobody waiting for long.
+//! Without a service manager this costs nothing. One that does not read delays the caller only briefly.
 
 use std::{
     env,
@@ -20,18 +20,18 @@ use std::{
     time::Duration,
 };
 
-/// How often within the manager's time it is told.
+/// Keep-alives within the manager's timeout.
 const WATCHDOG_PARTS: u32 = 3;
 
-/// How long the manager may take to read.
+/// The timeout for one notification.
 const SEND_MAX: Duration = Duration::from_millis(200);
 
-/// The way to the service manager.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub(crate) struct Manager {
     is_there: bool,
     watchdog_every: Option<Duration>,
-    /// When it was last told that all is well.
+    /// When the last keep-alive was sent.
     fed: Option<Duration>,
     status: String,
 }
@@ -47,7 +47,7 @@ impl Manager {
         tell("READY=1");
     }
 
-    /// Clients are sent away.
+    /// Clients are being disconnected.
     pub(crate) fn stopping() {
         tell("STOPPING=1");
     }
@@ -62,7 +62,7 @@ impl Manager {
         }
     }
 
-    /// What the daemon does, where that has changed.
+    /// Sends the status if it has changed.
     pub(super) fn status(&mut self, status: impl FnOnce() -> String) {
         if !self.is_there {
             return;
@@ -75,7 +75,7 @@ impl Manager {
     }
 }
 
-/// Where the manager listens: a path, or a name in the abstract namespace after an `@`.
+/// The manager's address: a path, or a name in the abstract namespace after an `@`.
 fn address() -> Option<io::Result<SocketAddr>> {
     let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
     Some(match name.as_bytes() {
@@ -84,7 +84,7 @@ fn address() -> Option<io::Result<SocketAddr>> {
     })
 }
 
-/// How long the manager waits for a sign of life of this process (sd_watchdog_enabled(3)).
+/// The manager's timeout for keep-alives of this process (sd_watchdog_enabled(3)).
 fn watchdog_within() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse::<u64>().ok();
     let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));

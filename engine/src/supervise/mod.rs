@@ -1,12 +1,13 @@
-//! Supervise: what becomes of the daemon when a part of it fails, and how it is known that its parts go on.
+//! Supervise: ends the daemon when a part of it fails, and detects parts that stall.
 //!
-//! In:  panics of any thread; threads and tasks that end though nobody told them to; beats.
-//! Out: the end of the process within a second, with the exit code 70 (`failure::FAILED`) and a line that names the part; which parts
-//! stand still, for `/health/ready`, the metrics, the log and the service manager.
+//! In:  panics of any thread; threads and tasks that end unexpectedly; beats.
+//! Out: the end of the process within a second, with the exit code 70 and a line that names the part; the stalled parts,
+//! for `/health/ready`, the metrics, the log and the service manager.
 //!
 //! One rule holds for all parts (docs/decisions/0013-one-failure-ends-the-process.md): the process ends. The files:
-//! `beats` (what parts tell), `failure` (how the process ends), `watch` (what is seen of that), `guard` (what is done about it), `manager` (systemd), and
-//! `fault` (failures on purpose, in debug builds alone).
+//! `part` (their names), `beats` (what parts report), `watch` (which parts are stalled), `guard` (the response to it),
+//! `manager` (systemd), `running` (starting threads and tasks), `failure` (the end), and `fault` (deliberate failures, in
+//! debug builds only).
 
 mod beats;
 mod failure;

@@ -1,30 +1,30 @@
-//! Watch: which parts stand still, and for how long.
+//! Watch: which parts are stalled, and for how long.
 //!
 //! In:  the counts of beats; the time.
-//! Out: what has changed since the last look.
+//! Out: the changes since the last check.
 //!
-//! Only time in which the watch itself was looking counts: after SIGSTOP, in a machine that was suspended or that had no
-//! time for anybody, all beats are old at once and nobody is to blame. No I/O, no clock.
+//! Only time in which the watch itself ran counts: after SIGSTOP, or on a suspended or overloaded machine, all beats are
+//! old at once and no part is to blame. No I/O, no clock.
 
 use std::{sync::Arc, time::Duration};
 
 use super::beats::{Beats, Part};
 
-/// How often to look.
+/// The interval of checks.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What counts of the time between two looks, however long it was.
+/// The most time that counts between two checks.
 const COUNTED_MAX: Duration = Duration::from_millis(500);
 
-/// How often it is told again that a part stands still.
+/// How often a stall is reported again.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Looks at some parts.
+/// Watches some parts.
 #[derive(Debug)]
 pub(crate) struct Watch {
     beats: Arc<Beats>,
     parts: Vec<Seen>,
-    /// Who stands still for longer is stalled.
+    /// A part that has not beaten for longer is stalled.
     stall: Duration,
     looked: Duration,
 }
@@ -34,16 +34,16 @@ struct Seen {
     part: Part,
     count: u64,
     still: Duration,
-    /// When it is to be told (again) that it stands still.
+    /// How long a stall lasts when it is reported next.
     tell: Duration,
 }
 
-/// What is to be told.
+/// A change to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It stands still, for so long.
+    /// The part has been stalled for this time.
     Stalled(Part, Duration),
-    /// It goes on, after so long.
+    /// The part continues after this time.
     GoesOn(Part, Duration),
 }
 
@@ -54,7 +54,7 @@ impl Watch {
         Self { parts: parts.into_iter().map(seen).collect(), beats, stall, looked }
     }
 
-    /// Looks once. Answers with what has changed, and how much of the time since the last look does not count.
+    /// Checks once. Returns the changes, and how much of the time since the last check does not count.
     pub(crate) fn look(&mut self, now: Duration) -> (Vec<Change>, Duration) {
         let passed = now.saturating_sub(self.looked);
         let counted = passed.min(COUNTED_MAX);

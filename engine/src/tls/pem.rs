@@ -1,9 +1,9 @@
-//! PEM: certificates and keys, wherever the operator has put them.
+//! PEM: reads certificates and keys.
 //!
-//! In:  the path of a file, PEM text (RFC 7468), or that in base64.
-//! Out: what it holds.
+//! In:  the path of a file, PEM text (RFC 7468), or such text in base64.
+//! Out: its certificates or its key.
 //!
-//! No error repeats what is written: where a key is written wrongly it may be the key.
+//! No error repeats the value: a misplaced value may be the key itself.
 
 use std::{borrow::Cow, fs};
 
@@ -40,7 +40,7 @@ pub(super) fn private_key(source: &str) -> anyhow::Result<PrivateKeyDer<'static>
     })
 }
 
-/// The path of the file, where it is one.
+/// The value if it is the path of a file.
 pub(super) fn path(source: &str) -> Option<&str> {
     let is_path = !source.is_empty() && !is_pem(source) && decoded(source).is_none();
     is_path.then_some(source)
@@ -60,7 +60,7 @@ fn read(source: &str) -> anyhow::Result<Cow<'_, str>> {
     fs::read_to_string(source).map(Cow::Owned).with_context(cannot)
 }
 
-/// A file's name, where it cannot be a key in base64: that has no dot.
+/// The name of a file for an error. A value without a dot may be a key in base64 and is not shown.
 fn name(source: &str) -> String {
     if source.contains('.') && !source.contains(char::is_whitespace) {
         format!("{source:?}")

@@ -1,7 +1,7 @@
-//! Reload: certificates that change while the daemon runs.
+//! Reload: reads certificates again while the daemon runs.
 //!
-//! In:  SIGHUP, and files that are not what they were.
-//! Out: a new configuration for whoever watches; or a line in the log, and the old one stays.
+//! In:  SIGHUP; files that have changed.
+//! Out: a new configuration; or a line in the log, and the old configuration stays in force.
 
 use std::{
     fs, io,
@@ -19,13 +19,14 @@ use tokio::{
 use super::{pem, secured};
 use crate::config::TlsConfig;
 
-/// How often files are looked at.
+/// How often files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What tells that a file has changed.
+/// The modification time and length of each file; `None` for one that cannot be read.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
 
-/// Sends every new configuration; `section` is the section's name, `end` where the certificates' end is told.
+/// Sends every new configuration over `renewed`, and stores the end of its certificates in `end`. `section` is the name of
+/// the listener's section.
 ///
 /// # Errors
 /// SIGHUP cannot be watched.
@@ -51,7 +52,7 @@ pub(crate) async fn run(
         known = now;
         match secured(&config, section) {
             Ok(Some(secured)) => {
-                // Nobody is left to use it: the daemon stops.
+                // There is no receiver left: the daemon stops.
                 if renewed.send(secured.config).is_err() {
                     return Ok(());
                 }

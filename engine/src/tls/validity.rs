@@ -1,7 +1,7 @@
-//! Validity: from when to when the certificates of a listener hold.
+//! Validity: the validity period of a listener's certificates.
 //!
 //! In:  a chain of certificates; the time.
-//! Out: the seconds that are left, for metrics; a warning where they are few or none.
+//! Out: the seconds left, for metrics; a warning when the chain is not valid yet, expires soon or has expired.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -13,17 +13,17 @@ use x509_parser::{parse_x509_certificate, time::ASN1Time};
 
 use crate::config::Warning;
 
-/// How long before its end a certificate is warned of at the latest; of one that is made for a short time, a fifth of that.
+/// How long before its end a certificate causes a warning: this, or a fifth of its validity period if that is shorter.
 const SOON_S: i64 = 14 * 24 * 3_600;
 
-/// The time in which all certificates of a chain hold.
+/// The period in which all certificates of a chain are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
     from: ASN1Time,
     until: ASN1Time,
 }
 
-/// The end of what each listener has, in seconds since 1970; [`NONE`] without TLS.
+/// The end of each listener's validity period, in seconds since 1970; [`NONE`] without TLS.
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) clients: AtomicI64,
@@ -40,7 +40,7 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Each listener's name, with the seconds that its certificates have left; fewer than none where they are over.
+    /// Each listener's name, with the seconds until its certificates expire; negative if they have expired.
     pub(crate) fn left_s(&self) -> impl Iterator<Item = (&'static str, i64)> {
         let now_s = now_s();
         let ends = [("clients", &self.clients), ("control", &self.control)];
@@ -52,7 +52,7 @@ impl Ends {
 }
 
 impl Validity {
-    /// `None` where no certificate can be read: what rustls takes all the same is its to judge.
+    /// `None` if no certificate can be parsed; rustls decides whether to use them.
     pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let each = chain.iter().filter_map(|certificate| {
             let (_, certificate) = parse_x509_certificate(certificate).ok()?;
@@ -62,12 +62,12 @@ impl Validity {
         each.reduce(|all, one| Self { from: all.from.max(one.from), until: all.until.min(one.until) })
     }
 
-    /// Puts the end where metrics are read from.
+    /// Stores the end for the metrics.
     pub(crate) fn publish(self, end: &AtomicI64) {
         end.store(self.until.timestamp(), Ordering::Relaxed);
     }
 
-    /// What is to be said of it now; `section` is the listener's.
+    /// The warning about it now, if any; `section` is the listener's.
     pub(crate) fn warning(self, section: &str) -> Option<Warning> {
         self.warning_at(section, now_s())
     }
