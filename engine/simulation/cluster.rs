@@ -216,9 +216,9 @@ impl Cluster {
 
     /// Nothing is under way: what is counted on one shard for clients of others is right.
     pub(super) fn check_at_rest(&self) {
-        let seats = self.shards.iter().flatten().map(Shard::seats);
-        let (taken, seated) = seats.fold((0, 0), |sum, seats| (sum.0 + seats.0, sum.1 + seats.1));
-        assert_eq!(taken, seated, "whoever is counted has a seat");
+        let leases = self.shards.iter().flatten().map(Shard::leases);
+        let (taken, held) = leases.fold((0, 0), |sum, leases| (sum.0 + leases.0, sum.1 + leases.1));
+        assert_eq!(taken, held, "whoever is counted holds a lease");
     }
 
     /// Sessions of polls.

@@ -38,10 +38,10 @@ impl<K: Kernel> Connections<K> {
         &mut self,
         cx: &mut Context,
         socket: Socket,
-        turned_away: Rejection,
+        rejection: Rejection,
         asking: Asking<'_>,
     ) {
-        let Rejection { refusal, reason } = turned_away;
+        let Rejection { refusal, reason } = rejection;
         if let Some(limits) = &mut cx.limits {
             if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
                 self.tell_refusal(cx, socket, refusal, reason, asking);
@@ -83,7 +83,7 @@ impl<K: Kernel> Connections<K> {
         let Some(limits) = &mut cx.limits else { return };
         let guest = limits.guests.insert(socket);
         if !limits.policy.needs_addresses {
-            if let Err(turned) = cx.let_in(socket, None) {
+            if let Err(turned) = cx.admit_connection(socket, None) {
                 self.reject(cx, socket, turned, Asking::default());
             }
             return;
@@ -115,7 +115,7 @@ impl<K: Kernel> Connections<K> {
             }
             return;
         }
-        if let Err(turned) = cx.let_in(socket, Some(address)) {
+        if let Err(turned) = cx.admit_connection(socket, Some(address)) {
             self.reject(cx, socket, turned, Asking::default());
         }
     }

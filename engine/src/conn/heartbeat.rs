@@ -81,9 +81,9 @@ impl<K: Kernel> Connections<K> {
     fn watch(&mut self, socket: Socket, at: Tick) {
         let Some(conn) = self.table.get(socket) else { return };
         // An earlier entry exists already, unless it is the one being handled.
-        let has_earlier_entry = self.wheel.now() < conn.looked_at && conn.looked_at <= at;
+        let has_earlier_entry = self.wheel.now() < conn.wheel_entry_at && conn.wheel_entry_at <= at;
         if !has_earlier_entry {
-            conn.looked_at = self.wheel.insert(socket, at);
+            conn.wheel_entry_at = self.wheel.insert(socket, at);
         }
     }
 }
@@ -92,7 +92,7 @@ impl<K: Kernel> Connections<K> {
     /// The wheel entry of this connection has fired. Returns the cost of handling it.
     pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
         let Some(conn) = self.table.get(socket) else { return cost::DUE_NS };
-        if self.wheel.now() < conn.looked_at {
+        if self.wheel.now() < conn.wheel_entry_at {
             // A later entry, added when the deadline moved closer, has replaced this one.
             return cost::DUE_NS;
         }
@@ -101,7 +101,7 @@ impl<K: Kernel> Connections<K> {
             Beat::Off | Beat::Awaits => cx.lateness.uptime_at(conn.deadline),
         };
         if cx.uptime < deadline_at {
-            conn.looked_at = self.wheel.insert(socket, deadline_at);
+            conn.wheel_entry_at = self.wheel.insert(socket, deadline_at);
             return cost::DUE_NS;
         }
         match conn.phase {
@@ -143,7 +143,7 @@ impl<K: Kernel> Connections<K> {
 
     fn look_later(&mut self, cx: &mut Context, socket: Socket) {
         if let Some(conn) = self.table.get(socket) {
-            conn.looked_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
+            conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
 
@@ -158,7 +158,7 @@ impl<K: Kernel> Connections<K> {
         if above.has_all_read_up_to(self, cx, deadline_at) {
             self.overdue(cx, above, socket);
         } else if let Some(conn) = self.table.get(socket) {
-            conn.looked_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
+            conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
 

@@ -74,7 +74,7 @@ pub(crate) struct HttpPolicy {
     /// True exactly when the Centrifuge protocol is not served over WebSocket.
     pub(crate) no_websocket: bool,
     /// Handshake fields that are passed to backends, in lower case.
-    told_headers: Vec<Box<str>>,
+    header_names: Vec<Box<str>>,
 }
 
 impl From<&Config> for HttpPolicy {
@@ -87,7 +87,7 @@ impl From<&Config> for HttpPolicy {
                 broadcast: config.serves(&config.broadcast),
             },
             no_websocket: config.websocket.disabled,
-            told_headers: config.header_names(|proxy| &proxy.http_headers),
+            header_names: config.header_names(|proxy| &proxy.http_headers),
         }
     }
 }
@@ -95,7 +95,7 @@ impl From<&Config> for HttpPolicy {
 impl HttpPolicy {
     /// The handshake fields that are passed to backends.
     pub(super) fn proxied_headers(&self, head: &RequestHead<'_>) -> Arc<[Header]> {
-        let names = self.told_headers.iter();
+        let names = self.header_names.iter();
         names.filter_map(|name| Some((name.clone(), head.joined_header(name)?.into()))).collect()
     }
 }

@@ -89,7 +89,7 @@ pub(crate) struct Conn {
     /// does not read.
     pub(crate) deadline: Tick,
     /// When the wheel checks this connection, in uptime.
-    pub(crate) looked_at: Tick,
+    pub(crate) wheel_entry_at: Tick,
     pub(crate) beat: Beat,
     /// The ping interval announced to the client.
     pub(crate) told: Told,
@@ -104,7 +104,7 @@ pub(crate) struct Conn {
     /// Its partial input as counted, in KiB: a `u16` fits here.
     pub(crate) counted_partial_kib: u16,
     /// True exactly when it counts against the limit of connections.
-    pub(crate) has_place: bool,
+    pub(crate) counts_toward_limit: bool,
     /// The reason for its close.
     pub(crate) close_reason: Option<CloseReason>,
     /// True exactly when it has carried a request before.
@@ -151,7 +151,7 @@ impl Conns {
             phase: Phase::Head,
             session: Session::None,
             deadline,
-            looked_at: Tick(0),
+            wheel_entry_at: Tick(0),
             beat: Beat::Off,
             told: Told::NOTHING,
             pinged: Tick(0),
@@ -159,7 +159,7 @@ impl Conns {
             is_paused: false,
             queued_bytes_before: u32::MAX,
             counted_partial_kib: 0,
-            has_place: true,
+            counts_toward_limit: true,
             close_reason: None,
             is_reused: false,
             has_ended: false,

@@ -17,8 +17,8 @@ use super::Context;
 use crate::{
     ids::ClientKey,
     limits::{
-        COMMAND_REPLY_BYTES, Charge, Counts, Kind, Moment, Notice, Offenders, PeerAddress, Rejection, Stage,
-        offense_of, penalized,
+        COMMAND_REPLY_BYTES, Charge, Counts, Kind, Notice, Offenders, PeerAddress, Rejection, Stage,
+        WallTick, offense_of, penalized,
     },
     metrics::{CloseReason, Metric, Offense, RefusalReason},
 };
@@ -51,8 +51,8 @@ impl Context {
 
     /// The time on the common clock of all shards. Nobody can set it: with the time of day, counts would not decay for as
     /// long as that is set back.
-    pub(crate) fn moment(&self) -> Moment {
-        Moment::at(self.uptime)
+    pub(crate) fn moment(&self) -> WallTick {
+        WallTick::at(self.uptime)
     }
 
     /// The head of a request is complete.
@@ -74,7 +74,7 @@ impl Context {
                 limits.release(&self.limit_tables, socket);
                 // A trusted proxy that names no client is not checked.
                 if !limits.policy.forwarded.contains(client) {
-                    self.let_in(socket, Some(client))?;
+                    self.admit_connection(socket, Some(client))?;
                 }
             }
         }
@@ -83,7 +83,11 @@ impl Context {
     }
 
     /// Checks all lists and limits, and counts the connection.
-    pub(crate) fn let_in(&mut self, socket: Socket, address: Option<IpAddr>) -> Result<(), Rejection> {
+    pub(crate) fn admit_connection(
+        &mut self,
+        socket: Socket,
+        address: Option<IpAddr>,
+    ) -> Result<(), Rejection> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
         if let Some(guest) = limits.guests.get(socket) {

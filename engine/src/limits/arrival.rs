@@ -16,7 +16,7 @@ use holdfast_ring::Socket;
 
 use super::{
     addresses::Stage,
-    decaying::{Moment, RATE_FADE_MS, Rate},
+    decaying::{RATE_FADE_MS, Rate, WallTick},
     state::Limits,
     usage::{Key, Kind, Tables},
 };
@@ -53,7 +53,7 @@ impl Limits {
         tables: &Tables,
         socket: Socket,
         address: Option<IpAddr>,
-        now: Moment,
+        now: WallTick,
     ) -> Result<(), Rejection> {
         let policy = &self.policy;
         let is_exempt = address.is_some_and(|address| policy.exempt.contains(address));
@@ -83,7 +83,7 @@ impl Limits {
         tables: &Tables,
         address: Option<IpAddr>,
         what: Counts,
-        now: Moment,
+        now: WallTick,
     ) -> Result<(), Rejection> {
         let is_new = what != Counts::SessionOfConnection;
         if is_new {
@@ -114,7 +114,7 @@ impl Limits {
         Ok(())
     }
 
-    fn admit_to_daemon(&self, tables: &Tables, now: Moment) -> Result<(), Rejection> {
+    fn admit_to_daemon(&self, tables: &Tables, now: WallTick) -> Result<(), Rejection> {
         let Some(rate) = self.policy.daemon else { return Ok(()) };
         let level = self.ledger.sum(tables, tables.key(Kind::Daemon, ()), now).first;
         admit_at(rate, level, RefusalReason::DaemonRate)
@@ -126,7 +126,7 @@ impl Limits {
         key: Key,
         host: Host,
         [connections, rate, handshakes]: [RefusalReason; 3],
-        now: Moment,
+        now: WallTick,
     ) -> Result<(), Rejection> {
         let sum = self.ledger.sum(tables, key, now);
         let is_full = |max: u64, taken: u64| max > 0 && taken >= max;

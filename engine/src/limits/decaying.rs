@@ -11,9 +11,9 @@ use crate::time::{TICK_MS, Tick};
 /// A point in time on the common clock of all shards, in ticks. It wraps after 6.8 years; a moment more than half of that
 /// ahead counts as past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moment(pub(crate) u32);
+pub(crate) struct WallTick(pub(crate) u32);
 
-impl Moment {
+impl WallTick {
     /// The moment at which the uptime of the daemon is `uptime`.
     pub(crate) fn at(uptime: Tick) -> Self {
         Self(uptime.0)
@@ -35,12 +35,12 @@ impl Moment {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct DecayingCounter {
     level: f32,
-    at: Moment,
+    at: WallTick,
 }
 
 impl DecayingCounter {
     /// The rest at `now`, if an amount falls to 1/e in `fade_ms`.
-    pub(crate) fn level(self, now: Moment, fade_ms: f32) -> f32 {
+    pub(crate) fn level(self, now: WallTick, fade_ms: f32) -> f32 {
         match now.ms_since(self.at) {
             0 => self.level,
             #[expect(clippy::cast_precision_loss, reason = "an exponent needs no more digits")]
@@ -48,7 +48,7 @@ impl DecayingCounter {
         }
     }
 
-    pub(crate) fn add(&mut self, amount: f32, now: Moment, fade_ms: f32) {
+    pub(crate) fn add(&mut self, amount: f32, now: WallTick, fade_ms: f32) {
         self.level = self.level(now, fade_ms) + amount;
         self.at = now;
     }
@@ -60,7 +60,7 @@ impl DecayingCounter {
 
     pub(crate) fn from_bits(bits: u64) -> Self {
         let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("it is masked");
-        Self { level: f32::from_bits(low(bits >> 32)), at: Moment(low(bits)) }
+        Self { level: f32::from_bits(low(bits >> 32)), at: WallTick(low(bits)) }
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let rate = Rate::new(per_s).unwrap();
         let (mut level, mut admitted) = (DecayingCounter::default(), 0);
         for tick in 0..seconds * 20 {
-            let now = Moment(u32::MAX - 30).after_ms(u64::from(tick) * TICK_MS);
+            let now = WallTick(u32::MAX - 30).after_ms(u64::from(tick) * TICK_MS);
             for _ in 0..tries {
                 if rate.admits(level.level(now, RATE_FADE_MS)) {
                     level.add(1.0, now, RATE_FADE_MS);
@@ -134,11 +134,11 @@ mod tests {
     fn sums_of_several_cores_are_the_sum_of_all() {
         let (mut all, mut parts) = (DecayingCounter::default(), [DecayingCounter::default(); 3]);
         for event in 0..100_u32 {
-            let now = Moment(event * 3);
+            let now = WallTick(event * 3);
             all.add(2.0, now, 700.0);
             parts[(event % 3) as usize].add(2.0, now, 700.0);
         }
-        let now = Moment(310);
+        let now = WallTick(310);
         let sum: f32 = parts.iter().map(|part| part.level(now, 700.0)).sum();
         assert!((sum - all.level(now, 700.0)).abs() < 0.001, "{sum}");
     }
@@ -146,10 +146,10 @@ mod tests {
     #[test]
     fn a_word_holds_both_numbers() {
         let mut decayed = DecayingCounter::default();
-        decayed.add(12.5, Moment(u32::MAX), 1_000.0);
+        decayed.add(12.5, WallTick(u32::MAX), 1_000.0);
         assert_eq!(DecayingCounter::from_bits(decayed.to_bits()), decayed);
         assert_eq!(DecayingCounter::from_bits(0), DecayingCounter::default());
-        assert_eq!(Moment(5).ms_since(Moment(u32::MAX)), 6 * TICK_MS, "over the wrap");
-        assert_eq!(Moment(5).ms_since(Moment(6)), 0, "from the future");
+        assert_eq!(WallTick(5).ms_since(WallTick(u32::MAX)), 6 * TICK_MS, "over the wrap");
+        assert_eq!(WallTick(5).ms_since(WallTick(6)), 0, "from the future");
     }
 }

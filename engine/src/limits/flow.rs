@@ -4,7 +4,7 @@
 //! Out: commands to execute; others to answer with error 111; the end of clients that do not stop.
 
 use super::{
-    decaying::{Moment, RATE_FADE_MS, Rate},
+    decaying::{RATE_FADE_MS, Rate, WallTick},
     state::Limits,
     usage::{Kind, Tables},
 };
@@ -35,7 +35,7 @@ impl Limits {
         key: ClientKey,
         user: &str,
         bytes: usize,
-        now: Moment,
+        now: WallTick,
     ) {
         let bytes = amount(bytes) * self.weight;
         let budget = self.budgets.of(key);
@@ -60,7 +60,7 @@ impl Limits {
         tables: &Tables,
         key: ClientKey,
         user: &str,
-        now: Moment,
+        now: WallTick,
     ) -> Result<(), LimitExceeded> {
         let budget = self.budgets.of(key);
         if let Some(over) = budget.excess {
@@ -86,7 +86,7 @@ impl Limits {
         key: ClientKey,
         user: &str,
         bytes: usize,
-        now: Moment,
+        now: WallTick,
     ) {
         let commands = amount(bytes / COMMAND_REPLY_BYTES) * self.weight;
         self.budgets.of(key).commands.add(commands, now, RATE_FADE_MS);
@@ -97,7 +97,7 @@ impl Limits {
     }
 
     /// Counts a refused command. True exactly when there are too many of them.
-    pub(crate) fn goes_on(&mut self, key: ClientKey, now: Moment) -> bool {
+    pub(crate) fn goes_on(&mut self, key: ClientKey, now: WallTick) -> bool {
         let allowed = self.policy.connection.commands.or(self.policy.user.commands);
         let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
         let budget = self.budgets.of(key);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_client_goes_on_after_ten_refusals_at_once_or_twice_what_may_come_at_once() {
-        let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, Moment(0)));
+        let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, WallTick(0)));
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 1)), Some(11));
         assert_eq!(refusals(limits(|config| config.limits.user.bytes_per_s = 1)), Some(11));
         // A hundred per second keep a level of 99.5.
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn a_client_that_is_refused_once_a_second_does_not_go_on_nor_does_the_next_one_at_its_place() {
         let mut limits = limits(|config| config.limits.connection.commands_per_s = 1);
-        assert!((0..200).all(|second| !limits.goes_on(KEY, Moment(second * 20))));
-        let now = Moment(200 * 20);
+        assert!((0..200).all(|second| !limits.goes_on(KEY, WallTick(second * 20))));
+        let now = WallTick(200 * 20);
         assert!((0..20).any(|_| limits.goes_on(KEY, now)));
         assert!(!limits.goes_on(ClientKey { generation: 2, ..KEY }, now));
     }

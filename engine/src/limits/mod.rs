@@ -22,7 +22,7 @@ mod usage;
 pub(crate) use self::{
     addresses::{PeerAddress, Stage},
     arrival::{Counts, Rejection},
-    decaying::{Moment, RATE_FADE_MS},
+    decaying::{RATE_FADE_MS, WallTick},
     flow::{COMMAND_REPLY_BYTES, Charge, amount, hard_limit},
     offense::{Notice, offense_of},
     penalties::{Offenders, Penalty},

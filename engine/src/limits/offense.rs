@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use holdfast_ring::Socket;
 
-use super::decaying::Moment;
+use super::decaying::WallTick;
 use crate::metrics::{CloseReason, Offense};
 
 /// A notice from one shard to another about an address.
@@ -20,7 +20,7 @@ pub(crate) enum Notice {
     /// An offense for the owner of the address to count.
     Offense { address: IpAddr, offense: Offense },
     /// Refuse the address.
-    Refuse { address: IpAddr, until: Moment },
+    Refuse { address: IpAddr, until: WallTick },
     /// Stop refusing it, or all addresses.
     Clear { address: Option<IpAddr> },
 }

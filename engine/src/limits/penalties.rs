@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    decaying::{DecayingCounter, Moment},
+    decaying::{DecayingCounter, WallTick},
     policy::Penalty as LimitPolicy,
 };
 use crate::{
@@ -53,8 +53,8 @@ struct Offender {
     points: DecayingCounter,
     refusals: u32,
     /// When the refusal ends, and when it is forgotten.
-    refused_until: Moment,
-    remembered_until: Moment,
+    refused_until: WallTick,
+    remembered_until: WallTick,
 }
 
 /// The addresses with points that this shard owns.
@@ -80,7 +80,7 @@ impl Offenders {
     }
 
     /// Counts an offense. Returns the end of the refusal, if one begins now.
-    pub(crate) fn add(&mut self, address: IpAddr, offense: Offense, now: Moment) -> Option<Moment> {
+    pub(crate) fn add(&mut self, address: IpAddr, offense: Offense, now: WallTick) -> Option<WallTick> {
         if !self.offenders.contains_key(&address) {
             self.make_room();
             self.order.push_back(address);
@@ -117,7 +117,7 @@ impl Offenders {
     }
 
     /// Forgets addresses that have long been quiet.
-    pub(crate) fn tend(&mut self, now: Moment) {
+    pub(crate) fn tend(&mut self, now: WallTick) {
         let fade_ms = self.policy.fade_ms;
         let before = self.offenders.len();
         self.offenders.retain(|_, offender| {
@@ -128,7 +128,7 @@ impl Offenders {
         }
     }
 
-    pub(crate) fn list(&self, now: Moment) -> Vec<Penalty> {
+    pub(crate) fn list(&self, now: WallTick) -> Vec<Penalty> {
         let list = self.offenders.iter().map(|(address, offender)| Penalty {
             address: *address,
             points: offender.points.level(now, self.policy.fade_ms),
@@ -148,7 +148,7 @@ impl Offenders {
 }
 
 impl Offender {
-    fn is_refused(&self, now: Moment) -> bool {
+    fn is_refused(&self, now: WallTick) -> bool {
         self.refused_until.ms_since(now) > 0
     }
 }
@@ -156,7 +156,7 @@ impl Offender {
 /// The refused addresses, known to every shard.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
-    until: HashMap<IpAddr, Moment>,
+    until: HashMap<IpAddr, WallTick>,
     max: usize,
 }
 
@@ -165,7 +165,7 @@ impl Refused {
         Self { until: HashMap::new(), max }
     }
 
-    pub(crate) fn add(&mut self, address: IpAddr, until: Moment) {
+    pub(crate) fn add(&mut self, address: IpAddr, until: WallTick) {
         if self.until.len() < self.max || self.until.contains_key(&address) {
             self.until.insert(address, until);
         }
@@ -179,7 +179,7 @@ impl Refused {
     }
 
     /// How much longer an address is refused, if it is.
-    pub(crate) fn for_ms(&self, address: IpAddr, now: Moment) -> Option<u64> {
+    pub(crate) fn for_ms(&self, address: IpAddr, now: WallTick) -> Option<u64> {
         let for_ms = self.until.get(&address)?.ms_since(now);
         (for_ms > 0).then_some(for_ms)
     }
@@ -192,7 +192,7 @@ impl Refused {
         map_bytes(&self.until)
     }
 
-    pub(crate) fn tend(&mut self, now: Moment) {
+    pub(crate) fn tend(&mut self, now: WallTick) {
         self.until.retain(|_, until| until.ms_since(now) > 0);
         shrink(&mut self.until);
     }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Commits offenses until the address is refused; returns for how long.
-    fn refused_for_ms(offenders: &mut Offenders, now: Moment) -> u64 {
+    fn refused_for_ms(offenders: &mut Offenders, now: WallTick) -> u64 {
         let until = (0..20).find_map(|_| offenders.add(address(1), Offense::Token, now));
         until.expect("200 points are enough").ms_since(now)
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_refusal_doubles_up_to_its_longest_and_is_forgotten_in_a_quiet_time() {
         let mut offenders = Offenders::new(RULES);
-        let mut now = Moment(0);
+        let mut now = WallTick(0);
         for expected in [30_000, 60_000, 100_000, 100_000] {
             let for_ms = refused_for_ms(&mut offenders, now);
             assert_eq!(for_ms, expected);
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn points_fade() {
         let mut offenders = Offenders::new(RULES);
-        let mut now = Moment(0);
+        let mut now = WallTick(0);
         for _ in 0..50 {
             assert_eq!(offenders.add(address(1), Offense::Token, now), None, "10 points in 10 s are few");
             now = now.after_ms(10_000);
@@ -253,21 +253,22 @@ mod tests {
     fn memory_is_bounded_and_clearing_forgets() {
         let mut offenders = Offenders::new(RULES);
         for last in 0..100 {
-            offenders.add(address(last), Offense::Protocol, Moment(0));
+            offenders.add(address(last), Offense::Protocol, WallTick(0));
         }
-        let mut kept: Vec<_> = offenders.list(Moment(0)).into_iter().map(|penalty| penalty.address).collect();
+        let mut kept: Vec<_> =
+            offenders.list(WallTick(0)).into_iter().map(|penalty| penalty.address).collect();
         kept.sort_unstable();
         assert_eq!(kept, [96, 97, 98, 99].map(address));
         assert_eq!((offenders.clear(Some(address(97))), offenders.clear(None)), (1, 3));
         let mut refused = Refused::new(1);
-        refused.add(address(1), Moment(10));
-        refused.add(address(2), Moment(10));
-        assert_eq!(refused.for_ms(address(1), Moment(4)), Some(300));
+        refused.add(address(1), WallTick(10));
+        refused.add(address(2), WallTick(10));
+        assert_eq!(refused.for_ms(address(1), WallTick(4)), Some(300));
         assert_eq!(
-            (refused.for_ms(address(2), Moment(4)), refused.for_ms(address(1), Moment(10))),
+            (refused.for_ms(address(2), WallTick(4)), refused.for_ms(address(1), WallTick(10))),
             (None, None)
         );
-        refused.tend(Moment(10));
+        refused.tend(WallTick(10));
         assert_eq!(refused.len(), 0);
     }
 }

@@ -18,7 +18,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::decaying::{DecayingCounter, Moment, RATE_FADE_MS};
+use super::decaying::{DecayingCounter, RATE_FADE_MS, WallTick};
 use crate::memory::map_bytes;
 
 /// Places per bucket.
@@ -168,7 +168,7 @@ impl Entry {
     }
 
     /// True exactly when dropping it loses nothing.
-    fn has_faded(&self, now: Moment) -> bool {
+    fn has_faded(&self, now: WallTick) -> bool {
         let is_low = |sum: DecayingCounter| sum.level(now, RATE_FADE_MS) < FADED;
         self.open == 0 && is_low(self.first) && is_low(self.second)
     }
@@ -184,7 +184,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, entry: &Entry, now: Moment) {
+    fn add(&mut self, entry: &Entry, now: WallTick) {
         self.open += u64::from(entry.open);
         self.handshakes += u64::from(entry.handshakes);
         self.first += entry.first.level(now, RATE_FADE_MS);
@@ -224,7 +224,7 @@ impl UsageTable {
     }
 
     /// The counts of a key on all shards.
-    pub(crate) fn sum(&self, tables: &Tables, key: Key, now: Moment) -> Sum {
+    pub(crate) fn sum(&self, tables: &Tables, key: Key, now: WallTick) -> Sum {
         let mut sum = Sum::default();
         if let Some(own) = self.own.get(&key) {
             sum.add(&own.entry, now);
@@ -253,7 +253,7 @@ impl UsageTable {
     }
 
     /// Forgets decayed keys.
-    pub(crate) fn tend(&mut self, tables: &Tables, now: Moment) {
+    pub(crate) fn tend(&mut self, tables: &Tables, now: WallTick) {
         for _ in 0..self.order.len().min(TENDED) {
             self.forget_first(&tables.cores[self.core], |entry| entry.has_faded(now));
         }
@@ -296,7 +296,7 @@ mod tests {
     fn open(ledger: &mut UsageTable, tables: &Tables, key: Key) {
         ledger.change(tables, key, |entry| {
             entry.open += 1;
-            entry.first.add(1.0, Moment(0), RATE_FADE_MS);
+            entry.first.add(1.0, WallTick(0), RATE_FADE_MS);
         });
     }
 
@@ -308,11 +308,11 @@ mod tests {
         for count in 1..=9 {
             open(&mut ledgers[count % 3], &tables, key);
             for ledger in &ledgers {
-                let sum = ledger.sum(&tables, key, Moment(0));
+                let sum = ledger.sum(&tables, key, WallTick(0));
                 assert_eq!((sum.open, sum.first), (count as u64, count as f32));
             }
         }
-        assert_eq!(ledgers[0].sum(&tables, tables.key(Kind::Subnet, 7), Moment(0)), Sum::default());
+        assert_eq!(ledgers[0].sum(&tables, tables.key(Kind::Subnet, 7), WallTick(0)), Sum::default());
     }
 
     #[test]
@@ -321,11 +321,11 @@ mod tests {
         let mut ledgers = [0, 1].map(|core| UsageTable::new(core, 64));
         let key = tables.key(Kind::Address, "a");
         open(&mut ledgers[0], &tables, key);
-        let later = Moment(0).after_ms(60_000);
+        let later = WallTick(0).after_ms(60_000);
         ledgers[0].tend(&tables, later);
         assert_eq!(ledgers[1].sum(&tables, key, later).open, 1, "its connection is open");
         ledgers[0].change(&tables, key, |entry| entry.open = 0);
-        ledgers[0].tend(&tables, Moment(0));
+        ledgers[0].tend(&tables, WallTick(0));
         assert_eq!(ledgers[0].len(), 1, "it was busy a moment ago");
         ledgers[0].tend(&tables, later);
         assert_eq!((ledgers[0].len(), ledgers[0].order.len()), (0, 0));
@@ -340,17 +340,17 @@ mod tests {
         kept.iter().for_each(|&key| open(&mut ledger, &tables, key));
         for flood in 0..10_000 {
             ledger.change(&tables, tables.key(Kind::User, flood), |entry| {
-                entry.second.add(9.0, Moment(0), 1.0);
+                entry.second.add(9.0, WallTick(0), 1.0);
             });
             assert!(ledger.len() <= 64 + 32 / LOOKED_AT && ledger.order.len() == ledger.len());
         }
-        assert!(kept.iter().all(|&key| ledger.sum(&tables, key, Moment(0)).open == 1));
+        assert!(kept.iter().all(|&key| ledger.sum(&tables, key, WallTick(0)).open == 1));
         // A full bucket hides a key from other shards only.
         for n in 0..500 {
             open(&mut ledger, &tables, tables.key(Kind::Subnet, n));
         }
         assert!(ledger.len() >= 532);
-        assert_eq!(ledger.sum(&tables, tables.key(Kind::Subnet, 499), Moment(0)).open, 1);
+        assert_eq!(ledger.sum(&tables, tables.key(Kind::Subnet, 499), WallTick(0)).open, 1);
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
                 let mut ledger = UsageTable::new(core, 64);
                 start.wait();
                 for _ in 0..MAX {
-                    if ledger.sum(&tables, key, Moment(0)).open < MAX {
+                    if ledger.sum(&tables, key, WallTick(0)).open < MAX {
                         open(&mut ledger, &tables, key);
                     }
                 }
@@ -375,11 +375,11 @@ mod tests {
                 let come = &come;
                 let cores: Vec<_> = (0..CORES).map(|core| scope.spawn(move || come(core))).collect();
                 let mut ledgers: Vec<_> = cores.into_iter().map(|core| core.join().unwrap()).collect();
-                let sum = ledgers[0].sum(&tables, key, Moment(0)).open;
+                let sum = ledgers[0].sum(&tables, key, WallTick(0)).open;
                 assert!((MAX..MAX + CORES as u64).contains(&sum), "{sum}");
                 for ledger in &mut ledgers {
                     ledger.change(&tables, key, |entry| *entry = Entry::default());
-                    ledger.tend(&tables, Moment(0));
+                    ledger.tend(&tables, WallTick(0));
                 }
             });
             assert!(tables.cores.iter().all(|core| core.read(key).is_none()));

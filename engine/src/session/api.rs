@@ -27,7 +27,7 @@ use crate::{
 
 impl<I: Io> SessionCx<'_, I> {
     /// Applies a call to the selected clients.
-    pub(crate) fn tell_meant(&mut self, call: ApiCall) {
+    pub(crate) fn apply_command(&mut self, call: ApiCall) {
         match call {
             ApiCall::Clients { wish, done, .. } if self.comes_too_late(&wish) => {
                 let _ = done.send(Err(ErrorCode::EXPIRED));

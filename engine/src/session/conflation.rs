@@ -32,7 +32,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// True exactly when publications for this reader must wait.
     pub(crate) fn is_slow(&mut self, socket: Socket) -> bool {
         // A long queue counts even before the kernel was asked to take it: a turn's writes are bounded.
-        self.io.is_behind(socket)
+        self.io.is_backlogged(socket)
             || self.io.queued_bytes(socket) > self.sessions.policy.queue.paused_bytes
             || (!self.hub.slow.held.is_empty() && self.hub.slow.held.contains_key(&socket))
     }
@@ -57,7 +57,7 @@ impl<I: Io> SessionCx<'_, I> {
             // One publication per channel is already too much: disconnect it after the walk over the subscribers.
             Err(TooMuch) => self.hub.slow.given_up.push(socket),
         }
-        self.io.tell_when_drained(socket);
+        self.io.notify_drained(socket);
     }
 
     /// This reader exceeds its limit even with conflation: ends it.
@@ -95,7 +95,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.deliver_late(client, &delivery, left_out);
         }
         if !is_empty {
-            self.io.tell_when_drained(socket);
+            self.io.notify_drained(socket);
         }
     }
 
@@ -105,10 +105,10 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(client) else { return };
         let (link, format) = (client.link, client.format);
         let Some(sub) = client.sub(channel) else { return };
-        let wishes = sub.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
-        let for_delta = delivery.for_delta.as_ref().filter(|_| wishes.is_some());
-        if let (Some(wishes), Some(publication)) = (wishes, &delivery.publication) {
-            wishes.have_had(publication);
+        let options = sub.options.as_deref_mut().filter(|options| options.delta != Delta::None);
+        let for_delta = delivery.for_delta.as_ref().filter(|_| options.is_some());
+        if let (Some(options), Some(publication)) = (options, &delivery.publication) {
+            options.have_had(publication);
         }
         match left_out {
             0 => {

@@ -51,8 +51,8 @@ impl<I: Io> SessionCx<'_, I> {
             .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
-            let asker = RequestOrigin { core: self.mesh.index, socket };
-            return self.open_poll(asker, told, &commands);
+            let origin = RequestOrigin { core: self.mesh.index, socket };
+            return self.open_poll(origin, told, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
         self.ask_session(socket, session, SessionRequestKind::Poll { received, commands })
@@ -68,16 +68,16 @@ impl<I: Io> SessionCx<'_, I> {
         if core >= self.mesh.peers.count() {
             return Err(Refusal::SessionUnknown);
         }
-        let asked = SessionRequest { session, asker: RequestOrigin { core: self.mesh.index, socket }, what };
+        let asked = SessionRequest { session, origin: RequestOrigin { core: self.mesh.index, socket }, what };
         self.mesh.post(core, Message::ToSession(Box::new(asked)));
         Ok(())
     }
 
     /// A request for a session of this shard.
-    pub(crate) fn at_session(&mut self, asked: SessionRequest) {
-        let SessionRequest { session, asker, what } = asked;
+    pub(crate) fn handle_request(&mut self, asked: SessionRequest) {
+        let SessionRequest { session, origin, what } = asked;
         let Some(place) = self.sessions.named.find(&session) else {
-            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+            return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         };
         match (what, self.sessions.named.client(place)) {
             (SessionRequestKind::Commands(commands), Some(key))
@@ -89,21 +89,21 @@ impl<I: Io> SessionCx<'_, I> {
                 } else {
                     Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S })
                 };
-                self.answer_asker(asker, answer);
+                self.answer_origin(origin, answer);
             }
-            (SessionRequestKind::Commands(_), _) => self.answer_asker(asker, Err(Refusal::SessionUnknown)),
+            (SessionRequestKind::Commands(_), _) => self.answer_origin(origin, Err(Refusal::SessionUnknown)),
             (SessionRequestKind::Poll { received, commands }, _) => {
-                self.poll_session(place, asker, received, &commands);
+                self.poll_session(place, origin, received, &commands);
             }
         }
     }
 
     /// Sends an answer to the shard of the connection.
-    pub(crate) fn answer_asker(&mut self, asker: RequestOrigin, answer: Answer) {
-        if asker.core == self.mesh.index {
-            self.answer_request(asker.socket, answer);
+    pub(crate) fn answer_origin(&mut self, origin: RequestOrigin, answer: Answer) {
+        if origin.core == self.mesh.index {
+            self.answer_request(origin.socket, answer);
         } else {
-            self.mesh.peers.post(asker.core, Message::Answer { socket: asker.socket, answer });
+            self.mesh.peers.post(origin.core, Message::Answer { socket: origin.socket, answer });
         }
     }
 

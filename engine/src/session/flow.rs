@@ -33,7 +33,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             let commands = Commands::rest(frame, false);
             self.io.defer_last(key, Class::Sessions, Deferred::Commands(commands));
-        } else if let Some(at) = self.commands_came(client, frame) {
+        } else if let Some(at) = self.receive_commands(client, frame) {
             let commands = Commands::rest(&frame[at..], true);
             self.io.defer_first(key, Deferred::Commands(commands));
         }

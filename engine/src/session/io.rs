@@ -85,10 +85,10 @@ pub(crate) trait Io {
     fn queued_bytes(&mut self, of: Socket) -> usize;
 
     /// True exactly when the kernel accepts no more bytes for it.
-    fn is_behind(&mut self, socket: Socket) -> bool;
+    fn is_backlogged(&mut self, socket: Socket) -> bool;
 
     /// Notifies the shard when the connection's queue is empty.
-    fn tell_when_drained(&mut self, socket: Socket);
+    fn notify_drained(&mut self, socket: Socket);
 
     /// Stops reading a connection, until [`Io::read_again`].
     fn pause(&mut self, socket: Socket);
@@ -127,7 +127,7 @@ pub(crate) trait Io {
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>);
 
     /// Refuses a request.
-    fn reject(&mut self, cx: &mut Context, socket: Socket, turned_away: Rejection);
+    fn reject(&mut self, cx: &mut Context, socket: Socket, rejection: Rejection);
 
     /// True exactly when the connection has already carried a request.
     fn is_reused(&mut self, socket: Socket) -> bool;

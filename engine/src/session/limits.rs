@@ -41,25 +41,25 @@ impl<I: Io> SessionCx<'_, I> {
             Transport::WebSocket { socket, .. } | Transport::Stream { socket, .. } => {
                 self.cx.offended(socket, offense);
             }
-            Transport::Poll(session) => self.asker_offended(session, offense),
+            Transport::Poll(session) => self.origin_offended(session, offense),
         }
     }
 
     /// A polling session has ended.
     pub(crate) fn poll_offended(&mut self, place: SessionIndex, reason: CloseReason) {
         if let Some(offense) = offense_of(reason) {
-            self.asker_offended(place, offense);
+            self.origin_offended(place, offense);
         }
     }
 
     /// A polling session has no connection of its own, but the waiting request has one, maybe on another shard.
-    fn asker_offended(&mut self, place: SessionIndex, offense: Offense) {
-        let asker = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
-        let Some(asker) = asker.filter(|_| self.cx.limits.is_some()) else { return };
-        if asker.core == self.mesh.index {
-            self.cx.offended(asker.socket, offense);
+    fn origin_offended(&mut self, place: SessionIndex, offense: Offense) {
+        let origin = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
+        let Some(origin) = origin.filter(|_| self.cx.limits.is_some()) else { return };
+        if origin.core == self.mesh.index {
+            self.cx.offended(origin.socket, offense);
         } else {
-            self.cx.notices.push((asker.core, Notice::OffenseOf { socket: asker.socket, offense }));
+            self.cx.notices.push((origin.core, Notice::OffenseOf { socket: origin.socket, offense }));
         }
     }
 }

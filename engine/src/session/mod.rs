@@ -70,7 +70,7 @@ pub(crate) struct Sessions {
     pub(crate) touched_polls: Vec<SessionIndex>,
     pub(crate) users: Users,
     /// Users whose connections are counted on this shard.
-    pub(crate) seats: ConnectionQuota,
+    pub(crate) quota: ConnectionQuota,
     pub(crate) key_waits: KeyWaits,
     /// Replies to the commands of one frame.
     pub(crate) replies: BytesMut,
@@ -99,7 +99,7 @@ impl Sessions {
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
-            seats: ConnectionQuota::default(),
+            quota: ConnectionQuota::default(),
             key_waits: KeyWaits::default(),
             replies: BytesMut::new(),
             ids,

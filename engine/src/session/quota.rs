@@ -19,26 +19,26 @@ use crate::{
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
-/// The number of a seat; later seats have greater numbers.
-pub(crate) type SeatNumber = NonZeroU64;
+/// The number of a lease; later leases have greater numbers.
+pub(crate) type LeaseNumber = NonZeroU64;
 
 /// To the shard that owns a user's count.
 #[derive(Debug)]
 pub(crate) enum ToQuota {
     /// A client wants to connect.
-    Take { user: Arc<str>, sitter: QuotaHolder },
+    Take { user: Arc<str>, holder: QuotaHolder },
     /// An admitted client is gone.
-    Free { user: Arc<str>, seat: SeatNumber },
+    Free { user: Arc<str>, lease: LeaseNumber },
     /// A client is gone that has not heard whether it was admitted.
-    Cancel { user: Arc<str>, sitter: QuotaHolder },
+    Cancel { user: Arc<str>, holder: QuotaHolder },
 }
 
 /// From the owner of a user's count.
 #[derive(Debug)]
 pub(crate) enum FromQuota {
-    /// The answer to [`ToQuota::Take`]: the seat, or none if the user is at its limit.
-    Granted { user: Arc<str>, client: ClientKey, seat: Option<SeatNumber> },
-    /// A newer client has taken a client's seat.
+    /// The answer to [`ToQuota::Take`]: the lease, or none if the user is at its limit.
+    Granted { user: Arc<str>, client: ClientKey, lease: Option<LeaseNumber> },
+    /// A newer client has taken a client's lease.
     Evicted { client: ClientKey },
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct QuotaHolder {
     pub(crate) client: ClientKey,
 }
 
-/// The outcome of a request for a seat.
+/// The outcome of a request for a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    Granted(SeatNumber),
+    Granted(LeaseNumber),
     /// Granted; this client must leave for it.
-    Instead(SeatNumber, QuotaHolder),
+    Instead(LeaseNumber, QuotaHolder),
     Refused,
 }
 
@@ -67,20 +67,20 @@ pub(crate) struct ConnectionQuota {
     rows_bytes: usize,
 }
 
-/// The seats of one user, oldest first. Freed seats leave gaps until the oldest seats are freed too, or until most of
-/// the row is gaps: so the amortized cost of freeing any seat is constant.
+/// The leases of one user, oldest first. Freed leases leave gaps until the oldest leases are freed too, or until most of
+/// the row is gaps: so the amortized cost of freeing any lease is constant.
 #[derive(Debug, Default)]
 struct UserLeases {
-    seats: VecDeque<(SeatNumber, Option<QuotaHolder>)>,
+    quota: VecDeque<(LeaseNumber, Option<QuotaHolder>)>,
     taken: usize,
 }
 
 impl ConnectionQuota {
-    /// Takes a seat if fewer than `max` are taken, or the policy evicts one.
+    /// Takes a lease if fewer than `max` are taken, or the policy evicts one.
     pub(crate) fn take(
         &mut self,
         user: &Arc<str>,
-        sitter: QuotaHolder,
+        holder: QuotaHolder,
         max: usize,
         policy: UserConnectionPolicy,
     ) -> Taken {
@@ -90,24 +90,24 @@ impl ConnectionQuota {
         }
         let row = self.users.get_mut(user).expect("it is there now");
         let before = row.bytes();
-        let unseated = match policy {
+        let evicted = match policy {
             _ if row.taken < max => None,
             UserConnectionPolicy::RejectNewest => return Taken::Refused,
             UserConnectionPolicy::DisconnectOldest => row.pop_oldest(),
         };
         self.last += 1;
-        let seat = SeatNumber::new(self.last).expect("it was just made greater");
-        row.seats.push_back((seat, Some(sitter)));
+        let lease = LeaseNumber::new(self.last).expect("it was just made greater");
+        row.quota.push_back((lease, Some(holder)));
         row.taken += 1;
         self.rows_bytes = self.rows_bytes - before + row.bytes();
-        unseated.map_or(Taken::Granted(seat), |sitter| Taken::Instead(seat, sitter))
+        evicted.map_or(Taken::Granted(lease), |holder| Taken::Instead(lease, holder))
     }
 
-    /// Frees a seat, unless it was given to another client.
-    pub(crate) fn free(&mut self, user: &str, seat: SeatNumber) {
+    /// Frees a lease, unless it was given to another client.
+    pub(crate) fn free(&mut self, user: &str, lease: LeaseNumber) {
         let Some(row) = self.users.get_mut(user) else { return };
         let before = row.bytes();
-        row.free(seat);
+        row.free(lease);
         self.rows_bytes = self.rows_bytes - before + row.bytes();
         if row.taken == 0
             && let Some((name, row)) = self.users.remove_entry(user)
@@ -117,11 +117,11 @@ impl ConnectionQuota {
         }
     }
 
-    /// Frees the seat of a client that has not heard of it, if it was given one.
-    pub(crate) fn cancel(&mut self, user: &str, sitter: QuotaHolder) {
-        let mut newest_first = self.users.get(user).into_iter().flat_map(|row| row.seats.iter().rev());
-        if let Some(&(seat, _)) = newest_first.find(|(_, holder)| *holder == Some(sitter)) {
-            self.free(user, seat);
+    /// Frees the lease of a client that has not heard of it, if it was given one.
+    pub(crate) fn cancel(&mut self, user: &str, holder: QuotaHolder) {
+        let mut newest_first = self.users.get(user).into_iter().flat_map(|row| row.quota.iter().rev());
+        if let Some(&(lease, _)) = newest_first.find(|(_, taken_by)| *taken_by == Some(holder)) {
+            self.free(user, lease);
         }
     }
 
@@ -130,7 +130,7 @@ impl ConnectionQuota {
         map_bytes(&self.users) + self.rows_bytes
     }
 
-    /// The number of taken seats, for tests.
+    /// The number of taken leases, for tests.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.users.values().map(|row| row.taken).sum()
@@ -139,19 +139,19 @@ impl ConnectionQuota {
 
 impl UserLeases {
     fn bytes(&self) -> usize {
-        self.seats.capacity() * size_of::<(SeatNumber, Option<QuotaHolder>)>()
+        self.quota.capacity() * size_of::<(LeaseNumber, Option<QuotaHolder>)>()
     }
 
     fn pop_oldest(&mut self) -> Option<QuotaHolder> {
-        let (_, sitter) = self.seats.pop_front()?;
+        let (_, holder) = self.quota.pop_front()?;
         self.taken -= 1;
         self.close_gaps();
-        sitter
+        holder
     }
 
-    fn free(&mut self, seat: SeatNumber) {
-        let Ok(place) = self.seats.binary_search_by_key(&seat, |&(number, _)| number) else { return };
-        if self.seats[place].1.take().is_some() {
+    fn free(&mut self, lease: LeaseNumber) {
+        let Ok(place) = self.quota.binary_search_by_key(&lease, |&(number, _)| number) else { return };
+        if self.quota[place].1.take().is_some() {
             self.taken -= 1;
             self.close_gaps();
         }
@@ -159,11 +159,11 @@ impl UserLeases {
 
     /// Afterwards the front is taken, and at least half of the row is.
     fn close_gaps(&mut self) {
-        while self.seats.front().is_some_and(|(_, sitter)| sitter.is_none()) {
-            self.seats.pop_front();
+        while self.quota.front().is_some_and(|(_, holder)| holder.is_none()) {
+            self.quota.pop_front();
         }
-        if self.seats.len() > 2 * self.taken {
-            self.seats.retain(|(_, sitter)| sitter.is_some());
+        if self.quota.len() > 2 * self.taken {
+            self.quota.retain(|(_, holder)| holder.is_some());
         }
     }
 }
@@ -174,61 +174,61 @@ mod tests {
 
     use super::*;
 
-    fn sitter(place: u32) -> QuotaHolder {
+    fn holder(place: u32) -> QuotaHolder {
         QuotaHolder { core: place as usize % 3, client: ClientKey { place, generation: 0 } }
     }
 
-    fn granted(taken: &Taken) -> SeatNumber {
+    fn granted(taken: &Taken) -> LeaseNumber {
         match *taken {
-            Taken::Granted(seat) | Taken::Instead(seat, _) => seat,
+            Taken::Granted(lease) | Taken::Instead(lease, _) => lease,
             Taken::Refused => panic!("it was refused"),
         }
     }
 
     #[test]
-    fn a_user_gets_as_many_seats_as_it_may_and_one_more_when_one_is_free() {
-        let (mut seats, ann, bob) = (ConnectionQuota::default(), Arc::from("ann"), Arc::from("bob"));
+    fn a_user_gets_as_many_leases_as_it_may_and_one_more_when_one_is_free() {
+        let (mut quota, ann, bob) = (ConnectionQuota::default(), Arc::from("ann"), Arc::from("bob"));
         let take =
-            |seats: &mut ConnectionQuota, user, place| seats.take(user, sitter(place), 2, RejectNewest);
-        let first = granted(&take(&mut seats, &ann, 0));
-        granted(&take(&mut seats, &ann, 1));
-        assert_eq!(take(&mut seats, &ann, 2), Taken::Refused);
-        let others = granted(&take(&mut seats, &bob, 3));
-        seats.free("ann", first);
-        seats.free("ann", first);
-        granted(&take(&mut seats, &ann, 2));
-        assert_eq!(take(&mut seats, &ann, 4), Taken::Refused, "a seat is given back once");
-        seats.free("bob", others);
-        assert_eq!(seats.users.len(), 1, "who has none is forgotten");
+            |quota: &mut ConnectionQuota, user, place| quota.take(user, holder(place), 2, RejectNewest);
+        let first = granted(&take(&mut quota, &ann, 0));
+        granted(&take(&mut quota, &ann, 1));
+        assert_eq!(take(&mut quota, &ann, 2), Taken::Refused);
+        let others = granted(&take(&mut quota, &bob, 3));
+        quota.free("ann", first);
+        quota.free("ann", first);
+        granted(&take(&mut quota, &ann, 2));
+        assert_eq!(take(&mut quota, &ann, 4), Taken::Refused, "a lease is given back once");
+        quota.free("bob", others);
+        assert_eq!(quota.users.len(), 1, "who has none is forgotten");
     }
 
     #[test]
     fn the_oldest_that_is_still_there_goes_for_the_newest() {
-        let (mut seats, ann) = (ConnectionQuota::default(), Arc::from("ann"));
-        let take = |seats: &mut ConnectionQuota, place| seats.take(&ann, sitter(place), 3, DisconnectOldest);
-        let numbers: Vec<SeatNumber> = (0..3).map(|place| granted(&take(&mut seats, place))).collect();
-        seats.free("ann", numbers[0]);
-        granted(&take(&mut seats, 3));
-        assert!(matches!(take(&mut seats, 4), Taken::Instead(_, unseated) if unseated == sitter(1)));
-        seats.free("ann", numbers[1]);
+        let (mut quota, ann) = (ConnectionQuota::default(), Arc::from("ann"));
+        let take = |quota: &mut ConnectionQuota, place| quota.take(&ann, holder(place), 3, DisconnectOldest);
+        let numbers: Vec<LeaseNumber> = (0..3).map(|place| granted(&take(&mut quota, place))).collect();
+        quota.free("ann", numbers[0]);
+        granted(&take(&mut quota, 3));
+        assert!(matches!(take(&mut quota, 4), Taken::Instead(_, evicted) if evicted == holder(1)));
+        quota.free("ann", numbers[1]);
         assert!(
-            matches!(take(&mut seats, 5), Taken::Instead(_, unseated) if unseated == sitter(2)),
+            matches!(take(&mut quota, 5), Taken::Instead(_, evicted) if evicted == holder(2)),
             "who was sent away gives nothing back"
         );
     }
 
     #[test]
-    fn gaps_are_bounded_whatever_the_order_in_which_seats_are_given_back() {
-        let (mut seats, ann) = (ConnectionQuota::default(), Arc::from("ann"));
-        let mut numbers: Vec<SeatNumber> =
-            (0..1_000).map(|place| granted(&seats.take(&ann, sitter(place), 1_000, RejectNewest))).collect();
+    fn gaps_are_bounded_whatever_the_order_in_which_leases_are_given_back() {
+        let (mut quota, ann) = (ConnectionQuota::default(), Arc::from("ann"));
+        let mut numbers: Vec<LeaseNumber> =
+            (0..1_000).map(|place| granted(&quota.take(&ann, holder(place), 1_000, RejectNewest))).collect();
         numbers.sort_by_key(|number| number.get() * 7919 % 1_009);
         for number in numbers {
-            let row = &seats.users["ann"];
-            assert!(row.seats.len() <= 2 * row.taken);
-            seats.free("ann", number);
+            let row = &quota.users["ann"];
+            assert!(row.quota.len() <= 2 * row.taken);
+            quota.free("ann", number);
         }
-        assert!(seats.users.is_empty());
-        assert_eq!(seats.rows_bytes, 0);
+        assert!(quota.users.is_empty());
+        assert_eq!(quota.rows_bytes, 0);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct RequestOrigin {
 #[derive(Debug)]
 pub(crate) struct SessionRequest {
     pub(crate) session: SessionId,
-    pub(crate) asker: RequestOrigin,
+    pub(crate) origin: RequestOrigin,
     pub(crate) what: SessionRequestKind,
 }
 

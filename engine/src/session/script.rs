@@ -95,7 +95,7 @@ pub(crate) struct Asked {
 pub(crate) struct Holdings {
     pub(crate) clients: usize,
     pub(crate) users: usize,
-    pub(crate) seats: usize,
+    pub(crate) quota: usize,
     pub(crate) subscribers: usize,
     /// Channels with somebody on this core, and those whose home knows of somebody.
     pub(crate) channels: (usize, usize),
@@ -119,7 +119,7 @@ impl Script {
         channels.allow_publish_for_client = true;
         channels.allow_publish_for_anonymous = true;
         change(&mut config);
-        let (asker, asks) = queue(CALLS_MAX);
+        let (origin, asks) = queue(CALLS_MAX);
         let bell = Arc::new(Doorbell::new(None).expect("there is a file descriptor"));
         let mailboxes = MailboxLimits { messages_max: 64, bytes_max: 1 << 20 };
         let (tables, budgets) = (Tables::new(1, 0), BudgetLimits::all(1 << 30));
@@ -134,7 +134,7 @@ impl Script {
         let tables = Arc::clone(shared.limit_tables());
         let ids = StdRng::from_seed([7; 32]);
         let mut script = Self {
-            sessions: Sessions::new(0, "node".into(), policy, tokens, asker, [7; 32], ids),
+            sessions: Sessions::new(0, "node".into(), policy, tokens, origin, [7; 32], ids),
             hub: Hub::new(homes, gathered, false),
             mesh: Mesh::new(peers),
             cx: Context::new(ledger, limits, tables, (0, 1), SmallRng::seed_from_u64(7)),
@@ -256,8 +256,8 @@ impl Script {
             match (deferred, client) {
                 (Deferred::Commands(commands), Some(key)) => {
                     let left = self.act(|sessions| match commands.is_begun {
-                        true => sessions.commands_go_on(key, &commands.frame),
-                        false => sessions.commands_came(key, &commands.frame),
+                        true => sessions.resume_commands(key, &commands.frame),
+                        false => sessions.receive_commands(key, &commands.frame),
                     });
                     if let Some(at) = left {
                         self.io.deferred.push_front((flow, Deferred::Commands(commands.from(at))));
@@ -270,15 +270,15 @@ impl Script {
         }
     }
 
-    /// Homes, seats and this shard get the oldest message. False where none waits.
+    /// Owners, quotas and this shard get the oldest message. False where none waits.
     pub(crate) fn deliver_one(&mut self) -> bool {
         let Some(message) = self.mesh.inbox.pop() else { return false };
         self.act(|sessions| match message {
             Message::ToOwner(message) => sessions.handle_as_owner(message),
             Message::FromOwner(message) => sessions.handle_from_owner(message),
-            Message::ToQuota(message) => sessions.at_seats(message),
+            Message::ToQuota(message) => sessions.handle_quota(message),
             Message::FromQuota(message) => sessions.on_quota_result(message),
-            Message::Api(call) => sessions.tell_meant(call),
+            Message::Api(call) => sessions.apply_command(call),
             other => unreachable!("no script causes {other:?}"),
         });
         self.do_deferred();
@@ -310,7 +310,7 @@ impl Script {
         let client = self.sessions.clients.get(peer.key).map(|client| client.id);
         let whom = Arc::new(ClientSelector { user: None, client });
         let (done, answer) = oneshot::channel();
-        self.act(|sessions| sessions.tell_meant(ApiCall::Clients { whom, wish: Arc::new(command), done }));
+        self.act(|sessions| sessions.apply_command(ApiCall::Clients { whom, wish: Arc::new(command), done }));
         self.do_deferred();
         drop(answer);
     }
@@ -341,9 +341,9 @@ impl Script {
     }
 
     /// There is news of the keys.
-    pub(crate) fn keys_told(&mut self, what: KeysAre) {
+    pub(crate) fn on_keys(&mut self, what: KeysAre) {
         let endpoint = KEYS_ENDPOINT.parse().expect("it is an address");
-        self.act(|sessions| sessions.keys_told(&KeyNews { endpoint, what }));
+        self.act(|sessions| sessions.on_keys(&KeyNews { endpoint, what }));
         self.do_deferred();
     }
 
@@ -430,7 +430,7 @@ impl Script {
         Holdings {
             clients: self.sessions.clients.len(),
             users: self.sessions.users.len(),
-            seats: self.sessions.seats.taken(),
+            quota: self.sessions.quota.taken(),
             subscribers: self.hub.locals.subscribers(),
             channels: (self.hub.locals.channels_at(0..places).count(), self.hub.owned.active()),
             deferred: self.io.deferred.len(),

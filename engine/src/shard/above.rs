@@ -145,7 +145,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
                 None
             }
             Session::Client { key } => {
-                self.with_sessions(conns, cx, |sessions| sessions.commands_came(key, &message.payload))
+                self.with_sessions(conns, cx, |sessions| sessions.receive_commands(key, &message.payload))
             }
             Session::None | Session::Echo => None,
         }

@@ -14,7 +14,7 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn api_call(&mut self, call: ApiCall) {
         match call {
             ApiCall::Clients { .. } | ApiCall::Rest(_) => {
-                self.with_sessions(|sessions| sessions.tell_meant(call));
+                self.with_sessions(|sessions| sessions.apply_command(call));
             }
             ApiCall::Channels { from, answer } => {
                 let page = ApiPage::of(self.hub.locals.places(), from, |places| {

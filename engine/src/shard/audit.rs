@@ -43,7 +43,7 @@ impl<K: Kernel> Shard<K> {
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
             let conn = self.conns.table.get(socket).expect("it was found");
-            places += u64::from(conn.has_place);
+            places += u64::from(conn.counts_toward_limit);
             partial_bytes += u64::from(conn.partial_kib()) * 1024;
             sessions += u64::from(conn.session != Session::None);
             match conn.session {
@@ -148,10 +148,10 @@ impl<K: Kernel> Shard<K> {
         );
     }
 
-    /// Seats taken here, and clients of this shard that have one, here or on another shard.
-    pub(crate) fn seats(&self) -> (usize, usize) {
-        let seated = self.sessions.clients.iter().filter(|(_, client)| client.seat.is_some()).count();
-        (self.sessions.seats.taken(), seated)
+    /// Leases given here, and clients of this shard that have one, here or on another shard.
+    pub(crate) fn leases(&self) -> (usize, usize) {
+        let told = self.sessions.clients.iter().filter(|(_, client)| client.lease.is_some()).count();
+        (self.sessions.quota.taken(), told)
     }
 
     /// Sessions of polls.
@@ -165,7 +165,7 @@ impl<K: Kernel> Shard<K> {
         let mut from = (0, 0);
         while let Some((socket, next)) = self.conns.table.next_from(from) {
             from = next;
-            if !self.conns.sockets.is_behind(socket) {
+            if !self.conns.sockets.is_backlogged(socket) {
                 bytes += self.conns.sockets.queued_bytes(socket) as u64;
             }
         }

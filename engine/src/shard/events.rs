@@ -90,7 +90,7 @@ impl<K: Kernel> Shard<K> {
             self.cx.meter.allow(credit_ns);
             while !self.cx.meter.is_over()
                 && !self.is_full()
-                && !self.is_behind(key)
+                && !self.is_backlogged(key)
                 && let Some(item) = self.backlog.pop(key)
             {
                 self.handle_item(key, item);
@@ -99,7 +99,7 @@ impl<K: Kernel> Shard<K> {
             self.cx.meter.allow_all();
             self.cx.meter.read(elapsed());
             let used_ns = self.cx.meter.total_ns().saturating_sub(began);
-            if self.is_behind(key) && self.backlog.waits(key) {
+            if self.is_backlogged(key) && self.backlog.waits(key) {
                 self.backlog.sleep(key, used_ns);
             } else {
                 let class = self.class_of(key);
@@ -110,7 +110,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// True exactly when a connection does not read its answers: it gets no more of them until it does.
-    fn is_behind(&mut self, key: FlowKey) -> bool {
+    fn is_backlogged(&mut self, key: FlowKey) -> bool {
         match key {
             FlowKey::Socket(socket) => {
                 // A peer that has gone reads nothing more: handle its input, then its end.
@@ -231,8 +231,8 @@ impl<K: Kernel> Shard<K> {
 
     fn handle_commands(&mut self, key: FlowKey, client: ClientKey, commands: Commands) {
         let at = match commands.is_begun {
-            true => self.with_sessions(|sessions| sessions.commands_go_on(client, &commands.frame)),
-            false => self.with_sessions(|sessions| sessions.commands_came(client, &commands.frame)),
+            true => self.with_sessions(|sessions| sessions.resume_commands(client, &commands.frame)),
+            false => self.with_sessions(|sessions| sessions.receive_commands(client, &commands.frame)),
         };
         if let Some(at) = at {
             self.backlog.push_front(

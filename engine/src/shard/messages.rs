@@ -93,7 +93,7 @@ impl<K: Kernel> Shard<K> {
             }
             Message::ToOwner(message) => self.with_sessions(|sessions| sessions.handle_as_owner(message)),
             Message::FromOwner(message) => self.with_sessions(|sessions| sessions.handle_from_owner(message)),
-            Message::ToSession(asked) => self.with_sessions(|sessions| sessions.at_session(*asked)),
+            Message::ToSession(asked) => self.with_sessions(|sessions| sessions.handle_request(*asked)),
             Message::Answer { socket, answer } => {
                 self.with_sessions(|sessions| sessions.answer_request(socket, answer));
             }
@@ -107,8 +107,8 @@ impl<K: Kernel> Shard<K> {
             Message::Backend(Answer::ProxyResult(back, said)) => {
                 self.with_sessions(|sessions| sessions.on_proxy_result(back, *said));
             }
-            Message::Backend(Answer::Keys(news)) => self.with_sessions(|sessions| sessions.keys_told(&news)),
-            Message::ToQuota(message) => self.with_sessions(|sessions| sessions.at_seats(message)),
+            Message::Backend(Answer::Keys(news)) => self.with_sessions(|sessions| sessions.on_keys(&news)),
+            Message::ToQuota(message) => self.with_sessions(|sessions| sessions.handle_quota(message)),
             Message::FromQuota(message) => self.with_sessions(|sessions| sessions.on_quota_result(message)),
         }
         self.cx.meter.allow_all();

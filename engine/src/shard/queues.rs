@@ -28,7 +28,7 @@ impl<K: Kernel> Shard<K> {
         if excess == 0 {
             return;
         }
-        let sockets = self.conns.sockets.furthest_behind().into_iter().map(|(socket, bytes)| {
+        let sockets = self.conns.sockets.by_backlog().into_iter().map(|(socket, bytes)| {
             let held = self.hub.slow.held.get(&socket).map_or(0, |held| held.size().memory_bytes);
             (Holder::Socket(socket), (bytes + held) as u64)
         });

@@ -89,12 +89,12 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.conns.sockets.queued_bytes(of)
     }
 
-    fn is_behind(&mut self, socket: Socket) -> bool {
-        self.conns.sockets.is_behind(socket)
+    fn is_backlogged(&mut self, socket: Socket) -> bool {
+        self.conns.sockets.is_backlogged(socket)
     }
 
-    fn tell_when_drained(&mut self, socket: Socket) {
-        self.conns.sockets.tell_when_drained(socket);
+    fn notify_drained(&mut self, socket: Socket) {
+        self.conns.sockets.notify_drained(socket);
     }
 
     fn pause(&mut self, socket: Socket) {
@@ -166,8 +166,8 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.backlog.push_front(key, class, 0, Item::Received(Received::plain(bytes.into())));
     }
 
-    fn reject(&mut self, cx: &mut Context, socket: Socket, turned_away: Rejection) {
-        self.conns.reject(cx, socket, turned_away, Asking::default());
+    fn reject(&mut self, cx: &mut Context, socket: Socket, rejection: Rejection) {
+        self.conns.reject(cx, socket, rejection, Asking::default());
     }
 
     fn is_reused(&mut self, socket: Socket) -> bool {

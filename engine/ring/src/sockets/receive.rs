@@ -26,7 +26,7 @@ impl<K: Kernel> Sockets<K> {
     pub fn pause_receive(&mut self, socket: Socket) {
         let Some(record) = self.table.get(socket) else { return };
         record.wants_bytes = false;
-        record.was_behind |= record.queued_bytes > 0;
+        record.was_backlogged |= record.queued_bytes > 0;
         // When it goes on, it brings one buffer at a time again before it brings many.
         record.wakes = 0;
         if let Reading::Armed(armed @ (Armed::Once | Armed::Many)) = record.reading {

@@ -74,7 +74,7 @@ pub(super) struct Record {
     pub(super) is_blocked: bool,
     /// True exactly when the owner is to be told of an empty queue: not all of it went out in one turn, or the socket
     /// was paused meanwhile.
-    pub(super) was_behind: bool,
+    pub(super) was_backlogged: bool,
     /// True exactly when the descriptor's close has been asked for.
     pub(super) is_close_pushed: bool,
     /// True exactly when the descriptor was given out by the table, not by the kernel.
@@ -98,7 +98,7 @@ impl Record {
             is_streaming: false,
             is_dirty: false,
             is_blocked: false,
-            was_behind: false,
+            was_backlogged: false,
             is_close_pushed: false,
             is_from_table: false,
         }

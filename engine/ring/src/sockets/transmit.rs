@@ -51,7 +51,7 @@ impl<K: Kernel> Sockets<K> {
     }
 
     /// True exactly when the kernel takes no more for this socket now: its peer does not keep up.
-    pub fn is_behind(&mut self, socket: Socket) -> bool {
+    pub fn is_backlogged(&mut self, socket: Socket) -> bool {
         self.table.get(socket).is_some_and(|record| record.is_blocked)
     }
 
@@ -67,15 +67,15 @@ impl<K: Kernel> Sockets<K> {
     }
 
     /// All of these sockets for which something waits, in no order, and how many bytes that are. Looks at no others.
-    pub fn furthest_behind(&mut self) -> Vec<(Socket, usize)> {
+    pub fn by_backlog(&mut self) -> Vec<(Socket, usize)> {
         let bytes = |&socket: &Socket| Some((socket, self.table.get(socket)?.queued_bytes as usize));
         self.blocked.iter().filter_map(bytes).filter(|&(_, bytes)| bytes > 0).collect()
     }
 
     /// Has [`Event::Drained`] come when all has gone out that is queued now, even if that takes one turn.
-    pub fn tell_when_drained(&mut self, socket: Socket) {
+    pub fn notify_drained(&mut self, socket: Socket) {
         if let Some(record) = self.table.get(socket) {
-            record.was_behind = true;
+            record.was_backlogged = true;
         }
     }
 
@@ -124,13 +124,13 @@ impl<K: Kernel> Sockets<K> {
                 record.queued_bytes -= u32::try_from(bytes.len()).expect("it was counted in a u32");
                 self.statistics.writes += 1;
                 self.statistics.written_bytes += bytes.len() as u64;
-                record.was_behind |= !record.queue.is_empty();
-                let has_more_to_do = record.was_behind || record.closing.is_some();
+                record.was_backlogged |= !record.queue.is_empty();
+                let has_more_to_do = record.was_backlogged || record.closing.is_some();
                 self.kernel.push(Op::Send(socket, bytes));
                 if has_more_to_do {
                     self.flushing.push(socket);
                 }
-            } else if record.closing == Some(CloseWhen::Flushed) || record.was_behind {
+            } else if record.closing == Some(CloseWhen::Flushed) || record.was_backlogged {
                 self.flushing.push(socket);
             }
         }
@@ -152,8 +152,8 @@ impl<K: Kernel> Sockets<K> {
                 }
                 continue;
             }
-            if record.was_behind {
-                record.was_behind = false;
+            if record.was_backlogged {
+                record.was_backlogged = false;
                 if record.closing.is_none() {
                     events.push(Event::Drained(socket));
                 }
@@ -219,7 +219,7 @@ impl<K: Kernel> Sockets<K> {
     fn block(&mut self, socket: Socket) {
         let record = self.table.record(socket);
         record.is_blocked = true;
-        record.was_behind = true;
+        record.was_backlogged = true;
         record.queue.settle_to_wait();
         self.blocked.insert(socket);
         self.behind_bytes += u64::from(record.queued_bytes);

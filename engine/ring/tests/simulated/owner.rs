@@ -30,7 +30,7 @@ pub(crate) struct Link {
     pub(crate) is_read: bool,
     pub(crate) is_paused: bool,
     /// True exactly when its queue has been found not to fit into one turn.
-    pub(crate) is_behind: bool,
+    pub(crate) is_backlogged: bool,
     /// True exactly when it was paused with a queue that has not been empty since.
     pub(crate) awaits_drained: bool,
     /// Looks that have not been answered.
@@ -104,7 +104,7 @@ impl Owner {
                 let link = self.link(socket);
                 link.awaits_drained = false;
                 assert!(
-                    link.closing.is_none() && std::mem::take(&mut link.is_behind),
+                    link.closing.is_none() && std::mem::take(&mut link.is_backlogged),
                     "{socket:?} was not behind"
                 );
             }
@@ -168,7 +168,7 @@ impl Owner {
         if link.closing.is_none() {
             link.sent += len as u64;
             // Where no turn can take it all, it will be behind; where one can, it may be.
-            link.is_behind |= queued_bytes > 0;
+            link.is_backlogged |= queued_bytes > 0;
         }
         self.trace.note("sends", number, len as u64);
     }

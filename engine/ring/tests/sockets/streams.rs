@@ -223,7 +223,7 @@ fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
         let mut pair = Pair::new(&small(), &small());
         let reader = pair.connect();
         let mut sent_to = None;
-        let (mut was_behind, mut drained, mut closed) = (false, false, false);
+        let (mut was_backlogged, mut drained, mut closed) = (false, false, false);
         pair.run(|server, client, event| {
             match event {
                 Some((At::Client, Event::Connected(socket))) => client.pause_receive(socket),
@@ -235,13 +235,13 @@ fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
                 Some((At::Server, Event::Closed(_))) => closed = true,
                 _ => {}
             }
-            if let Some(socket) = sent_to.filter(|&socket| !was_behind && server.is_behind(socket)) {
-                was_behind = true;
+            if let Some(socket) = sent_to.filter(|&socket| !was_backlogged && server.is_backlogged(socket)) {
+                was_backlogged = true;
                 let before = server.queued_bytes(socket);
                 assert_eq!(server.behind(), (1, before as u64));
                 server.send(socket, Bytes::from_static(b"one more"));
                 assert_eq!(server.behind(), (1, before as u64 + 8));
-                assert_eq!(server.furthest_behind(), [(socket, before + 8)]);
+                assert_eq!(server.by_backlog(), [(socket, before + 8)]);
                 assert_eq!(server.queued_messages(socket), 2);
                 if reads_on {
                     client.resume_receive(reader);
@@ -254,7 +254,7 @@ fn what_waits_for_readers_that_do_not_keep_up_is_counted_while_it_waits() {
         });
         assert_eq!((drained, closed), (reads_on, !reads_on));
         assert_eq!(pair.server.sockets.behind(), (0, 0));
-        assert!(pair.server.sockets.furthest_behind().is_empty());
+        assert!(pair.server.sockets.by_backlog().is_empty());
     }
 }
 

@@ -89,7 +89,7 @@ impl<K: Kernel> Connections<K> {
     /// Makes room for another connection. A refused one keeps its descriptor a moment longer, but no place.
     pub(crate) fn release_slot(&mut self, socket: Socket) {
         if let Some(conn) = self.table.get(socket)
-            && std::mem::take(&mut conn.has_place)
+            && std::mem::take(&mut conn.counts_toward_limit)
         {
             self.places_taken -= 1;
         }
@@ -186,8 +186,8 @@ impl<K: Kernel> Connections<K> {
             conn.asked = Asked::by(head.method);
         }
         let asking = Asking::of(head);
-        if let Err(turned_away) = cx.admit_request(socket, head) {
-            self.reject(cx, socket, turned_away, asking);
+        if let Err(rejection) = cx.admit_request(socket, head) {
+            self.reject(cx, socket, rejection, asking);
         } else if let Err(refusal) = self.answer(cx, above, socket, head) {
             self.refuse_asking(cx, socket, refusal, reason_of(refusal), asking);
         }

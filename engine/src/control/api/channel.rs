@@ -285,9 +285,9 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
 async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
     request.check()?;
     let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
-    let looked_at =
+    let wheel_entry_at =
         api.apart.run(bytes / 1024, move || data(&request).map(|data| (request, Data::checked(data))));
-    looked_at.await?
+    wheel_entry_at.await?
 }
 
 fn data(request: &request::Publish) -> Result<Bytes, ApiError> {

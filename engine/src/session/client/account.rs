@@ -41,7 +41,7 @@ impl<I: Io> SessionCx<'_, I> {
             + self.io.table_bytes()
             + self.sessions.named.table_bytes()
             + self.hub.locals.table_bytes()
-            + self.sessions.seats.table_bytes()
+            + self.sessions.quota.table_bytes()
             + limits;
         self.cx.ledger.measure(Budget::Sessions, tables as u64);
     }

@@ -122,7 +122,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.cx.counters.add(Metric::Commands, 1);
             self.cx.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
             let handled = self.handle(key, &command);
-            if let Err(code) = self.conclude(key, &command, handled, false) {
+            if let Err(code) = self.write_reply(key, &command, handled, false) {
                 self.disconnect(key, code);
                 return Left::Nothing;
             }
@@ -215,7 +215,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Writes the reply. `is_late`: the command had been waiting for keys or the backend.
-    pub(super) fn conclude(
+    pub(super) fn write_reply(
         &mut self,
         key: ClientKey,
         command: &Command<'_>,

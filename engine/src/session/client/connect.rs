@@ -79,7 +79,7 @@ impl<I: Io> SessionCx<'_, I> {
                 meta: claims.meta,
                 subs: claims.subs,
             };
-            return self.identified(key, command, request, who, Source::Token);
+            return self.authenticate(key, command, request, who, Source::Token);
         }
         if !self.sessions.policy.is_connect_proxied {
             return self.connect_nobody(key, command, request);
@@ -108,7 +108,7 @@ impl<I: Io> SessionCx<'_, I> {
         said: Option<Connected>,
     ) -> Handled<'static> {
         match said {
-            Some(who) => self.identified(key, command, request, who, Source::Backend),
+            Some(who) => self.authenticate(key, command, request, who, Source::Backend),
             None => self.connect_nobody(key, command, request),
         }
     }
@@ -141,11 +141,11 @@ impl<I: Io> SessionCx<'_, I> {
             meta: None,
             subs: Vec::new(),
         };
-        self.identified(key, command, request, nobody, Source::Nobody)
+        self.authenticate(key, command, request, nobody, Source::Nobody)
     }
 
     /// The client's identity and its server-side subscriptions are known.
-    fn identified(
+    fn authenticate(
         &mut self,
         key: ClientKey,
         command: u32,
@@ -198,8 +198,8 @@ impl<I: Io> SessionCx<'_, I> {
         }
         client.connecting = Some(Box::new(Connecting { subs, data: who.data, ..Connecting::default() }));
         self.begin_connecting(key, command);
-        if !self.ask_for_seat(key, &user) {
-            self.enter(key);
+        if !self.ask_for_lease(key, &user) {
+            self.admit(key);
         }
         Ok(None)
     }
@@ -249,7 +249,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The client may stay: requests its server-side subscriptions.
-    pub(super) fn enter(&mut self, key: ClientKey) {
+    pub(super) fn admit(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = &mut client.connecting else { return };
         let subs = std::mem::take(&mut connecting.subs);

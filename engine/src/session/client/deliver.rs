@@ -54,23 +54,23 @@ impl<I: Io> SessionCx<'_, I> {
 
 impl Subscription {
     fn wants(&self, delivery: &Delivery) -> bool {
-        match (&delivery.publication, &self.wishes) {
-            (Some(publication), Some(wishes)) => wishes.take(publication),
+        match (&delivery.publication, &self.options) {
+            (Some(publication), Some(options)) => options.take(publication),
             (Some(_), None) => true,
-            (None, wishes) => wishes.as_ref().is_some_and(|wishes| wishes.join_leave),
+            (None, options) => options.as_ref().is_some_and(|options| options.join_leave),
         }
     }
 
     /// The frames to send to the subscriber now.
     fn frames_of<'d>(&mut self, delivery: &'d Delivery) -> &'d EncodedPush {
-        let wishes = self.wishes.as_deref_mut().filter(|wishes| wishes.delta != Delta::None);
-        let (Some(wishes), Some(publication), Some(for_delta)) =
-            (wishes, &delivery.publication, &delivery.for_delta)
+        let options = self.options.as_deref_mut().filter(|options| options.delta != Delta::None);
+        let (Some(options), Some(publication), Some(for_delta)) =
+            (options, &delivery.publication, &delivery.for_delta)
         else {
             return &delivery.frames;
         };
-        let has_had = wishes.delta;
-        wishes.have_had(publication);
+        let has_had = options.delta;
+        options.have_had(publication);
         match &for_delta.patch {
             Some(patch) if has_had == Delta::TakesPatchesTo(patch.base) => &patch.frames,
             _ => &for_delta.whole,

@@ -156,8 +156,8 @@ impl<I: Io> SessionCx<'_, I> {
         let format = client.format;
         let Some(pending) = self.take_pending(key, back.ticket) else { return };
         match said {
-            ProxyResult::Refresh(said) => return self.refresh_said(key, said),
-            ProxyResult::SubRefresh(said) => return self.sub_refresh_said(key, &pending.channel, said),
+            ProxyResult::Refresh(said) => return self.on_refresh_result(key, said),
+            ProxyResult::SubRefresh(said) => return self.on_sub_refresh_result(key, &pending.channel, said),
             _ => {}
         }
         let command = decoded(format, &pending.command);
@@ -180,14 +180,14 @@ impl<I: Io> SessionCx<'_, I> {
             _ => unreachable!("an answer is to the event that asked"),
         };
         match handled {
-            Ok(handled) => self.conclude_late(key, &command, handled),
+            Ok(handled) => self.finish_deferred(key, &command, handled),
             Err(refusal) => self.refuse_as_said(key, &command, refusal),
         }
     }
 
     /// Completes a command that had to wait.
-    pub(super) fn conclude_late(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
-        match self.conclude(key, command, handled, true) {
+    pub(super) fn finish_deferred(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
+        match self.write_reply(key, command, handled, true) {
             Ok(()) => {
                 self.flush_replies(key);
                 self.go_on(key);
@@ -200,7 +200,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn refuse_as_said(&mut self, key: ClientKey, command: &Command<'_>, refusal: Refusal) {
         match refusal {
             Refusal::Failed => {
-                self.conclude_late(key, command, Err(Refused::Error(ErrorCode::INTERNAL)));
+                self.finish_deferred(key, command, Err(Refused::Error(ErrorCode::INTERNAL)));
             }
             Refusal::Disconnect { code, reason } => self.disconnect_with(key, code, &reason),
             Refusal::Error { code, message, temporary } => {

@@ -107,7 +107,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Handles news of an endpoint.
-    pub(crate) fn keys_told(&mut self, news: &KeyNews) {
+    pub(crate) fn on_keys(&mut self, news: &KeyNews) {
         let keys = match &news.what {
             KeysAre::Fetched { keys, .. } => Some(keys.clone()),
             KeysAre::TooOld => Some(KeySet::default()),
@@ -188,7 +188,7 @@ impl<I: Io> SessionCx<'_, I> {
         let command = decoded(format, &pending.command);
         self.cx.meter.add(cost::of_command(&command.request, pending.command.len()));
         match came.known {
-            Known::Nothing => self.conclude_late(key, &command, Err(ErrorCode::INTERNAL.into())),
+            Known::Nothing => self.finish_deferred(key, &command, Err(ErrorCode::INTERNAL.into())),
             known => self.try_again(key, &command, known == Known::Answer),
         }
     }
@@ -208,6 +208,6 @@ impl<I: Io> SessionCx<'_, I> {
             }
             handled => handled,
         };
-        self.conclude_late(key, command, handled);
+        self.finish_deferred(key, command, handled);
     }
 }

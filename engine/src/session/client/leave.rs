@@ -100,7 +100,7 @@ impl<I: Io> SessionCx<'_, I> {
         if client.stage != Stage::Fresh {
             self.sessions.users.remove(&client.user, key);
         }
-        self.give_up_seat(key, &client);
+        self.release_lease(key, &client);
         for sub in client.subs {
             self.leave_channel(sub);
         }

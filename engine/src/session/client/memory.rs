@@ -33,8 +33,8 @@ impl Subscription {
     /// Memory beside the record.
     pub(super) fn cost_bytes(&self) -> usize {
         let info = self.info.as_ref().map_or(0, |info| PART_BYTES + size_of::<Info>() + info.text_bytes());
-        let wishes = self.wishes.as_ref().map_or(0, |wishes| PART_BYTES + wishes.cost_bytes());
-        2 * SUBSCRIBER_BYTES + info + wishes
+        let options = self.options.as_ref().map_or(0, |options| PART_BYTES + options.cost_bytes());
+        2 * SUBSCRIBER_BYTES + info + options
     }
 }
 

@@ -6,7 +6,7 @@
 //! The client's shard decides what a command may do; the channel's owner decides what the channel holds. What is kept of a
 //! client is plain data: `record`, `subscription`, `connecting` (a connect without its reply), `deferred` (what waits), `table`
 //! (all clients), `memory`. What is done with it: [`command`] (dispatch), `connect`, `subscribe`, `publish`, `ask` (presence
-//! and history), `refresh` (expiring tokens), `seat` (the limit of a user's connections), `event` (decisions of the
+//! and history), `refresh` (expiring tokens), `lease` (the limit of a user's connections), `event` (decisions of the
 //! application's backend), `keys` (tokens with unknown keys), `pending` (commands that wait for either), `waiting` and
 //! `parked` (clients on hold), `reads` (queries with long answers), `account` (the ledger), `deliver` (publications for
 //! subscribers with individual options), `leave` (the end).
@@ -20,6 +20,7 @@ mod deferred;
 mod deliver;
 mod event;
 mod keys;
+mod lease;
 mod leave;
 mod memory;
 mod parked;
@@ -28,7 +29,6 @@ mod publish;
 mod reads;
 mod record;
 mod refresh;
-mod seat;
 mod subscribe;
 mod subscribed;
 mod subscription;

@@ -50,7 +50,7 @@ impl<I: Io> SessionCx<'_, I> {
             (Some((_, socket)), _) => {
                 let queued_bytes = self.io.queued_bytes(socket);
                 if queued_bytes > self.sessions.policy.queue.paused_bytes {
-                    self.io.tell_when_drained(socket);
+                    self.io.notify_drained(socket);
                 }
                 queued_bytes
             }

@@ -17,7 +17,7 @@ use crate::{
         local::LocalChannelKey,
         publication::{Data, Info},
     },
-    session::{quota::SeatNumber, request::SessionIndex},
+    session::{quota::LeaseNumber, request::SessionIndex},
 };
 
 /// Reads of one client under way at a time.
@@ -145,8 +145,8 @@ pub(crate) struct Client {
     pub(super) counted: Counted,
     /// State that few clients have.
     pub(crate) kept: Option<Box<ConnectionMeta>>,
-    /// Its seat under the user's connection limit.
-    pub(crate) seat: Option<SeatNumber>,
+    /// Its lease under the user's connection limit.
+    pub(crate) lease: Option<LeaseNumber>,
 }
 
 impl Client {

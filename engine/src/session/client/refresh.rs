@@ -244,7 +244,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The backend has decided whether an expired session continues.
-    pub(super) fn refresh_said(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
+    pub(super) fn on_refresh_result(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
         let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => self.extend_until(key, "", now_s + UNANSWERED_S),
@@ -258,7 +258,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The backend has decided whether an expired subscription continues.
-    pub(super) fn sub_refresh_said(
+    pub(super) fn on_sub_refresh_result(
         &mut self,
         key: ClientKey,
         channel: &str,

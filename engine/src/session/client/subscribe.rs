@@ -186,12 +186,12 @@ impl<I: Io> SessionCx<'_, I> {
             .map_or_else(|| Arc::from(channel), |found| self.hub.locals.name(found));
         let local = self.hub.locals.wait(&name, policy);
         let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
-        let wishes = DeliveryOptions {
+        let options = DeliveryOptions {
             delta: wanted.delta,
             filter: wanted.filter,
             join_leave: wanted.extras.join_leave,
         };
-        let is_plain = wishes.delta == Delta::None && wishes.filter.is_none() && !wishes.join_leave;
+        let is_plain = options.delta == Delta::None && options.filter.is_none() && !options.join_leave;
         client.add_sub(Subscription {
             channel: local,
             place: SubState::Pending { ticket, command: wanted.command },
@@ -201,7 +201,7 @@ impl<I: Io> SessionCx<'_, I> {
             is_refreshed_by_backend,
             shows,
             info: info.clone(),
-            wishes: (!is_plain).then(|| Box::new(wishes)),
+            options: (!is_plain).then(|| Box::new(options)),
             extras: wanted.extras,
         });
         // The client did not ask for subscriptions that the server makes.

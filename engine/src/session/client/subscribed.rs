@@ -55,11 +55,11 @@ impl<I: Io> SessionCx<'_, I> {
             return self.subscription_refused(key, sub, subscribed.command, code);
         }
         let sub = &mut client.subs[at];
-        if let (Some(wishes), Some(missed)) = (&mut sub.wishes, &mut subscribed.recovered) {
-            missed.retain(|publication| wishes.take(publication));
-            missed.iter().for_each(|publication| wishes.have_had(publication));
+        if let (Some(options), Some(missed)) = (&mut sub.options, &mut subscribed.recovered) {
+            missed.retain(|publication| options.take(publication));
+            missed.iter().for_each(|publication| options.have_had(publication));
         }
-        let path = match sub.wishes {
+        let path = match sub.options {
             None => DeliveryPath::of(link.connection(format), link.deflate()),
             Some(_) => DeliveryPath::Special,
         };
@@ -74,7 +74,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.tell_subscribed(key, extras, &subscribed);
             return;
         }
-        let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+        let delta = sub.options.as_ref().is_some_and(|options| options.delta != Delta::None);
         let missed = subscribed.recovered.as_deref().unwrap_or_default();
         let texts: Vec<_> =
             missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
@@ -131,7 +131,7 @@ pub(super) fn result<'a>(
     now_s: u64,
     texts: &'a [Cow<'a, str>],
 ) -> SubscribeResult<'a> {
-    let delta = sub.wishes.as_ref().is_some_and(|wishes| wishes.delta != Delta::None);
+    let delta = sub.options.as_ref().is_some_and(|options| options.delta != Delta::None);
     let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
     let (offset, epoch) = position.unwrap_or_default();
     let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };

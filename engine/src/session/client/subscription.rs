@@ -37,7 +37,7 @@ pub(crate) struct Subscription {
     /// The client's info in this channel, if others see it there.
     pub(crate) info: Option<Arc<Info>>,
     /// Its individual delivery options.
-    pub(crate) wishes: Option<Box<DeliveryOptions>>,
+    pub(crate) options: Option<Box<DeliveryOptions>>,
 }
 
 /// The place of a subscription among those of its channel on this shard.

@@ -73,7 +73,7 @@ impl Clients {
             reads: Reads::default(),
             counted: Counted::default(),
             kept: None,
-            seat: None,
+            lease: None,
         }));
         ClientKey { place, generation }
     }

@@ -32,13 +32,13 @@ use crate::{
 
 impl<I: Io> SessionCx<'_, I> {
     /// A client's message: one or more commands. Returns the number of bytes handled, if the client has used up its
-    /// share of the turn: pass the rest to [`Self::commands_go_on`] before anything that arrived later.
-    pub(crate) fn commands_came(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+    /// share of the turn: pass the rest to [`Self::resume_commands`] before anything that arrived later.
+    pub(crate) fn receive_commands(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
         self.take_frame(key, Parked { bytes: frame, is_rest: false })
     }
 
     /// The rest of a message.
-    pub(crate) fn commands_go_on(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
+    pub(crate) fn resume_commands(&mut self, key: ClientKey, frame: &[u8]) -> Option<usize> {
         self.take_frame(key, Parked { bytes: frame, is_rest: true })
     }
 

@@ -44,7 +44,7 @@ pub(crate) struct Poll {
     /// ends, by the clock that stops while nobody reads.
     deadline: Tick,
     /// When the wheel checks it, by the uptime.
-    looked_at: Tick,
+    wheel_entry_at: Tick,
     /// True exactly when it is on the list of sessions with new replies in this turn.
     is_touched: bool,
 }

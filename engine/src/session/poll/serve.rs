@@ -44,7 +44,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// The first poll of a session.
     pub(crate) fn open_poll(
         &mut self,
-        asker: RequestOrigin,
+        origin: RequestOrigin,
         told: Arc<[Header]>,
         commands: &[u8],
     ) -> Result<(), Refusal> {
@@ -56,11 +56,11 @@ impl<I: Io> SessionCx<'_, I> {
         if self.cx.is_stopping || !self.take_place() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        let address = match self.cx.admit_session(asker.socket, self.io.is_reused(asker.socket)) {
+        let address = match self.cx.admit_session(origin.socket, self.io.is_reused(origin.socket)) {
             Ok(address) => address,
-            Err(turned_away) => {
+            Err(rejection) => {
                 self.io.give_place_back();
-                self.io.reject(self.cx, asker.socket, turned_away);
+                self.io.reject(self.cx, origin.socket, rejection);
                 return Ok(());
             }
         };
@@ -69,7 +69,7 @@ impl<I: Io> SessionCx<'_, I> {
         let key = self.open_client(Transport::Poll(place), Format::Json);
         self.sessions.named.set_client(place, Some(key));
         self.store_headers(key, told);
-        self.poll_session(place, asker, 0, commands);
+        self.poll_session(place, origin, 0, commands);
         Ok(())
     }
 
@@ -83,13 +83,13 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn poll_session(
         &mut self,
         place: SessionIndex,
-        asker: RequestOrigin,
+        origin: RequestOrigin,
         received: u64,
         commands: &[u8],
     ) {
         let client = self.sessions.named.client(place);
         let Some(poll) = self.sessions.named.poll(place) else {
-            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+            return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         };
         let before = poll.cost_bytes();
         let acknowledged = poll.acknowledge(received);
@@ -98,21 +98,21 @@ impl<I: Io> SessionCx<'_, I> {
         if acknowledged.is_err() {
             let refusal =
                 Refusal::BodyMalformed("received is higher than any sequence number of this session");
-            return self.answer_asker(asker, Err(refusal));
+            return self.answer_origin(origin, Err(refusal));
         }
         if client.is_none() && !has_replies {
             // Its last replies have arrived.
             self.close_poll(place);
-            return self.answer_asker(asker, Err(Refusal::SessionUnknown));
+            return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         }
         if let Some(key) = client
             && !self.has_room_for_commands(key, commands.len())
         {
             let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
-            return self.answer_asker(asker, Err(refusal));
+            return self.answer_origin(origin, Err(refusal));
         }
         let Some(poll) = self.sessions.named.poll(place) else { return };
-        if let Some(before) = poll.waiting.replace(asker) {
+        if let Some(before) = poll.waiting.replace(origin) {
             self.answer_empty(place, before);
         }
         self.touch_poll(place);
@@ -192,10 +192,10 @@ impl<I: Io> SessionCx<'_, I> {
             }
             let Some(poll) = self.sessions.named.poll(place) else { continue };
             if poll.has_replies()
-                && let Some(asker) = poll.waiting.take()
+                && let Some(origin) = poll.waiting.take()
             {
                 let answer = self.poll_body(place);
-                self.answer_asker(asker, answer);
+                self.answer_origin(origin, answer);
                 self.set_poll_deadline(place, self.cx.now.after_ms(self.sessions.policy.poll_session_ttl_ms));
             }
         }
@@ -212,24 +212,24 @@ impl<I: Io> SessionCx<'_, I> {
     /// The wheel's deadline for this session. Returns the cost.
     pub(crate) fn poll_due(&mut self, place: SessionIndex) -> u64 {
         let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
-        if self.sessions.poll_wheel.now() < poll.looked_at {
+        if self.sessions.poll_wheel.now() < poll.wheel_entry_at {
             // Superseded by a later entry, or by another session.
             return cost::DUE_NS;
         }
         let deadline_at = poll.deadline_at(&self.cx.lateness);
         if self.cx.uptime < deadline_at {
-            poll.looked_at = self.sessions.poll_wheel.insert(place, deadline_at);
+            poll.wheel_entry_at = self.sessions.poll_wheel.insert(place, deadline_at);
             return cost::DUE_NS;
         }
         match poll.waiting.take() {
-            Some(asker) => {
-                self.answer_empty(place, asker);
+            Some(origin) => {
+                self.answer_empty(place, origin);
                 self.set_poll_deadline(place, self.cx.now.after_ms(self.sessions.policy.poll_session_ttl_ms));
             }
             // The next poll may have arrived already, on any shard.
             None if !self.has_all_read_up_to(deadline_at) => {
                 if let Some(poll) = self.sessions.named.poll(place) {
-                    poll.looked_at =
+                    poll.wheel_entry_at =
                         self.sessions.poll_wheel.insert(place, self.cx.uptime.after(READ_AGAIN_TICKS));
                 }
             }
@@ -254,17 +254,17 @@ impl<I: Io> SessionCx<'_, I> {
         self.poll_offended(place, CloseReason::Slow);
         let waiting = self.sessions.named.poll(place).and_then(|poll| poll.waiting.take());
         self.close_poll(place);
-        if let Some(asker) = waiting {
-            self.answer_asker(asker, Err(Refusal::SessionUnknown));
+        if let Some(origin) = waiting {
+            self.answer_origin(origin, Err(Refusal::SessionUnknown));
         }
     }
 
-    fn answer_empty(&mut self, place: SessionIndex, asker: RequestOrigin) {
+    fn answer_empty(&mut self, place: SessionIndex, origin: RequestOrigin) {
         let (Some(id), Some(poll)) = (self.sessions.named.id(place), self.sessions.named.poll(place)) else {
             return;
         };
         let received = poll.received;
-        self.answer_asker(asker, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
+        self.answer_origin(origin, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
     }
 
     fn poll_body(&mut self, place: SessionIndex) -> Result<Option<Bytes>, Refusal> {
@@ -282,8 +282,8 @@ impl<I: Io> SessionCx<'_, I> {
         poll.deadline = deadline;
         let at = poll.deadline_at(&self.cx.lateness);
         // An earlier entry already exists, unless it is the one being handled.
-        if !(self.sessions.poll_wheel.now() < poll.looked_at && poll.looked_at <= at) {
-            poll.looked_at = self.sessions.poll_wheel.insert(place, at);
+        if !(self.sessions.poll_wheel.now() < poll.wheel_entry_at && poll.wheel_entry_at <= at) {
+            poll.wheel_entry_at = self.sessions.poll_wheel.insert(place, at);
         }
     }
 }

@@ -248,11 +248,11 @@ impl Io for Recorder {
         self.at(of).queued_bytes.unwrap_or(0)
     }
 
-    fn is_behind(&mut self, socket: Socket) -> bool {
+    fn is_backlogged(&mut self, socket: Socket) -> bool {
         self.at(socket).queued_bytes.is_some()
     }
 
-    fn tell_when_drained(&mut self, socket: Socket) {
+    fn notify_drained(&mut self, socket: Socket) {
         self.at(socket).tells_when_drained = true;
     }
 

@@ -231,7 +231,7 @@ fn causes() -> Vec<Cause> {
         Cause::new("it is sent away", D::FORCE_DISCONNECT, false, Reason::Disconnected, |script, client| {
             ended_by_application(script, client, D::FORCE_DISCONNECT);
         }),
-        Cause::new("no seat is left", D::CONNECTION_LIMIT, false, Reason::Disconnected, |script, client| {
+        Cause::new("no lease is left", D::CONNECTION_LIMIT, false, Reason::Disconnected, |script, client| {
             let first = script.open();
             script.connect(first, &token(&json!({"sub": "ann"})));
             connect_with(script, client, &json!({"sub": "ann"}));

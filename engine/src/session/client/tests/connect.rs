@@ -1,4 +1,4 @@
-//! Connects that wait: for keys, for the backend, for a seat.
+//! Connects that wait: for keys, for the backend, for a lease.
 
 use data_encoding::BASE64URL_NOPAD;
 use holdfast_protocol::client::{DisconnectCode, ErrorCode};
@@ -69,7 +69,7 @@ fn commands_that_follow_a_connect_wait_until_the_keys_are_there_and_keep_their_o
     script.expect_silence(client);
     assert!(script.io.is_paused(client.socket) && !script.io.is_pinged(client.socket));
     assert_eq!(script.asked_for_keys(), Some(1));
-    script.keys_told(KeysAre::Fetched { keys: signer.keys(), asked: 1 });
+    script.on_keys(KeysAre::Fetched { keys: signer.keys(), asked: 1 });
     expect_connected(&mut script, client);
     script.expect_silence(client);
     script.deliver();
@@ -89,11 +89,11 @@ fn a_token_is_refused_only_when_the_endpoint_was_asked_after_it_had_come() {
     let client = script.open();
     script.send_frame(client, [connect(&signer.token("ann")), subscribe(2, "a")]);
     assert_eq!(script.asked_for_keys(), Some(1));
-    script.keys_told(KeysAre::Fetched { keys: other.keys(), asked: 0 });
-    script.keys_told(KeysAre::Fetched { keys: other.keys(), asked: 1 });
+    script.on_keys(KeysAre::Fetched { keys: other.keys(), asked: 0 });
+    script.on_keys(KeysAre::Fetched { keys: other.keys(), asked: 1 });
     script.expect_silence(client);
     let number = script.asked_for_keys().expect("it is asked anew for the token that still waits");
-    script.keys_told(KeysAre::Fetched { keys: other.keys(), asked: number });
+    script.on_keys(KeysAre::Fetched { keys: other.keys(), asked: number });
     script.deliver();
     script.expect_end(client, DisconnectCode::INVALID_TOKEN, CloseReason::InvalidToken);
     script.expect_nothing_kept();
@@ -106,12 +106,12 @@ fn keys_that_cannot_be_fetched_are_no_fault_of_the_client() {
         let mut script = script();
         let client = script.open();
         script.send(client, connect(&signer.token("ann")));
-        script.keys_told(news);
+        script.on_keys(news);
         script.expect(client, error(1, ErrorCode::INTERNAL));
         script.expect_silence(client);
         // It tries again.
         script.send(client, connect(&signer.token("ann")));
-        script.keys_told(KeysAre::Fetched { keys: signer.keys(), asked: 2 });
+        script.on_keys(KeysAre::Fetched { keys: signer.keys(), asked: 2 });
         expect_connected(&mut script, client);
         script.expect_nothing_kept();
     }
@@ -122,9 +122,9 @@ fn a_client_waits_for_a_fetch_that_is_soon_and_not_for_an_endpoint_without_keys(
     let (mut script, signer) = (script(), Signer::new("new"));
     let client = script.open();
     script.send(client, connect(&signer.token("ann")));
-    script.keys_told(KeysAre::FetchedIn { ms: 2_000 });
+    script.on_keys(KeysAre::FetchedIn { ms: 2_000 });
     script.expect_silence(client);
-    script.keys_told(KeysAre::Fetched { keys: KeySet::default(), asked: 1 });
+    script.on_keys(KeysAre::Fetched { keys: KeySet::default(), asked: 1 });
     script.expect(client, error(1, ErrorCode::INTERNAL));
     script.expect_silence(client);
     script.expect_nothing_kept();
@@ -139,10 +139,10 @@ fn who_leaves_while_its_keys_are_fetched_leaves_nothing_and_its_place_is_another
     let next = script.open();
     assert_eq!(next.key.place, gone.key.place);
     script.send(next, connect(&signer.token("bob")));
-    script.keys_told(KeysAre::Failed { asked: 1 });
+    script.on_keys(KeysAre::Failed { asked: 1 });
     script.deliver();
     script.expect_silence(next);
-    script.keys_told(KeysAre::Fetched { keys: signer.keys(), asked: 2 });
+    script.on_keys(KeysAre::Fetched { keys: signer.keys(), asked: 2 });
     expect_connected(&mut script, next);
     script.expect_silence(next);
     script.expect_nothing_kept();
@@ -210,7 +210,7 @@ fn an_answer_counts_once() {
 }
 
 #[test]
-fn a_user_at_its_limit_may_reconnect_at_once_though_its_first_seat_was_never_told() {
+fn a_user_at_its_limit_may_reconnect_at_once_though_its_first_lease_was_never_told() {
     let mut script = Script::new(|config| config.client.user_connection_limit = 1);
     let ann = token(&json!({"sub": "ann"}));
     let gone = script.open();
@@ -221,12 +221,12 @@ fn a_user_at_its_limit_may_reconnect_at_once_though_its_first_seat_was_never_tol
     script.deliver();
     expect_connected(&mut script, next);
     script.expect_silence(next);
-    assert_eq!(script.holdings().seats, 1);
+    assert_eq!(script.holdings().quota, 1);
     script.expect_nothing_kept();
 }
 
 #[test]
-fn who_waits_for_a_seat_and_leaves_gives_it_back() {
+fn who_waits_for_a_lease_and_leaves_gives_it_back() {
     let mut script = Script::new(|config| config.client.user_connection_limit = 1);
     let ann = token(&json!({"sub": "ann"}));
     let gone = script.open();
@@ -234,10 +234,10 @@ fn who_waits_for_a_seat_and_leaves_gives_it_back() {
     script.expect_silence(gone);
     script.leave(gone);
     script.deliver();
-    assert_eq!(script.holdings().seats, 0);
+    assert_eq!(script.holdings().quota, 0);
     let next = script.open();
     script.connect(next, &ann);
-    assert_eq!(script.holdings().seats, 1);
+    assert_eq!(script.holdings().quota, 1);
     let third = script.open();
     script.send_frame(third, [connect(&ann), subscribe(2, "a")]);
     script.deliver();
