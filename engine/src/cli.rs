@@ -7,9 +7,10 @@
 
 pub mod token;
 
-use crate::config::units::parse_duration_ms;
-use crate::config::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE, UnknownKeys};
-use crate::doctor::Profile;
+use crate::{
+    config::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE, UnknownKeys, units::parse_duration_ms},
+    doctor::Profile,
+};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use std::net::SocketAddr;

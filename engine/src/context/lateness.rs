@@ -14,8 +14,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::metrics::{Counters, Metric};
-use crate::time::{TICK_MS, Tick, tick_at};
+use crate::{
+    metrics::{Counters, Metric},
+    time::{TICK_MS, Tick, tick_at},
+};
 
 /// A turn that begins this much later than planned is late; smaller delays are part of every load.
 const STALL_MIN: Duration = Duration::from_millis(100);

@@ -5,12 +5,16 @@
 //!
 //! No I/O: a machine that a test describes is judged like a real one.
 
-use super::check::{Check, Status};
-use super::findings::{Findings, IoUring};
-use super::plan::{KERNEL_BYTES_PER_CONNECTION, LANES_MAX, Plan, USER_BYTES_PER_CONNECTION};
-use super::profile::Setting;
-use crate::config::units::about_size;
-use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for};
+use super::{
+    check::{Check, Status},
+    findings::{Findings, IoUring},
+    plan::{KERNEL_BYTES_PER_CONNECTION, LANES_MAX, Plan, USER_BYTES_PER_CONNECTION},
+    profile::Setting,
+};
+use crate::{
+    config::units::about_size,
+    shard::plan::{DESCRIPTORS_RESERVED, lanes_for},
+};
 use holdfast_ring::KERNEL_FLOOR;
 
 /// Everything that `holdfast doctor` shows, the essential part first.

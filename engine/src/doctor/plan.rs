@@ -6,8 +6,10 @@
 //! No I/O: the facts about the machine are in `findings`.
 
 use super::Profile;
-use crate::config::Config;
-use crate::shard::plan::{DESCRIPTORS_RESERVED, lanes_for, slots_for};
+use crate::{
+    config::Config,
+    shard::plan::{DESCRIPTORS_RESERVED, lanes_for, slots_for},
+};
 
 pub(super) const LANES_MAX: u64 = holdfast_ring::LANES_MAX as u64;
 

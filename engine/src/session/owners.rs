@@ -5,8 +5,10 @@
 
 use crate::{
     hub::message::{FromOwner, ToOwner},
-    session::message::{Message, answer_work_ns},
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        message::{Message, answer_work_ns},
+    },
 };
 
 impl<I: Io> SessionCx<'_, I> {

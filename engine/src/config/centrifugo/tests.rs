@@ -1,12 +1,12 @@
 //! Files as Centrifugo v6 reads them: what loads, and how the rest is refused.
 
-use super::list::MISSING;
-use super::passed::PASSED;
-use super::*;
-use crate::config::definition::{Section, Shape, walk};
-use crate::config::options::Options;
-use crate::config::tests::{TempFile, from_file, own_warnings, refusal, variables};
-use crate::config::{Config, Flags, Loaded, RecoveryMode, UnknownKeys};
+use super::{list::MISSING, passed::PASSED, *};
+use crate::config::{
+    Config, Flags, Loaded, RecoveryMode, UnknownKeys,
+    definition::{Section, Shape, walk},
+    options::Options,
+    tests::{TempFile, from_file, own_warnings, refusal, variables},
+};
 use serde_json::json;
 
 /// What `centrifugo genconfig` writes, with other secrets.

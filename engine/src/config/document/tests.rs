@@ -1,7 +1,9 @@
 //! Texts of all three languages, good and broken: what is read of them, and what is said.
 
-use crate::config::tests::{from_file, refusal, variables};
-use crate::config::{Config, Flags, Loaded};
+use crate::config::{
+    Config, Flags, Loaded,
+    tests::{from_file, refusal, variables},
+};
 
 /// Texts that another reader of YAML takes for numbers, booleans and dates.
 const PLAIN: [&str; 22] = [

@@ -10,9 +10,9 @@ use holdfast_protocol::client::DisconnectCode;
 use super::{Client, Stage};
 use crate::{
     ids::ClientKey,
-    session::message::Message,
     session::{
         Io, SessionCx,
+        message::Message,
         quota::{FromQuota, LeaseNumber, QuotaHolder, Taken, ToQuota},
     },
 };
