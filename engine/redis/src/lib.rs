@@ -7,3 +7,5 @@
 //! Commands and scripts go through `fred`; receiving has a reader of its own, because a publication that a client library
 //! loses in silence is lost for every client of the node.
 #![forbid(unsafe_code)]
+
+pub mod receive;
