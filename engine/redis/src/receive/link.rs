@@ -350,6 +350,7 @@ impl<C: Consumer> Link<C> {
         // What came before an error counts.
         let taken = connection.take(&mut session.items);
         session.probe.bytes(now);
+        let mut replied = Ok(());
         for item in session.items.drain(..) {
             match item {
                 Item::Messages(messages) => {
@@ -358,19 +359,21 @@ impl<C: Consumer> Link<C> {
                     self.messages(messages);
                 }
                 Item::Reply(reply) => {
-                    let result = self.wanted.reply(&reply, now, &mut self.notes);
-                    if matches!(reply, Reply::Pong) {
-                        session.probe.pong(now);
+                    replied = self.wanted.reply(&reply, now, &mut self.notes);
+                    if replied.is_err() {
+                        break;
                     }
-                    if result.is_err() {
-                        self.outbox.tell(&mut self.notes);
-                        return result;
+                    if reply == Reply::Pong {
+                        session.probe.pong(now);
                     }
                 }
             }
         }
-        self.outbox.tell(&mut self.notes);
-        taken
+        if !self.notes.is_empty() {
+            self.count();
+            self.outbox.tell(&mut self.notes);
+        }
+        replied.and(taken)
     }
 
     fn messages(&mut self, messages: Messages) {
@@ -395,11 +398,11 @@ impl<C: Consumer> Link<C> {
         }
         self.outbox.flush();
         self.wanted.expire(now);
-        if let Some(published) = &mut session.published {
-            match published.try_recv() {
+        if let Some(mut answer) = session.published.take() {
+            match answer.try_recv() {
                 Ok(is_published) => session.probe.published(is_published, now),
                 Err(oneshot::error::TryRecvError::Closed) => session.probe.published(false, now),
-                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Empty) => session.published = Some(answer),
             }
         }
         let publisher = self.publisher.as_mut().zip(self.options.service_channel.as_ref());

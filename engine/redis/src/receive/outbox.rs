@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(outbox.messages(messages(2), known), 2);
         outbox.consumer.room = 9;
         assert_eq!(outbox.messages(messages(1), known), 0);
-        assert_eq!(told(), ["lagging 1 5", "messages 1"]);
+        assert_eq!(told(), ["lagging 1 3", "lagging 1 2", "messages 1"]);
     }
 
     #[test]
