@@ -18,9 +18,10 @@ use holdfast_redis::receive::{
     connection::{Address, Credentials, Tls},
     event::Event,
     link::{Command, ProbeRequest},
+    options::Kind,
     queue::QueueLimits,
+    refusal::Refusal,
     resp::Protocol,
-    wanted::{Kind, Refusal},
 };
 use support::{Certificate, Owner, Server, names};
 

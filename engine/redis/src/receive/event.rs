@@ -2,14 +2,18 @@
 //!
 //! In:  notes of the wanted set, messages, connections that come and go.
 //! Out: one ordered stream of events to a [`Consumer`], which never makes the reader wait.
+//!
+//! [`super::queue`] has a consumer for owners without a place of their own to put events.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{cause::Cause, reader::Messages, resp::Protocol, wanted::Refusal};
+use super::{cause::Cause, reader::Messages, refusal::Refusal, resp::Protocol};
 
 /// What happened, in the order in which it happened.
 ///
-/// What may have been lost is told before anything that came after it.
+/// What may have been lost is told before anything that came after it. So an owner who keeps a position in a channel has to
+/// look at the channel's history after [`Event::Confirmed`], and after [`Event::Lagging`]; between two of them he misses
+/// nothing.
 #[derive(Debug)]
 pub enum Event {
     /// There is a connection. No channel is heard yet.

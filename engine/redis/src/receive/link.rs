@@ -39,10 +39,11 @@ use super::{
     connection::{Address, Connection, ConnectionOptions, Turn},
     event::Consumer,
     health::{Counts, Health},
+    options::WantedOptions,
     outbox::Outbox,
     probe::{Probe, ProbeOptions},
     reader::{Item, Messages, Reply},
-    wanted::{Note, Wanted, WantedOptions},
+    wanted::{Note, Wanted},
 };
 
 /// How often time is looked at.

@@ -14,15 +14,18 @@
 //! told before what came after it. Reading waits for nobody.
 
 mod backoff;
+mod by_slot;
 pub mod cause;
 pub mod connection;
 pub mod event;
 pub mod health;
 pub mod link;
+pub mod options;
 mod outbox;
 pub mod probe;
 pub mod queue;
 pub mod reader;
+pub mod refusal;
 pub mod resp;
 mod stream;
-pub mod wanted;
+mod wanted;

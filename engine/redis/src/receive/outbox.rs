@@ -16,8 +16,9 @@ use super::{
     cause::Cause,
     event::{Consumer, Event},
     reader::Messages,
+    refusal::Refusal,
     resp::Protocol,
-    wanted::{Note, Refusal},
+    wanted::Note,
 };
 
 /// What the owner has to be told of a channel, in this order.

@@ -298,3 +298,6 @@ fn string(value: Value) -> Option<Span> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

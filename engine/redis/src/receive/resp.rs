@@ -383,3 +383,6 @@ fn append_length(out: &mut BytesMut, kind: u8, mut length: usize) {
     out.put_slice(&digits[first..]);
     out.put_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
-    ops::Range,
+    collections::{BinaryHeap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,108 +31,13 @@ use bytes::{Bytes, BytesMut};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
+    by_slot::BySlot,
     cause::{Cause, printable},
+    options::{Kind, WantedOptions},
     reader::Reply,
+    refusal::Refusal,
     resp::append_command,
 };
-
-/// Which kind of pub/sub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// SUBSCRIBE: on any node of a deployment.
-    Classic,
-    /// SSUBSCRIBE: on the node that owns the channel's slot, one slot a command.
-    Sharded,
-}
-
-/// How subscriptions are asked for.
-#[derive(Debug, Clone)]
-pub struct WantedOptions {
-    /// How channels are subscribed to.
-    pub kind: Kind,
-    /// Channels that may be wanted; more are refused. About 150 bytes each beside their names. 1,000,000.
-    pub channels_max: usize,
-    /// Channels of one command. 512.
-    pub batch_max: usize,
-    /// Channels of commands that have no answer yet. 16,384.
-    pub asked_max: usize,
-    /// How long a channel that is not wanted any more stays subscribed, in case that it is wanted again. 1–2 s.
-    pub linger: Range<Duration>,
-    /// After which time a refused channel is asked for again. 20–40 s.
-    pub refused_again: Range<Duration>,
-    /// The same where the server cannot for the moment, or unsubscribed us unasked. 50–500 ms.
-    pub unavailable_again: Range<Duration>,
-}
-
-impl Default for WantedOptions {
-    fn default() -> Self {
-        Self {
-            kind: Kind::Classic,
-            channels_max: 1_000_000,
-            batch_max: 512,
-            asked_max: 16_384,
-            linger: Duration::from_secs(1)..Duration::from_secs(2),
-            refused_again: Duration::from_secs(20)..Duration::from_secs(40),
-            unavailable_again: Duration::from_millis(50)..Duration::from_millis(500),
-        }
-    }
-}
-
-/// Why a channel is not subscribed to. Unless told otherwise it is asked for again later.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The user's ACL lacks the channel, or the command. The server's words.
-    #[error("this user may not subscribe to it: {0}")]
-    NotPermitted(String),
-    /// Another node of the cluster owns the slot. Look at the topology.
-    #[error("slot {slot} is at {address}")]
-    Moved {
-        /// The channel's.
-        slot: u16,
-        /// Who owns it, as this node sees it: a host that may be empty (the same as this node's), and a port.
-        address: String,
-    },
-    /// The channels of one command hash to different slots.
-    #[error("its slot is another one than that of the others")]
-    CrossSlot,
-    /// For the moment: a cluster without majority, a slot on its way. The server's words.
-    #[error("Redis cannot for the moment: {0}")]
-    Unavailable(String),
-    /// [`WantedOptions::channels_max`]. It is not asked for again.
-    #[error("too many channels are wanted")]
-    TooMany,
-    /// Something else. The server's words.
-    #[error("Redis refused: {0}")]
-    Other(String),
-}
-
-impl Refusal {
-    fn of(error: &[u8]) -> Self {
-        let text = printable(error);
-        let mut words = text.split(' ');
-        match (words.next().unwrap_or_default(), words.next(), words.next()) {
-            ("NOPERM" | "NOAUTH", ..) => Self::NotPermitted(text),
-            ("CROSSSLOT", ..) => Self::CrossSlot,
-            ("MOVED" | "ASK", Some(slot), Some(address)) => match slot.parse() {
-                Ok(slot) => Self::Moved { slot, address: address.to_owned() },
-                Err(_) => Self::Other(text),
-            },
-            ("CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "MASTERDOWN" | "BUSY", ..) => Self::Unavailable(text),
-            _ => Self::Other(text),
-        }
-    }
-
-    /// True exactly when each channel of the command would be refused so by itself.
-    fn concerns_all(&self) -> bool {
-        match self {
-            // `… has no permissions to run the 'subscribe' command`, against `… to access one of the channels`.
-            Self::NotPermitted(text) => text.contains("to run the") || text.starts_with("NOAUTH"),
-            // A command has channels of one slot.
-            Self::Moved { .. } | Self::Unavailable(_) => true,
-            Self::CrossSlot | Self::TooMany | Self::Other(_) => false,
-        }
-    }
-}
 
 /// What became of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,46 +99,16 @@ enum Command {
     Count(Arc<str>),
 }
 
-/// Channels by their slot; all in one where slots do not matter.
-#[derive(Debug, Default)]
-struct Queue(BTreeMap<u16, VecDeque<Arc<str>>>);
-
-impl Queue {
-    fn push(&mut self, slot: u16, channel: Arc<str>) {
-        self.0.entry(slot).or_default().push_back(channel);
-    }
-
-    /// Those of one slot, at most `max`, of which `is_due` is true.
-    fn pop(&mut self, max: usize, mut is_due: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
-        let mut batch = Vec::new();
-        while batch.is_empty()
-            && let Some(mut slot) = self.0.first_entry()
-        {
-            while batch.len() < max
-                && let Some(channel) = slot.get_mut().pop_front()
-            {
-                if is_due(&channel) {
-                    batch.push(channel);
-                }
-            }
-            if slot.get().is_empty() {
-                slot.remove();
-            }
-        }
-        batch
-    }
-}
-
 /// The channels of one link.
 #[derive(Debug)]
 pub(super) struct Wanted {
     options: WantedOptions,
     channels: HashMap<Arc<str>, Entry>,
     is_connected: bool,
-    due: Queue,
+    due: BySlot,
     /// Parts of commands that were refused as a whole.
     halves: VecDeque<Vec<Arc<str>>>,
-    leaving: Queue,
+    leaving: BySlot,
     timers: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     /// The oldest first.
     asked: VecDeque<Asked>,
@@ -253,9 +127,9 @@ impl Wanted {
             options,
             channels: HashMap::new(),
             is_connected: false,
-            due: Queue::default(),
+            due: BySlot::default(),
             halves: VecDeque::new(),
-            leaving: Queue::default(),
+            leaving: BySlot::default(),
             timers: BinaryHeap::new(),
             asked: VecDeque::new(),
             asked_channels: 0,
@@ -277,7 +151,7 @@ impl Wanted {
 
     /// True exactly when the server answered for all that is wanted: what is not confirmed was refused.
     pub(super) fn is_settled(&self) -> bool {
-        let is_waiting = self.asked_channels > 0 || !self.halves.is_empty() || !self.due.0.is_empty();
+        let is_waiting = self.asked_channels > 0 || !self.halves.is_empty() || !self.due.is_empty();
         self.is_connected && !is_waiting
     }
 
@@ -362,7 +236,7 @@ impl Wanted {
             entry.is_wanted
         });
         self.is_connected = false;
-        (self.due, self.leaving) = (Queue::default(), Queue::default());
+        (self.due, self.leaving) = (BySlot::default(), BySlot::default());
         self.halves.clear();
         self.timers.clear();
         self.asked.clear();
@@ -548,27 +422,35 @@ impl Wanted {
             self.asked.pop_front();
         }
         let leaves_at = now + self.random.random_range(self.options.linger.clone());
-        // What was counted may have been lost and forgotten meanwhile: then it is subscribed to now, and has to leave.
+        // What was counted may have been lost, and even forgotten, meanwhile: then it is subscribed to now.
         let entry = self.channels.entry(name.clone()).or_insert(Entry {
-            state: State::Asked,
+            state: State::Due,
             is_wanted: false,
             is_counted: false,
             timed_at: None,
         });
         self.counted += usize::from(!std::mem::replace(&mut entry.is_counted, true));
-        if entry.state == State::Asked {
-            if entry.is_wanted {
-                entry.state = State::Heard { leaves_at: None };
-                notes.push(Note::Confirmed(name));
-            } else {
-                entry.state = State::Heard { leaves_at: Some(leaves_at) };
-                self.time(name, leaves_at);
-            }
+        match entry.state {
+            State::Asked if is_count => {}
+            State::Asked | State::Due | State::Waiting { .. } => self.hear(name, leaves_at, notes),
+            State::Idle | State::Heard { .. } | State::LeaveDue | State::LeaveAsked => {}
         }
         if is_count && usize::try_from(count) != Ok(self.counted) {
             return Err(Cause::Miscounted { ours: self.counted, theirs: count });
         }
         Ok(())
+    }
+
+    /// A channel is heard: until then, where it is not wanted.
+    fn hear(&mut self, channel: Arc<str>, leaves_at: Instant, notes: &mut Vec<Note>) {
+        let Some(entry) = self.channels.get_mut(&channel) else { return };
+        if entry.is_wanted {
+            entry.state = State::Heard { leaves_at: None };
+            notes.push(Note::Confirmed(channel));
+        } else {
+            entry.state = State::Heard { leaves_at: Some(leaves_at) };
+            self.time(channel, leaves_at);
+        }
     }
 
     fn unsubscribed(&mut self, channel: &Bytes, now: Instant, notes: &mut Vec<Note>) {
@@ -650,7 +532,10 @@ impl Wanted {
             _ => &self.options.refused_again,
         };
         let until = now + self.random.random_range(again.clone());
-        if let Some(entry) = self.channels.get_mut(&channel) {
+        let Some(entry) = self.channels.get_mut(&channel) else { return };
+        if entry.is_counted {
+            self.hear(channel, until, notes);
+        } else {
             entry.state = State::Waiting { until };
             if entry.is_wanted {
                 notes.push(Note::Refused(channel.clone(), refusal.clone()));
@@ -666,28 +551,17 @@ impl Wanted {
         if is_gone {
             self.counted -= usize::from(std::mem::replace(&mut entry.is_counted, false));
         }
-        if !entry.is_counted {
+        if entry.is_counted {
+            self.hear(channel, at, notes);
+        } else {
             entry.state = State::Waiting { until: now };
             if entry.is_wanted {
                 notes.push(Note::Lost(channel.clone()));
             }
             self.time(channel, now);
-        } else if entry.is_wanted {
-            entry.state = State::Heard { leaves_at: None };
-            notes.push(Note::Confirmed(channel));
-        } else {
-            entry.state = State::Heard { leaves_at: Some(at) };
-            self.time(channel, at);
         }
     }
 }
 
-impl WantedOptions {
-    /// By what commands are divided.
-    fn slot(&self, channel: &str) -> u16 {
-        match self.kind {
-            Kind::Classic => 0,
-            Kind::Sharded => redis_protocol::redis_keyslot(channel.as_bytes()),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
