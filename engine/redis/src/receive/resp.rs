@@ -42,13 +42,13 @@ impl Limits {
     /// Redis' `proto-max-bulk-len`.
     const BULK_BYTES_MAX: usize = 512 << 20;
 
-    fn bulk_bytes_max(&self) -> usize {
+    fn bulk_max(&self) -> usize {
         self.bulk_bytes_max.min(Self::BULK_BYTES_MAX)
     }
 
     /// Bytes of one whole frame: a bulk string of the greatest length, and what stands beside it.
     fn frame_bytes_max(&self) -> usize {
-        self.bulk_bytes_max() + self.line_bytes_max.min(Self::BULK_BYTES_MAX) + 64 * 1024
+        self.bulk_max() + self.line_bytes_max.min(Self::BULK_BYTES_MAX) + 64 * 1024
     }
 }
 
@@ -187,7 +187,7 @@ pub fn parse(
     limits: &Limits,
 ) -> Result<Parsed, ProtocolError> {
     let frame_bytes_max = limits.frame_bytes_max();
-    let too_long = ProtocolError::FrameTooLong { max: limits.bulk_bytes_max() };
+    let too_long = ProtocolError::FrameTooLong { max: limits.bulk_max() };
     let mut frame = Frame { value: Value::Null, values: [Value::Null; VALUES_KEPT], end: from };
     // How many values each open aggregate still waits for, the outermost first.
     let mut open = [0_usize; DEPTH_MAX];
@@ -280,7 +280,7 @@ fn read_bulk(bytes: &[u8], at: usize, limits: &Limits, skipped: usize) -> Result
         return Ok(Read::Value(Value::Null, start));
     }
     let length = usize::try_from(length).map_err(|_| ProtocolError::Number)?;
-    let max = limits.bulk_bytes_max();
+    let max = limits.bulk_max();
     if length > max {
         return Err(ProtocolError::FrameTooLong { max });
     }
