@@ -122,6 +122,9 @@ pub enum Item {
     Reply(Reply),
 }
 
+/// What a message takes with an empty channel and an empty payload.
+const MESSAGE_BYTES_MIN: usize = b"*3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n".len();
+
 /// What was received of a connection, and not yet taken.
 #[derive(Debug)]
 pub struct Reader {
@@ -147,11 +150,15 @@ impl Reader {
 
     /// Where the next bytes belong, with room for them.
     ///
-    /// A long frame is given room for twice of what has come, not what it claims to need.
+    /// A long frame is given room for twice of what has come, not what it claims to need. Small reads share one buffer, so
+    /// that each does not hold a whole one.
     pub fn buffer(&mut self) -> &mut BytesMut {
         let have = self.buffer.len();
         let missing = self.bytes_min.saturating_sub(have);
-        self.buffer.reserve(missing.min(have).max(self.options.read_bytes));
+        let room = missing.min(have).max(self.options.read_bytes);
+        if self.buffer.capacity() - have < room / 8 + 1 {
+            self.buffer.reserve(room);
+        }
         &mut self.buffer
     }
 
@@ -163,7 +170,8 @@ impl Reader {
     /// cannot be read any further.
     pub fn take(&mut self, items: &mut Vec<Item>) -> Result<(), ProtocolError> {
         let mut parsed = Vec::new();
-        let mut run = Vec::with_capacity(self.run);
+        // No more than so many fit, and a list that is too long is held as long as its messages are.
+        let mut run = Vec::with_capacity(self.run.min(self.buffer.len() / MESSAGE_BYTES_MIN));
         let mut at = 0;
         let end = loop {
             if at == self.buffer.len() {

@@ -148,6 +148,35 @@ fn the_messages_of_one_read_go_out_together_and_share_its_buffer() {
 }
 
 #[test]
+fn small_reads_share_a_buffer_however_long_they_are_kept() {
+    let mut reader = Reader::new(ReadOptions { read_bytes: 64 << 10, limits: Limits::default() });
+    reader.speak(Protocol::Resp3);
+    let mut items = Vec::new();
+    for number in 0..1000_usize {
+        let mut stream = Vec::new();
+        // A long run every now and then must not make the lists of short ones long.
+        for _ in 0..if number.is_multiple_of(100) { 50 } else { 1 } {
+            append(&mut stream, &Sent::Message("a".to_owned(), vec![b'x'; 100]), Protocol::Resp3, "");
+        }
+        reader.buffer().extend_from_slice(&stream);
+        reader.take(&mut items).unwrap();
+    }
+    let messages = items.iter().map(|item| match item {
+        Item::Messages(messages) => messages,
+        Item::Reply(_) => panic!("these are messages"),
+    });
+    let (mut bytes, mut spans, mut buffers, mut last) = (0, 0, 0, None);
+    for messages in messages {
+        bytes += messages.bytes();
+        spans += messages.spans.capacity() * size_of::<(Span, Span)>();
+        let at = messages.bytes.as_ptr() as usize;
+        buffers += usize::from(last.replace(at + messages.bytes.len()) != Some(at));
+    }
+    assert!(buffers * (64 << 10) < bytes * 3 / 2 + (64 << 10), "{buffers} buffers for {bytes} bytes");
+    assert!(spans < bytes, "{spans}");
+}
+
+#[test]
 fn a_long_message_gets_room_as_it_comes_not_as_it_claims() {
     let mut reader = Reader::new(ReadOptions { read_bytes: 1024, limits: Limits::default() });
     reader.buffer().extend_from_slice(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$60000000\r\n");

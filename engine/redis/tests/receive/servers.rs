@@ -1,18 +1,11 @@
-//! A link against real Redis servers, and against peers that are none.
-//!
-//! Every test has a server of its own (`redis-server`, Debian package `redis-server`), on a free port, in a folder of its
-//! own, without persistence.
-
-mod support;
+//! A link against real Redis servers.
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{Read as _, Write as _},
-    net::TcpListener,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
+use crate::support::{Certificate, Owner, Server, names};
 use holdfast_redis::receive::{
     cause::Cause,
     connection::{Address, Credentials, Tls},
@@ -23,7 +16,6 @@ use holdfast_redis::receive::{
     refusal::Refusal,
     resp::Protocol,
 };
-use support::{Certificate, Owner, Server, names};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -484,63 +476,35 @@ async fn a_slot_that_moves_is_told_of_with_its_new_place() {
     assert_eq!(owner.message().await.0, "bar");
 }
 
+/// CLUSTER failures 2, 3, 9: each cut falls into another batch.
 #[tokio::test]
-async fn peers_that_are_no_redis_are_named_and_end_nothing() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let peers = std::thread::spawn(move || {
-        let answers: [&[u8]; 4] = [
-            b"HTTP/1.1 400 Bad Request\r\n\r\n",
-            &b"*1\r\n".repeat(100_000),
-            b"$99999999999\r\n",
-            b"-ERR max number of clients reached\r\n",
-        ];
-        for answer in answers {
-            let (mut socket, _) = listener.accept().unwrap();
-            let _ = socket.read(&mut [0; 1000]);
-            let _ = socket.write_all(answer);
-            // Whoever closes with bytes unread resets the connection before its peer has read.
-            let _ = socket.read(&mut [0; 1000]);
+async fn a_connection_that_is_killed_again_and_again_while_it_subscribes_gets_there() {
+    const CHANNELS: usize = 20_000;
+    let server = Server::start(&[]);
+    let mut owner = Owner::of(&server, |options| {
+        options.wanted.asked_max = 1024;
+        options.backoff.max = Duration::from_millis(5);
+    });
+    owner.send(Command::Want(names(CHANNELS))).await;
+    let mut killer = server.client();
+    let mut heard = HashSet::new();
+    let mut kills = 0;
+    while heard.len() < CHANNELS {
+        match owner.next().await {
+            Event::Down(_) => heard.clear(),
+            Event::Confirmed(channels) => {
+                heard.extend(channels);
+                if kills < 30 && heard.len() > kills * CHANNELS / 30 {
+                    killer.ask(&[b"CLIENT", b"KILL", b"TYPE", b"pubsub"]);
+                    kills += 1;
+                }
+            }
+            Event::Up { .. } => {}
+            other => panic!("{other:?}"),
         }
-        // Says nothing, and does not close.
-        let (silent, _) = listener.accept().unwrap();
-        std::thread::sleep(Duration::from_secs(3));
-        drop(silent);
-    });
-    let mut owner = Owner::at("127.0.0.1", port, QueueLimits::default(), None, |options| {
-        options.connection.step_within = Duration::from_millis(500);
-        options.backoff.max = Duration::from_millis(50);
-    });
-    owner.until_cause("deadline").await;
-    let health = owner.handle.health();
-    let count = |name| {
-        (0..health.causes.len())
-            .find(|&index| Cause::name_of(index) == name)
-            .map(|index| health.causes[index])
-    };
-    assert_eq!((count("protocol"), count("handshake")), (Some(3), Some(1)));
-    assert!(!health.is_up && owner.try_next().is_none());
-    owner.send(Command::Stop).await;
-    assert!(owner.ended().await);
-    peers.join().unwrap();
-}
-
-#[tokio::test]
-async fn a_name_without_an_address_is_looked_up_again_and_again() {
-    let mut owner = Owner::at("no-such-host.invalid", 6379, QueueLimits::default(), None, |options| {
-        options.backoff.max = Duration::from_millis(20);
-    });
-    owner.until_cause("resolve").await;
-    let first = owner.handle.health().causes.iter().sum::<u64>();
-    while owner.handle.health().causes.iter().sum::<u64>() < first + 3 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let handle = owner.handle.clone();
-    drop(owner);
-    assert!(
-        handle.send(Command::Want(vec![Arc::from("a")])).await.is_ok(),
-        "it lives while somebody can stop it"
-    );
+    assert!(kills >= 10, "{kills}");
+    assert_eq!(killer.ask(&[b"PUBSUB", b"CHANNELS"]).split(' ').count(), CHANNELS);
 }
 
 #[tokio::test]

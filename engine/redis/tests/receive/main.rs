@@ -1,0 +1,8 @@
+//! Receiving: a link against real Redis servers, and against peers that follow a script.
+//!
+//! Every test has a server of its own (`redis-server`, Debian package `redis-server`), on a free port, in a folder of its
+//! own, without persistence.
+
+mod peers;
+mod servers;
+mod support;
