@@ -186,7 +186,7 @@ impl Connection {
         self.reader.speak(Protocol::Resp3);
         match self.ask("HELLO", &hello, within).await? {
             Reply::Array(_) => self.protocol = Protocol::Resp3,
-            Reply::Error(error) if is_hello_unknown(&error) => {
+            Reply::Error(error) if is_hello_unknown(&error, credentials.is_some()) => {
                 self.reader.speak(Protocol::Resp2);
                 self.introduce_in_resp2(options).await?;
             }
@@ -334,10 +334,14 @@ async fn connect(options: &ConnectionOptions) -> Result<TcpStream, Cause> {
     Err(last)
 }
 
-/// Redis before 6, a proxy, or a renamed command. Whoever may not run it may still run AUTH.
-fn is_hello_unknown(error: &Bytes) -> bool {
+/// Redis before 6, a proxy, or a renamed command. Whoever may not run it may still run AUTH; and a server that wants AUTH
+/// though HELLO had it did not know HELLO.
+fn is_hello_unknown(error: &Bytes, had_credentials: bool) -> bool {
     let starts = |with: &[u8]| error.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    starts(b"NOPROTO") || starts(b"ERR unknown command") || starts(b"NOPERM")
+    starts(b"NOPROTO")
+        || starts(b"ERR unknown command")
+        || starts(b"NOPERM")
+        || had_credentials && starts(b"NOAUTH")
 }
 
 fn unexpected(step: &'static str, reply: &Reply) -> Cause {

@@ -25,6 +25,9 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
 };
 
+/// Names another program than `redis-server`.
+const PROGRAM: &str = "HOLDFAST_TEST_REDIS_SERVER";
+
 /// A redis-server of one test.
 pub(crate) struct Server {
     process: Option<Child>,
@@ -40,7 +43,11 @@ impl Server {
         Self::start_with(port, &["--port".into(), port.to_string()], arguments)
     }
 
-    pub(crate) fn start_tls(certificate: &Certificate) -> Self {
+    /// None for another program than Debian's, which may have been built without TLS.
+    pub(crate) fn start_tls(certificate: &Certificate) -> Option<Self> {
+        if std::env::var(PROGRAM).is_ok() {
+            return None;
+        }
         let port = free_port();
         let folder = certificate.folder.to_str().unwrap();
         let tls = ["--port".into(), "0".into(), "--tls-port".into(), port.to_string()];
@@ -50,7 +57,7 @@ impl Server {
             ("--tls-auth-clients", "no".to_owned()),
         ];
         let arguments: Vec<&str> = files.iter().flat_map(|(name, value)| [*name, value]).collect();
-        Self::start_with(port, &tls, &arguments)
+        Some(Self::start_with(port, &tls, &arguments))
     }
 
     fn start_with(port: u16, ports: &[String], arguments: &[&str]) -> Self {
@@ -96,14 +103,17 @@ impl Server {
 
     /// Starts it once more, at the same port.
     pub(crate) fn restart(&mut self) {
-        let mut redis = Process::new("redis-server");
+        let program = std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned());
+        let mut redis = Process::new(&program);
         redis.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(redis.spawn().expect("redis-server is installed"));
+        let mut process = redis.spawn().unwrap_or_else(|error| panic!("{program} is installed: {error}"));
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < until, "redis-server listens at {}", self.port);
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < until, "{program} {:?}: {ended:?}", self.arguments);
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.process = Some(process);
     }
 
     /// Kills it.
