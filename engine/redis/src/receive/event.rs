@@ -23,12 +23,12 @@ pub enum Event {
         /// What it speaks.
         protocol: Protocol,
     },
-    /// There is none any more: all channels are lost. Told once for each [`Event::Up`], though a consumer without room
-    /// may hear of fewer.
+    /// There is none any more: all channels are lost. Told once for each [`Event::Up`], but that a consumer without room
+    /// may hear of fewer, and one that panicked of more.
     Down(Arc<Cause>),
     /// The server says that these channels are heard from here on.
     Confirmed(Vec<Arc<str>>),
-    /// It refused these.
+    /// It refused these. They are asked for again, and refused again, until they are not wanted any more.
     Refused(Vec<(Arc<str>, Refusal)>),
     /// It unsubscribed these unasked: a slot moved, or the user's ACL was changed. They are asked for again.
     Lost(Vec<Arc<str>>),

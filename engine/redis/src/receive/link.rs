@@ -179,6 +179,8 @@ pub struct Link<C> {
     counts: Arc<Counts>,
     backoff: Backoff,
     random: SmallRng,
+    /// Since when there is a connection.
+    up_at: Option<Instant>,
     /// Connections in a row that ended because the server counts otherwise.
     miscounts: u32,
     /// Kept between turns for its room.
@@ -201,46 +203,76 @@ pub fn link<C: Consumer>(
         wanted.want(channel.clone(), &mut notes);
     }
     let (outbox, backoff) = (Outbox::new(consumer), Backoff::new(options.backoff));
-    (
-        handle,
-        Link { options, commands, publisher, wanted, outbox, counts, backoff, random, miscounts: 0, notes },
-    )
+    let (up_at, miscounts) = (None, 0);
+    let link = Link {
+        options,
+        commands,
+        publisher,
+        wanted,
+        outbox,
+        counts,
+        backoff,
+        random,
+        up_at,
+        miscounts,
+        notes,
+    };
+    (handle, link)
 }
 
 impl<C: Consumer> Link<C> {
     /// Lives until it is told to stop, or nobody is left who could.
     pub async fn run(mut self) {
-        // What does not come about is worth a line once a kind; what ends, each time.
-        let mut logged = None;
+        // What ends is worth a line each time; what does not come about, once a kind.
+        let mut logged = 0_u32;
         loop {
-            let options = self.options.connection.clone();
-            let opened = self.meanwhile(guard(Connection::open(&options))).await;
-            let (lived, cause) = match opened.and_then(|opened| opened.unwrap_or(Err(Cause::Panicked))) {
-                Err(cause) => (None, cause),
-                Ok(mut connection) => {
-                    let up_at = Instant::now();
-                    self.up(&connection, up_at);
-                    let cause = guard(self.session(&mut connection)).await.unwrap_or(Cause::Panicked);
-                    logged = None;
-                    (Some(up_at.elapsed()), cause)
-                }
-            };
+            let cause = guard(self.connection()).await.unwrap_or(Cause::Panicked);
+            let lived = self.up_at.take().map(|up_at| up_at.elapsed());
+            if lived.is_some() {
+                logged = 0;
+            }
+            let (kind, is_asked) = (1 << cause.index(), matches!(cause, Cause::Asked));
             let is_stopped = matches!(cause, Cause::Stopped);
-            if !is_stopped && logged.replace(cause.index()) != Some(cause.index()) {
+            if logged & kind == 0 && !is_stopped {
                 let (address, channels) = (&self.options.connection.address, self.wanted.len());
                 warn!(%address, channels, "no connection to Redis for what is published: {cause}; trying again");
             }
-            let is_asked = matches!(cause, Cause::Asked);
-            self.down(cause, lived.is_some());
+            logged |= kind;
+            let is_to_be_told = lived.is_some() || matches!(cause, Cause::Panicked);
+            self.down(cause, is_to_be_told);
             if is_stopped {
-                return;
+                break;
             }
             let delay = self.backoff.next(lived.unwrap_or_default(), &mut self.random);
-            if !is_asked && let Err(Cause::Stopped) = self.meanwhile(sleep(delay)).await {
-                self.counts.down(Arc::new(Cause::Stopped), Instant::now());
-                return;
+            if is_asked {
+                continue;
+            }
+            match guard(self.meanwhile(sleep(delay))).await {
+                Some(Ok(()) | Err(Cause::Asked)) => {}
+                Some(Err(cause)) => {
+                    self.down(cause, false);
+                    break;
+                }
+                None => {
+                    // What the consumer failed on may have been the news of the last end.
+                    self.down(Cause::Panicked, true);
+                    sleep(delay).await;
+                }
             }
         }
+        guard(async { self.outbox.flush() }).await;
+    }
+
+    /// One connection from its first step to its end.
+    async fn connection(&mut self) -> Cause {
+        let options = self.options.connection.clone();
+        let mut connection = match self.meanwhile(Connection::open(&options)).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(cause)) | Err(cause) => return cause,
+        };
+        self.up(&connection, Instant::now());
+        self.outbox.flush();
+        self.session(&mut connection).await
     }
 
     /// Waits for what is done without a connection, and takes commands meanwhile. One of them may end the waiting.
@@ -261,16 +293,18 @@ impl<C: Consumer> Link<C> {
         info!(%address, ?protocol, channels = self.wanted.len(), "connected to Redis for what is published");
         self.wanted.connect(now);
         self.outbox.up(address, protocol);
+        self.up_at = Some(now);
         self.counts.up(now);
         self.count();
     }
 
-    fn down(&mut self, cause: Cause, was_up: bool) {
+    /// There is no connection. Calls nobody, so that it cannot fail.
+    fn down(&mut self, cause: Cause, is_to_be_told: bool) {
         self.miscounts = if matches!(cause, Cause::Miscounted { .. }) { self.miscounts + 1 } else { 0 };
         let cause = Arc::new(cause);
         self.wanted.disconnect();
         self.notes.clear();
-        if was_up {
+        if is_to_be_told {
             self.outbox.down(cause.clone());
         }
         self.counts.down(cause, Instant::now());

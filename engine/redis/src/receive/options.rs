@@ -56,3 +56,16 @@ impl WantedOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sharded_channels_are_divided_and_a_tag_keeps_them_together() {
+        let sharded = WantedOptions { kind: Kind::Sharded, ..WantedOptions::default() };
+        assert_eq!(sharded.slot("p.client.{foo}.a"), sharded.slot("p.client.{foo}.b"));
+        assert_eq!(sharded.slot("foo"), 12_182, "as CLUSTER KEYSLOT says");
+        assert_eq!(WantedOptions::default().slot("foo"), 0);
+    }
+}

@@ -48,17 +48,15 @@ impl<C: Consumer> Outbox<C> {
         Self { consumer, next: VecDeque::new(), down: None, up: None, channels: HashMap::new(), dropped: 0 }
     }
 
-    /// There is a connection.
+    /// There is a connection. The next call tells it.
     pub(super) fn up(&mut self, address: SocketAddr, protocol: Protocol) {
         self.up = Some((address, protocol));
-        self.flush();
     }
 
-    /// There is none any more: nothing else that was not told matters.
+    /// There is none any more: nothing else that was not told matters. The next call tells it.
     pub(super) fn down(&mut self, cause: Arc<Cause>) {
         self.channels.clear();
         (self.up, self.down, self.dropped) = (None, Some(cause), 0);
-        self.flush();
     }
 
     /// What became of channels.
@@ -243,9 +241,11 @@ mod tests {
         let address = ([127, 0, 0, 1], 6379).into();
         for _ in 0..100 {
             outbox.up(address, Protocol::Resp3);
+            outbox.flush();
             outbox.tell(&mut vec![Note::Confirmed(name.clone())]);
             outbox.messages(messages(1), |_| Some(&name));
             outbox.down(Arc::new(Cause::Closed));
+            outbox.flush();
         }
         outbox.up(address, Protocol::Resp3);
         outbox.consumer.room = 9;
