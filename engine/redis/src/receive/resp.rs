@@ -4,8 +4,9 @@
 //! Out: the frame as ranges of them; how many bytes are missing; or why this is no RESP. Commands, as bytes.
 //!
 //! The frame decoder of `redis-protocol` has no limits: nested arrays from a peer overflow its stack, and what follows a
-//! bulk string is not looked at. So this one is ours, and tests hold it against that one. Attributes and streamed types,
-//! which no server sends unless it is told to, are refused. No recursion, no allocation, no I/O.
+//! bulk string is not looked at. So this one is ours, and tests hold it against that one (docs/decisions/0015).
+//! Attributes and streamed types, which no server sends unless it is told to, are refused. No recursion, no allocation,
+//! no I/O.
 //!
 //! Specification: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
