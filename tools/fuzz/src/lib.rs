@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "protobuf", run: targets::messages::run_protobuf, words: &[] },
     Target { name: "emulation", run: targets::emulation::run, words: targets::messages::WORDS },
     Target { name: "delta", run: targets::delta::run, words: targets::delta::WORDS },
+    Target { name: "redis", run: targets::redis::run, words: targets::redis::WORDS },
 ];
 
 /// The target of that name.

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod head;
 pub mod messages;
 pub mod proxy;
+pub mod redis;
 
 /// Takes the first byte as a choice; 0 where there is none.
 fn choice(data: &[u8]) -> (u8, &[u8]) {
