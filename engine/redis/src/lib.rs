@@ -1,11 +1,10 @@
 //! Redis: how nodes act as one, through Redis or Valkey.
 //!
-//! In:  publications, subscriptions and questions of one node.
-//! Out: the same, in the layout of Centrifugo's Redis engine, so that nodes of both share a deployment; what other nodes
-//! publish.
+//! In:  the channels that a node wants to hear.
+//! Out: what other nodes publish in them ([`receive`]); or that it may be incomplete.
 //!
-//! Commands and scripts go through `fred`; receiving has a reader of its own, because a publication that a client library
-//! loses in silence is lost for every client of the node.
+//! The daemon does not use it yet. Receiving has a reader of its own, because a publication that a client library loses in
+//! silence is lost for every client of the node (decision 0015).
 #![forbid(unsafe_code)]
 
 pub mod receive;

@@ -28,6 +28,10 @@ use rustls::{
 /// Names another program than `redis-server`.
 const PROGRAM: &str = "HOLDFAST_TEST_REDIS_SERVER";
 
+fn program() -> String {
+    std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// A redis-server of one test.
 pub(crate) struct Server {
     process: Option<Child>,
@@ -37,8 +41,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// With these arguments beside the usual ones.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    /// With these arguments beside the usual ones. None where there is no redis-server, which it says; where CI=true, that
+    /// is a failure.
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let port = free_port();
         Self::start_with(port, &["--port".into(), port.to_string()], arguments)
     }
@@ -57,10 +62,16 @@ impl Server {
             ("--tls-auth-clients", "no".to_owned()),
         ];
         let arguments: Vec<&str> = files.iter().flat_map(|(name, value)| [*name, value]).collect();
-        Some(Self::start_with(port, &tls, &arguments))
+        Self::start_with(port, &tls, &arguments)
     }
 
-    fn start_with(port: u16, ports: &[String], arguments: &[&str]) -> Self {
+    fn start_with(port: u16, ports: &[String], arguments: &[&str]) -> Option<Self> {
+        if let Err(error) = Process::new(program()).arg("--version").stdout(Stdio::null()).status() {
+            assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{}: {error}", program());
+            // Not `eprintln`: that is shown only where a test fails.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {} is not installed", program());
+            return None;
+        }
         let folder = temporary_folder();
         let dir = folder.to_str().unwrap();
         let usual = [
@@ -78,15 +89,16 @@ impl Server {
         let all = ports.iter().cloned().chain(usual.iter().chain(arguments).map(ToString::to_string));
         let mut server = Self { process: None, arguments: all.collect(), folder, port };
         server.restart();
-        server
+        Some(server)
     }
 
     /// Two nodes of a cluster. The first has the slots below 12,288.
-    pub(crate) fn cluster() -> [Self; 2] {
-        let nodes = [(); 2].map(|()| {
+    pub(crate) fn cluster() -> Option<[Self; 2]> {
+        let node = || {
             let bus = free_port().to_string();
             Self::start(&["--cluster-enabled", "yes", "--cluster-port", &bus])
-        });
+        };
+        let nodes = [node()?, node()?];
         nodes[0].client().ask(&[b"CLUSTER", b"ADDSLOTSRANGE", b"0", b"12287"]);
         nodes[1].client().ask(&[b"CLUSTER", b"ADDSLOTSRANGE", b"12288", b"16383"]);
         let (port, bus) = (nodes[1].port.to_string(), nodes[1].arguments.last().unwrap());
@@ -98,12 +110,12 @@ impl Server {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        nodes
+        Some(nodes)
     }
 
     /// Starts it once more, at the same port.
     pub(crate) fn restart(&mut self) {
-        let program = std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned());
+        let program = program();
         let mut redis = Process::new(&program);
         redis.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = redis.spawn().unwrap_or_else(|error| panic!("{program} is installed: {error}"));
