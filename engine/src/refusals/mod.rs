@@ -12,7 +12,10 @@ pub(crate) mod allow;
 
 use std::{borrow::Cow, net::IpAddr};
 
-use holdfast_protocol::{client::Request, http::RequestHead};
+use holdfast_protocol::{
+    client::{Command, Request},
+    http::RequestHead,
+};
 use holdfast_ring::Socket;
 
 use crate::{
@@ -142,40 +145,89 @@ pub(crate) fn line_of_end(why: Option<Why>, reason: CloseReason) -> Option<Line>
     })
 }
 
-/// Adds the channel of a command to what is known.
-pub(crate) fn with_channel(why: Option<Why>, request: &Request<'_>) -> Why {
-    let why = why.unwrap_or_default();
-    let channel = why.channel.or_else(|| channel_of(request).map(excerpt));
-    Why { channel, ..why }
+/// What a reply, and a line about it, need of their command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandHead<'c> {
+    /// The number that the reply carries; 0 if none is due.
+    pub(crate) id: u32,
+    pub(crate) method: Method,
+    pub(crate) channel: Option<&'c str>,
+    /// True exactly when a subscribe has a filter of tags.
+    pub(crate) has_filter: bool,
 }
 
-pub(crate) fn channel_of<'a>(request: &'a Request<'_>) -> Option<&'a str> {
-    Some(match request {
-        Request::Subscribe(subscribe) => &subscribe.channel,
-        Request::Unsubscribe(unsubscribe) => &unsubscribe.channel,
-        Request::Publish(publish) => &publish.channel,
-        Request::Presence(presence) => &presence.channel,
-        Request::PresenceStats(stats) => &stats.channel,
-        Request::History(history) => &history.channel,
-        Request::SubRefresh(refresh) => &refresh.channel,
-        _ => return None,
-    })
+/// The kind of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Connect,
+    Subscribe,
+    Unsubscribe,
+    Publish,
+    Presence,
+    PresenceStats,
+    History,
+    Ping,
+    Send,
+    Rpc,
+    Refresh,
+    SubRefresh,
 }
 
-pub(crate) const fn name_of(request: &Request<'_>) -> &'static str {
-    match request {
-        Request::Connect(_) => "connect",
-        Request::Subscribe(_) => "subscribe",
-        Request::Unsubscribe(_) => "unsubscribe",
-        Request::Publish(_) => "publish",
-        Request::Presence(_) => "presence",
-        Request::PresenceStats(_) => "presence_stats",
-        Request::History(_) => "history",
-        Request::Ping(_) => "ping",
-        Request::Send(_) => "send",
-        Request::Rpc(_) => "rpc",
-        Request::Refresh(_) => "refresh",
-        Request::SubRefresh(_) => "sub_refresh",
+impl<'c> CommandHead<'c> {
+    pub(crate) fn of(command: &'c Command<'_>) -> Self {
+        let (method, channel) = match &command.request {
+            Request::Connect(_) => (Method::Connect, None),
+            Request::Subscribe(subscribe) => (Method::Subscribe, Some(&*subscribe.channel)),
+            Request::Unsubscribe(unsubscribe) => (Method::Unsubscribe, Some(&*unsubscribe.channel)),
+            Request::Publish(publish) => (Method::Publish, Some(&*publish.channel)),
+            Request::Presence(presence) => (Method::Presence, Some(&*presence.channel)),
+            Request::PresenceStats(stats) => (Method::PresenceStats, Some(&*stats.channel)),
+            Request::History(history) => (Method::History, Some(&*history.channel)),
+            Request::Ping(_) => (Method::Ping, None),
+            Request::Send(_) => (Method::Send, None),
+            Request::Rpc(_) => (Method::Rpc, None),
+            Request::Refresh(_) => (Method::Refresh, None),
+            Request::SubRefresh(refresh) => (Method::SubRefresh, Some(&*refresh.channel)),
+        };
+        let has_filter = matches!(&command.request, Request::Subscribe(subscribe) if subscribe.tf.is_some());
+        Self { id: command.id, method, channel, has_filter }
+    }
+
+    /// A command that is about no channel.
+    pub(crate) const fn without_channel(id: u32, method: Method) -> Self {
+        Self { id, method, channel: None, has_filter: false }
+    }
+
+    /// A command about a channel.
+    pub(crate) const fn about(id: u32, method: Method, channel: &'c str) -> Self {
+        Self { id, method, channel: Some(channel), has_filter: false }
+    }
+
+    /// Adds the channel to what is known of a refusal.
+    pub(crate) fn with_channel(&self, why: Option<Why>) -> Why {
+        let why = why.unwrap_or_default();
+        let channel = why.channel.or_else(|| self.channel.map(excerpt));
+        Why { channel, ..why }
+    }
+}
+
+impl Method {
+    /// Its name in log lines, as the protocol spells it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Publish => "publish",
+            Self::Presence => "presence",
+            Self::PresenceStats => "presence_stats",
+            Self::History => "history",
+            Self::Ping => "ping",
+            Self::Send => "send",
+            Self::Rpc => "rpc",
+            Self::Refresh => "refresh",
+            Self::SubRefresh => "sub_refresh",
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use holdfast_protocol::client::{Command, DisconnectCode, ErrorCode, Request, UnsubscribeCode};
+use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 
 use super::{
     Io, SessionCx,
@@ -15,24 +15,24 @@ use crate::{
     ids::ClientKey,
     log,
     metrics::{CloseReason, DisconnectKind, ErrorKind, Metric},
-    refusals::{Line, allow, channel_of, excerpt, line_of_end, name_of},
+    refusals::{CommandHead, Line, Method, allow, excerpt, line_of_end},
 };
 
 impl<I: Io> SessionCx<'_, I> {
     /// A command is answered with one of our errors.
-    pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&Command<'_>>, code: ErrorCode) {
+    pub(crate) fn tell_error(&mut self, key: ClientKey, command: Option<&CommandHead<'_>>, code: ErrorCode) {
         let kind = ErrorKind::of(code.code);
         self.cx.counters.add(Metric::CommandErrors(kind), 1);
         let why = self.cx.why.take().unwrap_or_default();
-        let event = command.map_or("command", |command| name_of(&command.request));
+        let event = command.map_or("command", |command| command.method.name());
         let reason = why.reason.unwrap_or(kind.name());
         if !log::shows_refusal(event, reason) {
             return;
         }
-        let channel = command.and_then(|command| channel_of(&command.request));
+        let channel = command.and_then(|command| command.channel);
         let allow = match command {
             _ if !why.allow.is_empty() => why.allow,
-            Some(command) => self.allowed_by(key, &command.request, code),
+            Some(command) => self.allowed_by(key, command, code),
             None => allow::of_code(code),
         };
         let line = Line {
@@ -52,19 +52,19 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn tell_backends_error(
         &mut self,
         key: ClientKey,
-        command: &Command<'_>,
+        command: &CommandHead<'_>,
         code: u32,
         words: &str,
     ) {
         self.cx.counters.add(Metric::CommandErrors(ErrorKind::of(code)), 1);
-        let event = name_of(&command.request);
+        let event = command.method.name();
         if log::shows_refusal(event, "backend") {
             let line = Line {
                 message: "the backend refused a command",
                 event,
                 reason: "backend",
                 code: Some(code),
-                channel: channel_of(&command.request).map(excerpt),
+                channel: command.channel.map(excerpt),
                 error: Some(excerpt(words)),
                 ..Line::default()
             };
@@ -172,44 +172,47 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// What a client's command would need.
-    fn allowed_by(&mut self, key: ClientKey, request: &Request<'_>, code: ErrorCode) -> Cow<'static, str> {
+    fn allowed_by(
+        &mut self,
+        key: ClientKey,
+        command: &CommandHead<'_>,
+        code: ErrorCode,
+    ) -> Cow<'static, str> {
         let Some(client) = self.sessions.clients.get(key) else { return allow::of_code(code) };
         let is_anonymous = client.user.is_empty();
-        let channel = channel_of(request);
+        let channel = command.channel;
         let resolved = channel.and_then(|channel| self.sessions.policy.channels.resolve(channel).ok());
-        match (code, request, resolved) {
+        match (code, command.method, resolved) {
             (ErrorCode::UNKNOWN_CHANNEL, ..) => {
                 Cow::Borrowed("a namespace of that name in channel.namespaces")
             }
-            (ErrorCode::PERMISSION_DENIED, Request::Subscribe(subscribe), Some(resolved)) => {
-                allow::to_subscribe(&resolved, is_anonymous, subscribe.tf.is_some())
+            (ErrorCode::PERMISSION_DENIED, Method::Subscribe, Some(resolved)) => {
+                allow::to_subscribe(&resolved, is_anonymous, command.has_filter)
             }
-            (ErrorCode::PERMISSION_DENIED, Request::Publish(_), Some(resolved)) => {
+            (ErrorCode::PERMISSION_DENIED, Method::Publish, Some(resolved)) => {
                 allow::switches(&resolved, "publish", is_anonymous)
             }
-            (ErrorCode::PERMISSION_DENIED, Request::History(_), Some(resolved)) => {
+            (ErrorCode::PERMISSION_DENIED, Method::History, Some(resolved)) => {
                 allow::switches(&resolved, "history", is_anonymous)
             }
-            (
-                ErrorCode::PERMISSION_DENIED,
-                Request::Presence(_) | Request::PresenceStats(_),
-                Some(resolved),
-            ) => allow::switches(&resolved, "presence", is_anonymous),
-            (ErrorCode::PERMISSION_DENIED, Request::SubRefresh(_), _) => {
+            (ErrorCode::PERMISSION_DENIED, Method::Presence | Method::PresenceStats, Some(resolved)) => {
+                allow::switches(&resolved, "presence", is_anonymous)
+            }
+            (ErrorCode::PERMISSION_DENIED, Method::SubRefresh, _) => {
                 Cow::Borrowed("a subscription to the channel")
             }
-            (ErrorCode::NOT_AVAILABLE, Request::History(_), Some(resolved)) => {
+            (ErrorCode::NOT_AVAILABLE, Method::History, Some(resolved)) => {
                 format!("history_size and history_ttl in {}", allow::section(&resolved)).into()
             }
-            (ErrorCode::NOT_AVAILABLE, Request::Presence(_) | Request::PresenceStats(_), Some(resolved)) => {
+            (ErrorCode::NOT_AVAILABLE, Method::Presence | Method::PresenceStats, Some(resolved)) => {
                 format!("presence in {}", allow::section(&resolved)).into()
             }
-            (ErrorCode::NOT_AVAILABLE, Request::Rpc(_), _) => {
+            (ErrorCode::NOT_AVAILABLE, Method::Rpc, _) => {
                 Cow::Borrowed("proxy_enabled of the method's namespace, in rpc")
             }
             (ErrorCode::METHOD_NOT_FOUND, ..) => Cow::Borrowed("a namespace of that name in rpc.namespaces"),
-            (ErrorCode::LIMIT_EXCEEDED, Request::Subscribe(_), _) => Cow::Borrowed("client.channel_limit"),
-            (ErrorCode::LIMIT_EXCEEDED, Request::Connect(_), _) => {
+            (ErrorCode::LIMIT_EXCEEDED, Method::Subscribe, _) => Cow::Borrowed("client.channel_limit"),
+            (ErrorCode::LIMIT_EXCEEDED, Method::Connect, _) => {
                 Cow::Borrowed("client.request_head_size_limit")
             }
             _ => allow::of_code(code),

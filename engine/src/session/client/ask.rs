@@ -17,7 +17,7 @@ use crate::{
         history::Page,
         message::{Answer, AnswerTo, ChannelQuery, ClientKey, QueryResult, ToOwner},
     },
-    session::{Io, SessionCx},
+    session::{Io, SessionCx, client::command::Outcome},
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -28,14 +28,14 @@ impl<I: Io> SessionCx<'_, I> {
         channel: &str,
         stats: bool,
     ) -> Handled<'static> {
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let resolved = self.sessions.policy.channels.resolve(channel)?;
         let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
         let question =
             if stats { ChannelQuery::PresenceStats } else { ChannelQuery::Presence(self.answer_bytes()) };
         self.ask(key, command, channel, question);
-        Ok(None)
+        Ok(Outcome::Deferred)
     }
 
     pub(super) fn ask_history(
@@ -45,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
         request: &HistoryRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let resolved = self.sessions.policy.channels.resolve(channel)?;
         let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_history(&client.user, is_subscribed)?;
@@ -58,7 +58,7 @@ impl<I: Io> SessionCx<'_, I> {
             bytes: self.answer_bytes(),
         };
         self.ask(key, command, channel, ChannelQuery::History(page));
-        Ok(None)
+        Ok(Outcome::Deferred)
     }
 
     fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: ChannelQuery) {

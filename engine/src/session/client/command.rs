@@ -26,7 +26,7 @@ use crate::{
     hub::message::ClientKey,
     limits::{Charge, Offense},
     metrics::Metric,
-    refusals::{Why, with_channel},
+    refusals::{CommandHead, Method, Why},
     session::{Io, SessionCx},
     token::{TokenError, TokenUse, Verdict},
 };
@@ -40,8 +40,6 @@ pub(crate) enum Refused {
     Unsubscribe(UnsubscribeCode),
     /// The session ends.
     Disconnect(DisconnectCode),
-    /// The token names a key we have not fetched yet.
-    KeyUnknown(TokenUse),
 }
 
 impl From<ErrorCode> for Refused {
@@ -85,8 +83,21 @@ pub(super) enum Left {
     Waits(usize),
 }
 
-/// The outcome of a command's handler: a result, or nothing if the reply comes later from elsewhere.
-pub(super) type Handled<'a> = Result<Option<ReplyResult<'a>>, Refused>;
+/// The outcome of a command that is not refused.
+#[derive(Debug)]
+pub(super) enum Outcome<'a> {
+    /// The reply.
+    Reply(ReplyResult<'a>),
+    /// The reply comes later: from a channel's owner, from the backend, or with the session's admission.
+    Deferred,
+    /// The command's token names a key that we have not fetched yet.
+    NeedsKeys(TokenUse),
+    /// The command gets no reply: it is a `send`, or its client is gone.
+    NoReply,
+}
+
+/// The outcome of a command's handler.
+pub(super) type Handled<'a> = Result<Outcome<'a>, Refused>;
 
 impl<I: Io> SessionCx<'_, I> {
     /// Handles the commands of a frame, up to the first one that has to wait.
@@ -99,7 +110,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let mut messages = decode_commands(format, frame.bytes);
         let left = loop {
-            let unread_bytes = messages.rest().len();
+            let unread = messages.rest();
             let command = match messages.next() {
                 None => break Left::Nothing,
                 Some(Ok(FromClient::Command(command))) => command,
@@ -116,13 +127,17 @@ impl<I: Io> SessionCx<'_, I> {
                 }
             };
             if self.has_to_wait(key, &command.request) {
-                break Left::Waits(unread_bytes);
+                break Left::Waits(unread.len());
             }
             let left_bytes = messages.rest().len();
             self.cx.counters.add(Metric::Commands, 1);
-            self.cx.meter.add(cost::of_command(&command.request, unread_bytes - left_bytes));
-            let handled = self.handle(key, &command);
-            if let Err(code) = self.write_reply(key, &command, handled, false) {
+            let bytes = &unread[..unread.len() - left_bytes];
+            self.cx.meter.add(cost::of_command(&command.request, bytes.len()));
+            let handled = match self.handle(key, &command) {
+                Ok(Outcome::NeedsKeys(carried_by)) => self.wait_for_keys(key, carried_by, &command, bytes),
+                handled => handled,
+            };
+            if let Err(code) = self.write_reply(key, &CommandHead::of(&command), handled) {
                 self.disconnect(key, code);
                 return Left::Nothing;
             }
@@ -154,7 +169,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
         let Command { id, request } = command;
         let id = *id;
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let is_connect = matches!(request, Request::Connect(_));
         if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
             self.cx.why = Some(match is_connect {
@@ -165,7 +180,7 @@ impl<I: Io> SessionCx<'_, I> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         if self.charge_command(key)? == Charge::TooMany {
-            return if id == 0 { Ok(None) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
+            return if id == 0 { Ok(Outcome::NoReply) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
         }
         self.perform(key, id, request)
     }
@@ -189,18 +204,18 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// Maps a token error to its consequence.
+    /// A command's token was not accepted.
     pub(super) fn token_refused(
         &mut self,
         key: ClientKey,
         error: &TokenError,
         carried_by: TokenUse,
-    ) -> Refused {
+    ) -> Handled<'static> {
         match error {
-            TokenError::KeyUnknown { .. } => Refused::KeyUnknown(carried_by),
+            TokenError::KeyUnknown { .. } => Ok(Outcome::NeedsKeys(carried_by)),
             error => {
                 self.cx.why = Some(Why::of_token(error, carried_by));
-                self.judged(key, error.verdict(carried_by))
+                Err(self.judged(key, error.verdict(carried_by)))
             }
         }
     }
@@ -214,55 +229,47 @@ impl<I: Io> SessionCx<'_, I> {
         verdict.into()
     }
 
-    /// Writes the reply. `is_late`: the command had been waiting for keys or the backend.
+    /// Writes the reply. A token whose key is unknown by now is refused.
     pub(super) fn write_reply(
         &mut self,
         key: ClientKey,
-        command: &Command<'_>,
+        command: &CommandHead<'_>,
         handled: Handled<'_>,
-        is_late: bool,
     ) -> Result<(), DisconnectCode> {
         let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else { return Ok(()) };
-        let (id, request) = (command.id, &command.request);
-        let handled = match handled {
-            Err(Refused::KeyUnknown(carried_by)) if is_late => Err(self.key_stays_unknown(key, carried_by)),
-            Err(Refused::KeyUnknown(carried_by)) => match self.wait_for_keys(key, carried_by, command) {
-                Ok(()) => return Ok(()),
-                Err(code) => Err(code.into()),
-            },
-            handled => handled,
-        };
-        match handled {
-            Ok(Some(result)) => {
-                append_reply(format, &mut self.sessions.replies, &Reply { id, result: Ok(result) });
+        let refused = match handled {
+            Ok(Outcome::Reply(result)) => {
+                let reply = Reply { id: command.id, result: Ok(result) };
+                append_reply(format, &mut self.sessions.replies, &reply);
+                return Ok(());
             }
-            Ok(None) => {}
-            Err(Refused::Error(code)) => {
+            Ok(Outcome::Deferred | Outcome::NoReply) => return Ok(()),
+            Ok(Outcome::NeedsKeys(carried_by)) => self.key_stays_unknown(key, carried_by),
+            Err(refused) => refused,
+        };
+        let code = match refused {
+            Refused::Error(code) => {
                 self.tell_error(key, Some(command), code);
-                if matches!(request, Request::Connect(_)) {
+                if command.method == Method::Connect {
                     self.connect_refused(key);
                 }
-                append_reply(
-                    format,
-                    &mut self.sessions.replies,
-                    &Reply { id, result: Err(ClientError::from(code)) },
-                );
+                code
             }
-            Err(Refused::Unsubscribe(code)) => {
+            Refused::Unsubscribe(code) => {
                 self.tell_error(key, Some(command), ErrorCode::EXPIRED);
                 self.flush_replies(key);
-                if let Request::SubRefresh(refresh) = request {
-                    self.end_subscription_with(key, &refresh.channel, code);
+                if let Some(channel) = command.channel {
+                    self.end_subscription_with(key, channel, code);
                 }
-                let result = Err(ClientError::from(ErrorCode::EXPIRED));
-                append_reply(format, &mut self.sessions.replies, &Reply { id, result });
+                ErrorCode::EXPIRED
             }
-            Err(Refused::Disconnect(code)) => {
-                self.cx.why = Some(with_channel(self.cx.why.take(), request));
+            Refused::Disconnect(code) => {
+                self.cx.why = Some(command.with_channel(self.cx.why.take()));
                 return Err(code);
             }
-            Err(Refused::KeyUnknown(_)) => unreachable!("it was judged above"),
-        }
+        };
+        let reply = Reply { id: command.id, result: Err(ClientError::from(code)) };
+        append_reply(format, &mut self.sessions.replies, &reply);
         Ok(())
     }
 
@@ -374,5 +381,5 @@ impl<I: Io> SessionCx<'_, I> {
 
 /// The reply to a command with an empty result.
 pub(super) fn done(result: fn(Done) -> ReplyResult<'static>) -> Handled<'static> {
-    Ok(Some(result(Done::default())))
+    Ok(Outcome::Reply(result(Done::default())))
 }

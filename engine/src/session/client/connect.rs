@@ -5,10 +5,11 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use bytes::Bytes;
 use holdfast_protocol::{
     client::{
-        DisconnectCode, ErrorCode, Map, Payload, ReplyResult, Request,
-        command::{ConnectRequest, SubscribeRequest},
+        DisconnectCode, ErrorCode, Map, Payload, ReplyResult, StreamPosition,
+        command::ConnectRequest,
         reply::{ConnectResult, SubscribeResult},
     },
     http::list_separator,
@@ -16,7 +17,7 @@ use holdfast_protocol::{
 
 use super::{Stage, command::Handled, event::ProxyParams, id_text, subscribed::result};
 use crate::{
-    backend::{Connected, Event, Header},
+    backend::{Connected, Header},
     channel::{ChannelError, SubscriptionFlags},
     conn::pace::{Told, told_s},
     hub::{
@@ -28,7 +29,9 @@ use crate::{
     session::{
         Io, SessionCx,
         client::{
-            connecting::{Connecting, ServerSide, expiry},
+            command::Outcome,
+            connecting::{Connecting, EarlierSubscription, ServerSide, expiry},
+            deferred::Question,
             subscription::{SubscribeParams, Subscription},
         },
     },
@@ -65,7 +68,10 @@ impl<I: Io> SessionCx<'_, I> {
         self.keep_emulated_headers(key, request)?;
         if !request.token.is_empty() {
             let claims = self.sessions.tokens.connect.verify_connect(&request.token, self.cx.wall_s());
-            let claims = claims.map_err(|error| self.token_refused(key, &error, TokenUse::Connect))?;
+            let claims = match claims {
+                Ok(claims) => claims,
+                Err(error) => return self.token_refused(key, &error, TokenUse::Connect),
+            };
             if claims.user.is_empty() && self.sessions.policy.refuses_anonymous_tokens {
                 let allow = "a user in the claim sub, or client.disallow_anonymous_connection_tokens = false";
                 self.cx.why = Some(Why::new("token_without_user", allow));
@@ -79,22 +85,22 @@ impl<I: Io> SessionCx<'_, I> {
                 meta: claims.meta,
                 subs: claims.subs,
             };
-            return self.authenticate(key, command, request, who, Source::Token);
+            let earlier: Vec<_> = EarlierSubscription::all(request).collect();
+            return self.authenticate(key, command, &earlier, who, Source::Token);
         }
         if !self.sessions.policy.is_connect_proxied {
-            return self.connect_nobody(key, command, request);
+            let earlier: Vec<_> = EarlierSubscription::all(request).collect();
+            return self.connect_nobody(key, command, &earlier);
         }
         let about = ProxyParams {
             name: &request.name,
             version: &request.version,
             channels: request.subs.0.iter().map(|(channel, _)| channel.as_ref().into()).collect(),
-            data: request.data.bytes(),
+            data: Bytes::copy_from_slice(request.data.bytes()),
             ..ProxyParams::default()
         };
-        // Keep only the recovery positions.
-        let kept = ConnectRequest { data: Payload::default(), ..request.clone() };
-        let handled =
-            self.ask_backend(key, Event::Connect, Some((command, Request::Connect(kept))), about)?;
+        let earlier = EarlierSubscription::all(request).map(EarlierSubscription::into_owned).collect();
+        let handled = self.ask_backend(key, Question::Connect { id: command, earlier }, about)?;
         self.begin_connecting(key, command);
         Ok(handled)
     }
@@ -104,12 +110,12 @@ impl<I: Io> SessionCx<'_, I> {
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &ConnectRequest<'_>,
+        earlier: &[EarlierSubscription<'_>],
         said: Option<Connected>,
     ) -> Handled<'static> {
         match said {
-            Some(who) => self.authenticate(key, command, request, who, Source::Backend),
-            None => self.connect_nobody(key, command, request),
+            Some(who) => self.authenticate(key, command, earlier, who, Source::Backend),
+            None => self.connect_nobody(key, command, earlier),
         }
     }
 
@@ -127,7 +133,7 @@ impl<I: Io> SessionCx<'_, I> {
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &ConnectRequest<'_>,
+        earlier: &[EarlierSubscription<'_>],
     ) -> Handled<'static> {
         if !self.sessions.policy.allows_anonymous {
             self.cx.why = Some(Why::new("no_token", WITHOUT_TOKEN));
@@ -141,7 +147,7 @@ impl<I: Io> SessionCx<'_, I> {
             meta: None,
             subs: Vec::new(),
         };
-        self.authenticate(key, command, request, nobody, Source::Nobody)
+        self.authenticate(key, command, earlier, nobody, Source::Nobody)
     }
 
     /// The client's identity and its server-side subscriptions are known.
@@ -149,7 +155,7 @@ impl<I: Io> SessionCx<'_, I> {
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &ConnectRequest<'_>,
+        earlier: &[EarlierSubscription<'_>],
         who: Connected,
         source: Source,
     ) -> Handled<'static> {
@@ -176,20 +182,22 @@ impl<I: Io> SessionCx<'_, I> {
             if subs.iter().any(|sub: &ServerSide| sub.channel == channel) {
                 continue;
             }
-            let position = request.subs.get(&channel).filter(|position| position.recover);
+            // The last one counts where a channel is repeated.
+            let before = earlier.iter().rev().find(|sub| sub.channel == channel);
+            let position = before.and_then(|sub| sub.position.as_ref());
             let recover = position.map(|position| self.recover_from(position, is_cache));
             let is_by_token = source == Source::Token && personal.as_ref() != Some(&channel);
             subs.push(ServerSide { channel, options, recover, is_by_token });
         }
         // The backend has seen the requested subscriptions, and its answer is complete.
         if source != Source::Backend {
-            self.add_wished(&who.user, request, &mut subs)?;
+            self.add_wished(&who.user, earlier, &mut subs)?;
         }
         if !(subs.is_empty() || self.cx.ledger.has_room(Budget::Sessions)) {
             return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
         let user = self.sessions.users.add(&who.user, key);
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         client.user = Arc::clone(&user);
         client.conn_info = who.info.map(|info| Box::new(Data::checked(info)));
         client.expires_at_s = who.expires_at_s;
@@ -201,7 +209,7 @@ impl<I: Io> SessionCx<'_, I> {
         if !self.ask_for_lease(key, &user) {
             self.admit(key);
         }
-        Ok(None)
+        Ok(Outcome::Deferred)
     }
 
     /// Adds the client's earlier server-side subscriptions from its connect command, if the client could make them
@@ -209,10 +217,10 @@ impl<I: Io> SessionCx<'_, I> {
     fn add_wished(
         &self,
         user: &str,
-        request: &ConnectRequest<'_>,
+        earlier: &[EarlierSubscription<'_>],
         subs: &mut Vec<ServerSide>,
     ) -> Result<(), DisconnectCode> {
-        for (channel, position) in &request.subs {
+        for EarlierSubscription { channel, position } in earlier {
             let resolved = match self.sessions.policy.channels.resolve(channel) {
                 Ok(resolved) => resolved,
                 Err(ChannelError::NamespaceUnknown) => return Err(DisconnectCode::BAD_REQUEST),
@@ -229,14 +237,14 @@ impl<I: Io> SessionCx<'_, I> {
             subs.push(ServerSide {
                 channel: channel.clone().into_owned(),
                 options: SubscribeOptions::default(),
-                recover: position.recover.then(|| self.recover_from(position, is_cache)),
+                recover: position.as_ref().map(|position| self.recover_from(position, is_cache)),
                 is_by_token: false,
             });
         }
         Ok(())
     }
 
-    fn recover_from(&self, position: &SubscribeRequest<'_>, cache: bool) -> Recover {
+    fn recover_from(&self, position: &StreamPosition<'_>, cache: bool) -> Recover {
         Recover {
             offset: position.offset,
             epoch: position.epoch.as_ref().into(),

@@ -3,7 +3,10 @@
 //! In:  the subscriptions that the server makes; the answers of their owners.
 //! Out: what the reply has to say; whether and when the client has to refresh.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use holdfast_protocol::client::{StreamPosition, command::ConnectRequest};
 
 use crate::{
     hub::message::{Recover, Subscribed},
@@ -31,6 +34,44 @@ pub(super) struct ServerSide {
     pub(super) options: SubscribeOptions,
     pub(super) recover: Option<Recover>,
     pub(super) is_by_token: bool,
+}
+
+/// A server-side subscription that the client had in an earlier session, as its connect command says.
+#[derive(Clone, Debug)]
+pub(crate) struct EarlierSubscription<'c> {
+    pub(super) channel: Cow<'c, str>,
+    /// The position to recover from.
+    pub(super) position: Option<StreamPosition<'c>>,
+}
+
+impl<'c> EarlierSubscription<'c> {
+    /// Those of a connect command, in its order.
+    pub(super) fn all(request: &'c ConnectRequest<'_>) -> impl Iterator<Item = Self> {
+        request.subs.iter().map(|(channel, sub)| Self {
+            channel: Cow::Borrowed(channel),
+            position: sub
+                .recover
+                .then(|| StreamPosition { offset: sub.offset, epoch: Cow::Borrowed(&sub.epoch) }),
+        })
+    }
+
+    /// The same, independent of the command's bytes.
+    pub(super) fn into_owned(self) -> EarlierSubscription<'static> {
+        EarlierSubscription {
+            channel: Cow::Owned(self.channel.into_owned()),
+            position: self.position.map(into_owned),
+        }
+    }
+
+    /// Memory of its texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.channel.len() + self.position.as_ref().map_or(0, |position| position.epoch.len())
+    }
+}
+
+/// A position, independent of the command's bytes.
+pub(super) fn into_owned(position: StreamPosition<'_>) -> StreamPosition<'static> {
+    StreamPosition { offset: position.offset, epoch: Cow::Owned(position.epoch.into_owned()) }
 }
 
 /// Approximate memory of a server-side subscription beside its record: a channel name, infos and data of typical

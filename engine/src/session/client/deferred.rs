@@ -10,8 +10,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::parked::ParkedFrames;
-use crate::{backend::Header, hub::message::ToOwner, ids::ClientKey, value::HttpUrl};
+use super::{connecting::EarlierSubscription, parked::ParkedFrames, subscription::SubscribeTerms};
+use crate::{
+    backend::{Event, Header},
+    hub::message::ToOwner,
+    ids::ClientKey,
+    refusals::{CommandHead, Method},
+    value::HttpUrl,
+};
 
 /// Answers that one client may wait for.
 pub(super) const PENDING_MAX: usize = 128;
@@ -42,24 +48,47 @@ pub(crate) struct ConnectionMeta {
 pub(crate) struct Pending {
     /// An answer with another ticket belongs to something else.
     pub(super) ticket: u32,
-    pub(super) awaits: Awaits,
-    /// The command, in the client's format; empty if no command asked.
-    pub(super) command: Box<[u8]>,
-    /// The channel to subscribe to, or whose subscription to refresh.
-    pub(super) channel: Box<str>,
+    pub(super) awaited: Awaited,
     /// Memory of what the backend receives.
     pub(super) told_bytes: usize,
 }
 
-/// What an entry waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
-    /// The application's backend.
-    Backend,
-    /// Keys for connection tokens.
-    ConnectKeys,
-    /// Keys for subscription tokens.
-    SubscribeKeys,
+/// What an entry waits for, with all that is needed when it arrives.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    /// Keys. The command is then handled again.
+    Keys(Box<TokenCommand>),
+    /// The answer of the application's backend.
+    Backend(Question),
+}
+
+/// A command with a token whose key we have not fetched yet.
+#[derive(Debug)]
+pub(crate) struct TokenCommand {
+    pub(super) id: u32,
+    /// True exactly when the token is a subscription token.
+    pub(super) is_about_subscription: bool,
+    /// The channel, if the command subscribes to one.
+    pub(super) channel: Option<Box<str>>,
+    /// The command as received.
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// A question to the backend: what its answer decides.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// Who the client is.
+    Connect { id: u32, earlier: Box<[EarlierSubscription<'static>]> },
+    /// Whether the client may subscribe.
+    Subscribe { id: u32, terms: Box<SubscribeTerms<'static>> },
+    /// Whether the client may publish, and what.
+    Publish { id: u32, channel: Box<str>, data: Bytes },
+    /// The reply itself.
+    Rpc { id: u32 },
+    /// Whether the session continues.
+    ConnectionExpiry,
+    /// Whether a subscription continues.
+    SubscriptionExpiry { channel: Box<str> },
 }
 
 impl ConnectionMeta {
@@ -72,18 +101,85 @@ impl ConnectionMeta {
 impl Pending {
     /// Memory in use. Up to as many entries again may be free.
     pub(super) fn cost_bytes(&self) -> usize {
-        2 * size_of::<Self>() + self.command.len() + self.channel.len() + self.told_bytes
+        let kept = match &self.awaited {
+            Awaited::Keys(command) => {
+                size_of::<TokenCommand>()
+                    + command.bytes.len()
+                    + command.channel.as_ref().map_or(0, |channel| channel.len())
+            }
+            Awaited::Backend(question) => question.heap_bytes(),
+        };
+        2 * size_of::<Self>() + kept + self.told_bytes
     }
 
-    /// True exactly when no command asked: the question is about the expiry of the session or, with a channel, of that
+    /// True exactly when this awaits the backend's word on the expiry of the session or, with a channel, of that
     /// subscription.
-    pub(super) fn is_expiry_of(&self, channel: &str) -> bool {
-        self.command.is_empty() && *self.channel == *channel
+    pub(super) fn is_expiry_of(&self, expiring: Expiring<'_>) -> bool {
+        match (&self.awaited, expiring) {
+            (Awaited::Backend(Question::ConnectionExpiry), Expiring::Connection) => true,
+            (Awaited::Backend(Question::SubscriptionExpiry { channel }), Expiring::Subscription(asked)) => {
+                **channel == *asked
+            }
+            _ => false,
+        }
     }
 
-    /// True exactly when a command wants to subscribe to this channel.
-    pub(super) fn is_subscribe_to(&self, channel: &str) -> bool {
-        !self.command.is_empty() && !channel.is_empty() && *self.channel == *channel
+    /// The number of the command that wants to subscribe to this channel.
+    pub(super) fn subscribes_to(&self, channel: &str) -> Option<u32> {
+        match &self.awaited {
+            Awaited::Keys(command) => (command.channel.as_deref() == Some(channel)).then_some(command.id),
+            Awaited::Backend(Question::Subscribe { id, terms }) => (terms.channel == channel).then_some(*id),
+            Awaited::Backend(_) => None,
+        }
+    }
+}
+
+/// What may expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiring<'c> {
+    /// The session.
+    Connection,
+    /// The subscription to a channel.
+    Subscription(&'c str),
+}
+
+impl Question {
+    /// The backend's event.
+    pub(super) const fn event(&self) -> Event {
+        match self {
+            Self::Connect { .. } => Event::Connect,
+            Self::Subscribe { .. } => Event::Subscribe,
+            Self::Publish { .. } => Event::Publish,
+            Self::Rpc { .. } => Event::Rpc,
+            Self::ConnectionExpiry => Event::Refresh,
+            Self::SubscriptionExpiry { .. } => Event::SubRefresh,
+        }
+    }
+
+    /// The command that asked; none for an expiry.
+    pub(super) fn command(&self) -> Option<CommandHead<'_>> {
+        Some(match self {
+            Self::Connect { id, .. } => CommandHead::without_channel(*id, Method::Connect),
+            Self::Subscribe { id, terms } => CommandHead {
+                has_filter: terms.filter.is_some(),
+                ..CommandHead::about(*id, Method::Subscribe, &terms.channel)
+            },
+            Self::Publish { id, channel, .. } => CommandHead::about(*id, Method::Publish, channel),
+            Self::Rpc { id } => CommandHead::without_channel(*id, Method::Rpc),
+            Self::ConnectionExpiry | Self::SubscriptionExpiry { .. } => return None,
+        })
+    }
+
+    /// Memory beside its own. A publication's data is shared with the call to the backend.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Connect { earlier, .. } => {
+                earlier.iter().map(|sub| size_of_val(sub) + sub.text_bytes()).sum()
+            }
+            Self::Subscribe { terms, .. } => size_of_val(&**terms) + terms.heap_bytes(),
+            Self::Publish { channel, .. } | Self::SubscriptionExpiry { channel } => channel.len(),
+            Self::Rpc { .. } | Self::ConnectionExpiry => 0,
+        }
     }
 }
 

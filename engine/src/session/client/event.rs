@@ -7,10 +7,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use holdfast_protocol::client::{
-    ClientError, Command, ErrorCode, Format, FromClient, Payload, Reply, ReplyResult, Request,
-    append_command, append_reply, command::RpcRequest, decode_commands, reply::RpcResult,
+    ClientError, ErrorCode, Payload, Reply, ReplyResult, append_reply, command::RpcRequest, reply::RpcResult,
 };
 
 use super::{
@@ -19,12 +18,16 @@ use super::{
     id_text,
 };
 use crate::{
-    backend::{Event, Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
+    backend::{Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
     encoding::Encoding,
     ids::ClientKey,
+    refusals::{CommandHead, Method},
     session::{
         Io, SessionCx,
-        client::deferred::{Awaits, Pending},
+        client::{
+            command::Outcome,
+            deferred::{Awaited, Pending, Question},
+        },
     },
 };
 
@@ -37,7 +40,7 @@ pub(super) struct ProxyParams<'a> {
     pub(super) name: &'a str,
     pub(super) version: &'a str,
     pub(super) channels: Vec<Box<str>>,
-    pub(super) data: &'a [u8],
+    pub(super) data: Bytes,
 }
 
 impl ProxyParams<'_> {
@@ -64,21 +67,6 @@ impl Transport {
     }
 }
 
-/// A command in the form kept until the answer arrives.
-pub(super) fn encoded(format: Format, id: u32, request: Request<'_>) -> Box<[u8]> {
-    let mut bytes = BytesMut::new();
-    append_command(format, &mut bytes, &Command { id, request });
-    Vec::from(bytes).into_boxed_slice()
-}
-
-/// A kept command.
-pub(super) fn decoded(format: Format, command: &[u8]) -> Command<'_> {
-    match decode_commands(format, command).next() {
-        Some(Ok(FromClient::Command(command))) => command,
-        _ => unreachable!("what was encoded here can be decoded"),
-    }
-}
-
 impl<I: Io> SessionCx<'_, I> {
     /// Keeps the handshake's header fields for backends.
     pub(crate) fn store_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
@@ -92,44 +80,30 @@ impl<I: Io> SessionCx<'_, I> {
 
     pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
         self.sessions.policy.rpc.may_call(&request.method)?;
-        let about =
-            ProxyParams { method: &request.method, data: request.data.bytes(), ..ProxyParams::default() };
-        // The reply needs only its number.
-        let kept = Request::Rpc(RpcRequest { data: Payload::default(), method: Cow::Borrowed("") });
-        self.ask_backend(key, Event::Rpc, Some((command, kept)), about)
+        let data = Bytes::copy_from_slice(request.data.bytes());
+        let about = ProxyParams { method: &request.method, data, ..ProxyParams::default() };
+        self.ask_backend(key, Question::Rpc { id: command }, about)
     }
 
-    /// Sends an event to the backend. `command` waits for the answer.
+    /// Asks the backend. The client waits for its answer.
     pub(super) fn ask_backend(
         &mut self,
         key: ClientKey,
-        event: Event,
-        command: Option<(u32, Request<'_>)>,
+        question: Question,
         about: ProxyParams<'_>,
     ) -> Handled<'static> {
         let ticket = self.mesh.next_ticket();
         let core = self.mesh.index;
-        let Some(format) = self.sessions.clients.get(key).map(|client| client.format) else {
-            return Ok(None);
-        };
-        let pending = Pending {
-            ticket,
-            awaits: Awaits::Backend,
-            command: command.map_or_else(Box::default, |(id, request)| encoded(format, id, request)),
-            channel: match event {
-                Event::Subscribe | Event::SubRefresh => about.channel.into(),
-                _ => Box::default(),
-            },
-            told_bytes: about.bytes(),
-        };
+        let event = question.event();
+        let pending = Pending { ticket, awaited: Awaited::Backend(question), told_bytes: about.bytes() };
         self.wait_with(key, pending)?;
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let kept = client.kept.as_deref();
         let call = ProxyRequest {
             event,
             client: id_text(client.id),
             transport: client.link.transport(),
-            format,
+            format: client.format,
             user: Arc::clone(&client.user),
             channel: about.channel.into(),
             method: about.method.into(),
@@ -137,13 +111,13 @@ impl<I: Io> SessionCx<'_, I> {
             name: about.name.into(),
             version: about.version.into(),
             channels: about.channels,
-            data: Bytes::copy_from_slice(about.data),
+            data: about.data,
             meta: kept.and_then(|kept| kept.meta.clone()),
             headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
             emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
         };
         if self.sessions.backend.call(ReplyTo { core, client: key, ticket }, Box::new(call)) {
-            return Ok(None);
+            return Ok(Outcome::Deferred);
         }
         self.take_pending(key, ticket);
         Err(ErrorCode::INTERNAL.into())
@@ -152,33 +126,32 @@ impl<I: Io> SessionCx<'_, I> {
     /// The backend has answered.
     pub(crate) fn on_proxy_result(&mut self, back: ReplyTo, said: ProxyResult) {
         let key = back.client;
-        let Some(client) = self.sessions.clients.get(key) else { return };
-        let format = client.format;
         let Some(pending) = self.take_pending(key, back.ticket) else { return };
-        match said {
-            ProxyResult::Refresh(said) => return self.on_refresh_result(key, said),
-            ProxyResult::SubRefresh(said) => return self.on_sub_refresh_result(key, &pending.channel, said),
-            _ => {}
-        }
-        let command = decoded(format, &pending.command);
-        let handled = match (&command.request, said) {
-            (Request::Connect(request), ProxyResult::Connect(said)) => {
-                said.map(|said| self.on_connect_result(key, command.id, request, said))
+        let Awaited::Backend(question) = pending.awaited else { return };
+        let handled = match (&question, said) {
+            (Question::ConnectionExpiry, ProxyResult::Refresh(said)) => {
+                return self.on_refresh_result(key, said);
             }
-            (Request::Subscribe(request), ProxyResult::Subscribe(said)) => {
-                said.map(|said| self.subscribe_said(key, command.id, request, said))
+            (Question::SubscriptionExpiry { channel }, ProxyResult::SubRefresh(said)) => {
+                return self.on_sub_refresh_result(key, channel, said);
             }
-            (Request::Publish(request), ProxyResult::Publish(said)) => {
-                said.map(|said| self.publish_said(key, command.id, request, said))
+            (Question::Connect { id, earlier }, ProxyResult::Connect(said)) => {
+                said.map(|said| self.on_connect_result(key, *id, earlier, said))
             }
-            (Request::Rpc(_), ProxyResult::Rpc(Ok(data))) => {
+            (Question::Subscribe { id, terms }, ProxyResult::Subscribe(said)) => {
+                said.map(|said| self.on_subscribe_result(key, *id, terms, said))
+            }
+            (Question::Publish { id, channel, data }, ProxyResult::Publish(said)) => {
+                said.map(|said| self.publish_as(key, *id, channel, data.clone(), said))
+            }
+            (Question::Rpc { id }, ProxyResult::Rpc(Ok(data))) => {
                 let result = RpcResult { data: Payload::new(&data) };
-                self.reply(key, command.id, Ok(ReplyResult::Rpc(result)));
-                return;
+                return self.reply(key, *id, Ok(ReplyResult::Rpc(result)));
             }
-            (Request::Rpc(_), ProxyResult::Rpc(Err(refusal))) => Err(refusal),
+            (Question::Rpc { .. }, ProxyResult::Rpc(Err(refusal))) => Err(refusal),
             _ => unreachable!("an answer is to the event that asked"),
         };
+        let Some(command) = question.command() else { return };
         match handled {
             Ok(handled) => self.finish_deferred(key, &command, handled),
             Err(refusal) => self.refuse_as_said(key, &command, refusal),
@@ -186,8 +159,13 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Completes a command that had to wait.
-    pub(super) fn finish_deferred(&mut self, key: ClientKey, command: &Command<'_>, handled: Handled<'_>) {
-        match self.write_reply(key, command, handled, true) {
+    pub(super) fn finish_deferred(
+        &mut self,
+        key: ClientKey,
+        command: &CommandHead<'_>,
+        handled: Handled<'_>,
+    ) {
+        match self.write_reply(key, command, handled) {
             Ok(()) => {
                 self.flush_replies(key);
                 self.go_on(key);
@@ -197,7 +175,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Replies with the application's own error.
-    fn refuse_as_said(&mut self, key: ClientKey, command: &Command<'_>, refusal: Refusal) {
+    fn refuse_as_said(&mut self, key: ClientKey, command: &CommandHead<'_>, refusal: Refusal) {
         match refusal {
             Refusal::Failed => {
                 self.finish_deferred(key, command, Err(Refused::Error(ErrorCode::INTERNAL)));
@@ -205,7 +183,7 @@ impl<I: Io> SessionCx<'_, I> {
             Refusal::Disconnect { code, reason } => self.disconnect_with(key, code, &reason),
             Refusal::Error { code, message, temporary } => {
                 self.tell_backends_error(key, command, code, &message);
-                if matches!(command.request, Request::Connect(_)) {
+                if command.method == Method::Connect {
                     self.connect_refused(key);
                 }
                 let Some(client) = self.sessions.clients.get(key) else { return };

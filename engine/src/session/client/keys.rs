@@ -7,24 +7,23 @@
 //! Until then the token may still be genuine: its client waits. If that takes longer than the client's timeout, or the
 //! endpoint fails, the client is told to try again.
 
-use holdfast_protocol::client::{Command, ErrorCode, Request};
+use holdfast_protocol::client::{Command, ErrorCode, FromClient, Request, decode_commands};
 
 use super::{
     Stage,
-    command::Refused,
-    event::{decoded, encoded},
+    command::{Handled, Outcome, Refused},
 };
 use crate::{
     backend::{KeyNews, KeysAre, KeysRequest},
     context::cost,
     ids::ClientKey,
     jose::KeySet,
-    refusals::Why,
+    refusals::{CommandHead, Why},
     session::{
         Io, SessionCx,
         client::{
             KeysCame,
-            deferred::{Awaits, KeyWait, Known, Pending},
+            deferred::{Awaited, KeyWait, Known, Pending, TokenCommand},
         },
     },
     token::{TokenError, TokenUse, Verifier},
@@ -34,50 +33,48 @@ use crate::{
 /// How long a client may wait for the next fetch: SDK commands time out after 5 seconds.
 const WAIT_MS_MAX: u64 = 4_000;
 
-impl Awaits {
-    const fn keys_for(carried_by: TokenUse) -> Self {
-        match carried_by {
-            TokenUse::Connect | TokenUse::Refresh => Self::ConnectKeys,
-            TokenUse::Subscribe | TokenUse::SubRefresh => Self::SubscribeKeys,
-        }
-    }
+/// True exactly when the key is one for subscription tokens.
+const fn is_about_subscription(carried_by: TokenUse) -> bool {
+    matches!(carried_by, TokenUse::Subscribe | TokenUse::SubRefresh)
 }
 
 impl<I: Io> SessionCx<'_, I> {
-    fn verifier(&mut self, awaits: Awaits) -> &mut Verifier {
-        match awaits {
-            Awaits::SubscribeKeys => &mut self.sessions.tokens.subscribe,
-            _ => &mut self.sessions.tokens.connect,
+    fn verifier(&mut self, is_about_subscription: bool) -> &mut Verifier {
+        if is_about_subscription {
+            &mut self.sessions.tokens.subscribe
+        } else {
+            &mut self.sessions.tokens.connect
         }
     }
 
-    /// A command's token names an unknown key: the command waits until the endpoint was asked.
+    /// A command's token names an unknown key: the command, with the bytes it was received in, waits until the endpoint
+    /// was asked.
     pub(super) fn wait_for_keys(
         &mut self,
         key: ClientKey,
         carried_by: TokenUse,
         command: &Command<'_>,
-    ) -> Result<(), ErrorCode> {
-        let awaits = Awaits::keys_for(carried_by);
+        bytes: &[u8],
+    ) -> Handled<'static> {
+        let is_about_subscription = is_about_subscription(carried_by);
         let ticket = self.mesh.next_ticket();
-        let Some(endpoint) = self.verifier(awaits).jwks_endpoint().cloned() else {
+        let Some(endpoint) = self.verifier(is_about_subscription).jwks_endpoint().cloned() else {
             unreachable!("keys are unknown only where they come from an endpoint")
         };
         self.sessions.key_waits.count += 1;
         let number = self.sessions.key_waits.count;
         self.ask_for_keys(&endpoint, number)?;
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         let channel = match &command.request {
-            Request::Subscribe(subscribe) => subscribe.channel.as_ref().into(),
-            _ => Box::default(),
+            Request::Subscribe(subscribe) => Some(subscribe.channel.as_ref().into()),
+            _ => None,
         };
-        let bytes = encoded(client.format, command.id, command.request.clone());
-        self.wait_with(key, Pending { ticket, awaits, command: bytes, channel, told_bytes: 0 })?;
+        let kept = TokenCommand { id: command.id, is_about_subscription, channel, bytes: bytes.into() };
+        self.wait_with(key, Pending { ticket, awaited: Awaited::Keys(Box::new(kept)), told_bytes: 0 })?;
         if let Request::Connect(_) = &command.request {
             self.begin_connecting(key, command.id);
         }
         self.sessions.key_waits.waiting.push(KeyWait { client: key, ticket, number });
-        Ok(())
+        Ok(Outcome::Deferred)
     }
 
     /// At most one request per endpoint is under way; the next one covers every token that arrived in between.
@@ -95,7 +92,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// The refusal of a token whose key is still unknown.
     pub(super) fn key_stays_unknown(&mut self, key: ClientKey, carried_by: TokenUse) -> Refused {
-        if self.verifier(Awaits::keys_for(carried_by)).has_keys() {
+        if self.verifier(is_about_subscription(carried_by)).has_keys() {
             let error = TokenError::KeyUnknown { kid: String::new() };
             self.cx.why = Some(Why::of_token(&error, carried_by));
             self.judged(key, error.verdict(carried_by))
@@ -113,27 +110,24 @@ impl<I: Io> SessionCx<'_, I> {
             KeysAre::TooOld => Some(KeySet::default()),
             KeysAre::Failed { .. } | KeysAre::FetchedIn { .. } => None,
         };
-        let mut is_meant = |awaits: Awaits| {
-            let verifier = self.verifier(awaits);
+        let mut is_meant = |is_about_subscription: bool| {
+            let verifier = self.verifier(is_about_subscription);
             let is_its = verifier.jwks_endpoint() == Some(&news.endpoint);
             if is_its && let Some(keys) = &keys {
                 *verifier = verifier.with_keys(keys.clone());
             }
             is_its
         };
-        let for_connects = is_meant(Awaits::ConnectKeys);
-        let for_subscribes = is_meant(Awaits::SubscribeKeys);
+        let for_connects = is_meant(false);
+        let for_subscribes = is_meant(true);
         let told = self.answered_ask(news);
         if matches!(news.what, KeysAre::FetchedIn { ms } if ms <= WAIT_MS_MAX) {
             return self.tell_of_others(&news.endpoint, told);
         }
         for waiting in std::mem::take(&mut self.sessions.key_waits.waiting) {
             let Some(client) = self.sessions.clients.get(waiting.client) else { continue };
-            let is_meant = match client.awaits(waiting.ticket) {
-                Some(Awaits::ConnectKeys) => for_connects,
-                Some(Awaits::SubscribeKeys) => for_subscribes,
-                Some(Awaits::Backend) | None => continue,
-            };
+            let Some(command) = client.awaits_keys(waiting.ticket) else { continue };
+            let is_meant = if command.is_about_subscription { for_subscribes } else { for_connects };
             let known = match news.what {
                 KeysAre::Fetched { asked, .. } if waiting.number <= asked => Some(Known::Answer),
                 KeysAre::Fetched { .. } => Some(Known::Older),
@@ -185,29 +179,26 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let Some(pending) = self.take_pending(key, came.ticket) else { return };
-        let command = decoded(format, &pending.command);
-        self.cx.meter.add(cost::of_command(&command.request, pending.command.len()));
-        match came.known {
-            Known::Nothing => self.finish_deferred(key, &command, Err(ErrorCode::INTERNAL.into())),
-            known => self.try_again(key, &command, known == Known::Answer),
+        let Awaited::Keys(kept) = pending.awaited else { return };
+        // It was decoded on arrival, in the same format.
+        let Some(Ok(FromClient::Command(command))) = decode_commands(format, &kept.bytes).next() else {
+            return;
+        };
+        self.cx.meter.add(cost::of_command(&command.request, kept.bytes.len()));
+        if came.known == Known::Nothing {
+            return self.finish_deferred(key, &CommandHead::of(&command), Err(ErrorCode::INTERNAL.into()));
         }
-    }
-
-    /// `is_answered`: whether the endpoint was asked after the token arrived.
-    fn try_again(&mut self, key: ClientKey, command: &Command<'_>, is_answered: bool) {
         if let (Request::Connect(_), Some(client)) = (&command.request, self.sessions.clients.get(key)) {
             client.stage = Stage::Fresh;
         }
         // It was charged on arrival.
-        let handled = match self.perform(key, command.id, &command.request) {
-            Err(Refused::KeyUnknown(carried_by)) if !is_answered => {
-                match self.wait_for_keys(key, carried_by, command) {
-                    Ok(()) => return,
-                    Err(code) => Err(code.into()),
-                }
+        let mut handled = self.perform(key, command.id, &command.request);
+        if let (Known::Older, Ok(Outcome::NeedsKeys(carried_by))) = (came.known, &handled) {
+            handled = self.wait_for_keys(key, *carried_by, &command, &kept.bytes);
+            if let Ok(Outcome::Deferred) = handled {
+                return;
             }
-            handled => handled,
-        };
-        self.finish_deferred(key, command, handled);
+        }
+        self.finish_deferred(key, &CommandHead::of(&command), handled);
     }
 }

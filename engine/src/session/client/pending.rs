@@ -14,7 +14,9 @@ use crate::{
     session::{
         Io, SessionCx,
         client::{
-            deferred::{Awaits, ConnectionMeta, PENDING_BYTES_MAX, PENDING_MAX, Pending, Waiting},
+            deferred::{
+                Awaited, ConnectionMeta, PENDING_BYTES_MAX, PENDING_MAX, Pending, TokenCommand, Waiting,
+            },
             record::{Client, Stage},
         },
     },
@@ -39,10 +41,13 @@ impl Client {
         Ok(())
     }
 
-    /// What an entry waits for.
-    pub(super) fn awaits(&self, ticket: u32) -> Option<Awaits> {
+    /// The command that waits for keys with this ticket.
+    pub(super) fn awaits_keys(&self, ticket: u32) -> Option<&TokenCommand> {
         let mut all = self.kept.as_ref()?.pending.iter();
-        all.find(|pending| pending.ticket == ticket).map(|pending| pending.awaits)
+        match &all.find(|pending| pending.ticket == ticket)?.awaited {
+            Awaited::Keys(command) => Some(command),
+            Awaited::Backend(_) => None,
+        }
     }
 
     pub(super) fn take_pending_if(&mut self, is_meant: impl Fn(&Pending) -> bool) -> Option<Pending> {

@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_protocol::client::{ErrorCode, Request, command::PublishRequest};
+use holdfast_protocol::client::{ErrorCode, command::PublishRequest};
 
 use super::{command::Handled, event::ProxyParams};
 use crate::{
-    backend::{Event, Published},
+    backend::Published,
     hub::{
         message::{AnswerTo, ClientKey, Publish, ToOwner, Version},
         publication::{Data, tags},
     },
-    session::{Io, SessionCx},
+    session::{
+        Io, SessionCx,
+        client::{command::Outcome, deferred::Question},
+    },
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -34,28 +37,33 @@ impl<I: Io> SessionCx<'_, I> {
         if request.data.is_empty() {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         if resolved.options.is_publish_proxied {
-            let about = ProxyParams { channel, data: request.data.bytes(), ..ProxyParams::default() };
-            let kept = Request::Publish(request.clone());
-            return self.ask_backend(key, Event::Publish, Some((command, kept)), about);
+            let data = Bytes::copy_from_slice(request.data.bytes());
+            let about = ProxyParams { channel, data: data.clone(), ..ProxyParams::default() };
+            return self.ask_backend(
+                key,
+                Question::Publish { id: command, channel: channel.into(), data },
+                about,
+            );
         }
         let local = self.hub.locals.find(channel);
         let is_subscribed = local.is_some_and(|local| client.sub(local).is_some());
         resolved.may_publish(&client.user, is_subscribed)?;
-        self.publish_said(key, command, request, Published::default())
+        let data = Bytes::copy_from_slice(request.data.bytes());
+        self.publish_as(key, command, channel, data, Published::default())
     }
 
     /// A client may publish, as the backend answered.
-    pub(super) fn publish_said(
+    pub(super) fn publish_as(
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &PublishRequest<'_>,
+        channel: &str,
+        data: Bytes,
         said: Published,
     ) -> Handled<'static> {
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        let channel = &*request.channel;
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let local = self.hub.locals.find(channel);
         let sub_info = local.and_then(|local| client.sub(local)).and_then(|sub| sub.info.clone());
         let info = sub_info.unwrap_or_else(|| Arc::new(client.info(None)));
@@ -63,7 +71,7 @@ impl<I: Io> SessionCx<'_, I> {
         let tags = tags(said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into())));
         let publish = Publish {
             channel: Arc::clone(&name),
-            data: Data::checked(said.data.unwrap_or_else(|| Bytes::copy_from_slice(request.data.bytes()))),
+            data: Data::checked(said.data.unwrap_or(data)),
             info: Some(info),
             tags,
             skip_history: said.skip_history,
@@ -73,6 +81,6 @@ impl<I: Io> SessionCx<'_, I> {
             answer_to: Some(AnswerTo::Client { core: self.mesh.index, client: key, command, is_read: false }),
         };
         self.mesh.send_to_owner(&name, ToOwner::Publish(Box::new(publish)));
-        Ok(None)
+        Ok(Outcome::Deferred)
     }
 }

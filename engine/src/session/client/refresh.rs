@@ -17,7 +17,7 @@ use holdfast_protocol::client::{
 
 use super::{command::Handled, event::ProxyParams, id_text};
 use crate::{
-    backend::{Event, Refreshed, Refusal},
+    backend::{Refreshed, Refusal},
     hub::{
         local::LocalChannelKey,
         message::{ClientKey, ToOwner},
@@ -25,7 +25,13 @@ use crate::{
     },
     session::{
         Io, SessionCx,
-        client::{connecting::expiry, is_past, subscription::Subscription},
+        client::{
+            command::Outcome,
+            connecting::expiry,
+            deferred::{Expiring, Question},
+            is_past,
+            subscription::Subscription,
+        },
     },
     token::{SubscribeOptions, TokenUse},
 };
@@ -42,14 +48,14 @@ impl<I: Io> SessionCx<'_, I> {
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         let now_s = self.cx.wall_s();
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let tokens = &self.sessions.tokens.connect;
         let claims = tokens
             .verify_connect(token, now_s)
             .and_then(|claims| claims.check(&client.user).map(|()| claims));
         let claims = match claims {
             Ok(claims) => claims,
-            Err(error) => return Err(self.token_refused(key, &error, TokenUse::Refresh)),
+            Err(error) => return self.token_refused(key, &error, TokenUse::Refresh),
         };
         // A new session gives the client the subscriptions of the new token.
         if self.has_other_channels(key, &claims.subs) {
@@ -60,7 +66,7 @@ impl<I: Io> SessionCx<'_, I> {
             return Err(ErrorCode::EXPIRED.into());
         }
         self.take_conn_info(key, claims.info);
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         client.expires_at_s = expires_at_s;
         let id = id_text(client.id);
         self.take_meta(key, claims.meta);
@@ -71,7 +77,7 @@ impl<I: Io> SessionCx<'_, I> {
             expires,
             ttl,
         };
-        Ok(Some(ReplyResult::Refresh(result)))
+        Ok(Outcome::Reply(ReplyResult::Refresh(result)))
     }
 
     /// True exactly when the token's channels differ from the session's: a new channel is not subscribed, or a channel
@@ -104,7 +110,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(local) = self.hub.locals.find(channel) else {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         };
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         match client.sub(local) {
             None => return Err(ErrorCode::PERMISSION_DENIED.into()),
             Some(sub) if sub.is_server_side || sub.is_refreshed_by_backend => {
@@ -116,11 +122,11 @@ impl<I: Io> SessionCx<'_, I> {
         let now_s = self.cx.wall_s();
         let claims = match self.sessions.tokens.subscribe.verify_subscribe(token, now_s) {
             Ok(claims) => claims,
-            Err(error) => return Err(self.token_refused(key, &error, TokenUse::SubRefresh)),
+            Err(error) => return self.token_refused(key, &error, TokenUse::SubRefresh),
         };
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         if let Err(error) = claims.check(channel, &client.user, &id_text(client.id)) {
-            return Err(self.token_refused(key, &error, TokenUse::SubRefresh));
+            return self.token_refused(key, &error, TokenUse::SubRefresh);
         }
         let expires_at_s = claims.expire_at_s.unwrap_or(0);
         if is_past(expires_at_s, now_s) {
@@ -130,7 +136,7 @@ impl<I: Io> SessionCx<'_, I> {
         sub.expires_at_s = expires_at_s;
         self.take_chan_info(key, local, claims.options.info.unwrap_or_default());
         let (expires, ttl) = expiry(expires_at_s, now_s);
-        Ok(Some(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
+        Ok(Outcome::Reply(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
     }
 
     /// Sets what backends are told of the client, if there is something.
@@ -197,9 +203,9 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         if self.sessions.policy.is_refresh_proxied {
             if self.cx.lateness.has_expired(client.expires_at_s, 0)
-                && !client.is_pending(|pending| pending.is_expiry_of(""))
+                && !client.is_pending(|pending| pending.is_expiry_of(Expiring::Connection))
             {
-                self.request_refresh(key, "");
+                self.request_refresh(key, Expiring::Connection);
             }
         } else if self.cx.lateness.has_expired(client.expires_at_s, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
@@ -221,13 +227,10 @@ impl<I: Io> SessionCx<'_, I> {
             let name = self.hub.locals.name(channel);
             if !is_refreshed_by_backend {
                 self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
-            } else if self
-                .sessions
-                .clients
-                .get(key)
-                .is_some_and(|client| !client.is_pending(|pending| pending.is_expiry_of(&name)))
-            {
-                self.request_refresh(key, &name);
+            } else if self.sessions.clients.get(key).is_some_and(|client| {
+                !client.is_pending(|pending| pending.is_expiry_of(Expiring::Subscription(&name)))
+            }) {
+                self.request_refresh(key, Expiring::Subscription(&name));
             }
         }
         true
@@ -235,11 +238,16 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// Asks the backend whether the session, or the subscription to a channel, continues. It does until the answer
     /// arrives.
-    fn request_refresh(&mut self, key: ClientKey, channel: &str) {
-        let event = if channel.is_empty() { Event::Refresh } else { Event::SubRefresh };
+    fn request_refresh(&mut self, key: ClientKey, expiring: Expiring<'_>) {
+        let (question, channel) = match expiring {
+            Expiring::Connection => (Question::ConnectionExpiry, ""),
+            Expiring::Subscription(channel) => {
+                (Question::SubscriptionExpiry { channel: channel.into() }, channel)
+            }
+        };
         let about = ProxyParams { channel, ..ProxyParams::default() };
-        if self.ask_backend(key, event, None, about).is_err() {
-            self.extend_until(key, channel, self.cx.wall_s() + UNANSWERED_S);
+        if self.ask_backend(key, question, about).is_err() {
+            self.extend_until(key, expiring, self.cx.wall_s() + UNANSWERED_S);
         }
     }
 
@@ -247,9 +255,9 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn on_refresh_result(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
         let now_s = self.cx.wall_s();
         match said {
-            Err(Refusal::Failed) => self.extend_until(key, "", now_s + UNANSWERED_S),
+            Err(Refusal::Failed) => self.extend_until(key, Expiring::Connection, now_s + UNANSWERED_S),
             Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
-                self.extend_until(key, "", said.expires_at_s);
+                self.extend_until(key, Expiring::Connection, said.expires_at_s);
                 self.take_meta(key, said.meta);
                 self.take_conn_info(key, said.info);
             }
@@ -266,9 +274,11 @@ impl<I: Io> SessionCx<'_, I> {
     ) {
         let now_s = self.cx.wall_s();
         match said {
-            Err(Refusal::Failed) => self.extend_until(key, channel, now_s + UNANSWERED_S),
+            Err(Refusal::Failed) => {
+                self.extend_until(key, Expiring::Subscription(channel), now_s + UNANSWERED_S)
+            }
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
-                self.extend_until(key, channel, said.expires_at_s);
+                self.extend_until(key, Expiring::Subscription(channel), said.expires_at_s);
                 let info = said.info.filter(|info| !info.is_empty());
                 if let (Some(info), Some(local)) = (info, self.hub.locals.find(channel)) {
                     self.take_chan_info(key, local, info);
@@ -288,13 +298,16 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    fn extend_until(&mut self, key: ClientKey, channel: &str, expires_at_s: u64) {
-        let local = self.hub.locals.find(channel);
+    fn extend_until(&mut self, key: ClientKey, expiring: Expiring<'_>, expires_at_s: u64) {
         let Some(client) = self.sessions.clients.get(key) else { return };
-        if channel.is_empty() {
-            client.expires_at_s = expires_at_s;
-        } else if let Some(sub) = local.and_then(|local| client.sub(local)) {
-            sub.expires_at_s = expires_at_s;
+        match expiring {
+            Expiring::Connection => client.expires_at_s = expires_at_s,
+            Expiring::Subscription(channel) => {
+                let local = self.hub.locals.find(channel);
+                if let Some(sub) = local.and_then(|local| client.sub(local)) {
+                    sub.expires_at_s = expires_at_s;
+                }
+            }
         }
     }
 }

@@ -8,13 +8,12 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use holdfast_protocol::client::{
-    DisconnectCode, ErrorCode, Payload, Request, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
-};
+use bytes::Bytes;
+use holdfast_protocol::client::{DisconnectCode, ErrorCode, command::SubscribeRequest, delta::FOSSIL};
 
 use super::{Delta, SubState, command::Handled, event::ProxyParams, id_text};
 use crate::{
-    backend::{self, Event},
+    backend,
     channel::SubscriptionFlags,
     hub::message::{ClientKey, Recover, Subscribe, ToOwner},
     memory::Budget,
@@ -22,15 +21,14 @@ use crate::{
         Io, SessionCx,
         client::{
             SubscribeParams,
+            command::Outcome,
             connecting::is_past,
-            subscription::{DeliveryOptions, Subscription},
+            deferred::Question,
+            subscription::{DeliveryOptions, SubscribeTerms, Subscription},
         },
     },
     token::TokenUse,
 };
-
-/// Flag of a subscribe: refuse the subscription if not all missed publications can be recovered.
-const REJECT_UNRECOVERED: i64 = 2;
 
 /// [`SubscribeRequest::kind`] of maps: of data, of clients, of users. No channel here is one.
 const MAPS: RangeInclusive<i32> = 1..=3;
@@ -62,16 +60,17 @@ impl<I: Io> SessionCx<'_, I> {
         if is_map {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
+        if client.is_pending(|pending| pending.subscribes_to(channel).is_some()) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
         }
         let resolved = self.sessions.policy.channels.resolve(channel)?;
         let has_token = !request.token.is_empty();
         if !has_token && resolved.is_subscribe_proxied() {
-            let about = ProxyParams { channel, data: request.data.bytes(), ..ProxyParams::default() };
-            let kept = SubscribeRequest { data: Payload::default(), ..request.clone() };
-            return self.ask_backend(key, Event::Subscribe, Some((command, Request::Subscribe(kept))), about);
+            let data = Bytes::copy_from_slice(request.data.bytes());
+            let about = ProxyParams { channel, data, ..ProxyParams::default() };
+            let terms = Box::new(SubscribeTerms::of(request).into_owned());
+            return self.ask_backend(key, Question::Subscribe { id: command, terms }, about);
         }
         let mut said = backend::Subscribed::default();
         if has_token {
@@ -81,7 +80,7 @@ impl<I: Io> SessionCx<'_, I> {
                 .and_then(|claims| claims.check(channel, &client.user, &id_text(client.id)).map(|()| claims));
             let claims = match claims {
                 Ok(claims) => claims,
-                Err(error) => return Err(self.token_refused(key, &error, TokenUse::Subscribe)),
+                Err(error) => return self.token_refused(key, &error, TokenUse::Subscribe),
             };
             said.expires_at_s = claims.expire_at_s.unwrap_or(0);
             said.options = claims.options;
@@ -92,20 +91,20 @@ impl<I: Io> SessionCx<'_, I> {
             recoverable: request.recoverable,
             join_leave: request.join_leave,
         };
-        self.subscribe_as(key, command, request, said, asked)
+        self.subscribe_as(key, command, &SubscribeTerms::of(request), said, asked)
     }
 
     /// The backend allows a subscription. As in Centrifugo, it alone decides what the client gets beside the messages.
-    pub(super) fn subscribe_said(
+    pub(super) fn on_subscribe_result(
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &SubscribeRequest<'_>,
+        terms: &SubscribeTerms<'_>,
         said: backend::Subscribed,
     ) -> Handled<'static> {
         // Others may have been added in the meantime.
-        self.check_room(key, &request.channel)?;
-        self.subscribe_as(key, command, request, said, SubscriptionFlags::default())
+        self.check_room(key, &terms.channel)?;
+        self.subscribe_as(key, command, terms, said, SubscriptionFlags::default())
     }
 
     fn check_room(&mut self, key: ClientKey, channel: &str) -> Result<(), ErrorCode> {
@@ -127,15 +126,15 @@ impl<I: Io> SessionCx<'_, I> {
         &mut self,
         key: ClientKey,
         command: u32,
-        request: &SubscribeRequest<'_>,
+        terms: &SubscribeTerms<'_>,
         said: backend::Subscribed,
         asked: SubscriptionFlags,
     ) -> Handled<'static> {
         if is_past(said.expires_at_s, self.cx.wall_s()) {
             return Err(ErrorCode::EXPIRED.into());
         }
-        let Some(client) = self.sessions.clients.get(key) else { return Ok(None) };
-        let channel = &*request.channel;
+        let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
+        let channel = &*terms.channel;
         let resolved = self.sessions.policy.channels.resolve(channel)?;
         let overrides = said.options.overrides;
         let mut wanted = SubscribeParams {
@@ -147,28 +146,30 @@ impl<I: Io> SessionCx<'_, I> {
             data: said.options.data,
             ..SubscribeParams::default()
         };
-        if let Some(tree) = &request.tf {
+        if let Some(filter) = &terms.filter {
             if !resolved.options.allow_tags_filter {
                 return Err(ErrorCode::BAD_REQUEST.into());
             }
-            wanted.filter = Some(Arc::new(Filter::new(tree).map_err(|fault| fault.code())?));
+            wanted.filter = Some(filter.clone()?);
         }
-        if request.delta == FOSSIL && self.sessions.policy.owner_rules(&resolved).delta {
+        if terms.wants_delta && self.sessions.policy.owner_rules(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
         }
-        if request.recover && wanted.extras.recoverable {
+        if let Some(position) = &terms.recover
+            && wanted.extras.recoverable
+        {
             wanted.recover = Some(Recover {
-                offset: request.offset,
-                epoch: request.epoch.as_ref().into(),
+                offset: position.offset,
+                epoch: position.epoch.as_ref().into(),
                 limit: self.sessions.policy.recovery_publications_max,
                 cache: self.sessions.policy.recovers_newest(&resolved),
                 filter: wanted.filter.clone(),
-                rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
+                rejects_loss: terms.rejects_loss,
                 bytes: self.answer_bytes(),
             });
         }
         self.ask_to_subscribe(key, channel, wanted);
-        Ok(None)
+        Ok(Outcome::Deferred)
     }
 
     /// Asks a channel's owner to add a client.
@@ -229,7 +230,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// True exactly when a client's subscription to a channel is under way: it will be made or refused.
     pub(super) fn is_being_subscribed(&mut self, key: ClientKey, channel: &str) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
-        if client.is_pending(|pending| pending.is_subscribe_to(channel)) {
+        if client.is_pending(|pending| pending.subscribes_to(channel).is_some()) {
             return true;
         }
         let sub = self.hub.locals.find(channel).and_then(|local| client.sub(local));

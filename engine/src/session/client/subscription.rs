@@ -3,11 +3,14 @@
 //! In:  subscribe commands, tokens, decisions of the backend.
 //! Out: plain data.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use holdfast_protocol::client::filter::Filter;
+use holdfast_protocol::client::{
+    ErrorCode, StreamPosition, command::SubscribeRequest, delta::FOSSIL, filter::Filter,
+};
 
+use super::connecting::into_owned;
 use crate::{
     channel::SubscriptionFlags,
     hub::{
@@ -70,6 +73,59 @@ pub(crate) enum Delta {
     /// Patches against the last publication it received:
     /// [`StoredPublication::sequence`](crate::hub::publication::StoredPublication::sequence).
     TakesPatchesTo(u64),
+}
+
+/// What a subscribe command asks for beside its token and its data.
+#[derive(Clone, Debug)]
+pub(crate) struct SubscribeTerms<'c> {
+    pub(super) channel: Cow<'c, str>,
+    /// The position to recover from.
+    pub(super) recover: Option<StreamPosition<'c>>,
+    /// True exactly when a subscription that cannot be recovered completely is to be refused.
+    pub(super) rejects_loss: bool,
+    /// True exactly when the client can apply patches.
+    pub(super) wants_delta: bool,
+    /// The filter, or why it is none: known now, told when the subscription is otherwise allowed.
+    pub(super) filter: Option<Result<Arc<Filter>, ErrorCode>>,
+}
+
+/// Flag of a subscribe: refuse the subscription if not all missed publications can be recovered.
+const REJECT_UNRECOVERED: i64 = 2;
+
+impl<'c> SubscribeTerms<'c> {
+    pub(super) fn of(request: &'c SubscribeRequest<'_>) -> Self {
+        let filter = |tree| Filter::new(tree).map(Arc::new).map_err(|fault| fault.code());
+        Self {
+            channel: Cow::Borrowed(&request.channel),
+            recover: request
+                .recover
+                .then(|| StreamPosition { offset: request.offset, epoch: Cow::Borrowed(&request.epoch) }),
+            rejects_loss: request.flag & REJECT_UNRECOVERED != 0,
+            wants_delta: request.delta == FOSSIL,
+            filter: request.tf.as_deref().map(filter),
+        }
+    }
+
+    /// The same, independent of the command's bytes.
+    pub(super) fn into_owned(self) -> SubscribeTerms<'static> {
+        SubscribeTerms {
+            channel: Cow::Owned(self.channel.into_owned()),
+            recover: self.recover.map(into_owned),
+            rejects_loss: self.rejects_loss,
+            wants_delta: self.wants_delta,
+            filter: self.filter,
+        }
+    }
+
+    /// Memory beside its own.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let epoch = self.recover.as_ref().map_or(0, |position| position.epoch.len());
+        let filter = match &self.filter {
+            Some(Ok(filter)) => size_of::<Filter>() + filter.cost_bytes(),
+            Some(Err(_)) | None => 0,
+        };
+        self.channel.len() + epoch + filter
+    }
 }
 
 /// The parameters of one subscription.

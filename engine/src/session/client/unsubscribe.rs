@@ -13,7 +13,7 @@ use holdfast_protocol::client::{
 use super::{
     SubState,
     command::{Handled, done},
-    event::decoded,
+    deferred::Expiring,
 };
 use crate::{
     hub::message::{ClientKey, ToOwner},
@@ -32,15 +32,15 @@ impl<I: Io> SessionCx<'_, I> {
     /// Ends a subscription. True exactly when there was one.
     pub(crate) fn end_subscription(&mut self, key: ClientKey, channel: &str) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
-        if let Some(pending) = client.take_pending_if(|pending| pending.is_subscribe_to(channel)) {
-            let id = decoded(client.format, &pending.command).id;
+        let pending = client.take_pending_if(|pending| pending.subscribes_to(channel).is_some());
+        if let Some(id) = pending.and_then(|pending| pending.subscribes_to(channel)) {
             self.account(key);
             self.reply(key, id, Err(ErrorCode::INTERNAL));
             self.go_on(key);
             return true;
         }
         // The backend's pending answer concerns the ending subscription.
-        client.take_pending_if(|pending| pending.is_expiry_of(channel));
+        client.take_pending_if(|pending| pending.is_expiry_of(Expiring::Subscription(channel)));
         self.account(key);
         let Some(local) = self.hub.locals.find(channel) else { return false };
         let Some(client) = self.sessions.clients.get(key) else { return false };
