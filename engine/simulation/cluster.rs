@@ -20,6 +20,7 @@ use crate::{
     backend::queue,
     conn::TlsListener,
     hub::message::ToOwner,
+    ids::ShardId,
     limits::LimitPolicy,
     memory::BudgetLimits,
     mesh::{MailboxLimits, StopOrder},
@@ -90,7 +91,7 @@ impl Cluster {
         let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
             let mut sockets = Sockets::new(kernel, sockets_config.clone());
             sockets.listen(listener());
-            let peers = Peers::new(Arc::clone(&shared), index);
+            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
             let policy = ShardPolicy { quantum_ns, ..ShardPolicy::new(&terms.config, budgets, buffers) };
             let tls = terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
             Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, tls, random.random()))
@@ -195,7 +196,11 @@ impl Cluster {
         for (mailboxes, turns) in self.shared.all_mailboxes().iter().zip(&mut self.reluctant_turns[from]) {
             let is_reluctant = *turns < RELUCTANT_TURNS_MAX && random.random_bool(self.reluctance);
             *turns = if is_reluctant { *turns + 1 } else { 0 };
-            mailboxes.inlet(from).narrow(if is_reluctant { random.random_range(0..3) } else { usize::MAX });
+            mailboxes.inlet(ShardId::new(from)).narrow(if is_reluctant {
+                random.random_range(0..3)
+            } else {
+                usize::MAX
+            });
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::{
 use super::queue::{Answer, KeyNews, KeysAre, KeysRequest, Shards};
 use crate::{
     http_client::HttpClient,
+    ids::ShardId,
     mesh::Message,
     time::Clock,
     token::jwks::{Schedule, fetch},
@@ -61,14 +62,14 @@ impl<M: Message + From<Answer>> Keeper<M> {
     }
 
     async fn asked(&mut self, ask: &KeysRequest) {
-        self.asked[ask.core] = ask.number;
+        self.asked[ask.shard.index()] = ask.number;
         self.is_wanted = true;
         match self.schedule.may_fetch_in(self.now_ms()) {
             0 => self.fetch().await,
             ms => {
                 let look_ms = u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
                 let news = self.news(KeysAre::FetchedIn { ms: ms.saturating_add(look_ms) });
-                self.shards.answer(ask.core, Answer::Keys(news)).await;
+                self.shards.answer(ask.shard, Answer::Keys(news)).await;
             }
         }
     }
@@ -102,14 +103,14 @@ impl<M: Message + From<Answer>> Keeper<M> {
                 None
             }
         };
-        let news = |core: usize| {
-            let asked = asked[core];
+        let news = |shard: ShardId| {
+            let asked = asked[shard.index()];
             self.news(match &keys {
                 Some(keys) => KeysAre::Fetched { keys: keys.clone(), asked },
                 None => KeysAre::Failed { asked },
             })
         };
-        self.shards.answer_all(|core| Answer::Keys(news(core))).await;
+        self.shards.answer_all(|shard| Answer::Keys(news(shard))).await;
     }
 
     fn news(&self, what: KeysAre) -> KeyNews {

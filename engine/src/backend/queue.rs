@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::{Event, ProxyRequest, ProxyResult};
 use crate::{
-    ids::ClientKey,
+    ids::{ClientKey, ShardId, Ticket},
     jose::KeySet,
     mesh::{Message, ShardHandle},
     value::HttpUrl,
@@ -28,9 +28,9 @@ use crate::{
 /// ticket, so an answer that is no longer expected is not found either.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyTo {
-    pub(crate) core: usize,
+    pub(crate) shard: ShardId,
     pub(crate) client: ClientKey,
-    pub(crate) ticket: u32,
+    pub(crate) ticket: Ticket,
 }
 
 /// A message back to a shard.
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) struct KeysRequest {
     pub(crate) endpoint: HttpUrl,
-    pub(crate) core: usize,
+    pub(crate) shard: ShardId,
     /// The last token of this shard that waits for the answer; tokens are numbered from 1.
     pub(crate) number: u64,
 }
@@ -89,15 +89,15 @@ impl<M: Message + From<Answer>> Shards<M> {
         self.0.len()
     }
 
-    pub(super) async fn answer_all(&self, answer: impl Fn(usize) -> Answer) {
-        for shard in 0..self.count() {
+    pub(super) async fn answer_all(&self, answer: impl Fn(ShardId) -> Answer) {
+        for shard in ShardId::all(self.count()) {
             self.answer(shard, answer(shard)).await;
         }
     }
 
     /// Gives up where its mailbox stays full; the log has a line about it.
-    pub(super) async fn answer(&self, shard: usize, answer: Answer) {
-        _ = self.0[shard].deliver(answer.into(), FULL_MAX).await;
+    pub(super) async fn answer(&self, shard: ShardId, answer: Answer) {
+        _ = self.0[shard.index()].deliver(answer.into(), FULL_MAX).await;
     }
 }
 
@@ -193,8 +193,13 @@ mod tests {
     #[test]
     fn a_full_queue_takes_no_more_and_is_counted() {
         let (asker, queue) = queue(1);
-        let ask =
-            || asker.keys(KeysRequest { endpoint: "https://id.test/".parse().unwrap(), core: 0, number: 1 });
+        let ask = || {
+            asker.keys(KeysRequest {
+                endpoint: "https://id.test/".parse().unwrap(),
+                shard: ShardId::FIRST,
+                number: 1,
+            })
+        };
         assert!((0..KEYS_ASKS_MAX).all(|_| ask()));
         assert!(!ask());
         assert_eq!(queue.counts().overflows.load(Ordering::Relaxed), 1);

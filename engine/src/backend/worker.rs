@@ -87,7 +87,7 @@ impl<M: Message + From<Answer>> ProxyWorker<M> {
         if has_failed {
             Counts::add(&self.counts.failures[place]);
         }
-        self.shards.answer(back.core, Answer::ProxyResult(back, Box::new(said))).await;
+        self.shards.answer(back.shard, Answer::ProxyResult(back, Box::new(said))).await;
     }
 }
 

@@ -208,7 +208,7 @@ impl Context {
         }
         self.counters.add(Metric::Offenses(offense), 1);
         let address = penalized(address);
-        let home = self.limit_tables.key(Kind::Address, address).core_of(self.shards);
+        let home = self.limit_tables.key(Kind::Address, address).shard_of(self.shards);
         self.notices.push((home, Notice::Offense { address, offense }));
     }
 }

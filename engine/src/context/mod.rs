@@ -18,6 +18,7 @@ use rand::rngs::SmallRng;
 
 use self::{lateness::Lateness, meter::Meter};
 use crate::{
+    ids::ShardId,
     limits::{Limits, Notice, Tables},
     memory::{Budget, Ledger},
     metrics::Counters,
@@ -46,9 +47,9 @@ pub(crate) struct Context {
     /// Open connections and activity of addresses and users, as each shard knows them.
     pub(crate) limit_tables: Arc<Tables>,
     /// Notices about limited clients for other shards, and for this one.
-    pub(crate) notices: Vec<(usize, Notice)>,
+    pub(crate) notices: Vec<(ShardId, Notice)>,
     /// The index of this shard, and the number of shards.
-    pub(crate) shard: usize,
+    pub(crate) shard: ShardId,
     pub(crate) shards: usize,
     /// True exactly when the daemon has begun to stop.
     pub(crate) is_stopping: bool,
@@ -61,7 +62,7 @@ impl Context {
         ledger: Ledger,
         limits: Option<Box<Limits>>,
         limit_tables: Arc<Tables>,
-        (shard, shards): (usize, usize),
+        (shard, shards): (ShardId, usize),
         random: SmallRng,
     ) -> Self {
         Self {

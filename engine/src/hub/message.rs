@@ -14,8 +14,11 @@ use super::{
     presence::Members,
     publication::{Data, Info, StoredPublication, Tags},
 };
+use crate::{
+    encoding::EncodedPush,
+    ids::{CommandId, ShardId, Ticket},
+};
 
-use crate::encoding::EncodedPush;
 pub(crate) use crate::ids::ClientKey;
 
 /// Where an answer goes that no client waits for.
@@ -42,10 +45,10 @@ impl fmt::Debug for Reply {
 pub(crate) enum AnswerTo {
     /// A client's command.
     Client {
-        core: usize,
+        shard: ShardId,
         client: ClientKey,
         /// The command's number.
-        command: u32,
+        command: CommandId,
         /// True exactly when it counts as one of the client's reads.
         is_read: bool,
     },
@@ -72,7 +75,7 @@ pub(crate) enum ToOwner {
     Subscribe(Box<Subscribe>),
     Unsubscribe {
         channel: Arc<str>,
-        core: usize,
+        shard: ShardId,
         /// The client that left, if presence or leave messages need it.
         info: Option<Arc<Info>>,
         shows: PresenceFlags,
@@ -151,12 +154,12 @@ impl PresenceFlags {
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) channel: Arc<str>,
-    pub(crate) core: usize,
+    pub(crate) shard: ShardId,
     pub(crate) client: ClientKey,
     /// Distinguishes this subscription from the client's others.
-    pub(crate) ticket: u32,
-    /// The command's number; 0 for a subscription that the server makes.
-    pub(crate) command: u32,
+    pub(crate) ticket: Ticket,
+    /// The command's number, unless the server makes the subscription.
+    pub(crate) command: Option<CommandId>,
     /// True exactly when it counts as one of the client's reads.
     pub(crate) is_read: bool,
     /// The position to recover from.
@@ -228,7 +231,7 @@ pub(crate) enum FromOwner {
     Subscribed(Box<Subscribed>),
     Answered {
         client: ClientKey,
-        command: u32,
+        command: CommandId,
         is_read: bool,
         outcome: QueryResult,
     },
@@ -272,8 +275,8 @@ pub(crate) struct Subscribed {
     pub(crate) channel: Arc<str>,
     pub(crate) client: ClientKey,
     /// From the [`Subscribe`], as are the next two.
-    pub(crate) ticket: u32,
-    pub(crate) command: u32,
+    pub(crate) ticket: Ticket,
+    pub(crate) command: Option<CommandId>,
     pub(crate) is_read: bool,
     /// Why the owner refused: it has no room.
     pub(crate) refused: Option<ErrorCode>,

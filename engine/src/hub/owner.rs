@@ -24,8 +24,6 @@ use std::{collections::HashSet, sync::Arc};
 
 use holdfast_protocol::client::ErrorCode;
 
-pub(crate) use self::channel::{Outgoing, Rules};
-pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 use self::{
     channel::{OwnedChannel, Published, Publishing},
     epochs::Epochs,
@@ -43,6 +41,9 @@ use super::{
     publication::Info,
 };
 use crate::{encoding::EncodedPush, memory::Ledger, time::Tick};
+
+pub(crate) use self::channel::{Outgoing, Rules};
+pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 
 /// Limit of channels and keys that expire in one turn.
 const EXPIRED_MAX: usize = 256;
@@ -124,11 +125,11 @@ impl OwnedChannels {
     ) {
         match message {
             ToOwner::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, ledger, posts),
-            ToOwner::Unsubscribe { channel, core, info, shows, was_last } => {
+            ToOwner::Unsubscribe { channel, shard, info, shows, was_last } => {
                 let Some(id) = self.find(&channel) else { return };
                 let owned = self.channels.get_mut(id);
                 if was_last {
-                    self.active -= usize::from(owned.leave(core, rules, now));
+                    self.active -= usize::from(owned.leave(shard, rules, now));
                 }
                 if let Some(info) = info.filter(|info| !self.unseen.forget(&channel, info)) {
                     unsee(owned, &info, shows, posts);
@@ -153,10 +154,10 @@ impl OwnedChannels {
             ToOwner::Ask { channel, question, answer_to } => {
                 match (self.answer(&channel, &question, rules, now, ledger), answer_to) {
                     (Given::Now(outcome), to) => answer(to, outcome, posts),
-                    (Given::TooLongNow, AnswerTo::Client { core, client, command, is_read }) => {
-                        let answer_to = AnswerTo::Client { core, client, command, is_read };
+                    (Given::TooLongNow, AnswerTo::Client { shard, client, command, is_read }) => {
+                        let answer_to = AnswerTo::Client { shard, client, command, is_read };
                         let question = Box::new(ToOwner::Ask { channel, question, answer_to });
-                        posts.push((core, FromOwner::TooLongNow { client, question }));
+                        posts.push((shard, FromOwner::TooLongNow { client, question }));
                     }
                     // The server API allows answers of any length.
                     (Given::TooLongNow, to @ AnswerTo::Api(_)) => answer(to, Err(ErrorCode::INTERNAL), posts),
@@ -212,7 +213,7 @@ impl OwnedChannels {
             recovered_from: 0,
             data: None,
         };
-        let Subscribe { ref channel, core, shows, .. } = subscribe;
+        let Subscribe { ref channel, shard, shows, .. } = subscribe;
         let is_seen = subscribe.info.is_some() && shows.is_seen();
         let Some(id) = self.open(channel, is_seen && shows.presence, now, ledger) else {
             self.refuse(&subscribe, subscribed, ErrorCode::LIMIT_EXCEEDED, posts);
@@ -236,23 +237,23 @@ impl OwnedChannels {
                 }
                 Some((_, Recovered::Lost)) | None => {}
                 Some((_, Recovered::TooLongNow)) => {
-                    self.active += usize::from(owned.join(core));
+                    self.active += usize::from(owned.join(shard));
                     // It will be repeated; the client is not visible before that.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
                     }
                     let client = subscribe.client;
                     let question = Box::new(ToOwner::Subscribe(Box::new(subscribe)));
-                    posts.push((core, FromOwner::TooLongNow { client, question }));
+                    posts.push((shard, FromOwner::TooLongNow { client, question }));
                     self.settle(id, ledger);
                     return;
                 }
             }
         }
-        self.active += usize::from(owned.join(core));
+        self.active += usize::from(owned.join(shard));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
-        posts.push((core, FromOwner::Subscribed(Box::new(subscribed))));
+        posts.push((shard, FromOwner::Subscribed(Box::new(subscribed))));
         if let Some(info) = info.filter(|_| is_seen) {
             self.unseen.forget(&channel, &info);
             if shows.join_leave {
@@ -278,7 +279,7 @@ impl OwnedChannels {
             self.unseen.forget(&subscribe.channel, info);
         }
         subscribed.refused = Some(code);
-        posts.push((subscribe.core, FromOwner::Subscribed(Box::new(subscribed))));
+        posts.push((subscribe.shard, FromOwner::Subscribed(Box::new(subscribed))));
     }
 
     /// The publication's position; `None` if it was not kept.
@@ -409,8 +410,8 @@ impl Given {
 
 fn answer(to: AnswerTo, outcome: QueryResult, posts: &mut Outgoing) {
     match to {
-        AnswerTo::Client { core, client, command, is_read } => {
-            posts.push((core, FromOwner::Answered { client, command, is_read, outcome }));
+        AnswerTo::Client { shard, client, command, is_read } => {
+            posts.push((shard, FromOwner::Answered { client, command, is_read, outcome }));
         }
         AnswerTo::Api(reply) => reply.give(outcome),
     }

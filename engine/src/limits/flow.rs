@@ -126,6 +126,7 @@ pub(crate) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ShardId;
     use crate::{config::Config, limits::LimitPolicy};
 
     const KEY: ClientKey = ClientKey { place: 3, generation: 1 };
@@ -133,7 +134,7 @@ mod tests {
     fn limits(set: impl FnOnce(&mut Config)) -> Limits {
         let mut config = Config::default();
         set(&mut config);
-        Limits::new(LimitPolicy::new(&config).expect("something is limited"), 0)
+        Limits::new(LimitPolicy::new(&config).expect("something is limited"), ShardId::FIRST)
     }
 
     #[test]

@@ -10,7 +10,10 @@ use super::{
     policy::LimitPolicy,
     usage::UsageTable,
 };
-use crate::{ids::ClientKey, metrics::LimitExceeded};
+use crate::{
+    ids::{ClientKey, ShardId},
+    metrics::LimitExceeded,
+};
 
 /// A shard's state of all limits.
 #[derive(Debug)]
@@ -29,9 +32,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(policy: LimitPolicy, core: usize) -> Self {
+    pub(crate) fn new(policy: LimitPolicy, shard: ShardId) -> Self {
         Self {
-            ledger: UsageTable::new(core, policy.tracked_max),
+            ledger: UsageTable::new(shard, policy.tracked_max),
             guests: PeerAddresses::default(),
             budgets: Budgets::default(),
             refused: Refused::new(policy.penalty.map_or(0, |penalty| penalty.tracked_max)),

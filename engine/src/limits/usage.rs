@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::decaying::{DecayingCounter, RATE_FADE_MS, WallTick};
-use crate::memory::map_bytes;
+use crate::{ids::ShardId, memory::map_bytes};
 
 /// Places per bucket.
 const BUCKET: usize = 8;
@@ -49,9 +49,9 @@ pub(crate) struct Key(u64);
 
 impl Key {
     /// The shard that owns it, out of `cores`.
-    pub(crate) fn core_of(self, cores: usize) -> usize {
+    pub(crate) fn shard_of(self, shards: usize) -> ShardId {
         // The lower bits choose the bucket.
-        usize::try_from((self.0 >> 32) % cores as u64).expect("below the number of cores")
+        ShardId::new(usize::try_from((self.0 >> 32) % shards as u64).expect("below the number of shards"))
     }
 }
 
@@ -59,14 +59,14 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Tables {
     hash: RandomState,
-    cores: Vec<Published>,
+    shards: Vec<Published>,
 }
 
 impl Tables {
     /// One table of about `places` per shard; a single shard publishes nothing.
-    pub(crate) fn new(cores: usize, places: usize) -> Self {
-        let places = if cores > 1 && places > 0 { places.next_power_of_two().max(BUCKET) } else { 0 };
-        Self { hash: RandomState::new(), cores: (0..cores).map(|_| Published::new(places)).collect() }
+    pub(crate) fn new(shards: usize, places: usize) -> Self {
+        let places = if shards > 1 && places > 0 { places.next_power_of_two().max(BUCKET) } else { 0 };
+        Self { hash: RandomState::new(), shards: (0..shards).map(|_| Published::new(places)).collect() }
     }
 
     pub(crate) fn key(&self, kind: Kind, of: impl Hash) -> Key {
@@ -202,7 +202,7 @@ struct LocalUsage {
 /// The counts of this shard.
 #[derive(Debug)]
 pub(crate) struct UsageTable {
-    core: usize,
+    shard: ShardId,
     own: HashMap<Key, LocalUsage>,
     /// All keys, least recently examined first.
     order: VecDeque<Key>,
@@ -210,8 +210,8 @@ pub(crate) struct UsageTable {
 }
 
 impl UsageTable {
-    pub(crate) fn new(core: usize, tracked_max: usize) -> Self {
-        Self { core, own: HashMap::new(), order: VecDeque::new(), tracked_max }
+    pub(crate) fn new(shard: ShardId, tracked_max: usize) -> Self {
+        Self { shard, own: HashMap::new(), order: VecDeque::new(), tracked_max }
     }
 
     /// Keys with counts on this shard.
@@ -229,7 +229,7 @@ impl UsageTable {
         if let Some(own) = self.own.get(&key) {
             sum.add(&own.entry, now);
         }
-        let others = tables.cores.iter().enumerate().filter(|(core, _)| *core != self.core);
+        let others = tables.shards.iter().enumerate().filter(|(shard, _)| *shard != self.shard.index());
         for entry in others.filter_map(|(_, published)| published.read(key)) {
             sum.add(&entry, now);
         }
@@ -238,7 +238,7 @@ impl UsageTable {
 
     /// Changes this shard's counts of a key, and publishes them.
     pub(crate) fn change(&mut self, tables: &Tables, key: Key, change: impl FnOnce(&mut Entry)) {
-        let published = &tables.cores[self.core];
+        let published = &tables.shards[self.shard.index()];
         if !self.own.contains_key(&key) {
             self.make_room(published);
             let place = published.claim(key).map(|at| u32::try_from(at).expect("fewer places than 2^32"));
@@ -255,7 +255,7 @@ impl UsageTable {
     /// Forgets decayed keys.
     pub(crate) fn tend(&mut self, tables: &Tables, now: WallTick) {
         for _ in 0..self.order.len().min(TENDED) {
-            self.forget_first(&tables.cores[self.core], |entry| entry.has_faded(now));
+            self.forget_first(&tables.shards[self.shard.index()], |entry| entry.has_faded(now));
         }
         if self.own.capacity() > 4 * self.own.len() + 1024 {
             self.own.shrink_to(2 * self.own.len());
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn every_core_sees_the_sum_of_all_at_once() {
         let tables = Tables::new(3, 64);
-        let mut ledgers = [0, 1, 2].map(|core| UsageTable::new(core, 64));
+        let mut ledgers = [0, 1, 2].map(|shard| UsageTable::new(ShardId::new(shard), 64));
         let key = tables.key(Kind::Address, 7);
         for count in 1..=9 {
             open(&mut ledgers[count % 3], &tables, key);
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn what_has_faded_is_forgotten_on_all_cores() {
         let tables = Tables::new(2, 64);
-        let mut ledgers = [0, 1].map(|core| UsageTable::new(core, 64));
+        let mut ledgers = [0, 1].map(|shard| UsageTable::new(ShardId::new(shard), 64));
         let key = tables.key(Kind::Address, "a");
         open(&mut ledgers[0], &tables, key);
         let later = WallTick(0).after_ms(60_000);
@@ -329,13 +329,13 @@ mod tests {
         assert_eq!(ledgers[0].len(), 1, "it was busy a moment ago");
         ledgers[0].tend(&tables, later);
         assert_eq!((ledgers[0].len(), ledgers[0].order.len()), (0, 0));
-        assert!(tables.cores[0].read(key).is_none());
+        assert!(tables.shards[0].read(key).is_none());
     }
 
     #[test]
     fn memory_is_bounded_and_open_connections_are_never_forgotten() {
         let tables = Tables::new(2, 64);
-        let mut ledger = UsageTable::new(0, 64);
+        let mut ledger = UsageTable::new(ShardId::FIRST, 64);
         let kept: Vec<Key> = (0..32).map(|n| tables.key(Kind::Address, n)).collect();
         kept.iter().for_each(|&key| open(&mut ledger, &tables, key));
         for flood in 0..10_000 {
@@ -362,7 +362,7 @@ mod tests {
             let key = tables.key(Kind::Address, round);
             let start = std::sync::Barrier::new(CORES);
             let come = |core| {
-                let mut ledger = UsageTable::new(core, 64);
+                let mut ledger = UsageTable::new(ShardId::new(core), 64);
                 start.wait();
                 for _ in 0..MAX {
                     if ledger.sum(&tables, key, WallTick(0)).open < MAX {
@@ -382,7 +382,7 @@ mod tests {
                     ledger.tend(&tables, WallTick(0));
                 }
             });
-            assert!(tables.cores.iter().all(|core| core.read(key).is_none()));
+            assert!(tables.shards.iter().all(|core| core.read(key).is_none()));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{mailboxes::Message, shared::Shared};
-use crate::time::patience::Patience;
+use crate::{ids::ShardId, time::patience::Patience};
 
 /// How long to wait before a full mailbox is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ pub(crate) struct MailboxFull;
 #[derive(Debug)]
 pub(crate) struct ShardHandle<M> {
     shared: Arc<Shared<M>>,
-    shard: usize,
+    shard: ShardId,
 }
 
 impl<M> Clone for ShardHandle<M> {
@@ -36,7 +36,7 @@ impl<M> Clone for ShardHandle<M> {
 impl<M: Message> ShardHandle<M> {
     /// Handles of all shards.
     pub(crate) fn all(shared: &Arc<Shared<M>>) -> Vec<Self> {
-        (0..shared.shards()).map(|shard| Self { shared: Arc::clone(shared), shard }).collect()
+        shared.shard_ids().map(|shard| Self { shared: Arc::clone(shared), shard }).collect()
     }
 
     /// Puts a message into the shard's mailbox, which may stay full for so long.
@@ -49,7 +49,7 @@ impl<M: Message> ShardHandle<M> {
             message = back;
             if patience.is_over() {
                 tracing::warn!(
-                    shard = self.shard,
+                    shard = self.shard.index(),
                     "a message of the control plane was dropped, because the mailbox of its shard stayed full: the shard is overloaded; try again or add cores"
                 );
                 return Err(MailboxFull);

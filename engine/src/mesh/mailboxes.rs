@@ -18,6 +18,8 @@ use std::{
 
 use holdfast_ring::{Doorbell, Mailbox};
 
+use crate::ids::ShardId;
+
 /// The most waiting control messages: a call, an answer of a backend, certificates.
 const CONTROL_MESSAGES_MAX: usize = 1024;
 
@@ -190,8 +192,8 @@ impl<M: Message> Mailboxes<M> {
     }
 
     /// The queue of one shard.
-    pub(crate) fn inlet(&self, sender: usize) -> &Inlet<M> {
-        &self.inlets[sender]
+    pub(crate) fn inlet(&self, sender: ShardId) -> &Inlet<M> {
+        &self.inlets[sender.index()]
     }
 
     /// Appends a message of the control thread to the right queue: a call for a channel waits with its other calls for
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn a_queue_is_full_by_messages_or_by_bytes_and_takes_one_message_of_any_size() {
         let mailboxes = mailboxes(2, 3, 10_000);
-        let inlet = mailboxes.inlet(0);
+        let inlet = mailboxes.inlet(ShardId::new(0));
         assert!(inlet.push(parcel(50_000)).is_ok());
         assert!(inlet.push(parcel(1)).is_err(), "it has more than its bytes");
         assert!(inlet.bytes() >= 50_000);
@@ -292,9 +294,9 @@ mod tests {
     #[test]
     fn no_sender_fills_the_queue_of_another_one_nor_that_of_control_and_stop() {
         let mailboxes = mailboxes(3, 4, 1 << 20);
-        while mailboxes.inlet(1).push(parcel(10)).is_ok() {}
-        assert_eq!(mailboxes.inlet(1).len(), 2, "two senders share four");
-        assert!(mailboxes.inlet(2).push(parcel(10)).is_ok());
+        while mailboxes.inlet(ShardId::new(1)).push(parcel(10)).is_ok() {}
+        assert_eq!(mailboxes.inlet(ShardId::new(1)).len(), 2, "two senders share four");
+        assert!(mailboxes.inlet(ShardId::new(2)).push(parcel(10)).is_ok());
         assert!(mailboxes.push_control(parcel(10).message).is_ok());
         let order = StopOrder::at_once(Duration::ZERO);
         (0..100).for_each(|_| mailboxes.push_order(order));
@@ -306,7 +308,7 @@ mod tests {
     fn mailboxes_whose_owner_has_gone_are_never_full() {
         let mailboxes = mailboxes(2, 1, 100);
         mailboxes.abandon();
-        assert!((0..10).all(|_| mailboxes.inlet(0).push(parcel(60)).is_ok()));
+        assert!((0..10).all(|_| mailboxes.inlet(ShardId::new(0)).push(parcel(60)).is_ok()));
         assert!(mailboxes.is_empty());
     }
 }

@@ -11,28 +11,32 @@ mod peers;
 mod shared;
 
 use self::inbox::Inbox;
+use crate::{
+    ids::{ShardId, Ticket},
+    metrics::{Counters, Metric},
+};
+
 pub(crate) use self::{
     handle::{ShardHandle, wait_until_uncongested},
     mailboxes::{MailboxLimits, Message, Parcel, StopOrder},
     peers::Peers,
     shared::Shared,
 };
-use crate::metrics::{Counters, Metric};
 
 /// One shard's way to all shards.
 pub(crate) struct Mesh<M: Message> {
-    pub(crate) index: usize,
+    pub(crate) shard: ShardId,
     pub(crate) peers: Peers<M>,
     /// Messages of this shard to itself.
     pub(crate) inbox: Inbox<M>,
-    /// How many requests have been numbered.
-    tickets: u32,
+    /// The ticket given last.
+    last_ticket: Ticket,
 }
 
 impl<M: Message> Mesh<M> {
     pub(crate) fn new(peers: Peers<M>) -> Self {
         let inbox = Inbox::new(peers.limits());
-        Self { index: peers.index(), peers, inbox, tickets: 0 }
+        Self { shard: peers.own(), peers, inbox, last_ticket: Ticket::default() }
     }
 
     /// Sends a message to the owner of a channel.
@@ -42,8 +46,8 @@ impl<M: Message> Mesh<M> {
     }
 
     /// Sends a message to a shard, which may be this one.
-    pub(crate) fn post(&mut self, shard: usize, message: M) {
-        if shard == self.index {
+    pub(crate) fn post(&mut self, shard: ShardId, message: M) {
+        if shard == self.shard {
             self.inbox.push(message);
         } else {
             self.peers.post(shard, message);
@@ -51,9 +55,9 @@ impl<M: Message> Mesh<M> {
     }
 
     /// A number that no other request of this shard has had for a long time.
-    pub(crate) fn next_ticket(&mut self) -> u32 {
-        self.tickets = self.tickets.wrapping_add(1);
-        self.tickets
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.next();
+        self.last_ticket
     }
 
     /// Reports the waiting messages, here and for others.

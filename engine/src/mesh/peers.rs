@@ -19,6 +19,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    ids::ShardId,
     limits::Tables,
     memory::Budget,
     metrics::{Metric, Published},
@@ -29,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Peers<M: Message> {
     shared: Arc<Shared<M>>,
-    own: usize,
+    own: ShardId,
     outboxes: Vec<VecDeque<Parcel<M>>>,
     outbox_messages: usize,
     outbox_bytes: u64,
@@ -41,7 +42,7 @@ pub(crate) struct Peers<M: Message> {
 
 impl<M: Message> Peers<M> {
     /// The view of shard `own`.
-    pub(crate) fn new(shared: Arc<Shared<M>>, own: usize) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<M>>, own: ShardId) -> Self {
         let outboxes = (0..shared.shards()).map(|_| VecDeque::new()).collect();
         Self {
             is_under_way: vec![false; shared.shards()],
@@ -56,7 +57,7 @@ impl<M: Message> Peers<M> {
     }
 
     /// The number of this shard.
-    pub(crate) fn index(&self) -> usize {
+    pub(crate) fn own(&self) -> ShardId {
         self.own
     }
 
@@ -66,7 +67,7 @@ impl<M: Message> Peers<M> {
     }
 
     /// The shard that owns a channel.
-    pub(crate) fn shard_for(&self, channel: &str) -> usize {
+    pub(crate) fn shard_for(&self, channel: &str) -> ShardId {
         self.shared.shard_for(channel)
     }
 
@@ -75,8 +76,8 @@ impl<M: Message> Peers<M> {
         self.shared.mailboxes(self.own)
     }
 
-    pub(crate) fn published(&self, own: usize) -> &Published {
-        &self.shared.metrics()[own]
+    pub(crate) fn published(&self, own: ShardId) -> &Published {
+        &self.shared.metrics()[own.index()]
     }
 
     /// Open connections and activity of addresses and users, as each shard knows them.
@@ -85,14 +86,14 @@ impl<M: Message> Peers<M> {
     }
 
     /// Places of the connection limit taken on all shards; those of the others as last published.
-    pub(crate) fn places_taken(&self, own: usize, ours: u64) -> u64 {
-        let others = self.shared.metrics().iter().enumerate().filter(|&(shard, _)| shard != own);
+    pub(crate) fn places_taken(&self, own: ShardId, ours: u64) -> u64 {
+        let others = self.shared.metrics().iter().enumerate().filter(|&(shard, _)| shard != own.index());
         others.map(|(_, published)| published.get(Metric::PlacesTaken)).sum::<u64>() + ours
     }
 
     /// Bytes of a budget on all other shards, as last published, and on the control thread.
     pub(crate) fn memory_elsewhere(&self, budget: Budget) -> u64 {
-        let others = self.shared.metrics().iter().enumerate().filter(|&(shard, _)| shard != self.own);
+        let others = self.shared.metrics().iter().enumerate().filter(|&(shard, _)| shard != self.own.index());
         let of_shards: u64 = others.map(|(_, published)| published.get(Metric::Memory(budget))).sum();
         match budget {
             Budget::Api => of_shards + self.shared.api_memory().bytes.load(Ordering::Relaxed),
@@ -106,7 +107,7 @@ impl<M: Message> Peers<M> {
     }
 
     /// This shard no longer listens. Returns the doorbell of the next shard to stop listening.
-    pub(crate) fn listener_closed(&self, own: usize) -> Option<Arc<Doorbell>> {
+    pub(crate) fn listener_closed(&self, own: ShardId) -> Option<Arc<Doorbell>> {
         self.shared.listener_closed(own)
     }
 
@@ -121,7 +122,7 @@ impl<M: Message> Peers<M> {
     }
 
     /// Everything that had arrived at shard `own` by then has been read and delivered.
-    pub(crate) fn tell_read_up_to(&self, own: usize, tick: Tick) {
+    pub(crate) fn tell_read_up_to(&self, own: ShardId, tick: Tick) {
         // A message still in an outbox is not delivered.
         if self.outbox_messages == 0 {
             self.shared.set_read_up_to(own, tick);
@@ -138,18 +139,18 @@ impl<M: Message> Peers<M> {
     }
 
     /// Posts a message to every other shard.
-    pub(crate) fn send_to_others(&mut self, own: usize, message: impl Fn() -> M) {
-        for shard in (0..self.count()).filter(|&shard| shard != own) {
+    pub(crate) fn send_to_others(&mut self, own: ShardId, message: impl Fn() -> M) {
+        for shard in ShardId::all(self.count()).filter(|&shard| shard != own) {
             self.post(shard, message());
         }
     }
 
     /// Posts a message to one other shard.
-    pub(crate) fn post(&mut self, shard: usize, message: M) {
+    pub(crate) fn post(&mut self, shard: ShardId, message: M) {
         let parcel = Parcel::from(message);
         self.outbox_messages += 1;
         self.outbox_bytes += u64::from(parcel.bytes);
-        self.outboxes[shard].push_back(parcel);
+        self.outboxes[shard.index()].push_back(parcel);
     }
 
     /// Moves as much as fits from the outboxes to the mailboxes, and wakes the receiving shards.

@@ -15,6 +15,7 @@ use holdfast_ring::Doorbell;
 
 use super::mailboxes::{MailboxLimits, Mailboxes, Message, StopOrder};
 use crate::{
+    ids::ShardId,
     limits::Tables,
     memory::{Budget, BudgetLimits},
     metrics::{Metric, Published},
@@ -91,14 +92,19 @@ impl<M: Message> Shared<M> {
         }
     }
 
+    /// The shards, in order.
+    pub(crate) fn shard_ids(&self) -> impl Iterator<Item = ShardId> + use<M> {
+        ShardId::all(self.shards())
+    }
+
     /// The number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.mailboxes.len()
     }
 
     /// The queues into one shard.
-    pub(crate) fn mailboxes(&self, shard: usize) -> &Mailboxes<M> {
-        &self.mailboxes[shard]
+    pub(crate) fn mailboxes(&self, shard: ShardId) -> &Mailboxes<M> {
+        &self.mailboxes[shard.index()]
     }
 
     /// The queues into all shards, in the order of their numbers.
@@ -155,12 +161,13 @@ impl<M: Message> Shared<M> {
     }
 
     /// The shard that owns a channel.
-    pub(crate) fn shard_for(&self, channel: &str) -> usize {
+    pub(crate) fn shard_for(&self, channel: &str) -> ShardId {
         // SipHash over the secret and then the name.
         let mut hasher = DefaultHasher::new();
         hasher.write_u128(self.channel_secret);
         channel.hash(&mut hasher);
-        usize::try_from(hasher.finish() % self.mailboxes.len() as u64).expect("below the number of shards")
+        let index = hasher.finish() % self.mailboxes.len() as u64;
+        ShardId::new(usize::try_from(index).expect("below the number of shards"))
     }
 
     /// True exactly when some shard has messages that did not fit into another shard's mailbox.
@@ -183,9 +190,9 @@ impl<M: Message> Shared<M> {
     }
 
     /// Shard `own` no longer listens. Returns the doorbell of the next shard to stop listening.
-    pub(super) fn listener_closed(&self, own: usize) -> Option<Arc<Doorbell>> {
-        self.listening.fetch_min(own, Ordering::AcqRel);
-        let next = own.checked_sub(1)?;
+    pub(super) fn listener_closed(&self, own: ShardId) -> Option<Arc<Doorbell>> {
+        self.listening.fetch_min(own.index(), Ordering::AcqRel);
+        let next = own.index().checked_sub(1)?;
         Some(Arc::clone(self.mailboxes[next].bell()))
     }
 
@@ -200,8 +207,8 @@ impl<M: Message> Shared<M> {
     }
 
     /// Everything that had arrived at shard `own` by then has been read and delivered.
-    pub(super) fn set_read_up_to(&self, own: usize, tick: Tick) {
-        self.read_up_to[own].store(tick.0, Ordering::Release);
+    pub(super) fn set_read_up_to(&self, own: ShardId, tick: Tick) {
+        self.read_up_to[own.index()].store(tick.0, Ordering::Release);
     }
 
     /// The earliest tick reported by all shards.
@@ -211,8 +218,8 @@ impl<M: Message> Shared<M> {
     }
 
     /// Shard `own` is gone, and makes nobody wait.
-    pub(super) fn abandon(&self, own: usize) {
-        self.mailboxes[own].abandon();
+    pub(super) fn abandon(&self, own: ShardId) {
+        self.mailboxes[own.index()].abandon();
         self.set_read_up_to(own, Tick(u32::MAX));
     }
 

@@ -68,7 +68,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             let is_done = rest.clients.len() == 0 && rest.anonymous_from.is_none();
             if self.cx.meter.is_over() && !is_done {
-                return self.mesh.post(self.mesh.index, Message::Api(ApiCall::Rest(rest)));
+                return self.mesh.post(self.mesh.shard, Message::Api(ApiCall::Rest(rest)));
             }
         }
         // The caller may be gone.

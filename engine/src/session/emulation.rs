@@ -51,7 +51,7 @@ impl<I: Io> SessionCx<'_, I> {
             .map_err(|_| Refusal::BodyMalformed("send a JSON object with session, received and commands"))?;
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
-            let origin = RequestOrigin { core: self.mesh.index, socket };
+            let origin = RequestOrigin { shard: self.mesh.shard, socket };
             return self.open_poll(origin, told, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
@@ -64,12 +64,13 @@ impl<I: Io> SessionCx<'_, I> {
         session: SessionId,
         what: SessionRequestKind,
     ) -> Result<(), Refusal> {
-        let core = session.core as usize;
-        if core >= self.mesh.peers.count() {
+        let shard = session.shard;
+        if shard.index() >= self.mesh.peers.count() {
             return Err(Refusal::SessionUnknown);
         }
-        let asked = SessionRequest { session, origin: RequestOrigin { core: self.mesh.index, socket }, what };
-        self.mesh.post(core, Message::ToSession(Box::new(asked)));
+        let asked =
+            SessionRequest { session, origin: RequestOrigin { shard: self.mesh.shard, socket }, what };
+        self.mesh.post(shard, Message::ToSession(Box::new(asked)));
         Ok(())
     }
 
@@ -100,10 +101,10 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// Sends an answer to the shard of the connection.
     pub(crate) fn answer_origin(&mut self, origin: RequestOrigin, answer: Answer) {
-        if origin.core == self.mesh.index {
+        if origin.shard == self.mesh.shard {
             self.answer_request(origin.socket, answer);
         } else {
-            self.mesh.peers.post(origin.core, Message::Answer { socket: origin.socket, answer });
+            self.mesh.peers.post(origin.shard, Message::Answer { socket: origin.socket, answer });
         }
     }
 

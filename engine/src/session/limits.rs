@@ -56,10 +56,10 @@ impl<I: Io> SessionCx<'_, I> {
     fn origin_offended(&mut self, place: SessionIndex, offense: Offense) {
         let origin = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
         let Some(origin) = origin.filter(|_| self.cx.limits.is_some()) else { return };
-        if origin.core == self.mesh.index {
+        if origin.shard == self.mesh.shard {
             self.cx.offended(origin.socket, offense);
         } else {
-            self.cx.notices.push((origin.core, Notice::OffenseOf { socket: origin.socket, offense }));
+            self.cx.notices.push((origin.shard, Notice::OffenseOf { socket: origin.socket, offense }));
         }
     }
 }

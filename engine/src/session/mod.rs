@@ -30,25 +30,28 @@ pub(crate) mod script;
 mod stream;
 pub(crate) mod users;
 
-pub(crate) use self::io::{Class, Deferred, FlowKey, Io, SessionCx, must_hold};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-
 use rand::rngs::StdRng;
 
 use self::{
     client::{Clients, KeyWaits},
+    policy::SessionPolicy,
+    quota::ConnectionQuota,
     registry::SessionRegistry,
     request::SessionIndex,
+    users::Users,
 };
-use self::{policy::SessionPolicy, quota::ConnectionQuota, users::Users};
 use crate::{
     backend::ProxyHandle,
+    ids::ShardId,
     metrics::{Counters, Metric},
     time::Wheel,
     token::TokenPolicy,
 };
+
+pub(crate) use self::io::{Class, Deferred, FlowKey, Io, SessionCx, must_hold};
 
 /// The sessions of a shard.
 pub(crate) struct Sessions {
@@ -80,7 +83,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(
-        shard: usize,
+        shard: ShardId,
         node: Arc<str>,
         policy: SessionPolicy,
         tokens: TokenPolicy,

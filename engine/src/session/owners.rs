@@ -25,13 +25,13 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let mut posts = std::mem::take(&mut self.hub.outgoing);
         self.hub.owned.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
-        for (core, message) in posts.drain(..) {
+        for (shard, message) in posts.drain(..) {
             // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
-            if core == self.mesh.index {
+            if shard == self.mesh.shard {
                 self.cx.meter.add(answer_work_ns(&message));
                 self.handle_from_owner(message);
             } else {
-                self.mesh.peers.post(core, Message::FromOwner(message));
+                self.mesh.peers.post(shard, Message::FromOwner(message));
             }
         }
         self.hub.outgoing = posts;

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     config::UserConnectionPolicy,
-    ids::ClientKey,
+    ids::{ClientKey, ShardId},
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
@@ -45,7 +45,7 @@ pub(crate) enum FromQuota {
 /// A client of some shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaHolder {
-    pub(crate) core: usize,
+    pub(crate) shard: ShardId,
     pub(crate) client: ClientKey,
 }
 
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn holder(place: u32) -> QuotaHolder {
-        QuotaHolder { core: place as usize % 3, client: ClientKey { place, generation: 0 } }
+        QuotaHolder { shard: ShardId::new(place as usize % 3), client: ClientKey { place, generation: 0 } }
     }
 
     fn granted(taken: &Taken) -> LeaseNumber {

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::poll::Poll;
 use crate::{
-    ids::ClientKey,
+    ids::{ClientKey, ShardId},
     memory::Holders,
     session::{SessionIndex, request::SessionId},
 };
@@ -30,7 +30,7 @@ struct Session {
 /// The named sessions of one shard.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
-    core: u32,
+    shard: ShardId,
     sessions: Vec<Option<Session>>,
     free: Vec<u32>,
     polls: usize,
@@ -39,9 +39,8 @@ pub(crate) struct SessionRegistry {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(core: usize) -> Self {
-        let core = u32::try_from(core).expect("fewer cores than 2^32");
-        Self { core, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
+    pub(crate) fn new(shard: ShardId) -> Self {
+        Self { shard, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
     }
 
     /// Opens a session with a new id, unpredictable without `secret`.
@@ -82,8 +81,8 @@ impl SessionRegistry {
     }
 
     pub(crate) fn id(&mut self, place: SessionIndex) -> Option<SessionId> {
-        let core = self.core;
-        self.session(place).map(|session| SessionId { core, place, secret: session.secret })
+        let shard = self.shard;
+        self.session(place).map(|session| SessionId { shard, place, secret: session.secret })
     }
 
     /// The slot of a session on this shard, if the id matches.
@@ -144,11 +143,11 @@ mod tests {
 
     #[test]
     fn an_id_finds_its_session_and_no_other_one() {
-        let mut named = SessionRegistry::new(3);
+        let mut named = SessionRegistry::new(ShardId::new(3));
         let (first, second) = (named.open([1; 16]), named.open([2; 16]));
         let id = named.id(second).unwrap();
         let read: SessionId = id.to_string().parse().unwrap();
-        assert_eq!(read.core, 3);
+        assert_eq!(read.shard, ShardId::new(3));
         assert_eq!(named.find(&read), Some(second));
         let foreign = SessionId { place: first, ..read };
         assert_eq!(named.find(&foreign), None, "a place without its secret");

@@ -10,14 +10,16 @@ use data_encoding::HEXLOWER;
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::Socket;
 
+use crate::ids::ShardId;
+
 /// A session's slot in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionIndex(pub(super) u32);
 
-/// A session's id for clients: `core.place.secret`, in hexadecimal digits.
+/// A session's id for clients: `shard.place.secret`, in hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionId {
-    pub(crate) core: u32,
+    pub(crate) shard: ShardId,
     pub(super) place: SessionIndex,
     pub(super) secret: [u8; 16],
 }
@@ -25,7 +27,7 @@ pub(crate) struct SessionId {
 /// A connection that waits for the answer to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestOrigin {
-    pub(crate) core: usize,
+    pub(crate) shard: ShardId,
     pub(crate) socket: Socket,
 }
 
@@ -51,14 +53,14 @@ pub(crate) type Answer = Result<Option<Bytes>, Refusal>;
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{:x}.{}", self.core, self.place.0, HEXLOWER.encode(&self.secret))
+        write!(f, "{:x}.{:x}.{}", self.shard.index(), self.place.0, HEXLOWER.encode(&self.secret))
     }
 }
 
 /// The secret must not appear in a log.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({:x}.{:x})", self.core, self.place.0)
+        write!(f, "SessionId({:x}.{:x})", self.shard.index(), self.place.0)
     }
 }
 
@@ -68,9 +70,11 @@ impl FromStr for SessionId {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split('.');
         let mut next = || parts.next().ok_or(());
-        let (core, place, secret) = (next()?, next()?, next()?);
+        let (shard, place, secret) = (next()?, next()?, next()?);
         let number = |text: &str| u32::from_str_radix(text, 16).map_err(|_| ());
-        let mut id = Self { core: number(core)?, place: SessionIndex(number(place)?), secret: [0; 16] };
+        let shard = u16::from_str_radix(shard, 16).map_err(|_| ())?;
+        let mut id =
+            Self { shard: ShardId::claimed(shard), place: SessionIndex(number(place)?), secret: [0; 16] };
         if secret.len() != 32 || next().is_ok() {
             return Err(());
         }

@@ -19,7 +19,6 @@ use rand::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-pub(crate) use self::recorder::{End, Recorder};
 use super::{SessionCx, Sessions, client::Transport, policy::SessionPolicy};
 use crate::{
     backend::{Event, KeyNews, KeysAre, ProxyResult, Queue, Refusal, ReplyTo, queue},
@@ -28,7 +27,7 @@ use crate::{
     context::Context,
     encoding::Encoding,
     hub::{Gathered, HubPolicy, owner::OwnedChannels},
-    ids::ClientKey,
+    ids::{ClientKey, ShardId},
     limits::{LimitPolicy, Limits, Tables},
     memory::{Budget, BudgetLimits, Ledger},
     mesh::MailboxLimits,
@@ -42,6 +41,8 @@ use crate::{
     time::tick_at,
     token::{TokenPolicy, issue::issue},
 };
+
+pub(crate) use self::recorder::{End, Recorder};
 
 /// The time of day at which a script begins, in seconds since 1970.
 pub(crate) const NOON_S: u64 = 1_800_000_000;
@@ -124,20 +125,20 @@ impl Script {
         let mailboxes = MailboxLimits { messages_max: 64, bytes_max: 1 << 20 };
         let (tables, budgets) = (Tables::new(1, 0), BudgetLimits::all(1 << 30));
         let shared = Arc::new(Shared::new(vec![bell], mailboxes, 7, tables, budgets));
-        let limits = LimitPolicy::new(&config).map(|policy| Box::new(Limits::new(policy, 0)));
+        let limits = LimitPolicy::new(&config).map(|policy| Box::new(Limits::new(policy, ShardId::FIRST)));
         let (policy, hub) = (SessionPolicy::from(&config), HubPolicy::from(&config));
         let tokens = TokenPolicy::from(&config.client);
-        let peers = Peers::new(Arc::clone(&shared), 0);
+        let peers = Peers::new(Arc::clone(&shared), ShardId::FIRST);
         let homes = OwnedChannels::new(hub.idempotency_ms, 7);
         let gathered = Gathered::new(hub.gathered_bytes_max, 64 * 1024);
         let ledger = Ledger::new(BudgetLimits::of(&config), 1);
         let tables = Arc::clone(shared.limit_tables());
         let ids = StdRng::from_seed([7; 32]);
         let mut script = Self {
-            sessions: Sessions::new(0, "node".into(), policy, tokens, origin, [7; 32], ids),
+            sessions: Sessions::new(ShardId::FIRST, "node".into(), policy, tokens, origin, [7; 32], ids),
             hub: Hub::new(homes, gathered, false),
             mesh: Mesh::new(peers),
-            cx: Context::new(ledger, limits, tables, (0, 1), SmallRng::seed_from_u64(7)),
+            cx: Context::new(ledger, limits, tables, (ShardId::FIRST, 1), SmallRng::seed_from_u64(7)),
             io: Recorder::new(QueueLimits::from(&config.client)),
             quantum_ns: QUANTUM_NS,
             asks,

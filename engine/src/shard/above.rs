@@ -67,7 +67,7 @@ impl<K: Kernel> Upper<'_, K> {
 impl<K: Kernel> Above<K> for Upper<'_, K> {
     fn places_taken_elsewhere(&self) -> Option<u64> {
         let peers = &self.mesh.peers;
-        (!peers.is_memory_short()).then(|| peers.places_taken(self.mesh.index, 0))
+        (!peers.is_memory_short()).then(|| peers.places_taken(self.mesh.shard, 0))
     }
 
     fn open_client(

@@ -25,12 +25,14 @@ use crate::{
     backend::ProxyHandle,
     config::Config,
     conn::TlsListener,
+    ids::ShardId,
     limits::LimitPolicy,
     memory::BudgetLimits,
     metrics::Metric,
     session::message::{Peers, Shared},
     shard::ShardPolicy,
-    supervise::{self, Beats, Part, Sentinel, State, strike},
+    supervise,
+    supervise::{Beats, Part, Sentinel, State, strike},
     time::Clock,
 };
 
@@ -160,7 +162,7 @@ async fn live(
         seed.node,
         ShardPolicy::new(&seed.config, seed.budgets, seed.uring.receive_buffers),
         sockets,
-        Peers::new(links.shared, index),
+        Peers::new(links.shared, ShardId::new(index)),
         links.backend,
         seed.tls.map(TlsListener::new),
         rand::random(),
@@ -191,7 +193,7 @@ async fn serve(
     tasks_us: Rc<std::cell::Cell<u64>>,
     beats: Arc<Beats>,
 ) -> io::Result<()> {
-    let part = Part::Shard(shard.mesh.index);
+    let part = Part::Shard(shard.mesh.shard.index());
     let mut yielded = Duration::ZERO;
     let mut state = State::Starting;
     loop {
@@ -199,7 +201,7 @@ async fn serve(
         let now_in = state_of(&shard, state);
         if now_in != state {
             state = now_in;
-            beats.enter(shard.mesh.index, state);
+            beats.enter(shard.mesh.shard.index(), state);
         }
         strike(part)?;
         if shard.turn(|| clock.uptime(), || clock.wall())? == Next::Gone {

@@ -20,6 +20,7 @@ use super::{Shard, ShardPolicy, back_pressure::tests::Client};
 use crate::{
     backend::queue,
     config::Config,
+    ids::ShardId,
     memory::{Budget, BudgetLimits},
     mesh::{MailboxLimits, StopOrder},
     metrics::Metric,
@@ -78,7 +79,7 @@ impl Cluster {
         sockets.listen(listener());
         let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
         let shared = Arc::new(shared);
-        let peers = Peers::new(Arc::clone(&shared), 0);
+        let peers = Peers::new(Arc::clone(&shared), ShardId::FIRST);
         let shard = Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32]);
         Self { network, shared, shard, turns: 0, flooders: Vec::new(), said: Vec::new() }
     }
@@ -178,7 +179,7 @@ impl Cluster {
             assert!(turns <= 4 * u64::from(TURNS_AT_ONCE), "a handshake waits {turns} turns");
 
             let (sender, mut answer) = oneshot::channel();
-            let mailboxes = self.shared.mailboxes(0);
+            let mailboxes = self.shared.mailboxes(ShardId::FIRST);
             assert!(mailboxes.push_control(Message::Api(ApiCall::Info(sender))).is_ok());
             self.turn();
             assert!(answer.try_recv().is_ok(), "a control message is taken in the next turn");
@@ -402,7 +403,11 @@ fn what_the_server_api_has_happen_to_very_many_clients_is_done_in_parts() {
     let wish = Arc::new(ClientCommand::Unsubscribe { channel: None });
     let (done, mut answer) = oneshot::channel();
     assert!(
-        house.shared.mailboxes(0).push_control(Message::Api(ApiCall::Clients { whom, wish, done })).is_ok()
+        house
+            .shared
+            .mailboxes(ShardId::FIRST)
+            .push_control(Message::Api(ApiCall::Clients { whom, wish, done }))
+            .is_ok()
     );
     house.turn();
     assert!(answer.try_recv().is_err(), "one turn has no room for all of them");

@@ -28,7 +28,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.with_sessions(|sessions| sessions.flush_polls());
         if let Some(frames) = self.hub.broadcast.take_outgoing() {
-            self.mesh.peers.send_to_others(self.mesh.index, || Message::Broadcast(frames.clone()));
+            self.mesh.peers.send_to_others(self.mesh.shard, || Message::Broadcast(frames.clone()));
         }
         self.mesh.peers.flush(|bell| self.conns.sockets.wake(bell));
     }

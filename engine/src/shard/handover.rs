@@ -46,7 +46,7 @@ impl<K: Kernel> Shard<K> {
                 *handover = Handover::Closing;
             }
             Handover::Draining { until, successors }
-                if self.cx.uptime >= until && self.mesh.peers.listening() == self.mesh.index + 1 =>
+                if self.cx.uptime >= until && self.mesh.peers.listening() == self.mesh.shard.index() + 1 =>
             {
                 let own = u32::try_from(self.mesh.peers.listening()).expect("as many as cores");
                 self.steer(places_before_a_close(own, successors));
@@ -55,7 +55,7 @@ impl<K: Kernel> Shard<K> {
             }
             Handover::Closing if !self.conns.sockets.is_listening() => {
                 *handover = Handover::Over;
-                if let Some(next) = self.mesh.peers.listener_closed(self.mesh.index) {
+                if let Some(next) = self.mesh.peers.listener_closed(self.mesh.shard) {
                     self.conns.sockets.wake(&next);
                 }
             }
@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
 
     fn steer(&mut self, places: Range<u32>) {
         if let Err(error) = self.conns.sockets.steer_new_connections(places) {
-            tracing::warn!(shard = self.mesh.index, %error, "cannot steer new connections to the daemon that takes over: some of them may be reset, and clients then reconnect");
+            tracing::warn!(shard = self.mesh.shard.index(), %error, "cannot steer new connections to the daemon that takes over: some of them may be reset, and clients then reconnect");
         }
     }
 }

@@ -58,25 +58,31 @@ impl<K: Kernel> Shard<K> {
             }
             idle = if taken == 0 { idle + 1 } else { 0 };
             let used_ns = self.cx.meter.total_ns().saturating_sub(began);
-            if sender == self.mesh.index && taken > 0 {
+            if sender == self.mesh.shard.index() && taken > 0 {
                 self.mesh.inbox.took(taken, used_ns);
             }
             self.senders.used(used_ns);
         }
     }
 
+    /// The queue of messages from a sender; none for this shard itself, whose messages wait in the inbox.
+    fn inlet(&self, sender: usize) -> Option<&Inlet<Message>> {
+        let inlets = self.mesh.peers.mailboxes().inlets();
+        (sender != self.mesh.shard.index()).then(|| &inlets[sender])
+    }
+
     fn has_message_of(&self, sender: usize) -> bool {
-        match sender == self.mesh.index {
-            true => !self.mesh.inbox.is_empty(),
-            false => !self.mesh.inbox.is_full() && !self.mesh.peers.mailboxes().inlet(sender).is_empty(),
+        match self.inlet(sender) {
+            None => !self.mesh.inbox.is_empty(),
+            Some(inlet) => !self.mesh.inbox.is_full() && !inlet.is_empty(),
         }
     }
 
     fn next_message_of(&mut self, sender: usize) -> Option<Message> {
-        match sender == self.mesh.index {
-            true => self.mesh.inbox.pop(),
-            false if self.mesh.inbox.is_full() => None,
-            false => self.mesh.peers.mailboxes().inlet(sender).pop(),
+        match self.inlet(sender) {
+            None => self.mesh.inbox.pop(),
+            Some(_) if self.mesh.inbox.is_full() => None,
+            Some(inlet) => inlet.pop(),
         }
     }
 

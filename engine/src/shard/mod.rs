@@ -44,19 +44,18 @@ use rand::{
     rngs::{SmallRng, StdRng},
 };
 
-pub(crate) use self::plan::Plan;
 use self::{
     back_pressure::{THROTTLED_SLEEP_MAX, Throttled},
     backlog::Backlog,
     schedule::{Kind, Schedule, Senders},
 };
-pub(crate) use self::{drain::Drain, flows::QUANTUM_NS};
 use crate::{
     backend::ProxyHandle,
     config::Config,
     conn::{Connections, TlsListener, policy::ConnPolicy},
     context::Context,
     hub::{Gathered, HubPolicy, owner::OwnedChannels},
+    ids::ShardId,
     limits::{LimitPolicy, Limits},
     memory::{Budget, BudgetLimits, Ledger},
     metrics::Metric,
@@ -69,6 +68,9 @@ use crate::{
     time::{Tick, tick_at, until},
     token::TokenPolicy,
 };
+
+pub(crate) use self::plan::Plan;
+pub(crate) use self::{drain::Drain, flows::QUANTUM_NS};
 
 /// The longest sleep, in ticks: the maximum delay of housekeeping on an idle shard (250 ms).
 const SLEEP_TICKS_MAX: u32 = 5;
@@ -150,23 +152,23 @@ impl<K: Kernel> Shard<K> {
         tls: Option<TlsListener>,
         seed: [u8; 32],
     ) -> Self {
-        let index = peers.index();
+        let own = peers.own();
         let mut ids = StdRng::from_seed(seed);
         let secret = ids.random();
         let ledger = Ledger::new(policy.budgets, peers.count());
         let homes = OwnedChannels::new(policy.hub.idempotency_ms, secret);
         let gathered = Gathered::new(policy.hub.gathered_bytes_max, sockets.write_bytes_max());
         let backlog = Backlog::new(sockets.lanes(), policy.lane_buffers, policy.quantum_ns);
-        let limits = policy.limits.map(|policy| Box::new(Limits::new(policy, index)));
+        let limits = policy.limits.map(|policy| Box::new(Limits::new(policy, own)));
         let (limit_tables, shards) = (Arc::clone(peers.limit_tables()), peers.count());
         let random = SmallRng::from_rng(&mut ids);
         Self {
             senders: Senders::new(peers.count()),
             hub: Hub::new(homes, gathered, peers.count() > 1),
             conns: Connections::new(sockets, tls, policy.conn),
-            sessions: Sessions::new(index, node, policy.session, policy.tokens, backend, seed, ids),
+            sessions: Sessions::new(own, node, policy.session, policy.tokens, backend, seed, ids),
             mesh: Mesh::new(peers),
-            cx: Context::new(ledger, limits, limit_tables, (index, shards), random),
+            cx: Context::new(ledger, limits, limit_tables, (own, shards), random),
             quantum_ns: policy.quantum_ns,
             read_up_to: Tick(0),
             schedule: Schedule::default(),
@@ -218,7 +220,7 @@ impl<K: Kernel> Shard<K> {
         self.cx.uptime = self.cx.uptime.max(tick_at(began));
         self.cx.now = self.cx.now.max(self.cx.lateness.served(self.cx.uptime));
         self.cx.weigh_rates(self.cx.lateness.rate_weight());
-        if self.cx.lateness.wall_steps() > steps && self.mesh.index == 0 {
+        if self.cx.lateness.wall_steps() > steps && self.mesh.shard == ShardId::FIRST {
             tracing::warn!(
                 now_s = self.cx.wall_s(),
                 "the system clock was set: tokens and subscriptions expire by the new time; check the time synchronization of this machine"
@@ -312,6 +314,6 @@ impl<K: Kernel> Shard<K> {
         self.mesh.report(counters);
         self.cx.lateness.report(counters);
         self.cx.ledger.report(counters);
-        counters.publish(self.mesh.peers.published(self.mesh.index));
+        counters.publish(self.mesh.peers.published(self.mesh.shard));
     }
 }

@@ -18,11 +18,11 @@ impl<K: Kernel> Shard<K> {
     /// Reports offenses to the owners of their addresses. While messages wait because a shard does not keep up, nothing is
     /// reported.
     pub(crate) fn tell_notices(&mut self) {
-        for (core, notice) in std::mem::take(&mut self.cx.notices) {
-            if core == self.mesh.index {
+        for (shard, notice) in std::mem::take(&mut self.cx.notices) {
+            if shard == self.mesh.shard {
                 self.noticed(notice);
             } else if !self.mesh.peers.is_congested() {
-                self.mesh.peers.post(core, Message::Limits(notice));
+                self.mesh.peers.post(shard, Message::Limits(notice));
             }
         }
     }
@@ -41,7 +41,7 @@ impl<K: Kernel> Shard<K> {
                 if let Some(until) = offenders.add(address, offense, now) {
                     limits.refused.add(address, until);
                     self.cx.counters.add(Metric::Penalties, 1);
-                    self.mesh.peers.send_to_others(self.mesh.index, || {
+                    self.mesh.peers.send_to_others(self.mesh.shard, || {
                         Message::Limits(Notice::Refuse { address, until })
                     });
                 }
@@ -65,7 +65,7 @@ impl<K: Kernel> Shard<K> {
         let cleared = limits.offenders.as_mut().map_or(0, |offenders| offenders.clear(address));
         if cleared > 0 {
             // After everything this shard has told them about it before.
-            self.mesh.peers.send_to_others(self.mesh.index, || Message::Limits(Notice::Clear { address }));
+            self.mesh.peers.send_to_others(self.mesh.shard, || Message::Limits(Notice::Clear { address }));
         }
     }
 }
@@ -83,6 +83,7 @@ mod tests {
     use crate::{
         backend::queue,
         config::Config,
+        ids::ShardId,
         limits::{Offense, Tables},
         memory::BudgetLimits,
         mesh::MailboxLimits,
@@ -108,7 +109,7 @@ mod tests {
                 Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
             sockets.listen(listener());
             let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
-            let peers = Peers::new(Arc::clone(&shared), index);
+            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
             Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
         let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));

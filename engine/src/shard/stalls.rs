@@ -15,6 +15,7 @@ use super::{Shard, ShardPolicy, back_pressure::tests::Client};
 use crate::{
     backend::queue,
     config::Config,
+    ids::ShardId,
     memory::BudgetLimits,
     mesh::MailboxLimits,
     metrics::{CloseReason, Metric},
@@ -66,7 +67,7 @@ impl Cluster {
             let sizes = SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() };
             let mut sockets = Sockets::new(kernel, sizes);
             sockets.listen(listener());
-            let peers = Peers::new(Arc::clone(&shared), index);
+            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
             let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
             Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
@@ -120,7 +121,7 @@ impl Cluster {
     }
 
     fn count(&self, metric: Metric) -> u64 {
-        self.shards.iter().map(|shard| shard.mesh.peers.published(shard.mesh.index).get(metric)).sum()
+        self.shards.iter().map(|shard| shard.mesh.peers.published(shard.mesh.shard).get(metric)).sum()
     }
 
     fn closes(&self, reason: CloseReason) -> u64 {

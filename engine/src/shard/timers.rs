@@ -63,7 +63,7 @@ impl<K: Kernel> Shard<K> {
         if self.read_up_to < self.cx.uptime {
             if self.events.is_empty() && self.backlog.are_all_asleep() && self.conns.sockets.is_read_up() {
                 self.read_up_to = self.cx.uptime;
-                self.mesh.peers.tell_read_up_to(self.mesh.index, self.cx.uptime);
+                self.mesh.peers.tell_read_up_to(self.mesh.shard, self.cx.uptime);
                 self.cx.lateness.caught_up();
             }
             self.conns.pace.was_late(self.cx.uptime.since(self.read_up_to));

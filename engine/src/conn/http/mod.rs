@@ -119,7 +119,7 @@ impl<K: Kernel> Connections<K> {
 
     pub(crate) fn accept_failed(&mut self, cx: &mut Context, error: Errno) {
         cx.counters.add(Metric::AcceptErrors, 1);
-        tracing::warn!(shard = cx.shard, %error, "cannot accept connections: open ones stay, and the next attempt is in one second; `holdfast doctor` checks the limits of this machine");
+        tracing::warn!(shard = cx.shard.index(), %error, "cannot accept connections: open ones stay, and the next attempt is in one second; `holdfast doctor` checks the limits of this machine");
     }
 
     /// Handles bytes of a connection whose request head is incomplete. Returns how many of them belong to it.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::share::Slices;
 use crate::{
     hub::message::{Answer, AnswerTo, QueryResult, Reply, ToOwner},
+    ids::ShardId,
     mesh::wait_until_uncongested,
     session::{
         calls::{ApiCall, ApiPage},
@@ -76,7 +77,7 @@ impl ShardClient {
         mut each: impl FnMut(T),
     ) -> Result<(), ErrorCode> {
         let mut slices = Slices::new();
-        for shard in 0..self.shared.shards() {
+        for shard in self.shared.shard_ids() {
             let mut from = Some(0);
             while let Some(at) = from {
                 let (sender, receiver) = oneshot::channel();
@@ -98,7 +99,7 @@ impl ShardClient {
         call: impl Fn(oneshot::Sender<T>) -> ApiCall,
     ) -> Result<Vec<T>, ErrorCode> {
         let mut receivers = Vec::new();
-        for shard in 0..self.shared.shards() {
+        for shard in self.shared.shard_ids() {
             let (sender, receiver) = oneshot::channel();
             self.post(shard, Message::Api(call(sender))).await?;
             receivers.push(receiver);
@@ -110,8 +111,8 @@ impl ShardClient {
         Ok(answers)
     }
 
-    async fn post(&self, shard: usize, message: Message) -> Result<(), ErrorCode> {
-        self.shards[shard].deliver(message, FULL_MAX).await.map_err(|_| ErrorCode::INTERNAL)
+    async fn post(&self, shard: ShardId, message: Message) -> Result<(), ErrorCode> {
+        self.shards[shard.index()].deliver(message, FULL_MAX).await.map_err(|_| ErrorCode::INTERNAL)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
         presence::Presence,
         publication::StoredPublication,
     },
+    ids::ShardId,
     memory::{Budget, Ledger, arc_str_bytes},
     time::Tick,
 };
@@ -45,7 +46,7 @@ impl Rules {
 }
 
 /// Outgoing messages, each with its shard.
-pub(crate) type Outgoing = Vec<(usize, FromOwner)>;
+pub(crate) type Outgoing = Vec<(ShardId, FromOwner)>;
 
 /// What a publication needs beside its channel.
 pub(super) struct Publishing<'a> {
@@ -80,7 +81,7 @@ pub(super) struct OwnedChannel {
     /// The newest version published and kept.
     pub(super) version: Option<Box<Version>>,
     /// The shards with subscribers.
-    pub(super) cores: Vec<u16>,
+    pub(super) shards: Vec<ShardId>,
     pub(super) presence: Option<Box<Presence>>,
     /// The bytes charged to the ledger for it.
     charged_history: usize,
@@ -98,7 +99,7 @@ impl OwnedChannel {
             history: None,
             last: None,
             version: None,
-            cores: Vec::new(),
+            shards: Vec::new(),
             presence: None,
             charged_history: 0,
             charged_channels: 0,
@@ -111,7 +112,7 @@ impl OwnedChannel {
 
     /// True exactly when a client is subscribed or present.
     pub(super) fn is_in_use(&self) -> bool {
-        !self.cores.is_empty() || self.presence.is_some()
+        !self.shards.is_empty() || self.presence.is_some()
     }
 
     /// True exactly when its position is worth keeping.
@@ -120,27 +121,26 @@ impl OwnedChannel {
     }
 
     /// A shard has a subscriber. True exactly when it is the first one.
-    pub(super) fn join(&mut self, core: usize) -> bool {
-        let core = u16::try_from(core).expect("at most 1024 cores");
-        let is_first = self.cores.is_empty();
-        if !self.cores.contains(&core) {
+    pub(super) fn join(&mut self, shard: ShardId) -> bool {
+        let is_first = self.shards.is_empty();
+        if !self.shards.contains(&shard) {
             // Usually there is one.
-            self.cores.reserve_exact(1);
-            self.cores.push(core);
+            self.shards.reserve_exact(1);
+            self.shards.push(shard);
         }
         is_first
     }
 
     /// A shard has no subscriber left. True exactly when it was the last one. The position then lives as long as after
     /// a publication.
-    pub(super) fn leave(&mut self, core: usize, rules: Rules, now: Tick) -> bool {
-        let before = self.cores.len();
-        self.cores.retain(|&other| usize::from(other) != core);
-        if self.cores.is_empty() {
-            self.cores = Vec::new();
+    pub(super) fn leave(&mut self, shard: ShardId, rules: Rules, now: Tick) -> bool {
+        let before = self.shards.len();
+        self.shards.retain(|&other| other != shard);
+        if self.shards.is_empty() {
+            self.shards = Vec::new();
             self.prolong(rules, now);
         }
-        before > 0 && self.cores.is_empty()
+        before > 0 && self.shards.is_empty()
     }
 
     /// Its history; a new one gets `epoch`. Any request for a position extends the position's life; only a publication
@@ -175,7 +175,7 @@ impl OwnedChannel {
         *sequence += 1;
         let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: *sequence });
         // The base of a patch is the publication before this one.
-        let delivery = (!self.cores.is_empty()).then(|| self.encode(channel, &stored, delta, rules));
+        let delivery = (!self.shards.is_empty()).then(|| self.encode(channel, &stored, delta, rules));
         let position = keeps.then(|| self.store(&stored, version, rules, now)).flatten();
         if rules.delta {
             self.last = Some(stored);
@@ -236,7 +236,7 @@ impl OwnedChannel {
         if self.history_until <= now {
             self.clear();
         }
-        if self.position_until <= now && self.cores.is_empty() {
+        if self.position_until <= now && self.shards.is_empty() {
             return self
                 .history
                 .take_if(|history| history.position().offset > 0)
@@ -250,7 +250,7 @@ impl OwnedChannel {
         let history = self.history.as_ref()?;
         if !history.is_empty() {
             Some(self.history_until)
-        } else if self.cores.is_empty() && self.has_position() {
+        } else if self.shards.is_empty() && self.has_position() {
             Some(self.position_until)
         } else {
             None
@@ -300,16 +300,16 @@ impl OwnedChannel {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
         let version = self.version.as_ref().map_or(0, |version| size_of::<Version>() + version.epoch.len());
         let presence = self.presence.as_ref().map_or(0, |presence| size_of::<Presence>() + presence.bytes());
-        let cores = self.cores.capacity() * size_of::<u16>();
-        size_of::<Self>() + arc_str_bytes(&self.name) + history + version + presence + cores
+        let shards = self.shards.capacity() * size_of::<ShardId>();
+        size_of::<Self>() + arc_str_bytes(&self.name) + history + version + presence + shards
     }
 
     pub(super) fn deliver(&self, posts: &mut Outgoing, delivery: Delivery) {
-        let Some((last, others)) = self.cores.split_last() else { return };
+        let Some((last, others)) = self.shards.split_last() else { return };
         let delivery = Arc::new(delivery);
-        for &core in others {
-            posts.push((usize::from(core), FromOwner::Deliver(Arc::clone(&delivery))));
+        for &shard in others {
+            posts.push((shard, FromOwner::Deliver(Arc::clone(&delivery))));
         }
-        posts.push((usize::from(*last), FromOwner::Deliver(delivery)));
+        posts.push((*last, FromOwner::Deliver(delivery)));
     }
 }

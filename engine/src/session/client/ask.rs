@@ -17,6 +17,7 @@ use crate::{
         history::Page,
         message::{Answer, AnswerTo, ChannelQuery, ClientKey, QueryResult, ToOwner},
     },
+    ids::CommandId,
     session::{Io, SessionCx, client::command::Outcome},
 };
 
@@ -24,7 +25,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn ask_presence(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         channel: &str,
         stats: bool,
     ) -> Handled<'static> {
@@ -41,7 +42,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn ask_history(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         request: &HistoryRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
@@ -61,18 +62,24 @@ impl<I: Io> SessionCx<'_, I> {
         Ok(Outcome::Deferred)
     }
 
-    fn ask(&mut self, key: ClientKey, command: u32, channel: &str, question: ChannelQuery) {
+    fn ask(&mut self, key: ClientKey, command: CommandId, channel: &str, question: ChannelQuery) {
         let channel: Arc<str> = channel.into();
         let is_read = !matches!(question, ChannelQuery::PresenceStats);
         if is_read {
             self.begin_read(key);
         }
-        let answer_to = AnswerTo::Client { core: self.mesh.index, client: key, command, is_read };
+        let answer_to = AnswerTo::Client { shard: self.mesh.shard, client: key, command, is_read };
         self.mesh.send_to_owner(&Arc::clone(&channel), ToOwner::Ask { channel, question, answer_to });
     }
 
     /// An owner has answered a client's command.
-    pub(crate) fn answered(&mut self, key: ClientKey, command: u32, is_read: bool, outcome: &QueryResult) {
+    pub(crate) fn answered(
+        &mut self,
+        key: ClientKey,
+        command: CommandId,
+        is_read: bool,
+        outcome: &QueryResult,
+    ) {
         let result = match outcome {
             Err(code) => Err(*code),
             Ok(Answer::Published(_)) => Ok(ReplyResult::Publish(Done::default())),

@@ -24,6 +24,7 @@ use crate::{
     context::cost,
     encoding::{EncodedPush, kind},
     hub::message::ClientKey,
+    ids::CommandId,
     limits::{Charge, Offense},
     metrics::Metric,
     refusals::{CommandHead, Method, Why},
@@ -168,25 +169,40 @@ impl<I: Io> SessionCx<'_, I> {
 
     pub(super) fn handle(&mut self, key: ClientKey, command: &Command<'_>) -> Handled<'static> {
         let Command { id, request } = command;
-        let id = *id;
+        let id = CommandId::new(*id);
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let is_connect = matches!(request, Request::Connect(_));
-        if (client.stage == Stage::Fresh) != is_connect || (id == 0 && !matches!(request, Request::Send(_))) {
+        if (client.stage == Stage::Fresh) != is_connect
+            || (id.is_none() && !matches!(request, Request::Send(_)))
+        {
             self.cx.why = Some(match is_connect {
-                _ if id == 0 => Why::new("command_without_id", "an id in each command"),
+                _ if id.is_none() => Why::new("command_without_id", "an id in each command"),
                 true => Why::new("second_connect", "one connect command for each connection"),
                 false => Why::new("command_before_connect", "a connect command first"),
             });
             return Err(DisconnectCode::BAD_REQUEST.into());
         }
         if self.charge_command(key)? == Charge::TooMany {
-            return if id == 0 { Ok(Outcome::NoReply) } else { Err(ErrorCode::TOO_MANY_REQUESTS.into()) };
+            return if id.is_none() {
+                Ok(Outcome::NoReply)
+            } else {
+                Err(ErrorCode::TOO_MANY_REQUESTS.into())
+            };
         }
-        self.perform(key, id, request)
+        match id {
+            Some(id) => self.perform(key, id, request),
+            // A `send` has no reply, and no receiver here; Centrifugo does the same.
+            None => Err(DisconnectCode::NOT_AVAILABLE.into()),
+        }
     }
 
     /// Executes a command that may run now and has been charged.
-    pub(super) fn perform(&mut self, key: ClientKey, id: u32, request: &Request<'_>) -> Handled<'static> {
+    pub(super) fn perform(
+        &mut self,
+        key: ClientKey,
+        id: CommandId,
+        request: &Request<'_>,
+    ) -> Handled<'static> {
         match request {
             Request::Connect(connect) => self.connect(key, id, connect),
             Request::Subscribe(subscribe) => self.subscribe(key, id, subscribe),
@@ -197,7 +213,6 @@ impl<I: Io> SessionCx<'_, I> {
             Request::History(history) => self.ask_history(key, id, history),
             Request::Refresh(refresh) => self.refresh(key, &refresh.token),
             Request::SubRefresh(refresh) => self.sub_refresh(key, refresh),
-            // A `send` has no reply and no receiver here; Centrifugo does the same.
             Request::Send(_) => Err(DisconnectCode::NOT_AVAILABLE.into()),
             Request::Rpc(rpc) => self.rpc(key, id, rpc),
             Request::Ping(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
@@ -289,7 +304,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn reply_to_read(
         &mut self,
         key: ClientKey,
-        id: u32,
+        id: CommandId,
         result: Result<ReplyResult<'_>, ErrorCode>,
     ) {
         self.flush_replies(key);
@@ -299,7 +314,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
-        append_reply(format, &mut self.sessions.replies, &Reply { id, result });
+        append_reply(format, &mut self.sessions.replies, &Reply { id: id.get(), result });
         let len = self.sessions.replies.len();
         self.cx.meter.add_bytes(len, cost::REPLY_KILOBYTE_NS);
         self.charge_reply(key, len);
@@ -314,7 +329,12 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Sends a single reply.
-    pub(super) fn reply(&mut self, key: ClientKey, id: u32, result: Result<ReplyResult<'_>, ErrorCode>) {
+    pub(super) fn reply(
+        &mut self,
+        key: ClientKey,
+        id: CommandId,
+        result: Result<ReplyResult<'_>, ErrorCode>,
+    ) {
         self.flush_replies(key);
         if let Err(code) = result {
             self.tell_error(key, None, code);
@@ -322,7 +342,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let result = result.map_err(ClientError::from);
-        append_reply(format, &mut self.sessions.replies, &Reply { id, result });
+        append_reply(format, &mut self.sessions.replies, &Reply { id: id.get(), result });
         self.flush_replies(key);
     }
 

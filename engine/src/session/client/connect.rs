@@ -24,6 +24,7 @@ use crate::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
     },
+    ids::CommandId,
     memory::Budget,
     refusals::Why,
     session::{
@@ -52,17 +53,20 @@ const WITHOUT_TOKEN: &str = "a token in the connect command; or client.allow_ano
 
 impl<I: Io> SessionCx<'_, I> {
     /// Later commands wait until the connect is answered.
-    pub(super) fn begin_connecting(&mut self, key: ClientKey, command: u32) {
+    pub(super) fn begin_connecting(&mut self, key: ClientKey, command: CommandId) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         client.stage = Stage::Connecting;
-        client.connecting.get_or_insert_default().command = command;
+        match &mut client.connecting {
+            Some(connecting) => connecting.command = command,
+            None => client.connecting = Some(Box::new(Connecting::new(command))),
+        }
         self.account(key);
     }
 
     pub(super) fn connect(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         request: &ConnectRequest<'_>,
     ) -> Handled<'static> {
         self.keep_emulated_headers(key, request)?;
@@ -109,7 +113,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn on_connect_result(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         earlier: &[EarlierSubscription<'_>],
         said: Option<Connected>,
     ) -> Handled<'static> {
@@ -132,7 +136,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn connect_nobody(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         earlier: &[EarlierSubscription<'_>],
     ) -> Handled<'static> {
         if !self.sessions.policy.allows_anonymous {
@@ -154,7 +158,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn authenticate(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         earlier: &[EarlierSubscription<'_>],
         who: Connected,
         source: Source,
@@ -204,7 +208,7 @@ impl<I: Io> SessionCx<'_, I> {
         if who.meta.is_some() {
             client.kept().meta = who.meta;
         }
-        client.connecting = Some(Box::new(Connecting { subs, data: who.data, ..Connecting::default() }));
+        client.connecting = Some(Box::new(Connecting { subs, data: who.data, ..Connecting::new(command) }));
         self.begin_connecting(key, command);
         if !self.ask_for_lease(key, &user) {
             self.admit(key);
@@ -337,14 +341,14 @@ impl<I: Io> SessionCx<'_, I> {
         self.go_on(key);
     }
 
-    fn subscribe_server_side(&mut self, key: ClientKey, command: u32, sub: ServerSide) {
+    fn subscribe_server_side(&mut self, key: ClientKey, command: CommandId, sub: ServerSide) {
         let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.sessions.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let Ok(resolved) = self.sessions.policy.channels.resolve_trusted(&channel) else { return };
         let asked = SubscriptionFlags { recoverable: recover.is_some(), ..SubscriptionFlags::default() };
         let extras = resolved.grant_with(&user, asked, &options.overrides);
         let wanted = SubscribeParams {
-            command,
+            command: Some(command),
             recover: recover.filter(|_| extras.recoverable),
             extras,
             overrides: options.overrides,

@@ -10,13 +10,14 @@ use holdfast_protocol::client::{StreamPosition, command::ConnectRequest};
 
 use crate::{
     hub::message::{Recover, Subscribed},
+    ids::CommandId,
     token::SubscribeOptions,
 };
 
 /// A connect that is waiting for its answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connecting {
-    pub(super) command: u32,
+    pub(super) command: CommandId,
     pub(super) waiting: usize,
     /// Server-side subscriptions still to be requested.
     pub(super) subs: Vec<ServerSide>,
@@ -79,6 +80,11 @@ pub(super) fn into_owned(position: StreamPosition<'_>) -> StreamPosition<'static
 const SERVER_SIDE_BYTES: usize = 128;
 
 impl Connecting {
+    /// A connect that is the client's command with this number.
+    pub(super) const fn new(command: CommandId) -> Self {
+        Self { command, waiting: 0, subs: Vec::new(), subscribed: Vec::new(), recovered_bytes: 0, data: None }
+    }
+
     /// Adds a subscription. All recovered publications go out in one reply, so they share one limit. Beyond it a
     /// subscription is not recovered, and the reply says so.
     pub(super) fn add(&mut self, mut subscribed: Subscribed, reply_bytes_max: usize) {

@@ -14,7 +14,7 @@ use super::{connecting::EarlierSubscription, parked::ParkedFrames, subscription:
 use crate::{
     backend::{Event, Header},
     hub::message::ToOwner,
-    ids::ClientKey,
+    ids::{ClientKey, CommandId, Ticket},
     refusals::{CommandHead, Method},
     value::HttpUrl,
 };
@@ -47,7 +47,7 @@ pub(crate) struct ConnectionMeta {
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// An answer with another ticket belongs to something else.
-    pub(super) ticket: u32,
+    pub(super) ticket: Ticket,
     pub(super) awaited: Awaited,
     /// Memory of what the backend receives.
     pub(super) told_bytes: usize,
@@ -65,7 +65,7 @@ pub(crate) enum Awaited {
 /// A command with a token whose key we have not fetched yet.
 #[derive(Debug)]
 pub(crate) struct TokenCommand {
-    pub(super) id: u32,
+    pub(super) id: CommandId,
     /// True exactly when the token is a subscription token.
     pub(super) is_about_subscription: bool,
     /// The channel, if the command subscribes to one.
@@ -78,13 +78,13 @@ pub(crate) struct TokenCommand {
 #[derive(Debug)]
 pub(crate) enum Question {
     /// Who the client is.
-    Connect { id: u32, earlier: Box<[EarlierSubscription<'static>]> },
+    Connect { id: CommandId, earlier: Box<[EarlierSubscription<'static>]> },
     /// Whether the client may subscribe.
-    Subscribe { id: u32, terms: Box<SubscribeTerms<'static>> },
+    Subscribe { id: CommandId, terms: Box<SubscribeTerms<'static>> },
     /// Whether the client may publish, and what.
-    Publish { id: u32, channel: Box<str>, data: Bytes },
+    Publish { id: CommandId, channel: Box<str>, data: Bytes },
     /// The reply itself.
-    Rpc { id: u32 },
+    Rpc { id: CommandId },
     /// Whether the session continues.
     ConnectionExpiry,
     /// Whether a subscription continues.
@@ -125,7 +125,7 @@ impl Pending {
     }
 
     /// The number of the command that wants to subscribe to this channel.
-    pub(super) fn subscribes_to(&self, channel: &str) -> Option<u32> {
+    pub(super) fn subscribes_to(&self, channel: &str) -> Option<CommandId> {
         match &self.awaited {
             Awaited::Keys(command) => (command.channel.as_deref() == Some(channel)).then_some(command.id),
             Awaited::Backend(Question::Subscribe { id, terms }) => (terms.channel == channel).then_some(*id),
@@ -159,13 +159,13 @@ impl Question {
     /// The command that asked; none for an expiry.
     pub(super) fn command(&self) -> Option<CommandHead<'_>> {
         Some(match self {
-            Self::Connect { id, .. } => CommandHead::without_channel(*id, Method::Connect),
+            Self::Connect { id, .. } => CommandHead::without_channel(id.get(), Method::Connect),
             Self::Subscribe { id, terms } => CommandHead {
                 has_filter: terms.filter.is_some(),
-                ..CommandHead::about(*id, Method::Subscribe, &terms.channel)
+                ..CommandHead::about(id.get(), Method::Subscribe, &terms.channel)
             },
-            Self::Publish { id, channel, .. } => CommandHead::about(*id, Method::Publish, channel),
-            Self::Rpc { id } => CommandHead::without_channel(*id, Method::Rpc),
+            Self::Publish { id, channel, .. } => CommandHead::about(id.get(), Method::Publish, channel),
+            Self::Rpc { id } => CommandHead::without_channel(id.get(), Method::Rpc),
             Self::ConnectionExpiry | Self::SubscriptionExpiry { .. } => return None,
         })
     }
@@ -223,14 +223,14 @@ pub(crate) struct KeyWaits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyWait {
     pub(super) client: ClientKey,
-    pub(super) ticket: u32,
+    pub(super) ticket: Ticket,
     pub(super) number: u64,
 }
 
 /// What is known now for a command that waited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeysCame {
-    pub(super) ticket: u32,
+    pub(super) ticket: Ticket,
     pub(super) known: Known,
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::{Header, ProxyRequest, ProxyResult, Refusal, ReplyTo},
     encoding::Encoding,
-    ids::ClientKey,
+    ids::{ClientKey, CommandId},
     refusals::{CommandHead, Method},
     session::{
         Io, SessionCx,
@@ -78,7 +78,12 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    pub(super) fn rpc(&mut self, key: ClientKey, command: u32, request: &RpcRequest<'_>) -> Handled<'static> {
+    pub(super) fn rpc(
+        &mut self,
+        key: ClientKey,
+        command: CommandId,
+        request: &RpcRequest<'_>,
+    ) -> Handled<'static> {
         self.sessions.policy.rpc.may_call(&request.method)?;
         let data = Bytes::copy_from_slice(request.data.bytes());
         let about = ProxyParams { method: &request.method, data, ..ProxyParams::default() };
@@ -93,7 +98,7 @@ impl<I: Io> SessionCx<'_, I> {
         about: ProxyParams<'_>,
     ) -> Handled<'static> {
         let ticket = self.mesh.next_ticket();
-        let core = self.mesh.index;
+        let shard = self.mesh.shard;
         let event = question.event();
         let pending = Pending { ticket, awaited: Awaited::Backend(question), told_bytes: about.bytes() };
         self.wait_with(key, pending)?;
@@ -116,7 +121,7 @@ impl<I: Io> SessionCx<'_, I> {
             headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
             emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
         };
-        if self.sessions.backend.call(ReplyTo { core, client: key, ticket }, Box::new(call)) {
+        if self.sessions.backend.call(ReplyTo { shard, client: key, ticket }, Box::new(call)) {
             return Ok(Outcome::Deferred);
         }
         self.take_pending(key, ticket);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backend::{KeyNews, KeysAre, KeysRequest},
     context::cost,
-    ids::ClientKey,
+    ids::{ClientKey, CommandId},
     jose::KeySet,
     refusals::{CommandHead, Why},
     session::{
@@ -56,6 +56,8 @@ impl<I: Io> SessionCx<'_, I> {
         command: &Command<'_>,
         bytes: &[u8],
     ) -> Handled<'static> {
+        // Only a `send` has no number, and it carries no token.
+        let Some(id) = CommandId::new(command.id) else { return Ok(Outcome::NoReply) };
         let is_about_subscription = is_about_subscription(carried_by);
         let ticket = self.mesh.next_ticket();
         let Some(endpoint) = self.verifier(is_about_subscription).jwks_endpoint().cloned() else {
@@ -68,10 +70,10 @@ impl<I: Io> SessionCx<'_, I> {
             Request::Subscribe(subscribe) => Some(subscribe.channel.as_ref().into()),
             _ => None,
         };
-        let kept = TokenCommand { id: command.id, is_about_subscription, channel, bytes: bytes.into() };
+        let kept = TokenCommand { id, is_about_subscription, channel, bytes: bytes.into() };
         self.wait_with(key, Pending { ticket, awaited: Awaited::Keys(Box::new(kept)), told_bytes: 0 })?;
         if let Request::Connect(_) = &command.request {
-            self.begin_connecting(key, command.id);
+            self.begin_connecting(key, id);
         }
         self.sessions.key_waits.waiting.push(KeyWait { client: key, ticket, number });
         Ok(Outcome::Deferred)
@@ -82,7 +84,7 @@ impl<I: Io> SessionCx<'_, I> {
         if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
             return Ok(());
         }
-        let ask = KeysRequest { endpoint: endpoint.clone(), core: self.mesh.index, number };
+        let ask = KeysRequest { endpoint: endpoint.clone(), shard: self.mesh.shard, number };
         if !self.sessions.backend.keys(ask) {
             return Err(ErrorCode::INTERNAL);
         }
@@ -192,7 +194,7 @@ impl<I: Io> SessionCx<'_, I> {
             client.stage = Stage::Fresh;
         }
         // It was charged on arrival.
-        let mut handled = self.perform(key, command.id, &command.request);
+        let mut handled = self.perform(key, kept.id, &command.request);
         if let (Known::Older, Ok(Outcome::NeedsKeys(carried_by))) = (came.known, &handled) {
             handled = self.wait_for_keys(key, *carried_by, &command, &kept.bytes);
             if let Ok(Outcome::Deferred) = handled {

@@ -22,7 +22,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn ask_for_lease(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
         let is_needed = self.is_lease_needed(user);
         if is_needed {
-            let holder = QuotaHolder { core: self.mesh.index, client: key };
+            let holder = QuotaHolder { shard: self.mesh.shard, client: key };
             let take = ToQuota::Take { user: Arc::clone(user), holder };
             self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(take));
         }
@@ -39,13 +39,13 @@ impl<I: Io> SessionCx<'_, I> {
                     Taken::Granted(lease) => Some(lease),
                     Taken::Instead(lease, oldest) => {
                         let evicted = FromQuota::Evicted { client: oldest.client };
-                        self.mesh.post(oldest.core, Message::FromQuota(evicted));
+                        self.mesh.post(oldest.shard, Message::FromQuota(evicted));
                         Some(lease)
                     }
                     Taken::Refused => None,
                 };
                 let granted = FromQuota::Granted { user, client: holder.client, lease };
-                self.mesh.post(holder.core, Message::FromQuota(granted));
+                self.mesh.post(holder.shard, Message::FromQuota(granted));
             }
             ToQuota::Free { user, lease } => self.sessions.quota.free(&user, lease),
             ToQuota::Cancel { user, holder } => self.sessions.quota.cancel(&user, holder),
@@ -82,7 +82,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.free_lease(user, lease);
         } else if client.stage == Stage::Connecting && self.is_lease_needed(user) {
             // Its owner hears this before the client's next attempt to connect, which might not fit beside this one.
-            let holder = QuotaHolder { core: self.mesh.index, client: key };
+            let holder = QuotaHolder { shard: self.mesh.shard, client: key };
             let cancel = ToQuota::Cancel { user: Arc::clone(user), holder };
             self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(cancel));
         }

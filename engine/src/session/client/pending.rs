@@ -9,7 +9,7 @@
 use holdfast_protocol::client::ErrorCode;
 
 use crate::{
-    ids::ClientKey,
+    ids::{ClientKey, Ticket},
     memory::Budget,
     session::{
         Io, SessionCx,
@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// The command that waits for keys with this ticket.
-    pub(super) fn awaits_keys(&self, ticket: u32) -> Option<&TokenCommand> {
+    pub(super) fn awaits_keys(&self, ticket: Ticket) -> Option<&TokenCommand> {
         let mut all = self.kept.as_ref()?.pending.iter();
         match &all.find(|pending| pending.ticket == ticket)?.awaited {
             Awaited::Keys(command) => Some(command),
@@ -118,7 +118,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// Removes the entry that waits for this answer.
-    pub(super) fn take_pending(&mut self, key: ClientKey, ticket: u32) -> Option<Pending> {
+    pub(super) fn take_pending(&mut self, key: ClientKey, ticket: Ticket) -> Option<Pending> {
         self.take_pending_if(key, |pending| pending.ticket == ticket)
     }
 

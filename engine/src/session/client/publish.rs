@@ -15,6 +15,7 @@ use crate::{
         message::{AnswerTo, ClientKey, Publish, ToOwner, Version},
         publication::{Data, tags},
     },
+    ids::CommandId,
     session::{
         Io, SessionCx,
         client::{command::Outcome, deferred::Question},
@@ -25,7 +26,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn publish(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         request: &PublishRequest<'_>,
     ) -> Handled<'static> {
         let channel = &*request.channel;
@@ -58,7 +59,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn publish_as(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         channel: &str,
         data: Bytes,
         said: Published,
@@ -78,7 +79,12 @@ impl<I: Io> SessionCx<'_, I> {
             delta: said.delta,
             idempotency_key: said.idempotency_key.into(),
             version: Version { number: said.version, epoch: said.version_epoch.into() },
-            answer_to: Some(AnswerTo::Client { core: self.mesh.index, client: key, command, is_read: false }),
+            answer_to: Some(AnswerTo::Client {
+                shard: self.mesh.shard,
+                client: key,
+                command,
+                is_read: false,
+            }),
         };
         self.mesh.send_to_owner(&name, ToOwner::Publish(Box::new(publish)));
         Ok(Outcome::Deferred)

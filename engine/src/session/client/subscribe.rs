@@ -16,6 +16,7 @@ use crate::{
     backend,
     channel::SubscriptionFlags,
     hub::message::{ClientKey, Recover, Subscribe, ToOwner},
+    ids::CommandId,
     memory::Budget,
     session::{
         Io, SessionCx,
@@ -40,7 +41,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn subscribe(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         request: &SubscribeRequest<'_>,
     ) -> Handled<'static> {
         let now_s = self.cx.wall_s();
@@ -98,7 +99,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn on_subscribe_result(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         terms: &SubscribeTerms<'_>,
         said: backend::Subscribed,
     ) -> Handled<'static> {
@@ -125,7 +126,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn subscribe_as(
         &mut self,
         key: ClientKey,
-        command: u32,
+        command: CommandId,
         terms: &SubscribeTerms<'_>,
         said: backend::Subscribed,
         asked: SubscriptionFlags,
@@ -138,7 +139,7 @@ impl<I: Io> SessionCx<'_, I> {
         let resolved = self.sessions.policy.channels.resolve(channel)?;
         let overrides = said.options.overrides;
         let mut wanted = SubscribeParams {
-            command,
+            command: Some(command),
             extras: resolved.grant_with(&client.user, asked, &overrides),
             overrides,
             chan_info: said.options.info,
@@ -212,7 +213,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let subscribe = Subscribe {
             channel: Arc::clone(&name),
-            core: self.mesh.index,
+            shard: self.mesh.shard,
             client: key,
             ticket,
             command: wanted.command,

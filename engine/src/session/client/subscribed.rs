@@ -19,6 +19,7 @@ use crate::{
         local::Subscriber,
         message::{ClientKey, Subscribed},
     },
+    ids::CommandId,
     session::{
         Io, SessionCx,
         client::{connecting::expiry, subscription::Subscription},
@@ -69,28 +70,33 @@ impl<I: Io> SessionCx<'_, I> {
             return;
         }
         let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else { return };
-        if subscribed.command == 0 {
+        let Some(command) = subscribed.command else {
             let extras = sub.extras;
             self.tell_subscribed(key, extras, &subscribed);
             return;
-        }
+        };
         let delta = sub.options.as_ref().is_some_and(|options| options.delta != Delta::None);
         let missed = subscribed.recovered.as_deref().unwrap_or_default();
         let texts: Vec<_> =
             missed.iter().filter(|_| delta).map(|stored| stored.data.payload().json_text()).collect();
         let result = result(&subscribed, sub, now_s, &texts);
-        self.reply_to_read(key, subscribed.command, Ok(ReplyResult::Subscribe(result)));
+        self.reply_to_read(key, command, Ok(ReplyResult::Subscribe(result)));
     }
 
     /// The owner refuses. A client whose server-side subscriptions are incomplete must reconnect later.
-    fn subscription_refused(&mut self, key: ClientKey, sub: Subscription, command: u32, code: ErrorCode) {
+    fn subscription_refused(
+        &mut self,
+        key: ClientKey,
+        sub: Subscription,
+        command: Option<CommandId>,
+        code: ErrorCode,
+    ) {
         let is_server_side = sub.is_server_side;
         // Nobody was told of its join.
         self.leave_channel(Subscription { info: None, ..sub });
-        if is_server_side {
-            self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
-        } else {
-            self.reply(key, command, Err(code));
+        match command.filter(|_| !is_server_side) {
+            Some(command) => self.reply(key, command, Err(code)),
+            None => self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
         message::{PresenceFlags, Recover},
         publication::Info,
     },
+    ids::{CommandId, Ticket},
     token::Overrides,
 };
 
@@ -46,9 +47,9 @@ pub(crate) struct Subscription {
 /// The place of a subscription among those of its channel on this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubState {
-    /// The owner has not answered yet; `command` asked, 0 for none. An answer with another ticket belongs to a
+    /// The owner has not answered yet; `command` asked, if any. An answer with another ticket belongs to a
     /// subscription that has ended since: publications after its position may have bypassed this shard.
-    Pending { ticket: u32, command: u32 },
+    Pending { ticket: Ticket, command: Option<CommandId> },
     /// Its index.
     Active(u32),
 }
@@ -131,8 +132,8 @@ impl<'c> SubscribeTerms<'c> {
 /// The parameters of one subscription.
 #[derive(Debug, Default)]
 pub(crate) struct SubscribeParams {
-    /// The command's number; 0 if no command asked.
-    pub(crate) command: u32,
+    /// The command that asked, if any.
+    pub(crate) command: Option<CommandId>,
     pub(crate) recover: Option<Recover>,
     pub(crate) extras: SubscriptionFlags,
     /// Overrides of the channel's options.

@@ -50,7 +50,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.hub.slow.forget_channel(socket, channel);
         }
         if let SubState::Pending { command, .. } = sub.place
-            && command != 0
+            && let Some(command) = command
         {
             // Every command gets a reply. This subscribe is obsolete; the client may retry.
             self.reply(key, command, Err(ErrorCode::INTERNAL));
@@ -98,7 +98,7 @@ impl<I: Io> SessionCx<'_, I> {
         if was_last || sub.info.is_some() {
             let message = ToOwner::Unsubscribe {
                 channel: Arc::clone(&name),
-                core: self.mesh.index,
+                shard: self.mesh.shard,
                 info: sub.info,
                 shows: sub.shows,
                 was_last,

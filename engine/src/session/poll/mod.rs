@@ -164,6 +164,7 @@ mod tests {
     use holdfast_ring::{Descriptor, Socket};
 
     use super::*;
+    use crate::ids::ShardId;
 
     const LIMITS: QueueLimits = QueueLimits { bytes_max: 100, paused_bytes: 25, pieces_max: 100 };
 
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn who_waits_takes_whatever_a_turn_brings_but_not_what_it_never_acknowledges() {
         let socket = Socket::new(Descriptor::new(0, 0), 0);
-        let waits = Some(RequestOrigin { core: 0, socket });
+        let waits = Some(RequestOrigin { shard: ShardId::FIRST, socket });
         let mut poll = Poll { waiting: waits, ..Poll::default() };
         for _ in 0..100 {
             push(&mut poll, &[b'x'; 10]);

@@ -76,7 +76,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// Takes a place under the connection limit, if there is one.
     fn take_place(&mut self) -> bool {
         let peers = &self.mesh.peers;
-        !peers.is_memory_short() && self.io.take_place(peers.places_taken(self.mesh.index, 0))
+        !peers.is_memory_short() && self.io.take_place(peers.places_taken(self.mesh.shard, 0))
     }
 
     /// A poll of a session on this shard.

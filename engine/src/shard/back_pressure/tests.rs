@@ -14,6 +14,7 @@ use super::super::{Shard, ShardPolicy};
 use crate::{
     backend::queue,
     config::Config,
+    ids::ShardId,
     memory::BudgetLimits,
     mesh::MailboxLimits,
     session::message::{Peers, Shared},
@@ -66,7 +67,7 @@ impl Cluster {
             let mut sockets = Sockets::new(kernel, reserve);
             sockets.listen(listener());
             let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
-            let peers = Peers::new(Arc::clone(&shared), index);
+            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
             Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
         });
         Self { shards: shards.collect(), network, shared }
@@ -87,7 +88,7 @@ impl Cluster {
     /// A channel of this owner.
     fn channel_of(&self, home: usize) -> String {
         let mut names = (0..).map(|number| format!("c{number}"));
-        names.find(|name| self.shared.shard_for(name) == home).expect("names do not run out")
+        names.find(|name| self.shared.shard_for(name).index() == home).expect("names do not run out")
     }
 
     /// A connected client of the shard.

@@ -1,6 +1,7 @@
 //! Answers that are too long: beside others, or in any case.
 
 use super::*;
+use crate::ids::{ShardId, Ticket};
 
 const SEEN: PresenceFlags = PresenceFlags { presence: true, join_leave: true };
 
@@ -29,10 +30,10 @@ fn recovers(bytes: AnswerBytes, client: &str) -> ToOwner {
     };
     ToOwner::Subscribe(Box::new(Subscribe {
         channel: "c".into(),
-        core: 0,
+        shard: ShardId::FIRST,
         client: CLIENT,
-        ticket: 1,
-        command: 1,
+        ticket: Ticket::default(),
+        command: Some(COMMAND),
         is_read: true,
         recover: Some(recover),
         wants_position: true,
@@ -45,7 +46,7 @@ fn recovers(bytes: AnswerBytes, client: &str) -> ToOwner {
 fn leaves(client: &str) -> ToOwner {
     ToOwner::Unsubscribe {
         channel: "c".into(),
-        core: 0,
+        shard: ShardId::FIRST,
         info: Some(info(client)),
         shows: SEEN,
         was_last: false,
@@ -53,7 +54,8 @@ fn leaves(client: &str) -> ToOwner {
 }
 
 fn ask(question: ChannelQuery) -> ToOwner {
-    let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: true };
+    let answer_to =
+        AnswerTo::Client { shard: ShardId::FIRST, client: CLIENT, command: COMMAND, is_read: true };
     ToOwner::Ask { channel: "c".into(), question, answer_to }
 }
 

@@ -6,6 +6,7 @@ use holdfast_protocol::client::{Format, FromServer, PushBody, decode_replies, de
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::*;
+use crate::ids::ShardId;
 
 const DELTAS: Rules = Rules { history_size: 3, delta: true, ..RULES };
 const COMMON: &str =
@@ -59,7 +60,12 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
     for number in 0..2_000_u32 {
         match random.random_range(0..10) {
             0 => {
-                let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
+                let answer_to = AnswerTo::Client {
+                    shard: ShardId::FIRST,
+                    client: CLIENT,
+                    command: COMMAND,
+                    is_read: false,
+                };
                 let question = ChannelQuery::RemoveHistory;
                 bench.handle(ToOwner::Ask { channel: "c".into(), question, answer_to });
             }
@@ -81,7 +87,9 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
             ..publish("c", "")
         };
         bench.handle(ToOwner::Publish(Box::new(publish)));
-        let Some((0, FromOwner::Deliver(delivery))) = bench.posts.pop() else { panic!("it goes out") };
+        let Some((ShardId::FIRST, FromOwner::Deliver(delivery))) = bench.posts.pop() else {
+            panic!("it goes out")
+        };
         // Some do not pass its filter.
         if random.random_bool(0.9) {
             reader.hear(&delivery, text.as_bytes());

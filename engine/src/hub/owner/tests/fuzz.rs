@@ -7,7 +7,10 @@ use allocation_counter::measure;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::*;
-use crate::hub::publication::{Tags, tags};
+use crate::{
+    hub::publication::{Tags, tags},
+    ids::{ShardId, Ticket},
+};
 
 /// Live memory beside the ledger's: epochs of names (64 KiB), and the test's own.
 const FIXED_BYTES: i64 = 66 * 1024;
@@ -22,7 +25,7 @@ struct Fuzz {
     bench: Bench,
     random: SmallRng,
     /// The subscriptions, as their shards would report them.
-    subscribers: Vec<(Arc<str>, usize, Arc<Info>)>,
+    subscribers: Vec<(Arc<str>, ShardId, Arc<Info>)>,
     clients: u32,
 }
 
@@ -62,7 +65,8 @@ impl Fuzz {
     fn step(&mut self) {
         let channel = self.channel();
         self.bench.rules = Self::rules(&channel);
-        let answer_to = || AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
+        let answer_to =
+            || AnswerTo::Client { shard: ShardId::FIRST, client: CLIENT, command: COMMAND, is_read: false };
         match self.random.random_range(0..100) {
             0..50 => {
                 let data = Data::checked(Bytes::from(
@@ -86,10 +90,10 @@ impl Fuzz {
             }
             50..65 => {
                 let info = Arc::new(self.info());
-                let core = self.random.random_range(0..3);
-                self.subscribers.push((Arc::clone(&channel), core, Arc::clone(&info)));
+                let shard = ShardId::new(self.random.random_range(0..3));
+                self.subscribers.push((Arc::clone(&channel), shard, Arc::clone(&info)));
                 let wants_position = self.random.random_bool(0.5);
-                self.handle_subscribe(channel, core, info, wants_position);
+                self.handle_subscribe(channel, shard, info, wants_position);
             }
             65..80 if !self.subscribers.is_empty() => {
                 let at = self.random.random_range(0..self.subscribers.len());
@@ -130,13 +134,13 @@ impl Fuzz {
         }
     }
 
-    fn handle_subscribe(&mut self, channel: Arc<str>, core: usize, info: Arc<Info>, wants_position: bool) {
+    fn handle_subscribe(&mut self, channel: Arc<str>, shard: ShardId, info: Arc<Info>, wants_position: bool) {
         let subscribe = Subscribe {
             channel,
-            core,
+            shard,
             client: CLIENT,
-            ticket: 1,
-            command: 1,
+            ticket: Ticket::default(),
+            command: Some(COMMAND),
             is_read: false,
             recover: None,
             wants_position,
@@ -158,11 +162,11 @@ impl Fuzz {
     }
 
     fn leave(&mut self, at: usize) {
-        let (channel, core, info) = self.subscribers.swap_remove(at);
+        let (channel, shard, info) = self.subscribers.swap_remove(at);
         self.bench.rules = Self::rules(&channel);
-        let was_last = !self.subscribers.iter().any(|(other, on, _)| *other == channel && *on == core);
+        let was_last = !self.subscribers.iter().any(|(other, on, _)| *other == channel && *on == shard);
         let shows = PresenceFlags { presence: true, join_leave: true };
-        self.bench.handle(ToOwner::Unsubscribe { channel, core, info: Some(info), shows, was_last });
+        self.bench.handle(ToOwner::Unsubscribe { channel, shard, info: Some(info), shows, was_last });
     }
 
     fn charged(&self) -> i64 {
@@ -172,7 +176,7 @@ impl Fuzz {
 
     /// The test's own memory.
     fn own_bytes(&self) -> i64 {
-        let each = size_of::<(Arc<str>, usize, Arc<Info>)>();
+        let each = size_of::<(Arc<str>, ShardId, Arc<Info>)>();
         i64::try_from(self.subscribers.capacity() * each).expect("it fits")
     }
 }

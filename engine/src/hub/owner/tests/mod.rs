@@ -16,6 +16,7 @@ use crate::{
         message::{ClientKey, Recover, Version},
         publication::Data,
     },
+    ids::{CommandId, ShardId, Ticket},
     memory::{Budget, BudgetLimits},
 };
 
@@ -28,6 +29,9 @@ const RULES: Rules = Rules {
     delta_publish: false,
 };
 const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
+
+/// The command of a client.
+const COMMAND: CommandId = CommandId::new(1).expect("1 is a number of a command");
 
 /// The channels that one shard owns, and their outgoing messages.
 struct Bench {
@@ -66,8 +70,10 @@ impl Bench {
     fn try_publish(&mut self, channel: &str, key: &str) -> Result<Option<Position>, ErrorCode> {
         self.handle(ToOwner::Publish(Box::new(publish(channel, key))));
         match self.posts.pop() {
-            Some((0, FromOwner::Answered { outcome: Ok(Answer::Published(position)), .. })) => Ok(position),
-            Some((0, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
+            Some((ShardId::FIRST, FromOwner::Answered { outcome: Ok(Answer::Published(position)), .. })) => {
+                Ok(position)
+            }
+            Some((ShardId::FIRST, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
             other => panic!("a publish is answered last, not {other:?}"),
         }
     }
@@ -83,14 +89,15 @@ impl Bench {
     ) -> Result<(usize, Position), ErrorCode> {
         let question =
             ChannelQuery::History(Page { limit: 100, since, reverse: false, bytes: AnswerBytes::ANY });
-        let answer_to = AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false };
+        let answer_to =
+            AnswerTo::Client { shard: ShardId::FIRST, client: CLIENT, command: COMMAND, is_read: false };
         self.handle(ToOwner::Ask { channel: channel.into(), question, answer_to });
         match self.posts.pop() {
             Some((
-                0,
+                ShardId::FIRST,
                 FromOwner::Answered { outcome: Ok(Answer::History { publications, position }), .. },
             )) => Ok((publications.len(), position)),
-            Some((0, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
+            Some((ShardId::FIRST, FromOwner::Answered { outcome: Err(code), .. })) => Err(code),
             other => panic!("a question is answered, not {other:?}"),
         }
     }
@@ -107,10 +114,10 @@ impl Bench {
     fn subscribe_from(&mut self, channel: &str, recover: Option<Recover>) -> Subscribed {
         let subscribe = Subscribe {
             channel: channel.into(),
-            core: 0,
+            shard: ShardId::FIRST,
             client: CLIENT,
-            ticket: 1,
-            command: 1,
+            ticket: Ticket::default(),
+            command: Some(COMMAND),
             is_read: false,
             recover,
             wants_position: true,
@@ -120,7 +127,7 @@ impl Bench {
         };
         self.handle(ToOwner::Subscribe(Box::new(subscribe)));
         match self.posts.pop() {
-            Some((0, FromOwner::Subscribed(subscribed))) => *subscribed,
+            Some((ShardId::FIRST, FromOwner::Subscribed(subscribed))) => *subscribed,
             other => panic!("a subscriber is answered, not {other:?}"),
         }
     }
@@ -129,7 +136,7 @@ impl Bench {
         let shows = PresenceFlags::default();
         self.handle(ToOwner::Unsubscribe {
             channel: channel.into(),
-            core: 0,
+            shard: ShardId::FIRST,
             info: None,
             shows,
             was_last: true,
@@ -172,7 +179,12 @@ fn publish(channel: &str, key: &str) -> Publish {
         delta: false,
         idempotency_key: key.into(),
         version: Version::default(),
-        answer_to: Some(AnswerTo::Client { core: 0, client: CLIENT, command: 1, is_read: false }),
+        answer_to: Some(AnswerTo::Client {
+            shard: ShardId::FIRST,
+            client: CLIENT,
+            command: COMMAND,
+            is_read: false,
+        }),
     }
 }
 
@@ -213,9 +225,10 @@ fn a_version_that_is_not_newer_changes_nothing_and_answers_where_the_channel_sta
         let version = Version { number, epoch: "e".into() };
         bench.handle(ToOwner::Publish(Box::new(Publish { version, ..publish("c", "") })));
         match bench.posts.pop() {
-            Some((0, FromOwner::Answered { outcome: Ok(Answer::Published(Some(position))), .. })) => {
-                position.offset
-            }
+            Some((
+                ShardId::FIRST,
+                FromOwner::Answered { outcome: Ok(Answer::Published(Some(position))), .. },
+            )) => position.offset,
             other => panic!("a publish is answered, not {other:?}"),
         }
     });
