@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) use self::{
     handle::{ShardHandle, wait_until_uncongested},
-    mailboxes::{MailboxLimits, Message, Parcel, StopOrder},
+    mailboxes::{Inlet, MailboxLimits, Message, Parcel, StopOrder},
     peers::Peers,
     shared::Shared,
 };

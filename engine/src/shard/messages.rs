@@ -14,7 +14,7 @@ use std::time::Duration;
 use holdfast_ring::Kernel;
 
 use super::Shard;
-use crate::{backend::Answer, session::message::Message};
+use crate::{backend::Answer, mesh::Inlet, session::message::Message};
 
 impl<K: Kernel> Shard<K> {
     /// Handles all stop orders and control messages in the queues.

@@ -9,5 +9,5 @@ mod wheel;
 
 pub(crate) use self::{
     tick::{Clock, TICK_MS, Tick, tick_at, until},
-    wheel::Wheel,
+    wheel::{Entry, Fired, Wheel},
 };

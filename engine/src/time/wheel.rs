@@ -28,6 +28,57 @@ pub(crate) struct Wheel<T> {
     entries: usize,
 }
 
+/// What a key's record knows of its entries in the wheel: when the one comes that counts.
+///
+/// A deadline that moves later needs no new entry: the old one fires early and is renewed then ([`Wheel::fired`]). One that
+/// moves closer gets an entry of its own, and the later one is obsolete when it fires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    at: Tick,
+}
+
+/// What an entry means that has fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fired {
+    /// The deadline has been reached. The key has no entry any more.
+    Due,
+    /// The deadline is later; the wheel has a new entry for it. Or another entry has replaced this one.
+    NotYet,
+}
+
+impl<T: Copy> Wheel<T> {
+    /// Makes sure that `key` is checked at `deadline` or earlier.
+    pub(crate) fn arm(&mut self, entry: &mut Entry, key: T, deadline: Tick) {
+        // An earlier entry exists already, unless it is the one that is being handled.
+        let has_earlier_entry = self.now < entry.at && entry.at <= deadline;
+        if !has_earlier_entry {
+            self.renew(entry, key, deadline);
+        }
+    }
+
+    /// Schedules the next check of a key whose entry has fired.
+    pub(crate) fn renew(&mut self, entry: &mut Entry, key: T, deadline: Tick) {
+        entry.at = self.insert(key, deadline);
+    }
+
+    /// True exactly when an entry that fires now counts: no earlier one has replaced it.
+    pub(crate) fn counts(&self, entry: Entry) -> bool {
+        entry.at <= self.now
+    }
+
+    /// An entry of `key` has fired, whose deadline is now this one.
+    pub(crate) fn fired(&mut self, entry: &mut Entry, key: T, deadline: Tick, now: Tick) -> Fired {
+        if !self.counts(*entry) {
+            return Fired::NotYet;
+        }
+        if now < deadline {
+            self.renew(entry, key, deadline);
+            return Fired::NotYet;
+        }
+        Fired::Due
+    }
+}
+
 impl<T: Copy> Wheel<T> {
     pub(crate) fn new() -> Self {
         Self { slots: vec![Vec::new(); SLOTS as usize], now: Tick(0), ready: Vec::new(), entries: 0 }
@@ -117,6 +168,26 @@ mod tests {
             assert_eq!(wheel.pop(Tick(now)), None);
         }
         assert_eq!(wheel.next_due(SLOTS), None);
+    }
+
+    #[test]
+    fn a_deadline_that_moves_later_costs_no_entry_and_one_that_moves_closer_replaces_it() {
+        let (mut wheel, mut entry, key) = (Wheel::new(), Entry::default(), socket(1));
+        wheel.arm(&mut entry, key, Tick(10));
+        wheel.arm(&mut entry, key, Tick(20));
+        assert_eq!(wheel.entries, 1);
+        assert_eq!(wheel.pop(Tick(10)), Some(key));
+        assert_eq!(wheel.fired(&mut entry, key, Tick(20), Tick(10)), Fired::NotYet, "it is renewed");
+        wheel.arm(&mut entry, key, Tick(15));
+        assert_eq!(wheel.entries, 2);
+        assert_eq!(wheel.pop(Tick(15)), Some(key));
+        assert_eq!(wheel.fired(&mut entry, key, Tick(15), Tick(15)), Fired::Due);
+        wheel.arm(&mut entry, key, Tick(30));
+        assert_eq!(wheel.pop(Tick(20)), Some(key));
+        assert_eq!(wheel.fired(&mut entry, key, Tick(30), Tick(20)), Fired::NotYet, "it is obsolete");
+        assert_eq!(wheel.entries, 1);
+        assert_eq!(wheel.pop(Tick(30)), Some(key));
+        assert_eq!(wheel.fired(&mut entry, key, Tick(30), Tick(30)), Fired::Due);
     }
 
     #[test]

@@ -285,9 +285,9 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
 async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
     request.check()?;
     let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
-    let wheel_entry_at =
+    let checked =
         api.apart.run(bytes / 1024, move || data(&request).map(|data| (request, Data::checked(data))));
-    wheel_entry_at.await?
+    checked.await?
 }
 
 fn data(request: &request::Publish) -> Result<Bytes, ApiError> {

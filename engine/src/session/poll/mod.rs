@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::{
     conn::lag::{Cause, Lag, QueueLimits},
     session::request::RequestOrigin,
-    time::Tick,
+    time::{Entry, Tick},
 };
 
 /// Bytes of a reply beside its text: its slot in the queue, which may be half empty, and its allocation.
@@ -43,8 +43,8 @@ pub(crate) struct Poll {
     /// When the waiting request gets an empty answer, by the uptime; or, without a waiting request, when the session
     /// ends, by the clock that stops while nobody reads.
     deadline: Tick,
-    /// When the wheel checks it, by the uptime.
-    wheel_entry_at: Tick,
+    /// Its entry in the wheel, by the uptime.
+    wheel_entry: Entry,
     /// True exactly when it is on the list of sessions with new replies in this turn.
     is_touched: bool,
 }

@@ -27,7 +27,7 @@ use crate::{
         client::Transport,
         request::{RequestOrigin, SessionIndex},
     },
-    time::Tick,
+    time::{Fired, Tick},
 };
 
 /// Interval for checking whether all shards have read their input (200 ms).
@@ -212,13 +212,11 @@ impl<I: Io> SessionCx<'_, I> {
     /// The wheel's deadline for this session. Returns the cost.
     pub(crate) fn poll_due(&mut self, place: SessionIndex) -> u64 {
         let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
-        if self.sessions.poll_wheel.now() < poll.wheel_entry_at {
-            // Superseded by a later entry, or by another session.
-            return cost::DUE_NS;
-        }
         let deadline_at = poll.deadline_at(&self.cx.lateness);
-        if self.cx.uptime < deadline_at {
-            poll.wheel_entry_at = self.sessions.poll_wheel.insert(place, deadline_at);
+        // The entry may also be that of an earlier session in this place.
+        if self.sessions.poll_wheel.fired(&mut poll.wheel_entry, place, deadline_at, self.cx.uptime)
+            == Fired::NotYet
+        {
             return cost::DUE_NS;
         }
         match poll.waiting.take() {
@@ -229,8 +227,8 @@ impl<I: Io> SessionCx<'_, I> {
             // The next poll may have arrived already, on any shard.
             None if !self.has_all_read_up_to(deadline_at) => {
                 if let Some(poll) = self.sessions.named.poll(place) {
-                    poll.wheel_entry_at =
-                        self.sessions.poll_wheel.insert(place, self.cx.uptime.after(READ_AGAIN_TICKS));
+                    let again_at = self.cx.uptime.after(READ_AGAIN_TICKS);
+                    self.sessions.poll_wheel.renew(&mut poll.wheel_entry, place, again_at);
                 }
             }
             None => self.close_poll(place),
@@ -281,9 +279,6 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(poll) = self.sessions.named.poll(place) else { return };
         poll.deadline = deadline;
         let at = poll.deadline_at(&self.cx.lateness);
-        // An earlier entry already exists, unless it is the one being handled.
-        if !(self.sessions.poll_wheel.now() < poll.wheel_entry_at && poll.wheel_entry_at <= at) {
-            poll.wheel_entry_at = self.sessions.poll_wheel.insert(place, at);
-        }
+        self.sessions.poll_wheel.arm(&mut poll.wheel_entry, place, at);
     }
 }
