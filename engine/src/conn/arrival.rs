@@ -19,7 +19,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Above, Connections, Phase, Session};
+use super::{Above, Connections, Session, State};
 use crate::{
     context::Context,
     limits::{RATE_FADE_MS, Rejection, Stage, amount, hard_limit},
@@ -41,9 +41,9 @@ impl<K: Kernel> Connections<K> {
         rejection: Rejection,
         asking: Asking<'_>,
     ) {
-        let Rejection { refusal, reason } = rejection;
         if let Some(limits) = &mut cx.limits {
             if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                let Rejection { refusal, reason } = rejection;
                 self.tell_refusal(cx, socket, refusal, reason, asking);
                 cx.counters.add(Metric::Refused(reason), 1);
                 self.release_slot(socket);
@@ -54,7 +54,7 @@ impl<K: Kernel> Connections<K> {
                 limits.lingering += 1;
             }
         }
-        self.refuse_asking(cx, socket, refusal, reason, asking);
+        self.refuse_asking(cx, socket, rejection, asking);
     }
 }
 
@@ -173,14 +173,15 @@ impl<K: Kernel> Connections<K> {
         let Some(limits) = &mut cx.limits else { return true };
         let Some(rate) = limits.policy.connection.bytes else { return true };
         let Some(guest) = limits.guests.get(socket) else { return true };
-        let Some(conn) = self.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
+        let Some(&mut State::Open { session, .. }) = self.table.get(socket).map(|conn| &mut conn.state)
+        else {
             return true;
         };
         guest.received.add(amount(bytes) * limits.weight, now, RATE_FADE_MS);
         if guest.received.level(now, RATE_FADE_MS) <= hard_limit(rate, limits.policy.message_bytes_max) {
             return true;
         }
-        match conn.session {
+        match session {
             Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::TOO_MANY_REQUESTS),
             _ => {
                 self.end_by_close(cx, above, socket, CloseCode::Policy, "too many bytes", CloseReason::Flood);
@@ -220,7 +221,8 @@ impl<K: Kernel> Connections<K> {
                 } else if let Some(proxy) = proxy {
                     self.learn_own_address(cx, above, socket, *proxy);
                 }
-                let is_there = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
+                let is_there =
+                    self.table.get(socket).is_some_and(|conn| matches!(conn.state, State::Head { .. }));
                 is_there.then_some(length - came_before)
             }
             Err(error) => {

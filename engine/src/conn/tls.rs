@@ -13,7 +13,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Ended, Kernel, Socket};
 
-use super::Phase;
+use super::State;
 use crate::{
     conn::{Above, Connections},
     context::{Context, cost},
@@ -74,7 +74,7 @@ impl<K: Kernel> Connections<K> {
             return if used < count { Left::From(used) } else { Left::Nothing };
         };
         let Some(conn) = self.table.get(socket) else { return Left::Nothing };
-        if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
+        if matches!(conn.state, State::Lingering { .. } | State::Flushing { .. }) {
             return Left::Nothing;
         }
         let Some(tls) = &mut conn.tls else { return Left::Nothing };

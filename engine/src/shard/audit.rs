@@ -45,9 +45,9 @@ impl<K: Kernel> Shard<K> {
             let conn = self.conns.table.get(socket).expect("it was found");
             places += u64::from(conn.counts_toward_limit);
             partial_bytes += u64::from(conn.partial_kib()) * 1024;
-            sessions += u64::from(conn.session != Session::None);
-            match conn.session {
-                Session::Broadcast { place } => {
+            sessions += u64::from(conn.state.session().is_some());
+            match conn.state.session() {
+                Some(Session::Broadcast { place }) => {
                     members += 1;
                     assert_eq!(
                         self.hub.broadcast.members().get(place as usize).map(|(member, _)| member),
@@ -55,7 +55,7 @@ impl<K: Kernel> Shard<K> {
                         "a member has its place"
                     );
                 }
-                Session::Client { key } => {
+                Some(Session::Client { key }) => {
                     clients += 1;
                     assert!(self.sessions.clients.get(key).is_some(), "a client's connection has a client");
                 }

@@ -55,7 +55,7 @@ impl Throttled {
         conns: &mut Connections<K>,
         socket: Socket,
     ) -> bool {
-        let session = conns.table.get(socket).map(|conn| conn.session);
+        let session = conns.table.get(socket).and_then(|conn| conn.state.session());
         let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
         if causes_messages {
             conns.sockets.pause_receive(socket);

@@ -163,14 +163,14 @@ impl<K: Kernel> Shard<K> {
             }
             (FlowKey::Socket(socket), Item::Deferred(Deferred::Commands(commands))) => {
                 if let Some(Session::Client { key: client }) =
-                    self.conns.table.get(socket).map(|conn| conn.session)
+                    self.conns.table.get(socket).and_then(|conn| conn.state.session())
                 {
                     self.handle_commands(key, client, commands);
                 }
             }
             (FlowKey::Socket(socket), Item::Deferred(Deferred::Parked)) => {
                 if let Some(Session::Client { key: client }) =
-                    self.conns.table.get(socket).map(|conn| conn.session)
+                    self.conns.table.get(socket).and_then(|conn| conn.state.session())
                 {
                     self.with_sessions(|sessions| sessions.handle_parked(client));
                 }

@@ -22,11 +22,7 @@ use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 
 use super::{Shard, drain::Drain};
-use crate::{
-    conn::{Phase, Session},
-    mesh::StopOrder,
-    metrics::CloseReason,
-};
+use crate::{conn::Session, mesh::StopOrder, metrics::CloseReason};
 
 /// Connections closed in one turn, so that others are still served.
 const NOTICES_A_TURN: usize = 512;
@@ -160,8 +156,8 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when there was a client to tell.
     fn notify_connection(&mut self, socket: Socket) -> bool {
-        match self.conns.table.get(socket).map(|conn| conn.session) {
-            None | Some(Session::None) => return false,
+        match self.conns.table.get(socket).and_then(|conn| conn.state.session()) {
+            None => return false,
             Some(Session::Client { key }) => {
                 self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
@@ -197,12 +193,7 @@ impl<K: Kernel> Shard<K> {
                 return;
             };
             drain.requests_from = Some(next);
-            if self
-                .conns
-                .table
-                .get(socket)
-                .is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body))
-            {
+            if self.conns.table.get(socket).is_some_and(|conn| conn.state.awaits_request()) {
                 self.with_connections(|conns, cx, above| {
                     conns.end_now(cx, above, socket, CloseReason::Shutdown);
                 });
