@@ -49,7 +49,7 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn drained<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         self.lags.forget(socket);
         above.drained(self, cx, socket);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let session = conn.state.session();
         if std::mem::take(&mut conn.is_paused) {
             above.read_again(self, cx, socket);
@@ -71,7 +71,7 @@ impl<K: Kernel> Connections<K> {
         text: &str,
         reason: CloseReason,
     ) {
-        if self.table.get(socket).is_some_and(|conn| matches!(conn.state, State::Open { .. })) {
+        if self.table.get_mut(socket).is_some_and(|conn| matches!(conn.state, State::Open { .. })) {
             self.end_session(cx, above, socket, reason);
             self.close(cx, socket, code, text);
         }
@@ -127,7 +127,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         reason: CloseReason,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if let Some(Session::Client { key }) = conn.state.session() {
             above.tell_end(self, cx, key, reason);
         } else {

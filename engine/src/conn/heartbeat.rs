@@ -46,7 +46,7 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
         let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, told);
         let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
-        if let Some(heartbeat) = self.table.get(socket).and_then(|conn| conn.state.heartbeat()) {
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) {
             heartbeat.told = told;
         }
         self.rest(socket, cx.uptime.after_ms(first_ms));
@@ -54,7 +54,7 @@ impl<K: Kernel> Connections<K> {
 
     pub(crate) fn pong(&mut self, cx: &mut Context, socket: Socket) {
         cx.counters.add(Metric::Pongs, 1);
-        if let Some(heartbeat) = self.table.get(socket).and_then(|conn| conn.state.heartbeat())
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat())
             && heartbeat.beat == Beat::Awaits
         {
             let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, heartbeat.told);
@@ -65,7 +65,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Nothing is pending from a connection until its next ping.
     fn rest(&mut self, socket: Socket, ping_at: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let Some(heartbeat) = conn.state.heartbeat() else { return };
         heartbeat.beat = Beat::Rests;
         conn.deadline = ping_at;
@@ -74,14 +74,14 @@ impl<K: Kernel> Connections<K> {
 
     /// Sets the deadline for a connection's answer, on the clock that pauses while the shard does not read.
     pub(crate) fn schedule(&mut self, cx: &mut Context, socket: Socket, deadline: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         conn.deadline = deadline;
         self.watch(socket, cx.lateness.uptime_at(deadline));
     }
 
     /// Schedules a check of a connection in the wheel.
     fn watch(&mut self, socket: Socket, at: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         // An earlier entry exists already, unless it is the one being handled.
         let has_earlier_entry = self.wheel.now() < conn.wheel_entry_at && conn.wheel_entry_at <= at;
         if !has_earlier_entry {
@@ -93,7 +93,7 @@ impl<K: Kernel> Connections<K> {
 impl<K: Kernel> Connections<K> {
     /// The wheel entry of this connection has fired. Returns the cost of handling it.
     pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
-        let Some(conn) = self.table.get(socket) else { return cost::DUE_NS };
+        let Some(conn) = self.table.get_mut(socket) else { return cost::DUE_NS };
         if self.wheel.now() < conn.wheel_entry_at {
             // A later entry, added when the deadline moved closer, has replaced this one.
             return cost::DUE_NS;
@@ -139,7 +139,7 @@ impl<K: Kernel> Connections<K> {
         }
         let is_looked_at = self.sockets.look(socket);
         let is_unread = !is_looked_at && self.sockets.is_paused(socket);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
             // A connection paused because of backpressure is checked when its receive resumes.
             self.look_later(cx, socket);
@@ -149,7 +149,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn look_later(&mut self, cx: &mut Context, socket: Socket) {
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
@@ -164,7 +164,7 @@ impl<K: Kernel> Connections<K> {
     ) {
         if above.has_all_read_up_to(self, cx, deadline_at) {
             self.overdue(cx, above, socket);
-        } else if let Some(conn) = self.table.get(socket) {
+        } else if let Some(conn) = self.table.get_mut(socket) {
             conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
@@ -173,7 +173,7 @@ impl<K: Kernel> Connections<K> {
     /// for its part of a turn, and the connection is checked again after that.
     pub(crate) fn looked<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits_for_its_part = above.has_deferred(socket);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if waits_for_its_part {
             return;
         }
@@ -191,7 +191,7 @@ impl<K: Kernel> Connections<K> {
 
     /// The deadline has passed without the expected input.
     fn overdue<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         match conn.state {
             State::Head { .. } | State::Body(_) => self.request_timed_out(cx, above, socket),
             State::Open { session, heartbeat, .. } | State::Streaming { session, heartbeat } => {
@@ -238,7 +238,7 @@ impl<K: Kernel> Connections<K> {
     /// the pong has to follow; or, for a connection paused because it does not read, progress in its send queue.
     fn made_progress(&mut self, socket: Socket) -> bool {
         let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
-        let Some(conn) = self.table.get(socket) else { return false };
+        let Some(conn) = self.table.get_mut(socket) else { return false };
         let is_within_message = matches!(&conn.state, State::Open { decoder, .. } if !decoder.is_idle());
         let Some(heartbeat) = conn.state.heartbeat() else { return false };
         let was_heard = std::mem::take(&mut heartbeat.heard_since_ping) && is_within_message;
@@ -256,7 +256,9 @@ impl<K: Kernel> Connections<K> {
         session: Session,
     ) {
         let Session::Client { key } = session else { return };
-        let Some(heartbeat) = self.table.get(socket).and_then(|conn| conn.state.heartbeat()) else { return };
+        let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) else {
+            return;
+        };
         // Not pinged yet.
         if above.is_connecting(key) && heartbeat.pinged == Tick(0) {
             heartbeat.pinged = cx.uptime.after(1);
@@ -267,7 +269,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn ping_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let Some(Session::Client { key }) = conn.state.session() else { return self.ping(cx, socket, None) };
         if let Some(wire) = above.ping_of(self, cx, key) {
             self.ping(cx, socket, wire);
@@ -278,7 +280,7 @@ impl<K: Kernel> Connections<K> {
         cx.counters.add(Metric::Pings, 1);
         let frame = self.pings.frame(wire);
         self.transmit(socket, frame);
-        if let Some(heartbeat) = self.table.get(socket).and_then(|conn| conn.state.heartbeat()) {
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) {
             *heartbeat = Heartbeat {
                 beat: Beat::Awaits,
                 pinged: cx.uptime,

@@ -29,7 +29,7 @@ impl Conn {
 impl<K: Kernel> Connections<K> {
     /// Input of a connection arrived or was consumed.
     pub(crate) fn count_partial(&mut self, cx: &mut Context, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let now = conn.partial_kib();
         let before = std::mem::replace(&mut conn.counted_partial_kib, now);
         let (before, now) = (usize::from(before) * 1024, usize::from(now) * 1024);
@@ -54,7 +54,7 @@ impl<K: Kernel> Connections<K> {
         if excess == 0 {
             return;
         }
-        let mut kib = |socket| self.table.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+        let mut kib = |socket| self.table.get_mut(socket).map_or(0, |conn| conn.counted_partial_kib);
         let holders = self.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
         for socket in largest_first(holders, excess) {
             self.end_partial(cx, above, socket);
@@ -62,7 +62,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn end_partial<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         match conn.state {
             State::Open { .. } => {
                 self.write_close(Some((CloseCode::Again, "too much is received in part")));

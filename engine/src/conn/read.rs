@@ -43,7 +43,7 @@ impl<K: Kernel> Connections<K> {
         let count = bytes.len();
         let mut at = 0;
         while at < count {
-            let Some(conn) = self.table.get(socket) else { break };
+            let Some(conn) = self.table.get_mut(socket) else { break };
             if let Some(heartbeat) = conn.state.heartbeat() {
                 heartbeat.heard_since_ping = true;
             }
@@ -82,7 +82,7 @@ impl<K: Kernel> Connections<K> {
     ) -> usize {
         let count = bytes.len();
         let mut left = 0;
-        while let Some(conn) = self.table.get(socket) {
+        while let Some(conn) = self.table.get_mut(socket) {
             let deflate = conn.deflate;
             let (session, decoder) = match &mut conn.state {
                 State::Open { session, decoder, .. } => (Some(*session), decoder),
@@ -155,7 +155,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         frame: Option<&CloseFrame>,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if matches!(conn.state, State::Open { .. }) {
             self.write_close(close::answer(frame));
         }
@@ -171,7 +171,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         fault: FrameError,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let was_open = matches!(conn.state, State::Open { .. });
         let reason = match fault {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
@@ -187,7 +187,7 @@ impl<K: Kernel> Connections<K> {
 
     /// The stream has ended, cleanly or not.
     pub(crate) fn ended<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, how: Ended) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         match (how, &conn.state) {
             // Our last bytes may still be in flight: a peer that has ended its side may still read (RFC 9293 §3.6).
             (Ended::ByPeer, State::Closing { .. } | State::Lingering { .. } | State::Flushing { .. }) => {

@@ -77,7 +77,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Logs the end of a connection without a client, for something its peer did or failed to do.
     pub(crate) fn tell_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        let Some(conn) = self.table.get(socket).filter(|conn| conn.state.close_reason().is_none()) else {
+        let Some(conn) = self.table.get_mut(socket).filter(|conn| conn.state.close_reason().is_none()) else {
             return;
         };
         let path = match conn.state.session() {

@@ -1,14 +1,13 @@
 //! State: what a shard keeps of each connection.
 //!
-//! In:  connections that are accepted and closed.
-//! Out: their states, by socket.
+//! In:  what happens to a connection.
+//! Out: its next state, and what left with the one before.
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::{
     tls::{ServerSide, TlsStream},
     websocket::Decoder,
 };
-use holdfast_ring::{Socket, prefetch};
 
 use super::{
     deflate::Deflate,
@@ -116,7 +115,6 @@ pub(crate) struct Heartbeat {
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    generation: u32,
     pub(crate) state: State,
     /// When to act if nothing happens: in uptime if a ping is due then, otherwise on the clock that pauses while the shard
     /// does not read.
@@ -249,6 +247,21 @@ impl State {
 }
 
 impl Conn {
+    /// A connection that was just accepted.
+    pub(crate) fn accepted(deadline: Tick, tls: Option<Box<TlsStream<ServerSide>>>) -> Self {
+        Self {
+            state: State::ACCEPTED,
+            deadline,
+            wheel_entry_at: Tick(0),
+            is_paused: false,
+            has_ended: false,
+            counts_toward_limit: true,
+            counted_partial_kib: 0,
+            deflate: Deflate::Off,
+            tls,
+        }
+    }
+
     /// Takes the request whose body is complete, if it is.
     pub(crate) fn take_complete(&mut self) -> Option<Box<Request>> {
         self.change(|state| match state {
@@ -293,71 +306,6 @@ impl Conn {
     }
 }
 
-/// All connections of a shard, by socket.
-#[derive(Debug)]
-pub(crate) struct Conns {
-    lanes: Vec<Vec<Option<Conn>>>,
-}
-
-impl Conns {
-    /// One place per descriptor. Pages that no connection has touched are not resident.
-    pub(crate) fn new(lanes: usize, lane_slots: usize) -> Self {
-        Self { lanes: (0..lanes).map(|_| Vec::with_capacity(lane_slots)).collect() }
-    }
-
-    pub(crate) fn insert(&mut self, socket: Socket, deadline: Tick) -> &mut Conn {
-        let lane = &mut self.lanes[socket.lane()];
-        if lane.len() <= socket.slot() {
-            lane.resize_with(socket.slot() + 1, || None);
-        }
-        lane[socket.slot()].insert(Conn {
-            generation: socket.generation(),
-            state: State::ACCEPTED,
-            deadline,
-            wheel_entry_at: Tick(0),
-            is_paused: false,
-            has_ended: false,
-            counts_toward_limit: true,
-            counted_partial_kib: 0,
-            deflate: Deflate::Off,
-            tls: None,
-        })
-    }
-
-    /// Prefetches the connection of a socket that will be needed soon.
-    pub(crate) fn prefetch(&self, socket: Socket) {
-        if let Some(conn) = self.lanes[socket.lane()].get(socket.slot()) {
-            prefetch(conn);
-        }
-    }
-
-    /// The connection of a socket, unless it is gone.
-    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut Conn> {
-        let conn = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
-        (conn.generation == socket.generation()).then_some(conn)
-    }
-
-    pub(crate) fn remove(&mut self, socket: Socket) -> Option<Conn> {
-        self.get(socket)?;
-        self.lanes[socket.lane()][socket.slot()].take()
-    }
-
-    /// The first connection at or after `(lane, slot)`, with its socket; and where to continue.
-    pub(crate) fn next_from(&self, (mut lane, mut slot): (usize, usize)) -> Option<(Socket, (usize, usize))> {
-        while let Some(conns) = self.lanes.get(lane) {
-            if let Some(found) = conns.get(slot..).and_then(|rest| rest.iter().position(Option::is_some)) {
-                slot += found;
-                let generation = conns[slot].as_ref().expect("it was found").generation;
-                let at = u32::try_from(slot).expect("a slot has 24 bits");
-                let socket = Socket::new(holdfast_ring::Descriptor::new(lane, at), generation);
-                return Some((socket, (lane, slot + 1)));
-            }
-            (lane, slot) = (lane + 1, 0);
-        }
-        None
-    }
-}
-
 /// The rest of a message of commands whose client has used up its part of the turn.
 #[derive(Debug)]
 pub(crate) struct Commands {
@@ -389,17 +337,14 @@ impl Commands {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_ring::Descriptor;
+    use holdfast_ring::SocketMap;
 
     use super::*;
 
     const CLIENT: Session = Session::Client { key: ClientKey { place: 1, generation: 2 } };
 
     fn conn(state: State) -> Conn {
-        let mut conns = Conns::new(1, 1);
-        let socket = Socket::new(Descriptor::new(0, 0), 0);
-        conns.insert(socket, Tick(0)).state = state;
-        conns.remove(socket).expect("it was inserted")
+        Conn { state, ..Conn::accepted(Tick(0), None) }
     }
 
     #[test]
@@ -449,25 +394,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Option<Conn>>() <= 72, "{} bytes", size_of::<Option<Conn>>());
-    }
-
-    #[test]
-    fn all_connections_are_walked_once_over_gaps_and_lanes() {
-        let mut conns = Conns::new(3, 16);
-        let sockets =
-            [(0, 3), (0, 4), (2, 0), (2, 9)].map(|(lane, slot)| Socket::new(Descriptor::new(lane, slot), 5));
-        for socket in sockets {
-            conns.insert(socket, Tick(0));
-        }
-        let mut walked = Vec::new();
-        let mut from = (0, 0);
-        while let Some((socket, next)) = conns.next_from(from) {
-            walked.push(socket);
-            from = next;
-        }
-        assert_eq!(walked, sockets);
-        assert!(conns.remove(sockets[1]).is_some());
-        assert!(conns.get(sockets[1]).is_none());
+        let bytes = SocketMap::<Conn>::SLOT_BYTES;
+        assert!(bytes <= 72, "{bytes} bytes");
     }
 }

@@ -52,7 +52,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Pauses the receive of a connection until its queue is flushed.
     pub(crate) fn pause_for_queue(&mut self, socket: Socket) {
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.is_paused = true;
             self.sockets.pause_receive(socket);
         }
@@ -91,7 +91,7 @@ impl<K: Kernel> Connections<K> {
     #[cold]
     pub(crate) fn on_backlog(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
         let LongQueue { socket, before, len, cause } = long;
-        let conn = self.table.get(socket)?;
+        let conn = self.table.get_mut(socket)?;
         let (session, is_paused) = (conn.state.session(), conn.is_paused);
         let limits = self.policy.queue;
         let mut is_too_long = || {
@@ -117,7 +117,7 @@ impl<K: Kernel> Connections<K> {
     /// Detaches the session from a connection that will be closed for this reason. The layer above must then remove it
     /// from its own state.
     pub(crate) fn detach(&mut self, socket: Socket, reason: CloseReason) -> Option<Session> {
-        let session = self.table.get(socket)?.part(reason);
+        let session = self.table.get_mut(socket)?.part(reason);
         if session.is_some() {
             self.open -= 1;
             self.lags.forget(socket);
@@ -127,7 +127,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Begins the close handshake (RFC 6455 §7.1.2) of a connection whose session was detached.
     pub(crate) fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str) {
-        let Some(State::Closing { .. }) = self.table.get(socket).map(|conn| &conn.state) else { return };
+        let Some(State::Closing { .. }) = self.table.get_mut(socket).map(|conn| &conn.state) else { return };
         let deadline = cx.now.after_ms(self.policy.close_ms);
         self.write_close(Some((code, text)));
         if let Some(bytes) = self.take_out() {
@@ -139,12 +139,12 @@ impl<K: Kernel> Connections<K> {
 
     /// Waits briefly for the peer to end the stream.
     pub(crate) fn linger(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        if self.table.get(socket).is_some_and(|conn| conn.has_ended) {
+        if self.table.get_mut(socket).is_some_and(|conn| conn.has_ended) {
             return self.leave(cx, socket, reason);
         }
         self.send_close_notify(socket);
         self.tell_end(cx, socket, reason);
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.linger(reason);
         }
         self.linger_for_eof(cx, socket);
@@ -175,7 +175,7 @@ impl<K: Kernel> Connections<K> {
 
     fn flush(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         self.tell_end(cx, socket, reason);
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.flush(reason);
         }
         self.count_partial(cx, socket);

@@ -222,7 +222,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         match session {
             Session::Broadcast { place } => {
                 if let Some((moved, _)) = self.hub.broadcast.members_mut().leave(place)
-                    && let Some(conn) = conns.table.get(moved)
+                    && let Some(conn) = conns.table.get_mut(moved)
                 {
                     conn.state.move_member(place);
                 }
@@ -242,7 +242,7 @@ pub(super) fn class_of<K: Kernel>(
     flow: FlowKey,
 ) -> Class {
     let FlowKey::Socket(socket) = flow else { return Class::Sessions };
-    let Some(conn) = conns.table.get(socket) else { return Class::Sessions };
+    let Some(conn) = conns.table.get_mut(socket) else { return Class::Sessions };
     let is_arriving = match conn.state.session() {
         Some(Session::Client { key }) => {
             sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)

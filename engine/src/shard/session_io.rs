@@ -102,7 +102,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn read_again(&mut self, socket: Socket, must_hold: bool) {
-        let is_paused = self.conns.table.get(socket).is_none_or(|conn| conn.is_paused);
+        let is_paused = self.conns.table.get_mut(socket).is_none_or(|conn| conn.is_paused);
         if is_paused || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
@@ -112,7 +112,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn session_on(&mut self, socket: Socket) -> Option<Session> {
-        self.conns.table.get(socket).and_then(|conn| conn.state.session())
+        self.conns.table.get_mut(socket).and_then(|conn| conn.state.session())
     }
 
     fn stream_opened(&mut self, cx: &mut Context, socket: Socket, session: Session) {
@@ -133,7 +133,8 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn pong(&mut self, cx: &mut Context, socket: Socket) -> bool {
-        let is_awaited = self.conns.table.get(socket).is_some_and(|conn| conn.state.beat() == Beat::Awaits);
+        let is_awaited =
+            self.conns.table.get_mut(socket).is_some_and(|conn| conn.state.beat() == Beat::Awaits);
         if is_awaited {
             self.conns.pong(cx, socket);
         }
@@ -168,7 +169,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn is_reused(&mut self, socket: Socket) -> bool {
-        self.conns.table.get(socket).is_some_and(|conn| conn.state.is_reused())
+        self.conns.table.get_mut(socket).is_some_and(|conn| conn.state.is_reused())
     }
 
     fn take_place(&mut self, taken_elsewhere: u64) -> bool {

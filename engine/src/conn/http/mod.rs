@@ -22,7 +22,7 @@ use holdfast_ring::{Errno, Kernel, Socket};
 
 use self::{cors::Cors, pending::Endpoint};
 use crate::{
-    conn::{Above, Connections, State, TlsListener},
+    conn::{Above, Conn, Connections, State, TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
     encoding::Encoding,
     limits::Rejection,
@@ -43,7 +43,7 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn opened(&mut self, cx: &mut Context, socket: Socket, state: State) {
         cx.counters.add(Metric::Handshakes, 1);
         self.open += 1;
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.state = state;
         }
     }
@@ -73,7 +73,7 @@ impl<K: Kernel> Connections<K> {
         asking: Asking<'_>,
         close_reason: CloseReason,
     ) {
-        let request = self.table.get(socket).and_then(|conn| conn.state.request());
+        let request = self.table.get_mut(socket).and_then(|conn| conn.state.request());
         let (path, cors) = match request {
             Some(request) => (Some(request.path()), request.cors.clone()),
             None => (None, Cors::default()),
@@ -106,7 +106,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Makes room for another connection. A refused one keeps its descriptor a moment longer, but no place.
     pub(crate) fn release_slot(&mut self, socket: Socket) {
-        if let Some(conn) = self.table.get(socket)
+        if let Some(conn) = self.table.get_mut(socket)
             && std::mem::take(&mut conn.counts_toward_limit)
         {
             self.places_taken -= 1;
@@ -125,8 +125,8 @@ impl<K: Kernel> Connections<K> {
     ) {
         cx.counters.add(Metric::Accepted, 1);
         let deadline = cx.now.after_ms(self.policy.handshake_ms);
-        let conn = self.table.insert(socket, deadline);
-        conn.tls = self.tls.as_ref().and_then(TlsListener::accept);
+        let tls = self.tls.as_ref().and_then(TlsListener::accept);
+        self.table.insert(socket, Conn::accepted(deadline, tls));
         self.places_taken += 1;
         self.schedule(cx, socket, deadline);
         if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(taken)) {
@@ -149,7 +149,7 @@ impl<K: Kernel> Connections<K> {
         bytes: &[u8],
     ) -> usize {
         cx.meter.add(cost::REQUEST_NS);
-        let Some(conn) = self.table.get(socket) else { return bytes.len() };
+        let Some(conn) = self.table.get_mut(socket) else { return bytes.len() };
         let State::Head { partial, is_reused } = &mut conn.state else { return bytes.len() };
         match partial.take() {
             // Almost always the whole head arrives at once and is parsed in place.
@@ -232,7 +232,7 @@ impl<K: Kernel> Connections<K> {
 
     /// The deadline of a request has passed, or that of an idle connection between requests.
     pub(crate) fn request_timed_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let refusal = match conn.state {
             State::Head { partial: None, is_reused: true } => {
                 return self.end_now(cx, above, socket, CloseReason::ByPeer);

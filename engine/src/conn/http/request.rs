@@ -41,7 +41,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         answer: Result<Option<Bytes>, Refusal>,
     ) -> Option<Pipelined> {
-        let conn = self.table.get(socket)?;
+        let conn = self.table.get_mut(socket)?;
         let State::Answering(_) = conn.state else { return None };
         let body = match answer {
             Ok(body) => body,
@@ -76,7 +76,7 @@ impl<K: Kernel> Connections<K> {
             return self.leave(cx, socket, CloseReason::ByPeer);
         }
         let deadline = cx.now.after_ms(IDLE_MS);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         conn.answered();
         self.count_partial(cx, socket);
         self.schedule(cx, socket, deadline);
@@ -155,7 +155,7 @@ impl<K: Kernel> Connections<K> {
             cors: cors.clone(),
             told,
             keeps_alive,
-            is_reused: self.table.get(socket).is_some_and(|conn| conn.state.is_reused()),
+            is_reused: self.table.get_mut(socket).is_some_and(|conn| conn.state.is_reused()),
             body,
             is_acted_on: false,
             later: BytesMut::new(),
@@ -172,7 +172,7 @@ impl<K: Kernel> Connections<K> {
         if request.body.is_complete() {
             return self.on_request_complete(cx, above, socket, request);
         }
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.state = State::Body(request);
         }
         Ok(())
@@ -213,7 +213,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         bytes: &[u8],
     ) -> usize {
-        let Some(conn) = self.table.get(socket) else { return bytes.len() };
+        let Some(conn) = self.table.get_mut(socket) else { return bytes.len() };
         let State::Body(request) = &mut conn.state else { return bytes.len() };
         let mut rest = bytes;
         if let Err(refusal) = request.body.read(&mut rest) {
@@ -237,7 +237,7 @@ impl<K: Kernel> Connections<K> {
         request: Box<Request>,
     ) -> Result<(), Refusal> {
         cx.counters.add(Metric::Requests, 1);
-        let Some(conn) = self.table.get(socket) else { return Ok(()) };
+        let Some(conn) = self.table.get_mut(socket) else { return Ok(()) };
         let wait_ms =
             if request.endpoint == Endpoint::Poll { self.policy.http.transports.poll_wait_ms } else { 0 };
         let body_bytes = request.body.buffered_bytes();
@@ -253,7 +253,7 @@ impl<K: Kernel> Connections<K> {
     /// Resumes a held request if its connection still waits for the answer. The request may have been resumed earlier, when
     /// the queue was flushed; the connection's next request may be incomplete.
     pub(crate) fn resume_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let waits = self.table.get(socket).is_some_and(|conn| matches!(conn.state, State::Answering(_)));
+        let waits = self.table.get_mut(socket).is_some_and(|conn| matches!(conn.state, State::Answering(_)));
         if !waits || self.holds_for_queue(socket) {
             return;
         }
@@ -279,7 +279,7 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let State::Answering(request) = &conn.state else { return };
         if request.is_acted_on {
             return;
@@ -297,7 +297,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
     ) -> Result<(), Refusal> {
         let room = cx.check_room_for_session();
-        let Some(conn) = self.table.get(socket) else { return Ok(()) };
+        let Some(conn) = self.table.get_mut(socket) else { return Ok(()) };
         let State::Answering(request) = &mut conn.state else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
@@ -325,7 +325,7 @@ impl<K: Kernel> Connections<K> {
         bytes: &[u8],
     ) {
         let bytes_max = self.policy.head.bytes_max;
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let State::Answering(request) = &mut conn.state else { return };
         if request.later.len() + bytes.len() > bytes_max {
             return self.end_now(cx, above, socket, CloseReason::ProtocolError);

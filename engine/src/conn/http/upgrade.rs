@@ -106,7 +106,7 @@ impl<K: Kernel> Connections<K> {
         let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));
         let (deflate, windows_bytes) = self.deflating.opened(socket, agreement);
         cx.ledger.charge(Budget::Sessions, windows_bytes);
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.deflate = deflate;
         }
         deflate
