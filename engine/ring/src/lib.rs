@@ -13,6 +13,7 @@ mod open;
 mod prefetch;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+mod socket_map;
 mod sockets;
 mod steer;
 mod sync;
@@ -27,6 +28,7 @@ pub use crate::{
     mailbox::Mailbox,
     open::{listener, stream},
     prefetch::{PREFETCH_AHEAD, prefetch},
+    socket_map::{Cursor, SocketMap},
     sockets::{CloseWhen, Ended, Event, Sockets, SocketsConfig, SocketsStatistics},
     uring::{Buffer, Features, KERNEL_FLOOR, Probe, SetupError, Uring, UringConfig, descriptors_max, probe},
 };

@@ -19,10 +19,10 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Above, Connections, Phase, Session};
+use super::{Above, Connections, Session, State};
 use crate::{
     context::Context,
-    limits::{RATE_FADE_MS, Rejection, Stage, amount, hard_limit},
+    limits::{PeerAddress, RATE_FADE_MS, Rejection, Stage, TrustedProxy, amount, hard_limit},
     log::refusal,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
@@ -41,20 +41,20 @@ impl<K: Kernel> Connections<K> {
         rejection: Rejection,
         asking: Asking<'_>,
     ) {
-        let Rejection { refusal, reason } = rejection;
         if let Some(limits) = &mut cx.limits {
             if limits.lingering >= LINGERING_MAX.min(self.sockets.slots() / 8) {
+                let Rejection { refusal, reason } = rejection;
                 self.tell_refusal(cx, socket, refusal, reason, asking);
                 cx.counters.add(Metric::Refused(reason), 1);
                 self.release_slot(socket);
                 return self.abort(cx, socket, CloseReason::Refused);
             }
-            if let Some(guest) = limits.guests.get(socket) {
+            if let Some(guest) = limits.guests.get_mut(socket) {
                 guest.is_lingering = true;
                 limits.lingering += 1;
             }
         }
-        self.refuse_asking(cx, socket, refusal, reason, asking);
+        self.refuse_asking(cx, socket, rejection, asking);
     }
 }
 
@@ -81,7 +81,7 @@ impl<K: Kernel> Connections<K> {
         from: Option<IpAddr>,
     ) {
         let Some(limits) = &mut cx.limits else { return };
-        let guest = limits.guests.insert(socket);
+        let guest = limits.guests.insert(socket, PeerAddress::unknown());
         if !limits.policy.needs_addresses {
             if let Err(turned) = cx.admit_connection(socket, None) {
                 self.reject(cx, socket, turned, Asking::default());
@@ -93,7 +93,7 @@ impl<K: Kernel> Connections<K> {
         let address = address.to_canonical();
         if limits.policy.proxy_protocol.contains(address) {
             guest.stage = Stage::AwaitingProxyHeader;
-            guest.proxy = Some(Box::new(address));
+            guest.proxy = Some(TrustedProxy::new(address));
             return;
         }
         self.learn_address(cx, above, socket, address);
@@ -109,9 +109,9 @@ impl<K: Kernel> Connections<K> {
     ) {
         let Some(limits) = &mut cx.limits else { return };
         if limits.policy.forwarded.contains(address) {
-            if let Some(guest) = limits.guests.get(socket) {
+            if let Some(guest) = limits.guests.get_mut(socket) {
                 guest.stage = Stage::AwaitsRequest;
-                guest.proxy = Some(Box::new(address));
+                guest.proxy = Some(TrustedProxy::new(address));
             }
             return;
         }
@@ -141,7 +141,7 @@ impl<K: Kernel> Connections<K> {
         bytes: &'b mut [u8],
     ) -> Option<&'b mut [u8]> {
         let Some(limits) = &mut cx.limits else { return Some(bytes) };
-        let Some(guest) = limits.guests.get(socket) else { return Some(bytes) };
+        let Some(guest) = limits.guests.get_mut(socket) else { return Some(bytes) };
         if guest.stage == Stage::AwaitingProxyHeader {
             let used = self.read_proxy_header(cx, above, socket, bytes)?;
             return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
@@ -172,15 +172,16 @@ impl<K: Kernel> Connections<K> {
         let now = cx.moment();
         let Some(limits) = &mut cx.limits else { return true };
         let Some(rate) = limits.policy.connection.bytes else { return true };
-        let Some(guest) = limits.guests.get(socket) else { return true };
-        let Some(conn) = self.table.get(socket).filter(|conn| conn.phase == Phase::Open) else {
+        let Some(guest) = limits.guests.get_mut(socket) else { return true };
+        let Some(&mut State::Open { session, .. }) = self.table.get_mut(socket).map(|conn| &mut conn.state)
+        else {
             return true;
         };
         guest.received.add(amount(bytes) * limits.weight, now, RATE_FADE_MS);
         if guest.received.level(now, RATE_FADE_MS) <= hard_limit(rate, limits.policy.message_bytes_max) {
             return true;
         }
-        match conn.session {
+        match session {
             Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::TOO_MANY_REQUESTS),
             _ => {
                 self.end_by_close(cx, above, socket, CloseCode::Policy, "too many bytes", CloseReason::Flood);
@@ -197,8 +198,8 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         bytes: &[u8],
     ) -> Option<usize> {
-        let guest = cx.limits.as_mut()?.guests.get(socket)?;
-        let mut before = guest.header.take();
+        let guest = cx.limits.as_mut()?.guests.get_mut(socket)?;
+        let mut before = guest.proxy.as_mut()?.header.take();
         let came_before = before.as_ref().map_or(0, |before| before.len());
         let parsed = match &mut before {
             None => parse_header(bytes),
@@ -209,7 +210,8 @@ impl<K: Kernel> Connections<K> {
         };
         match parsed {
             Ok(None) => {
-                guest.header = Some(before.unwrap_or_else(|| Box::new(BytesMut::from(bytes))));
+                guest.proxy.as_mut()?.header =
+                    Some(before.unwrap_or_else(|| Box::new(BytesMut::from(bytes))));
                 None
             }
             Ok(Some((source, length))) => {
@@ -218,14 +220,15 @@ impl<K: Kernel> Connections<K> {
                 if let Source::Client(address) = source {
                     self.learn_address(cx, above, socket, address.ip().to_canonical());
                 } else if let Some(proxy) = proxy {
-                    self.learn_own_address(cx, above, socket, *proxy);
+                    self.learn_own_address(cx, above, socket, proxy.address);
                 }
-                let is_there = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Head);
+                let is_there =
+                    self.table.get_mut(socket).is_some_and(|conn| matches!(conn.state, State::Head { .. }));
                 is_there.then_some(length - came_before)
             }
             Err(error) => {
                 let allow = "http_server.proxy_protocol.trusted without this address";
-                refusal!("proxy_header", %error, address = ?guest.proxy, allow, "a PROXY header was refused");
+                refusal!("proxy_header", %error, address = ?guest.proxy.as_ref().map(|proxy| proxy.address), allow, "a PROXY header was refused");
                 cx.counters.add(Metric::Refused(RefusalReason::ProxyHeader), 1);
                 self.release_slot(socket);
                 self.end_now(cx, above, socket, CloseReason::Refused);

@@ -3,11 +3,11 @@
 //! In:  the shard's sockets; the policy for connections.
 //! Out: the value that the files of this folder work on; numbers for the metrics.
 
-use holdfast_ring::{Kernel, Socket, Sockets};
+use holdfast_ring::{Kernel, Socket, SocketMap, Sockets};
 
-use super::{Commands, deflate::Deflating, lag::Lags, pace::Pace};
+use super::{Commands, Conn, deflate::Deflating, lag::Lags, pace::Pace};
 use crate::{
-    conn::{OutBuffer, TlsListener, lag::LongQueue, pace::Pings, policy::ConnPolicy, state::Conns},
+    conn::{OutBuffer, TlsListener, lag::LongQueue, pace::Pings, policy::ConnPolicy},
     memory::Holders,
     metrics::{Counters, Metric},
     refusals::Untold,
@@ -17,7 +17,7 @@ use crate::{
 /// The connections of a shard.
 pub(crate) struct Connections<K: Kernel> {
     pub(crate) sockets: Sockets<K>,
-    pub(crate) table: Conns,
+    pub(crate) table: SocketMap<Conn>,
     /// `None` where clients connect without TLS.
     pub(crate) tls: Option<TlsListener>,
     pub(crate) wheel: Wheel<Socket>,
@@ -48,7 +48,7 @@ pub(crate) struct Connections<K: Kernel> {
 impl<K: Kernel> Connections<K> {
     pub(crate) fn new(sockets: Sockets<K>, tls: Option<TlsListener>, policy: ConnPolicy) -> Self {
         Self {
-            table: Conns::new(sockets.lanes(), sockets.lane_slots()),
+            table: SocketMap::with_room(sockets.lanes(), sockets.lane_slots()),
             sockets,
             tls,
             wheel: Wheel::new(),

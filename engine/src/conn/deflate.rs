@@ -19,9 +19,9 @@ use holdfast_protocol::websocket::{
     encoder,
     frame::FrameHeader,
 };
-use holdfast_ring::Socket;
+use holdfast_ring::{Socket, SocketMap};
 
-use crate::{config::WebsocketConfig, memory::shrink};
+use crate::config::WebsocketConfig;
 
 /// How much longer than its plain form a message may become because later messages will refer to it.
 const OWN_GROWTH_BYTES_MAX: usize = 16;
@@ -94,7 +94,7 @@ pub(crate) struct Deflating {
     /// By window bits.
     deflaters: [Option<Box<Deflater>>; 16],
     /// Windows of connections with context takeover.
-    windows: HashMap<Socket, OwnWindows>,
+    windows: SocketMap<OwnWindows>,
     /// Frames compressed in this turn, by the address of the plain ones and the window. The caller that fills it keeps the
     /// plain ones alive until it is cleared.
     turn: HashMap<(usize, WindowBits), Bytes>,
@@ -107,7 +107,7 @@ impl Deflating {
             policy,
             inflater: Inflater::default(),
             deflaters: Default::default(),
-            windows: HashMap::new(),
+            windows: SocketMap::default(),
             turn: HashMap::new(),
             statistics: DeflateStatistics::default(),
         }
@@ -158,8 +158,10 @@ impl Deflating {
 
     /// A connection is gone. Returns the maximum size of its windows.
     pub(crate) fn closed(&mut self, socket: Socket) -> usize {
-        let bytes_max = self.windows.remove(&socket).map_or(0, |own| own.bytes_max);
-        shrink(&mut self.windows);
+        let bytes_max = self.windows.remove(socket).map_or(0, |own| own.bytes_max);
+        if self.windows.is_empty() {
+            self.windows = SocketMap::default();
+        }
         bytes_max
     }
 
@@ -171,7 +173,7 @@ impl Deflating {
     /// The inflater for its messages.
     pub(crate) fn inflation(&mut self, socket: Socket, deflate: Deflate) -> Option<Inflation<'_>> {
         let policy = self.policy.as_ref().filter(|_| deflate != Deflate::Off)?;
-        let windows = self.windows.get_mut(&socket);
+        let windows = self.windows.get_mut(socket);
         Some(Inflation {
             inflater: &mut self.inflater,
             window: windows.and_then(|own| own.windows.received.as_mut()),
@@ -197,7 +199,7 @@ impl Deflating {
             _ => return encoder::encode_message(out, kind, None, payload),
         };
         let own = match deflate {
-            Deflate::Own(_) => self.windows.get_mut(&socket).and_then(|own| own.windows.sent.as_mut()),
+            Deflate::Own(_) => self.windows.get_mut(socket).and_then(|own| own.windows.sent.as_mut()),
             Deflate::Off | Deflate::Shared(_) => None,
         };
         let level = self.policy.map_or(1, |policy| policy.level);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Above, Connections, Phase, Session, lag::Cause};
+use super::{Above, Connections, Session, State, lag::Cause};
 use crate::{conn::lag::TooSlow, context::Context, metrics::CloseReason};
 
 impl<K: Kernel> Connections<K> {
@@ -49,15 +49,15 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn drained<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         self.lags.forget(socket);
         above.drained(self, cx, socket);
-        let Some(conn) = self.table.get(socket) else { return };
-        let session = conn.session;
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let session = conn.state.session();
         if std::mem::take(&mut conn.is_paused) {
             above.read_again(self, cx, socket);
         }
         match session {
-            Session::Client { key } => above.go_on(self, cx, key),
-            Session::None => self.act_on_held_request(cx, above, socket),
-            Session::Echo | Session::Broadcast { .. } => {}
+            Some(Session::Client { key }) => above.go_on(self, cx, key),
+            None => self.act_on_held_request(cx, above, socket),
+            Some(Session::Echo | Session::Broadcast { .. }) => {}
         }
     }
 
@@ -71,9 +71,9 @@ impl<K: Kernel> Connections<K> {
         text: &str,
         reason: CloseReason,
     ) {
-        if self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Open) {
+        if self.table.get_mut(socket).is_some_and(|conn| matches!(conn.state, State::Open { .. })) {
             self.end_session(cx, above, socket, reason);
-            self.close(cx, socket, code, text, reason);
+            self.close(cx, socket, code, text);
         }
     }
 
@@ -115,7 +115,7 @@ impl<K: Kernel> Connections<K> {
 
     /// The socket is gone.
     pub(crate) fn closed<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        self.leave_session(cx, above, socket);
+        self.leave_session(cx, above, socket, CloseReason::Broken);
         self.forget(cx, socket);
     }
 
@@ -127,24 +127,24 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         reason: CloseReason,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
-        if let Session::Client { key } = conn.session {
-            if conn.close_reason.is_none() {
-                above.tell_end(self, cx, key, reason);
-            }
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        if let Some(Session::Client { key }) = conn.state.session() {
+            above.tell_end(self, cx, key, reason);
         } else {
             self.tell_end(cx, socket, reason);
         }
-        if let Some(conn) = self.table.get(socket) {
-            conn.close_reason.get_or_insert(reason);
-        }
-        self.leave_session(cx, above, socket);
+        self.leave_session(cx, above, socket, reason);
     }
 
     /// Detaches the session from a connection.
-    pub(crate) fn leave_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let session = self.detach(socket);
-        if session != Session::None {
+    fn leave_session<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        reason: CloseReason,
+    ) {
+        if let Some(session) = self.detach(socket, reason) {
             above.left(self, cx, socket, session);
         }
     }

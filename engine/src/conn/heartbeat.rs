@@ -21,7 +21,7 @@ use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
 
-use super::{Phase, Session, pace::Told};
+use super::{Session, State, pace::Told, state::Heartbeat};
 use crate::{
     conn::{Above, Connections, pace::Beat},
     context::{Context, cost},
@@ -46,40 +46,42 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
         let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, told);
         let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
-        if let Some(conn) = self.table.get(socket) {
-            conn.told = told;
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) {
+            heartbeat.told = told;
         }
         self.rest(socket, cx.uptime.after_ms(first_ms));
     }
 
     pub(crate) fn pong(&mut self, cx: &mut Context, socket: Socket) {
         cx.counters.add(Metric::Pongs, 1);
-        let Some(conn) = self.table.get(socket) else { return };
-        if conn.phase.is_open() && conn.beat == Beat::Awaits {
-            let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, conn.told);
-            let due = conn.pinged.after_ms(interval_ms);
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat())
+            && heartbeat.beat == Beat::Awaits
+        {
+            let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, heartbeat.told);
+            let due = heartbeat.pinged.after_ms(interval_ms);
             self.rest(socket, due);
         }
     }
 
     /// Nothing is pending from a connection until its next ping.
     fn rest(&mut self, socket: Socket, ping_at: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
-        conn.beat = Beat::Rests;
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let Some(heartbeat) = conn.state.heartbeat() else { return };
+        heartbeat.beat = Beat::Rests;
         conn.deadline = ping_at;
         self.watch(socket, ping_at);
     }
 
     /// Sets the deadline for a connection's answer, on the clock that pauses while the shard does not read.
     pub(crate) fn schedule(&mut self, cx: &mut Context, socket: Socket, deadline: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         conn.deadline = deadline;
         self.watch(socket, cx.lateness.uptime_at(deadline));
     }
 
     /// Schedules a check of a connection in the wheel.
     fn watch(&mut self, socket: Socket, at: Tick) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         // An earlier entry exists already, unless it is the one being handled.
         let has_earlier_entry = self.wheel.now() < conn.wheel_entry_at && conn.wheel_entry_at <= at;
         if !has_earlier_entry {
@@ -91,12 +93,13 @@ impl<K: Kernel> Connections<K> {
 impl<K: Kernel> Connections<K> {
     /// The wheel entry of this connection has fired. Returns the cost of handling it.
     pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
-        let Some(conn) = self.table.get(socket) else { return cost::DUE_NS };
+        let Some(conn) = self.table.get_mut(socket) else { return cost::DUE_NS };
         if self.wheel.now() < conn.wheel_entry_at {
             // A later entry, added when the deadline moved closer, has replaced this one.
             return cost::DUE_NS;
         }
-        let deadline_at = match conn.beat {
+        let beat = conn.state.beat();
+        let deadline_at = match beat {
             Beat::Rests => conn.deadline,
             Beat::Off | Beat::Awaits => cx.lateness.uptime_at(conn.deadline),
         };
@@ -104,17 +107,21 @@ impl<K: Kernel> Connections<K> {
             conn.wheel_entry_at = self.wheel.insert(socket, deadline_at);
             return cost::DUE_NS;
         }
-        match conn.phase {
-            Phase::Open | Phase::Streaming if conn.beat == Beat::Rests => {
+        match conn.state {
+            State::Open { .. } | State::Streaming { .. } if beat == Beat::Rests => {
                 self.pace.was_late(cx.uptime.since(deadline_at));
                 self.ping_session(cx, above, socket);
                 return cost::PING_NS;
             }
-            Phase::Head | Phase::Body | Phase::Open => self.look_before_the_end(cx, above, socket),
-            Phase::Streaming => self.await_all_reads(cx, above, socket, deadline_at),
-            Phase::Answering => self.request_timed_out(cx, above, socket),
-            Phase::Lingering => self.end_flushed(cx, above, socket, CloseReason::Broken),
-            Phase::Closing | Phase::Leaving => self.end_now(cx, above, socket, CloseReason::Broken),
+            State::Head { .. } | State::Body(_) | State::Open { .. } => {
+                self.look_before_the_end(cx, above, socket)
+            }
+            State::Streaming { .. } => self.await_all_reads(cx, above, socket, deadline_at),
+            State::Answering(_) => self.request_timed_out(cx, above, socket),
+            State::Lingering { .. } => self.end_flushed(cx, above, socket, CloseReason::Broken),
+            State::Closing { .. } | State::Flushing { .. } => {
+                self.end_now(cx, above, socket, CloseReason::Broken)
+            }
         }
         cost::OVERDUE_NS
     }
@@ -132,7 +139,7 @@ impl<K: Kernel> Connections<K> {
         }
         let is_looked_at = self.sockets.look(socket);
         let is_unread = !is_looked_at && self.sockets.is_paused(socket);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if is_looked_at || (is_unread && !conn.is_paused) {
             // A connection paused because of backpressure is checked when its receive resumes.
             self.look_later(cx, socket);
@@ -142,7 +149,7 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn look_later(&mut self, cx: &mut Context, socket: Socket) {
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
@@ -157,7 +164,7 @@ impl<K: Kernel> Connections<K> {
     ) {
         if above.has_all_read_up_to(self, cx, deadline_at) {
             self.overdue(cx, above, socket);
-        } else if let Some(conn) = self.table.get(socket) {
+        } else if let Some(conn) = self.table.get_mut(socket) {
             conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
@@ -166,11 +173,15 @@ impl<K: Kernel> Connections<K> {
     /// for its part of a turn, and the connection is checked again after that.
     pub(crate) fn looked<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
         let waits_for_its_part = above.has_deferred(socket);
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if waits_for_its_part {
             return;
         }
-        let waits = matches!(conn.phase, Phase::Head | Phase::Body | Phase::Open) && conn.beat != Beat::Rests;
+        let waits = match &conn.state {
+            State::Head { .. } | State::Body(_) => true,
+            State::Open { heartbeat, .. } => heartbeat.beat != Beat::Rests,
+            _ => false,
+        };
         if waits && conn.deadline <= cx.now {
             self.overdue(cx, above, socket);
         } else {
@@ -180,52 +191,77 @@ impl<K: Kernel> Connections<K> {
 
     /// The deadline has passed without the expected input.
     fn overdue<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
-        let (session, beat, phase) = (conn.session, conn.beat, conn.phase);
-        match phase {
-            Phase::Head | Phase::Body => self.request_timed_out(cx, above, socket),
-            Phase::Open | Phase::Streaming if beat == Beat::Off => self.not_connected(cx, above, socket),
-            Phase::Open | Phase::Streaming if self.made_progress(socket) => {
-                let deadline = cx.now.after_ms(self.policy.pong_ms);
-                self.schedule(cx, socket, deadline);
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        match conn.state {
+            State::Head { .. } | State::Body(_) => self.request_timed_out(cx, above, socket),
+            State::Open { session, heartbeat, .. } | State::Streaming { session, heartbeat } => {
+                self.session_overdue(cx, above, socket, session, heartbeat.beat);
             }
-            Phase::Open | Phase::Streaming => {
-                match session {
-                    Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::NO_PONG),
-                    _ => self.end_by_close(
-                        cx,
-                        above,
-                        socket,
-                        CloseCode::Policy,
-                        "no pong in time",
-                        CloseReason::NoPong,
-                    ),
-                }
-                self.end_flushed(cx, above, socket, CloseReason::NoPong);
-            }
-            Phase::Answering | Phase::Lingering | Phase::Closing | Phase::Leaving => {}
+            State::Answering(_)
+            | State::Closing { .. }
+            | State::Lingering { .. }
+            | State::Flushing { .. } => {}
         }
+    }
+
+    /// A session has not connected, or its pong has not come.
+    fn session_overdue<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        session: Session,
+        beat: Beat,
+    ) {
+        if beat == Beat::Off {
+            return self.not_connected(cx, above, socket, session);
+        }
+        if self.made_progress(socket) {
+            let deadline = cx.now.after_ms(self.policy.pong_ms);
+            return self.schedule(cx, socket, deadline);
+        }
+        match session {
+            Session::Client { key } => above.end_client(self, cx, key, DisconnectCode::NO_PONG),
+            Session::Echo | Session::Broadcast { .. } => self.end_by_close(
+                cx,
+                above,
+                socket,
+                CloseCode::Policy,
+                "no pong in time",
+                CloseReason::NoPong,
+            ),
+        }
+        self.end_flushed(cx, above, socket, CloseReason::NoPong);
     }
 
     /// True exactly when there was no pong but another sign of life since the last check: a part of a long message, which
     /// the pong has to follow; or, for a connection paused because it does not read, progress in its send queue.
     fn made_progress(&mut self, socket: Socket) -> bool {
         let queued_bytes = u32::try_from(self.sockets.queued_bytes(socket)).unwrap_or(u32::MAX);
-        let Some(conn) = self.table.get(socket) else { return false };
-        let was_heard = std::mem::take(&mut conn.heard_since_ping) && !conn.decoder.is_idle();
-        let has_read = queued_bytes < std::mem::replace(&mut conn.queued_bytes_before, queued_bytes);
+        let Some(conn) = self.table.get_mut(socket) else { return false };
+        let is_within_message = matches!(&conn.state, State::Open { decoder, .. } if !decoder.is_idle());
+        let Some(heartbeat) = conn.state.heartbeat() else { return false };
+        let was_heard = std::mem::take(&mut heartbeat.heard_since_ping) && is_within_message;
+        let has_read = queued_bytes < std::mem::replace(&mut heartbeat.queued_bytes_before, queued_bytes);
         was_heard || (conn.is_paused && has_read)
     }
 
     /// Closes a client that has not sent its connect. A client that has waits for us: for its backend, for keys, or for
     /// another shard; each of these has its own timeout.
-    fn not_connected<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
-        let Session::Client { key } = conn.session else { return };
-        let is_connecting = above.is_connecting(key);
+    fn not_connected<A: Above<K>>(
+        &mut self,
+        cx: &mut Context,
+        above: &mut A,
+        socket: Socket,
+        session: Session,
+    ) {
+        let Session::Client { key } = session else { return };
+        let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) else {
+            return;
+        };
         // Not pinged yet.
-        if is_connecting && conn.pinged == Tick(0) {
-            conn.pinged = cx.uptime.after(1);
+        if above.is_connecting(key) && heartbeat.pinged == Tick(0) {
+            heartbeat.pinged = cx.uptime.after(1);
             let deadline = cx.now.after_ms(CONNECTING_MS_MAX);
             return self.schedule(cx, socket, deadline);
         }
@@ -233,8 +269,8 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn ping_session<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
-        let Session::Client { key } = conn.session else { return self.ping(cx, socket, None) };
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let Some(Session::Client { key }) = conn.state.session() else { return self.ping(cx, socket, None) };
         if let Some(wire) = above.ping_of(self, cx, key) {
             self.ping(cx, socket, wire);
         }
@@ -244,11 +280,14 @@ impl<K: Kernel> Connections<K> {
         cx.counters.add(Metric::Pings, 1);
         let frame = self.pings.frame(wire);
         self.transmit(socket, frame);
-        if let Some(conn) = self.table.get(socket) {
-            conn.beat = Beat::Awaits;
-            conn.pinged = cx.uptime;
-            conn.heard_since_ping = false;
-            conn.queued_bytes_before = u32::MAX;
+        if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) {
+            *heartbeat = Heartbeat {
+                beat: Beat::Awaits,
+                pinged: cx.uptime,
+                heard_since_ping: false,
+                queued_bytes_before: u32::MAX,
+                ..*heartbeat
+            };
         }
         let deadline = cx.now.after_ms(self.policy.pong_ms);
         self.schedule(cx, socket, deadline);

@@ -30,5 +30,5 @@ pub(crate) use self::{
     above::{Above, Handshake},
     connections::Connections,
     listener::{OutBuffer, TlsListener},
-    state::{Commands, Conn, PartialRequest, Phase, Session},
+    state::{Commands, Conn, Session, State},
 };

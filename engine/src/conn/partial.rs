@@ -9,7 +9,7 @@
 use holdfast_protocol::{http::Refusal, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Conn, Phase};
+use super::{Conn, State};
 use crate::{
     conn::{Above, Connections},
     context::{Context, RETRY_AFTER_S},
@@ -20,9 +20,8 @@ use crate::{
 impl Conn {
     /// Memory of partial input, in KiB, rounded up. Values of 64 MiB and more count alike: they are closed first anyway.
     pub(crate) fn partial_kib(&self) -> u16 {
-        let coming = self.coming.as_ref().map_or(0, |coming| coming.buffered_bytes());
         let record = self.tls.as_ref().map_or(0, |tls| tls.buffered_bytes());
-        let bytes = self.decoder.buffered_bytes() + coming + record;
+        let bytes = self.state.partial_bytes() + record;
         u16::try_from(bytes.div_ceil(1024)).unwrap_or(u16::MAX)
     }
 }
@@ -30,7 +29,7 @@ impl Conn {
 impl<K: Kernel> Connections<K> {
     /// Input of a connection arrived or was consumed.
     pub(crate) fn count_partial(&mut self, cx: &mut Context, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         let now = conn.partial_kib();
         let before = std::mem::replace(&mut conn.counted_partial_kib, now);
         let (before, now) = (usize::from(before) * 1024, usize::from(now) * 1024);
@@ -55,7 +54,7 @@ impl<K: Kernel> Connections<K> {
         if excess == 0 {
             return;
         }
-        let mut kib = |socket| self.table.get(socket).map_or(0, |conn| conn.counted_partial_kib);
+        let mut kib = |socket| self.table.get_mut(socket).map_or(0, |conn| conn.counted_partial_kib);
         let holders = self.partial.all().map(|socket| (socket, u64::from(kib(socket)) * 1024)).collect();
         for socket in largest_first(holders, excess) {
             self.end_partial(cx, above, socket);
@@ -63,14 +62,14 @@ impl<K: Kernel> Connections<K> {
     }
 
     fn end_partial<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
-        match conn.phase {
-            Phase::Open => {
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        match conn.state {
+            State::Open { .. } => {
                 self.write_close(Some((CloseCode::Again, "too much is received in part")));
                 self.write_out(cx, above, socket);
                 self.end_lingering(cx, above, socket, CloseReason::ReceiveBudget);
             }
-            Phase::Head | Phase::Body | Phase::Answering => {
+            State::Head { .. } | State::Body(_) | State::Answering(_) => {
                 self.refuse(cx, socket, Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
             }
             _ => self.end_now(cx, above, socket, CloseReason::ReceiveBudget),

@@ -11,7 +11,7 @@ use holdfast_protocol::websocket::{
 };
 use holdfast_ring::{Ended, Kernel, Socket};
 
-use super::{Above, Commands, Connections, Phase, Session, deflate::Deflate};
+use super::{Above, Commands, Connections, Session, State, deflate::Deflate};
 use crate::{
     context::{Context, cost},
     metrics::{CloseReason, Metric},
@@ -43,22 +43,26 @@ impl<K: Kernel> Connections<K> {
         let count = bytes.len();
         let mut at = 0;
         while at < count {
-            let Some(conn) = self.table.get(socket) else { break };
-            conn.heard_since_ping = true;
+            let Some(conn) = self.table.get_mut(socket) else { break };
+            if let Some(heartbeat) = conn.state.heartbeat() {
+                heartbeat.heard_since_ping = true;
+            }
             let bytes = &mut bytes[at..];
-            match conn.phase {
-                Phase::Head => at += self.read_head(cx, above, socket, bytes),
-                Phase::Body => at += self.read_body(cx, above, socket, bytes),
-                Phase::Open | Phase::Closing => return at + self.read(cx, above, socket, bytes),
-                Phase::Answering => {
+            match conn.state {
+                State::Head { .. } => at += self.read_head(cx, above, socket, bytes),
+                State::Body(_) => at += self.read_body(cx, above, socket, bytes),
+                State::Open { .. } | State::Closing { .. } => {
+                    return at + self.read(cx, above, socket, bytes);
+                }
+                State::Answering(_) => {
                     self.buffer_pipelined(cx, above, socket, bytes);
                     break;
                 }
-                Phase::Lingering if is_close_frame(bytes) => {
+                State::Lingering { .. } if is_close_frame(bytes) => {
                     self.end_flushed(cx, above, socket, CloseReason::ByPeer);
                     break;
                 }
-                Phase::Streaming | Phase::Lingering | Phase::Leaving => break,
+                State::Streaming { .. } | State::Lingering { .. } | State::Flushing { .. } => break,
             }
             // A request; a WebSocket is interrupted in its own loop.
             if cx.meter.is_over() {
@@ -78,12 +82,15 @@ impl<K: Kernel> Connections<K> {
     ) -> usize {
         let count = bytes.len();
         let mut left = 0;
-        while let Some(conn) = self.table.get(socket)
-            && matches!(conn.phase, Phase::Open | Phase::Closing)
-        {
-            let (phase, session, deflate) = (conn.phase, conn.session, conn.deflate);
+        while let Some(conn) = self.table.get_mut(socket) {
+            let deflate = conn.deflate;
+            let (session, decoder) = match &mut conn.state {
+                State::Open { session, decoder, .. } => (Some(*session), decoder),
+                State::Closing { decoder, .. } => (None, decoder),
+                _ => break,
+            };
             let inflation = self.deflating.inflation(socket, deflate);
-            let step = conn.decoder.next_with(&self.policy.decoder, inflation, &mut bytes);
+            let step = decoder.next_with(&self.policy.decoder, inflation, &mut bytes);
             if deflate != Deflate::Off && !self.count_inflated(cx, above, socket) {
                 break;
             }
@@ -95,10 +102,10 @@ impl<K: Kernel> Connections<K> {
                     break;
                 }
             };
-            match event {
+            match (event, session) {
                 // After our close frame, input is parsed only to find the peer's close frame.
-                Event::Message(_) | Event::Ping(_) if phase == Phase::Closing => {}
-                Event::Message(message) => {
+                (Event::Message(_) | Event::Ping(_), None) => {}
+                (Event::Message(message), Some(session)) => {
                     cx.counters.add(Metric::MessagesIn, 1);
                     match session {
                         Session::Echo => self.write_message(cx, socket, deflate, &message),
@@ -107,12 +114,11 @@ impl<K: Kernel> Connections<K> {
                                 self.cut_off(message.payload, at);
                             }
                         }
-                        Session::None => unreachable!("an open connection has a session"),
                     }
                 }
-                Event::Ping(payload) => self.write_pong(&payload),
-                Event::Pong(_) => self.pong(cx, socket),
-                Event::Close(frame) => self.close_frame_came(cx, above, socket, frame.as_ref()),
+                (Event::Ping(payload), Some(_)) => self.write_pong(&payload),
+                (Event::Pong(_), _) => self.pong(cx, socket),
+                (Event::Close(frame), _) => self.close_frame_came(cx, above, socket, frame.as_ref()),
             }
             cx.meter.add(cost::FRAME_NS);
             if cx.meter.is_over() {
@@ -149,8 +155,8 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         frame: Option<&CloseFrame>,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
-        if conn.phase == Phase::Open {
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        if matches!(conn.state, State::Open { .. }) {
             self.write_close(close::answer(frame));
         }
         self.write_out(cx, above, socket);
@@ -165,8 +171,8 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         fault: FrameError,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
-        let was_open = conn.phase == Phase::Open;
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let was_open = matches!(conn.state, State::Open { .. });
         let reason = match fault {
             FrameError::FrameTooLong { .. } | FrameError::MessageTooLong { .. } => CloseReason::MessageTooBig,
             _ => CloseReason::ProtocolError,
@@ -181,21 +187,21 @@ impl<K: Kernel> Connections<K> {
 
     /// The stream has ended, cleanly or not.
     pub(crate) fn ended<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, how: Ended) {
-        let Some(conn) = self.table.get(socket) else { return };
-        match (how, conn.phase) {
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        match (how, &conn.state) {
             // Our last bytes may still be in flight: a peer that has ended its side may still read (RFC 9293 §3.6).
-            (Ended::ByPeer, Phase::Closing | Phase::Lingering | Phase::Leaving) => {
+            (Ended::ByPeer, State::Closing { .. } | State::Lingering { .. } | State::Flushing { .. }) => {
                 self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
             // The same holds for a peer with a pending request: it gets its answer at the usual time.
-            (Ended::ByPeer, Phase::Answering) => conn.has_ended = true,
+            (Ended::ByPeer, State::Answering(_)) => conn.has_ended = true,
             // Answers to earlier requests may still be queued.
-            (Ended::ByPeer, Phase::Head | Phase::Body) => {
+            (Ended::ByPeer, State::Head { .. } | State::Body(_)) => {
                 self.end_flushed(cx, above, socket, CloseReason::PeerGone);
             }
             // RFC 6455 §7.1.5: an end without a close frame is not clean. For the client of a stream it is the only sign
             // that it left; its presence ends with it.
-            (Ended::ByPeer, Phase::Open | Phase::Streaming) => {
+            (Ended::ByPeer, State::Open { .. } | State::Streaming { .. }) => {
                 self.end_now(cx, above, socket, CloseReason::PeerGone);
             }
             (Ended::Failed(_), _) => self.end_now(cx, above, socket, CloseReason::Broken),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use holdfast_protocol::http::Refusal;
 use holdfast_ring::{Kernel, Socket};
 
-use super::{Connections, PartialRequest, Session};
+use super::{Connections, Session, http::cors::Cors};
 use crate::{
     context::Context,
     log,
@@ -18,12 +18,11 @@ use crate::{
 
 impl<'a> Asking<'a> {
     /// If the head is gone: the part of the request that is kept.
-    pub(crate) fn or_of(self, coming: Option<&'a PartialRequest>) -> Self {
-        match coming {
-            Some(PartialRequest::Request(request)) if self.path.is_none() => {
-                Self { path: Some(request.path()), origin: request.origin().map(str::as_bytes) }
-            }
-            _ => self,
+    pub(crate) fn or_of(self, path: Option<&'a str>, cors: &'a Cors) -> Self {
+        if self.path.is_none() && path.is_some() {
+            Self { path, origin: cors.origin().map(str::as_bytes), ..self }
+        } else {
+            self
         }
     }
 }
@@ -78,11 +77,13 @@ impl<K: Kernel> Connections<K> {
 
     /// Logs the end of a connection without a client, for something its peer did or failed to do.
     pub(crate) fn tell_end(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        let Some(conn) = self.table.get(socket).filter(|conn| conn.close_reason.is_none()) else { return };
-        let path = match conn.session {
-            Session::Echo => Some("/echo".into()),
-            Session::Broadcast { .. } => Some("/broadcast".into()),
-            Session::None | Session::Client { .. } => None,
+        let Some(conn) = self.table.get_mut(socket).filter(|conn| conn.state.close_reason().is_none()) else {
+            return;
+        };
+        let path = match conn.state.session() {
+            Some(Session::Echo) => Some("/echo".into()),
+            Some(Session::Broadcast { .. }) => Some("/broadcast".into()),
+            Some(Session::Client { .. }) | None => None,
         };
         if let Some(line) = line_of_end(cx.why.take(), reason) {
             self.tell_of_socket(cx, socket, Line { path, ..line });

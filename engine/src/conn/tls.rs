@@ -13,7 +13,7 @@ use holdfast_protocol::{
 };
 use holdfast_ring::{Ended, Kernel, Socket};
 
-use super::Phase;
+use super::State;
 use crate::{
     conn::{Above, Connections},
     context::{Context, cost},
@@ -35,7 +35,7 @@ impl<K: Kernel> Connections<K> {
     /// Queues bytes for a connection. Returns the bytes queued for it then.
     pub(crate) fn transmit(&mut self, socket: Socket, bytes: Bytes) -> usize {
         let Some(listener) = &mut self.tls else { return self.sockets.send(socket, bytes) };
-        let Some(conn) = self.table.get(socket) else { return 0 };
+        let Some(conn) = self.table.get_mut(socket) else { return 0 };
         let Some(tls) = &mut conn.tls else { return self.sockets.send(socket, bytes) };
         match tls.encrypt(&bytes, listener.cipher.writer()) {
             Ok(()) => self.sockets.send(socket, listener.cipher.take().unwrap_or_default()),
@@ -47,7 +47,7 @@ impl<K: Kernel> Connections<K> {
     /// Sends `close_notify` (RFC 8446 §6.1), so that nobody can forge the end of the stream.
     pub(crate) fn send_close_notify(&mut self, socket: Socket) {
         let Some(listener) = &mut self.tls else { return };
-        let Some(conn) = self.table.get(socket) else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
         if let Some(tls) = &mut conn.tls
             && tls.close(listener.cipher.writer()).is_ok()
         {
@@ -73,8 +73,8 @@ impl<K: Kernel> Connections<K> {
             let used = skipped + self.received(cx, above, socket, bytes);
             return if used < count { Left::From(used) } else { Left::Nothing };
         };
-        let Some(conn) = self.table.get(socket) else { return Left::Nothing };
-        if matches!(conn.phase, Phase::Lingering | Phase::Leaving) {
+        let Some(conn) = self.table.get_mut(socket) else { return Left::Nothing };
+        if matches!(conn.state, State::Lingering { .. } | State::Flushing { .. }) {
             return Left::Nothing;
         }
         let Some(tls) = &mut conn.tls else { return Left::Nothing };
@@ -128,7 +128,7 @@ impl<K: Kernel> Connections<K> {
     fn tls_failed<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket, error: &TlsError) {
         cx.why = Some(Why::of_error(error));
         cx.counters.add(Metric::TlsFailures, 1);
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.tls = None;
         }
         self.end_lingering(cx, above, socket, CloseReason::TlsFailed);

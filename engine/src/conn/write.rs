@@ -9,12 +9,11 @@ use bytes::Bytes;
 use holdfast_protocol::websocket::{CloseCode, Message, encoder};
 use holdfast_ring::{CloseWhen, Kernel, Socket};
 
-use super::{Phase, Session, deflate::Deflate, lag::Cause};
+use super::{Session, State, deflate::Deflate, lag::Cause};
 use crate::{
     conn::{
         Connections,
         lag::{LongQueue, TooSlow},
-        pace::Beat,
     },
     context::{Context, cost},
     memory::Budget,
@@ -53,7 +52,7 @@ impl<K: Kernel> Connections<K> {
 
     /// Pauses the receive of a connection until its queue is flushed.
     pub(crate) fn pause_for_queue(&mut self, socket: Socket) {
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.is_paused = true;
             self.sockets.pause_receive(socket);
         }
@@ -92,21 +91,21 @@ impl<K: Kernel> Connections<K> {
     #[cold]
     pub(crate) fn on_backlog(&mut self, cx: &mut Context, long: LongQueue) -> Option<TooSlow> {
         let LongQueue { socket, before, len, cause } = long;
-        let conn = self.table.get(socket)?;
-        let (session, is_paused) = (conn.session, conn.is_paused);
+        let conn = self.table.get_mut(socket)?;
+        let (session, is_paused) = (conn.state.session(), conn.is_paused);
         let limits = self.policy.queue;
         let mut is_too_long = || {
             !self.lags.admit(socket, before, len, cause, limits)
                 || (cause == Cause::Push && self.has_too_many_pieces(socket))
         };
         match session {
-            Session::Broadcast { .. } | Session::Client { .. } if is_too_long() => {
+            Some(session @ (Session::Broadcast { .. } | Session::Client { .. })) if is_too_long() => {
                 cx.counters.add(Metric::SlowByQueue, 1);
                 return Some(TooSlow(session));
             }
-            Session::Broadcast { .. } => {}
+            Some(Session::Broadcast { .. }) => {}
             // Throttle the client to the pace at which it reads its answers.
-            Session::Client { .. } | Session::Echo | Session::None => {
+            Some(Session::Client { .. } | Session::Echo) | None => {
                 if !is_paused {
                     self.pause_for_queue(socket);
                 }
@@ -115,33 +114,20 @@ impl<K: Kernel> Connections<K> {
         None
     }
 
-    /// Detaches the session from a connection. The layer above must then remove it from its own state.
-    pub(crate) fn detach(&mut self, socket: Socket) -> Session {
-        let Some(conn) = self.table.get(socket) else { return Session::None };
-        let session = std::mem::replace(&mut conn.session, Session::None);
-        if session != Session::None {
+    /// Detaches the session from a connection that will be closed for this reason. The layer above must then remove it
+    /// from its own state.
+    pub(crate) fn detach(&mut self, socket: Socket, reason: CloseReason) -> Option<Session> {
+        let session = self.table.get_mut(socket)?.part(reason);
+        if session.is_some() {
             self.open -= 1;
             self.lags.forget(socket);
         }
         session
     }
 
-    /// Begins the close handshake (RFC 6455 §7.1.2) of a connection without a session.
-    pub(crate) fn close(
-        &mut self,
-        cx: &mut Context,
-        socket: Socket,
-        code: CloseCode,
-        text: &str,
-        reason: CloseReason,
-    ) {
-        let Some(conn) = self.table.get(socket) else { return };
-        if conn.phase != Phase::Open {
-            return;
-        }
-        conn.phase = Phase::Closing;
-        conn.close_reason = Some(reason);
-        conn.beat = Beat::Off;
+    /// Begins the close handshake (RFC 6455 §7.1.2) of a connection whose session was detached.
+    pub(crate) fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str) {
+        let Some(State::Closing { .. }) = self.table.get_mut(socket).map(|conn| &conn.state) else { return };
         let deadline = cx.now.after_ms(self.policy.close_ms);
         self.write_close(Some((code, text)));
         if let Some(bytes) = self.take_out() {
@@ -153,18 +139,22 @@ impl<K: Kernel> Connections<K> {
 
     /// Waits briefly for the peer to end the stream.
     pub(crate) fn linger(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        if self.table.get(socket).is_some_and(|conn| conn.has_ended) {
+        if self.table.get_mut(socket).is_some_and(|conn| conn.has_ended) {
             return self.leave(cx, socket, reason);
         }
         self.send_close_notify(socket);
-        self.linger_for_eof(cx, socket, reason);
+        self.tell_end(cx, socket, reason);
+        if let Some(conn) = self.table.get_mut(socket) {
+            conn.linger(reason);
+        }
+        self.linger_for_eof(cx, socket);
     }
 
     /// Waits briefly for the peer to end the stream after its final message. A client that got the message and the end at
-    /// once would treat it as a network failure.
-    pub(crate) fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
+    /// once would treat it as a network failure. Its session was detached.
+    pub(crate) fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket) {
         let deadline = cx.now.after_ms(LINGER_MS.min(self.policy.close_ms));
-        self.part(cx, socket, Phase::Lingering, reason);
+        self.count_partial(cx, socket);
         self.schedule(cx, socket, deadline);
     }
 
@@ -172,25 +162,21 @@ impl<K: Kernel> Connections<K> {
     pub(crate) fn leave(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         let deadline = cx.now.after_ms(self.policy.close_ms);
         self.send_close_notify(socket);
-        self.part(cx, socket, Phase::Leaving, reason);
+        self.flush(cx, socket, reason);
         self.sockets.close(socket, CloseWhen::Flushed);
         self.schedule(cx, socket, deadline);
     }
 
     /// Closes the socket at once, even if bytes are queued.
     pub(crate) fn abort(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        self.part(cx, socket, Phase::Leaving, reason);
+        self.flush(cx, socket, reason);
         self.sockets.close(socket, CloseWhen::Now);
     }
 
-    fn part(&mut self, cx: &mut Context, socket: Socket, phase: Phase, reason: CloseReason) {
+    fn flush(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
         self.tell_end(cx, socket, reason);
-        if let Some(conn) = self.table.get(socket) {
-            conn.phase = phase;
-            conn.beat = Beat::Off;
-            conn.close_reason.get_or_insert(reason);
-            conn.coming = None;
-            conn.decoder = Default::default();
+        if let Some(conn) = self.table.get_mut(socket) {
+            conn.flush(reason);
         }
         self.count_partial(cx, socket);
     }
@@ -204,7 +190,7 @@ impl<K: Kernel> Connections<K> {
                 let bytes = self.deflating.closed(socket);
                 cx.ledger.release(Budget::Sessions, bytes);
             }
-            let reason = conn.close_reason.unwrap_or(CloseReason::Broken);
+            let reason = conn.state.close_reason().unwrap_or(CloseReason::Broken);
             cx.on_closed(socket, reason);
             cx.counters.add(Metric::Closed(reason), 1);
         }

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use bytes::BytesMut;
-use holdfast_ring::Socket;
+use holdfast_ring::SocketMap;
 
 use super::decaying::DecayingCounter;
 
@@ -30,61 +30,48 @@ pub(crate) enum Stage {
 /// The peer of a connection.
 #[derive(Debug)]
 pub(crate) struct PeerAddress {
-    generation: u32,
     pub(crate) stage: Stage,
     /// The client's address, as far as it is known.
     pub(crate) address: Option<IpAddr>,
     /// The same, whether or not it is counted.
     pub(crate) seen: Option<IpAddr>,
-    /// The address of the trusted proxy that names the client in every request.
-    pub(crate) proxy: Option<Box<IpAddr>>,
-    /// The part of a PROXY header received so far.
-    pub(crate) header: Option<Box<BytesMut>>,
+    /// The trusted proxy that names the client, in its PROXY header or in every request.
+    pub(crate) proxy: Option<Box<TrustedProxy>>,
     /// Bytes received over a WebSocket.
     pub(crate) received: DecayingCounter,
     /// True exactly when it has been rejected, and is only read to its end.
     pub(crate) is_lingering: bool,
 }
 
-/// The peers of all connections of a shard.
-#[derive(Debug, Default)]
-pub(crate) struct PeerAddresses {
-    lanes: Vec<Vec<Option<PeerAddress>>>,
+/// A trusted proxy that opened a connection for a client.
+#[derive(Debug)]
+pub(crate) struct TrustedProxy {
+    pub(crate) address: IpAddr,
+    /// The part of its PROXY header received so far.
+    pub(crate) header: Option<Box<BytesMut>>,
 }
 
-impl PeerAddresses {
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.capacity() * size_of::<Option<PeerAddress>>()).sum()
-    }
+/// The peers of all connections of a shard.
+pub(crate) type PeerAddresses = SocketMap<PeerAddress>;
 
-    pub(crate) fn insert(&mut self, socket: Socket) -> &mut PeerAddress {
-        if self.lanes.len() <= socket.lane() {
-            self.lanes.resize_with(socket.lane() + 1, Vec::new);
-        }
-        let lane = &mut self.lanes[socket.lane()];
-        if lane.len() <= socket.slot() {
-            lane.resize_with(socket.slot() + 1, || None);
-        }
-        lane[socket.slot()].insert(PeerAddress {
-            generation: socket.generation(),
+impl PeerAddress {
+    /// The peer of a connection that was just accepted.
+    pub(crate) fn unknown() -> Self {
+        Self {
             stage: Stage::Free,
             address: None,
             seen: None,
             proxy: None,
-            header: None,
             received: DecayingCounter::default(),
             is_lingering: false,
-        })
+        }
     }
+}
 
-    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut PeerAddress> {
-        let guest = self.lanes.get_mut(socket.lane())?.get_mut(socket.slot())?.as_mut()?;
-        (guest.generation == socket.generation()).then_some(guest)
-    }
-
-    pub(crate) fn remove(&mut self, socket: Socket) -> Option<PeerAddress> {
-        self.get(socket)?;
-        self.lanes[socket.lane()][socket.slot()].take()
+impl TrustedProxy {
+    /// Nothing has come from it.
+    pub(crate) fn new(address: IpAddr) -> Box<Self> {
+        Box::new(Self { address, header: None })
     }
 }
 
@@ -94,6 +81,6 @@ mod tests {
 
     #[test]
     fn a_guest_is_small() {
-        assert!(size_of::<Option<PeerAddress>>() <= 64, "{} bytes", size_of::<Option<PeerAddress>>());
+        assert!(PeerAddresses::SLOT_BYTES <= 64, "{} bytes", PeerAddresses::SLOT_BYTES);
     }
 }

@@ -20,7 +20,7 @@ mod state;
 mod usage;
 
 pub(crate) use self::{
-    addresses::{PeerAddress, Stage},
+    addresses::{PeerAddress, Stage, TrustedProxy},
     arrival::{Counts, Rejection},
     decaying::{RATE_FADE_MS, WallTick},
     flow::{COMMAND_REPLY_BYTES, Charge, amount, hard_limit},

@@ -14,7 +14,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use holdfast_protocol::{
     client::{Command, Request},
-    http::RequestHead,
+    http::{Asked, RequestHead},
 };
 use holdfast_ring::Socket;
 
@@ -55,11 +55,19 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct Untold(pub(crate) Vec<(Socket, Line)>);
 
-/// The parts of a request that are worth logging.
-#[derive(Clone, Copy, Debug, Default)]
+/// The parts of a request that matter where it is refused.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
     pub(crate) path: Option<&'a str>,
     pub(crate) origin: Option<&'a [u8]>,
+    /// What of an answer it asks for.
+    pub(crate) asked: Asked,
+}
+
+impl Default for Asking<'_> {
+    fn default() -> Self {
+        Self { path: None, origin: None, asked: Asked::Whole }
+    }
 }
 
 /// Why the current command is refused, or a connection ended, beyond the code on the wire.
@@ -73,7 +81,7 @@ pub(crate) struct Why {
 
 impl<'a> Asking<'a> {
     pub(crate) fn of(head: &RequestHead<'a>) -> Self {
-        Self { path: Some(head.path), origin: head.headers("Origin").next() }
+        Self { path: Some(head.path), origin: head.headers("Origin").next(), asked: Asked::by(head.method) }
     }
 }
 

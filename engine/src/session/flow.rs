@@ -83,11 +83,10 @@ impl<I: Io> SessionCx<'_, I> {
     /// A paused connection may be read again, unless there is another reason to pause it.
     pub(crate) fn read_again(&mut self, socket: Socket) {
         let waits = match self.io.session_on(socket) {
-            None => return,
             Some(Session::Client { key }) => {
                 self.sessions.clients.get(key).is_some_and(|client| client.is_unread())
             }
-            Some(_) => false,
+            Some(Session::Echo | Session::Broadcast { .. }) | None => false,
         };
         if !waits {
             let must_hold = must_hold(self.mesh, self.hub);

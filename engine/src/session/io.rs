@@ -16,7 +16,7 @@ use holdfast_ring::Socket;
 use super::Sessions;
 use crate::{
     conn::{
-        Commands, Phase, Session,
+        Commands, Session,
         deflate::Deflate,
         lag::{Cause, LongQueue, TooSlow},
         pace::Told,
@@ -96,11 +96,11 @@ pub(crate) trait Io {
     /// Resumes reading a connection, unless there is another reason to pause it; under backpressure, later.
     fn read_again(&mut self, socket: Socket, must_hold: bool);
 
-    /// The session on a connection; `None` if the connection is gone.
+    /// The session on a connection; `None` if there is none, or the connection is gone.
     fn session_on(&mut self, socket: Socket) -> Option<Session>;
 
-    /// A connection now carries a session.
-    fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session);
+    /// A connection now carries a stream, for a session.
+    fn stream_opened(&mut self, cx: &mut Context, socket: Socket, session: Session);
 
     /// Restarts the handshake timeout of a connection.
     fn begin_handshake(&mut self, cx: &mut Context, socket: Socket);
@@ -117,11 +117,11 @@ pub(crate) trait Io {
     /// Detaches the session from a connection that is about to close for this reason.
     fn detach(&mut self, socket: Socket, reason: CloseReason);
 
-    /// Starts the close handshake.
-    fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str, reason: CloseReason);
+    /// Starts the close handshake of a connection whose session was detached.
+    fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str);
 
-    /// Waits for the peer's EOF after the last bytes.
-    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason);
+    /// The same for a stream: waits for the peer's EOF after the last bytes.
+    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket);
 
     /// Answers the request that is waiting on a connection.
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>);

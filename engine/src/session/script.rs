@@ -235,7 +235,7 @@ impl Script {
 
     /// A client sends a frame, whatever is in it. Who has been sent away is not heard.
     pub(crate) fn send_text(&mut self, peer: Peer, frame: &str) {
-        if self.io.session(peer.socket) == Session::None {
+        if self.io.session(peer.socket).is_none() {
             return;
         }
         let commands = Commands::rest(frame.as_bytes(), false);
@@ -251,7 +251,7 @@ impl Script {
     fn do_deferred(&mut self) {
         while let Some((flow, deferred)) = self.io.deferred.pop_front() {
             let client = match (flow, self.io.session_of(flow)) {
-                (FlowKey::Client(key), _) | (FlowKey::Socket(_), Session::Client { key }) => Some(key),
+                (FlowKey::Client(key), _) | (FlowKey::Socket(_), Some(Session::Client { key })) => Some(key),
                 _ => None,
             };
             match (deferred, client) {
@@ -377,7 +377,7 @@ impl Script {
 
     /// A client's transport ends.
     pub(crate) fn leave(&mut self, peer: Peer) {
-        self.io.set_session(peer.socket, Session::None);
+        self.io.forget_session(peer.socket);
         self.hub.slow.forget(peer.socket);
         self.act(|sessions| sessions.forget_client(peer.key));
         self.do_deferred();

@@ -13,7 +13,7 @@ use rand::Rng as _;
 use super::client::Transport;
 use crate::{
     backend::Header,
-    conn::{Phase, Session, http::cors::Cors},
+    conn::{Session, http::cors::Cors},
     encoding::Encoding,
     session::{Io, SessionCx},
 };
@@ -46,7 +46,7 @@ impl<I: Io> SessionCx<'_, I> {
         let key = self.open_client(Transport::Stream { wire, socket, session }, wire.format());
         self.sessions.named.set_client(session, Some(key));
         self.store_headers(key, told);
-        self.io.opened(self.cx, socket, Phase::Streaming, Session::Client { key });
+        self.io.stream_opened(self.cx, socket, Session::Client { key });
         // Its connect is part of the handshake: the same timeout, restarted.
         self.io.begin_handshake(self.cx, socket);
         self.frame_came(key, commands);

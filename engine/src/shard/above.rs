@@ -15,7 +15,7 @@ use holdfast_ring::{Kernel, Socket};
 use super::{Shard, back_pressure::Throttled, backlog::Backlog, session_io::ShardIo};
 use crate::{
     conn::{
-        Above, Connections, Handshake, Phase, Session,
+        Above, Connections, Handshake, Session,
         deflate::Deflate,
         http::{cors::Cors, pending::Header},
     },
@@ -147,7 +147,7 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
             Session::Client { key } => {
                 self.with_sessions(conns, cx, |sessions| sessions.receive_commands(key, &message.payload))
             }
-            Session::None | Session::Echo => None,
+            Session::Echo => None,
         }
     }
 
@@ -222,15 +222,15 @@ impl<K: Kernel> Above<K> for Upper<'_, K> {
         match session {
             Session::Broadcast { place } => {
                 if let Some((moved, _)) = self.hub.broadcast.members_mut().leave(place)
-                    && let Some(conn) = conns.table.get(moved)
+                    && let Some(conn) = conns.table.get_mut(moved)
                 {
-                    conn.session = Session::Broadcast { place };
+                    conn.state.move_member(place);
                 }
             }
             Session::Client { key } => {
                 self.with_sessions(conns, cx, |sessions| sessions.forget_client(key));
             }
-            Session::None | Session::Echo => {}
+            Session::Echo => {}
         }
     }
 }
@@ -242,13 +242,13 @@ pub(super) fn class_of<K: Kernel>(
     flow: FlowKey,
 ) -> Class {
     let FlowKey::Socket(socket) = flow else { return Class::Sessions };
-    let Some(conn) = conns.table.get(socket) else { return Class::Sessions };
-    let is_arriving = match conn.session {
-        Session::Client { key } => {
+    let Some(conn) = conns.table.get_mut(socket) else { return Class::Sessions };
+    let is_arriving = match conn.state.session() {
+        Some(Session::Client { key }) => {
             sessions.clients.get(key).is_some_and(|client| client.stage == Stage::Fresh)
         }
-        Session::Echo | Session::Broadcast { .. } => false,
-        Session::None => matches!(conn.phase, Phase::Head | Phase::Body) && !conn.is_reused,
+        Some(Session::Echo | Session::Broadcast { .. }) => false,
+        None => conn.state.awaits_request() && !conn.state.is_reused(),
     };
     if is_arriving { Class::Arrivals } else { Class::Sessions }
 }

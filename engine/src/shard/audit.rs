@@ -26,12 +26,7 @@ impl<K: Kernel> Shard<K> {
             self.conns.long_queues.is_empty() && !self.conns.is_fanning_out,
             "a fan-out is done when it is done"
         );
-        let mut sockets = Vec::new();
-        let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.table.next_from(from) {
-            sockets.push(socket);
-            from = next;
-        }
+        let sockets: Vec<_> = self.conns.table.sockets().collect();
         assert!(
             self.events.is_empty() && self.conns.cut.is_none(),
             "what came is handled, or waits for its part"
@@ -42,12 +37,12 @@ impl<K: Kernel> Shard<K> {
             let queued_bytes = self.conns.sockets.queued_bytes(socket);
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for {socket:?}");
-            let conn = self.conns.table.get(socket).expect("it was found");
+            let conn = self.conns.table.get_mut(socket).expect("it was found");
             places += u64::from(conn.counts_toward_limit);
             partial_bytes += u64::from(conn.partial_kib()) * 1024;
-            sessions += u64::from(conn.session != Session::None);
-            match conn.session {
-                Session::Broadcast { place } => {
+            sessions += u64::from(conn.state.session().is_some());
+            match conn.state.session() {
+                Some(Session::Broadcast { place }) => {
                     members += 1;
                     assert_eq!(
                         self.hub.broadcast.members().get(place as usize).map(|(member, _)| member),
@@ -55,7 +50,7 @@ impl<K: Kernel> Shard<K> {
                         "a member has its place"
                     );
                 }
-                Session::Client { key } => {
+                Some(Session::Client { key }) => {
                     clients += 1;
                     assert!(self.sessions.clients.get(key).is_some(), "a client's connection has a client");
                 }
@@ -162,9 +157,7 @@ impl<K: Kernel> Shard<K> {
     /// Bytes that the ledger holds or that are flushed in the next turns, and connections.
     pub(crate) fn accounts(&mut self) -> (u64, u64) {
         let mut bytes = Budget::ALL.iter().map(|&(budget, _)| self.cx.ledger.bytes(budget)).sum();
-        let mut from = (0, 0);
-        while let Some((socket, next)) = self.conns.table.next_from(from) {
-            from = next;
+        for socket in self.conns.table.sockets() {
             if !self.conns.sockets.is_backlogged(socket) {
                 bytes += self.conns.sockets.queued_bytes(socket) as u64;
             }

@@ -55,12 +55,12 @@ impl Throttled {
         conns: &mut Connections<K>,
         socket: Socket,
     ) -> bool {
-        let session = conns.table.get(socket).map(|conn| conn.session);
+        let session = conns.table.get_mut(socket).and_then(|conn| conn.state.session());
         let causes_messages = matches!(session, Some(Session::Broadcast { .. } | Session::Client { .. }));
         if causes_messages {
             conns.sockets.pause_receive(socket);
             if self.readers.len() >= 2 * conns.sockets.slots() {
-                self.readers.retain(|&reader| conns.table.get(reader).is_some());
+                self.readers.retain(|&reader| conns.table.get_mut(reader).is_some());
             }
             self.readers.push(socket);
         }
@@ -99,7 +99,7 @@ impl Throttled {
             || if says_much { must_hold(mesh, hub) } else { is_full(mesh, hub) };
         if holds {
             if self.requests.len() >= 2 * conns.sockets.slots() {
-                self.requests.retain(|&request| conns.table.get(request).is_some());
+                self.requests.retain(|&request| conns.table.get_mut(request).is_some());
             }
             self.requests.push_back(socket);
         }

@@ -3,6 +3,7 @@
 //! In:  the time; how many clients are left.
 //! Out: how many of them are to be notified now; the phase of the handover of the port.
 
+use holdfast_ring::Cursor;
 use rand::Rng;
 
 use crate::time::Tick;
@@ -18,7 +19,7 @@ pub(crate) struct Drain {
     /// The deadline for requests that have not arrived.
     pub(super) requests_until: Tick,
     /// Where the walk over these continues, if there is one.
-    pub(super) requests_from: Option<(usize, usize)>,
+    pub(super) requests_from: Option<Cursor>,
     /// The tick up to which the pace has been computed.
     pub(super) paced: Tick,
     /// How many are due to be told now.
@@ -29,7 +30,7 @@ pub(crate) struct Drain {
     /// Their approximate number.
     pub(super) polls_left: usize,
     /// Where the walk over the connections continues.
-    pub(super) from: (usize, usize),
+    pub(super) from: Cursor,
     /// True exactly when the deadline has passed and the walk that cuts the rest is not complete.
     pub(super) is_aborting: bool,
     pub(super) has_aborted: bool,
@@ -106,7 +107,7 @@ mod tests {
             due: 0,
             polls_below: 0,
             polls_left: 0,
-            from: (0, 0),
+            from: Cursor::default(),
             is_aborting: false,
             has_aborted: false,
             is_empty: false,

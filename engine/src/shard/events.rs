@@ -114,7 +114,8 @@ impl<K: Kernel> Shard<K> {
         match key {
             FlowKey::Socket(socket) => {
                 // A peer that has gone reads nothing more: handle its input, then its end.
-                self.conns.table.get(socket).is_some_and(|conn| conn.is_paused) && !self.backlog.has_end(key)
+                self.conns.table.get_mut(socket).is_some_and(|conn| conn.is_paused)
+                    && !self.backlog.has_end(key)
             }
             FlowKey::Client(_) => false,
         }
@@ -163,14 +164,14 @@ impl<K: Kernel> Shard<K> {
             }
             (FlowKey::Socket(socket), Item::Deferred(Deferred::Commands(commands))) => {
                 if let Some(Session::Client { key: client }) =
-                    self.conns.table.get(socket).map(|conn| conn.session)
+                    self.conns.table.get_mut(socket).and_then(|conn| conn.state.session())
                 {
                     self.handle_commands(key, client, commands);
                 }
             }
             (FlowKey::Socket(socket), Item::Deferred(Deferred::Parked)) => {
                 if let Some(Session::Client { key: client }) =
-                    self.conns.table.get(socket).map(|conn| conn.session)
+                    self.conns.table.get_mut(socket).and_then(|conn| conn.state.session())
                 {
                     self.with_sessions(|sessions| sessions.handle_parked(client));
                 }

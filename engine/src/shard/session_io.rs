@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     conn::{
-        Connections, Phase, Session,
+        Connections, Session, State,
         deflate::Deflate,
         http::pending::Pipelined,
         lag::{Cause, LongQueue, TooSlow},
@@ -102,7 +102,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn read_again(&mut self, socket: Socket, must_hold: bool) {
-        let is_paused = self.conns.table.get(socket).is_none_or(|conn| conn.is_paused);
+        let is_paused = self.conns.table.get_mut(socket).is_none_or(|conn| conn.is_paused);
         if is_paused || self.backlog.is_paused(FlowKey::Socket(socket)) {
             return;
         }
@@ -112,11 +112,11 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn session_on(&mut self, socket: Socket) -> Option<Session> {
-        self.conns.table.get(socket).map(|conn| conn.session)
+        self.conns.table.get_mut(socket).and_then(|conn| conn.state.session())
     }
 
-    fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session) {
-        self.conns.opened(cx, socket, phase, session);
+    fn stream_opened(&mut self, cx: &mut Context, socket: Socket, session: Session) {
+        self.conns.opened(cx, socket, State::streaming(session));
     }
 
     fn begin_handshake(&mut self, cx: &mut Context, socket: Socket) {
@@ -133,7 +133,8 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn pong(&mut self, cx: &mut Context, socket: Socket) -> bool {
-        let is_awaited = self.conns.table.get(socket).is_some_and(|conn| conn.beat == Beat::Awaits);
+        let is_awaited =
+            self.conns.table.get_mut(socket).is_some_and(|conn| conn.state.beat() == Beat::Awaits);
         if is_awaited {
             self.conns.pong(cx, socket);
         }
@@ -141,18 +142,15 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn detach(&mut self, socket: Socket, reason: CloseReason) {
-        if let Some(conn) = self.conns.table.get(socket) {
-            conn.close_reason.get_or_insert(reason);
-        }
-        self.conns.detach(socket);
+        self.conns.detach(socket, reason);
     }
 
-    fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str, reason: CloseReason) {
-        self.conns.close(cx, socket, code, text, reason);
+    fn close(&mut self, cx: &mut Context, socket: Socket, code: CloseCode, text: &str) {
+        self.conns.close(cx, socket, code, text);
     }
 
-    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket, reason: CloseReason) {
-        self.conns.linger_for_eof(cx, socket, reason);
+    fn linger_for_eof(&mut self, cx: &mut Context, socket: Socket) {
+        self.conns.linger_for_eof(cx, socket);
     }
 
     fn answer(&mut self, cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {
@@ -171,7 +169,7 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
     }
 
     fn is_reused(&mut self, socket: Socket) -> bool {
-        self.conns.table.get(socket).is_some_and(|conn| conn.is_reused)
+        self.conns.table.get_mut(socket).is_some_and(|conn| conn.state.is_reused())
     }
 
     fn take_place(&mut self, taken_elsewhere: u64) -> bool {

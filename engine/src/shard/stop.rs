@@ -19,14 +19,10 @@
 use std::time::Duration;
 
 use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
-use holdfast_ring::{Kernel, Socket};
+use holdfast_ring::{Cursor, Kernel, Socket};
 
 use super::{Shard, drain::Drain};
-use crate::{
-    conn::{Phase, Session},
-    mesh::StopOrder,
-    metrics::CloseReason,
-};
+use crate::{conn::Session, mesh::StopOrder, metrics::CloseReason};
 
 /// Connections closed in one turn, so that others are still served.
 const NOTICES_A_TURN: usize = 512;
@@ -60,7 +56,7 @@ impl<K: Kernel> Shard<K> {
             due: 0,
             polls_below: if self.sessions.named.polls() > 0 { self.sessions.named.places() } else { 0 },
             polls_left: self.sessions.named.polls(),
-            from: (0, 0),
+            from: Cursor::default(),
             is_aborting: false,
             has_aborted: false,
             is_empty: false,
@@ -101,7 +97,7 @@ impl<K: Kernel> Shard<K> {
         if self.cx.uptime >= drain.deadline && !drain.has_aborted {
             drain.has_aborted = true;
             drain.is_aborting = true;
-            drain.from = (0, 0);
+            drain.from = Cursor::default();
         }
         self.advance_handover(&mut drain.handover, drain.has_aborted);
         if drain.is_aborting {
@@ -125,7 +121,7 @@ impl<K: Kernel> Shard<K> {
             }
             let Some((socket, next)) = self.conns.table.next_from(drain.from) else {
                 // Some connections were accepted behind the walk.
-                drain.from = (0, 0);
+                drain.from = Cursor::default();
                 break;
             };
             drain.from = next;
@@ -160,8 +156,8 @@ impl<K: Kernel> Shard<K> {
 
     /// True exactly when there was a client to tell.
     fn notify_connection(&mut self, socket: Socket) -> bool {
-        match self.conns.table.get(socket).map(|conn| conn.session) {
-            None | Some(Session::None) => return false,
+        match self.conns.table.get_mut(socket).and_then(|conn| conn.state.session()) {
+            None => return false,
             Some(Session::Client { key }) => {
                 self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
@@ -188,7 +184,7 @@ impl<K: Kernel> Shard<K> {
         }
         if self.cx.uptime >= drain.requests_until {
             drain.requests_until = self.cx.uptime.after_ms(REQUEST_MS);
-            drain.requests_from.get_or_insert((0, 0));
+            drain.requests_from.get_or_insert_default();
         }
         for _ in 0..VISITS_A_TURN {
             let Some(from) = drain.requests_from else { return };
@@ -197,12 +193,7 @@ impl<K: Kernel> Shard<K> {
                 return;
             };
             drain.requests_from = Some(next);
-            if self
-                .conns
-                .table
-                .get(socket)
-                .is_some_and(|conn| matches!(conn.phase, Phase::Head | Phase::Body))
-            {
+            if self.conns.table.get_mut(socket).is_some_and(|conn| conn.state.awaits_request()) {
                 self.with_connections(|conns, cx, above| {
                     conns.end_now(cx, above, socket, CloseReason::Shutdown);
                 });

@@ -171,7 +171,7 @@ impl<K: Kernel> Sockets<K> {
             self.closed(last, events);
         }
         self.acceptor.lanes[descriptor.lane()].open += 1;
-        let socket = self.table.accept(descriptor);
+        let socket = self.table.open(descriptor);
         events.push(Event::Accepted(socket, from));
         // A request is likely to be there already, or to come soon.
         self.arm(socket, Armed::Once);

@@ -8,7 +8,7 @@
 use super::{CloseWhen, queue::Queue};
 use crate::{
     kernel::{Armed, Descriptor, Socket},
-    prefetch::prefetch,
+    socket_map::SocketMap,
 };
 
 /// The reading side.
@@ -51,7 +51,6 @@ pub(super) enum Look {
 
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) generation: u32,
     /// Bytes in `queue`.
     pub(super) queued_bytes: u32,
     pub(super) queue: Queue,
@@ -61,7 +60,6 @@ pub(super) struct Record {
     /// How often there was something to read in tick `wakes_tick`.
     pub(super) wakes: u8,
     pub(super) wakes_tick: u8,
-    pub(super) is_open: bool,
     /// True exactly when the owner wants to be given bytes.
     pub(super) wants_bytes: bool,
     /// True exactly when the owner has been told of the end.
@@ -77,14 +75,12 @@ pub(super) struct Record {
     pub(super) was_backlogged: bool,
     /// True exactly when the descriptor's close has been asked for.
     pub(super) is_close_pushed: bool,
-    /// True exactly when the descriptor was given out by the table, not by the kernel.
-    is_from_table: bool,
 }
 
 impl Record {
-    fn vacant() -> Self {
+    /// The record of a socket that opens.
+    fn new() -> Self {
         Self {
-            generation: 0,
             queued_bytes: 0,
             queue: Queue::Empty,
             reading: Reading::Idle,
@@ -92,7 +88,6 @@ impl Record {
             closing: None,
             wakes: 0,
             wakes_tick: 0,
-            is_open: false,
             wants_bytes: true,
             has_ended: false,
             is_streaming: false,
@@ -100,7 +95,6 @@ impl Record {
             is_blocked: false,
             was_backlogged: false,
             is_close_pushed: false,
-            is_from_table: false,
         }
     }
 }
@@ -108,9 +102,9 @@ impl Record {
 /// The records of all lanes.
 #[derive(Debug)]
 pub(super) struct Table {
-    lanes: Vec<Vec<Record>>,
-    lane_slots: u32,
-    open_sockets: usize,
+    records: SocketMap<Record>,
+    lanes: usize,
+    lane_slots: usize,
     /// Descriptors that [`Table::free_descriptor`] gave out and got back.
     free: Vec<Descriptor>,
     /// The first descriptor that it never gave out, counted over all lanes.
@@ -118,15 +112,14 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Each lane's table has its full capacity at once, so that it never moves; pages that no record has touched are
-    /// not resident.
     pub(super) fn new(lanes: usize, lane_slots: u32) -> Self {
-        let lanes = (0..lanes).map(|_| Vec::with_capacity(lane_slots as usize)).collect();
-        Self { lanes, lane_slots, open_sockets: 0, free: Vec::new(), fresh: 0 }
+        let lane_slots = lane_slots as usize;
+        let records = SocketMap::with_room(lanes, lane_slots);
+        Self { records, lanes, lane_slots, free: Vec::new(), fresh: 0 }
     }
 
     pub(super) fn open_sockets(&self) -> usize {
-        self.open_sockets
+        self.records.len()
     }
 
     /// A descriptor for a socket of our own making. Not to be mixed with accepting, where the kernel chooses.
@@ -134,9 +127,8 @@ impl Table {
         if let Some(descriptor) = self.free.pop() {
             return Some(descriptor);
         }
-        let slots = self.lane_slots as usize;
-        let (lane, slot) = (self.fresh / slots, self.fresh % slots);
-        if lane >= self.lanes.len() {
+        let (lane, slot) = (self.fresh / self.lane_slots, self.fresh % self.lane_slots);
+        if lane >= self.lanes {
             return None;
         }
         self.fresh += 1;
@@ -148,44 +140,24 @@ impl Table {
         self.free.push(descriptor);
     }
 
-    /// Begins the life of a socket of our own making.
+    /// Begins the life of a socket in `descriptor`.
     pub(super) fn open(&mut self, descriptor: Descriptor) -> Socket {
-        let socket = self.accept(descriptor);
-        self.record(socket).is_from_table = true;
-        socket
-    }
-
-    /// Begins the life of a socket that the kernel put into `descriptor`.
-    pub(super) fn accept(&mut self, descriptor: Descriptor) -> Socket {
-        let lane = &mut self.lanes[descriptor.lane()];
-        let slot = descriptor.slot() as usize;
-        if lane.len() <= slot {
-            lane.resize_with(slot + 1, Record::vacant);
-        }
-        let record = &mut lane[slot];
-        assert!(!record.is_open, "the kernel gives a descriptor out once at a time");
-        record.is_open = true;
-        self.open_sockets += 1;
-        Socket::new(descriptor, record.generation)
+        self.records.open(descriptor, Record::new())
     }
 
     /// The socket that is open in `descriptor`.
     pub(super) fn socket_at(&self, descriptor: Descriptor) -> Option<Socket> {
-        let record = self.lanes[descriptor.lane()].get(descriptor.slot() as usize)?;
-        record.is_open.then(|| Socket::new(descriptor, record.generation))
+        self.records.socket_at(descriptor)
     }
 
     /// Has the record of a socket fetched, for one who asks for it soon.
     pub(super) fn prefetch(&self, socket: Socket) {
-        if let Some(record) = self.lanes[socket.lane()].get(socket.slot()) {
-            prefetch(record);
-        }
+        self.records.prefetch(socket);
     }
 
     /// The record of a socket that is open, however late the caller comes.
     pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Record> {
-        let record = self.lanes[socket.lane()].get_mut(socket.slot())?;
-        (record.is_open && record.generation == socket.generation()).then_some(record)
+        self.records.get_mut(socket)
     }
 
     /// The record of a socket that is known to be open.
@@ -195,12 +167,8 @@ impl Table {
 
     /// Ends a socket's life.
     pub(super) fn close(&mut self, socket: Socket) {
-        let record = self.record(socket);
-        let generation = record.generation.wrapping_add(1);
-        let was_from_table = record.is_from_table;
-        *record = Record { generation, ..Record::vacant() };
-        self.open_sockets -= 1;
-        if was_from_table {
+        self.records.remove(socket).expect("the socket is open");
+        if socket.lane() * self.lane_slots + socket.slot() < self.fresh {
             self.free.push(socket.descriptor());
         }
     }
@@ -214,11 +182,11 @@ mod tests {
     fn a_key_of_an_earlier_socket_finds_nobody() {
         let mut table = Table::new(2, 4);
         let descriptor = Descriptor::new(1, 3);
-        let first = table.accept(descriptor);
+        let first = table.open(descriptor);
         assert!(table.get(first).is_some());
         table.close(first);
         assert!(table.get(first).is_none());
-        let second = table.accept(descriptor);
+        let second = table.open(descriptor);
         assert!(table.get(first).is_none());
         assert!(table.get(second).is_some());
         assert_eq!(table.open_sockets(), 1);
@@ -240,6 +208,7 @@ mod tests {
 
     #[test]
     fn a_record_is_small() {
-        assert!(size_of::<Record>() <= 64, "{} bytes", size_of::<Record>());
+        let bytes = SocketMap::<Record>::SLOT_BYTES;
+        assert!(bytes <= 64, "{bytes} bytes");
     }
 }

@@ -16,15 +16,16 @@ use std::net::IpAddr;
 use bytes::BytesMut;
 use holdfast_protocol::{
     client::Format,
-    http::{Asked, Refusal, RequestHead},
+    http::{Refusal, RequestHead},
 };
 use holdfast_ring::{Errno, Kernel, Socket};
 
 use self::{cors::Cors, pending::Endpoint};
 use crate::{
-    conn::{Above, Conn, Connections, PartialRequest, Phase, Session, TlsListener},
+    conn::{Above, Conn, Connections, State, TlsListener},
     context::{Context, RETRY_AFTER_S, cost},
     encoding::Encoding,
+    limits::Rejection,
     metrics::{CloseReason, Metric, RefusalReason},
     refusals::Asking,
 };
@@ -39,18 +40,17 @@ impl<K: Kernel> Connections<K> {
     }
 
     /// The handshake is complete.
-    pub(crate) fn opened(&mut self, cx: &mut Context, socket: Socket, phase: Phase, session: Session) {
+    pub(crate) fn opened(&mut self, cx: &mut Context, socket: Socket, state: State) {
         cx.counters.add(Metric::Handshakes, 1);
         self.open += 1;
-        if let Some(conn) = self.table.get(socket) {
-            conn.phase = phase;
-            conn.session = session;
+        if let Some(conn) = self.table.get_mut(socket) {
+            conn.state = state;
         }
     }
 
     /// Sends a refusal and gives the peer a moment to read it.
     pub(crate) fn refuse(&mut self, cx: &mut Context, socket: Socket, refusal: Refusal) {
-        self.refuse_asking(cx, socket, refusal, reason_of(refusal), Asking::default());
+        self.refuse_asking(cx, socket, rejection_of(refusal), Asking::default());
     }
 
     /// The same, with the known parts of the request, and with a reason that the refusal may not reveal.
@@ -58,37 +58,55 @@ impl<K: Kernel> Connections<K> {
         &mut self,
         cx: &mut Context,
         socket: Socket,
-        refusal: Refusal,
-        reason: RefusalReason,
+        rejection: Rejection,
         asking: Asking<'_>,
     ) {
-        let coming = self.table.get(socket).and_then(|conn| conn.coming.take());
-        self.tell_refusal(cx, socket, refusal, reason, asking.or_of(coming.as_deref()));
-        let cors = coming.as_ref().and_then(|coming| coming.cors()).cloned().unwrap_or_default();
-        self.refuse_to(cx, &cors, socket, refusal, reason);
+        self.refuse_as(cx, socket, rejection, asking, CloseReason::Refused);
+    }
+
+    /// The same, with the reason that the close counts in.
+    fn refuse_as(
+        &mut self,
+        cx: &mut Context,
+        socket: Socket,
+        rejection: Rejection,
+        asking: Asking<'_>,
+        close_reason: CloseReason,
+    ) {
+        let request = self.table.get_mut(socket).and_then(|conn| conn.state.request());
+        let (path, cors) = match request {
+            Some(request) => (Some(request.path()), request.cors.clone()),
+            None => (None, Cors::default()),
+        };
+        let asking = asking.or_of(path, &cors);
+        self.refuse_to(cx, socket, rejection, asking, &cors, close_reason);
     }
 
     fn refuse_to(
         &mut self,
         cx: &mut Context,
-        cors: &Cors,
         socket: Socket,
-        refusal: Refusal,
-        reason: RefusalReason,
+        Rejection { refusal, reason }: Rejection,
+        asking: Asking<'_>,
+        cors: &Cors,
+        close_reason: CloseReason,
     ) {
+        self.tell_refusal(cx, socket, refusal, reason, asking);
         cx.refused_for(socket, refusal, reason);
         cx.counters.add(Metric::Refused(reason), 1);
-        let asked = self.table.get(socket).map_or(Asked::Whole, |conn| conn.asked);
         let mut out = BytesMut::new();
-        refusal.write_to(asked, &cors.fields(), &mut out);
+        refusal.write_to(asking.asked, &cors.fields(), &mut out);
         self.transmit(socket, out.freeze());
         self.release_slot(socket);
-        self.linger(cx, socket, CloseReason::Refused);
+        // The refusal was logged; its close is not logged again.
+        cx.why = None;
+        self.detach(socket, close_reason);
+        self.linger(cx, socket, close_reason);
     }
 
     /// Makes room for another connection. A refused one keeps its descriptor a moment longer, but no place.
     pub(crate) fn release_slot(&mut self, socket: Socket) {
-        if let Some(conn) = self.table.get(socket)
+        if let Some(conn) = self.table.get_mut(socket)
             && std::mem::take(&mut conn.counts_toward_limit)
         {
             self.places_taken -= 1;
@@ -107,8 +125,8 @@ impl<K: Kernel> Connections<K> {
     ) {
         cx.counters.add(Metric::Accepted, 1);
         let deadline = cx.now.after_ms(self.policy.handshake_ms);
-        let conn = self.table.insert(socket, deadline);
-        conn.tls = self.tls.as_ref().and_then(TlsListener::accept);
+        let tls = self.tls.as_ref().and_then(TlsListener::accept);
+        self.table.insert(socket, Conn::accepted(deadline, tls));
         self.places_taken += 1;
         self.schedule(cx, socket, deadline);
         if !above.places_taken_elsewhere().is_some_and(|taken| self.has_capacity(taken)) {
@@ -131,8 +149,9 @@ impl<K: Kernel> Connections<K> {
         bytes: &[u8],
     ) -> usize {
         cx.meter.add(cost::REQUEST_NS);
-        let Some(conn) = self.table.get(socket) else { return bytes.len() };
-        match conn.coming.take().map(|coming| *coming) {
+        let Some(conn) = self.table.get_mut(socket) else { return bytes.len() };
+        let State::Head { partial, is_reused } = &mut conn.state else { return bytes.len() };
+        match partial.take() {
             // Almost always the whole head arrives at once and is parsed in place.
             None => match RequestHead::parse(bytes, &self.policy.head) {
                 Ok(Some((head, used))) => {
@@ -140,9 +159,8 @@ impl<K: Kernel> Connections<K> {
                     used
                 }
                 Ok(None) => {
-                    let is_reused = conn.is_reused;
-                    conn.coming = Some(Box::new(PartialRequest::Head(BytesMut::from(bytes))));
-                    if is_reused {
+                    *partial = Some(Box::new(BytesMut::from(bytes)));
+                    if *is_reused {
                         let deadline = cx.now.after_ms(self.policy.handshake_ms);
                         self.schedule(cx, socket, deadline);
                     }
@@ -153,7 +171,7 @@ impl<K: Kernel> Connections<K> {
                     bytes.len()
                 }
             },
-            Some(PartialRequest::Head(mut before)) => {
+            Some(mut before) => {
                 let came_before = before.len();
                 before.extend_from_slice(bytes);
                 match RequestHead::parse(&before, &self.policy.head) {
@@ -162,7 +180,7 @@ impl<K: Kernel> Connections<K> {
                         used - came_before
                     }
                     Ok(None) => {
-                        conn.coming = Some(Box::new(PartialRequest::Head(before)));
+                        *partial = Some(before);
                         bytes.len()
                     }
                     Err(refusal) => {
@@ -171,7 +189,6 @@ impl<K: Kernel> Connections<K> {
                     }
                 }
             }
-            Some(PartialRequest::Request(_)) => unreachable!("in this phase no body is coming"),
         }
     }
 
@@ -182,14 +199,11 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         head: &RequestHead<'_>,
     ) {
-        if let Some(conn) = self.table.get(socket) {
-            conn.asked = Asked::by(head.method);
-        }
         let asking = Asking::of(head);
         if let Err(rejection) = cx.admit_request(socket, head) {
             self.reject(cx, socket, rejection, asking);
         } else if let Err(refusal) = self.answer(cx, above, socket, head) {
-            self.refuse_asking(cx, socket, refusal, reason_of(refusal), asking);
+            self.refuse_asking(cx, socket, rejection_of(refusal), asking);
         }
     }
 
@@ -218,24 +232,22 @@ impl<K: Kernel> Connections<K> {
 
     /// The deadline of a request has passed, or that of an idle connection between requests.
     pub(crate) fn request_timed_out<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let Some(conn) = self.table.get(socket) else { return };
-        if conn.is_reused && conn.coming.is_none() {
-            return self.end_now(cx, above, socket, CloseReason::ByPeer);
-        }
-        let refusal = match conn.phase {
-            Phase::Answering => Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let refusal = match conn.state {
+            State::Head { partial: None, is_reused: true } => {
+                return self.end_now(cx, above, socket, CloseReason::ByPeer);
+            }
+            State::Answering(_) => Refusal::Unavailable { retry_after_s: RETRY_AFTER_S },
             _ => Refusal::HeadTimeout,
         };
-        self.refuse(cx, socket, refusal);
-        if let Some(Conn { close_reason, .. }) = self.table.get(socket) {
-            *close_reason = Some(CloseReason::HandshakeTimeout);
-        }
+        let (rejection, close_reason) = (rejection_of(refusal), CloseReason::HandshakeTimeout);
+        self.refuse_as(cx, socket, rejection, Asking::default(), close_reason);
     }
 }
 
-/// The metric that a refusal counts in.
-fn reason_of(refusal: Refusal) -> RefusalReason {
-    match refusal {
+/// A refusal, with the metric that it counts in.
+fn rejection_of(refusal: Refusal) -> Rejection {
+    let reason = match refusal {
         Refusal::Unavailable { .. } => RefusalReason::Capacity,
         Refusal::OriginForbidden => RefusalReason::Origin,
         Refusal::NotFound => RefusalReason::Path,
@@ -243,7 +255,8 @@ fn reason_of(refusal: Refusal) -> RefusalReason {
         Refusal::HeadTimeout => RefusalReason::Timeout,
         Refusal::TlsOnPlainPort | Refusal::PlainOnTlsPort => RefusalReason::Tls,
         _ => RefusalReason::Request,
-    }
+    };
+    Rejection { refusal, reason }
 }
 
 /// Centrifuge SDKs declare the format in `Content-Type`.

@@ -45,6 +45,8 @@ pub(crate) struct Request {
     pub(super) told: Arc<[Header]>,
     /// True exactly when the connection stays open after the answer.
     pub(super) keeps_alive: bool,
+    /// True exactly when its connection has carried a request before.
+    pub(crate) is_reused: bool,
     pub(super) body: Body,
     /// True exactly when it has been passed to its session.
     pub(super) is_acted_on: bool,

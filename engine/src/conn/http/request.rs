@@ -14,10 +14,10 @@ use bytes::{Bytes, BytesMut};
 use holdfast_protocol::http::{Body, Refusal, RequestHead, Response, Status, Version};
 use holdfast_ring::{Kernel, Socket};
 
-use super::{cors::Cors, reason_of};
+use super::{cors::Cors, rejection_of};
 use crate::{
     conn::{
-        Above, Connections, PartialRequest, Phase,
+        Above, Connections, State,
         http::pending::{Endpoint, Pipelined, Request},
     },
     context::{Context, cost},
@@ -41,11 +41,8 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         answer: Result<Option<Bytes>, Refusal>,
     ) -> Option<Pipelined> {
-        let conn = self.table.get(socket)?;
-        let has_ended = conn.has_ended;
-        if conn.phase != Phase::Answering {
-            return None;
-        }
+        let conn = self.table.get_mut(socket)?;
+        let State::Answering(_) = conn.state else { return None };
         let body = match answer {
             Ok(body) => body,
             Err(refusal) => {
@@ -53,8 +50,8 @@ impl<K: Kernel> Connections<K> {
                 return None;
             }
         };
-        let coming = conn.coming.take()?;
-        let PartialRequest::Request(request) = *coming else { return None };
+        let has_ended = conn.has_ended;
+        let request = conn.take_answered()?;
         let is_last = has_ended && request.later.is_empty();
         let keeps_alive = request.keeps_alive && !cx.is_stopping && !is_last;
         let mut fields = request.cors.fields();
@@ -79,9 +76,8 @@ impl<K: Kernel> Connections<K> {
             return self.leave(cx, socket, CloseReason::ByPeer);
         }
         let deadline = cx.now.after_ms(IDLE_MS);
-        let Some(conn) = self.table.get(socket) else { return };
-        conn.phase = Phase::Head;
-        conn.is_reused = true;
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        conn.answered();
         self.count_partial(cx, socket);
         self.schedule(cx, socket, deadline);
         if self.sockets.queued_bytes(socket) > self.policy.queue.paused_bytes {
@@ -106,8 +102,8 @@ impl<K: Kernel> Connections<K> {
         head.check_host()?;
         let cors = Cors::admitted(head, &self.policy.http.origins)?;
         if let Err(refusal) = self.begin_request(cx, above, socket, head, endpoint, &cors) {
-            self.tell_refusal(cx, socket, refusal, reason_of(refusal), Asking::of(head));
-            self.refuse_to(cx, &cors, socket, refusal, reason_of(refusal));
+            let (rejection, asking) = (rejection_of(refusal), Asking::of(head));
+            self.refuse_to(cx, socket, rejection, asking, &cors, CloseReason::Refused);
         }
         Ok(())
     }
@@ -154,15 +150,16 @@ impl<K: Kernel> Connections<K> {
         let body_bytes_max = self.policy.http.transports.body_bytes_max(endpoint).unwrap_or(0);
         let body = Body::announced(head, body_bytes_max)?;
         let told = self.policy.http.proxied_headers(head);
-        let request = Request {
+        let request = Box::new(Request {
             endpoint,
             cors: cors.clone(),
             told,
             keeps_alive,
+            is_reused: self.table.get_mut(socket).is_some_and(|conn| conn.state.is_reused()),
             body,
             is_acted_on: false,
             later: BytesMut::new(),
-        };
+        });
         // RFC 9110 §10.1.1.
         if head.version >= Version::Http11
             && head.header_has_token("Expect", "100-continue")
@@ -175,9 +172,8 @@ impl<K: Kernel> Connections<K> {
         if request.body.is_complete() {
             return self.on_request_complete(cx, above, socket, request);
         }
-        if let Some(conn) = self.table.get(socket) {
-            conn.phase = Phase::Body;
-            conn.coming = Some(Box::new(PartialRequest::Request(request)));
+        if let Some(conn) = self.table.get_mut(socket) {
+            conn.state = State::Body(request);
         }
         Ok(())
     }
@@ -217,18 +213,14 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         bytes: &[u8],
     ) -> usize {
-        let Some(conn) = self.table.get(socket) else { return bytes.len() };
-        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else {
-            unreachable!("in this phase a request is coming")
-        };
+        let Some(conn) = self.table.get_mut(socket) else { return bytes.len() };
+        let State::Body(request) = &mut conn.state else { return bytes.len() };
         let mut rest = bytes;
         if let Err(refusal) = request.body.read(&mut rest) {
             self.refuse(cx, socket, refusal);
             return bytes.len();
         }
-        if request.body.is_complete()
-            && let Some(coming) = conn.coming.take()
-            && let PartialRequest::Request(request) = *coming
+        if let Some(request) = conn.take_complete()
             && let Err(refusal) = self.on_request_complete(cx, above, socket, request)
         {
             self.refuse(cx, socket, refusal);
@@ -242,15 +234,14 @@ impl<K: Kernel> Connections<K> {
         cx: &mut Context,
         above: &mut A,
         socket: Socket,
-        request: Request,
+        request: Box<Request>,
     ) -> Result<(), Refusal> {
         cx.counters.add(Metric::Requests, 1);
-        let Some(conn) = self.table.get(socket) else { return Ok(()) };
+        let Some(conn) = self.table.get_mut(socket) else { return Ok(()) };
         let wait_ms =
             if request.endpoint == Endpoint::Poll { self.policy.http.transports.poll_wait_ms } else { 0 };
-        conn.phase = Phase::Answering;
         let body_bytes = request.body.buffered_bytes();
-        conn.coming = Some(Box::new(PartialRequest::Request(request)));
+        conn.state = State::Answering(request);
         let deadline = cx.now.after_ms(wait_ms + ANSWER_MS);
         self.schedule(cx, socket, deadline);
         if above.hold_request(self, socket, body_bytes) || self.holds_for_queue(socket) {
@@ -262,7 +253,7 @@ impl<K: Kernel> Connections<K> {
     /// Resumes a held request if its connection still waits for the answer. The request may have been resumed earlier, when
     /// the queue was flushed; the connection's next request may be incomplete.
     pub(crate) fn resume_request<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) {
-        let waits = self.table.get(socket).is_some_and(|conn| conn.phase == Phase::Answering);
+        let waits = self.table.get_mut(socket).is_some_and(|conn| matches!(conn.state, State::Answering(_)));
         if !waits || self.holds_for_queue(socket) {
             return;
         }
@@ -288,16 +279,12 @@ impl<K: Kernel> Connections<K> {
         above: &mut A,
         socket: Socket,
     ) {
-        let Some(conn) = self.table.get(socket) else { return };
-        let held = match conn.coming.as_deref() {
-            Some(PartialRequest::Request(request))
-                if conn.phase == Phase::Answering && !request.is_acted_on =>
-            {
-                request
-            }
-            _ => return,
-        };
-        let body_bytes = held.body.buffered_bytes();
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let State::Answering(request) = &conn.state else { return };
+        if request.is_acted_on {
+            return;
+        }
+        let body_bytes = request.body.buffered_bytes();
         if !above.hold_request(self, socket, body_bytes) {
             self.resume_request(cx, above, socket);
         }
@@ -310,8 +297,8 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
     ) -> Result<(), Refusal> {
         let room = cx.check_room_for_session();
-        let Some(conn) = self.table.get(socket) else { return Ok(()) };
-        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else { return Ok(()) };
+        let Some(conn) = self.table.get_mut(socket) else { return Ok(()) };
+        let State::Answering(request) = &mut conn.state else { return Ok(()) };
         if std::mem::replace(&mut request.is_acted_on, true) {
             return Ok(());
         }
@@ -321,7 +308,6 @@ impl<K: Kernel> Connections<K> {
             Endpoint::Stream(wire) => {
                 room?;
                 let cors = request.cors.clone();
-                conn.coming = None;
                 above.open_stream(self, cx, socket, wire, &cors, told, &body);
                 Ok(())
             }
@@ -339,8 +325,8 @@ impl<K: Kernel> Connections<K> {
         bytes: &[u8],
     ) {
         let bytes_max = self.policy.head.bytes_max;
-        let Some(conn) = self.table.get(socket) else { return };
-        let Some(PartialRequest::Request(request)) = conn.coming.as_deref_mut() else { return };
+        let Some(conn) = self.table.get_mut(socket) else { return };
+        let State::Answering(request) = &mut conn.state else { return };
         if request.later.len() + bytes.len() > bytes_max {
             return self.end_now(cx, above, socket, CloseReason::ProtocolError);
         }
@@ -354,25 +340,13 @@ impl Request {
         self.endpoint.path()
     }
 
-    pub(crate) fn origin(&self) -> Option<&str> {
-        self.cors.origin()
-    }
-}
-
-impl PartialRequest {
-    /// Memory it uses, except a head's fields that are kept.
+    /// Memory of its body and of what follows it.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        match self {
-            Self::Head(head) => head.capacity(),
-            Self::Request(request) => request.body.buffered_bytes() + request.later.capacity(),
-        }
+        self.body.buffered_bytes() + self.later.capacity()
     }
 
-    /// The CORS fields for the requesting page, sent even with a refusal.
-    pub(super) fn cors(&self) -> Option<&Cors> {
-        match self {
-            Self::Head(_) => None,
-            Self::Request(request) => Some(&request.cors),
-        }
+    /// True exactly when all of its body has arrived.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.body.is_complete()
     }
 }

@@ -12,7 +12,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::cors::admitted_origin;
 use crate::{
-    conn::{Above, Connections, Handshake, Phase, Session, deflate::Deflate, pace::Told},
+    conn::{Above, Connections, Handshake, Session, State, deflate::Deflate, pace::Told},
     context::Context,
     memory::Budget,
 };
@@ -31,10 +31,9 @@ impl<K: Kernel> Connections<K> {
         }
         let mut upgrade = handshake_server::upgrade(head, &[])?;
         admitted_origin(head, &self.policy.http.origins)?;
-        let deflate = self.agree(cx, socket, &mut upgrade);
+        self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
-        self.opened(cx, socket, Phase::Open, Session::Echo);
-        self.compress(socket, deflate);
+        self.opened(cx, socket, State::open(Session::Echo));
         self.begin_heartbeat(cx, socket, Told::NOTHING);
         Ok(())
     }
@@ -55,8 +54,7 @@ impl<K: Kernel> Connections<K> {
         let deflate = self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         let place = above.join_broadcast(socket, deflate);
-        self.opened(cx, socket, Phase::Open, Session::Broadcast { place });
-        self.compress(socket, deflate);
+        self.opened(cx, socket, State::open(Session::Broadcast { place }));
         self.begin_heartbeat(cx, socket, Told::NOTHING);
         Ok(())
     }
@@ -91,8 +89,7 @@ impl<K: Kernel> Connections<K> {
         let told = self.policy.http.proxied_headers(head);
         let client = Handshake { has_native_pings, deflate, format };
         let key = above.open_client(self, cx, socket, client, told);
-        self.opened(cx, socket, Phase::Open, Session::Client { key });
-        self.compress(socket, deflate);
+        self.opened(cx, socket, State::open(Session::Client { key }));
         // The connect is part of the handshake: it gets the same timeout, started again.
         let deadline = cx.now.after_ms(self.policy.handshake_ms);
         self.schedule(cx, socket, deadline);
@@ -109,12 +106,9 @@ impl<K: Kernel> Connections<K> {
         let agreement = upgrade.agree_to_deflate(lean.as_ref().unwrap_or(preferences));
         let (deflate, windows_bytes) = self.deflating.opened(socket, agreement);
         cx.ledger.charge(Budget::Sessions, windows_bytes);
-        deflate
-    }
-
-    fn compress(&mut self, socket: Socket, deflate: Deflate) {
-        if let Some(conn) = self.table.get(socket) {
+        if let Some(conn) = self.table.get_mut(socket) {
             conn.deflate = deflate;
         }
+        deflate
     }
 }

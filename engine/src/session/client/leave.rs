@@ -65,7 +65,7 @@ impl<I: Io> SessionCx<'_, I> {
         match link {
             Transport::WebSocket { socket, .. } => {
                 self.leave_connection(key, socket, reason);
-                return self.io.close(self.cx, socket, code, text, reason);
+                return self.io.close(self.cx, socket, code, text);
             }
             // Detach before sending the last push: it may exceed the queue's limit, which must not end the session
             // twice.
@@ -79,7 +79,7 @@ impl<I: Io> SessionCx<'_, I> {
         let body = DisconnectPush { code, reason: Cow::Borrowed(text), reconnect: !is_final };
         self.send_push(link, format, &Push { id: 0, channel: "".into(), body: PushBody::Disconnect(body) });
         match link {
-            Transport::Stream { socket, .. } => self.io.linger_for_eof(self.cx, socket, reason),
+            Transport::Stream { socket, .. } => self.io.linger_for_eof(self.cx, socket),
             Transport::Poll(session) => self.end_poll_client(session),
             Transport::WebSocket { .. } => {}
         }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     conn::{
-        Phase, Session,
+        Session,
         deflate::Deflate,
         lag::{Cause, Lag, LongQueue, QueueLimits, TooSlow},
         pace::{Pace, Told},
@@ -60,7 +60,7 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 struct Connection {
     wire: Encoding,
-    session: Session,
+    session: Option<Session>,
     heard: VecDeque<Value>,
     end: Option<End>,
     /// Why its session was taken off it.
@@ -92,7 +92,7 @@ impl Recorder {
         let slot = u32::try_from(self.connections.len()).expect("a script has few clients");
         self.connections.push(Connection {
             wire,
-            session: Session::None,
+            session: None,
             heard: VecDeque::new(),
             end: None,
             detached: None,
@@ -111,17 +111,21 @@ impl Recorder {
     }
 
     pub(super) fn set_session(&mut self, socket: Socket, session: Session) {
-        self.at(socket).session = session;
+        self.at(socket).session = Some(session);
     }
 
-    pub(super) fn session(&mut self, socket: Socket) -> Session {
+    pub(super) fn forget_session(&mut self, socket: Socket) {
+        self.at(socket).session = None;
+    }
+
+    pub(super) fn session(&mut self, socket: Socket) -> Option<Session> {
         self.at(socket).session
     }
 
-    pub(super) fn session_of(&mut self, flow: FlowKey) -> Session {
+    pub(super) fn session_of(&mut self, flow: FlowKey) -> Option<Session> {
         match flow {
             FlowKey::Socket(socket) => self.session(socket),
-            FlowKey::Client(_) => Session::None,
+            FlowKey::Client(_) => None,
         }
     }
 
@@ -188,10 +192,10 @@ impl Connection {
         }
     }
 
-    fn end(&mut self, end: End) {
-        let ended_for = (self.detached, &self.end);
-        assert_eq!(ended_for, (Some(end.reason), &None), "it ends once, for one reason");
-        self.end = Some(end);
+    fn end(&mut self, code: u16, text: Box<str>) {
+        let reason = self.detached.expect("the session is detached first");
+        let before = self.end.replace(End { code, text, reason });
+        assert_eq!(before, None, "it ends once");
     }
 }
 
@@ -241,7 +245,7 @@ impl Io for Recorder {
         let limits = self.limits;
         let connection = self.at(socket);
         let is_admitted = connection.lag.admit(before, len, cause, limits);
-        (!is_admitted && connection.session != Session::None).then_some(TooSlow(connection.session))
+        connection.session.filter(|_| !is_admitted).map(TooSlow)
     }
 
     fn queued_bytes(&mut self, of: Socket) -> usize {
@@ -266,10 +270,10 @@ impl Io for Recorder {
 
     fn session_on(&mut self, socket: Socket) -> Option<Session> {
         let connection = self.at(socket);
-        connection.end.is_none().then_some(connection.session)
+        connection.session.filter(|_| connection.end.is_none())
     }
 
-    fn opened(&mut self, _cx: &mut Context, socket: Socket, _phase: Phase, session: Session) {
+    fn stream_opened(&mut self, _cx: &mut Context, socket: Socket, session: Session) {
         self.set_session(socket, session);
     }
 
@@ -289,21 +293,21 @@ impl Io for Recorder {
 
     fn detach(&mut self, socket: Socket, reason: CloseReason) {
         let connection = self.at(socket);
-        connection.session = Session::None;
+        connection.session = None;
         connection.detached.get_or_insert(reason);
     }
 
-    fn close(&mut self, _cx: &mut Context, socket: Socket, code: CloseCode, text: &str, reason: CloseReason) {
-        self.at(socket).end(End { code: code.into(), text: text.into(), reason });
+    fn close(&mut self, _cx: &mut Context, socket: Socket, code: CloseCode, text: &str) {
+        self.at(socket).end(code.into(), text.into());
     }
 
-    fn linger_for_eof(&mut self, _cx: &mut Context, socket: Socket, reason: CloseReason) {
+    fn linger_for_eof(&mut self, _cx: &mut Context, socket: Socket) {
         let connection = self.at(socket);
         // A stream has no close frame: the last words say it.
         let push = connection.heard.back().map(|last| last["push"]["disconnect"].clone()).unwrap_or_default();
         let code = push["code"].as_u64().and_then(|code| u16::try_from(code).ok());
         let text = push["reason"].as_str().unwrap_or_default().into();
-        connection.end(End { code: code.expect("a code is said last"), text, reason });
+        connection.end(code.expect("a code is said last"), text);
     }
 
     fn answer(&mut self, _cx: &mut Context, socket: Socket, answer: Result<Option<Bytes>, Refusal>) {

@@ -256,7 +256,7 @@ fn a_request_that_is_coming_is_not_taken_up_in_the_place_of_an_earlier_one_that_
         house.turn(&[NEAR, HOME, SLOW]);
     }
     // The list still holds a request that was resumed when earlier answers were flushed.
-    let (socket, _) = house.shards[NEAR].conns.table.next_from((0, 0)).expect("it is connected");
+    let socket = house.shards[NEAR].conns.table.sockets().next().expect("it is connected");
     house.shards[NEAR].throttled.requests.push_back(socket);
     for _ in 0..20 {
         house.turn(&[NEAR, HOME, SLOW]);
