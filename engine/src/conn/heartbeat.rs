@@ -27,7 +27,7 @@ use crate::{
     context::{Context, cost},
     encoding::Encoding,
     metrics::{CloseReason, Metric},
-    time::Tick,
+    time::{Fired, Tick},
 };
 
 /// When the check is repeated if it had no result or could not be started (200 ms).
@@ -82,11 +82,7 @@ impl<K: Kernel> Connections<K> {
     /// Schedules a check of a connection in the wheel.
     fn watch(&mut self, socket: Socket, at: Tick) {
         let Some(conn) = self.table.get_mut(socket) else { return };
-        // An earlier entry exists already, unless it is the one being handled.
-        let has_earlier_entry = self.wheel.now() < conn.wheel_entry_at && conn.wheel_entry_at <= at;
-        if !has_earlier_entry {
-            conn.wheel_entry_at = self.wheel.insert(socket, at);
-        }
+        self.wheel.arm(&mut conn.wheel_entry, socket, at);
     }
 }
 
@@ -94,17 +90,12 @@ impl<K: Kernel> Connections<K> {
     /// The wheel entry of this connection has fired. Returns the cost of handling it.
     pub(crate) fn due<A: Above<K>>(&mut self, cx: &mut Context, above: &mut A, socket: Socket) -> u64 {
         let Some(conn) = self.table.get_mut(socket) else { return cost::DUE_NS };
-        if self.wheel.now() < conn.wheel_entry_at {
-            // A later entry, added when the deadline moved closer, has replaced this one.
-            return cost::DUE_NS;
-        }
         let beat = conn.state.beat();
         let deadline_at = match beat {
             Beat::Rests => conn.deadline,
             Beat::Off | Beat::Awaits => cx.lateness.uptime_at(conn.deadline),
         };
-        if cx.uptime < deadline_at {
-            conn.wheel_entry_at = self.wheel.insert(socket, deadline_at);
+        if self.wheel.fired(&mut conn.wheel_entry, socket, deadline_at, cx.uptime) == Fired::NotYet {
             return cost::DUE_NS;
         }
         match conn.state {
@@ -150,7 +141,7 @@ impl<K: Kernel> Connections<K> {
 
     fn look_later(&mut self, cx: &mut Context, socket: Socket) {
         if let Some(conn) = self.table.get_mut(socket) {
-            conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(LOOK_AGAIN_TICKS));
+            self.wheel.renew(&mut conn.wheel_entry, socket, cx.uptime.after(LOOK_AGAIN_TICKS));
         }
     }
 
@@ -165,7 +156,7 @@ impl<K: Kernel> Connections<K> {
         if above.has_all_read_up_to(self, cx, deadline_at) {
             self.overdue(cx, above, socket);
         } else if let Some(conn) = self.table.get_mut(socket) {
-            conn.wheel_entry_at = self.wheel.insert(socket, cx.uptime.after(READ_AGAIN_TICKS));
+            self.wheel.renew(&mut conn.wheel_entry, socket, cx.uptime.after(READ_AGAIN_TICKS));
         }
     }
 

@@ -14,7 +14,11 @@ use super::{
     http::pending::Request,
     pace::{Beat, Told},
 };
-use crate::{ids::ClientKey, metrics::CloseReason, time::Tick};
+use crate::{
+    ids::ClientKey,
+    metrics::CloseReason,
+    time::{Entry, Tick},
+};
 
 /// The state of a connection, with what only this state needs.
 ///
@@ -119,8 +123,8 @@ pub(crate) struct Conn {
     /// When to act if nothing happens: in uptime if a ping is due then, otherwise on the clock that pauses while the shard
     /// does not read.
     pub(crate) deadline: Tick,
-    /// When the wheel checks this connection, in uptime.
-    pub(crate) wheel_entry_at: Tick,
+    /// Its entry in the wheel, in uptime.
+    pub(crate) wheel_entry: Entry,
     /// True exactly when its receive is paused because its queue is long.
     pub(crate) is_paused: bool,
     /// True exactly when the peer has ended its side, and an answer or input before the end was still pending then.
@@ -252,7 +256,7 @@ impl Conn {
         Self {
             state: State::ACCEPTED,
             deadline,
-            wheel_entry_at: Tick(0),
+            wheel_entry: Entry::default(),
             is_paused: false,
             has_ended: false,
             counts_toward_limit: true,

@@ -62,7 +62,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// True exactly when an entry that fires now counts: no earlier one has replaced it.
-    pub(crate) fn counts(&self, entry: Entry) -> bool {
+    fn counts(&self, entry: Entry) -> bool {
         entry.at <= self.now
     }
 
@@ -116,11 +116,6 @@ impl<T: Copy> Wheel<T> {
     /// The key that [`Wheel::pop`] returns after `others` more, if it is due at the current tick.
     pub(crate) fn upcoming(&self, others: usize) -> Option<T> {
         self.ready.iter().rev().nth(others).copied()
-    }
-
-    /// The tick up to which all entries have been taken, or are being taken.
-    pub(crate) fn now(&self) -> Tick {
-        self.now
     }
 
     /// How many ticks up to `now` have not been handled completely.
