@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::secrets::Secrets;
 use crate::{
     config::{
-        Config, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
+        Config, DeltaType, NamespaceOptions, RecoveryMode, SlowReaderPolicy, UserConnectionPolicy,
+        channel::Namespace,
     },
     token::issue::issue,
 };

@@ -5,7 +5,8 @@
 //!
 //! No value is checked here that a file could hold as well: that is `config`'s work.
 
-pub mod token;
+pub(crate) mod run;
+pub(crate) mod token;
 
 use crate::{
     config::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE, UnknownKeys, units::parse_duration_ms},
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 /// Holds a very large number of WebSocket connections on one Linux machine.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -27,7 +28,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the daemon until SIGTERM or SIGINT. It prints one line "ready …" when it accepts connections.
     #[command(
         after_help = "`holdfast config doc` explains every other option, and `holdfast config default` prints them as a file. \
@@ -53,7 +54,7 @@ pub enum Command {
 
 /// Flags of `holdfast serve`.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Configuration, shared with the other commands.
     #[command(flatten)]
     pub file: ConfigFile,
@@ -73,7 +74,7 @@ pub struct Serve {
 
 impl Serve {
     /// The part of the flags that is configuration.
-    pub fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         Flags {
             listen: self.listen,
             control: self.control,
@@ -86,7 +87,7 @@ impl Serve {
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// Configuration file: .toml, .yaml, .yml or .json [default: none; every option has its default].
     #[arg(long = "config", value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     pub path: Option<PathBuf>,
@@ -97,14 +98,14 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// The part of the flags that is configuration, where there are no others.
-    pub fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         Flags { unknown_keys: self.unknown_keys, ..Flags::default() }
     }
 }
 
 /// Flags of `holdfast doctor`.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     /// Kernel settings to compare with [default: the smallest that fits the planned connections].
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
@@ -121,7 +122,7 @@ pub struct Doctor {
 
 /// Subcommands of `holdfast config`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Print every option with its value and its source (exit code 0), or all errors (exit code 1).
     Check(ConfigFile),
     /// Print a commented configuration file (TOML) that holds every default.
@@ -136,14 +137,14 @@ pub enum ConfigCommand {
 
 /// Subcommands of `holdfast metrics`.
 #[derive(Debug, Subcommand)]
-pub enum MetricsCommand {
+pub(crate) enum MetricsCommand {
     /// Print the reference page (Markdown), as in docs/metrics.md.
     Doc,
 }
 
 /// Subcommands of `holdfast token`.
 #[derive(Debug, Subcommand)]
-pub enum TokenCommand {
+pub(crate) enum TokenCommand {
     /// Print a connection token, signed with client.token.hmac_secret_key (HS256).
     #[command(
         after_help = "The token gets the audience and the issuer of the configuration. A token that the daemon \
@@ -167,7 +168,7 @@ pub enum TokenCommand {
 
 /// Claims that both kinds of tokens have.
 #[derive(Debug, Args)]
-pub struct TokenClaims {
+pub(crate) struct TokenClaims {
     /// Configuration, shared with the other commands.
     #[command(flatten)]
     pub file: ConfigFile,
@@ -190,7 +191,7 @@ pub struct TokenClaims {
 
 /// Flags of `holdfast token gen`.
 #[derive(Debug, Args)]
-pub struct TokenGen {
+pub(crate) struct TokenGen {
     /// Claims that both kinds of tokens have.
     #[command(flatten)]
     pub claims: TokenClaims,
@@ -204,7 +205,7 @@ pub struct TokenGen {
 
 /// Flags of `holdfast token sub`.
 #[derive(Debug, Args)]
-pub struct TokenSub {
+pub(crate) struct TokenSub {
     /// Claims that both kinds of tokens have.
     #[command(flatten)]
     pub claims: TokenClaims,
@@ -218,7 +219,7 @@ pub struct TokenSub {
 
 /// Flags of `holdfast token check`.
 #[derive(Debug, Args)]
-pub struct TokenCheck {
+pub(crate) struct TokenCheck {
     /// Configuration, shared with the other commands.
     #[command(flatten)]
     pub file: ConfigFile,

@@ -47,7 +47,7 @@ const DESCRIPTORS_LEAST: u64 = 8;
 ///
 /// # Errors
 /// What kept it from starting, in words for the operator. What fails later ends the process.
-pub fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     for warning in config.warnings().iter().chain(prepared.warnings()) {
         tracing::warn!("{warning}");
     }

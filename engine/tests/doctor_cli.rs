@@ -1,6 +1,6 @@
 //! `holdfast doctor` on the machine at hand, and the profiles against its kernel.
 
-use holdfast::doctor::{Better, Profile, Setting, sysctl};
+use holdfast::{Better, Profile, Setting, sysctl};
 use serde_json::Value;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;

@@ -8,7 +8,7 @@
 
 mod permission;
 
-pub use permission::SubscriptionFlags;
+pub(crate) use permission::SubscriptionFlags;
 
 use crate::config::{ChannelConfig, NamespaceOptions};
 use holdfast_protocol::client::channel::{Channel, ChannelError as NameError};
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 /// Every namespace, compiled. Each shard makes its own: patterns have caches that must not be shared.
 #[derive(Debug)]
-pub struct Channels {
+pub(crate) struct Channels {
     without_namespace: Rules,
     namespaces: HashMap<String, Rules>,
     name_bytes_max: usize,
@@ -34,7 +34,7 @@ struct Rules {
 
 /// A name together with its options.
 #[derive(Debug, Clone, Copy)]
-pub struct Resolved<'a> {
+pub(crate) struct Resolved<'a> {
     /// The name's parts.
     pub channel: Channel<'a>,
     /// Its namespace's options, with `history_meta_ttl` filled in where only the global one was set.
@@ -43,7 +43,7 @@ pub struct Resolved<'a> {
 
 /// Why a name is not a valid channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ChannelError {
+pub(crate) enum ChannelError {
     /// It is invalid under any configuration.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -60,7 +60,7 @@ pub enum ChannelError {
 
 impl ChannelError {
     /// The error that answers a command or an API call.
-    pub const fn code(self) -> ErrorCode {
+    pub(crate) const fn code(self) -> ErrorCode {
         match self {
             Self::NamespaceUnknown => ErrorCode::UNKNOWN_CHANNEL,
             Self::Name(_) | Self::NotAscii | Self::PatternMismatch => ErrorCode::BAD_REQUEST,
@@ -68,7 +68,7 @@ impl ChannelError {
     }
 
     /// What ends a connection instead: no SDK sends a command without a channel.
-    pub const fn disconnect(self) -> Option<DisconnectCode> {
+    pub(crate) const fn disconnect(self) -> Option<DisconnectCode> {
         match self {
             Self::Name(NameError::Empty) => Some(DisconnectCode::BAD_REQUEST),
             _ => None,
@@ -79,7 +79,7 @@ impl ChannelError {
 impl Channels {
     /// The same under `client.insecure`, which lets every client do everything.
     #[must_use]
-    pub fn insecure(config: &ChannelConfig) -> Self {
+    pub(crate) fn insecure(config: &ChannelConfig) -> Self {
         let mut channels = Self::new(config);
         let namespaces = channels.namespaces.values_mut();
         for rules in namespaces.chain([&mut channels.without_namespace]) {
@@ -93,7 +93,7 @@ impl Channels {
     ///
     /// # Panics
     /// Never for a parsed `ChannelConfig`: its patterns are checked.
-    pub fn new(config: &ChannelConfig) -> Self {
+    pub(crate) fn new(config: &ChannelConfig) -> Self {
         let rules = |options: &NamespaceOptions| Rules::new(options, config.history_meta_ttl_ms);
         let namespaces = config.namespaces.iter();
         Self {
@@ -110,7 +110,7 @@ impl Channels {
     ///
     /// # Errors
     /// Why the name is invalid.
-    pub fn resolve<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
+    pub(crate) fn resolve<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
         let (rules, resolved) = self.look_up(name)?;
         let rest = match resolved.channel.namespace {
             Some(_) => name.split_once(':').map_or(name, |(_, rest)| rest),
@@ -127,7 +127,7 @@ impl Channels {
     ///
     /// # Errors
     /// Why the name is invalid.
-    pub fn resolve_trusted<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
+    pub(crate) fn resolve_trusted<'a>(&'a self, name: &'a str) -> Result<Resolved<'a>, ChannelError> {
         self.look_up(name).map(|(_, resolved)| resolved)
     }
 
@@ -172,7 +172,7 @@ fn open_to_all(options: &mut NamespaceOptions) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Namespace};
+    use crate::config::{Config, channel::Namespace};
 
     fn channels() -> Channels {
         let mut config = Config::default().options.channel;

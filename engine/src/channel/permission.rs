@@ -11,7 +11,7 @@ use holdfast_protocol::client::ErrorCode;
 
 /// Extras of a subscription beside the messages: as requested, or as granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SubscriptionFlags {
+pub(crate) struct SubscriptionFlags {
     /// The client's position is watched.
     pub positioned: bool,
     /// The client gets the publications it missed.
@@ -30,7 +30,7 @@ impl SubscriptionFlags {
 impl Resolved<'_> {
     /// # Errors
     /// 103.
-    pub fn may_subscribe(&self, user: &str, has_token: bool) -> Result<(), ErrorCode> {
+    pub(crate) fn may_subscribe(&self, user: &str, has_token: bool) -> Result<(), ErrorCode> {
         let options = self.options;
         let limited = options.allow_user_limited_channels && self.channel.is_user_limited();
         permit(if has_token {
@@ -46,7 +46,7 @@ impl Resolved<'_> {
 
     /// # Errors
     /// 103.
-    pub fn may_publish(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
+    pub(crate) fn may_publish(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
         let options = self.options;
         permit(open(
             user,
@@ -59,7 +59,7 @@ impl Resolved<'_> {
 
     /// # Errors
     /// 108 if no history is kept, otherwise 103.
-    pub fn may_history(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
+    pub(crate) fn may_history(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
         if !self.keeps_history() {
             return Err(ErrorCode::NOT_AVAILABLE);
         }
@@ -70,17 +70,11 @@ impl Resolved<'_> {
     ///
     /// # Errors
     /// 108 if presence is off, otherwise 103.
-    pub fn may_presence(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
+    pub(crate) fn may_presence(&self, user: &str, is_subscribed: bool) -> Result<(), ErrorCode> {
         if !self.options.presence {
             return Err(ErrorCode::NOT_AVAILABLE);
         }
         permit(self.presence_is_open(user, is_subscribed))
-    }
-
-    /// The subscriber's extras: what it may have of `asked`, and what it gets without asking. Without history, position
-    /// and recovery are not granted, so that no client mistakes a gap for completeness.
-    pub fn grant(&self, user: &str, asked: SubscriptionFlags) -> SubscriptionFlags {
-        self.grant_each(user, asked).with_position()
     }
 
     fn grant_each(&self, user: &str, asked: SubscriptionFlags) -> SubscriptionFlags {
@@ -99,8 +93,10 @@ impl Resolved<'_> {
         }
     }
 
-    /// Like [`Resolved::grant`], with the overrides of a token or the application for this subscription.
-    pub fn grant_with(
+    /// The subscriber's extras: what it may have of `asked`, and what it gets without asking, with the overrides of a token
+    /// or the application for this subscription. Without history, position and recovery are not granted, so that no client
+    /// mistakes a gap for completeness.
+    pub(crate) fn grant_with(
         &self,
         user: &str,
         asked: SubscriptionFlags,
@@ -130,7 +126,7 @@ impl Resolved<'_> {
     }
 
     /// True exactly when publications are kept.
-    pub const fn keeps_history(&self) -> bool {
+    pub(crate) const fn keeps_history(&self) -> bool {
         self.options.history_publications_max > 0 && self.options.history_ttl_ms > 0
     }
 
@@ -344,11 +340,18 @@ mod tests {
     fn extras_are_granted_when_asked_for_and_allowed() {
         let options = NamespaceOptions { allow_positioning: true, ..with_history() };
         let channel = resolved("news", &options);
-        assert_eq!(channel.grant("42", ALL), SubscriptionFlags { positioned: true, ..NONE });
-        assert_eq!(channel.grant("42", NONE), NONE);
+        assert_eq!(
+            channel.grant_with("42", ALL, &Overrides::default()),
+            SubscriptionFlags { positioned: true, ..NONE }
+        );
+        assert_eq!(channel.grant_with("42", NONE, &Overrides::default()), NONE);
         let options = NamespaceOptions { allow_recovery: true, ..with_history() };
         let recoverable = SubscriptionFlags { positioned: true, recoverable: true, ..NONE };
-        assert_eq!(resolved("news", &options).grant("", ALL), recoverable, "who recovers is positioned");
+        assert_eq!(
+            resolved("news", &options).grant_with("", ALL, &Overrides::default()),
+            recoverable,
+            "who recovers is positioned"
+        );
     }
 
     #[test]
@@ -360,7 +363,7 @@ mod tests {
             force_push_join_leave: true,
             ..with_history()
         };
-        assert_eq!(resolved("news", &options).grant("", NONE), ALL);
+        assert_eq!(resolved("news", &options).grant_with("", NONE, &Overrides::default()), ALL);
     }
 
     #[test]
@@ -371,11 +374,11 @@ mod tests {
             allow_presence_for_subscriber: true,
             ..with_history()
         };
-        assert_eq!(resolved("news", &options).grant("42", ALL), ALL);
-        assert_eq!(resolved("news", &options).grant("", ALL), NONE);
+        assert_eq!(resolved("news", &options).grant_with("42", ALL, &Overrides::default()), ALL);
+        assert_eq!(resolved("news", &options).grant_with("", ALL, &Overrides::default()), NONE);
         let silent = NamespaceOptions { join_leave: false, ..options };
         assert_eq!(
-            resolved("news", &silent).grant("42", ALL),
+            resolved("news", &silent).grant_with("42", ALL, &Overrides::default()),
             SubscriptionFlags { join_leave: false, ..ALL }
         );
     }
@@ -383,6 +386,6 @@ mod tests {
     #[test]
     fn nothing_can_be_recovered_without_history() {
         let options = NamespaceOptions { force_positioning: true, allow_recovery: true, ..closed() };
-        assert_eq!(resolved("news", &options).grant("42", ALL), NONE);
+        assert_eq!(resolved("news", &options).grant_with("42", ALL, &Overrides::default()), NONE);
     }
 }

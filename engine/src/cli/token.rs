@@ -23,7 +23,7 @@ const INFALLIBLE: &str = "writing to a String cannot fail";
 ///
 /// # Errors
 /// The configuration has no HMAC secret, or would refuse the token.
-pub fn generate(args: &TokenGen, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+pub(crate) fn generate(args: &TokenGen, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
     let mut own = Map::new();
     if !args.channels.is_empty() {
         own.insert("channels".into(), json!(args.channels));
@@ -40,7 +40,11 @@ pub fn generate(args: &TokenGen, client: &ClientConfig, now_s: u64) -> anyhow::R
 ///
 /// # Errors
 /// As for [`generate`].
-pub fn generate_subscription(args: &TokenSub, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+pub(crate) fn generate_subscription(
+    args: &TokenSub,
+    client: &ClientConfig,
+    now_s: u64,
+) -> anyhow::Result<String> {
     let mut own = Map::new();
     own.insert("channel".into(), json!(args.channel));
     if let Some(only) = &args.client {
@@ -60,7 +64,7 @@ pub fn generate_subscription(args: &TokenSub, client: &ClientConfig, now_s: u64)
 ///
 /// # Errors
 /// Why the token is refused, or why there are no keys.
-pub fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
+pub(crate) fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> anyhow::Result<String> {
     let token = args.token.trim();
     let claims = unverified(token).map_err(refused)?;
     // The rules must be chosen before the token is verified; a false claim here only makes verification fail.

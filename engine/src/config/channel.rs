@@ -19,7 +19,7 @@ section! {
     /// Channels: history, presence, recovery and permissions. A channel name with a `:` belongs to the namespace
     /// before it (`chat:index` to `chat`), which must be defined; `channel.without_namespace` applies to every other
     /// channel.
-    pub struct ChannelConfig {
+    pub(crate) struct ChannelConfig {
         /// Options of channels without a namespace.
         "without_namespace" => pub without_namespace: NamespaceOptions = section();
         /// Namespaces of channels. Each has a `name` and the options of its channels.
@@ -52,7 +52,7 @@ section! {
 
     /// Options of a namespace. By default, only the server API may publish in a channel, and only clients with a
     /// subscription token may subscribe. Everything else must be allowed.
-    pub struct NamespaceOptions {
+    pub(crate) struct NamespaceOptions {
         /// Keeps presence: the list of the channel's subscribers.
         /// Worst case: subscribers × 200 bytes, plus their connection info.
         "presence" => pub presence: bool = boolean(false);
@@ -150,7 +150,7 @@ impl Default for NamespaceOptions {
 
 /// A namespace: its name, and its options beside it in the same table.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Namespace {
+pub(crate) struct Namespace {
     /// What its channels' names begin with, up to the boundary.
     pub name: String,
     /// What holds for its channels.
@@ -190,7 +190,7 @@ impl Section for Namespace {
 
 /// What a client gets that comes back to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecoveryMode {
+pub(crate) enum RecoveryMode {
     /// All that it missed.
     Stream,
     /// The newest publication.
@@ -203,7 +203,7 @@ impl RecoveryMode {
 
 /// What becomes of publications for a subscriber that does not keep up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlowReaderPolicy {
+pub(crate) enum SlowReaderPolicy {
     /// They wait, up to the limits of the connection; then it is closed.
     Disconnect,
     /// The newest few of each channel wait.
@@ -222,7 +222,7 @@ impl SlowReaderPolicy {
 
 /// How one publication is written as a difference to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeltaType {
+pub(crate) enum DeltaType {
     /// The delta format of the Fossil version control system.
     Fossil,
 }

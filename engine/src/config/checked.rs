@@ -15,7 +15,7 @@ use std::{
 
 /// Everything that `holdfast serve` needs to know, checked: all sections, and what was derived from them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Config {
+pub(crate) struct Config {
     /// The sections. A configuration is used as they are: `config.client` is `config.options.client`.
     pub options: Options,
     /// The CPUs of the shards: `engine.cores` or `engine.shards`.
@@ -44,17 +44,17 @@ impl DerefMut for Config {
 
 impl Config {
     /// Where clients connect: `http_server.address` and `http_server.port`.
-    pub fn listen(&self) -> SocketAddr {
+    pub(crate) fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.http_server.address, self.http_server.port)
     }
 
     /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
-    pub fn control_listen(&self) -> SocketAddr {
+    pub(crate) fn control_listen(&self) -> SocketAddr {
         SocketAddr::new(self.http_server.internal_address, self.http_server.internal_port)
     }
 
     /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
-    pub fn serves(&self, path: &OpenPathConfig) -> bool {
+    pub(crate) fn serves(&self, path: &OpenPathConfig) -> bool {
         path.enabled.unwrap_or_else(|| !self.says_who_may_what())
     }
 
@@ -109,7 +109,7 @@ impl Config {
     }
 
     /// The paths that clients may ask for.
-    pub fn client_paths(&self) -> Vec<&'static str> {
+    pub(crate) fn client_paths(&self) -> Vec<&'static str> {
         let paths = [
             ("/connection/websocket", !self.websocket.disabled),
             ("/connection/sse", self.sse.enabled),
@@ -123,13 +123,13 @@ impl Config {
     }
 
     /// The paths of the control port.
-    pub fn control_paths(&self) -> Vec<&'static str> {
+    pub(crate) fn control_paths(&self) -> Vec<&'static str> {
         let api = (!self.http_api.disabled).then_some("/api");
         ["/", "/health", "/metrics"].into_iter().chain(api).collect()
     }
 
     /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
-    pub fn planned_connections(&self) -> u32 {
+    pub(crate) fn planned_connections(&self) -> u32 {
         match self.client.connection_limit {
             0 => 100_000,
             limit => limit,

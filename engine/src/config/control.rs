@@ -10,7 +10,7 @@ use super::secret::Secret;
 
 section! {
     /// The server API, for the application's backend: `POST /api/{method}` on the control port.
-    pub struct HttpApiConfig {
+    pub(crate) struct HttpApiConfig {
         /// Turns the API off: every call gets 404.
         "disabled" => pub disabled: bool = boolean(false);
         /// Key that each call must carry, in `X-API-Key: KEY`, `Authorization: apikey KEY` or `?api_key=KEY`. If no
@@ -49,13 +49,13 @@ section! {
     /// The try-out page at `/` of the control port: a small chat that connects as any other client does. It knows no
     /// key and gives no rights, so it asks for no password. `client.allowed_origins` must allow its origin; if it
     /// does not, the page says so.
-    pub struct AdminConfig {
+    pub(crate) struct AdminConfig {
         /// Serves the page.
         "enabled" => pub enabled: bool = boolean(false);
     }
 
     /// The name of this node.
-    pub struct NodeConfig {
+    pub(crate) struct NodeConfig {
         /// Name of this node in the API's `info`. If empty, the host name and the client port.
         "name" => pub name: String = text("");
     }
@@ -63,7 +63,7 @@ section! {
 
 impl HttpApiConfig {
     /// Every key that is good. None: no call is, unless `insecure`.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let key = Some(self.key.expose()).filter(|key| !key.is_empty());
         key.into_iter().chain(self.more_keys.iter().map(Secret::expose))
     }
@@ -71,7 +71,7 @@ impl HttpApiConfig {
 
 /// What a refused API call is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiErrorMode {
+pub(crate) enum ApiErrorMode {
     /// Status 200, the error in the body.
     Body,
     /// A status that fits, and the error in the body.

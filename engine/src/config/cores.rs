@@ -14,11 +14,11 @@ const CPU_MAX: usize = 8191;
 
 /// A written list of CPUs, such as `0-3,6`: ascending, without repeats, not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CpuList(Vec<usize>);
+pub(crate) struct CpuList(Vec<usize>);
 
 impl CpuList {
     /// The CPU numbers, ascending.
-    pub fn as_slice(&self) -> &[usize] {
+    pub(crate) fn as_slice(&self) -> &[usize] {
         &self.0
     }
 }
@@ -58,22 +58,17 @@ impl fmt::Display for CpuList {
 
 /// The CPUs that the shards are pinned to, one each: never empty, without repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CoreSet(Vec<usize>);
+pub(crate) struct CoreSet(Vec<usize>);
 
 impl CoreSet {
     /// The CPU of each shard.
-    pub fn shards(&self) -> Vec<usize> {
+    pub(crate) fn shards(&self) -> Vec<usize> {
         self.0.clone()
     }
 
     /// How many shards run.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Always false: a daemon has at least one shard.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// These CPUs, whether this machine has them or not: for tests of what follows from their number.
@@ -111,7 +106,7 @@ pub(super) enum CoreError {
 }
 
 /// The CPUs that this process may run on: `sched_getaffinity`, as `/proc/self/status` shows it.
-pub fn usable_cpus() -> Vec<usize> {
+pub(crate) fn usable_cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     line.and_then(|list| list.trim().parse::<CpuList>().ok()).map_or_else(|| vec![0], |list| list.0)

@@ -11,7 +11,7 @@ use crate::value::masked;
 use serde_json::Value;
 
 /// A table of options: what `section!` makes of a struct.
-pub trait Section: Sized + 'static {
+pub(crate) trait Section: Sized + 'static {
     /// What the section is for, one line of text per source line.
     const ABOUT: &'static str;
 
@@ -25,7 +25,7 @@ pub trait Section: Sized + 'static {
 
 /// One option, as the documentation and the environment see it.
 #[derive(Debug, Clone)]
-pub struct Field {
+pub(crate) struct Field {
     /// Last part of its path.
     pub key: &'static str,
     /// Its doc comment, one line of text per source line.
@@ -38,7 +38,7 @@ pub struct Field {
 
 /// What may be written at an option.
 #[derive(Debug, Clone)]
-pub struct About {
+pub(crate) struct About {
     /// The type's name: `duration`, `size`, `integer`, …
     pub kind: String,
     /// The range or the list of values, in words; empty when the type says it all.
@@ -57,7 +57,7 @@ pub struct About {
 
 /// How an option's value is built up.
 #[derive(Debug, Clone)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Text: an environment variable is taken as it is.
     Text,
     /// A number or a boolean: an environment variable is read as one.
@@ -80,7 +80,7 @@ pub enum Shape {
 }
 
 /// An option's facts together with its reader.
-pub struct Spec<T> {
+pub(crate) struct Spec<T> {
     pub(super) about: About,
     read: Reader<T>,
     required: bool,
@@ -121,7 +121,7 @@ impl<T: 'static> Spec<T> {
 
     /// Adds a condition that a value must meet; `allowed` says it in words.
     #[must_use]
-    pub fn also(mut self, allowed: &str, test: impl Fn(&T) -> bool + 'static) -> Self {
+    pub(crate) fn also(mut self, allowed: &str, test: impl Fn(&T) -> bool + 'static) -> Self {
         self.about.allowed = format!("{}, {allowed}", self.about.allowed);
         let (read, words) = (self.read, self.about.allowed.clone());
         self.read = Box::new(move |value, path, problems| {
@@ -137,7 +137,7 @@ impl<T: 'static> Spec<T> {
 
     /// The option has no default and must be given.
     #[must_use]
-    pub fn required(mut self) -> Self {
+    pub(crate) fn required(mut self) -> Self {
         self.about.default = None;
         self.required = true;
         self
@@ -145,7 +145,7 @@ impl<T: 'static> Spec<T> {
 
     /// The option may be left out, and then is `None`.
     #[must_use]
-    pub fn optional(mut self) -> Spec<Option<T>> {
+    pub(crate) fn optional(mut self) -> Spec<Option<T>> {
         self.about.default = None;
         let read = self.read;
         Spec {
@@ -160,14 +160,14 @@ impl<T: 'static> Spec<T> {
 
     /// Names the flag that sets it.
     #[must_use]
-    pub const fn flag(mut self, name: &'static str) -> Self {
+    pub(crate) const fn flag(mut self, name: &'static str) -> Self {
         self.about.flag = Some(name);
         self
     }
 
     /// What it holds is never printed, not even when it is refused.
     #[must_use]
-    pub fn secret(mut self) -> Self {
+    pub(crate) fn secret(mut self) -> Self {
         self.about.secret = true;
         let read = self.read;
         self.read = Box::new(move |value, path, problems| {

@@ -18,7 +18,7 @@ use super::{
 
 section! {
     /// The listeners: one address for clients, and one for operators and backends (the control plane).
-    pub struct HttpServerConfig {
+    pub(crate) struct HttpServerConfig {
         /// IP address on which the daemon accepts clients.
         "address" => pub address: IpAddr = parsed("address", "an IP address", "0.0.0.0").flag("--listen");
         /// Port on which the daemon accepts clients. With 0 the kernel picks a free port.
@@ -46,7 +46,7 @@ section! {
 
     /// TLS 1.2 and 1.3 on a listener. Each PEM option takes the path of a file, the PEM itself, or the PEM in base64.
     /// The daemon reads files again when they change and at SIGHUP; open connections stay.
-    pub struct TlsConfig {
+    pub(crate) struct TlsConfig {
         /// Turns TLS on. The listener then accepts nothing else.
         /// Worst case: about 6 KB more user memory a connection.
         "enabled" => pub enabled: bool = boolean(false);
@@ -60,7 +60,7 @@ section! {
     }
 
     /// Proxies that send a PROXY header (version 1 or 2) at the beginning of each connection.
-    pub struct ProxyProtocolConfig {
+    pub(crate) struct ProxyProtocolConfig {
         /// Networks of these proxies. The daemon takes the client's address from their PROXY header, and closes a
         /// connection from these networks that begins without one. From any other address, a PROXY header is a
         /// malformed request.
@@ -68,7 +68,7 @@ section! {
     }
 
     /// Proxies that name the client in a header field of each request.
-    pub struct ForwardedConfig {
+    pub(crate) struct ForwardedConfig {
         /// Networks of these proxies. The client's address is the rightmost address in the field that is outside
         /// these networks. The daemon ignores the field in requests from elsewhere. Each of these proxies must write
         /// the field.

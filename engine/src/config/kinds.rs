@@ -15,14 +15,14 @@ use std::fmt;
 use std::str::FromStr;
 
 /// True or false.
-pub fn boolean(default: bool) -> Spec<bool> {
+pub(crate) fn boolean(default: bool) -> Spec<bool> {
     Spec::leaf("boolean", "true, false".into(), json!(default), Shape::Scalar, |value| {
         value.as_bool().ok_or_else(|| found(value))
     })
 }
 
 /// A whole number from `min` to `max`.
-pub fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u64) -> Spec<T> {
+pub(crate) fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u64) -> Spec<T> {
     let allowed = format!("a whole number from {min} to {max}");
     Spec::leaf("integer", allowed, json!(default), Shape::Scalar, move |value| {
         let number = value.as_u64().filter(|n| (min..=max).contains(n));
@@ -31,7 +31,7 @@ pub fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u64) -> S
 }
 
 /// A TCP port; digits in a text are one too.
-pub fn tcp_port(default: u16) -> Spec<u16> {
+pub(crate) fn tcp_port(default: u16) -> Spec<u16> {
     let allowed = "a whole number from 0 to 65535".into();
     Spec::leaf("integer", allowed, json!(default), Shape::Scalar, |value| {
         let number = match value {
@@ -43,7 +43,7 @@ pub fn tcp_port(default: u16) -> Spec<u16> {
 }
 
 /// A time span, in milliseconds once checked.
-pub fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
+pub(crate) fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
     let bounds = parse_duration_ms(min).unwrap_or(0)..=parse_duration_ms(max).unwrap_or(u64::MAX);
     let example = if default == "0s" { "10s" } else { default };
     let allowed = format!("a duration from {min} to {max}, like \"{example}\"");
@@ -59,7 +59,7 @@ pub fn duration(default: &'static str, min: &'static str, max: &'static str) -> 
 }
 
 /// A number of bytes; integers count bytes, texts carry a unit.
-pub fn size<T: TryFrom<u64> + 'static>(
+pub(crate) fn size<T: TryFrom<u64> + 'static>(
     default: &'static str,
     min: &'static str,
     max: &'static str,
@@ -82,14 +82,14 @@ pub fn size<T: TryFrom<u64> + 'static>(
 }
 
 /// Any text.
-pub fn text(default: &'static str) -> Spec<String> {
+pub(crate) fn text(default: &'static str) -> Spec<String> {
     Spec::leaf("text", "text".into(), json!(default), Shape::Text, |value| {
         value.as_str().map(str::to_owned).ok_or_else(|| found(value))
     })
 }
 
 /// A text that `T` can read: an address, a list of CPUs, a network.
-pub fn parsed<T>(kind: &'static str, allowed: &'static str, default: &'static str) -> Spec<T>
+pub(crate) fn parsed<T>(kind: &'static str, allowed: &'static str, default: &'static str) -> Spec<T>
 where
     T: FromStr<Err: fmt::Display> + 'static,
 {
@@ -100,7 +100,7 @@ where
 }
 
 /// An address that is called, which may hold a secret in its query.
-pub fn address<T>(allowed: &'static str) -> Spec<T>
+pub(crate) fn address<T>(allowed: &'static str) -> Spec<T>
 where
     T: FromStr<Err: fmt::Display> + 'static,
 {
@@ -113,7 +113,10 @@ where
 }
 
 /// One of a few names.
-pub fn choice<T: Copy + 'static>(default: &'static str, names: &'static [(&'static str, T)]) -> Spec<T> {
+pub(crate) fn choice<T: Copy + 'static>(
+    default: &'static str,
+    names: &'static [(&'static str, T)],
+) -> Spec<T> {
     let allowed = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     Spec::leaf("choice", allowed, json!(default), Shape::Text, |value| {
         let text = value.as_str().ok_or_else(|| found(value))?;
@@ -122,7 +125,7 @@ pub fn choice<T: Copy + 'static>(default: &'static str, names: &'static [(&'stat
 }
 
 /// A list of what `item` reads; empty by default.
-pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
+pub(crate) fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
     let shape = Shape::List(Box::new(item.about.shape.clone()));
     let about = about(format!("list of {}", item.about.kind), &item.about.allowed, json!([]), shape);
     let allowed = format!("a list, each item {}", about.allowed);
@@ -135,7 +138,7 @@ pub fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
 
 /// Names of the operator's choice, each with what `item` reads; empty by default. A list of `{key, value}`, as
 /// Centrifugo has it too, says the same.
-pub fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
+pub(crate) fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
     let shape = Shape::Map(Box::new(item.about.shape.clone()));
     let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), shape);
     Spec::compound(about, move |value, path, problems| {
@@ -171,7 +174,7 @@ fn names_with_values(value: &Value) -> Option<BTreeMap<&str, &Value>> {
 }
 
 /// A list of tables of one section's options; empty by default.
-pub fn tables<T: Section>() -> Spec<Vec<T>> {
+pub(crate) fn tables<T: Section>() -> Spec<Vec<T>> {
     let about = about("list of tables".into(), "", json!([]), Shape::Tables(T::fields()));
     Spec::compound(about, |value, path, problems| {
         read_list(value, path, "a list of tables", problems, T::read)
@@ -179,7 +182,7 @@ pub fn tables<T: Section>() -> Spec<Vec<T>> {
 }
 
 /// A nested section.
-pub fn section<T: Section>() -> Spec<T> {
+pub(crate) fn section<T: Section>() -> Spec<T> {
     let shape = Shape::Section { about: T::ABOUT, fields: T::fields() };
     Spec::compound(about("section".into(), "", json!({}), shape), T::read)
 }

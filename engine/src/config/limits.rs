@@ -15,7 +15,7 @@ section! {
     /// Limits for each address, network, connection and user, so that a flood from one of them does not harm others.
     /// All are off by default, because the right numbers depend on how many clients share an address, and on the
     /// proxies in front. A limit holds for all cores together. A connection over a limit gets 429 with `Retry-After`.
-    pub struct LimitsConfig {
+    pub(crate) struct LimitsConfig {
         /// Limits for each address.
         "address" => pub address: HostLimits = section();
         /// Limits for each network. An IPv6 client usually has 2^64 addresses or more.
@@ -41,7 +41,7 @@ section! {
     }
 
     /// Limits for one address. 0 means no limit.
-    pub struct HostLimits {
+    pub(crate) struct HostLimits {
         /// Most open connections.
         "connections" => pub connections_max: u32 = integer(0, 0, CONNECTIONS);
         /// Most new connections a second. After a quiet second, a burst of this size may come at once.
@@ -51,7 +51,7 @@ section! {
     }
 
     /// Limits for all addresses of a network together. 0 means no limit.
-    pub struct SubnetLimits {
+    pub(crate) struct SubnetLimits {
         /// Most open connections, as `limits.address.connections`.
         "connections" => pub connections_max: u32 = integer(0, 0, CONNECTIONS);
         /// Most new connections a second, as `limits.address.connections_per_second`.
@@ -67,7 +67,7 @@ section! {
 
     /// Limits for what clients send. 0 means no limit. A command over a limit gets error 111, which tells the client
     /// to try again. A client that keeps exceeding the limit is closed with 3013.
-    pub struct FlowLimits {
+    pub(crate) struct FlowLimits {
         /// Most commands a second. After a quiet second, a burst of this size may come at once. A reply with history,
         /// presence or recovered publications counts as one more command for each 16 KiB.
         "commands_per_second" => pub commands_per_s: u32 = integer(0, 0, 10_000_000);
@@ -79,7 +79,7 @@ section! {
     /// Penalty points for addresses that misbehave: 10 for a broken protocol, a message that is too large, or a
     /// refused token; 5 for a bad request or one that takes too long; 20 for a close with 3013. Points decay over
     /// time. While an address has too many, its new connections get 429. IPv6 addresses of the same /64 count as one.
-    pub struct PenaltyLimits {
+    pub(crate) struct PenaltyLimits {
         /// Points at which an address is refused. 0 turns penalties off.
         "threshold" => pub threshold: u32 = integer(0, 0, 1_000_000);
         /// Time in which half of the points decay.

@@ -23,7 +23,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, in all sources.
-    pub fn load(
+    pub(crate) fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &Flags,
@@ -32,7 +32,7 @@ impl Config {
     }
 
     /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
         warning::collect(self)
     }
 }
@@ -46,7 +46,7 @@ impl Default for Config {
 
 /// A configuration together with what it was read from, for `config check`.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The checked configuration.
     pub config: Config,
     tree: Value,
@@ -58,7 +58,7 @@ impl Loaded {
     ///
     /// # Errors
     /// Everything that is wrong, in all sources.
-    pub fn read(
+    pub(crate) fn read(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &Flags,
@@ -80,7 +80,7 @@ impl Loaded {
     }
 
     /// The warnings, and `more` of them, as comments, then what is in force, one option a line, and where each value came from.
-    pub fn in_force(&self, more: &[Warning]) -> String {
+    pub(crate) fn in_force(&self, more: &[Warning]) -> String {
         let own = self.config.warnings();
         let warnings =
             own.iter().chain(more).map(|warning| reference::comment_of(&format!("warning: {warning}")));

@@ -7,24 +7,24 @@
 //! Options are defined once, in `options`. The engine never sees a raw value.
 
 mod centrifugo;
-mod channel;
+pub(crate) mod channel;
 mod check;
 mod checked;
 mod control;
-mod cores;
-pub mod definition;
+pub(crate) mod cores;
+pub(crate) mod definition;
 mod document;
 mod expand;
 mod http_server;
 mod keys;
-pub mod kinds;
+pub(crate) mod kinds;
 mod limits;
 mod load;
 mod network;
 mod options;
 mod place;
 mod problem;
-mod proxy;
+pub(crate) mod proxy;
 mod reference;
 mod secret;
 mod source;
@@ -32,30 +32,25 @@ mod source;
 mod tests;
 mod token;
 mod transports;
-pub mod units;
+pub(crate) mod units;
 mod warning;
 
-pub use crate::value::OriginPattern;
-pub use channel::{ChannelConfig, DeltaType, Namespace, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
-pub use checked::Config;
-pub use control::{AdminConfig, ApiErrorMode, HttpApiConfig, NodeConfig};
-pub use cores::{CoreSet, CpuList, usable_cpus};
-pub use http_server::{ForwardedConfig, HttpServerConfig, ProxyProtocolConfig, TlsConfig};
-pub use limits::{FlowLimits, HostLimits, LimitsConfig, PenaltyLimits, SubnetLimits};
-pub use load::Loaded;
-pub use network::Network;
+pub(crate) use channel::{ChannelConfig, DeltaType, NamespaceOptions, RecoveryMode, SlowReaderPolicy};
+pub(crate) use checked::Config;
+pub(crate) use control::{ApiErrorMode, HttpApiConfig};
+pub(crate) use cores::usable_cpus;
+pub(crate) use http_server::TlsConfig;
+pub(crate) use limits::{FlowLimits, HostLimits, SubnetLimits};
+pub(crate) use load::Loaded;
+pub(crate) use network::Network;
 pub(crate) use network::ipv6_network;
-pub use options::{
-    ClientConfig, EngineConfig, LogConfig, LogFormat, LogLevel, Options, PersonalChannelConfig,
-    ShutdownConfig, UserConnectionPolicy, WebsocketConfig,
+pub(crate) use options::{
+    ClientConfig, LogConfig, LogFormat, LogLevel, Options, ShutdownConfig, UserConnectionPolicy,
+    WebsocketConfig,
 };
-pub use problem::{Origin, Problem, Problems, UnknownKeys, Warning};
-pub use proxy::{
-    BackendConfig, ChannelProxyConfig, ClientProxyConfig, ProxyConfig, ProxyHttpConfig, RpcConfig,
-    RpcNamespace, RpcOptions, SwitchedProxyConfig,
-};
-pub use reference::{default_toml, reference_pages};
-pub use secret::Secret;
-pub use source::{CONFIG_VARIABLE, Flags, IgnoredVariable, UNKNOWN_KEYS_VARIABLE};
-pub use token::{SubscriptionTokenConfig, TokenConfig};
-pub use transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
+pub(crate) use problem::{Problems, UnknownKeys, Warning};
+pub(crate) use proxy::{ProxyConfig, RpcConfig};
+pub(crate) use reference::{default_toml, reference_pages};
+pub(crate) use secret::Secret;
+pub(crate) use source::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE};
+pub(crate) use token::TokenConfig;

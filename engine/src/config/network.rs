@@ -10,11 +10,11 @@ use std::str::FromStr;
 
 /// A network in CIDR notation (RFC 4632, RFC 4291 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(IpNet);
+pub(crate) struct Network(IpNet);
 
 impl Network {
     /// Its first and its last address.
-    pub fn bounds(self) -> (IpAddr, IpAddr) {
+    pub(crate) fn bounds(self) -> (IpAddr, IpAddr) {
         (self.0.network(), self.0.broadcast())
     }
 }

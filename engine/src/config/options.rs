@@ -22,7 +22,7 @@ use crate::value::origin::OriginPattern;
 section! {
     /// Options of `holdfast serve`. A configuration file sets them, the environment overrides the file, and a flag
     /// overrides both.
-    pub struct Options {
+    pub(crate) struct Options {
         /// The addresses and ports of the listeners, TLS, and proxies in front of the daemon.
         "http_server" => pub http_server: HttpServerConfig = section();
         /// What a client connection may cost, how clients authenticate, and how long they may stay silent.
@@ -64,7 +64,7 @@ section! {
     }
 
     /// What a client connection may cost, how clients authenticate, and how long they may stay silent.
-    pub struct ClientConfig {
+    pub(crate) struct ClientConfig {
         /// Time between two pings to a client. The daemon spreads the pings of all connections over this time.
         "ping_interval" => pub ping_interval_ms: u64 = duration("25s", "1s", "1h");
         /// How long the daemon waits for a pong before it closes the connection. Must be shorter than
@@ -191,7 +191,7 @@ section! {
     }
 
     /// The WebSocket transport.
-    pub struct WebsocketConfig {
+    pub(crate) struct WebsocketConfig {
         /// Turns the transport off: `/connection/websocket` answers 404.
         "disabled" => pub disabled: bool = boolean(false);
         /// Largest message of a client, all its fragments together. A larger message closes the connection with 1009.
@@ -225,7 +225,7 @@ section! {
     }
 
     /// CPU cores, rings, buffers and memory. The defaults fit 100,000 connections; measure before you change them.
-    pub struct EngineConfig {
+    pub(crate) struct EngineConfig {
         /// CPUs to run on, with one shard each. Excludes `engine.shards`. If unset, `engine.shards` decides.
         "cores" => pub(super) cpu_list: Option<CpuList>
             = parsed("CPU list", "CPU numbers and ranges, like \"0-3,6\"", "").optional().flag("--cores");
@@ -280,7 +280,7 @@ section! {
 
     /// The personal channel of each user: `#` and the user's id. With `allow_user_limited_channels`, no other user
     /// may subscribe to it. Anonymous clients have none.
-    pub struct PersonalChannelConfig {
+    pub(crate) struct PersonalChannelConfig {
         /// Subscribes every connection of a user to the user's personal channel, on the server's side.
         "enabled" => pub enabled: bool = boolean(false);
         /// Namespace of personal channels, which must be configured. If empty, `channel.without_namespace` applies.
@@ -291,7 +291,7 @@ section! {
     }
 
     /// The graceful stop, which SIGTERM, SIGINT or `POST /api/drain` begins. A second signal shortens it.
-    pub struct ShutdownConfig {
+    pub(crate) struct ShutdownConfig {
         /// How long the daemon still accepts and serves clients while `/health/ready` already fails, so that a load
         /// balancer stops sending new clients. A second signal ends the delay.
         "delay" => pub delay_ms: u64 = duration("0s", "0s", "10m");
@@ -310,7 +310,7 @@ section! {
     }
 
     /// The log that the daemon writes to standard error.
-    pub struct LogConfig {
+    pub(crate) struct LogConfig {
         /// The least important level that is logged. Most mistakes of peers are logged at `debug`. At the other
         /// levels `log.repeat_limit` limits the lines that peers can cause, so that no peer can fill a disk.
         "level" => pub level: LogLevel = choice("info", LogLevel::NAMES);
@@ -328,7 +328,7 @@ section! {
 
 /// Which connection goes when a user has one too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserConnectionPolicy {
+pub(crate) enum UserConnectionPolicy {
     /// The one that wants to come.
     RejectNewest,
     /// The one that came first.
@@ -342,7 +342,7 @@ impl UserConnectionPolicy {
 
 /// How important an event must be to be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     /// Everything, every message included.
     Trace,
     /// Also what happens to single connections.
@@ -370,7 +370,7 @@ impl LogLevel {
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// A line for people.
     Text,
     /// A JSON object a line.

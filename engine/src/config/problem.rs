@@ -11,7 +11,7 @@ use std::fmt;
 
 /// What becomes of keys and variables that are no option.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum UnknownKeys {
+pub(crate) enum UnknownKeys {
     /// Report each as an error.
     #[default]
     Refuse,
@@ -21,7 +21,7 @@ pub enum UnknownKeys {
 
 /// Where a value came from: `file holdfast.toml`, `environment HOLDFAST_LOG_LEVEL`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// No one set it.
     Default,
     /// The file named by `--config`.
@@ -45,7 +45,7 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong, always the operator's to mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Full path, such as `client.ping_interval`; empty when the source as a whole cannot be read.
     pub key: String,
     /// Where the offending value was set.
@@ -76,7 +76,7 @@ impl fmt::Display for Problem {
 
 /// One thing that is allowed, and likely not what the operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// The option's full path, or the name of a variable.
     pub key: String,
     /// What is so, and what may come of it.
@@ -99,7 +99,7 @@ impl fmt::Display for Warning {
 
 /// All problems of one configuration; never empty when it is returned as an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems {
+pub(crate) struct Problems {
     list: Vec<Problem>,
     origins: BTreeMap<String, Origin>,
     file: Option<String>,
@@ -114,11 +114,6 @@ impl Problems {
         unknown_keys: UnknownKeys,
     ) -> Self {
         Self { list: Vec::new(), origins, file, unknown_keys, passed_over: Vec::new() }
-    }
-
-    /// The problems, in the order in which they were met.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.list.iter()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::value::HttpUrl;
 
 section! {
     /// How the daemon asks the application's backend about one kind of event: by POST with a JSON body.
-    pub struct ProxyConfig {
+    pub(crate) struct ProxyConfig {
         /// URL of the backend. The daemon follows no redirects. If empty, there is no backend.
         "endpoint" => pub endpoint: Option<HttpUrl>
             = address("an address that begins with https:// or http://").optional();
@@ -41,14 +41,14 @@ section! {
     }
 
     /// HTTP details of the calls.
-    pub struct ProxyHttpConfig {
+    pub(crate) struct ProxyHttpConfig {
         /// Header fields of every call. A field that is passed from the client replaces one of the same name.
         "static_headers" => pub static_headers: BTreeMap<String, Secret>
             = map_of(parsed("text", "text", "")).secret();
     }
 
     /// Connection events on which the application's backend decides.
-    pub struct ClientProxyConfig {
+    pub(crate) struct ClientProxyConfig {
         /// Clients that connect without a token: the backend says who they are.
         "connect" => pub connect: SwitchedProxyConfig = section();
         /// Connections that expire: the backend says whether they may stay. Clients then send no refresh command.
@@ -56,7 +56,7 @@ section! {
     }
 
     /// Channel events on which the application's backend decides, in the namespaces that ask for it.
-    pub struct ChannelProxyConfig {
+    pub(crate) struct ChannelProxyConfig {
         /// Clients that subscribe without a token, if `subscribe_proxy_enabled` is set.
         "subscribe" => pub subscribe: ProxyConfig = section();
         /// Clients that publish, if `publish_proxy_enabled` is set.
@@ -67,7 +67,7 @@ section! {
 
     /// RPC calls of clients, which the application's backend answers. A method name with a `:` belongs to the
     /// namespace before it, which must be defined; `rpc.without_namespace` applies to every other method.
-    pub struct RpcConfig {
+    pub(crate) struct RpcConfig {
         /// The backend that answers RPC calls.
         "proxy" => pub proxy: ProxyConfig = section();
         /// Options of methods without a namespace.
@@ -77,13 +77,13 @@ section! {
     }
 
     /// Options of the methods of a namespace.
-    pub struct RpcOptions {
+    pub(crate) struct RpcOptions {
         /// Passes calls to the backend; otherwise a call gets error 108. Needs `rpc.proxy.endpoint`.
         "proxy_enabled" => pub is_proxied: bool = boolean(false);
     }
 
     /// A namespace of methods.
-    pub struct RpcNamespace {
+    pub(crate) struct RpcNamespace {
         /// The part of a method name before the `:`. Must be unique.
         "name" => pub name: String = text("")
             .also("at least two of A-Z, a-z, 0-9, `-`, `_`, `.`", |name: &String| is_namespace_name(name))
@@ -93,7 +93,7 @@ section! {
     }
 
     /// Limits for all calls to the application's backend, of all kinds together. Not in Centrifugo.
-    pub struct BackendConfig {
+    pub(crate) struct BackendConfig {
         /// Most calls under way at a time; further calls wait. The daemon lowers this value to a quarter of
         /// RLIMIT_NOFILE.
         /// Worst case: this × (a client's message + `backend.answer_size_limit`).
@@ -119,7 +119,7 @@ section! {
 
 /// A proxy with a switch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SwitchedProxyConfig {
+pub(crate) struct SwitchedProxyConfig {
     /// Whether the backend is asked.
     pub enabled: bool,
     /// How.

@@ -32,7 +32,7 @@ const PADDED_WIDTH: usize = 48;
 const TEXT_CHARS_MAX: usize = 160;
 
 /// `holdfast config default`: every option with its default, in TOML that reads back as the defaults.
-pub fn default_toml() -> String {
+pub(crate) fn default_toml() -> String {
     let mut out = String::new();
     comment(&mut out, Options::ABOUT);
     comment(
@@ -44,7 +44,7 @@ pub fn default_toml() -> String {
 }
 
 /// One page of the reference.
-pub struct Page {
+pub(crate) struct Page {
     /// Where it is, from the folder of the documentation.
     pub path: String,
     /// Its text, in Markdown.
@@ -52,7 +52,7 @@ pub struct Page {
 }
 
 /// `holdfast config doc`: the rules on one page, and each section on a page of its own.
-pub fn reference_pages() -> Vec<Page> {
+pub(crate) fn reference_pages() -> Vec<Page> {
     let fields = Options::fields();
     let mut paths = Vec::new();
     walk(&fields, "", &mut |path, _| paths.push(path.to_owned()));

@@ -7,11 +7,11 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 /// A secret of the operator.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// The text itself.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -24,10 +24,10 @@ use std::{fs, io};
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
 
 /// Names the file, as `--config` does. It is no option.
-pub const CONFIG_VARIABLE: &str = "HOLDFAST_CONFIG";
+pub(crate) const CONFIG_VARIABLE: &str = "HOLDFAST_CONFIG";
 
 /// Says what becomes of unknown keys, as `--unknown-keys` does. It is no option either.
-pub const UNKNOWN_KEYS_VARIABLE: &str = "HOLDFAST_UNKNOWN_KEYS";
+pub(crate) const UNKNOWN_KEYS_VARIABLE: &str = "HOLDFAST_UNKNOWN_KEYS";
 
 /// The largest file that is read. Worst case: about ten times this while it is parsed.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -44,7 +44,7 @@ pub(super) struct Sources {
 
 /// A variable of Centrifugo that is set and not read: Holdfast may run beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IgnoredVariable {
+pub(crate) struct IgnoredVariable {
     /// Its name, `CENTRIFUGO_…`.
     pub name: String,
     /// The variable of Holdfast for the same option, where there is one.
@@ -115,7 +115,7 @@ impl Sources {
 
 /// What the command line sets; `None` leaves it to the environment and the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `--listen`.
     pub listen: Option<SocketAddr>,
     /// `--control`.

@@ -21,7 +21,7 @@ section! {
     /// Tokens (JSON Web Tokens) with which clients connect, and subscribe unless `client.subscription_token` is
     /// enabled. The daemon accepts a token if one of the keys verifies its signature and its audience and issuer
     /// match.
-    pub struct TokenConfig {
+    pub(crate) struct TokenConfig {
         /// Secret for HS256, HS384 and HS512. Whoever knows it can make tokens, so use 32 random bytes or more. If
         /// empty, such tokens are refused.
         "hmac_secret_key" => pub hmac_secret_key: Option<Secret>
@@ -82,7 +82,7 @@ section! {
 
 /// Keys and conditions of subscription tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SubscriptionTokenConfig {
+pub(crate) struct SubscriptionTokenConfig {
     /// Whether they differ from those of connection tokens.
     pub enabled: bool,
     /// The keys and conditions.

@@ -8,7 +8,7 @@ use super::kinds::{boolean, duration, size};
 section! {
     /// A test path, for first steps and measurements: `/echo` or `/broadcast`. It needs no token, so whoever reaches
     /// the port can use it. Web pages must come from `client.allowed_origins`.
-    pub struct OpenPathConfig {
+    pub(crate) struct OpenPathConfig {
         /// Serves the path; otherwise it answers 404. If unset, the path is served until the configuration says who
         /// may connect or which channels exist: a key in `client.token` or `client.subscription_token`,
         /// `client.allow_anonymous_connect_without_token`, a namespace in `channel.namespaces`, an option of
@@ -17,7 +17,7 @@ section! {
     }
 
     /// Server-sent events at `/connection/sse`, for clients that cannot use WebSocket. JSON only.
-    pub struct SseConfig {
+    pub(crate) struct SseConfig {
         /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
         /// Largest body of the request that opens a session. A larger one gets 413.
@@ -26,7 +26,7 @@ section! {
     }
 
     /// HTTP streaming at `/connection/http_stream`, for clients that cannot use WebSocket. JSON and Protobuf.
-    pub struct HttpStreamConfig {
+    pub(crate) struct HttpStreamConfig {
         /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
         /// Largest body of the request that opens a session. A larger one gets 413.
@@ -36,7 +36,7 @@ section! {
 
     /// `/emulation`, which takes the commands of clients that use SSE or HTTP streaming, because their stream carries
     /// messages in one direction only. It is served when one of these transports is enabled.
-    pub struct EmulationConfig {
+    pub(crate) struct EmulationConfig {
         /// Largest body of a request. A larger one gets 413.
         /// Worst case: this for each request under way.
         "max_request_body_size" => pub request_body_bytes_max: u32 = size("64KiB", "1KiB", "64MiB");
@@ -44,7 +44,7 @@ section! {
 
     /// HTTP long polling at `/connection/poll`, for clients that can use neither WebSocket nor streams. Not in
     /// Centrifugo; no Centrifuge SDK uses it.
-    pub struct PollConfig {
+    pub(crate) struct PollConfig {
         /// Serves the transport; otherwise its path answers 404.
         "enabled" => pub enabled: bool = boolean(false);
         /// How long a poll waits for a message before it gets an empty answer. Proxies in between must allow more.

@@ -14,7 +14,7 @@ const SIZE_UNITS: [(&str, u64); 5] =
 ///
 /// # Errors
 /// A sentence that says what a duration looks like.
-pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, String> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text != "0" {
         return Err(format!("a duration needs a unit: \"{text}s\" or \"{text}ms\"?"));
@@ -45,7 +45,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// A sentence that says what a size looks like.
-pub fn parse_size_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -68,7 +68,7 @@ pub fn parse_size_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// The shortest exact way to write a number of bytes: `65536` is `64KiB`.
-pub fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let (unit, factor) = SIZE_UNITS
         .iter()
         .rev()
@@ -79,7 +79,7 @@ pub fn show_size(bytes: u64) -> String {
 
 /// A number of bytes for people, rounded to one decimal: `4.7 GiB`.
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-pub fn about_size(bytes: u64) -> String {
+pub(crate) fn about_size(bytes: u64) -> String {
     let (unit, factor) =
         SIZE_UNITS.iter().rev().find(|(_, factor)| bytes >= *factor).unwrap_or(&SIZE_UNITS[0]);
     if *factor == 1 {

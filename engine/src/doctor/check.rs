@@ -7,7 +7,7 @@ use crate::config::Warning;
 
 /// One line of the doctor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// How it stands.
     pub status: Status,
     /// What was looked at: `kernel`, `RLIMIT_NOFILE`, a sysctl key, …
@@ -22,7 +22,7 @@ pub struct Check {
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// As it should be.
     Ok,
     /// The daemon will serve, but not well or not at full load.
@@ -33,7 +33,7 @@ pub enum Status {
 
 impl Status {
     /// `ok`, `warn` or `fail`.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -64,7 +64,7 @@ impl Check {
 
 impl Check {
     /// What keeps `serve` from starting, of what the configuration names.
-    pub fn of_fault(fault: &str) -> Self {
+    pub(crate) fn of_fault(fault: &str) -> Self {
         Self::new("configuration", fault.to_owned(), "what `serve` can start with")
             .fail("put the right files in place; `holdfast config check` says whether they are")
     }

@@ -6,7 +6,7 @@
 //! Nothing is changed on the machine, and nothing is judged.
 
 use super::Profile;
-pub use crate::memory::cgroup::Cgroup;
+pub(crate) use crate::memory::cgroup::Cgroup;
 use holdfast_ring::SetupError;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// The facts.
 #[derive(Debug, Clone)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The kernel's release: `6.18.44-generic`.
     pub kernel: String,
     /// Whether a ring can be had.
@@ -35,7 +35,7 @@ pub struct Findings {
 
 /// Whether a ring can be set up.
 #[derive(Debug, Clone)]
-pub enum IoUring {
+pub(crate) enum IoUring {
     /// Yes, with these features.
     Works(String),
     /// `kernel.io_uring_disabled` has this value.
@@ -50,7 +50,7 @@ pub enum IoUring {
 
 /// A resource limit; `u64::MAX` is "unlimited".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// What holds now.
     pub soft: u64,
     /// How far a process may raise it by itself.
@@ -59,14 +59,14 @@ pub struct Limit {
 
 impl Findings {
     /// Looks at this machine, with the running values of `profile`'s keys.
-    pub fn gather(profile: Profile) -> Self {
+    pub(crate) fn gather(profile: Profile) -> Self {
         let keys = profile.settings().into_iter().map(|setting| setting.key);
         let sysctls = keys.filter_map(|key| sysctl(&key).map(|value| (key, value))).collect();
         Self { sysctls, ..Self::gather_essentials() }
     }
 
     /// The part that `serve` looks at when it starts: all but the profile's keys.
-    pub fn gather_essentials() -> Self {
+    pub(crate) fn gather_essentials() -> Self {
         let probe = holdfast_ring::probe();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

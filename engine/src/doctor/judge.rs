@@ -18,7 +18,7 @@ use crate::{
 use holdfast_ring::KERNEL_FLOOR;
 
 /// Everything that `holdfast doctor` shows, the essential part first.
-pub fn judge(findings: &Findings, plan: &Plan) -> Vec<Check> {
+pub(crate) fn judge(findings: &Findings, plan: &Plan) -> Vec<Check> {
     let mut checks = judge_essentials(findings, plan);
     checks.push(memlock(findings, plan));
     checks.push(memory(findings, plan));

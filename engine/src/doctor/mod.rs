@@ -16,13 +16,14 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Check, Status};
-pub use findings::{Cgroup, Findings, IoUring, Limit, sysctl};
-pub use judge::judge;
-pub use plan::{KERNEL_BYTES_PER_CONNECTION, Plan, USER_BYTES_PER_CONNECTION};
-pub use preflight::{Faults, Prepared};
+pub(crate) use check::{Check, Status};
+pub(crate) use findings::Findings;
+pub use findings::sysctl;
+pub(crate) use judge::judge;
+pub(crate) use plan::Plan;
+pub(crate) use preflight::Prepared;
 pub use profile::{Better, Profile, Setting};
-pub use report::{json, line, text};
+pub(crate) use report::{json, line, text};
 
 use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,7 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const NOFILE_USEFUL_MAX: u64 = 1 << 24;
 
 /// True exactly when no check failed.
-pub fn can_serve(checks: &[Check]) -> bool {
+pub(crate) fn can_serve(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.status != Status::Fail)
 }
 
@@ -39,7 +40,7 @@ pub fn can_serve(checks: &[Check]) -> bool {
 ///
 /// # Errors
 /// The checks that failed, to be shown with `line`.
-pub fn essentials(config: &Config) -> Result<(), Vec<Check>> {
+pub(crate) fn essentials(config: &Config) -> Result<(), Vec<Check>> {
     let checks = judge::judge_essentials(&Findings::gather_essentials(), &Plan::new(config, None, None));
     let failed: Vec<_> = checks.into_iter().filter(|check| check.status == Status::Fail).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed) }
@@ -47,7 +48,7 @@ pub fn essentials(config: &Config) -> Result<(), Vec<Check>> {
 
 /// Raises this process's RLIMIT_NOFILE to its hard limit, as far as it is of use; returns what holds then.
 /// Where the kernel refuses, what held before holds on, and the rings follow from that.
-pub fn raise_descriptor_limit() -> u64 {
+pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current.unwrap_or(u64::MAX);
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(NOFILE_USEFUL_MAX);

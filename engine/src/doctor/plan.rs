@@ -15,10 +15,10 @@ pub(super) const LANES_MAX: u64 = holdfast_ring::LANES_MAX as u64;
 
 /// Kernel memory of one idle connection: a TCP socket end (3.5 to 3.7 KB of slab), its file and its
 /// armed receive, as measured with 100,000 of them on Linux 6.18.
-pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4_400;
+pub(crate) const KERNEL_BYTES_PER_CONNECTION: u64 = 4_400;
 
 /// User memory of one idle connection: the bound that `docs/benchmarks.md` checks.
-pub const USER_BYTES_PER_CONNECTION: u64 = 270;
+pub(crate) const USER_BYTES_PER_CONNECTION: u64 = 270;
 
 /// Descriptors that each ring takes from the process: the ring and the eventfd that reports it.
 const DESCRIPTORS_PER_LANE: u64 = 2;
@@ -37,7 +37,7 @@ const EXECUTOR_LOCKED_BYTES: u64 = 512 << 10;
 
 /// The plan.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Connections that the daemon shall hold.
     pub connections: u64,
     /// Shards that share them evenly.
@@ -57,7 +57,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of `config`; `profile` and `connections` are what the command line asked for.
     /// Connections not given are the profile's, then the configuration's.
-    pub fn new(config: &Config, profile: Option<Profile>, connections: Option<u64>) -> Self {
+    pub(crate) fn new(config: &Config, profile: Option<Profile>, connections: Option<u64>) -> Self {
         let connections = connections
             .or(profile.map(Profile::connections))
             .unwrap_or_else(|| u64::from(config.planned_connections()));
@@ -73,13 +73,13 @@ impl Plan {
     }
 
     /// Descriptor-table entries that each shard makes, as far as its rings have room for them.
-    pub const fn slots_per_shard(&self) -> u64 {
+    pub(crate) const fn slots_per_shard(&self) -> u64 {
         slots_for(self.connections, self.shards)
     }
 
     /// Rings for each shard: as configured, or as many tables of `nofile` entries as hold the slots.
     /// `None` where no number of rings would do.
-    pub fn lanes(&self, nofile: u64) -> Option<u64> {
+    pub(crate) fn lanes(&self, nofile: u64) -> Option<u64> {
         if self.lanes_configured > 0 {
             return Some(self.lanes_configured);
         }
@@ -87,23 +87,23 @@ impl Plan {
     }
 
     /// The smallest RLIMIT_NOFILE with which one ring a shard is enough.
-    pub const fn nofile_for_one_lane(&self) -> u64 {
+    pub(crate) const fn nofile_for_one_lane(&self) -> u64 {
         self.slots_per_shard() + DESCRIPTORS_RESERVED
     }
 
     /// Descriptors of the process itself: connections are not among them.
-    pub const fn process_descriptors(&self, lanes: u64) -> u64 {
+    pub(crate) const fn process_descriptors(&self, lanes: u64) -> u64 {
         self.shards * (lanes * DESCRIPTORS_PER_LANE + DESCRIPTORS_PER_SHARD) + DESCRIPTORS_RESERVED
     }
 
     /// Memory that the kernel may count against RLIMIT_MEMLOCK (rings and buffer rings, since Linux 6.14).
-    pub const fn locked_bytes(&self, lanes: u64) -> u64 {
+    pub(crate) const fn locked_bytes(&self, lanes: u64) -> u64 {
         let rings = lanes * self.submission_entries * RING_BYTES_PER_ENTRY;
         self.shards * (rings + lanes * self.receive_buffers * BUFFER_RING_ENTRY_BYTES + EXECUTOR_LOCKED_BYTES)
     }
 
     /// Kernel and user memory with all connections idle, and every receive buffer in use.
-    pub const fn memory_bytes(&self) -> u64 {
+    pub(crate) const fn memory_bytes(&self) -> u64 {
         self.connections * (KERNEL_BYTES_PER_CONNECTION + USER_BYTES_PER_CONNECTION)
             + self.shards * self.receive_buffers * self.receive_buffer_bytes
     }
@@ -157,7 +157,7 @@ mod tests {
                 for nofile in [4_096, 20_000, 62_820, 1_048_576] {
                     let mut config = Config::default();
                     config.client.connection_limit = connection_limit;
-                    config.cores = crate::config::CoreSet::of((0..shards).collect());
+                    config.cores = crate::config::cores::CoreSet::of((0..shards).collect());
                     let planned = Plan::new(&config, None, None).lanes(nofile);
                     let made = crate::shard::Plan::new(&config, nofile).lanes as u64;
                     assert_eq!(planned.unwrap_or(LANES_MAX), made, "{connection_limit} {shards} {nofile}");

@@ -15,7 +15,7 @@ use crate::{
 
 /// What the daemon starts with.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     pub(crate) clients: Option<Secured>,
     pub(crate) control: Option<Secured>,
     warnings: Vec<Warning>,
@@ -23,11 +23,11 @@ pub struct Prepared {
 
 /// Everything that keeps the daemon from starting, in sentences for the operator.
 #[derive(Debug)]
-pub struct Faults(Vec<String>);
+pub(crate) struct Faults(Vec<String>);
 
 impl Faults {
     /// One by one.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
@@ -45,7 +45,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn new(config: &Config) -> Result<Self, Faults> {
+    pub(crate) fn new(config: &Config) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let mut secure = |options: &TlsConfig, section: &str| {
             tls::secured(options, section).unwrap_or_else(|error| {
@@ -68,7 +68,7 @@ impl Prepared {
     }
 
     /// What is allowed, and likely not wanted; beside what the configuration itself is warned of.
-    pub fn warnings(&self) -> &[Warning] {
+    pub(crate) fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 }

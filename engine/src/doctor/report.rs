@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 
 /// One line a check, with the command below it where something is to mend, and the verdict.
-pub fn text(checks: &[Check], plan: &Plan, colors: bool) -> String {
+pub(crate) fn text(checks: &[Check], plan: &Plan, colors: bool) -> String {
     let mut out = String::new();
     for check in checks {
         out.push_str(&line(check, colors));
@@ -36,7 +36,7 @@ pub fn text(checks: &[Check], plan: &Plan, colors: bool) -> String {
 }
 
 /// One check with its command, as `serve` shows it too when it refuses to start.
-pub fn line(check: &Check, colors: bool) -> String {
+pub(crate) fn line(check: &Check, colors: bool) -> String {
     let (color, reset) = match (colors, check.status) {
         (false, _) => ("", ""),
         (true, Status::Ok) => ("\x1b[32m", "\x1b[0m"),
@@ -53,7 +53,7 @@ pub fn line(check: &Check, colors: bool) -> String {
 }
 
 /// The same as one JSON object.
-pub fn json(checks: &[Check], plan: &Plan) -> String {
+pub(crate) fn json(checks: &[Check], plan: &Plan) -> String {
     let rows = checks.iter().map(|check| {
         json!({
             "status": check.status.name(),

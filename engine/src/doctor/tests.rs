@@ -1,7 +1,12 @@
 //! Machines that tests describe, judged: each failure, and a machine with nothing to mend.
 
-use super::*;
 use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    doctor::findings::{IoUring, Limit},
+    memory::cgroup::Cgroup,
+};
 
 /// A machine that meets `profile` in everything.
 fn machine(profile: Profile) -> Findings {

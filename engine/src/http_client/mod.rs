@@ -35,7 +35,7 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 
 /// What a call may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// From the first step of the connection to the last byte of the answer.
     pub timeout: Duration,
     /// The longest body of an answer.
@@ -44,7 +44,7 @@ pub struct Limits {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// Not in time.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -79,7 +79,7 @@ pub(crate) fn authorities() -> (RootCertStore, Vec<String>) {
 
 /// Makes calls. A clone shares the connections.
 #[derive(Debug, Clone)]
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     pool: Pool,
     /// Keeps nothing open: every call has a connection of its own.
     fresh: Pool,
@@ -88,12 +88,12 @@ pub struct HttpClient {
 impl HttpClient {
     /// Trusts the certificate authorities of the system (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others). Where there
     /// are none, calls by `https` fail; `preflight` has warned of it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_idle_timeout(IDLE_TIMEOUT)
     }
 
     /// The same, with another time for which connections that are not in use are kept open; zero keeps none.
-    pub fn with_idle_timeout(idle_timeout: Duration) -> Self {
+    pub(crate) fn with_idle_timeout(idle_timeout: Duration) -> Self {
         let (roots, _) = authorities();
         let tls = ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
@@ -117,7 +117,11 @@ impl HttpClient {
     ///
     /// # Errors
     /// There is no whole answer within the limits.
-    pub async fn send(&self, request: Request<Bytes>, limits: Limits) -> Result<Response<Bytes>, HttpError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, HttpError> {
         patience::timeout(limits.timeout, self.exchange(request, limits.body_bytes_max))
             .await
             .unwrap_or(Err(HttpError::Timeout(limits.timeout)))

@@ -164,7 +164,7 @@ impl PublicKey {
 
 /// An RSA public key of the configuration; compared by its text.
 #[derive(Debug, Clone)]
-pub struct RsaKey {
+pub(crate) struct RsaKey {
     pem: String,
     pub(crate) key: PublicKey,
 }
@@ -185,7 +185,7 @@ impl PartialEq for RsaKey {
 
 /// An ECDSA public key of the configuration; compared by its text.
 #[derive(Debug, Clone)]
-pub struct EcdsaKey {
+pub(crate) struct EcdsaKey {
     pem: String,
     pub(crate) key: PublicKey,
 }

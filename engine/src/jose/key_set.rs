@@ -21,7 +21,7 @@ const KEYS_OF_A_NAME_MAX: usize = 4;
 ///
 /// Worst case: a document of [`DOCUMENT_BYTES_MAX`](crate::token::jwks::DOCUMENT_BYTES_MAX), about half of it as keys.
 #[derive(Debug, Clone, Default)]
-pub struct KeySet {
+pub(crate) struct KeySet {
     /// RFC 7517 §4.5: keys of different types may share a name.
     keys: Arc<HashMap<String, Vec<PublicKey>>>,
 }
@@ -34,7 +34,7 @@ struct Document {
 
 /// A key that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnusableKey {
+pub(crate) struct UnusableKey {
     /// Its name, if it has one.
     pub kid: Option<String>,
     /// Why it is left out.
@@ -46,7 +46,7 @@ impl KeySet {
     ///
     /// # Errors
     /// Not JSON, or without the list `keys`.
-    pub fn parse(document: &[u8]) -> Result<(Self, Vec<UnusableKey>), serde_json::Error> {
+    pub(crate) fn parse(document: &[u8]) -> Result<(Self, Vec<UnusableKey>), serde_json::Error> {
         let Object(Document { keys: listed }) = serde_json::from_slice(document)?;
         let mut keys: HashMap<String, Vec<PublicKey>> = HashMap::new();
         let mut unusable = Vec::new();
@@ -71,12 +71,12 @@ impl KeySet {
     }
 
     /// The number of key names.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// True exactly when no token can be verified with it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 

@@ -7,7 +7,7 @@ mod key;
 mod key_set;
 
 pub(crate) use self::key::{HmacKeys, PublicKey};
-pub use self::{
+pub(crate) use self::{
     key::{EcdsaKey, RsaKey},
     key_set::KeySet,
 };

@@ -23,7 +23,7 @@ use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-pub use self::queue::Watch;
+pub(crate) use self::queue::Watch;
 pub(crate) use self::{limit::EACH, queue::THREAD};
 use self::{
     limit::{Limited, Limiter},
@@ -84,7 +84,7 @@ pub(crate) fn shows_each_refusal() -> bool {
 ///
 /// # Errors
 /// Where there can be no thread that writes.
-pub fn start(config: &LogConfig, watch: Watch) -> anyhow::Result<()> {
+pub(crate) fn start(config: &LogConfig, watch: Watch) -> anyhow::Result<()> {
     let began = Instant::now();
     let now_ms = move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let limiter = Limiter::new(config.repeat_limit, config.repeat_interval_ms, Box::new(now_ms));
@@ -106,7 +106,7 @@ pub fn start(config: &LogConfig, watch: Watch) -> anyhow::Result<()> {
 }
 
 /// Waits until all that has been logged is written, but not for ever.
-pub fn flush() {
+pub(crate) fn flush() {
     flush_within(FLUSH_MAX);
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn flush_within(time: Duration) {
 }
 
 /// Says why the process ends, as it is; also where logging has not started.
-pub fn last_words(text: &str) {
+pub(crate) fn last_words(text: &str) {
     say(text);
     flush();
 }

@@ -28,7 +28,7 @@ pub(crate) const THREAD: &str = "log";
 
 /// What watches over the thread that writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// Does the thread's work, and what has to be done where that fails.
     pub run: fn(&mut dyn FnMut() -> io::Result<()>),
     /// Asked before each line, and once a second: an error ends the work.

@@ -12,7 +12,7 @@ use std::{
 
 /// The tightest memory limit of the control groups that this process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     /// The limit, in bytes.
     pub limit_bytes: u64,
     /// Memory in use that the kernel cannot reclaim, in bytes.
@@ -22,7 +22,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// The tightest limit on the way from this process's group to the root; `None` where there is none.
     #[must_use]
-    pub fn tightest() -> Option<Self> {
+    pub(crate) fn tightest() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mut tightest: Option<Self> = None;
         for line in groups.lines() {
@@ -50,7 +50,7 @@ impl Cgroup {
 
     /// The remaining bytes of the group.
     #[must_use]
-    pub const fn free_bytes(self) -> u64 {
+    pub(crate) const fn free_bytes(self) -> u64 {
         self.limit_bytes.saturating_sub(self.used_bytes)
     }
 }

@@ -91,7 +91,7 @@ mod tests {
 
     fn config(memory_limit_bytes: u64) -> Config {
         let mut config = Config::default();
-        config.cores = crate::config::CoreSet::of(vec![0, 1]);
+        config.cores = crate::config::cores::CoreSet::of(vec![0, 1]);
         config.engine.memory_limit_bytes = memory_limit_bytes;
         config
     }

@@ -15,7 +15,7 @@ mod reference;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use self::reference::reference_markdown;
+pub(crate) use self::reference::reference_markdown;
 pub(crate) use self::{
     catalog::{CATALOG, Metric},
     definition::Kind,

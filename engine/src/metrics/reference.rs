@@ -39,7 +39,7 @@ These metrics have no label `core`.
 const TABLE: &str = "| name | type | what it is | watch for |\n|---|---|---|---|\n";
 
 /// `holdfast metrics doc`: the page of all metrics, in Markdown.
-pub fn reference_markdown() -> String {
+pub(crate) fn reference_markdown() -> String {
     let mut page = format!("{HEAD}{OF_SHARDS}{TABLE}");
     for family in CATALOG.iter().chain([&TURN]) {
         row(&mut page, family);

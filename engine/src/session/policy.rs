@@ -170,7 +170,7 @@ impl RpcPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{RpcNamespace, RpcOptions};
+    use crate::config::proxy::{RpcNamespace, RpcOptions};
 
     #[test]
     fn a_method_follows_its_namespace() {

@@ -108,7 +108,7 @@ mod tests {
     fn config(connections: u32, shards: u32) -> Config {
         let mut config = Config::default();
         config.client.connection_limit = connections;
-        config.cores = crate::config::CoreSet::of((0..shards as usize).collect());
+        config.cores = crate::config::cores::CoreSet::of((0..shards as usize).collect());
         config
     }
 

@@ -56,7 +56,7 @@ tokio::task_local! {
 
 /// From here on a panic ends the process, whichever thread or task it is in and whoever would catch it; but for one in an
 /// answer to a request, which costs that request alone.
-pub fn end_at_panics() {
+pub(crate) fn end_at_panics() {
     panic::set_hook(Box::new(|panic| {
         let cause = panicked(panic);
         if REQUEST.try_with(|()| ()).is_err() {
@@ -248,7 +248,7 @@ async fn struck(_: &'static str) {
 }
 
 /// Watches over the thread that writes the log.
-pub fn watch_log() -> log::Watch {
+pub(crate) fn watch_log() -> log::Watch {
     log::Watch {
         run: |work| {
             let sentinel = Sentinel::on_duty();

@@ -17,7 +17,7 @@ mod guard;
 mod manager;
 mod watch;
 
-pub use self::failure::{end_at_panics, watch_log};
+pub(crate) use self::failure::{end_at_panics, watch_log};
 pub(crate) use self::{
     beats::{Beats, Part, State},
     failure::{Sentinel, endless, fail, fail_for, is_shard, request, request_work, strike, supervise, task},

@@ -18,7 +18,7 @@ use crate::value::object::{self, Object};
 
 /// The claims of a connection token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectClaims {
+pub(crate) struct ConnectClaims {
     /// The client's user; empty for an anonymous one.
     pub user: String,
     /// When the connection must be refreshed, in Unix seconds; `None`: never. It is `expire_at` if the token has it (0
@@ -34,7 +34,7 @@ pub struct ConnectClaims {
 
 /// The claims of a subscription token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubscribeClaims {
+pub(crate) struct SubscribeClaims {
     /// The subscription's user; empty for an anonymous one.
     pub user: String,
     /// The channel, never empty.
@@ -49,7 +49,7 @@ pub struct SubscribeClaims {
 
 /// Overrides of a channel's options for one subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SubscribeOptions {
+pub(crate) struct SubscribeOptions {
     /// The subscriber's info for others in the channel.
     pub info: Option<Bytes>,
     /// Data for the client along with the subscription.
@@ -61,7 +61,7 @@ pub struct SubscribeOptions {
 /// Overrides of a channel's options for one subscription; `None` leaves an option unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// Whether the subscriber is in the channel's presence.
     #[serde(deserialize_with = "switch")]
     pub presence: Option<bool>,
@@ -105,7 +105,7 @@ impl ConnectClaims {
     ///
     /// # Errors
     /// It belongs to another user.
-    pub fn check(&self, user: &str) -> Result<(), TokenError> {
+    pub(crate) fn check(&self, user: &str) -> Result<(), TokenError> {
         if self.user == user { Ok(()) } else { Err(TokenError::OtherUser) }
     }
 }
@@ -135,7 +135,7 @@ impl SubscribeClaims {
     ///
     /// # Errors
     /// It is for another channel, another user, or another connection of that user.
-    pub fn check(&self, channel: &str, user: &str, client: &str) -> Result<(), TokenError> {
+    pub(crate) fn check(&self, channel: &str, user: &str, client: &str) -> Result<(), TokenError> {
         if self.channel != channel {
             Err(TokenError::OtherChannel)
         } else if self.user != user {

@@ -13,7 +13,7 @@ use jsonwebtoken::Algorithm;
 
 /// The token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// Our limit, [`TOKEN_BYTES_MAX`](super::TOKEN_BYTES_MAX).
     #[error("the token has {bytes} bytes; the maximum is {}", super::TOKEN_BYTES_MAX)]
     TooLong {
@@ -107,7 +107,7 @@ pub enum TokenError {
 
 /// A part of a token, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// The header.
     Header,
     /// The claims.
@@ -128,7 +128,7 @@ impl fmt::Display for Part {
 
 /// The command that carried the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenUse {
+pub(crate) enum TokenUse {
     /// `connect`.
     Connect,
     /// `refresh`.
@@ -141,7 +141,7 @@ pub enum TokenUse {
 
 /// The answer to a refused token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The reply to the command.
     Error(ErrorCode),
     /// The connection ends.
@@ -152,7 +152,7 @@ pub enum Verdict {
 
 impl TokenError {
     /// A short name, for the log.
-    pub const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => "token_too_long",
             Self::NotThreeParts => "token_not_three_parts",
@@ -181,7 +181,7 @@ impl TokenError {
     /// new token if that helps, and gives up otherwise.
     ///
     /// An unknown key gets the same verdict as a wrong signature: the caller has asked the JWKS endpoint before.
-    pub const fn verdict(&self, carried_by: TokenUse) -> Verdict {
+    pub(crate) const fn verdict(&self, carried_by: TokenUse) -> Verdict {
         let needs_new_token = matches!(self, Self::Expired { .. } | Self::NotYetValid { .. });
         let is_of_another = matches!(self, Self::OtherUser | Self::OtherChannel | Self::OtherClient);
         match carried_by {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest document accepted. Worst case: twice this while it is parsed.
-pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
 /// How long the endpoint may take, from the connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ const FETCH_PAUSE_MS: u64 = 10_000;
 
 /// The response of an endpoint.
 #[derive(Debug, Clone)]
-pub struct FetchedKeys {
+pub(crate) struct FetchedKeys {
     /// Its keys.
     pub keys: KeySet,
     /// The freshness lifetime of the response (RFC 9111 §5.2.2), in milliseconds; `None` if it has none.
@@ -40,7 +40,7 @@ pub struct FetchedKeys {
 
 /// Why there are no new keys.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// No response, or an incomplete one.
     #[error("{endpoint}: {error}")]
     Http {
@@ -79,7 +79,7 @@ pub enum FetchError {
 ///
 /// # Errors
 /// There are no new keys; the known ones stay valid.
-pub async fn fetch(client: &HttpClient, endpoint: &HttpUrl) -> Result<FetchedKeys, FetchError> {
+pub(crate) async fn fetch(client: &HttpClient, endpoint: &HttpUrl) -> Result<FetchedKeys, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(endpoint.uri())
@@ -127,7 +127,7 @@ fn fresh_ms(headers: &HeaderMap) -> Option<u64> {
 
 /// When to ask the endpoint. Times are milliseconds on any monotonic clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     refresh_ms: u64,
     age_ms_max: u64,
     /// The last fetch, successful or not.
@@ -145,36 +145,36 @@ struct Fetch {
 
 impl Schedule {
     /// Keys are refreshed after `refresh_ms`, and stay valid for `age_ms_max` while the endpoint fails.
-    pub const fn new(refresh_ms: u64, age_ms_max: u64) -> Self {
+    pub(crate) const fn new(refresh_ms: u64, age_ms_max: u64) -> Self {
         Self { refresh_ms, age_ms_max, last: None, keys_of_ms: None }
     }
 
     /// The stricter of both limits.
     #[must_use]
-    pub fn stricter(self, other: Self) -> Self {
+    pub(crate) fn stricter(self, other: Self) -> Self {
         Self::new(self.refresh_ms.min(other.refresh_ms), self.age_ms_max.min(other.age_ms_max))
     }
 
     /// True exactly when a fetch must start without a request: there was none yet, the keys are due for a refresh, or
     /// the last fetch failed a while ago.
-    pub fn is_due(&self, now_ms: u64) -> bool {
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
         self.last.is_none_or(|last| now_ms.saturating_sub(last.began_ms) >= last.next_after_ms)
     }
 
     /// Milliseconds until a fetch may start because a token names an unknown key; 0 for now.
-    pub fn may_fetch_in(&self, now_ms: u64) -> u64 {
+    pub(crate) fn may_fetch_in(&self, now_ms: u64) -> u64 {
         let passed_ms = |last: Fetch| now_ms.saturating_sub(last.began_ms);
         self.last.map_or(0, |last| FETCH_PAUSE_MS.saturating_sub(passed_ms(last)))
     }
 
     /// A fetch starts.
-    pub fn began(&mut self, now_ms: u64) {
+    pub(crate) fn began(&mut self, now_ms: u64) {
         self.last = Some(Fetch { began_ms: now_ms, next_after_ms: FETCH_PAUSE_MS });
     }
 
     /// The last fetch has ended: it returned keys, with their freshness lifetime in milliseconds if one was given; or
     /// it failed.
-    pub fn ended(&mut self, fresh_ms: Result<Option<u64>, ()>) {
+    pub(crate) fn ended(&mut self, fresh_ms: Result<Option<u64>, ()>) {
         if let (Some(last), Ok(fresh_ms)) = (&mut self.last, fresh_ms) {
             let least_ms = REFRESH_MS_MIN.min(self.refresh_ms);
             last.next_after_ms = fresh_ms.unwrap_or(u64::MAX).clamp(least_ms, self.refresh_ms);
@@ -183,7 +183,7 @@ impl Schedule {
     }
 
     /// True once, when the keys have become too old to be used.
-    pub fn keys_end(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn keys_end(&mut self, now_ms: u64) -> bool {
         let are_too_old = |of_ms: &mut u64| now_ms.saturating_sub(*of_ms) >= self.age_ms_max;
         self.keys_of_ms.take_if(are_too_old).is_some()
     }

@@ -11,19 +11,21 @@
 
 mod claims;
 mod error;
+#[cfg(test)]
+mod fetching;
 pub(crate) mod issue;
-pub mod jwks;
+pub(crate) mod jwks;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
-pub use claims::{ConnectClaims, Overrides, SubscribeClaims, SubscribeOptions};
+pub(crate) use claims::{Overrides, SubscribeOptions};
 pub(crate) use claims::{RawOptions, either};
-pub use error::{Part, TokenError, TokenUse, Verdict};
-pub use verifier::Verifier;
+pub(crate) use error::{Part, TokenError, TokenUse, Verdict};
+pub(crate) use verifier::Verifier;
 pub(crate) use verifier::{TokenPolicy, unverified};
 
 /// The longest token accepted.
 ///
 /// Worst case: while it is verified, about this much again, for its decoded parts.
-pub const TOKEN_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 * 1024;

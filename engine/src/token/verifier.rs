@@ -34,7 +34,7 @@ const ALGORITHM_NAME_CHARS_MAX: usize = 16;
 
 /// Verifies tokens of one kind. A clone shares everything.
 #[derive(Debug, Clone)]
-pub struct Verifier {
+pub(crate) struct Verifier {
     rules: Arc<Rules>,
     /// The last response of the JWKS endpoint; initially empty.
     fetched: KeySet,
@@ -109,7 +109,7 @@ struct Signed<'a> {
 
 impl Verifier {
     /// For the tokens of `connect` and `refresh`.
-    pub fn of_connections(client: &ClientConfig) -> Self {
+    pub(crate) fn of_connections(client: &ClientConfig) -> Self {
         Self::of(&client.token, client)
     }
 
@@ -125,7 +125,7 @@ impl Verifier {
 
     /// For the tokens of `subscribe` and `sub_refresh`: the same as for connections, unless they have their own
     /// section.
-    pub fn of_subscriptions(client: &ClientConfig) -> Self {
+    pub(crate) fn of_subscriptions(client: &ClientConfig) -> Self {
         if client.subscription_token.enabled {
             Self::of(&client.subscription_token.token, client)
         } else {
@@ -134,7 +134,7 @@ impl Verifier {
     }
 
     /// With the keys and conditions of one section.
-    pub fn new(config: &TokenConfig) -> Self {
+    pub(crate) fn new(config: &TokenConfig) -> Self {
         let keys = match &config.jwks_public_endpoint {
             Some(endpoint) => Keys::Fetched(endpoint.clone()),
             None => Keys::Configured(Box::new(Configured::new(config))),
@@ -150,12 +150,12 @@ impl Verifier {
 
     /// The same conditions, with new keys from the JWKS endpoint.
     #[must_use]
-    pub fn with_keys(&self, keys: KeySet) -> Self {
+    pub(crate) fn with_keys(&self, keys: KeySet) -> Self {
         Self { rules: Arc::clone(&self.rules), fetched: keys }
     }
 
     /// The endpoint to fetch keys from. Until they are fetched, every token is [`TokenError::KeyUnknown`].
-    pub fn jwks_endpoint(&self) -> Option<&HttpUrl> {
+    pub(crate) fn jwks_endpoint(&self) -> Option<&HttpUrl> {
         match &self.rules.keys {
             Keys::Fetched(endpoint) => Some(endpoint),
             Keys::Configured(_) | Keys::Unchecked => None,
@@ -164,7 +164,7 @@ impl Verifier {
 
     /// False exactly when keys come from an endpoint and none were fetched yet: a refusal then says nothing about the
     /// token.
-    pub fn has_keys(&self) -> bool {
+    pub(crate) fn has_keys(&self) -> bool {
         !matches!(self.rules.keys, Keys::Fetched(_)) || !self.fetched.is_empty()
     }
 
@@ -172,7 +172,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The first fault found.
-    pub fn verify_connect(&self, token: &str, now_s: u64) -> Result<ConnectClaims, TokenError> {
+    pub(crate) fn verify_connect(&self, token: &str, now_s: u64) -> Result<ConnectClaims, TokenError> {
         ConnectClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
 
@@ -180,7 +180,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The first fault found.
-    pub fn verify_subscribe(&self, token: &str, now_s: u64) -> Result<SubscribeClaims, TokenError> {
+    pub(crate) fn verify_subscribe(&self, token: &str, now_s: u64) -> Result<SubscribeClaims, TokenError> {
         SubscribeClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
 

@@ -11,4 +11,4 @@ mod url;
 mod wildcard;
 
 pub(crate) use self::wildcard::Wildcard;
-pub use self::{origin::OriginPattern, regular_expression::RegularExpression, url::HttpUrl};
+pub(crate) use self::{regular_expression::RegularExpression, url::HttpUrl};

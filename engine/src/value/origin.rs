@@ -11,14 +11,14 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 /// One of `client.allowed_origins`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct OriginPattern {
+pub(crate) struct OriginPattern {
     text: String,
     pattern: Wildcard,
 }
 
 impl OriginPattern {
     /// As the operator wrote it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 }

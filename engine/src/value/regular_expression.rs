@@ -11,11 +11,11 @@ use regex::Regex;
 
 /// A regular expression; compared by its text.
 #[derive(Debug, Clone)]
-pub struct RegularExpression(Regex);
+pub(crate) struct RegularExpression(Regex);
 
 impl RegularExpression {
     /// True exactly when some part of the text matches.
-    pub fn is_match(&self, text: &str) -> bool {
+    pub(crate) fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 }

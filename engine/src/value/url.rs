@@ -11,11 +11,11 @@ use super::masked;
 
 /// A URL of the application's backend, or of a key set: `http` or `https`, without credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HttpUrl(Uri);
+pub(crate) struct HttpUrl(Uri);
 
 impl HttpUrl {
     /// True exactly when it uses `https`.
-    pub fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
 

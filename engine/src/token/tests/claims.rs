@@ -1,6 +1,7 @@
 //! The content of a token.
 
 use super::*;
+use crate::token::claims::{ConnectClaims, SubscribeClaims};
 
 fn connect(claims: &Value) -> Result<ConnectClaims, TokenError> {
     hmac_verifier().verify_connect(&signed(claims), NOW_S)

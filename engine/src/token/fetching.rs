@@ -9,12 +9,13 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::get,
 };
-use holdfast::{
+use tokio::net::TcpListener;
+
+use crate::{
     http_client::HttpClient,
     token::jwks::{DOCUMENT_BYTES_MAX, FetchError, Schedule, fetch},
     value::HttpUrl,
 };
-use tokio::net::TcpListener;
 
 const DOCUMENT: &str = r#"{"keys":[
     {"kty":"EC","crv":"P-256","kid":"a","use":"sig","alg":"ES256",
