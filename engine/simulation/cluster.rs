@@ -1,27 +1,28 @@
-//! Cluster: the shards of one simulation, each on a simulated kernel.
+//! Cluster: shards in one thread, each on a simulated kernel, for the simulation and for tests of shards.
 //!
-//! In:  turns, in any order.
-//! Out: the same, with all books checked after each; orders to stop; what is left of a shard that has gone.
+//! In:  how many, and how they differ from ordinary ones; turns, in any order; scripted clients (`scripted`).
+//! Out: the same, with all books checked after each turn; messages, as the control thread sends them; orders to stop; what is
+//! left of a shard that has gone.
 //!
-//! What one shard has for another waits, by chance, though it might go: it then comes after what others have said since,
-//! but never out of the order in which it was said.
+//! Time passes where a test says so: between rounds, and on every read of a slow machine's clock.
 
 use std::{sync::Arc, time::Duration};
 
 use holdfast_ring::{
     Kernel as _, Sockets, SocketsConfig,
-    simulated::{Network, Simulated, SimulatedConfig, listener},
+    simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
 };
-use rand::{Rng, rngs::SmallRng};
+use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
-use super::{clock, config::SimConfig};
+use super::{clock, scripted::ScriptedClient};
 use crate::{
     backend::queue,
+    config::Config,
     conn::TlsListener,
     hub::message::ToOwner,
     ids::ShardId,
-    limits::LimitPolicy,
+    limits::Tables,
     memory::BudgetLimits,
     mesh::{MailboxLimits, StopOrder},
     metrics::{CATALOG, Kind, Metric},
@@ -34,82 +35,262 @@ use crate::{
 
 /// A multishot accept is ended with so many places left: as many as may come in the turn before that is noticed and in
 /// the one in which it takes effect.
-const ACCEPT_RESERVE: u32 = 16;
+pub(super) const ACCEPT_RESERVE: u32 = 16;
 
-/// Each budget has as much.
-const BUDGET_BYTES: u64 = 128 << 20;
+/// What passes between two rounds, unless a test says otherwise.
+const PAUSE: Duration = Duration::from_micros(50);
 
-/// How long a message may wait though it might go, in turns of its sender: what makes it wait longer is a full mailbox.
-const RELUCTANT_TURNS_MAX: u32 = 3;
+/// Rounds in which what a test waits for has to come.
+const ROUNDS_MAX: u32 = 2_000;
 
-pub(super) struct Cluster {
-    network: Network,
-    /// By how much the time of day is ahead of the simulated one.
-    wall_ahead: Duration,
-    shared: Arc<Shared>,
+/// Rounds without a step after which nothing is under way any more.
+const QUIET_ROUNDS: u32 = 10;
+
+/// How a cluster is made. What tests say nothing of is generous, and without chance.
+pub(crate) struct Builder {
+    pub(super) shards: usize,
+    pub(super) network: Network,
+    pub(super) kernel: SimulatedConfig,
+    pub(super) sockets: SocketsConfig,
+    pub(super) mailboxes: MailboxLimits,
+    pub(super) budgets: BudgetLimits,
+    pub(super) config: Config,
+    /// Of each connection in a turn, where it is not a shard's own.
+    pub(super) quantum_ns: Option<u64>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) channel_secret: u128,
+    /// What the randomness of each shard comes from.
+    pub(super) seeds: Vec<[u8; 32]>,
+    pub(super) outbox_messages_max: usize,
+}
+
+impl Builder {
+    /// Changes how its daemon is configured.
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Connections and receive buffers of each shard.
+    pub(crate) fn room(mut self, slots_per_lane: u32, buffers: u32, buffer_bytes: usize) -> Self {
+        self.kernel = SimulatedConfig { lanes: 1, slots_per_lane, buffers, buffer_bytes };
+        self
+    }
+
+    /// What the network holds of each direction of a connection.
+    pub(crate) fn pipe_bytes(mut self, bytes: usize) -> Self {
+        self.network = Network::new(1, Faults::default(), bytes);
+        self
+    }
+
+    /// What each mailbox holds.
+    pub(crate) fn mailboxes(mut self, messages_max: usize, bytes_max: u64) -> Self {
+        self.mailboxes = MailboxLimits { messages_max, bytes_max };
+        self
+    }
+
+    /// How many messages of a shard may wait for others.
+    pub(crate) fn outbox(mut self, messages_max: usize) -> Self {
+        self.outbox_messages_max = messages_max;
+        self
+    }
+
+    /// Makes it: all shards listen.
+    pub(crate) fn start(self) -> Cluster {
+        let Self { network, config, .. } = &self;
+        let kernels: Vec<_> = (0..self.shards).map(|_| Simulated::new(network, &self.kernel)).collect();
+        let bells = kernels.iter().map(Simulated::doorbell).collect();
+        let tables = Tables::new(self.shards, 0);
+        let shared = Shared::new(bells, self.mailboxes, self.channel_secret, tables, self.budgets);
+        let shared = Arc::new(shared);
+        let shards = kernels.into_iter().zip(&self.seeds).enumerate().map(|(index, (kernel, &seed))| {
+            let mut sockets = Sockets::new(kernel, self.sockets.clone());
+            sockets.listen(listener());
+            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
+            let mut policy = ShardPolicy::new(config, self.budgets, self.kernel.buffers);
+            policy.quantum_ns = self.quantum_ns.unwrap_or(policy.quantum_ns);
+            let tls = self.tls.as_ref().map(|tls| TlsListener::new(Arc::clone(tls)));
+            Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, tls, seed))
+        });
+        Cluster {
+            shards: shards.collect(),
+            network: network.clone(),
+            shared,
+            crowd: Vec::new(),
+            pause: PAUSE,
+            look: Duration::ZERO,
+            check: |_, _| {},
+            wall_ahead_ms: millis(clock::BEGAN),
+            buffers: self.kernel.buffers,
+            outbox_messages_max: self.outbox_messages_max,
+            rounds: 0,
+        }
+    }
+}
+
+/// Shards, the network before them, and one clock.
+pub(crate) struct Cluster {
+    pub(crate) network: Network,
+    pub(crate) shared: Arc<Shared>,
+    /// Clients that act by themselves in every round.
+    pub(crate) crowd: Vec<ScriptedClient>,
+    /// What passes between two rounds.
+    pub(crate) pause: Duration,
+    /// What passes on every read of the clock.
+    pub(crate) look: Duration,
+    /// What else holds after each turn of a shard.
+    pub(crate) check: fn(&mut Self, usize),
+    /// Rounds that there were.
+    pub(crate) rounds: u64,
     /// `None` when it is gone.
     shards: Vec<Option<Shard<Simulated>>>,
+    /// By how much the time of day is ahead of the simulated one.
+    wall_ahead_ms: i64,
     buffers: u32,
     outbox_messages_max: usize,
-    /// How often a mailbox takes only a part of what a shard has for it.
-    reluctance: f64,
-    /// For each shard and each mailbox: turns in a row in which that was so.
-    reluctant_turns: Vec<Vec<u32>>,
 }
 
 impl Cluster {
-    pub(super) fn new(terms: &SimConfig, network: &Network, random: &mut SmallRng) -> Self {
-        let count = terms.shards;
-        let buffers = random.random_range(2..24);
-        let buffer_bytes = random.random_range(16..2048);
-        let kernel = SimulatedConfig {
-            lanes: random.random_range(1..=2),
-            slots_per_lane: random.random_range(10..40),
-            buffers,
-            buffer_bytes,
-        };
-        let sockets_config = SocketsConfig {
-            joined_bytes_max: random.random_range(64..8192),
-            turn_writes_max: random.random_range(1..40),
-            turn_bytes_max: 1 << random.random_range(6..20),
-            accept_reserve: ACCEPT_RESERVE,
-            peer_addresses: LimitPolicy::new(&terms.config).is_some_and(|policy| policy.needs_addresses()),
-        };
-        let kernels: Vec<_> = (0..count).map(|_| Simulated::new(network, &kernel)).collect();
-        let mailbox_messages_max = random.random_range(1..64);
-        // With little for each, connections are interrupted often.
-        let quantum_ns = 1 << random.random_range(8..19);
-        let mailbox_bytes_max = 1 << random.random_range(8..24);
-        let budgets = BudgetLimits::all(BUDGET_BYTES);
-        let shared = Arc::new(Shared::new(
-            kernels.iter().map(Simulated::doorbell).collect(),
-            MailboxLimits { messages_max: mailbox_messages_max, bytes_max: mailbox_bytes_max },
-            random.random(),
-            crate::limits::Tables::new(count, 0),
-            budgets,
-        ));
-        let shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
-            let mut sockets = Sockets::new(kernel, sockets_config.clone());
-            sockets.listen(listener());
-            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
-            let policy = ShardPolicy { quantum_ns, ..ShardPolicy::new(&terms.config, budgets, buffers) };
-            let tls = terms.secrets.as_ref().map(|secrets| TlsListener::new(Arc::clone(&secrets.server)));
-            Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, tls, random.random()))
-        });
-        Self {
-            shards: shards.collect(),
-            network: network.clone(),
-            wall_ahead: clock::BEGAN,
-            shared,
-            buffers,
-            // What mailboxes hold, and what one turn's receive buffers hold, at forty bytes a command, with the answers to
-            // both.
-            outbox_messages_max: 200
-                + 2 * count * mailbox_messages_max
-                + 2 * buffers as usize * buffer_bytes / 40,
-            reluctance: if random.random_bool(0.5) { random.random_range(0.0..0.8) } else { 0.0 },
-            reluctant_turns: vec![vec![0; count]; count],
+    /// So many shards. Clients need no token, and may do all that anybody may.
+    pub(crate) fn of(shards: usize) -> Builder {
+        let mut config = Config::default();
+        config.client.allow_anonymous_connect_without_token = true;
+        (config.echo.enabled, config.broadcast.enabled) = (Some(true), Some(true));
+        let channels = &mut config.channel.without_namespace;
+        channels.allow_subscribe_for_client = true;
+        channels.allow_subscribe_for_anonymous = true;
+        channels.allow_publish_for_client = true;
+        channels.allow_publish_for_anonymous = true;
+        Builder {
+            shards,
+            network: Network::new(1, Faults::default(), 64 * 1024),
+            kernel: SimulatedConfig { lanes: 1, slots_per_lane: 64, buffers: 64, buffer_bytes: 4096 },
+            sockets: SocketsConfig { accept_reserve: ACCEPT_RESERVE, ..SocketsConfig::default() },
+            mailboxes: MailboxLimits { messages_max: 512, bytes_max: 256 * 1024 },
+            budgets: BudgetLimits::all(1 << 30),
+            config,
+            quantum_ns: None,
+            tls: None,
+            channel_secret: 7,
+            seeds: vec![[7; 32]; shards],
+            outbox_messages_max: usize::MAX,
         }
+    }
+
+    /// A shard that has not gone.
+    pub(crate) fn shard(&mut self, index: usize) -> &mut Shard<Simulated> {
+        self.shards[index].as_mut().expect("it has not gone")
+    }
+
+    /// Ends a shard in the middle of anything.
+    pub(crate) fn drop_shard(&mut self, index: usize) {
+        self.shards[index] = None;
+    }
+
+    /// A connection to a shard, on which nothing was said yet.
+    pub(crate) fn open(&self, shard: usize) -> ScriptedClient {
+        ScriptedClient::new(self.network.connect(shard).expect("it listens"))
+    }
+
+    /// A WebSocket connection. `fields` are whole header lines.
+    pub(crate) fn upgraded(&mut self, shard: usize, path: &str, fields: &str) -> ScriptedClient {
+        let mut client = self.open(shard);
+        client.upgrade(path, fields);
+        self.run_until_heard(&mut client, "HTTP/1.1 101");
+        client
+    }
+
+    /// A connected client of the Centrifuge protocol, without a token where that is empty.
+    pub(crate) fn connected(&mut self, shard: usize, token: &str) -> ScriptedClient {
+        let mut client = self.open(shard);
+        client.connect(token);
+        self.run_until_heard(&mut client, r#""connect":{"client""#);
+        client
+    }
+
+    /// A channel of this owner.
+    pub(crate) fn channel_of(&self, owner: usize) -> String {
+        let mut names = (0..).map(|number| format!("c{number}"));
+        names.find(|name| self.shared.shard_for(name).index() == owner).expect("names do not run out")
+    }
+
+    /// The crowd acts, these shards have a turn each, and time passes.
+    pub(crate) fn round(&mut self, shards: &[usize]) {
+        self.act();
+        shards.iter().for_each(|&shard| self.turn(shard));
+        self.rounds += 1;
+        self.network.trace().pass(self.pause);
+    }
+
+    /// A round in which all shards have a turn.
+    pub(crate) fn round_of_all(&mut self) {
+        let all: Vec<_> = (0..self.len()).collect();
+        self.round(&all);
+    }
+
+    /// Time passes, of which some shards have their turns.
+    pub(crate) fn serve_some(&mut self, time: Duration, shards: &[usize]) {
+        let until = self.network.trace().now() + time;
+        while self.network.trace().now() < until {
+            self.round(shards);
+        }
+    }
+
+    /// Time passes, of which all shards have their turns.
+    pub(crate) fn serve(&mut self, time: Duration) {
+        let all: Vec<_> = (0..self.len()).collect();
+        self.serve_some(time, &all);
+    }
+
+    /// Time passes in which no shard has a turn.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.network.trace().pass(time);
+        self.act();
+    }
+
+    /// Rounds of all until something is so. Answers with how many.
+    pub(crate) fn run_until(
+        &mut self,
+        client: &mut ScriptedClient,
+        mut is_so: impl FnMut(&mut Self, &ScriptedClient) -> bool,
+    ) -> u32 {
+        for rounds in 0..ROUNDS_MAX {
+            client.step();
+            if is_so(self, client) {
+                return rounds;
+            }
+            self.round_of_all();
+        }
+        panic!("it does not come: {}", client.heard());
+    }
+
+    /// Rounds of all until a client has heard a text. Answers with how many.
+    pub(crate) fn run_until_heard(&mut self, client: &mut ScriptedClient, text: &str) -> u32 {
+        self.run_until(client, |_, client| client.count(text) > 0)
+    }
+
+    /// Rounds of all, in which these clients write and read, until nothing is under way any more.
+    pub(crate) fn run_until_idle(&mut self, clients: &mut [&mut ScriptedClient]) {
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            let before = self.network.trace().steps();
+            clients.iter_mut().for_each(|client| client.step());
+            self.round_of_all();
+            quiet = if self.is_quiet_since(before) { quiet + 1 } else { 0 };
+            if quiet == QUIET_ROUNDS {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// True exactly when one turn of each shard is all that there was since so many steps, and nothing waits in a mailbox.
+    pub(super) fn is_quiet_since(&self, steps: u64) -> bool {
+        self.network.trace().steps() == steps + self.len() as u64 && self.is_idle()
+    }
+
+    fn act(&mut self) {
+        self.crowd.iter_mut().for_each(ScriptedClient::act);
     }
 
     /// Sends a message as the control thread does, if there is room for it.
@@ -129,23 +310,23 @@ impl Cluster {
         pushed.filter(|is_pushed| !is_pushed).count() == 0
     }
 
-    /// Sets the time of day.
-    pub(super) fn set_wall(&mut self, wall: Duration) {
-        self.wall_ahead = wall.saturating_sub(self.network.trace().now());
-    }
-
-    /// By how much the time of day is ahead of the simulated one.
-    pub(super) fn wall_ahead(&self) -> Duration {
-        self.wall_ahead
+    /// Sets the time of day, which may be one before 1970.
+    pub(crate) fn set_wall_ms(&mut self, since_1970_ms: i64) {
+        self.wall_ahead_ms = since_1970_ms - millis(self.network.trace().now());
     }
 
     /// The time of day.
-    pub(super) fn wall(&self) -> Duration {
-        self.network.trace().now() + self.wall_ahead
+    pub(super) fn wall_ms(&self) -> i64 {
+        millis(self.network.trace().now()) + self.wall_ahead_ms
+    }
+
+    /// By how much the time of day is ahead of the simulated one, where that is after 1970.
+    pub(super) fn wall_ahead(&self) -> Duration {
+        Duration::from_millis(self.wall_ahead_ms.try_into().expect("it is after 1970"))
     }
 
     /// Shards, those that have gone among them.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.len()
     }
 
@@ -153,24 +334,21 @@ impl Cluster {
         self.shards.iter().all(Option::is_none)
     }
 
-    /// All take what others have for them at once.
-    pub(super) fn be_ready(&mut self) {
-        self.reluctance = 0.0;
+    /// True exactly when a shard has stopped.
+    pub(super) fn is_gone(&self, index: usize) -> bool {
+        self.shards[index].is_none()
     }
 
     /// One turn of a shard, and a look at its books.
-    pub(super) fn turn(&mut self, index: usize, random: &mut SmallRng) {
-        self.narrow_mailboxes(index, random);
+    pub(crate) fn turn(&mut self, index: usize) {
         let Some(shard) = &mut self.shards[index] else { return };
         let trace = self.network.trace();
-        // Now and then work takes long, and is interrupted by that.
-        let look = Duration::from_micros(if random.random_bool(0.1) { 300 } else { 7 });
         let next = shard.turn(
             || {
-                trace.pass(look);
+                trace.pass(self.look);
                 trace.now()
             },
-            || trace.now() + self.wall_ahead,
+            || wall(trace.now(), self.wall_ahead_ms),
         );
         let next = next.expect("a simulated ring does not break");
         shard.audit();
@@ -188,19 +366,8 @@ impl Cluster {
             assert_eq!(self.network.descriptors_held(index), 0, "all descriptors are free");
             assert_eq!(free, self.buffers, "all buffers are free");
             self.shards[index] = None;
-        }
-    }
-
-    /// Decides how much each mailbox takes of what shard `from` has for it in its next turn.
-    fn narrow_mailboxes(&mut self, from: usize, random: &mut SmallRng) {
-        for (mailboxes, turns) in self.shared.all_mailboxes().iter().zip(&mut self.reluctant_turns[from]) {
-            let is_reluctant = *turns < RELUCTANT_TURNS_MAX && random.random_bool(self.reluctance);
-            *turns = if is_reluctant { *turns + 1 } else { 0 };
-            mailboxes.inlet(ShardId::new(from)).narrow(if is_reluctant {
-                random.random_range(0..3)
-            } else {
-                usize::MAX
-            });
+        } else {
+            (self.check)(self, index);
         }
     }
 
@@ -257,7 +424,18 @@ impl Cluster {
     }
 
     /// A number of all shards together.
-    pub(super) fn count(&self, metric: Metric) -> u64 {
+    pub(crate) fn count(&self, metric: Metric) -> u64 {
         self.shared.metrics().iter().map(|published| published.get(metric)).sum()
     }
+}
+
+/// The time of day; before 1970 it is 1970.
+fn wall(now: Duration, ahead_ms: i64) -> Duration {
+    let ahead = Duration::from_millis(ahead_ms.unsigned_abs());
+    if ahead_ms < 0 { now.saturating_sub(ahead) } else { now + ahead }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).expect("some thousand years")
 }

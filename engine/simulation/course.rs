@@ -54,7 +54,7 @@ pub(super) fn run(seed: u64) -> Run {
     }
     // Else the stop comes under load.
     world.stop();
-    world.house.note_counters();
+    world.cluster.note_counters();
     Run { hash: world.network.trace().hash(), heard: world.ledger.heard, patches: world.ledger.patches }
 }
 
@@ -140,11 +140,12 @@ pub(super) fn stall(seed: u64, compresses: bool) -> u64 {
             world.settle();
             world.check_complete();
             assert_eq!(
-                world.house.count(Metric::Closed(CloseReason::Slow)),
+                world.cluster.count(Metric::Closed(CloseReason::Slow)),
                 0,
                 "nobody is sent away as slow"
             );
-            left_out = world.house.count(Metric::OldestLeftOut) + world.house.count(Metric::OutdatedLeftOut);
+            left_out =
+                world.cluster.count(Metric::OldestLeftOut) + world.cluster.count(Metric::OutdatedLeftOut);
             world.stop();
         },
     );

@@ -6,13 +6,14 @@
 //! One to four shards are driven in one thread, turn by turn, under a clock that the simulation moves. Their kernels are
 //! those of [`holdfast_ring::simulated`]; all else is the daemon's own code. The files:
 //!
-//! - `course` (what happens), `world` (how), `terms` (how the daemon is configured), `house` (its shards),
-//!   `clock` (the times of day);
+//! - `cluster` (shards, and one clock) with `scripted` (a client that says what it is told): tests of shards use them too;
+//! - `course` (what happens), `world` (how), `config` (how the daemon is configured), `reluctance` (how unkind the cluster
+//!   is), `clock` (the times of day);
 //! - a client's end of a connection: `line` (bytes, under TLS with `secrets`), on it `wire` (WebSocket, with `deflate`), or
 //!   `http` and `post` (requests);
 //! - who connects, and what each one checks: `actor` with `echo`, `member`, `client`, `caller` and `nuisance`; beside them,
 //!   the `operator`, who has the server API;
-//! - what all of them know together: `ledger`, `order` and `wishes`; what came of the first seeds before: `frozen`.
+//! - what all of them know together: `oracle`, `order` and `wishes`; what came of the first seeds before: `frozen`.
 //!
 //! What a shard must keep between two turns is in `shard/audit`.
 //!
@@ -22,7 +23,7 @@ mod actor;
 mod caller;
 mod client;
 mod clock;
-mod cluster;
+pub(crate) mod cluster;
 mod config;
 mod course;
 mod deflate;
@@ -36,6 +37,8 @@ mod operator;
 mod oracle;
 mod order;
 mod post;
+mod reluctance;
+pub(crate) mod scripted;
 mod secrets;
 mod weight;
 mod wire;

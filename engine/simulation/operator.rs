@@ -42,9 +42,9 @@ impl Operator {
     }
 
     /// Asks who is in a channel.
-    pub(super) fn ask_presence(&self, house: &Cluster, channel: &str) -> oneshot::Receiver<QueryResult> {
+    pub(super) fn ask_presence(&self, cluster: &Cluster, channel: &str) -> oneshot::Receiver<QueryResult> {
         let (answer_to, answer) = oneshot::channel();
-        house.call(ToOwner::Ask {
+        cluster.call(ToOwner::Ask {
             channel: channel.into(),
             question: ChannelQuery::Presence(AnswerBytes::ANY),
             answer_to: AnswerTo::Api(Reply::new(|outcome| drop(answer_to.send(outcome)))),
@@ -54,42 +54,42 @@ impl Operator {
 
     pub(super) fn act(
         &self,
-        house: &Cluster,
+        cluster: &Cluster,
         network: &Network,
         terms: &SimConfig,
         ledger: &mut Oracle,
         random: &mut SmallRng,
     ) {
         if random.random_bool(if terms.expires { 0.3 } else { 0.15 }) {
-            return wish(house, network.trace().now(), terms, ledger, random);
+            return wish(cluster, network.trace().now(), terms, ledger, random);
         }
         if random.random_bool(0.2) {
             let channel = *[PATCHED, CACHED].concat().choose(random).expect("there are some");
             ledger.emptied.insert(channel);
             let answer_to = AnswerTo::Api(Reply::new(drop));
             let question = ChannelQuery::RemoveHistory;
-            house.call(ToOwner::Ask { channel: channel.into(), question, answer_to });
+            cluster.call(ToOwner::Ask { channel: channel.into(), question, answer_to });
             return;
         }
         if random.random_bool(0.4) {
-            return self.publish_tagged(house, ledger, random);
+            return self.publish_tagged(cluster, ledger, random);
         }
         let channel = *PATCHED.choose(random).expect("there are some");
         let message = ledger.write(channel, self.publisher, random);
-        house.call(ToOwner::Publish(Box::new(Publish {
+        cluster.call(ToOwner::Publish(Box::new(Publish {
             skip_history: random.random_bool(0.6),
             delta: random.random_bool(0.7),
             ..publication(channel, message)
         })));
     }
 
-    fn publish_tagged(&self, house: &Cluster, ledger: &mut Oracle, random: &mut SmallRng) {
+    fn publish_tagged(&self, cluster: &Cluster, ledger: &mut Oracle, random: &mut SmallRng) {
         let channel = *TAGGED.choose(random).expect("there are some");
         let message = ledger.write(channel, self.publisher, random);
         let tag = random.random_range(0..TAGS);
         ledger.orders.tag(&message, tag);
         let tags = tags([(TAG.into(), tag.to_string().into())].into_iter());
-        house.call(ToOwner::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
+        cluster.call(ToOwner::Publish(Box::new(Publish { tags, ..publication(channel, message) })));
     }
 }
 
@@ -97,7 +97,7 @@ impl Operator {
 const GUESTS: usize = 10;
 
 /// Wishes something of some clients, or of nobody.
-fn wish(house: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, random: &mut SmallRng) {
+fn wish(cluster: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, random: &mut SmallRng) {
     let Some(meant) = somebody(terms, ledger, random) else { return };
     // Who hears everything is not asked for anything that it would have to know of.
     let may_be_witness = meant.client.is_none() && meant.user == Some("");
@@ -136,7 +136,7 @@ fn wish(house: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle, 
         Wished::Refresh { until_s } => ClientCommand::Refresh { expires_at_s: until_s, info: None },
         Wished::Expire => ClientCommand::Expire,
     };
-    let is_everywhere = house.wish(whom, asked);
+    let is_everywhere = cluster.wish(whom, asked);
     let at = ledger.now();
     ledger.wishes.add(Wish { at, since: now, meant, wished, is_everywhere });
 }

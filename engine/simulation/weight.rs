@@ -9,7 +9,7 @@ use allocation_counter::measure;
 use holdfast_ring::simulated::{Faults, Network, Watch};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::{cluster::Cluster, config::SimConfig, world::World};
+use super::{cluster::Cluster, config::SimConfig, reluctance, world::World};
 
 /// What a connection may take beside what the ledger says of it: its record, its socket, its entries in the wheel.
 const CONNECTION_BYTES: u64 = 600;
@@ -44,7 +44,7 @@ impl Weight {
             let network = Network::new(network_seed, faults, pipe_bytes);
             let mut terms = SimConfig::new(&mut random);
             terms.compress_nothing();
-            Cluster::new(&terms, &network, &mut random)
+            reluctance::any(&terms, &network, &mut random).0
         };
         let fixed = freed_by(empty);
         let network = Network::new(network_seed, faults, pipe_bytes);
@@ -56,10 +56,10 @@ impl Weight {
             world.step();
         }
         let scratch = SCRATCH_BYTES + if world.terms.secrets.is_some() { TLS_SCRATCH_BYTES } else { 0 };
-        let mut house = world.house;
-        let (charged, connections) = house.accounts();
-        let shards = house.len() as u64;
-        Self { alive: freed_by(house), fixed, charged, connections, shards, scratch }
+        let mut cluster = world.cluster;
+        let (charged, connections) = cluster.accounts();
+        let shards = cluster.len() as u64;
+        Self { alive: freed_by(cluster), fixed, charged, connections, shards, scratch }
     }
 
     /// What may be alive.
@@ -68,7 +68,7 @@ impl Weight {
     }
 }
 
-fn freed_by(house: Cluster) -> u64 {
-    let freed = measure(move || drop(house)).bytes_current;
+fn freed_by(cluster: Cluster) -> u64 {
+    let freed = measure(move || drop(cluster)).bytes_current;
     u64::try_from(-freed).expect("dropping frees")
 }

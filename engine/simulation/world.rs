@@ -12,7 +12,7 @@ use super::{
     actor::{Actor, StepContext},
     caller::HalfClosingPeer,
     client::Client,
-    cluster::Cluster,
+    cluster::{Cluster, millis},
     config::{SimConfig, channels},
     deflate,
     echo::Echo,
@@ -20,6 +20,7 @@ use super::{
     nuisance::FuzzPeer,
     operator::Operator,
     oracle::{Oracle, Stop},
+    reluctance::{self, Reluctance},
 };
 use crate::{
     hub::message::Answer,
@@ -59,7 +60,8 @@ pub(super) struct World {
     pub(super) random: SmallRng,
     pub(super) network: Network,
     pub(super) terms: SimConfig,
-    pub(super) house: Cluster,
+    pub(super) cluster: Cluster,
+    reluctance: Reluctance,
     witness: Client,
     operator: Operator,
     pub(super) actors: Vec<Box<dyn Actor>>,
@@ -82,7 +84,7 @@ impl World {
         if terms.secrets.is_some() {
             network.trace().ignore_carried_bytes();
         }
-        let house = Cluster::new(&terms, &network, &mut random);
+        let (cluster, reluctance) = reluctance::any(&terms, &network, &mut random);
         let mut ledger = Oracle::default();
         ledger.emptied.extend(terms.soon_empty());
         Self {
@@ -93,7 +95,8 @@ impl World {
             random,
             network,
             terms,
-            house,
+            cluster,
+            reluctance,
             witness: Client::witness(),
             actors: Vec::new(),
             ledger,
@@ -130,7 +133,7 @@ impl World {
     pub(super) fn step(&mut self) {
         match self.random.random_range(0..100) {
             0..45 => {
-                let shard = self.random.random_range(0..self.house.len());
+                let shard = self.random.random_range(0..self.cluster.len());
                 if self.lazy != Some(shard) || self.random.random_bool(0.01) {
                     self.turn(shard);
                 }
@@ -144,7 +147,7 @@ impl World {
             88..91 => self.act(None),
             91..93 => {
                 self.operator.act(
-                    &self.house,
+                    &self.cluster,
                     &self.network,
                     &self.terms,
                     &mut self.ledger,
@@ -167,7 +170,7 @@ impl World {
                 self.pass(time);
                 self.step_wall();
                 let now = self.network.trace().now();
-                self.ledger.clock.jumped(time, self.house.wall_ahead(), now);
+                self.ledger.clock.jumped(time, self.cluster.wall_ahead(), now);
             }
             _ => {}
         }
@@ -176,9 +179,9 @@ impl World {
     /// The time of day is set, forward or back, by up to a month: nothing may go by it but tokens.
     fn step_wall(&mut self) {
         let step = Duration::from_secs(self.random.random_range(0..30 * 86_400));
-        let wall = self.house.wall();
+        let wall_ms = self.cluster.wall_ms();
         let is_forward = self.random.random_bool(0.5);
-        self.house.set_wall(if is_forward { wall + step } else { wall.saturating_sub(step) });
+        self.cluster.set_wall_ms(if is_forward { wall_ms + millis(step) } else { wall_ms - millis(step) });
     }
 
     pub(super) fn pass(&self, time: Duration) {
@@ -206,7 +209,7 @@ impl World {
     }
 
     pub(super) fn turn(&mut self, shard: usize) {
-        self.house.turn(shard, &mut self.random);
+        self.reluctance.turn(&mut self.cluster, shard, &mut self.random);
     }
 
     pub(super) fn act_all(&mut self) {
@@ -215,13 +218,13 @@ impl World {
     }
 
     pub(super) fn turn_all(&mut self) {
-        (0..self.house.len()).for_each(|shard| self.turn(shard));
+        (0..self.cluster.len()).for_each(|shard| self.turn(shard));
     }
 
     /// Everybody reads, nobody begins anything, until nothing moves.
     pub(super) fn settle(&mut self) {
         self.is_ending = true;
-        self.house.be_ready();
+        self.reluctance.end();
         // Under TLS, a refusal is but an end, a second later; and then others are let in, or refused.
         loop {
             let refused = self.refused();
@@ -235,7 +238,7 @@ impl World {
     /// Connections that were refused.
     fn refused(&self) -> u64 {
         let reasons = [RefusalReason::Capacity, RefusalReason::Request];
-        reasons.into_iter().map(|reason| self.house.count(Metric::Refused(reason))).sum()
+        reasons.into_iter().map(|reason| self.cluster.count(Metric::Refused(reason))).sum()
     }
 
     /// Time passes until all that has expired has ended.
@@ -268,11 +271,9 @@ impl World {
             self.act_all();
             self.turn_all();
             self.pass(Duration::from_micros(10));
-            let turns = self.house.len() as u64;
-            let is_quiet = trace.steps() == before + turns && self.house.is_idle();
-            quiet = if is_quiet { quiet + 1 } else { 0 };
+            quiet = if self.cluster.is_quiet_since(before) { quiet + 1 } else { 0 };
             if quiet == QUIET_ROUNDS {
-                self.ledger.are_all_in = (0..self.house.len()).all(|host| self.network.backlog(host) == 0);
+                self.ledger.are_all_in = (0..self.cluster.len()).all(|host| self.network.backlog(host) == 0);
                 return;
             }
         }
@@ -294,7 +295,7 @@ impl World {
         let hearings: Vec<_> = everybody().flat_map(Actor::hearings).collect();
         everybody().for_each(|actor| actor.check_complete(&self.ledger, &hearings));
         self.ledger.check_acknowledged();
-        self.house.check_at_rest();
+        self.cluster.check_at_rest();
         let users: Vec<_> = everybody().filter_map(Actor::user).collect();
         for user in &users {
             let connections = users.iter().filter(|other| *other == user).count();
@@ -310,7 +311,7 @@ impl World {
     /// Asks the server API who is in which channel, of one after the other: a mailbox may have room for one message alone.
     fn ask_who_is_there(&mut self) {
         for channel in channels() {
-            let mut answer = self.operator.ask_presence(&self.house, channel);
+            let mut answer = self.operator.ask_presence(&self.cluster, channel);
             self.turn_all();
             let Ok(Ok(Answer::Presence(members))) = answer.try_recv() else {
                 panic!("who is in {channel} is not answered: {answer:?}")
@@ -336,17 +337,17 @@ impl World {
         }
         // Of what has expired meanwhile, the last words are kept.
         let living = if self.terms.expires { before } else { polling(self) };
-        let sessions = self.house.polls();
+        let sessions = self.cluster.polls();
         assert!(sessions <= living, "{sessions} sessions are left, and {living} clients poll");
         self.check_complete();
     }
 
     /// Who is cut off without a word had it coming.
     fn check_ends(&self) {
-        let slow = self.house.count(Metric::Closed(CloseReason::Slow));
+        let slow = self.cluster.count(Metric::Closed(CloseReason::Slow));
         // Under TLS, nothing can be said to who has only just come.
         let has_words = self.terms.secrets.is_none();
-        let refused = self.house.count(Metric::Refused(RefusalReason::Capacity));
+        let refused = self.cluster.count(Metric::Refused(RefusalReason::Capacity));
         let explained = slow + if has_words { 0 } else { refused };
         let unexplained = self.ledger.unexplained;
         assert!(
@@ -383,13 +384,13 @@ impl World {
             .expect("small");
         let patience = if flush > LINGER { LINGER.min(order.close_within) } else { order.close_within };
         self.ledger.stop = Some(Stop { cuts_from: trace.now() + patience - TICK });
-        self.house.order_stop(order);
+        self.cluster.order_stop(order);
         let deadline = trace.now() + order.close_within + STOP_SLACK;
         for _ in 0..ROUNDS_MAX {
             every_round(self);
             self.act_all();
             self.turn_all();
-            if self.house.is_empty() {
+            if self.cluster.is_empty() {
                 return self.check_ends();
             }
             assert!(trace.now() < deadline, "the deadline is kept");

@@ -1,17 +1,15 @@
 //! `holdfast config`, and how `serve` refuses a wrong configuration, as an operator sees it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, id};
+use std::process::{Output, id};
 use std::{env, fs, str};
 
 fn holdfast(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("HOLDFAST_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(arguments).envs(variables.iter().copied()).output().expect("the binary runs")
+    holdfast_testkit::command()
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> &str {

@@ -7,13 +7,11 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
     path::{Path, PathBuf},
-    process::{ChildStdout, Command, Stdio},
 };
 
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use holdfast_testkit::Daemon;
 
 /// Words that a name of a test has, at least. Shorter ones are options and figures.
 const NAME_WORDS_MIN: usize = 5;
@@ -119,7 +117,7 @@ fn what_the_pages_point_at_is_there() {
 #[test]
 fn the_committed_page_of_metrics_is_what_the_definitions_say() {
     let committed = fs::read_to_string(root().join("docs/metrics.md")).unwrap_or_default();
-    let generated = Command::new(env!("CARGO_BIN_EXE_holdfast")).args(["metrics", "doc"]).output();
+    let generated = holdfast_testkit::command().args(["metrics", "doc"]).output();
     let generated = generated.expect("the binary runs");
     assert!(generated.status.success());
     assert!(
@@ -200,36 +198,9 @@ fn every_code_that_a_client_may_see_is_explained() {
     }
 }
 
-/// What `/metrics` of a daemon answers.
-fn metrics() -> String {
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--shards", "1"];
-    let daemon = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut daemon = daemon.expect("the daemon starts");
-    let answer = daemon.stdout.take().map(ask_for_metrics);
-    daemon.kill().expect("the daemon runs");
-    daemon.wait().expect("the daemon ends");
-    answer.expect("its output is piped").expect("the daemon answers")
-}
-
-/// Waits for the line that names the control port, and asks there.
-fn ask_for_metrics(output: ChildStdout) -> io::Result<String> {
-    let mut ready = String::new();
-    BufReader::new(output).read_line(&mut ready)?;
-    let control = ready.split_whitespace().find_map(|word| word.strip_prefix("control="));
-    let mut stream = TcpStream::connect(control.ok_or(io::ErrorKind::InvalidData)?)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 #[test]
 fn every_metric_and_every_reason_is_explained() {
-    let answer = metrics();
+    let (_, answer) = Daemon::start_on_one_core("").ask("/metrics");
     let page = |path: &str| fs::read_to_string(root().join("docs").join(path)).expect("the page is there");
     let (table, reasons) = (page("metrics.md"), page("why-closed.md"));
     let families: Vec<_> =

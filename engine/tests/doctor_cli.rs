@@ -20,11 +20,7 @@ fn settings(profile: Profile) -> Vec<Setting> {
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HOLDFAST_") {
-            command.env_remove(name);
-        }
-    }
+    holdfast_testkit::forget_configuration(&mut command);
     command.args(arguments).env_remove("APPLY").output().expect("the program runs")
 }
 

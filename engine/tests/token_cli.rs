@@ -1,10 +1,9 @@
 //! `holdfast token`, as an operator sees it.
 
 use std::{
-    env,
     io::{Read as _, Write as _},
     net::TcpListener,
-    process::{Command, Output},
+    process::Output,
     str, thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -15,11 +14,11 @@ use serde_json::{Value, json};
 const SECRET: (&str, &str) = ("HOLDFAST_CLIENT_TOKEN_HMAC_SECRET_KEY", "a secret of the operator");
 
 fn holdfast(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).envs(variables.iter().copied()).output().expect("the binary runs")
+    holdfast_testkit::command()
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> &str {

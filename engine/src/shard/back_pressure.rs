@@ -113,4 +113,4 @@ pub(super) fn is_full(mesh: &Mesh, hub: &Hub) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -72,69 +72,35 @@ impl<K: Kernel> Shard<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use holdfast_ring::{
-        Sockets, SocketsConfig,
-        simulated::{Faults, Network, Simulated, SimulatedConfig, listener},
-    };
+    use holdfast_ring::simulated::Simulated;
 
     use super::*;
-    use crate::{
-        backend::queue,
-        config::Config,
-        ids::ShardId,
-        limits::{Offense, Tables},
-        memory::BudgetLimits,
-        mesh::MailboxLimits,
-        session::message::{Peers, Shared},
-        shard::ShardPolicy,
-    };
+    use crate::{limits::Offense, simulation::cluster::Cluster};
+
+    const HOME: usize = 0;
+    const OTHER: usize = 1;
+
+    fn is_refused(shard: &Shard<Simulated>, address: IpAddr) -> bool {
+        let limits = shard.cx.limits.as_ref().expect("there are penalties");
+        limits.refused.for_ms(address, shard.cx.moment()).is_some()
+    }
 
     #[test]
     fn a_pardon_that_comes_before_what_it_pardons_holds_on_all_cores() {
-        const SLOTS: u32 = 32;
-        const BUFFERS: u32 = 16;
-        let network = Network::new(1, Faults::default(), 2048);
-        let sizes = SimulatedConfig { lanes: 1, slots_per_lane: SLOTS, buffers: BUFFERS, buffer_bytes: 512 };
-        let kernels: Vec<_> = (0..2).map(|_| Simulated::new(&network, &sizes)).collect();
-        let bells = kernels.iter().map(Simulated::doorbell).collect();
-        let mailboxes = MailboxLimits { messages_max: 8, bytes_max: 1 << 20 };
-        let budgets = BudgetLimits::all(1 << 30);
-        let shared = Arc::new(Shared::new(bells, mailboxes, 7, Tables::new(2, 0), budgets));
-        let mut config = Config::default();
-        config.limits.penalty.threshold = 20;
-        let mut shards = kernels.into_iter().enumerate().map(|(index, kernel)| {
-            let mut sockets =
-                Sockets::new(kernel, SocketsConfig { accept_reserve: 16, ..SocketsConfig::default() });
-            sockets.listen(listener());
-            let policy = ShardPolicy::new(&config, BudgetLimits::of(&config), BUFFERS);
-            let peers = Peers::new(Arc::clone(&shared), ShardId::new(index));
-            Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, [7; 32])
-        });
-        let [mut home, mut other] = [(); 2].map(|()| shards.next().expect("there are two"));
-        let trace = network.trace();
-        let turn = |shard: &mut Shard<Simulated>| {
-            trace.pass(Duration::from_micros(50));
-            shard.turn(|| trace.now(), || trace.now()).expect("a simulated ring does not break");
-        };
-        let is_refused = |shard: &Shard<Simulated>, address| {
-            let limits = shard.cx.limits.as_ref().expect("there are penalties");
-            limits.refused.for_ms(address, shard.cx.moment()).is_some()
-        };
+        let mut cluster = Cluster::of(2).config(|config| config.limits.penalty.threshold = 20).start();
+        let refusals =
+            |cluster: &mut Cluster, address| [HOME, OTHER].map(|of| is_refused(cluster.shard(of), address));
 
         let [pardoned, refused] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
-        home.noticed(Notice::Offense { address: pardoned, offense: Offense::Flood });
-        home.noticed(Notice::Offense { address: refused, offense: Offense::Flood });
-        assert!(is_refused(&home, pardoned) && !is_refused(&other, pardoned), "it is on its way");
-        // The server API tells every shard separately.
-        other.clear_penalties(Some(pardoned));
-        home.clear_penalties(Some(pardoned));
-        for _ in 0..10 {
-            turn(&mut home);
-            turn(&mut other);
+        for address in [pardoned, refused] {
+            cluster.shard(HOME).noticed(Notice::Offense { address, offense: Offense::Flood });
         }
-        assert!(!is_refused(&home, pardoned) && !is_refused(&other, pardoned));
-        assert!(is_refused(&home, refused) && is_refused(&other, refused), "what was told has come");
+        assert_eq!(refusals(&mut cluster, pardoned), [true, false], "it is on its way");
+        // The server API tells every shard separately.
+        cluster.shard(OTHER).clear_penalties(Some(pardoned));
+        cluster.shard(HOME).clear_penalties(Some(pardoned));
+        cluster.run_until_idle(&mut []);
+        assert_eq!(refusals(&mut cluster, pardoned), [false, false]);
+        assert_eq!(refusals(&mut cluster, refused), [true, true], "what was told has come");
     }
 }

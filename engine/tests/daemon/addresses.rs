@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon, Launch, eventually,
     http::Http,
     peer::{Peer, request},
-    support::{Daemon, Launch, eventually},
 };
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 const HERE: [u8; 4] = [127, 0, 0, 1];
 const OTHER: [u8; 4] = [127, 0, 0, 2];

@@ -8,12 +8,12 @@ mod description;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET},
-    support::{Daemon, eventually},
+    eventually,
 };
+use serde_json::{Value, json};
 
 const KEY: &str = "X-API-Key: k\r\n";
 

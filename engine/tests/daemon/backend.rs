@@ -8,14 +8,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     app::{App, Reply},
     client::{Client, SECRET, token},
+    eventually,
     peer::{Peer, request, text},
-    support::{Daemon, eventually},
 };
+use serde_json::{Value, json};
 
 /// Every event goes to `app`; a late answer is one after 300 ms.
 fn daemon(app: &App) -> Daemon {
@@ -199,7 +199,7 @@ fn what_follows_a_connect_waits_for_its_answer_and_keeps_its_order() {
     let publish = |n: u32| ("publish", json!({ "channel": "a", "data": n }));
     client.send(&[("connect", json!({})), ("subscribe", json!({ "channel": "a" })), publish(1)]);
     client.send(&[publish(2), publish(3)]);
-    let messages: Vec<_> = (0..8).map(|_| client.next()).collect();
+    let messages: Vec<_> = (0..8).map(|_| client.message()).collect();
     assert!(messages[0].get("connect").is_some(), "{messages:?}");
     let mut ids: Vec<_> = messages.iter().filter_map(|message| message["id"].as_u64()).collect();
     assert_eq!(ids[..2], [1, 2], "{messages:?}");
@@ -235,8 +235,8 @@ fn calls_are_answered_by_the_backend_and_nobody_waits_for_a_slow_one() {
     let after = Duration::from_millis(150);
     app.answer_with("/rpc", Reply { status: 200, body: r#"{"result":{"data":1}}"#.into(), after });
     let first = client.send(&[("rpc", call.clone()), ("subscribe", json!({ "channel": "a" }))]);
-    assert_eq!(client.next()["id"], first + 1, "the subscription did not wait");
-    assert_eq!(client.next(), json!({ "id": first, "rpc": { "data": 1 } }));
+    assert_eq!(client.message()["id"], first + 1, "the subscription did not wait");
+    assert_eq!(client.message(), json!({ "id": first, "rpc": { "data": 1 } }));
 
     app.answer("/rpc", &json!({ "disconnect": { "code": 4001, "reason": "later" } }));
     client.send(&[("rpc", call)]);
@@ -263,7 +263,7 @@ fn an_answer_for_a_client_that_has_left_reaches_nobody() {
     sleep(Duration::from_millis(250));
     for client in &mut clients {
         assert_eq!(client.send(&[("rpc", json!({ "method": "b" }))]), 2);
-        assert_eq!(client.next(), json!({ "id": 2, "rpc": { "data": "own" } }));
+        assert_eq!(client.message(), json!({ "id": 2, "rpc": { "data": "own" } }));
     }
     daemon.stop();
 }
@@ -309,7 +309,7 @@ fn the_backend_says_who_may_subscribe_and_how() {
         ("subscribe", subscribe("asked:3")),
         ("unsubscribe", subscribe("asked:3")),
     ]);
-    let replies: Vec<Value> = (0..3).map(|_| client.next()).collect();
+    let replies: Vec<Value> = (0..3).map(|_| client.message()).collect();
     let code = |id: u32| {
         let reply = replies.iter().find(|reply| reply["id"] == id).expect("every command is answered");
         reply["error"]["code"].as_u64().unwrap_or(0)
@@ -432,13 +432,13 @@ fn what_the_control_thread_cannot_take_is_answered_at_once_and_counted() {
     app.answer_with("/rpc", Reply { status: 200, body: r#"{"result":{"data":1}}"#.into(), after });
     let mut client = connect(&daemon);
     client.send(&vec![("rpc", json!({ "method": "a" })); 10]);
-    let replies: Vec<Value> = (0..10).map(|_| client.next()).collect();
+    let replies: Vec<Value> = (0..10).map(|_| client.message()).collect();
     let refused = replies.iter().filter(|reply| reply["error"]["code"] == 100).count();
     let answered = replies.iter().filter(|reply| reply["rpc"]["data"] == 1).count();
     assert!(answered >= 1 && refused >= 6 && answered + refused == 10, "{replies:?}");
     assert_eq!(daemon.metric("holdfast_backend_overflows_total", &[]), refused as u64);
     let many = vec![("rpc", json!({ "method": "a" })); 200];
     client.send(&many);
-    (0..200).for_each(|_| drop(client.next()));
+    (0..200).for_each(|_| drop(client.message()));
     daemon.stop();
 }

@@ -4,13 +4,12 @@
 //! Out: the code of the protocol's list and a reason; and a bystander who notices nothing.
 
 use data_encoding::BASE64URL_NOPAD;
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
     peer::{CLOSE, Frame, Peer, binary, text},
-    support::Daemon,
 };
+use serde_json::{Value, json};
 
 const FAR_S: u64 = 4_000_000_000;
 

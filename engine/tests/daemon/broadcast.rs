@@ -5,9 +5,9 @@
 
 use std::{collections::HashMap, io::Write, net::TcpStream, thread};
 
-use crate::{
+use holdfast_testkit::{
+    Daemon, eventually,
     peer::{BINARY, FIN, Frame, Peer, TEXT, binary, close, frame, text},
-    support::{Daemon, eventually},
 };
 
 const MEMBERS: usize = 60;

@@ -4,7 +4,7 @@
 //! In:  requests to the control address.
 //! Out: files with the headers that keep others' scripts out; where clients connect.
 
-use crate::support::Daemon;
+use holdfast_testkit::Daemon;
 
 #[test]
 fn there_is_no_page_unless_it_is_enabled() {

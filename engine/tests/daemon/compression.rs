@@ -4,11 +4,10 @@
 //! Out: the answer that each offer deserves; messages compressed where that was agreed to and is worth it.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{SECRET, token},
     peer::{BINARY, CONTINUATION, FIN, Peer, TEXT, frame, request, text},
-    support::Daemon,
 };
 
 const RSV1: u8 = 0x40;

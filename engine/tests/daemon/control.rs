@@ -9,9 +9,9 @@ use std::{
     net::TcpStream,
 };
 
-use crate::{
+use holdfast_testkit::{
+    Daemon, Metrics, PATIENCE, eventually,
     peer::{Frame, Peer, text},
-    support::{Daemon, Metrics, PATIENCE, eventually},
 };
 
 #[test]

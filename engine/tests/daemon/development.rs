@@ -3,12 +3,11 @@
 //! In:  daemons with these switches; clients without tokens, or with tokens that nobody here signed.
 //! Out: what they may do.
 
-use serde_json::json;
-
-use crate::{
-    client::{Client, token},
-    support::Daemon,
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, SECRET, token},
 };
+use serde_json::json;
 
 #[test]
 fn an_insecure_daemon_lets_anonymous_clients_do_everything() {
@@ -52,7 +51,7 @@ fn a_user_hears_the_users_own_channel_over_one_connection() {
          [client]\nallow_anonymous_connect_without_token = true\n\
          [client.subscribe_to_user_personal_channel]\nenabled = true\npersonal_channel_namespace = 'personal'\n\
          single_connection = true\n[[channel.namespaces]]\nname = 'personal'\n",
-        crate::client::SECRET
+        SECRET
     ));
     let request = json!({ "token": token(&json!({ "sub": "ann" })) });
     let (first, result) = Client::connect_with(&daemon, &request);

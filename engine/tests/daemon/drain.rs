@@ -11,16 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::{
+    Daemon, Launch, PATIENCE,
+    client::{Client, SECRET, token},
+    eventually,
+    http::Http,
+    peer::{CLOSE, Peer, close, request},
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use socket2::SockRef;
-
-use crate::{
-    client::{Client, SECRET, token},
-    http::Http,
-    peer::{CLOSE, Peer, close, request},
-    support::{Daemon, Launch, PATIENCE, eventually},
-};
 
 fn start(shutdown: &str) -> Daemon {
     Daemon::start(&format!(

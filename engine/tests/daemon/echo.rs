@@ -10,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use rand::{Rng, RngCore, SeedableRng, rngs::SmallRng, seq::SliceRandom};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon, eventually,
     peer::{Frame, Peer, binary},
-    support::{Daemon, eventually},
 };
+use rand::{Rng, RngCore, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 /// No pings: clients here do not answer any while they are busy.
 const QUIET: &str = "[client]\nping_interval = '1h'";

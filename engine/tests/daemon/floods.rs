@@ -5,14 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_testkit::{
+    Daemon,
+    client::{SECRET, token},
+    eventually,
+    http::Http,
+    peer::{CLOSE, Frame, Peer, TEXT, frame, request, text},
+};
 use serde_json::{Value, json};
 
-use crate::{
-    addresses::ask,
-    client::{SECRET, token},
-    peer::{CLOSE, Frame, Peer, TEXT, frame, request, text},
-    support::{Daemon, eventually},
-};
+use crate::addresses::ask;
 
 fn from(last: u8) -> [u8; 4] {
     [127, 0, 0, last]
@@ -326,11 +328,11 @@ fn each_kind_of_offense_is_counted() {
     broken.send(&[0xff; 8]);
     assert_eq!(broken.frame().close_code(), 1002);
     drop(broken);
-    let mut http = crate::http::Http::connect(&daemon);
+    let mut http = Http::connect(&daemon);
     http.post("/connection/poll", "", r#"{"commands":[{"id":1,"connect":{"token":"forged"}}]}"#);
     assert_eq!(http.answer().status, 200);
     for (body, status) in [(r#"{"session":"x"}"#, 404), ("x", 400)] {
-        let mut http = crate::http::Http::connect(&daemon);
+        let mut http = Http::connect(&daemon);
         http.post("/connection/poll", "", body);
         assert_eq!(http.answer().status, status, "{body}");
     }
@@ -395,7 +397,7 @@ fn forged_subscription_tokens_cost_what_forged_connection_tokens_do() {
     // Over polls: each from another connection, some of which are other cores'.
     let connect = json!({ "id": 1, "connect": { "token": token(&json!({ "sub": "ann" })) } });
     let poll = |body: &Value| {
-        let mut http = crate::http::Http::connect(&daemon);
+        let mut http = Http::connect(&daemon);
         http.post("/connection/poll", "", &body.to_string());
         let answer = http.answer();
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -411,7 +413,7 @@ fn forged_subscription_tokens_cost_what_forged_connection_tokens_do() {
     }
 
     // Over a stream: what it hears comes by one connection, what it says by others.
-    let mut stream = crate::http::Http::connect(&daemon);
+    let mut stream = Http::connect(&daemon);
     stream.post("/connection/sse", "", &connect.to_string());
     assert_eq!(stream.answer().status, 200);
     let mut heard = || loop {
@@ -423,7 +425,7 @@ fn forged_subscription_tokens_cost_what_forged_connection_tokens_do() {
     for id in 2..6 {
         let (session, node) = (&connected["connect"]["session"], &connected["connect"]["node"]);
         let body = json!({ "session": session, "node": node, "data": subscribe(id, &forged).to_string() });
-        let mut http = crate::http::Http::connect(&daemon);
+        let mut http = Http::connect(&daemon);
         http.post("/emulation", "", &body.to_string());
         assert_eq!(http.answer().status, 204);
         assert_eq!(heard()["error"]["code"], 103);

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     peer::{
         BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, Peer, TEXT, binary, close, frame, request, text,
     },
-    support::Daemon,
 };
 
 const PROTOCOL: u16 = 1002;

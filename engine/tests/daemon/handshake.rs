@@ -3,9 +3,9 @@
 //! In:  requests, whole, in pieces, wrong, late or never.
 //! Out: an upgrade, or one complete HTTP answer and then the end of the stream.
 
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     peer::{Frame, Peer, request, text},
-    support::Daemon,
 };
 
 /// A way to get a request wrong.

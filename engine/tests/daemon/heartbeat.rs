@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use holdfast_testkit::{
+    Daemon, eventually,
     peer::{BINARY, CLOSE, FIN, PING, PONG, Peer, binary, frame, text},
-    support::{Daemon, eventually},
 };
 
 #[test]

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 
-use serde_json::json;
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
+    eventually,
     peer::{Frame, text},
-    support::{Daemon, eventually},
 };
+use serde_json::json;
 
 const KEY: &str = "X-API-Key: k\r\n";
 

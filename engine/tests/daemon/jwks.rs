@@ -10,17 +10,17 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
+use holdfast_testkit::{
+    Daemon,
+    app::{App, Reply},
+    client::Client,
+    eventually,
+};
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use serde_json::{Value, json};
-
-use crate::{
-    app::{App, Reply},
-    client::Client,
-    support::{Daemon, eventually},
-};
 
 /// A key of the identity provider.
 struct Key {

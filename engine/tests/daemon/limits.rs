@@ -3,10 +3,10 @@
 //! In:  more connections than are allowed, than there are descriptors for, than memory is left for.
 //! Out: 503 with Retry-After for those that come; those that are there stay.
 
-use crate::{
+use holdfast_testkit::{
+    Daemon, Launch, eventually,
     http::Http,
     peer::{BINARY, FIN, Frame, Peer, close, frame, request, text},
-    support::{Daemon, Launch, eventually},
 };
 
 /// Comes, and says whether it was let in. One that was not has got a whole answer.

@@ -5,15 +5,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use rustix::process::Signal;
-use serde_json::json;
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     app::{App, Reply},
     client::{Client, SECRET},
+    eventually,
     peer::{CLOSE, Peer, text},
-    support::{Daemon, eventually},
 };
+use rustix::process::Signal;
+use serde_json::json;
 
 fn config(app: &App, more: &str) -> String {
     format!(

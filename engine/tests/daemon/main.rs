@@ -3,12 +3,6 @@
 //! Each module is one promise to clients or operators.
 #![forbid(unsafe_code)]
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of faults, which need more of it")]
-mod support;
-
-mod app;
-
 mod addresses;
 mod api;
 mod backend;
@@ -45,5 +39,3 @@ mod tls;
 mod turns;
 mod unsupported;
 mod waiting;
-
-use support::{client, http, peer};

@@ -5,10 +5,10 @@
 
 use std::fs;
 
-use crate::{
+use holdfast_testkit::{
+    Daemon, Launch,
     client::SECRET,
     peer::{Peer, request},
-    support::{Daemon, Launch},
 };
 
 /// The unset switch, so that the tests' own does not hold.

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     app::{App, Reply},
     client::{Client, SECRET},
     peer::text,
-    support::Daemon,
 };
+use serde_json::{Value, json};
 
 fn config(more: &str) -> String {
     format!(
@@ -37,7 +36,7 @@ fn change(client: &mut Client, channel: &str, changes: &str) -> Vec<u64> {
     let commands: Vec<(&str, Value)> =
         names.chain(["presence_stats"]).map(|name| (name, about.clone())).collect();
     let first = client.send(&commands);
-    let mut replies: Vec<Value> = commands.iter().map(|_| client.next()).collect();
+    let mut replies: Vec<Value> = commands.iter().map(|_| client.message()).collect();
     replies.sort_by_key(|reply| reply["id"].as_u64());
     assert!(replies.iter().zip(u64::from(first)..).all(|(reply, id)| reply["id"] == id), "{replies:?}");
     replies.iter().map(|reply| reply["error"]["code"].as_u64().unwrap_or(0)).collect()
@@ -84,7 +83,7 @@ fn garbage_behind_a_command_that_waits_ends_the_session_when_that_is_answered() 
         ];
         client.peer().send(&text(&lines.join("\n")));
         client.peer().send(&text(&lines[3]));
-        let ids: Vec<_> = (0..2).map(|_| client.next()["id"].clone()).collect();
+        let ids: Vec<_> = (0..2).map(|_| client.message()["id"].clone()).collect();
         assert_eq!(ids, [2, 3]);
         assert_eq!(client.expect_close().0, 3501);
     }

@@ -3,13 +3,13 @@
 //! In:  polls; some answers that are lost.
 //! Out: every reply once; a session's end when nobody asks any more.
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
+    eventually,
     http::{Answer, Http},
-    support::{Daemon, eventually},
 };
+use serde_json::{Value, json};
 
 fn start(more: &str) -> Daemon {
     Daemon::start(&format!(

@@ -13,11 +13,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{
-    addresses::ask,
-    peer::Peer,
-    support::{Daemon, eventually, skip},
-};
+use holdfast_testkit::{Daemon, eventually, peer::Peer, skip};
+
+use crate::addresses::ask;
 
 /// What the daemon takes its proxies for: addresses that no client has.
 const CONFIG: &str = "[http_server.proxy_protocol]\ntrusted = ['127.0.0.2']\n\

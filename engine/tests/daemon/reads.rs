@@ -5,14 +5,17 @@
 
 use std::{thread, time::Duration};
 
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, SECRET, token},
+    eventually,
+    peer::Peer,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, SECRET, token},
-    peer::Peer,
     polls::Poller,
     streams::{SSE, STREAM, Streamed},
-    support::{Daemon, eventually},
 };
 
 fn start(more: &str) -> Daemon {
@@ -146,7 +149,7 @@ fn many_long_recoveries_that_are_asked_for_at_once_all_arrive_among_live_message
                 publish(&daemon, &format!("live {prefix}"), &json!(published));
                 published += 1;
             }
-            let message = client.next();
+            let message = client.message();
             if let Some(push) = message.get("push") {
                 assert_eq!(push["pub"]["data"], live, "live messages come in their order");
                 live += 1;
@@ -316,7 +319,7 @@ fn a_frame_of_a_thousand_long_questions_is_answered_as_it_is_read_and_keeps_nobo
     assert!(grown < 24 << 20, "{grown} bytes for questions of {COUNT} × {} bytes", MEMBERS * 2_000);
     let mut answered = vec![false; COUNT];
     while answered.contains(&false) {
-        let reply = client.next();
+        let reply = client.message();
         let id = reply["id"].as_u64().expect("a reply has a number");
         let n = usize::try_from(id).expect("it is small") - first;
         assert!(!std::mem::replace(&mut answered[n], true), "answered once");

@@ -3,13 +3,16 @@
 //! In:  subscriptions from a position; positions in the requests to connect.
 //! Out: what was missed and where it begins; or the newest, in channels where no other matters; or a refusal.
 
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, SECRET, token},
+    eventually,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, SECRET, token},
     polls::Poller,
     streams::{SSE, STREAM, Streamed},
-    support::{Daemon, eventually},
 };
 
 fn start() -> Daemon {

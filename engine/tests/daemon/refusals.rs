@@ -3,13 +3,13 @@
 //! In:  clients, callers and strangers that are refused in every way.
 //! Out: a line in the log with the address, the origin, the user, the channel, the option or claim; and a number.
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
+    eventually,
     peer::{CLOSE, Peer, request, text},
-    support::{Daemon, eventually},
 };
+use serde_json::{Value, json};
 
 /// Waits for a line with all these parts.
 fn line(daemon: &Daemon, parts: &[&str]) -> String {

@@ -6,13 +6,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     app::App,
     client::{Client, SECRET, token},
-    support::{Daemon, eventually},
+    eventually,
 };
+use serde_json::{Value, json};
 
 fn daemon(client: &str) -> Daemon {
     Daemon::start(&format!(

@@ -3,9 +3,9 @@
 //! In:  resets before, in and after the handshake, in the middle of messages, with queues full.
 //! Out: an empty table, and a neighbor that noticed nothing.
 
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     peer::{FIN, Frame, PING, Peer, binary, close, frame, request, text},
-    support::Daemon,
 };
 
 /// Everything a client may have said before it breaks off.

@@ -3,14 +3,14 @@
 //! In:  publications, to one that reads and one that does not.
 //! Out: every one of them to the first; to the second what its policy says, with a count of what is missing; or its end.
 
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, SECRET},
+    eventually,
+    peer::Peer,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-use crate::{
-    client::{Client, SECRET},
-    peer::Peer,
-    support::{Daemon, eventually},
-};
 
 const PAD_BYTES: usize = 8_000;
 const BATCH: u64 = 32;

@@ -10,11 +10,9 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
 };
 
-use crate::{
-    peer::Peer,
-    proxies::{Proxy, free_address},
-    support::{Daemon, PATIENCE},
-};
+use holdfast_testkit::{Daemon, PATIENCE, peer::Peer};
+
+use crate::proxies::{Proxy, free_address};
 
 const CONFIG: &str = "[client]\nallow_anonymous_connect_without_token = true\n[sse]\nenabled = true\n\
                       [http_stream]\nenabled = true\n[poll]\nenabled = true\nwait = '1s'";

@@ -5,12 +5,11 @@
 
 use std::{io::Write, net::TcpStream, process::Command, thread};
 
-use rustix::process::Signal;
-
-use crate::{
+use holdfast_testkit::{
+    Daemon, eventually,
     peer::{CLOSE, Peer, close, request, text},
-    support::{Daemon, eventually},
 };
+use rustix::process::Signal;
 
 /// Nobody is cut off that could still be sent away.
 const PATIENT: &str = "[shutdown]\ntimeout = '2m'";

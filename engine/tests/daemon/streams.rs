@@ -3,13 +3,13 @@
 //! In:  requests as the SDKs make them, and as nobody should.
 //! Out: replies and pushes in the answer that goes on; commands done on whatever core they arrive.
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
+    eventually,
     http::{Answer, Http},
-    support::Daemon,
 };
+use serde_json::{Value, json};
 
 pub(super) const SSE: &str = "/connection/sse";
 pub(super) const STREAM: &str = "/connection/http_stream";
@@ -205,9 +205,7 @@ fn a_session_is_nobodys_but_its_own() {
     assert_eq!(ann.message()["id"], 2, "Ann has heard of none of this");
     let session = (ann.node.clone(), ann.session.clone());
     drop(ann);
-    crate::support::eventually("the session has ended", || {
-        emulate(&daemon, &session.0, &session.1, "{}").status == 404
-    });
+    eventually("the session has ended", || emulate(&daemon, &session.0, &session.1, "{}").status == 404);
     daemon.stop();
 }
 

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use holdfast_testkit::{Daemon, PATIENCE, eventually, http::Http};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
 use rustls::{
@@ -23,11 +24,6 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tungstenite::{Message, WebSocket};
-
-use crate::{
-    http::Http,
-    support::{Daemon, PATIENCE, eventually},
-};
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -319,7 +315,7 @@ fn what_cannot_be_used_is_named_at_the_start() {
         let kept = section.lines().filter(|line| !line.starts_with(key)).collect::<Vec<_>>().join("\n");
         let file = authority.folder.join("holdfast.toml");
         fs::write(&file, format!("{kept}\n{change}\n")).expect("it can be written");
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        let output = holdfast_testkit::command()
             .args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--config"])
             .arg(&file)
             .output()

@@ -10,13 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::{
+    Daemon,
+    peer::{Peer, request, text},
+};
 use rustix::process::Signal;
 use serde_json::json;
-
-use crate::{
-    peer::{Peer, request, text},
-    support::Daemon,
-};
 
 const CONFIG: &str = "[client]\nallow_anonymous_connect_without_token = true\n[http_api]\nkey = 'k'\n\
     [channel.without_namespace]\nallow_subscribe_for_client = true\nallow_subscribe_for_anonymous = true\n\

@@ -3,13 +3,12 @@
 //! In:  commands, in both formats.
 //! Out: an error to that command alone, or the end of the session where no SDK would ever ask so. Never a success.
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET},
     peer::{Peer, frame, request},
-    support::Daemon,
 };
+use serde_json::{Value, json};
 
 fn daemon() -> Daemon {
     Daemon::start(&format!(

@@ -8,16 +8,16 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
-
-use crate::{
+use holdfast_testkit::{
+    Daemon,
     app::{App, Reply},
     client::{Client, SECRET, token},
-    peer::{Peer, frame, text},
-    support::{Daemon, eventually},
+    eventually,
+    peer::{FIN, PING, PONG, Peer, TEXT, frame, request, text},
 };
+use serde_json::{Value, json};
 
-const TEXT_FRAME: u8 = crate::peer::FIN | crate::peer::TEXT;
+const TEXT_FRAME: u8 = FIN | TEXT;
 
 /// A daemon whose backend takes its time over connects and calls.
 fn daemon(app: &App, client: &str) -> Daemon {
@@ -132,9 +132,9 @@ fn what_follows_a_connect_that_is_refused_finds_nobody_connected() {
         let mut client = Client::open(&daemon, "");
         let again = json!({ "id": 2, "connect": { "token": token(&json!({ "sub": "ann" })) } });
         client.peer().send(&text(&lines(&[connect(), again, unsubscribe(3)])));
-        assert_eq!(client.next()["error"]["code"], 1000);
-        assert!(client.next().get("connect").is_some());
-        assert_eq!(client.next()["id"], 3);
+        assert_eq!(client.message()["error"]["code"], 1000);
+        assert!(client.message().get("connect").is_some());
+        assert_eq!(client.message()["id"], 3);
     }
     daemon.stop();
 }
@@ -157,9 +157,9 @@ fn thousands_of_commands_behind_a_connect_that_waits_are_handled_in_their_order(
     for n in 1..=COUNT {
         assert_eq!(listener.push()["pub"]["data"], n);
     }
-    assert!(client.next().get("connect").is_some());
+    assert!(client.message().get("connect").is_some());
     for n in 1..=COUNT {
-        assert_eq!(client.next()["id"], n + 1);
+        assert_eq!(client.message()["id"], n + 1);
     }
     eventually("nothing waits any more", || waiting_bytes(&daemon) == 0);
     daemon.stop();
@@ -224,8 +224,8 @@ fn when_all_that_waits_is_too_much_those_go_for_whom_most_waits() {
     let waits = waiting_bytes(&daemon);
     assert!(waits < 3 << 20, "{waits} bytes wait");
     assert_eq!(code_of_some(clients), 3013);
-    assert!(small.next().get("connect").is_some());
-    assert_eq!(small.next()["id"], 2, "who has little waiting is served");
+    assert!(small.message().get("connect").is_some());
+    assert_eq!(small.message()["id"], 2, "who has little waiting is served");
     daemon.stop();
 }
 
@@ -254,11 +254,11 @@ fn calls_that_wait_for_a_backend_are_bounded_in_number_and_in_bytes_and_a_single
     app.await_asked("/rpc", 1);
     let mut other = Client::connect(&daemon, "bob");
     assert_eq!(other.error("rpc", &json!({ "data": "x".repeat(200_000) })), 111, "the budget is used up");
-    assert_eq!(client.next()["rpc"]["data"], 7);
+    assert_eq!(client.message()["rpc"]["data"], 7);
     let first = other.send(&vec![("rpc", json!({})); 200]);
     let mut errors = 0;
     for _ in 0..200 {
-        let reply = other.next();
+        let reply = other.message();
         assert!(reply["id"].as_u64().is_some_and(|id| id >= u64::from(first)));
         errors += u32::from(reply["error"]["code"] == 111);
     }
@@ -309,7 +309,7 @@ fn records_of_clients_have_a_budget_past_which_newcomers_are_told_to_come_later(
     ] {
         let mut peer = Peer::connect(&daemon);
         let head = match path {
-            "/connection/websocket" => crate::peer::request(path),
+            "/connection/websocket" => request(path),
             _ => format!(
                 "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
@@ -338,8 +338,8 @@ fn a_ping_behind_a_connect_that_waits_is_answered_when_it_is_over() {
     peer.send(&text(&connect().to_string()));
     app.await_asked("/connect", 1);
     peer.send(&text(&unsubscribe(2).to_string()));
-    peer.send(&frame(crate::peer::FIN | crate::peer::PING, b"late"));
+    peer.send(&frame(FIN | PING, b"late"));
     let opcodes: Vec<u8> = (0..3).map(|_| peer.frame().opcode).collect();
-    assert!(opcodes.contains(&crate::peer::PONG), "{opcodes:?}");
+    assert!(opcodes.contains(&PONG), "{opcodes:?}");
     daemon.stop();
 }

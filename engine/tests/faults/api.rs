@@ -8,9 +8,8 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+use holdfast_testkit::PATIENCE;
 use serde_json::{Value, json};
-
-use crate::support::PATIENCE;
 
 /// Publications in a call, so that its body is not too long.
 const BATCH: usize = 32;

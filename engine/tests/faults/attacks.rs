@@ -11,16 +11,19 @@ use std::{
     time::Duration,
 };
 
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, token},
+    eventually,
+    http::Http,
+    peer::{FIN, Peer, TEXT, frame, request, text},
+};
 use serde_json::json;
 
 use crate::{
     api::Publisher,
     budgets::{FRAME_COMMANDS, channels_bytes, command_all, survive, survive_with, survive_with_tls},
     certificate,
-    client::{Client, token},
-    http::Http,
-    peer::{FIN, Peer, TEXT, frame, request, text},
-    support::{Daemon, eventually},
 };
 
 const FLOOD_MAX_BYTES: usize = 256 << 20;
@@ -196,7 +199,7 @@ fn presence_of_many_users_in_channels_with_long_names_ends_at_its_budget() {
                 let first = client.send(&commands);
                 let mut left = commands.len();
                 while left > 0 {
-                    let reply = client.next();
+                    let reply = client.message();
                     left -= usize::from(reply["id"].as_u64().is_some_and(|id| id >= u64::from(first)));
                     errors[0] += u32::from(reply["error"]["code"] == 106);
                     errors[1] += u32::from(reply["error"]["code"] == 111);

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, comes_to_pass, eventually};
+use holdfast_testkit::{Daemon, comes_to_pass, eventually};
 
 /// User memory that may be more than before, beside what is kept on purpose. The allocator keeps a page or two for each
 /// size of pieces and each thread, of 64 KiB, 512 KiB or 4 MiB, and which of them have been used differs from time to

@@ -13,15 +13,14 @@ use std::{
     time::Duration,
 };
 
+use holdfast_testkit::{
+    Daemon, Launch, PATIENCE,
+    client::{Client, SECRET},
+    comes_to_pass, skip,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    api::Publisher,
-    client::{Client, SECRET},
-    group::Group,
-    skip,
-    support::{Daemon, Launch, PATIENCE, comes_to_pass},
-};
+use crate::{api::Publisher, group::Group};
 
 const GROUP_BYTES: u64 = 600_000_000;
 
@@ -139,7 +138,7 @@ pub(crate) fn command_all(client: &mut Client, commands: impl IntoIterator<Item 
     for commands in commands.chunks(FRAME_COMMANDS) {
         client.send(commands);
         for _ in commands {
-            client.next();
+            client.message();
         }
     }
 }

@@ -5,11 +5,12 @@
 
 use std::thread;
 
-use crate::{
-    base::Base,
+use holdfast_testkit::{
+    Daemon,
     peer::{BINARY, Frame, Peer, binary, close, frame, request, text},
-    support::Daemon,
 };
+
+use crate::base::Base;
 
 const THREADS: u8 = 4;
 const WAVES: u8 = 250;

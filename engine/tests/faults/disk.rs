@@ -11,17 +11,17 @@ use std::{
     process::{Child, ExitStatus, Stdio},
 };
 
+use holdfast_testkit::{
+    Daemon, Launch,
+    client::{Client, SECRET},
+    eventually,
+    peer::{CLOSE, Peer, text},
+    skip,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::{
-    base::Base,
-    chamber::Chamber,
-    client::{Client, SECRET},
-    peer::{CLOSE, Peer, text},
-    skip,
-    support::{Daemon, Launch, eventually},
-};
+use crate::{base::Base, chamber::Chamber};
 
 /// Refused tokens are logged at `debug`: a line for each.
 fn config() -> String {

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::support::comes_to_pass;
+use holdfast_testkit::comes_to_pass;
 
 /// What the begin of a group's name says whose it was.
 const NAME: &str = "holdfast-test";

@@ -11,16 +11,16 @@ use std::{
     thread,
 };
 
+use holdfast_testkit::{
+    Daemon, Launch,
+    client::{Client, SECRET},
+    eventually,
+    peer::Peer,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{
-    api::Publisher,
-    base::Base,
-    client::{Client, SECRET},
-    peer::Peer,
-    support::{Daemon, Launch, eventually},
-};
+use crate::{api::Publisher, base::Base};
 
 const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
 const CLIENTS: usize = 40;

@@ -7,10 +7,6 @@
 //! failure. Nothing of the machine itself is touched: what is mounted or wired is so in namespaces that end with the test.
 #![forbid(unsafe_code)]
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the other tests of the daemon, which need more of it")]
-mod support;
-
 mod api;
 mod base;
 mod certificate;
@@ -31,5 +27,3 @@ mod soak;
 mod stall;
 #[cfg(debug_assertions)]
 mod still;
-
-use support::{client, http, peer, skip};

@@ -4,17 +4,15 @@
 //! Out: the kernel kills nobody. The slowest readers go, or new connections are refused; who keeps up loses nothing, and
 //! when the load has gone all is as before.
 
-use serde_json::{Value, json};
-
-use crate::{
-    api::Publisher,
-    base::Base,
+use holdfast_testkit::{
+    Daemon, Launch,
     client::{Client, SECRET},
-    group::Group,
     peer::{BINARY, FIN, Frame, Peer, frame, request},
     skip,
-    support::{Daemon, Launch},
 };
+use serde_json::{Value, json};
+
+use crate::{api::Publisher, base::Base, group::Group};
 
 const LIMIT_BYTES: u64 = 96 << 20;
 

@@ -6,15 +6,18 @@
 
 use std::{io::Write, thread, time::Duration};
 
+use holdfast_testkit::{
+    Daemon, Launch,
+    client::{Client, SECRET},
+    eventually,
+    peer::{Frame, Peer, text},
+    skip,
+};
 use serde_json::{Value, json};
 
 use crate::{
     api::Publisher,
     base::Base,
-    client::{Client, SECRET},
-    peer::{Frame, Peer, text},
-    skip,
-    support::{Daemon, Launch, eventually},
     wire::{DAEMON, Quality, Wire},
 };
 

@@ -16,13 +16,12 @@ use std::{
     time::Instant,
 };
 
+use holdfast_testkit::{Daemon, Launch, eventually, peer::Peer};
 use rustix::process::Signal;
 
 use crate::{
     certificate,
     disk::{fill, full},
-    peer::Peer,
-    support::{Daemon, Launch, eventually},
 };
 
 /// What goes wrong, and when.

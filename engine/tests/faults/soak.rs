@@ -15,15 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-
-use crate::{
-    api::Publisher,
+use holdfast_testkit::{
+    Daemon,
     client::{Client, SECRET, token},
+    comes_to_pass,
     http::Http,
     peer::Peer,
-    support::{Daemon, comes_to_pass},
 };
+use serde_json::{Value, json};
+
+use crate::api::Publisher;
 
 const SECONDS: u64 = 30;
 
@@ -115,7 +116,7 @@ fn command_all_quietly(client: &mut Client, commands: impl Iterator<Item = (&'st
     let first = client.send(&commands);
     let mut left = commands.len();
     while left > 0 {
-        let message = client.next();
+        let message = client.message();
         left -= usize::from(message["id"].as_u64().is_some_and(|id| id >= u64::from(first)));
     }
 }

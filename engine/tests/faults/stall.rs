@@ -6,15 +6,15 @@
 
 use std::{io::Write, thread};
 
+use holdfast_testkit::{
+    Daemon,
+    client::{Client, SECRET},
+    eventually,
+    peer::{Frame, Peer, binary},
+};
 use serde_json::{Value, json};
 
-use crate::{
-    api::Publisher,
-    base::Base,
-    client::{Client, SECRET},
-    peer::{Frame, Peer, binary},
-    support::{Daemon, eventually},
-};
+use crate::{api::Publisher, base::Base};
 
 /// Bytes after which a client stops. The first frame has a header of ten bytes, for its payload is over 64 KiB: so this
 /// is within the header's first part, within its length, right behind it, and at several places of the payload.

@@ -13,13 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::{Daemon, Launch, PATIENCE, comes_to_pass, eventually, peer::Peer};
 use rustix::process::Signal;
 
-use crate::{
-    parts::Fault,
-    peer::Peer,
-    support::{Daemon, Launch, PATIENCE, comes_to_pass, eventually},
-};
+use crate::parts::Fault;
 
 const CONFIG: &str = "[engine]\nstall_timeout = '1s'\n[shutdown]\ntimeout = '500ms'";
 

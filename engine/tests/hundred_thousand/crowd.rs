@@ -19,8 +19,7 @@ use holdfast_protocol::websocket::{
 use holdfast_ring::{
     Buffer, CloseWhen, Event, Socket, Sockets, SocketsConfig, Uring, UringConfig, descriptors_max,
 };
-
-use crate::support::PATIENCE;
+use holdfast_testkit::PATIENCE;
 
 const KEY: [u8; 16] = *b"a crowd's member";
 const MASK: [u8; 4] = [1, 2, 3, 4];

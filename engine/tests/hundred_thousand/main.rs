@@ -8,17 +8,11 @@
 
 mod crowd;
 mod room;
-#[path = "../support/mod.rs"]
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "shared with the other tests of the daemon, which need more of it"
-)]
-mod support;
 
+use holdfast_testkit::Daemon;
 use rustix::process::Signal;
 
-use self::{crowd::Crowd, support::Daemon};
+use self::crowd::Crowd;
 
 const CONNECTIONS: usize = 100_000;
 const BROADCASTS: usize = 10;

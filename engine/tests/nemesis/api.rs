@@ -9,9 +9,8 @@ use std::{
 };
 
 use holdfast_fairness::API_KEY;
+use holdfast_testkit::PATIENCE;
 use serde_json::Value;
-
-use crate::support::PATIENCE;
 
 /// A kept connection.
 #[derive(Debug)]

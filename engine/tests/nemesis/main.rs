@@ -10,13 +10,6 @@
 //! `NEMESIS_SEED` runs one seed again, `NEMESIS_SECONDS` says how long all of them take together.
 #![forbid(unsafe_code)]
 
-#[path = "../daemon/app.rs"]
-#[expect(dead_code, reason = "shared with the other tests of the daemon, which need more of it")]
-mod app;
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the other tests of the daemon, which need more of it")]
-mod support;
-
 mod api;
 mod history;
 mod nemeses;

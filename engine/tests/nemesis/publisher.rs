@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::PATIENCE;
 use serde_json::json;
 
 use crate::{
     api::{Api, is_silence},
     oracle::{Content, Life},
-    support::PATIENCE,
     transport::{Heard, Kind, Transport},
     world::{CHANNELS, World},
 };

@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::{
     oracle::{Content, Life, Oracle, lock},
-    support::PATIENCE,
     transport::{Heard, Kind, Transport},
     world::{CHANNELS, Moment, RECOVERY_MAX, World},
 };

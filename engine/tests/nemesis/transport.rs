@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
+use holdfast_testkit::PATIENCE;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tungstenite::{Message, WebSocket, protocol::WebSocketConfig};
-
-use crate::support::PATIENCE;
 
 const MOMENT: Duration = Duration::from_millis(100);
 

@@ -5,9 +5,10 @@
 
 use std::{thread::sleep, time::Duration};
 
+use holdfast_testkit::Metrics;
+
 use crate::{
     api::{Api, is_silence},
-    support::Metrics,
     world::World,
 };
 

@@ -15,19 +15,18 @@ use std::{
 };
 
 use holdfast_fairness::{API_KEY, SECRET};
+use holdfast_testkit::{Daemon, Launch, app::App, comes_to_pass};
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
     api::Api,
-    app::App,
     history,
     nemeses::clock::FakeClock,
     oracle::{Content, Life, Oracle, lock},
     publisher,
     schedule::{Schedule, Step},
     subscriber::{self, Positions},
-    support::{Daemon, Launch, comes_to_pass},
     transport::{Heard, Kind},
     watch,
 };

@@ -8,10 +8,6 @@
 //! is a failure.
 #![forbid(unsafe_code)]
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "shared with the tests of the daemon, which need all of it")]
-mod support;
-
 mod rust;
 
 use std::{
@@ -24,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::{Daemon, skip};
 use rustix::process::{Pid, Signal, kill_process_group};
-use support::{Daemon, skip};
 
 const CONFIG: &str = include_str!("daemon.toml");
 const CONFIG_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/daemon.toml");

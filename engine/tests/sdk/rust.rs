@@ -11,15 +11,14 @@ use std::{
 };
 
 use centrifuge::{Client, ClientBuilder, Protocol, State, StreamPosition};
+use holdfast_testkit::{
+    Daemon, PATIENCE,
+    client::{SECRET, token},
+};
 use serde_json::{Value, json};
 use tokio::{
     runtime::Builder,
     time::{Instant, sleep},
-};
-
-use super::support::{
-    Daemon, PATIENCE,
-    client::{SECRET, token},
 };
 
 /// The ways of this SDK to a daemon.

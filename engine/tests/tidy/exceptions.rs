@@ -37,7 +37,6 @@ pub(crate) const SIZES: &[&str] = &[
     "engine/tests/nemesis/nemeses/flood.rs",
     "engine/tests/nemesis/nemeses/slow.rs",
     "engine/tests/nemesis/watch.rs",
-    "engine/tests/support/process.rs",
     "protocol/src/client/publication.rs",
     "protocol/src/proxy/v1.rs",
     "protocol/src/proxy/v2.rs",

@@ -5,10 +5,10 @@ use std::{
     net::TcpStream,
 };
 
+use holdfast_testkit::{Daemon, PATIENCE, eventually};
 use serde_json::{Value, json};
 
 use super::{KEY, call, daemon, daemon_with, done, post};
-use crate::support::{Daemon, PATIENCE, eventually};
 
 fn used(daemon: &Daemon) -> u64 {
     daemon.metric("holdfast_memory_bytes", &[("budget", "api")])

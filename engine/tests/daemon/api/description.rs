@@ -5,10 +5,10 @@
 //!
 //! The schemas use a small part of JSON Schema; anything else in them fails the test.
 
+use holdfast_testkit::Daemon;
 use serde_json::{Map, Value};
 
 use super::{KEY, daemon, daemon_with, post};
-use crate::support::Daemon;
 
 #[test]
 fn every_example_of_the_description_is_taken_and_answered_as_described() {

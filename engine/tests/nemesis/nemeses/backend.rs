@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use holdfast_testkit::{PATIENCE, app::Reply};
 use serde_json::json;
 
 use crate::{
-    app::Reply,
-    support::PATIENCE,
     transport::{Heard, Kind, Transport},
     world::World,
 };

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use holdfast_testkit::{comes_to_pass, skip};
 use rand::{Rng as _, rngs::StdRng};
 use serde_json::json;
 
 use crate::{
-    support::{comes_to_pass, skip},
     transport::{Heard, Kind, Transport},
     world::World,
 };

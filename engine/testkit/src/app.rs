@@ -21,23 +21,30 @@ use axum::{
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::support::eventually;
+use crate::eventually;
 
 /// What it was asked.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-    pub(crate) at: Instant,
+pub struct Asked {
+    /// The path of its request.
+    pub path: String,
+    /// The header fields of its request.
+    pub headers: HeaderMap,
+    /// The body of its request; null where that is not JSON.
+    pub body: Value,
+    /// When the whole request had come.
+    pub at: Instant,
 }
 
 /// How it answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-    pub(crate) after: Duration,
+pub struct Reply {
+    /// The status of HTTP.
+    pub status: u16,
+    /// The whole body, which need not be JSON.
+    pub body: String,
+    /// How long the question waits for its answer.
+    pub after: Duration,
 }
 
 impl Reply {
@@ -77,14 +84,15 @@ impl Script {
 
 /// A running backend.
 #[derive(Debug)]
-pub(crate) struct App {
+pub struct App {
     script: Script,
     address: SocketAddr,
     _end: oneshot::Sender<()>,
 }
 
 impl App {
-    pub(crate) fn start() -> Self {
+    /// Starts a backend that answers every path with 404, until it is told more.
+    pub fn start() -> Self {
         let script = Script::default();
         let router = Router::new().fallback(answer).with_state(script.clone());
         let (opened, opens) = mpsc::channel();
@@ -104,21 +112,22 @@ impl App {
     }
 
     /// Its address with this path.
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// From now on a path is answered with this JSON.
-    pub(crate) fn answer(&self, path: &str, body: &Value) {
+    pub fn answer(&self, path: &str, body: &Value) {
         self.answer_with(path, Reply::of(body));
     }
 
-    pub(crate) fn answer_with(&self, path: &str, reply: Reply) {
+    /// From now on a path is answered with this.
+    pub fn answer_with(&self, path: &str, reply: Reply) {
         self.set(path, Answer::Always(reply));
     }
 
     /// From now on a path is answered with the JSON that `make` gives for the number of the question.
-    pub(crate) fn answer_each(&self, path: &str, make: fn(usize) -> Value) {
+    pub fn answer_each(&self, path: &str, make: fn(usize) -> Value) {
         self.set(path, Answer::Each(make));
     }
 
@@ -127,13 +136,13 @@ impl App {
     }
 
     /// Everything that a path was asked.
-    pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
+    pub fn asked(&self, path: &str) -> Vec<Asked> {
         let asked = self.script.asked.lock().expect("no test has failed");
         asked.iter().filter(|asked| asked.path == path).cloned().collect()
     }
 
     /// Waits until a path was asked so often.
-    pub(crate) fn await_asked(&self, path: &str, count: usize) {
+    pub fn await_asked(&self, path: &str, count: usize) {
         eventually(&format!("{path} is asked {count} times"), || self.asked(path).len() >= count);
     }
 }

@@ -1,17 +1,19 @@
-//! Support: what every test of a running daemon needs.
+//! Testkit: what every test of a running daemon needs. It is a dependency of tests only.
 //!
 //! In:  a configuration.
 //! Out: a daemon of one's own on free ports, a look into it from outside, and clients for it: `peer` can misbehave and has
 //! its own framing, so that a mistake in the protocol crate cannot cancel itself out; `client` speaks the client protocol
-//! over it; `http` is for the transports beside WebSocket.
+//! over it; `http` is for the transports beside WebSocket. `app` is a backend for the daemon to ask.
 //!
 //! Nothing here waits for a time to pass: it waits for conditions, and gives up long after any sane delay.
+#![forbid(unsafe_code)]
 
-pub(crate) mod client;
+pub mod app;
+pub mod client;
 mod daemon;
-pub(crate) mod http;
+pub mod http;
 mod metrics;
-pub(crate) mod peer;
+pub mod peer;
 mod process;
 
 use std::{
@@ -21,28 +23,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::{
+pub use self::{
     daemon::{Daemon, Launch},
-    metrics::Metrics,
+    metrics::{Metrics, Sample},
+    process::{binary, command, forget_configuration},
 };
 
 /// When a test gives up: long enough for a machine that has far too much else to do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says that something is not tested, and why. Where CI=true, that is a failure.
-pub(crate) fn skip(what: &str, why: &str) {
+///
+/// # Panics
+/// Where CI=true.
+pub fn skip(what: &str, why: &str) {
     assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{what}: {why}");
     // Not `eprintln`: that is shown only where a test fails.
     let _ = writeln!(io::stderr(), "SKIPPED: {what} is not tested: {why}");
 }
 
-/// Waits until `is_so`. Panics with `what` when it does not come to pass.
-pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+/// Waits until `is_so`.
+///
+/// # Panics
+/// With `what`, where it does not come to pass.
+pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     assert!(comes_to_pass(is_so), "this never came to pass: {what}");
 }
 
 /// Waits until `is_so`. False where it does not come to pass.
-pub(crate) fn comes_to_pass(mut is_so: impl FnMut() -> bool) -> bool {
+pub fn comes_to_pass(mut is_so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !is_so() {
         if began.elapsed() > PATIENCE {

@@ -9,32 +9,32 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     Daemon,
     peer::{CLOSE, Frame, Peer, request, text},
 };
 
 /// What tokens are signed with, as `client.token.hmac_secret_key`.
-pub(crate) const SECRET: &str = "a secret of the tests";
+pub const SECRET: &str = "a secret of the tests";
 
 /// A connected client.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     peer: Peer,
     /// What the server calls it.
-    pub(crate) id: String,
+    pub id: String,
     commands: u32,
     unread: VecDeque<Value>,
 }
 
 impl Client {
     /// Connects as a user.
-    pub(crate) fn connect(daemon: &Daemon, user: &str) -> Self {
+    pub fn connect(daemon: &Daemon, user: &str) -> Self {
         Self::connect_with(daemon, &json!({ "token": token(&json!({ "sub": user })) })).0
     }
 
     /// Connects as a user, over a connection of one's own.
-    pub(crate) fn over(peer: Peer, user: &str) -> Self {
+    pub fn over(peer: Peer, user: &str) -> Self {
         let mut client = Self { peer, id: String::new(), commands: 0, unread: VecDeque::new() };
         let connected = client.command("connect", &json!({ "token": token(&json!({ "sub": user })) }));
         client.id = connected["client"].as_str().expect("it has an id").to_owned();
@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// Connects with this request. Returns the result too.
-    pub(crate) fn connect_with(daemon: &Daemon, request: &Value) -> (Self, Value) {
+    pub fn connect_with(daemon: &Daemon, request: &Value) -> (Self, Value) {
         let mut client = Self::open(daemon, "");
         let connected = client.command("connect", request);
         client.id = connected["client"].as_str().expect("it has an id").to_owned();
@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Shakes hands, and says nothing yet. `fields` are whole header lines.
-    pub(crate) fn open(daemon: &Daemon, fields: &str) -> Self {
+    pub fn open(daemon: &Daemon, fields: &str) -> Self {
         let mut peer = Peer::connect(daemon);
         let head = request("/connection/websocket");
         peer.send(head.replace("Host: test\r\n", &format!("Host: test\r\n{fields}")).as_bytes());
@@ -59,12 +59,12 @@ impl Client {
     }
 
     /// Ends the connection without a word.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         self.peer.reset();
     }
 
     /// Sends commands in one frame. Returns the number of the first.
-    pub(crate) fn send(&mut self, commands: &[(&str, Value)]) -> u32 {
+    pub fn send(&mut self, commands: &[(&str, Value)]) -> u32 {
         let first = self.commands + 1;
         let mut lines = Vec::new();
         for (name, request) in commands {
@@ -76,12 +76,22 @@ impl Client {
     }
 
     /// The next message: a reply or a push.
-    pub(crate) fn next(&mut self) -> Value {
-        self.message()
+    pub fn message(&mut self) -> Value {
+        loop {
+            match self.unread.pop_front() {
+                Some(message) if message == json!({}) => self.answer_ping(),
+                Some(message) => return message,
+                None => {
+                    let Frame { opcode, payload } = self.peer.frame();
+                    assert_ne!(opcode, CLOSE, "closed: {}", payload.escape_ascii());
+                    self.unread.extend(messages(&payload));
+                }
+            }
+        }
     }
 
     /// Sends a command and reads up to its reply, which may be an error.
-    pub(crate) fn ask(&mut self, name: &str, request: &Value) -> Value {
+    pub fn ask(&mut self, name: &str, request: &Value) -> Value {
         let id = self.send(&[(name, request.clone())]);
         let mut pushes = VecDeque::new();
         loop {
@@ -96,31 +106,32 @@ impl Client {
     }
 
     /// Sends a command and reads up to its result.
-    pub(crate) fn command(&mut self, name: &str, request: &Value) -> Value {
+    pub fn command(&mut self, name: &str, request: &Value) -> Value {
         let mut reply = self.ask(name, request);
         assert!(reply.get("error").is_none(), "{reply}");
         reply[name].take()
     }
 
     /// Sends a command and reads up to the code of its error.
-    pub(crate) fn error(&mut self, name: &str, request: &Value) -> u64 {
+    pub fn error(&mut self, name: &str, request: &Value) -> u64 {
         let reply = self.ask(name, request);
         reply["error"]["code"].as_u64().unwrap_or_else(|| panic!("{name} {request}: {reply}"))
     }
 
-    pub(crate) fn subscribe(&mut self, channel: &str) -> Value {
+    /// Subscribes to a channel. Returns the result.
+    pub fn subscribe(&mut self, channel: &str) -> Value {
         self.command("subscribe", &json!({ "channel": channel }))
     }
 
     /// The next push.
-    pub(crate) fn push(&mut self) -> Value {
+    pub fn push(&mut self) -> Value {
         let mut message = self.message();
         assert!(message.get("push").is_some(), "not a push: {message}");
         message["push"].take()
     }
 
     /// Expects the end, with nothing more before it: code and reason.
-    pub(crate) fn expect_close(mut self) -> (u16, String) {
+    pub fn expect_close(mut self) -> (u16, String) {
         assert!(self.unread.is_empty(), "{:?}", self.unread);
         let mut frame = self.peer.frame();
         while frame == Frame::text("{}") {
@@ -132,7 +143,7 @@ impl Client {
     }
 
     /// Reads the next message, or the code of the end. The client is given back where it is not the end.
-    pub(crate) fn next_or_close(mut self) -> Result<Self, u16> {
+    pub fn next_or_close(mut self) -> Result<Self, u16> {
         loop {
             let frame = self.peer.frame();
             if frame.opcode == CLOSE {
@@ -146,7 +157,7 @@ impl Client {
     }
 
     /// Reads pushes up to the close frame, and answers with its code.
-    pub(crate) fn read_to_close(mut self, mut heard: impl FnMut(&Value)) -> u16 {
+    pub fn read_to_close(mut self, mut heard: impl FnMut(&Value)) -> u16 {
         loop {
             let Frame { opcode, payload } = self.peer.frame();
             if opcode == CLOSE {
@@ -157,7 +168,7 @@ impl Client {
     }
 
     /// The next message, or the end of the stream; with its code where a close frame came.
-    pub(crate) fn next_or_end(&mut self) -> Result<Value, Option<u16>> {
+    pub fn next_or_end(&mut self) -> Result<Value, Option<u16>> {
         loop {
             match self.unread.pop_front() {
                 Some(message) if message == json!({}) => self.answer_ping(),
@@ -174,26 +185,12 @@ impl Client {
     }
 
     /// The connection below.
-    pub(crate) fn peer(&mut self) -> &mut Peer {
+    pub fn peer(&mut self) -> &mut Peer {
         &mut self.peer
     }
 
     fn answer_ping(&mut self) {
         self.peer.send_if_heard(&text("{}"));
-    }
-
-    fn message(&mut self) -> Value {
-        loop {
-            match self.unread.pop_front() {
-                Some(message) if message == json!({}) => self.answer_ping(),
-                Some(message) => return message,
-                None => {
-                    let Frame { opcode, payload } = self.peer.frame();
-                    assert_ne!(opcode, CLOSE, "closed: {}", payload.escape_ascii());
-                    self.unread.extend(messages(&payload));
-                }
-            }
-        }
     }
 }
 
@@ -204,7 +201,7 @@ fn messages(payload: &[u8]) -> impl Iterator<Item = Value> {
 }
 
 /// A token with these claims.
-pub(crate) fn token(claims: &Value) -> String {
+pub fn token(claims: &Value) -> String {
     let part = |json: &str| BASE64URL_NOPAD.encode(json.as_bytes());
     let signed = format!("{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());

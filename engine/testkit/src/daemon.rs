@@ -6,7 +6,6 @@
 //! No daemon outlives the test that started it, and none is left out of sight: one that panics fails its test.
 
 use std::{
-    env,
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -18,10 +17,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Metrics, PATIENCE, eventually, process};
+use crate::{Metrics, PATIENCE, eventually, process};
 
 /// A running daemon.
-pub(crate) struct Daemon {
+#[derive(Debug)]
+pub struct Daemon {
     child: Child,
     listen: SocketAddr,
     control: SocketAddr,
@@ -30,27 +30,27 @@ pub(crate) struct Daemon {
 }
 
 /// What a daemon is started with, beside its configuration file.
-#[derive(Default)]
-pub(crate) struct Launch {
+#[derive(Debug, Default)]
+pub struct Launch {
     /// 0: two, where there are two CPUs.
-    pub(crate) shards: usize,
+    pub shards: usize,
     /// RLIMIT_NOFILE, where it is not to be this process's own.
-    pub(crate) nofile: Option<u32>,
+    pub nofile: Option<u32>,
     /// Where clients connect, where that is not to be a free port of 127.0.0.1.
-    pub(crate) listen: Option<SocketAddr>,
+    pub listen: Option<SocketAddr>,
     /// Where its log goes, where that is not to be seen.
-    pub(crate) log: Option<Stdio>,
+    pub log: Option<Stdio>,
     /// The control group that it is to be in: the path of its `cgroup.procs`.
-    pub(crate) group: Option<PathBuf>,
+    pub group: Option<PathBuf>,
     /// Variables of its environment.
-    pub(crate) environment: Vec<(&'static str, String)>,
+    pub environment: Vec<(&'static str, String)>,
     /// True exactly when it is meant to fail.
-    pub(crate) is_to_fail: bool,
+    pub is_to_fail: bool,
 }
 
 impl Launch {
     /// The daemon's command line up to its own arguments, without the environment's say in its configuration.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         // What a process can set for itself alone, and its children inherit.
         let mut script = String::new();
         if let Some(nofile) = self.nofile {
@@ -60,10 +60,8 @@ impl Launch {
             script += &format!("echo $$ > '{}' && ", group.display());
         }
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{script}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_holdfast")]);
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
-            command.env_remove(name);
-        }
+        command.args(["-c", &format!("{script}exec \"$@\""), "sh"]).arg(process::binary());
+        process::forget_configuration(&mut command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -71,17 +69,17 @@ impl Launch {
 
 impl Daemon {
     /// Starts a daemon with two shards, where there are two CPUs.
-    pub(crate) fn start(config: &str) -> Self {
+    pub fn start(config: &str) -> Self {
         Self::launch(config, Launch::default())
     }
 
     /// Starts a daemon with one shard.
-    pub(crate) fn start_on_one_core(config: &str) -> Self {
+    pub fn start_on_one_core(config: &str) -> Self {
         Self::launch(config, Launch { shards: 1, ..Launch::default() })
     }
 
     /// Starts a daemon and waits until it is ready.
-    pub(crate) fn launch(config: &str, mut launch: Launch) -> Self {
+    pub fn launch(config: &str, mut launch: Launch) -> Self {
         let files = Files::create(config);
         let shards = match launch.shards {
             0 => thread::available_parallelism().map_or(1, usize::from).min(2),
@@ -117,27 +115,27 @@ impl Daemon {
     }
 
     /// Where clients connect.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.listen
     }
 
     /// Where the control plane answers.
-    pub(crate) fn control(&self) -> SocketAddr {
+    pub fn control(&self) -> SocketAddr {
         self.control
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// What it has logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.files.log()
     }
 
     /// Waits for its end. Answers with its exit code and what it has logged.
-    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+    pub fn end(&mut self) -> (Option<i32>, String) {
         let mut ended = None;
         eventually("the daemon ends", || {
             ended = self.child.try_wait().expect("it is our child");
@@ -147,13 +145,13 @@ impl Daemon {
     }
 
     /// The answer of the control plane to `GET path`: head and body.
-    pub(crate) fn ask(&self, path: &str) -> (String, String) {
+    pub fn ask(&self, path: &str) -> (String, String) {
         self.request("GET", path, "", "")
     }
 
     /// The answer of the control plane: head and body. `fields` are whole header lines. What is sent is JSON, unless they
     /// say otherwise.
-    pub(crate) fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
+    pub fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let length = content.len();
@@ -173,28 +171,28 @@ impl Daemon {
     }
 
     /// All its numbers, as of now.
-    pub(crate) fn metrics(&self) -> Metrics {
+    pub fn metrics(&self) -> Metrics {
         Metrics::parse(&self.ask("/metrics").1)
     }
 
     /// One of its numbers: the sum over all samples of that name that have these labels.
-    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         self.metrics().sum(name, labels)
     }
 
     /// How many connections it has closed for this reason.
-    pub(crate) fn closes(&self, reason: &str) -> u64 {
+    pub fn closes(&self, reason: &str) -> u64 {
         self.metric("holdfast_closes_total", &[("reason", reason)])
     }
 
     /// Waits until it has closed so many connections for this reason.
-    pub(crate) fn await_closes(&self, reason: &str, count: u64) {
+    pub fn await_closes(&self, reason: &str, count: u64) {
         eventually(&format!("{count} closed as {reason}"), || self.closes(reason) >= count);
         assert_eq!(self.closes(reason), count, "closed as {reason}");
     }
 
     /// Waits until every connection is forgotten: no socket, no session, no member.
-    pub(crate) fn await_empty(&self) {
+    pub fn await_empty(&self) {
         eventually("the daemon holds no connection", || {
             let metrics = self.metrics();
             ["connections", "sessions", "broadcast_members"]
@@ -204,22 +202,22 @@ impl Daemon {
     }
 
     /// Its anonymous resident memory.
-    pub(crate) fn user_memory_bytes(&self) -> u64 {
+    pub fn user_memory_bytes(&self) -> u64 {
         process::user_memory_bytes(self.pid())
     }
 
     /// How many file descriptors its process table holds.
-    pub(crate) fn descriptors(&self) -> usize {
+    pub fn descriptors(&self) -> usize {
         process::descriptors(self.pid())
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the daemon runs");
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> ExitStatus {
+    pub fn wait(mut self) -> ExitStatus {
         let mut ended = None;
         eventually("the daemon ends", || {
             ended = self.child.try_wait().expect("it is our child");
@@ -229,7 +227,7 @@ impl Daemon {
     }
 
     /// Asks it to stop, and expects that it does so in good order.
-    pub(crate) fn stop(self) {
+    pub fn stop(self) {
         self.signal(Signal::TERM);
         assert_eq!(self.wait().code(), Some(0));
     }
@@ -258,6 +256,7 @@ fn ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// A daemon's configuration and its log.
+#[derive(Debug)]
 struct Files {
     config: PathBuf,
     log: PathBuf,
@@ -267,8 +266,7 @@ impl Files {
     fn create(config: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
+        let path = process::folder().join(format!("{}-{number}", std::process::id()));
         let files = Self { config: path.with_extension("toml"), log: path.with_extension("log") };
         fs::write(&files.config, config).expect("the configuration can be written");
         files

@@ -7,10 +7,13 @@
 
 /// One line: a name, its labels, a value.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) name: String,
-    pub(crate) labels: Vec<(String, String)>,
-    pub(crate) value: f64,
+pub struct Sample {
+    /// Its name, with the suffix that the kind of its family has.
+    pub name: String,
+    /// Its labels, in the order of the text.
+    pub labels: Vec<(String, String)>,
+    /// Its value.
+    pub value: f64,
 }
 
 impl Sample {
@@ -32,26 +35,28 @@ impl Sample {
     }
 
     /// The value of a label.
-    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+    pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
 /// All samples of one scrape.
 #[derive(Debug)]
-pub(crate) struct Metrics {
-    pub(crate) samples: Vec<Sample>,
+pub struct Metrics {
+    /// In the order of the text.
+    pub samples: Vec<Sample>,
 }
 
 impl Metrics {
-    pub(crate) fn parse(text: &str) -> Self {
+    /// Reads the text of `/metrics`.
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(|line| Sample::parse(line).unwrap_or_else(|| panic!("no sample: {line:?}")));
         Self { samples: samples.collect() }
     }
 
     /// The samples of that name that have all these labels.
-    pub(crate) fn select(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Sample> {
+    pub fn select(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| {
             sample.name == name && labels.iter().all(|&(key, value)| sample.label(key) == Some(value))
         })
@@ -60,7 +65,7 @@ impl Metrics {
     /// The sum of a counter or a gauge of whole numbers. Panics where there is no such sample: a misspelled name would
     /// otherwise count as zero.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, far below 2^53")]
-    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         assert!(self.select(name, labels).next().is_some(), "there is no {name} with {labels:?}");
         self.select(name, labels).map(|sample| sample.value).sum::<f64>() as u64
     }

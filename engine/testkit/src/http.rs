@@ -11,36 +11,39 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Daemon, PATIENCE};
+use crate::{Daemon, PATIENCE};
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Http {
+pub struct Http {
     stream: BufReader<TcpStream>,
 }
 
 /// An answer; without a body where there is none, or where it goes on.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
     head: String,
-    pub(crate) body: String,
+    /// The body.
+    pub body: String,
 }
 
 impl Http {
-    pub(crate) fn connect(daemon: &Daemon) -> Self {
+    /// Connects and says nothing yet.
+    pub fn connect(daemon: &Daemon) -> Self {
         let stream = TcpStream::connect(daemon.address()).expect("the daemon listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Self { stream: BufReader::new(stream) }
     }
 
     /// Sends bytes as they are.
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("the daemon reads");
     }
 
     /// Sends bytes again and again, until the daemon takes no more for a while, or so many have been sent.
-    pub(crate) fn send_while_taken(&mut self, bytes: &[u8], count_max: usize) {
+    pub fn send_while_taken(&mut self, bytes: &[u8], count_max: usize) {
         let stream = self.stream.get_mut();
         stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout can be set");
         let mut sent = 0;
@@ -50,7 +53,7 @@ impl Http {
     }
 
     /// Sends a POST with a body. `fields` are whole header lines.
-    pub(crate) fn post(&mut self, path: &str, fields: &str, body: &str) {
+    pub fn post(&mut self, path: &str, fields: &str, body: &str) {
         let length = body.len();
         let text =
             format!("POST {path} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
@@ -58,17 +61,17 @@ impl Http {
     }
 
     /// Ends our side (FIN), and still reads.
-    pub(crate) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.stream.get_mut().shutdown(Shutdown::Write).expect("the connection is open");
     }
 
     /// Sends a request without a body.
-    pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &str) {
+    pub fn ask(&mut self, method: &str, path: &str, fields: &str) {
         self.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").as_bytes());
     }
 
     /// Reads an answer: its head, and as much body as its length says.
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(self.stream.read_line(&mut head).expect("an answer comes") > 0, "it ended: {head:?}");
@@ -84,21 +87,21 @@ impl Http {
     }
 
     /// The next line of an answer that goes on.
-    pub(crate) fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line comes");
         line
     }
 
     /// As many bytes of an answer that goes on.
-    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).expect("the bytes come");
         bytes
     }
 
     /// Expects that nothing more comes.
-    pub(crate) fn expect_end(&mut self) {
+    pub fn expect_end(&mut self) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("the end comes in good order");
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
@@ -107,12 +110,13 @@ impl Http {
 
 impl Answer {
     /// The value of a header field.
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    pub(crate) fn json(&self) -> Value {
+    /// The body, which is JSON.
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }

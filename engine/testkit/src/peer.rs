@@ -14,36 +14,47 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::{Daemon, PATIENCE};
+use crate::{Daemon, PATIENCE};
 
-pub(crate) const CONTINUATION: u8 = 0x0;
-pub(crate) const TEXT: u8 = 0x1;
-pub(crate) const BINARY: u8 = 0x2;
-pub(crate) const CLOSE: u8 = 0x8;
-pub(crate) const PING: u8 = 0x9;
-pub(crate) const PONG: u8 = 0xa;
-pub(crate) const FIN: u8 = 0x80;
+/// Opcode of a continuation frame (RFC 6455 §11.8), as all of these.
+pub const CONTINUATION: u8 = 0x0;
+/// Opcode of a text message.
+pub const TEXT: u8 = 0x1;
+/// Opcode of a binary message.
+pub const BINARY: u8 = 0x2;
+/// Opcode of a close frame.
+pub const CLOSE: u8 = 0x8;
+/// Opcode of a ping.
+pub const PING: u8 = 0x9;
+/// Opcode of a pong.
+pub const PONG: u8 = 0xa;
+/// The bit of a frame's first byte that says that the message ends with it (RFC 6455 §5.2).
+pub const FIN: u8 = 0x80;
 
 const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x80];
 
 /// A frame that came; the server fragments nothing, so it is a message or a control frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) opcode: u8,
-    pub(crate) payload: Vec<u8>,
+pub struct Frame {
+    /// Its opcode.
+    pub opcode: u8,
+    /// Its payload, as it came: compressed where it came so.
+    pub payload: Vec<u8>,
 }
 
 impl Frame {
-    pub(crate) fn text(text: &str) -> Self {
+    /// The frame of a text message.
+    pub fn text(text: &str) -> Self {
         Self { opcode: TEXT, payload: text.as_bytes().to_vec() }
     }
 
-    pub(crate) fn binary(payload: &[u8]) -> Self {
+    /// The frame of a binary message.
+    pub fn binary(payload: &[u8]) -> Self {
         Self { opcode: BINARY, payload: payload.to_vec() }
     }
 
     /// The code of a close frame. Panics where it is something else; 1005 stands for none (RFC 6455 §7.1.5).
-    pub(crate) fn close_code(&self) -> u16 {
+    pub fn close_code(&self) -> u16 {
         assert_eq!(self.opcode, CLOSE, "not a close frame: {self:?}");
         match self.payload.first_chunk() {
             Some(code) => u16::from_be_bytes(*code),
@@ -53,7 +64,7 @@ impl Frame {
 }
 
 /// A masked frame whose first byte is `first`.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         short @ 0..126 => bytes.push(0x80 | u8::try_from(short).expect("it is below 126")),
@@ -71,20 +82,23 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn text(text: &str) -> Vec<u8> {
+/// A whole text message, masked.
+pub fn text(text: &str) -> Vec<u8> {
     frame(FIN | TEXT, text.as_bytes())
 }
 
-pub(crate) fn binary(payload: &[u8]) -> Vec<u8> {
+/// A whole binary message, masked.
+pub fn binary(payload: &[u8]) -> Vec<u8> {
     frame(FIN | BINARY, payload)
 }
 
-pub(crate) fn close(code: u16) -> Vec<u8> {
+/// A close frame with this code, masked.
+pub fn close(code: u16) -> Vec<u8> {
     frame(FIN | CLOSE, &code.to_be_bytes())
 }
 
 /// A handshake for `path` that nothing is wrong with.
-pub(crate) fn request(path: &str) -> String {
+pub fn request(path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -93,7 +107,7 @@ pub(crate) fn request(path: &str) -> String {
 
 /// A client.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     stream: TcpStream,
     unread: BytesMut,
     /// True exactly when messages may be compressed.
@@ -102,13 +116,13 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Connects and says nothing yet.
-    pub(crate) fn connect(daemon: &Daemon) -> Self {
+    pub fn connect(daemon: &Daemon) -> Self {
         Self::over(TcpStream::connect(daemon.address()).expect("the daemon listens"))
     }
 
     /// Connects from an address of 127.0.0.0/8, each of which has its own ports. The port is chosen when it connects:
     /// one that is chosen earlier would be taken for all addresses, until a minute after the connection's end.
-    pub(crate) fn connect_from(source: [u8; 4], daemon: &Daemon) -> Self {
+    pub fn connect_from(source: [u8; 4], daemon: &Daemon) -> Self {
         let source = IpAddr::V4(Ipv4Addr::from(source));
         let socket = holdfast_ring::stream(Some(source), daemon.address());
         let socket = Socket::from(socket.expect("127.0.0.0/8 is this machine's"));
@@ -117,12 +131,12 @@ impl Peer {
     }
 
     /// Connects to an address, of whatever is there.
-    pub(crate) fn connect_to(address: SocketAddr) -> io::Result<Self> {
+    pub fn connect_to(address: SocketAddr) -> io::Result<Self> {
         TcpStream::connect_timeout(&address, PATIENCE).map(Self::over)
     }
 
     /// Connects with a receive buffer of about `bytes`, so that the kernel takes little on its behalf.
-    pub(crate) fn connect_with_receive_buffer(bytes: usize, daemon: &Daemon) -> Self {
+    pub fn connect_with_receive_buffer(bytes: usize, daemon: &Daemon) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
         socket.set_recv_buffer_size(bytes).expect("it may be small");
         socket.connect(&daemon.address().into()).expect("the daemon listens");
@@ -130,7 +144,7 @@ impl Peer {
     }
 
     /// Over a connection to the daemon, or to who is in front of it.
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP has it");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -138,43 +152,44 @@ impl Peer {
     }
 
     /// Connects and shakes hands.
-    pub(crate) fn open(daemon: &Daemon, path: &str) -> Self {
+    pub fn open(daemon: &Daemon, path: &str) -> Self {
         Self::connect(daemon).upgraded(path)
     }
 
     /// Shakes hands.
-    pub(crate) fn upgraded(mut self, path: &str) -> Self {
+    pub fn upgraded(mut self, path: &str) -> Self {
         self.send(request(path).as_bytes());
         self.expect_upgrade();
         self
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the bytes go out");
     }
 
     /// Sends what may not be read any more; that it does not arrive is no fault.
-    pub(crate) fn send_if_heard(&mut self, bytes: &[u8]) {
+    pub fn send_if_heard(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Another handle to send with, for a thread of its own.
-    pub(crate) fn sender(&self) -> TcpStream {
+    pub fn sender(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor is free")
     }
 
     /// Sends no more, but goes on reading.
-    pub(crate) fn finish_sending(&self) {
+    pub fn finish_sending(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("the connection is open");
     }
 
     /// Ends the connection with a reset (SO_LINGER with 0 s, socket(7)).
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("it can be set");
     }
 
     /// Reads the answer to a handshake that is expected to succeed.
-    pub(crate) fn expect_upgrade(&mut self) {
+    pub fn expect_upgrade(&mut self) {
         let (head, _) = self.response();
         assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
         // The value of RFC 6455 §1.3 for the key that is given there, which is ours.
@@ -182,7 +197,7 @@ impl Peer {
     }
 
     /// Reads a whole HTTP response: head and body.
-    pub(crate) fn response(&mut self) -> (String, String) {
+    pub fn response(&mut self) -> (String, String) {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -200,36 +215,36 @@ impl Peer {
     }
 
     /// Reads the next frame. Panics at the end of the stream.
-    pub(crate) fn frame(&mut self) -> Frame {
+    pub fn frame(&mut self) -> Frame {
         self.frame_or_end().expect("the stream ended before the frame came")
     }
 
     /// From now on messages may be compressed.
-    pub(crate) fn allow_compression(&mut self) {
+    pub fn allow_compression(&mut self) {
         self.may_compress = true;
     }
 
     /// Reads the next frame, which is a compressed message.
-    pub(crate) fn compressed_frame(&mut self) -> Frame {
+    pub fn compressed_frame(&mut self) -> Frame {
         let (frame, is_compressed) = self.any_frame();
         assert!(is_compressed, "it came plain: {frame:?}");
         frame
     }
 
     /// Reads the next frame, and whether it is compressed.
-    pub(crate) fn any_frame(&mut self) -> (Frame, bool) {
+    pub fn any_frame(&mut self) -> (Frame, bool) {
         self.next_frame().expect("the stream ended before the frame came")
     }
 
     /// Reads the next frame; `None` at the end of the stream.
-    pub(crate) fn frame_or_end(&mut self) -> Option<Frame> {
+    pub fn frame_or_end(&mut self) -> Option<Frame> {
         let (frame, is_compressed) = self.next_frame()?;
         assert!(!is_compressed, "it came compressed: {frame:?}");
         Some(frame)
     }
 
     /// Reads the next frame; `None` where the stream has ended, be it in the middle of a frame.
-    pub(crate) fn frame_or_cut(&mut self) -> Option<Frame> {
+    pub fn frame_or_cut(&mut self) -> Option<Frame> {
         let (frame, is_compressed) = self.frame_if_whole()?;
         assert!(!is_compressed, "it came compressed: {frame:?}");
         Some(frame)
@@ -254,26 +269,26 @@ impl Peer {
     }
 
     /// Takes exactly so many bytes from the kernel, for frames to be read later. None of them may end the stream.
-    pub(crate) fn take(&mut self, count: usize) {
+    pub fn take(&mut self, count: usize) {
         let before = self.unread.len();
         self.unread.resize(before + count, 0);
         self.stream.read_exact(&mut self.unread[before..]).expect("so many bytes come");
     }
 
     /// Sends a message and expects it back.
-    pub(crate) fn expect_echo(&mut self, said: &str) {
+    pub fn expect_echo(&mut self, said: &str) {
         self.send(&text(said));
         assert_eq!(self.frame(), Frame::text(said));
     }
 
     /// Expects a close frame with this code, then the end of the stream.
-    pub(crate) fn expect_close(&mut self, code: u16) {
+    pub fn expect_close(&mut self, code: u16) {
         assert_eq!(self.frame().close_code(), code);
         self.expect_end();
     }
 
     /// Expects nothing but the end of the stream.
-    pub(crate) fn expect_end(&mut self) {
+    pub fn expect_end(&mut self) {
         assert!(
             self.unread.is_empty() && !self.read_more(),
             "more came before the end: {}",
