@@ -105,13 +105,13 @@ impl<K: Kernel> Connections<K> {
                 return cost::PING_NS;
             }
             State::Head { .. } | State::Body(_) | State::Open { .. } => {
-                self.look_before_the_end(cx, above, socket)
+                self.look_before_the_end(cx, above, socket);
             }
             State::Streaming { .. } => self.await_all_reads(cx, above, socket, deadline_at),
             State::Answering(_) => self.request_timed_out(cx, above, socket),
             State::Lingering { .. } => self.end_flushed(cx, above, socket, CloseReason::Broken),
             State::Closing { .. } | State::Flushing { .. } => {
-                self.end_now(cx, above, socket, CloseReason::Broken)
+                self.end_now(cx, above, socket, CloseReason::Broken);
             }
         }
         cost::OVERDUE_NS

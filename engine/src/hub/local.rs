@@ -5,7 +5,7 @@
 //!
 //! Memory: 8 bytes and its path a subscriber; about 150 bytes and the name a channel.
 
-use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::{
     message::{ClientKey, Delivery},
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     hub::conflation::Policy,
+    ids::slab::{Slab, SlabKey},
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
@@ -40,17 +41,13 @@ struct LocalChannel<P> {
 #[derive(Debug)]
 pub(crate) struct Subscriptions<P> {
     names: HashMap<Arc<str>, LocalChannelKey>,
-    channels: Vec<Option<LocalChannel<P>>>,
-    free: Vec<LocalChannelKey>,
+    channels: Slab<LocalChannelKey, LocalChannel<P>>,
     /// Channels with deliveries in this turn.
     touched: Vec<LocalChannelKey>,
     subscribers: usize,
     /// Memory of all names.
     names_bytes: usize,
 }
-
-/// Below this many slots the table is not trimmed.
-const TRIMMED_PLACES_MIN: usize = 1_024;
 
 /// One channel's deliveries of this turn, taken out for the fan-out.
 #[derive(Debug)]
@@ -66,8 +63,7 @@ impl<P> Default for Subscriptions<P> {
     fn default() -> Self {
         Self {
             names: HashMap::new(),
-            channels: Vec::new(),
-            free: Vec::new(),
+            channels: Slab::default(),
             touched: Vec::new(),
             subscribers: 0,
             names_bytes: 0,
@@ -78,40 +74,25 @@ impl<P> Default for Subscriptions<P> {
 impl<P: Copy> Subscriptions<P> {
     /// The channels in a range of slots, with their numbers of subscribers.
     pub(crate) fn channels_at(&self, places: Range<usize>) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        let channels = self.channels[places].iter().flatten();
-        channels.map(|channel| (&channel.name, channel.subscribers.len()))
+        let channels = self.channels.in_places(places);
+        channels.map(|(_, channel)| (&channel.name, channel.subscribers.len()))
     }
 
     /// The number of slots, taken or free.
     pub(crate) fn places(&self) -> usize {
-        self.channels.len()
+        self.channels.places()
     }
 
     /// Memory of all channels, except their lists of subscribers.
     pub(crate) fn table_bytes(&self) -> usize {
-        self.channels.capacity() * size_of::<Option<LocalChannel<P>>>()
-            + self.free.capacity() * size_of::<LocalChannelKey>()
-            + map_bytes(&self.names)
-            + self.names_bytes
+        self.channels.table_bytes() + map_bytes(&self.names) + self.names_bytes
     }
 
-    /// Frees what a burst of channels has left, about once a second. Keys stay valid: free slots at the end are
-    /// dropped, and new channels fill the first free slots.
+    /// Frees what a burst of channels has left, about once a second. Keys stay valid.
     pub(crate) fn tend(&mut self) {
-        let places = self.channels.len();
-        if places < TRIMMED_PLACES_MIN || self.free.len() < places / 4 * 3 {
-            return;
+        if self.channels.trim() {
+            shrink(&mut self.names);
         }
-        let used = self.channels.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        if used > places / 2 {
-            return;
-        }
-        self.channels.truncate(used);
-        self.channels.shrink_to_fit();
-        self.free.retain(|key| (key.0 as usize) < used);
-        self.free.sort_unstable_by_key(|key| Reverse(key.0));
-        self.free.shrink_to_fit();
-        shrink(&mut self.names);
     }
 
     pub(crate) fn subscribers(&self) -> usize {
@@ -130,11 +111,7 @@ impl<P: Copy> Subscriptions<P> {
                     waiting: 0,
                     turn: Vec::new(),
                 };
-                let key = self.free.pop().unwrap_or_else(|| {
-                    self.channels.push(None);
-                    LocalChannelKey(u32::try_from(self.channels.len() - 1).expect("fewer channels than 2^32"))
-                });
-                self.channels[key.0 as usize] = Some(channel);
+                let key = self.channels.insert(channel);
                 self.names_bytes += arc_str_bytes(name);
                 self.names.insert(Arc::clone(name), key);
                 key
@@ -196,7 +173,7 @@ impl<P: Copy> Subscriptions<P> {
 
     /// Takes a channel's deliveries of this turn, with its subscribers; [`Subscriptions::put_back`] returns those.
     pub(crate) fn take_turn(&mut self, key: LocalChannelKey) -> Option<PendingDelivery<P>> {
-        let channel = self.channels.get_mut(key.0 as usize)?.as_mut()?;
+        let channel = self.channels.get_mut(key)?;
         if channel.turn.is_empty() {
             return None;
         }
@@ -214,7 +191,7 @@ impl<P: Copy> Subscriptions<P> {
     }
 
     fn channel(&mut self, key: LocalChannelKey) -> &mut LocalChannel<P> {
-        self.channels[key.0 as usize].as_mut().expect("a key is held only while its channel is here")
+        self.channels.get_mut(key).expect("a key is held only while its channel is here")
     }
 
     fn drop_if_empty(&mut self, key: LocalChannelKey) -> bool {
@@ -224,13 +201,26 @@ impl<P: Copy> Subscriptions<P> {
             let name = Arc::clone(&channel.name);
             self.names.remove(&name);
             self.names_bytes -= arc_str_bytes(&name);
-            self.channels[key.0 as usize] = None;
-            self.free.push(key);
+            self.channels.remove(key);
         } else {
             channel.subscribers.trim();
         }
         is_empty
     }
+}
+
+impl SlabKey for LocalChannelKey {
+    type Generation = ();
+
+    fn new(place: u32, (): ()) -> Self {
+        Self(place)
+    }
+
+    fn place(self) -> u32 {
+        self.0
+    }
+
+    fn generation(self) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Ids: names of things that several parts know.
 //!
-//! Plain data: an id says where something is and which one of those that were there, and holds nothing.
+//! Plain data: an id says where something is and which one of those that were there, and holds nothing. `slab` is the table
+//! that such ids point into.
+
+pub(crate) mod slab;
 
 use std::num::NonZeroU32;
 

@@ -81,6 +81,7 @@ mod tests {
 
     #[test]
     fn a_guest_is_small() {
-        assert!(PeerAddresses::SLOT_BYTES <= 64, "{} bytes", PeerAddresses::SLOT_BYTES);
+        let bytes = PeerAddresses::SLOT_BYTES;
+        assert!(bytes <= 64, "{bytes} bytes");
     }
 }

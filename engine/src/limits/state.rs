@@ -11,7 +11,7 @@ use super::{
     usage::UsageTable,
 };
 use crate::{
-    ids::{ClientKey, ShardId},
+    ids::{ClientKey, ShardId, slab::SideTable},
     metrics::LimitExceeded,
 };
 
@@ -57,8 +57,7 @@ impl Limits {
 
 /// The usage of a client.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Budget {
-    generation: u32,
+pub(crate) struct Budget {
     pub(super) commands: DecayingCounter,
     pub(super) bytes: DecayingCounter,
     /// Commands that were refused.
@@ -68,25 +67,15 @@ pub(super) struct Budget {
 }
 
 /// The usage of each client of a shard. Memory: 32 bytes for each place of the table of clients that was ever used.
-#[derive(Debug, Default)]
-pub(crate) struct Budgets {
-    clients: Vec<Budget>,
-}
+pub(crate) type Budgets = SideTable<ClientKey, Budget>;
 
-impl Budgets {
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.clients.capacity() * size_of::<Budget>()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(super) fn of(&mut self, key: ClientKey) -> &mut Budget {
-        let place = key.place as usize;
-        if self.clients.len() <= place {
-            self.clients.resize(place + 1, Budget::default());
-        }
-        let budget = &mut self.clients[place];
-        if budget.generation != key.generation {
-            *budget = Budget { generation: key.generation, ..Budget::default() };
-        }
-        budget
+    #[test]
+    fn a_budget_is_small() {
+        let bytes = Budgets::SLOT_BYTES;
+        assert!(bytes <= 32, "{bytes} bytes");
     }
 }

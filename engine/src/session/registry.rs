@@ -10,7 +10,10 @@ use subtle::ConstantTimeEq as _;
 
 use super::poll::Poll;
 use crate::{
-    ids::{ClientKey, ShardId},
+    ids::{
+        ClientKey, ShardId,
+        slab::{Slab, SlabKey},
+    },
     memory::Holders,
     session::{SessionIndex, request::SessionId},
 };
@@ -31,8 +34,7 @@ struct Session {
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     shard: ShardId,
-    sessions: Vec<Option<Session>>,
-    free: Vec<u32>,
+    sessions: Slab<SessionIndex, Session>,
     polls: usize,
     /// Polling sessions with waiting replies.
     pub(super) owed: Holders<SessionIndex>,
@@ -40,70 +42,55 @@ pub(crate) struct SessionRegistry {
 
 impl SessionRegistry {
     pub(crate) fn new(shard: ShardId) -> Self {
-        Self { shard, sessions: Vec::new(), free: Vec::new(), polls: 0, owed: Holders::default() }
+        Self { shard, sessions: Slab::default(), polls: 0, owed: Holders::default() }
     }
 
     /// Opens a session with a new id, unpredictable without `secret`.
     pub(crate) fn open(&mut self, secret: [u8; 16]) -> SessionIndex {
-        let session = Session { secret, client: None, poll: None };
-        match self.free.pop() {
-            Some(place) => {
-                self.sessions[place as usize] = Some(session);
-                SessionIndex(place)
-            }
-            None => {
-                self.sessions.push(Some(session));
-                SessionIndex(u32::try_from(self.sessions.len() - 1).expect("fewer sessions than 2^32"))
-            }
-        }
+        self.sessions.insert(Session { secret, client: None, poll: None })
     }
 
     /// Makes a session a polling session.
     pub(crate) fn set_poll(&mut self, place: SessionIndex, poll: Poll) {
-        if let Some(session) = self.session(place) {
+        if let Some(session) = self.sessions.get_mut(place) {
             session.poll = Some(Box::new(poll));
             self.polls += 1;
         }
     }
 
     pub(crate) fn set_client(&mut self, place: SessionIndex, client: Option<ClientKey>) {
-        if let Some(session) = self.session(place) {
+        if let Some(session) = self.sessions.get_mut(place) {
             session.client = client;
         }
     }
 
     pub(crate) fn client(&mut self, place: SessionIndex) -> Option<ClientKey> {
-        self.session(place)?.client
+        self.sessions.get(place)?.client
     }
 
     pub(crate) fn poll(&mut self, place: SessionIndex) -> Option<&mut Poll> {
-        self.session(place)?.poll.as_deref_mut()
+        self.sessions.get_mut(place)?.poll.as_deref_mut()
     }
 
     pub(crate) fn id(&mut self, place: SessionIndex) -> Option<SessionId> {
-        let shard = self.shard;
-        self.session(place).map(|session| SessionId { shard, place, secret: session.secret })
+        self.sessions.get(place).map(|session| SessionId { shard: self.shard, place, secret: session.secret })
     }
 
     /// The slot of a session on this shard, if the id matches.
     pub(crate) fn find(&mut self, id: &SessionId) -> Option<SessionIndex> {
-        let session = self.session(id.place)?;
+        let session = self.sessions.get(id.place)?;
         bool::from(session.secret.ct_eq(&id.secret)).then_some(id.place)
     }
 
     pub(crate) fn close(&mut self, place: SessionIndex) {
-        if let Some(session) = self.sessions.get_mut(place.0 as usize).and_then(Option::take) {
+        if let Some(session) = self.sessions.remove(place) {
             self.polls -= usize::from(session.poll.is_some());
-            self.free.push(place.0);
         }
     }
 
     /// Memory of the table, and of the polling records.
     pub(crate) fn table_bytes(&self) -> usize {
-        self.sessions.capacity() * size_of::<Option<Session>>()
-            + self.free.capacity() * size_of::<u32>()
-            + self.polls * (size_of::<Poll>() + WHEEL_BYTES)
-            + self.owed.bytes()
+        self.sessions.table_bytes() + self.polls * (size_of::<Poll>() + WHEEL_BYTES) + self.owed.bytes()
     }
 
     /// The number of polling sessions.
@@ -114,7 +101,7 @@ impl SessionRegistry {
     /// The polling sessions with waiting replies, and the memory of these.
     pub(crate) fn owed(&self) -> impl Iterator<Item = (SessionIndex, u64)> {
         let bytes = |place: SessionIndex| {
-            let session = self.sessions.get(place.0 as usize)?.as_ref()?;
+            let session = self.sessions.get(place)?;
             session.poll.as_ref().map(|poll| poll.cost_bytes() as u64)
         };
         self.owed.all().map(move |place| (place, bytes(place).unwrap_or(0)))
@@ -122,19 +109,29 @@ impl SessionRegistry {
 
     /// The polling session in a slot, if any.
     pub(crate) fn poll_at(&self, place: usize) -> Option<SessionIndex> {
-        let session = self.sessions.get(place)?.as_ref();
-        session?.poll.as_ref()?;
-        u32::try_from(place).ok().map(SessionIndex)
+        let (place, session) = self.sessions.in_place(place)?;
+        session.poll.as_ref().map(|_| place)
     }
 
     /// The number of slots, taken or free.
     pub(crate) fn places(&self) -> usize {
-        self.sessions.len()
+        self.sessions.places()
+    }
+}
+
+/// An id's secret tells the sessions apart that had one slot.
+impl SlabKey for SessionIndex {
+    type Generation = ();
+
+    fn new(place: u32, (): ()) -> Self {
+        Self(place)
     }
 
-    fn session(&mut self, place: SessionIndex) -> Option<&mut Session> {
-        self.sessions.get_mut(place.0 as usize)?.as_mut()
+    fn place(self) -> u32 {
+        self.0
     }
+
+    fn generation(self) {}
 }
 
 #[cfg(test)]

@@ -126,7 +126,6 @@ pub(crate) enum Stage {
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(super) generation: u32,
     pub(crate) stage: Stage,
     pub(crate) format: Format,
     pub(crate) link: Transport,
