@@ -3,12 +3,14 @@
 //! In:  the channels that a node wants to hear.
 //! Out: what other nodes publish in them ([`receive`]); or that it may be incomplete.
 //!
-//! Names ([`layout`]) and frames ([`frame`], [`publication`]) are Centrifugo's, so that nodes of both can share a deployment.
+//! Names ([`layout`]), frames ([`frame`], [`publication`]) and messages between nodes ([`control`]) are Centrifugo's, so that
+//! nodes of both can share a deployment.
 //!
 //! The daemon does not use it yet. Receiving has a reader of its own, because a publication that a client library loses in
 //! silence is lost for every client of the node (decision 0015).
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod frame;
 pub mod layout;
 pub mod publication;
