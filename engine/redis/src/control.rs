@@ -190,7 +190,7 @@ impl Control {
         Ok(id)
     }
 
-    /// A message of ours, for `Commands::send`.
+    /// A message of ours, for [`Commands::send`](crate::command::Commands::send).
     pub fn say(&self, to: To, body: Body<'_>) -> Action {
         let mut bytes = BytesMut::new();
         Message { uid: self.uid.as_str().into(), body: Some(body) }.encode(&mut bytes);
