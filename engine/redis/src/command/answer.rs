@@ -26,7 +26,7 @@ type Tell = Box<dyn FnOnce(Result<Published, Failure>) + Send>;
 pub struct Answer(Option<Tell>);
 
 impl Answer {
-    /// Calls `tell` once, on the driver's thread or the asker's. It must not wait.
+    /// Calls `tell` once, on the driver's thread or the asker's. It must neither wait nor panic.
     pub fn new(tell: impl FnOnce(Result<Published, Failure>) + Send + 'static) -> Self {
         Self(Some(Box::new(tell)))
     }

@@ -24,7 +24,7 @@ pub(super) struct Counters {
     pub(super) publications: AtomicU64,
     pub(super) publication_bytes: AtomicU64,
     pub(super) reads: AtomicU64,
-    pub(super) reconnects: AtomicU64,
+    pub(super) connections: AtomicU64,
     pub(super) reloads: AtomicU64,
     pub(super) clock_skew_ms: AtomicU64,
     failures: [AtomicU64; FAILURES],
@@ -60,7 +60,7 @@ impl Counters {
             publications: get(&self.publications),
             publication_bytes: get(&self.publication_bytes),
             reads: get(&self.reads),
-            reconnects: get(&self.reconnects),
+            connections: get(&self.connections),
             scripts_loaded_again: get(&self.reloads),
             clock_skew_ms: get(&self.clock_skew_ms).cast_signed(),
             failures: std::array::from_fn(|n| (NAMES[n], get(&self.failures[n]))),
@@ -88,8 +88,8 @@ pub struct Numbers {
     pub publication_bytes: u64,
     /// Other asks that Redis answered.
     pub reads: u64,
-    /// Connections after the first.
-    pub reconnects: u64,
+    /// Connections that came about, in a cluster to each node.
+    pub connections: u64,
     /// How often Redis had forgotten a script: a restart, a failover, SCRIPT FLUSH.
     pub scripts_loaded_again: u64,
     /// Redis' clock less ours, in milliseconds, when presence was last added.

@@ -12,7 +12,7 @@ use fred::{
     clients::Client,
     error::{Error, ErrorKind},
     interfaces::{ClientLike as _, EventInterface as _, LuaInterface as _},
-    types::{ConnectHandle, CustomCommand, Value},
+    types::{ClusterHash, ConnectHandle, CustomCommand, Value},
 };
 use tokio::{
     select,
@@ -94,9 +94,13 @@ pub(super) async fn supervise(shared: &Shared) {
                 }
             }
             select! {
-                _ = reconnects.recv() => {
-                    shared.counters.reconnects.fetch_add(1, Relaxed);
-                }
+                connected = reconnects.recv() => match connected {
+                    Ok(_) => {
+                        shared.counters.connections.fetch_add(1, Relaxed);
+                    }
+                    // The library's task is about to end; without a pause it might never get to it.
+                    Err(_) => sleep(TRY_EVERY.start).await,
+                },
                 () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {
                     pause = (pause * 2).min(TRY_EVERY.end);
                 }
@@ -190,11 +194,13 @@ async fn load(shared: &Shared) {
         PresenceExpiry::SortedSet => false,
         PresenceExpiry::Field => true,
         PresenceExpiry::Auto => {
-            let question = CustomCommand::new_static("COMMAND", None, false);
-            let words = vec![Value::from_static_str("INFO"), Value::from_static_str("HEXPIRE")];
-            let reply = shared.ask_anyway(client.custom::<Value, Value>(question, words)).await;
-            // A command that is not known is nothing in a list.
-            reply.and_then(list).is_ok_and(|known| matches!(known.first(), Some(Value::Array(_))))
+            // Of a key that is not there: -2, or that the command is not known. COMMAND INFO would be the question, but its
+            // answer in RESP3 is beyond the library.
+            let question = CustomCommand::new_static("HEXPIRE", ClusterHash::FirstKey, false);
+            let key = shared.layout.presence("?").into();
+            let words = ["1", "FIELDS", "1", "?"].map(Value::from_static_str);
+            let words = [key].into_iter().chain(words).collect();
+            shared.ask_anyway(client.custom::<Value, Value>(question, words)).await.is_ok()
         }
     };
     shared.is_by_field.store(is_by_field, Relaxed);

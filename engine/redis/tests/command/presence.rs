@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::client::ClientInfo;
 use holdfast_redis::{
-    command::{Commands, Joined, PresenceCounts, PresenceExpiry, Present, Who},
+    command::{CommandOptions, Commands, Joined, PresenceCounts, PresenceExpiry, Present, Who},
     layout::Mode,
     publication::encode_client_info,
 };
@@ -26,6 +26,13 @@ fn joined(client: &str, user: &str) -> Joined {
     Joined { who: who(client, user), info: info.freeze() }
 }
 
+/// By sorted sets, as Centrifugo's default is, whatever the server can.
+fn by_set(server: &Server) -> CommandOptions {
+    let mut options = options(server);
+    options.presence.expiry = PresenceExpiry::SortedSet;
+    options
+}
+
 async fn clients(commands: &Commands, channel: &str) -> Vec<String> {
     let mut present: Vec<String> =
         commands.presence(channel).await.unwrap().into_iter().map(|present| present.client).collect();
@@ -36,7 +43,7 @@ async fn clients(commands: &Commands, channel: &str) -> Vec<String> {
 #[tokio::test]
 async fn presence_is_kept_as_centrifugo_keeps_it() {
     let Some(server) = Server::start(&[]) else { return };
-    let commands = connect(&server).await;
+    let commands = up(by_set(&server), Mode::Plain).await;
     let mut client = server.client();
     commands.add_presence("c", &[joined("k1", "u")]).await.unwrap();
     assert_eq!(client.ask(&[b"HGETALL", b"p.presence.data.c"]), "k1 \u{a}\u{1}u\u{12}\u{2}k1");
@@ -59,7 +66,7 @@ async fn presence_is_kept_as_centrifugo_keeps_it() {
 #[tokio::test]
 async fn whose_time_is_over_is_not_there_and_who_is_refreshed_stays() {
     let Some(server) = Server::start(&[]) else { return };
-    let mut options = options(&server);
+    let mut options = by_set(&server);
     options.presence.ttl = Duration::from_secs(2);
     let commands = up(options, Mode::Plain).await;
     commands.add_presence("c", &[joined("stays", "u"), joined("goes", "u")]).await.unwrap();
@@ -95,7 +102,7 @@ async fn a_refresh_says_who_is_not_known_any_more() {
 #[tokio::test]
 async fn users_are_counted_where_that_is_asked_for() {
     let Some(server) = Server::start(&[]) else { return };
-    let mut options = options(&server);
+    let mut options = by_set(&server);
     options.presence.are_users_counted = true;
     let commands = up(options, Mode::Plain).await;
     let mut client = server.client();
@@ -112,7 +119,26 @@ async fn users_are_counted_where_that_is_asked_for() {
     assert_eq!(commands.presence_counts("c").await, Ok(PresenceCounts { clients: 1, users: Some(1) }));
 }
 
-/// Redis 7.4, Valkey 9; skipped where the server has no HEXPIRE.
+/// The same with whatever the server can: both ways count alike.
+#[tokio::test]
+async fn users_are_counted_alike_in_both_ways() {
+    let Some(server) = Server::start(&[]) else { return };
+    let mut options = options(&server);
+    options.presence.are_users_counted = true;
+    options.presence.ttl = Duration::from_secs(1);
+    let commands = up(options, Mode::Plain).await;
+    let all = [joined("k1", "u"), joined("k2", "u"), joined("k3", "v")];
+    commands.add_presence("c", &all).await.unwrap();
+    let everybody = all.map(|joined| joined.who);
+    assert_eq!(commands.refresh_presence("c", &everybody).await, Ok(vec![]));
+    assert_eq!(commands.presence_counts("c").await, Ok(PresenceCounts { clients: 3, users: Some(2) }));
+    assert_eq!(commands.remove_presence("c", &everybody[2..]).await, Ok(1));
+    assert_eq!(commands.presence_counts("c").await, Ok(PresenceCounts { clients: 2, users: Some(1) }));
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(commands.presence_counts("c").await, Ok(PresenceCounts { clients: 0, users: Some(0) }));
+}
+
+/// Redis 7.4 and Valkey 9 have HEXPIRE; by sorted sets where it is not known.
 #[tokio::test]
 async fn fields_expire_by_themselves_where_the_server_can() {
     let Some(server) = Server::start(&[]) else { return };
