@@ -25,10 +25,16 @@ local function is_newer(version, known)
     return version > known
 end
 
--- Doubles beyond 10^14 would be written with an exponent.
+-- Text, where Lua would write an exponent.
 local function decimal(number)
+    if number < 1e14 then
+        return number
+    end
     return string.format('%.0f', number)
 end
+
+-- Epochs that this call has read already, and keys that it prolongs, once each, at its end.
+local epochs, prolonged = {}, {}
 
 local function newest(stream)
     local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -45,13 +51,17 @@ end
 local function append(stream, meta, at)
     local payload, channel = ARGV[at + 2], ARGV[at + 3]
     local version, version_epoch = ARGV[at + 8], ARGV[at + 9]
-    local state = redis.call('HMGET', meta, 'e', 's', 'v', 've')
-    local epoch = state[1]
+    local epoch = epochs[meta]
     if not epoch then
-        epoch = fresh_epoch
-        redis.call('HSET', meta, 'e', epoch)
+        epoch = redis.call('HGET', meta, 'e')
+        if not epoch then
+            epoch = fresh_epoch
+            redis.call('HSET', meta, 'e', epoch)
+        end
+        epochs[meta] = epoch
     end
     if version ~= '0' then
+        local state = redis.call('HMGET', meta, 'e', 's', 'v', 've')
         local is_comparable = version_epoch == '' or version_epoch == state[4]
         if state[3] and is_comparable and not is_newer(version, state[3]) then
             return { state[2] or '0', epoch, '0', '1' }
@@ -60,17 +70,17 @@ local function append(stream, meta, at)
     end
     local offset = decimal(redis.call('HINCRBY', meta, 's', 1))
     if ARGV[at + 7] ~= '0' then
-        redis.call('EXPIRE', meta, ARGV[at + 7])
+        prolonged[meta] = ARGV[at + 7]
     end
     local previous = ''
-    if offset == '1' then
+    if offset == 1 then
         -- The meta hash may have been evicted alone: what the stream still has is of another epoch.
         redis.call('DEL', stream)
     elseif ARGV[at + 10] == '1' then
         previous = newest(stream)
     end
     redis.call('XADD', stream, 'MAXLEN', ARGV[at + 5], offset, 'd', payload)
-    redis.call('EXPIRE', stream, ARGV[at + 6])
+    prolonged[stream] = ARGV[at + 6]
     if channel ~= '' then
         local frame
         if ARGV[at + 10] == '1' then
@@ -132,5 +142,8 @@ for at = 2, #ARGV - 10, 10 do
         reply = { message }
     end
     replies[#replies + 1] = reply
+end
+for key, ttl in pairs(prolonged) do
+    redis.call('EXPIRE', key, ttl)
 end
 return replies
