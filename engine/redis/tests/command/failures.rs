@@ -173,9 +173,18 @@ async fn a_quiet_primary_is_asked_for_its_role() {
 #[tokio::test]
 async fn what_an_acl_forbids_is_denied_and_everything_else_goes_on() {
     let Some(server) = Server::start(&[]) else { return };
-    server
-        .client()
-        .ask(&[b"ACL", b"SETUSER", b"node", b"on", b">secret", b"+@all", b"~p.*", b"&p.*", b"-del"]);
+    server.client().ask(&[
+        b"ACL",
+        b"SETUSER",
+        b"node",
+        b"on",
+        b">secret",
+        b"+@all",
+        b"~p.*",
+        b"resetchannels",
+        b"&p.*",
+        b"-del",
+    ]);
     let mut options = options(&server);
     options.credentials = Some(Credentials { user: Some("node".into()), password: "secret".into() });
     let commands = up(options, Mode::Plain).await;
