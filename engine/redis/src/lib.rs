@@ -1,10 +1,21 @@
 //! Redis: how nodes act as one, through Redis or Valkey.
 //!
-//! In:  the channels that a node wants to hear.
-//! Out: what other nodes publish in them ([`receive`]); or that it may be incomplete.
+//! In:  the channels that a node wants to hear; what it publishes, asks and tells other nodes.
+//! Out: what other nodes publish ([`receive`]), or that it may be incomplete; answers of Redis ([`command`]).
+//!
+//! Names ([`layout`]), frames ([`frame`], [`publication`]) and messages between nodes ([`control`]) are Centrifugo's, so that
+//! nodes of both can share a deployment.
 //!
 //! The daemon does not use it yet. Receiving has a reader of its own, because a publication that a client library loses in
 //! silence is lost for every client of the node (decision 0015).
 #![forbid(unsafe_code)]
 
+pub mod command;
+pub mod control;
+pub mod frame;
+pub mod layout;
+pub mod publication;
 pub mod receive;
+
+mod scripts;
+mod wire;

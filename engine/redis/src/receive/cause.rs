@@ -160,7 +160,7 @@ impl Cause {
 }
 
 /// What a server wrote, fit for a log: at most 200 characters, none of which moves a cursor.
-pub(super) fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().take(200).map(|char| if char.is_control() { '?' } else { char }).collect()
 }

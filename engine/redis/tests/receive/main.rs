@@ -5,5 +5,7 @@
 
 mod nemesis;
 mod peers;
+#[path = "../support/mod.rs"]
+mod server;
 mod servers;
 mod support;

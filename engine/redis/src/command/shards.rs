@@ -1,0 +1,42 @@
+//! Shards: several Redis, over which clients divide channels.
+//!
+//! In:  a channel.
+//! Out: the Redis that has it, the same one for all nodes whose list is the same and in the same order.
+//!
+//! Each has a breaker of its own: one that is down takes its share of the channels only.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::commands::Commands;
+use crate::layout::bucket_of;
+
+/// Several Redis, in the order in which they are configured.
+#[derive(Debug)]
+pub struct Shards {
+    all: Vec<Commands>,
+    turn: AtomicUsize,
+}
+
+impl Shards {
+    /// Of at least one. None where there is none.
+    pub fn new(all: Vec<Commands>) -> Option<Self> {
+        (!all.is_empty()).then_some(Self { all, turn: AtomicUsize::new(0) })
+    }
+
+    /// The one that has this channel.
+    pub fn of(&self, channel: &str) -> &Commands {
+        &self.all[bucket_of(channel, self.all.len())]
+    }
+
+    /// The next in turn that is not down; any where all are. Control messages go by it, as every node listens at all.
+    pub fn any(&self) -> &Commands {
+        let start = self.turn.fetch_add(1, Relaxed);
+        let in_turn = || (0..self.all.len()).map(|n| &self.all[start.wrapping_add(n) % self.all.len()]);
+        in_turn().find(|commands| commands.down().is_none()).unwrap_or(&self.all[start % self.all.len()])
+    }
+
+    /// All of them, in order.
+    pub fn all(&self) -> &[Commands] {
+        &self.all
+    }
+}
