@@ -23,13 +23,13 @@ use super::{
     wishes::{Meant, Wish, Wished},
 };
 use crate::{
+    channel::Overrides,
     hub::{
         history::AnswerBytes,
         message::{AnswerTo, ChannelQuery, Publish, QueryResult, Reply, ToOwner, Version},
         publication::{Data, Tags, tags},
     },
     session::calls::{ClientCommand, ClientSelector, SubscribeCommand},
-    token::Overrides,
 };
 
 pub(super) struct Operator {

@@ -15,9 +15,10 @@ use serde_json::value::RawValue;
 
 use super::Event;
 use crate::{
+    channel::Overrides,
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
-    token::{Overrides, RawOptions, SubscribeOptions, TokenError, either},
-    value::object::{self, Object},
+    token::{RawOptions, SubscribeOptions, TokenError, either},
+    value::{object, object::Object},
 };
 
 /// An answer to one event. `None` is an answer without a result.

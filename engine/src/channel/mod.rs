@@ -6,15 +6,20 @@
 //! The protocol crate parses the name; here its namespace is looked up and its pattern applied. No state is kept
 //! between calls, no channel is created: no I/O, no clock.
 
+mod flags;
 mod permission;
 
-pub(crate) use permission::SubscriptionFlags;
+use std::collections::HashMap;
+
+use holdfast_protocol::client::{
+    DisconnectCode, ErrorCode,
+    channel::{Channel, ChannelError as NameError},
+};
+use regex::Regex;
 
 use crate::config::{ChannelConfig, NamespaceOptions};
-use holdfast_protocol::client::channel::{Channel, ChannelError as NameError};
-use holdfast_protocol::client::{DisconnectCode, ErrorCode};
-use regex::Regex;
-use std::collections::HashMap;
+
+pub(crate) use flags::{Overrides, PresenceFlags, SubscriptionFlags};
 
 /// Every namespace, compiled. Each shard makes its own: patterns have caches that must not be shared.
 #[derive(Debug)]

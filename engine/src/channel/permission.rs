@@ -5,27 +5,9 @@
 //!
 //! Tokens are not verified here: `has_token` means that one was verified for this user, client and channel.
 
-use super::Resolved;
-use crate::{hub::message::PresenceFlags, token::Overrides};
 use holdfast_protocol::client::ErrorCode;
 
-/// Extras of a subscription beside the messages: as requested, or as granted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SubscriptionFlags {
-    /// The client's position is watched.
-    pub positioned: bool,
-    /// The client gets the publications it missed.
-    pub recoverable: bool,
-    /// The client is told of joins and leaves.
-    pub join_leave: bool,
-}
-
-impl SubscriptionFlags {
-    /// A client that recovers is told that its position is watched, as in Centrifugo.
-    fn with_position(self) -> Self {
-        Self { positioned: self.positioned || self.recoverable, ..self }
-    }
-}
+use super::{Overrides, PresenceFlags, Resolved, SubscriptionFlags};
 
 impl Resolved<'_> {
     /// # Errors

@@ -15,6 +15,7 @@ use super::{
     publication::{Data, Info, StoredPublication, Tags},
 };
 use crate::{
+    channel::PresenceFlags,
     encoding::EncodedPush,
     ids::{CommandId, ShardId, Ticket},
 };
@@ -133,21 +134,6 @@ pub(crate) enum ChannelQuery {
     PresenceStats,
     History(Page),
     RemoveHistory,
-}
-
-/// Where others see a subscriber.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PresenceFlags {
-    /// True exactly when it is in the channel's presence.
-    pub(crate) presence: bool,
-    /// True exactly when its join and leave are announced.
-    pub(crate) join_leave: bool,
-}
-
-impl PresenceFlags {
-    pub(crate) fn is_seen(self) -> bool {
-        self.presence || self.join_leave
-    }
 }
 
 /// A client subscribes to a channel.

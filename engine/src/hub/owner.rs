@@ -35,12 +35,12 @@ use self::{
 use super::{
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, PresenceFlags, Publish, QueryResult, Subscribe,
-        Subscribed, ToOwner,
+        Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed,
+        ToOwner,
     },
     publication::Info,
 };
-use crate::{encoding::EncodedPush, memory::Ledger, time::Tick};
+use crate::{channel::PresenceFlags, encoding::EncodedPush, memory::Ledger, time::Tick};
 
 pub(crate) use self::channel::{Outgoing, Rules};
 pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::ErrorCode;
 use tokio::sync::oneshot;
 
-use crate::{hub::message::ClientKey, limits::Penalty, token::Overrides};
+use crate::{channel::Overrides, hub::message::ClientKey, limits::Penalty};
 
 /// Table slots scanned for one page: some tenths of a millisecond.
 const PAGE_PLACES: usize = 4_096;

@@ -14,7 +14,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
 use super::{Part, TokenError};
-use crate::value::object::{self, Object};
+use crate::{
+    channel::Overrides,
+    value::{object, object::Object},
+};
 
 /// The claims of a connection token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,27 +59,6 @@ pub(crate) struct SubscribeOptions {
     pub data: Option<Bytes>,
     /// Overrides of the channel's options for this subscription.
     pub overrides: Overrides,
-}
-
-/// Overrides of a channel's options for one subscription; `None` leaves an option unchanged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct Overrides {
-    /// Whether the subscriber is in the channel's presence.
-    #[serde(deserialize_with = "switch")]
-    pub presence: Option<bool>,
-    /// Whether its joins and leaves are announced to the others.
-    #[serde(deserialize_with = "switch")]
-    pub join_leave: Option<bool>,
-    /// Whether it is told of the others' joins and leaves.
-    #[serde(deserialize_with = "switch")]
-    pub force_push_join_leave: Option<bool>,
-    /// Whether its position in the channel is watched.
-    #[serde(deserialize_with = "switch")]
-    pub force_positioning: Option<bool>,
-    /// Whether it recovers missed publications.
-    #[serde(deserialize_with = "switch")]
-    pub force_recovery: Option<bool>,
 }
 
 impl ConnectClaims {
@@ -324,14 +306,4 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-/// `{"value": true}`; a table without a value is false, as in Centrifugo.
-fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    #[derive(Deserialize)]
-    struct Switch {
-        #[serde(default)]
-        value: bool,
-    }
-    Ok(object::read_optional(deserializer)?.map(|switch: Switch| switch.value))
 }

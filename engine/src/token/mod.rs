@@ -19,7 +19,7 @@ pub(crate) mod jwks;
 mod tests;
 mod verifier;
 
-pub(crate) use claims::{Overrides, SubscribeOptions};
+pub(crate) use claims::SubscribeOptions;
 pub(crate) use claims::{RawOptions, either};
 pub(crate) use error::{Part, TokenError, TokenUse, Verdict};
 pub(crate) use verifier::Verifier;

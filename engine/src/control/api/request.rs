@@ -17,9 +17,9 @@ use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use crate::{
+    channel::Overrides,
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
-    token::Overrides,
-    value::object::{self, Object},
+    value::{object, object::Object},
 };
 
 /// Commands of a batch.

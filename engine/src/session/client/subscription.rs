@@ -12,14 +12,9 @@ use holdfast_protocol::client::{
 
 use super::connecting::into_owned;
 use crate::{
-    channel::SubscriptionFlags,
-    hub::{
-        local::LocalChannelKey,
-        message::{PresenceFlags, Recover},
-        publication::Info,
-    },
+    channel::{Overrides, PresenceFlags, SubscriptionFlags},
+    hub::{local::LocalChannelKey, message::Recover, publication::Info},
     ids::{CommandId, Ticket},
-    token::Overrides,
 };
 
 /// A client's subscription.

@@ -1,7 +1,10 @@
 //! The content of a token.
 
 use super::*;
-use crate::token::claims::{ConnectClaims, SubscribeClaims};
+use crate::{
+    channel::Overrides,
+    token::claims::{ConnectClaims, SubscribeClaims},
+};
 
 fn connect(claims: &Value) -> Result<ConnectClaims, TokenError> {
     hmac_verifier().verify_connect(&signed(claims), NOW_S)

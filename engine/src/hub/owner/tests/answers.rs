@@ -1,7 +1,10 @@
 //! Answers that are too long: beside others, or in any case.
 
 use super::*;
-use crate::ids::{ShardId, Ticket};
+use crate::{
+    channel::PresenceFlags,
+    ids::{ShardId, Ticket},
+};
 
 const SEEN: PresenceFlags = PresenceFlags { presence: true, join_leave: true };
 

@@ -8,6 +8,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::*;
 use crate::{
+    channel::PresenceFlags,
     hub::publication::{Tags, tags},
     ids::{ShardId, Ticket},
 };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
+    channel::PresenceFlags,
     hub::{
         history::{AnswerBytes, Page},
         message::{ClientKey, Recover, Version},

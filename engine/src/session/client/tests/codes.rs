@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::{error, publish, subscribe};
 use crate::{
     backend::Event,
+    channel::Overrides,
     config::Config,
     metrics::CloseReason as Reason,
     session::{
         calls::{ClientCommand, SubscribeCommand},
         script::{NOON_S, Peer, Script, token},
     },
-    token::Overrides,
 };
 
 /// Codes that no session of this daemon ends with, unless the application says so.
