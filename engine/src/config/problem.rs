@@ -177,7 +177,8 @@ impl Problems {
         std::mem::take(&mut self.passed_over)
     }
 
-    /// The source that set `key` or a table around it. If no variable or flag did, the file; without a file, the default.
+    /// The variable or flag that set `key` or a table around it. If there is none: the file, or the default without a
+    /// file.
     pub(super) fn origin(&self, key: &str) -> Origin {
         let within = |outer: &str| {
             key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

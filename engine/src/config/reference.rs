@@ -204,7 +204,7 @@ fn shortened(value: &Value) -> Value {
     }
 }
 
-/// The value with all secrets hidden, nested ones included. An unset secret is shown as unset.
+/// The value with all secrets hidden, nested ones included. An empty secret is shown as it is.
 fn without_secrets(value: &Value, field: &Field) -> Value {
     match (value, &field.about.shape) {
         (_, _) if field.about.secret => hidden(value),

@@ -181,8 +181,7 @@ enum TextShape {
     Json,
 }
 
-/// Parses the text of a variable. If it must be a number or a boolean and is not, it stays a text, and the option rejects
-/// it.
+/// Parses the text of a variable. If it is not the expected number or boolean, it stays a text; the option rejects it.
 fn from_text(shape: &TextShape, text: &str) -> Result<Value, String> {
     match shape {
         TextShape::Text => Ok(json!(text)),
@@ -230,8 +229,8 @@ fn read_file(path: &Path) -> Result<Value, String> {
     }
 }
 
-/// Sets the value at a path and creates missing tables. If a section on the path is not a table, nothing is set: reading
-/// the section will fail.
+/// Sets the value at a path and creates missing tables. If a section on the path is not a table, it sets nothing; that
+/// section is refused when it is read.
 fn set(tree: &mut Value, path: &str, value: Value) {
     let mut at = tree;
     let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
