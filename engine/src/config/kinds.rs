@@ -136,7 +136,7 @@ pub(crate) fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
     })
 }
 
-/// A map from names that the operator chooses to `item` values; empty by default. It can also be written as a list of
+/// A map of `item` values under names of the operator's choice; empty by default. It can also be written as a list of
 /// `{key, value}`, as in Centrifugo.
 pub(crate) fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
     let shape = Shape::Map(Box::new(item.about.shape.clone()));

@@ -1,4 +1,4 @@
-//! Limits: the options that limit floods.
+//! Limits: the options of rate and connection limits.
 //!
 //! In:  the raw section `limits`.
 //! Out: the checked section, which `crate::limits` enforces.

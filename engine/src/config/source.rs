@@ -20,7 +20,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io};
 
-/// Prefix of the variables that set options. An unknown variable with this prefix is an error.
+/// Prefix of the variables that set options. An unknown variable with this prefix is an error, unless unknown keys are
+/// allowed.
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
 
 /// Names the configuration file, like `--config`. It is not an option.

@@ -345,7 +345,7 @@ fn no_error_of_a_file_shows_what_is_written_in_it() {
         ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":hunter2}}}", secret),
         ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":\"hunter2\\q\"}}}", secret),
         ("json", "{\"hunter2", "line 1"),
-        // These texts parse, but a secret is in the wrong place.
+        // These texts parse, but a value has the wrong type or is in the wrong place.
         ("toml", "client.token = \"hunter2\"", "client.token"),
         ("toml", "http_api = \"hunter2\"", "http_api"),
         ("toml", "http_api.key = [\"hunter2\"]", "http_api.key"),
