@@ -1,9 +1,10 @@
-//! Channel: the options of namespaces, and the conditions between them.
+//! Channel: the options of channel namespaces, and the conditions between them.
 //!
-//! In:  the section `channel` as it was written.
-//! Out: `ChannelConfig`, which `crate::channel` turns into answers about channels and permissions.
+//! In:  the raw section `channel`.
+//! Out: `ChannelConfig`, from which `crate::channel` answers questions about channels and permissions.
 //!
-//! Names, defaults and conditions are those of Centrifugo v6, so that its files load; what only Holdfast has says so.
+//! Names, defaults and conditions are those of Centrifugo v6, so that its files load. Options that are not in
+//! Centrifugo say so.
 
 use super::definition::{Field, Section, Spec, join, section};
 use super::kinds::{
@@ -141,19 +142,19 @@ section! {
 }
 
 impl Default for NamespaceOptions {
-    /// What holds where nothing is configured.
+    /// The options of a namespace that configures none.
     fn default() -> Self {
         Self::read(&serde_json::json!({}), "", &mut Problems::default())
             .expect("invariant: every default is within its own range")
     }
 }
 
-/// A namespace: its name, and its options beside it in the same table.
+/// A namespace: its name and its options, in one table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Namespace {
-    /// What its channels' names begin with, up to the boundary.
+    /// The part of a channel name before the `:`.
     pub name: String,
-    /// What holds for its channels.
+    /// The options of its channels.
     pub options: NamespaceOptions,
 }
 
@@ -188,12 +189,12 @@ impl Section for Namespace {
     }
 }
 
-/// What a client gets that comes back to a channel.
+/// The publications that a returning client recovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecoveryMode {
-    /// All that it missed.
+    /// All missed publications.
     Stream,
-    /// The newest publication.
+    /// Only the newest publication.
     Cache,
 }
 
@@ -201,14 +202,14 @@ impl RecoveryMode {
     const NAMES: &[(&str, Self)] = &[("stream", Self::Stream), ("cache", Self::Cache)];
 }
 
-/// What becomes of publications for a subscriber that does not keep up.
+/// The handling of publications for a slow subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlowReaderPolicy {
-    /// They wait, up to the limits of the connection; then it is closed.
+    /// They wait, up to the limits of the connection; then the connection is closed.
     Disconnect,
-    /// The newest few of each channel wait.
+    /// The newest `slow_reader_queue` publications of each channel wait.
     DropOldest,
-    /// The newest one of each channel waits.
+    /// The newest publication of each channel waits.
     KeepLatest,
 }
 
@@ -220,7 +221,7 @@ impl SlowReaderPolicy {
     ];
 }
 
-/// How one publication is written as a difference to another.
+/// The encoding of a publication as a delta to an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeltaType {
     /// The delta format of the Fossil version control system.
@@ -231,7 +232,7 @@ impl DeltaType {
     const NAMES: &[(&str, Self)] = &[("fossil", Self::Fossil)];
 }
 
-/// Conditions between the options of channels.
+/// Checks the conditions between the options of channels.
 pub(super) fn check(channel: &ChannelConfig, problems: &mut Problems) {
     check_options(&channel.without_namespace, channel, "channel.without_namespace", problems);
     let mut names = BTreeSet::new();

@@ -1,7 +1,7 @@
-//! Check: options that are right by themselves become a configuration that is right as a whole.
+//! Check: validates the conditions between options.
 //!
-//! In:  the sections as read, and the CPUs that this process may use.
-//! Out: `Config`, or every condition between options that does not hold.
+//! In:  sections whose options are valid by themselves, and the CPUs that this process may use.
+//! Out: `Config`, or every violated condition.
 //!
 //! No I/O.
 
@@ -17,10 +17,10 @@ use super::token;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// A frame's header: 2 bytes and a 64-bit length (RFC 6455 §5.2); a server sends no mask.
+/// The longest frame header: 2 bytes and a 64-bit length (RFC 6455 §5.2). A server sends no mask.
 const FRAME_HEADER_BYTES_MAX: u32 = 10;
 
-/// The checked configuration; `None` exactly when there was a problem.
+/// Returns the validated configuration; `None` exactly when there was a problem.
 pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Problems) -> Option<Config> {
     let before = problems.len();
     let Options { http_server, client, limits, websocket, channel, rpc, engine, shutdown, .. } = &options;
@@ -87,13 +87,13 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     (problems.len() == before).then_some(config)
 }
 
-/// True exactly when both cannot be bound: the same port, and the same address or one that is all addresses.
+/// True exactly when both cannot be bound: they have the same port, and the same address or an unspecified one.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let all = |address: SocketAddr| address.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || all(a) || all(b))
 }
 
-/// Conditions between proxies, and between them and the namespaces that use them.
+/// Checks namespaces of RPC methods, and proxies against the namespaces that use them.
 fn check_proxies(client: &ClientConfig, channel: &ChannelConfig, rpc: &RpcConfig, problems: &mut Problems) {
     let mut names = BTreeSet::new();
     for (i, namespace) in rpc.namespaces.iter().enumerate() {
@@ -143,7 +143,7 @@ fn check_proxies(client: &ClientConfig, channel: &ChannelConfig, rpc: &RpcConfig
         for (name, value) in &proxy.http.static_headers {
             let has_name = hyper::header::HeaderName::try_from(name.as_str()).is_ok();
             if !has_name || hyper::header::HeaderValue::try_from(value.expose()).is_err() {
-                // What is no name may be a whole line.
+                // An invalid name may be a complete header line with a secret: do not show it.
                 let found = if has_name { format!("found {name:?}") } else { "found no name".to_owned() };
                 problems.refuse(&headers, found, "names and values of header fields");
             }

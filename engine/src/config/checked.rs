@@ -1,4 +1,4 @@
-//! Checked: the configuration that the engine reads.
+//! Checked: the validated configuration, as the engine uses it.
 //!
 //! Every value is within its range, and every condition between options holds (`check`).
 
@@ -13,18 +13,18 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// Everything that `holdfast serve` needs to know, checked: all sections, and what was derived from them.
+/// The validated configuration of `holdfast serve`: all sections, and values derived from them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
-    /// The sections. A configuration is used as they are: `config.client` is `config.options.client`.
+    /// The sections. `Config` dereferences to them: `config.client` is `config.options.client`.
     pub options: Options,
     /// The CPUs of the shards: `engine.cores` or `engine.shards`.
     pub cores: CoreSet,
-    /// Variables of Centrifugo that were set and not read; worth one warning each.
+    /// Variables of Centrifugo that are set but ignored: one warning each.
     pub ignored_variables: Vec<IgnoredVariable>,
-    /// Keys that change nothing here, and unknown ones where these are not refused; worth one warning each.
+    /// One warning for each key without effect, and for each unknown key if unknown keys are allowed.
     pub passed_over: Vec<Warning>,
-    /// Secrets that still hold what looks like a variable of the environment; worth one warning each.
+    /// Paths of secrets that still contain `${`: one warning each.
     pub unexpanded_secrets: Vec<String>,
 }
 
@@ -43,22 +43,22 @@ impl DerefMut for Config {
 }
 
 impl Config {
-    /// Where clients connect: `http_server.address` and `http_server.port`.
+    /// The address for clients: `http_server.address` and `http_server.port`.
     pub(crate) fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.http_server.address, self.http_server.port)
     }
 
-    /// Where the control plane listens: `http_server.internal_address` and `http_server.internal_port`.
+    /// The address of the control plane: `http_server.internal_address` and `http_server.internal_port`.
     pub(crate) fn control_listen(&self) -> SocketAddr {
         SocketAddr::new(self.http_server.internal_address, self.http_server.internal_port)
     }
 
-    /// True exactly when `/echo` or `/broadcast`, whichever's section this is, is served.
+    /// True exactly when the test path of this section (`echo` or `broadcast`) is served.
     pub(crate) fn serves(&self, path: &OpenPathConfig) -> bool {
         path.enabled.unwrap_or_else(|| !self.says_who_may_what())
     }
 
-    /// True exactly when something is configured of who connects, and of what for.
+    /// True exactly when the configuration says who may connect or which channels and methods exist.
     fn says_who_may_what(&self) -> bool {
         let Options { client, channel, rpc, .. } = &self.options;
         client.token.has_key()
@@ -72,7 +72,7 @@ impl Config {
             || rpc.without_namespace.is_proxied
     }
 
-    /// Every kind of event that the application's backend may be asked about.
+    /// The proxies to the application's backend, one for each kind of event.
     fn proxies(&self) -> [&ProxyConfig; 6] {
         let (client, channel) = (&self.client.proxy, &self.channel.proxy);
         [
@@ -85,7 +85,7 @@ impl Config {
         ]
     }
 
-    /// The names in one list of all proxies, in lower case and each once.
+    /// The names in one of the lists of all proxies: lowercase, sorted, without duplicates.
     pub(crate) fn header_names(&self, list: impl Fn(&ProxyConfig) -> &Vec<String>) -> Vec<Box<str>> {
         let names = self.proxies().into_iter().flat_map(list);
         let mut names: Vec<Box<str>> = names.map(|name| name.to_ascii_lowercase().into()).collect();
@@ -94,7 +94,7 @@ impl Config {
         names
     }
 
-    /// True exactly when something is asked of others by `https`.
+    /// True exactly when the daemon calls any backend or key endpoint over `https`.
     pub(crate) fn calls_by_https(&self) -> bool {
         let tokens = [Some(&self.client.token), self.own_subscription_token()];
         let keys = tokens.into_iter().flatten().filter_map(|token| token.jwks_public_endpoint.as_ref());
@@ -102,13 +102,13 @@ impl Config {
         keys.into_iter().any(HttpUrl::is_encrypted) || backends.any(HttpUrl::is_encrypted)
     }
 
-    /// The section of subscription tokens, where it holds.
+    /// The section of subscription tokens, if it is enabled.
     fn own_subscription_token(&self) -> Option<&TokenConfig> {
         let own = &self.client.subscription_token;
         own.enabled.then_some(&own.token)
     }
 
-    /// The paths that clients may ask for.
+    /// The paths served to clients.
     pub(crate) fn client_paths(&self) -> Vec<&'static str> {
         let paths = [
             ("/connection/websocket", !self.websocket.disabled),
@@ -122,13 +122,13 @@ impl Config {
         paths.into_iter().filter(|(_, is_served)| *is_served).map(|(path, _)| path).collect()
     }
 
-    /// The paths of the control port.
+    /// The paths served on the control port.
     pub(crate) fn control_paths(&self) -> Vec<&'static str> {
         let api = (!self.http_api.disabled).then_some("/api");
         ["/", "/health", "/metrics"].into_iter().chain(api).collect()
     }
 
-    /// How many connections tables are made for: `client.connection_limit`, or 100,000 where it is 0.
+    /// The number of connections that tables are sized for: `client.connection_limit`, or 100,000 if it is 0.
     pub(crate) fn planned_connections(&self) -> u32 {
         match self.client.connection_limit {
             0 => 100_000,

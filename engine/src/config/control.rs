@@ -1,4 +1,4 @@
-//! Control: the options of what the control port offers.
+//! Control: the options of the services on the control port.
 //!
 //! Out: the checked sections `http_api`, `admin` and `node`.
 //!
@@ -62,19 +62,19 @@ section! {
 }
 
 impl HttpApiConfig {
-    /// Every key that is good. None: no call is, unless `insecure`.
+    /// All valid keys. If there is none, every call is refused unless `insecure` is set.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let key = Some(self.key.expose()).filter(|key| !key.is_empty());
         key.into_iter().chain(self.more_keys.iter().map(Secret::expose))
     }
 }
 
-/// What a refused API call is answered.
+/// The form of an API error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ApiErrorMode {
-    /// Status 200, the error in the body.
+    /// Status 200, with the error in the body.
     Body,
-    /// A status that fits, and the error in the body.
+    /// A matching HTTP status, with the error in the body.
     Transport,
 }
 

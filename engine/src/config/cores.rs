@@ -1,18 +1,18 @@
-//! Cores: which CPUs the shards run on.
+//! Cores: the CPUs that the shards run on.
 //!
 //! In:  `"0-3,6"` or a number of shards, and the CPUs that this process may use.
-//! Out: one CPU a shard, or the sentence that says why not.
+//! Out: one CPU for each shard, or a sentence that explains the error.
 //!
-//! Nothing is pinned here: that is the shard's own doing.
+//! This file pins nothing: each shard pins itself.
 
 use std::fmt;
 use std::fs;
 use std::str::FromStr;
 
-/// Highest CPU number that is understood: the kernel's own limit on x86-64 (`NR_CPUS`).
+/// The highest accepted CPU number: the kernel's limit on x86-64 (`NR_CPUS`).
 const CPU_MAX: usize = 8191;
 
-/// A written list of CPUs, such as `0-3,6`: ascending, without repeats, not empty.
+/// A list of CPUs, parsed from a text such as `0-3,6`: ascending, without duplicates, not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CpuList(Vec<usize>);
 
@@ -56,7 +56,7 @@ impl fmt::Display for CpuList {
     }
 }
 
-/// The CPUs that the shards are pinned to, one each: never empty, without repeats.
+/// The CPUs of the shards, one for each: never empty, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CoreSet(Vec<usize>);
 
@@ -66,18 +66,18 @@ impl CoreSet {
         self.0.clone()
     }
 
-    /// How many shards run.
+    /// The number of shards.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// These CPUs, whether this machine has them or not: for tests of what follows from their number.
+    /// These CPUs, even if this machine does not have them: for tests that depend only on their number.
     #[cfg(test)]
     pub(crate) fn of(cpus: Vec<usize>) -> Self {
         Self(cpus)
     }
 
-    /// Picks from `usable`: exactly the CPUs of `list`, or the first `shards` (0 means all).
+    /// Chooses CPUs from `usable`: exactly those of `list`, or the first `shards` (0 means all).
     pub(super) fn choose(list: Option<&CpuList>, shards: u32, usable: &[usize]) -> Result<Self, CoreError> {
         let usable_shown = || CpuList(usable.to_vec()).to_string();
         if let Some(list) = list {
@@ -94,7 +94,7 @@ impl CoreSet {
     }
 }
 
-/// Why the shards cannot be placed as asked. The operator's fault.
+/// Why the requested CPUs cannot be used. Always the operator's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CoreError {
     #[error("this process may not run on CPU {cpu}; allowed: {usable}")]
@@ -105,7 +105,7 @@ pub(super) enum CoreError {
     TooMany { shards: u32, cores: usize, usable: String },
 }
 
-/// The CPUs that this process may run on: `sched_getaffinity`, as `/proc/self/status` shows it.
+/// The CPUs that this process may run on: its affinity mask, from `/proc/self/status` (sched_getaffinity(2)).
 pub(crate) fn usable_cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));

@@ -1,16 +1,16 @@
-//! Definition: what one option is, written once.
+//! Definition: everything about one option, defined once.
 //!
 //! In:  a line of `section!` (see `options.rs`): key, field, type, `Spec`, doc comment.
-//! Out: the reader that turns a raw value into the checked field, and the facts from which the
-//!      environment name, `config default`, `config doc` and every refusal are made.
+//! Out: the reader that turns a raw value into the checked field, and the facts that produce the environment name,
+//! `config default`, `config doc` and every error message.
 //!
-//! Nothing is read from the world here: files and variables are `source.rs`.
+//! No I/O: `source.rs` reads files and variables.
 
 use super::problem::Problems;
 use crate::value::masked;
 use serde_json::Value;
 
-/// A table of options: what `section!` makes of a struct.
+/// A table of options. `section!` implements it for a struct.
 pub(crate) trait Section: Sized + 'static {
     /// What the section is for, one line of text per source line.
     const ABOUT: &'static str;
@@ -18,8 +18,8 @@ pub(crate) trait Section: Sized + 'static {
     /// Its options, in the order of their definition.
     fn fields() -> Vec<Field>;
 
-    /// Reads the options of the table at `path`, and leaves its other keys alone: they are `keys.rs`'s work. Everything
-    /// wrong is added to `problems`, and `None` is returned exactly when something was.
+    /// Reads the options of the table at `path` and ignores all other keys, which `keys.rs` checks. Adds every error to
+    /// `problems`. Returns `None` exactly when there was one.
     fn read(table: &Value, path: &str, problems: &mut Problems) -> Option<Self>;
 }
 
@@ -30,47 +30,47 @@ pub(crate) struct Field {
     pub key: &'static str,
     /// Its doc comment, one line of text per source line.
     pub doc: &'static str,
-    /// What may be written there.
+    /// Which values it accepts.
     pub about: About,
-    /// The section that documents this option, where it stands in several.
+    /// The section that documents this option, if several sections contain it.
     pub described_at: Option<&'static str>,
 }
 
-/// What may be written at an option.
+/// The values that an option accepts.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     /// The type's name: `duration`, `size`, `integer`, …
     pub kind: String,
-    /// The range or the list of values, in words; empty when the type says it all.
+    /// The range or the list of values, in words; empty if every value of the type is allowed.
     pub allowed: String,
-    /// What holds when nothing is written; `None` for "unset" and for options that must be given.
+    /// The default; `None` for "unset" and for required options.
     pub default: Option<Value>,
     /// The command-line flag that sets it.
     pub flag: Option<&'static str>,
     /// True exactly when its value must not be shown.
     pub secret: bool,
-    /// True exactly when it is an address, whose credentials and query must not be shown.
+    /// True exactly when it is an address. Its credentials and query must not be shown.
     pub is_address: bool,
-    /// How a value is built up.
+    /// The structure of the value.
     pub shape: Shape,
 }
 
-/// How an option's value is built up.
+/// The structure of an option's value.
 #[derive(Debug, Clone)]
 pub(crate) enum Shape {
-    /// Text: an environment variable is taken as it is.
+    /// Text. An environment variable is used as it is.
     Text,
-    /// A number or a boolean: an environment variable is read as one.
+    /// A number or a boolean. An environment variable is parsed as one.
     Scalar,
-    /// A number, or a text with a unit: an environment variable is taken as it is.
+    /// A number, or a text with a unit. An environment variable is used as it is.
     Size,
-    /// A list of such items: an environment variable is JSON, or separated by commas.
+    /// A list of such items. An environment variable is JSON, or separated by commas.
     List(Box<Self>),
-    /// Names with such values: an environment variable is JSON.
+    /// A map from names to such values. An environment variable is JSON.
     Map(Box<Self>),
-    /// A list of tables with these options: an environment variable is JSON.
+    /// A list of tables with these options. An environment variable is JSON.
     Tables(Vec<Field>),
-    /// A table with these options, each of which has a path of its own.
+    /// A table with these options. Each of them has its own path.
     Section {
         /// `Section::ABOUT`.
         about: &'static str,
@@ -79,7 +79,7 @@ pub(crate) enum Shape {
     },
 }
 
-/// An option's facts together with its reader.
+/// The facts and the reader of an option.
 pub(crate) struct Spec<T> {
     pub(super) about: About,
     read: Reader<T>,
@@ -89,7 +89,7 @@ pub(crate) struct Spec<T> {
 type Reader<T> = Box<dyn Fn(&Value, &str, &mut Problems) -> Option<T>>;
 
 impl<T: 'static> Spec<T> {
-    /// A spec from its facts and a reader that answers with a whole sentence when it refuses.
+    /// An option with a single value. `parse` returns the value, or says what it found instead.
     pub(super) fn leaf(
         kind: &str,
         allowed: String,
@@ -119,7 +119,7 @@ impl<T: 'static> Spec<T> {
         Self { about, read: Box::new(read), required: false }
     }
 
-    /// Adds a condition that a value must meet; `allowed` says it in words.
+    /// Adds a condition on the value; `allowed` describes it in words.
     #[must_use]
     pub(crate) fn also(mut self, allowed: &str, test: impl Fn(&T) -> bool + 'static) -> Self {
         self.about.allowed = format!("{}, {allowed}", self.about.allowed);
@@ -135,7 +135,7 @@ impl<T: 'static> Spec<T> {
         self
     }
 
-    /// The option has no default and must be given.
+    /// Makes the option required: it has no default.
     #[must_use]
     pub(crate) fn required(mut self) -> Self {
         self.about.default = None;
@@ -143,7 +143,7 @@ impl<T: 'static> Spec<T> {
         self
     }
 
-    /// The option may be left out, and then is `None`.
+    /// Makes the option optional: `None` if it is not set.
     #[must_use]
     pub(crate) fn optional(mut self) -> Spec<Option<T>> {
         self.about.default = None;
@@ -158,14 +158,14 @@ impl<T: 'static> Spec<T> {
         }
     }
 
-    /// Names the flag that sets it.
+    /// Names the command-line flag that sets the option.
     #[must_use]
     pub(crate) const fn flag(mut self, name: &'static str) -> Self {
         self.about.flag = Some(name);
         self
     }
 
-    /// What it holds is never printed, not even when it is refused.
+    /// Marks the value as a secret: it is never printed, not even in an error message.
     #[must_use]
     pub(crate) fn secret(mut self) -> Self {
         self.about.secret = true;
@@ -179,7 +179,7 @@ impl<T: 'static> Spec<T> {
         self
     }
 
-    /// Reads a value that is there.
+    /// Reads a value that is set.
     pub(super) fn read_value(&self, value: &Value, path: &str, problems: &mut Problems) -> Option<T> {
         (self.read)(value, path, problems)
     }
@@ -204,12 +204,12 @@ impl<T: 'static> Spec<T> {
     }
 }
 
-/// True exactly when nothing was written: a YAML key without a value, or an empty text.
+/// True exactly when the value counts as unset: `null`, as for a YAML key without a value, or an empty text.
 pub(super) fn is_unset(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
 
-/// Visits every option that has a path of its own, sections excluded.
+/// Visits every option that has its own path, except sections.
 pub(super) fn walk(fields: &[Field], path: &str, visit: &mut dyn FnMut(&str, &Field)) {
     for field in fields {
         let full = join(path, field.key);
@@ -225,7 +225,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A value for a refusal: short, and with its type where that is what surprises.
+/// A value as an error message shows it: shortened, and with its type unless it is a text.
 pub(super) fn show(value: &Value) -> String {
     match value {
         Value::Null => "nothing".into(),
@@ -240,8 +240,8 @@ pub(super) fn show(value: &Value) -> String {
     }
 }
 
-/// Makes a struct and its `Section` of one list of options. A line is
-/// `"key" => pub field: Type = spec;` under the doc comment that is also the option's documentation.
+/// Generates a struct and its `Section` implementation from one list of options. A line is
+/// `"key" => pub field: Type = spec;`; its doc comment is also the option's documentation.
 macro_rules! section {
     ($(
         $(#[doc = $about:literal])+

@@ -1,10 +1,10 @@
-//! Document: the text of a configuration becomes raw values.
+//! Document: parses the text of a configuration file into raw values.
 //!
-//! In:  TOML, YAML or JSON, and the options that it may hold.
-//! Out: the tree of values, or why it cannot be read: the place, and words that hold nothing of what is written there.
+//! In:  TOML, YAML or JSON, and the options that it may contain.
+//! Out: the tree of values, or an error: its position, and a message that quotes known keys only.
 //!
-//! No key may stand twice in a table. A text option of YAML holds what is written, whatever else it could be: `5782e509`,
-//! `0123`, `yes`. `null`, `~` and nothing at all leave an option unset, as everywhere.
+//! Duplicate keys in a table are an error. In YAML, a text option keeps the scalar as written, even if it looks like a
+//! number or a boolean: `5782e509`, `0123`, `yes`. `null`, `~` and an empty value leave an option unset.
 
 mod words;
 
@@ -23,12 +23,12 @@ use super::{
     place::{Language, place},
 };
 
-/// Reads a whole text.
+/// Parses a complete file.
 ///
 /// # Errors
-/// Where it is wrong, and how.
+/// The position of the first syntax error, and a description.
 pub(super) fn parse(language: Language, text: &str) -> Result<Value, String> {
-    // Some editors begin a file with this mark (Unicode 15, §23.8).
+    // Some editors write a byte order mark at the start of a file (Unicode 15, §23.8).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match language {
         Language::Toml => toml::from_str(text).map_err(|error| toml_fault(text, &error)),
@@ -49,10 +49,10 @@ fn parse_json(text: &str) -> Result<Value, String> {
     })
 }
 
-/// A value of JSON, in which no table has a key twice.
+/// Deserializes a JSON value and rejects duplicate keys.
 #[derive(Clone, Copy)]
 struct Unrepeated<'a> {
-    /// The first key that is repeated.
+    /// The first duplicate key.
     twice: &'a RefCell<Option<String>>,
 }
 
@@ -117,12 +117,12 @@ impl<'de> Visitor<'de> for Unrepeated<'_> {
     }
 }
 
-/// Reads it twice: how a scalar is to be read depends on what stands there, which serde tells only by reading it.
+/// Parses the text twice: serde reports the kind of a value only by reading it, so a first pass finds the kinds.
 fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     let options = || {
         serde_saphyr::options! {
             with_snippet: false,
-            // What has digits and an `e` and is too large for a number is a text that happens to look like one.
+            // A scalar such as `1e999` overflows a number: treat it as text that looks like a number.
             reject_non_finite_typeless_float: false,
         }
     };
@@ -133,18 +133,18 @@ fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     })
 }
 
-/// What is expected in a place.
+/// The value that the options expect at one position.
 #[derive(Clone, Copy)]
 enum Expected<'a> {
     Table(&'a [Field]),
     Item(&'a Shape),
     Map(&'a Shape),
-    /// The key or the value of a map that is written as a list.
+    /// A `{key, value}` item of a map that is written as a list.
     Pair(&'a Shape),
     Anything,
 }
 
-/// A value of YAML, where it is known what is expected, and what stands there when nothing is.
+/// Deserializes a YAML value as the options expect. `guess` is the same value from the first, undirected pass.
 #[derive(Clone, Copy)]
 struct Directed<'a> {
     expected: Expected<'a>,

@@ -1,11 +1,12 @@
-//! Expand: variables of the environment inside texts of the configuration.
+//! Expand: replaces references to environment variables in the texts of the configuration.
 //!
 //! In:  the raw tree of all sources; the environment.
-//! Out: the same tree, where `${HOLDFAST_VAR_X}` and `${CENTRIFUGO_VAR_X}` are what those variables hold.
+//! Out: the same tree, with `${HOLDFAST_VAR_X}` and `${CENTRIFUGO_VAR_X}` replaced by the values of these variables.
 //!
-//! Centrifugo expands its own in addresses and header fields of backends, so files of both read alike; here every text may
-//! hold them. A backend must never get `${…}` as that text: in its address and fields whatever is left of that form is
-//! refused. Elsewhere it may be meant, in a pattern for one; for a secret it is worth a warning.
+//! Centrifugo expands its own variables in the addresses and header fields of backends; Holdfast expands both in every
+//! text, so files of both work. A backend must never receive a literal `${…}`: in its address and header fields, any
+//! `${` that remains is an error. Elsewhere it may be intended, for example in a pattern; in a secret it causes a
+//! warning.
 
 use super::{
     definition::{Section as _, join, walk},
@@ -15,18 +16,18 @@ use super::{
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the names of variables begin with that a configuration may use.
+/// Prefixes of the variables that a configuration may reference.
 const PREFIXES: [&str; 2] = ["HOLDFAST_VAR_", "CENTRIFUGO_VAR_"];
 
-/// Variables by their names; `None` for one that is not UTF-8.
+/// Variables by name; `None` if the value is not UTF-8.
 pub(super) type Variables = BTreeMap<String, Option<String>>;
 
-/// True exactly when a variable is there to be used in a configuration.
+/// True exactly when a configuration may reference the variable.
 pub(super) fn is_variable(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Expands every text of `tree`. Answers with the paths of secrets in which something like a variable is left.
+/// Expands every text of `tree`. Returns the paths of secrets that still contain `${`.
 pub(super) fn expand(tree: &mut Value, variables: &Variables, problems: &mut Problems) -> Vec<String> {
     let mut secrets = BTreeSet::new();
     walk(&Options::fields(), "", &mut |path, field| {
@@ -83,8 +84,8 @@ fn expand_value(
     }
 }
 
-/// The text with all variables in place; or the name of one that is not set. What a variable holds is not looked at
-/// again.
+/// The text with all references replaced, or the name of a variable that is not set. Values of variables are not
+/// expanded again.
 fn expanded(text: &str, variables: &Variables) -> Result<String, String> {
     let mut whole = String::with_capacity(text.len());
     let mut rest = text;
@@ -106,7 +107,7 @@ fn expanded(text: &str, variables: &Variables) -> Result<String, String> {
     Ok(whole)
 }
 
-/// True exactly when a text at this path is sent to a backend, or says where that is.
+/// True exactly when a text at this path is sent to a backend or is a backend's address.
 fn reaches_a_backend(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or_default();
     path.contains(".static_headers") || last == "endpoint" || last.ends_with("_endpoint")

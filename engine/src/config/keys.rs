@@ -1,24 +1,24 @@
-//! Keys: what stands in the raw tree and is no option.
+//! Keys: finds the keys of the raw tree that are not options.
 //!
-//! In:  the tree, all options, and what another daemon's keys ask for.
-//! Out: a refusal or a warning for every key that no table has, and for what is to be a table and is none.
+//! In:  the tree, all options, and a judgment of other keys (`centrifugo`).
+//! Out: an error or a warning for each unknown key, and an error for each value that must be a table and is not.
 //!
-//! What options hold is read by themselves (`definition`).
+//! The options read their own values (`definition`).
 
 use super::centrifugo::Verdict;
 use super::definition::{Field, Shape, is_unset, join, show, walk};
 use super::problem::{Problem, Problems, nearest};
 use serde_json::Value;
 
-/// What is known of keys, whatever table they stand in.
+/// Knowledge about keys that holds in every table.
 struct Known<'k> {
-    /// Every option.
+    /// All options.
     options: &'k [Field],
-    /// What a key that is none of them is, by its path and its value.
+    /// Judges any other key by its path and its value.
     judge: fn(&str, &Value) -> Verdict,
 }
 
-/// True exactly when nothing is refused: every key of `tree` is one of `options`, or asks for nothing that matters here.
+/// Checks all keys of `tree`. True exactly when none is refused: each is one of `options`, or may be ignored.
 pub(super) fn check(
     tree: &Value,
     options: &[Field],
@@ -29,10 +29,10 @@ pub(super) fn check(
 }
 
 impl Known<'_> {
-    /// Refuses what is not a table, and every key that no field has, there and in the tables within.
+    /// Checks the keys of a table and of its nested tables. Refuses a value that is not a table.
     fn check_table(&self, table: &Value, fields: &[Field], path: &str, problems: &mut Problems) -> bool {
         let Some(keys) = table.as_object() else {
-            // It may be what one of these options is to hold, a secret among them.
+            // A text here may be the value of one of these options, even a secret: do not show it.
             let found = if table.is_string() { "a text".to_owned() } else { show(table) };
             problems.refuse(path, format!("found {found}"), "a table of options");
             return false;
@@ -48,7 +48,7 @@ impl Known<'_> {
         known
     }
 
-    /// The tables that an option holds.
+    /// Checks the tables in the value of an option.
     fn check_within(&self, value: &Value, shape: &Shape, path: &str, problems: &mut Problems) -> bool {
         match shape {
             Shape::Section { fields, .. } if !is_unset(value) => {
@@ -64,7 +64,7 @@ impl Known<'_> {
         }
     }
 
-    /// A key that none of `fields` has.
+    /// Handles a key that is not one of `fields`.
     fn check_stranger(
         &self,
         value: &Value,
@@ -100,7 +100,7 @@ impl Known<'_> {
         problems.unknown(problem)
     }
 
-    /// An option of another section that has exactly this name.
+    /// The path of the first option with exactly this name in any section.
     fn elsewhere(&self, key: &str) -> Option<String> {
         let mut found = None;
         walk(self.options, "", &mut |path, field| {

@@ -1,9 +1,9 @@
 //! Kinds: the types that an option can have.
 //!
-//! In:  a default and a range, as an operator would write them.
+//! In:  a default and a range, in the notation of the configuration file.
 //! Out: a `Spec` that reads, checks and describes such an option.
 //!
-//! A default is read by the same code as a value from a file, so it cannot be out of its own range.
+//! The same code reads a default and a value from a file, so a default cannot be out of range.
 
 use super::definition::{About, Section, Shape, Spec, show};
 use super::problem::Problems;
@@ -30,7 +30,7 @@ pub(crate) fn integer<T: TryFrom<u64> + 'static>(default: u64, min: u64, max: u6
     })
 }
 
-/// A TCP port; digits in a text are one too.
+/// A TCP port: a number, or a text of digits.
 pub(crate) fn tcp_port(default: u16) -> Spec<u16> {
     let allowed = "a whole number from 0 to 65535".into();
     Spec::leaf("integer", allowed, json!(default), Shape::Scalar, |value| {
@@ -42,7 +42,7 @@ pub(crate) fn tcp_port(default: u16) -> Spec<u16> {
     })
 }
 
-/// A time span, in milliseconds once checked.
+/// A duration; the checked value is in milliseconds.
 pub(crate) fn duration(default: &'static str, min: &'static str, max: &'static str) -> Spec<u64> {
     let bounds = parse_duration_ms(min).unwrap_or(0)..=parse_duration_ms(max).unwrap_or(u64::MAX);
     let example = if default == "0s" { "10s" } else { default };
@@ -58,7 +58,7 @@ pub(crate) fn duration(default: &'static str, min: &'static str, max: &'static s
     })
 }
 
-/// A number of bytes; integers count bytes, texts carry a unit.
+/// A size: an integer counts bytes, a text may have a unit. The checked value is in bytes.
 pub(crate) fn size<T: TryFrom<u64> + 'static>(
     default: &'static str,
     min: &'static str,
@@ -88,7 +88,7 @@ pub(crate) fn text(default: &'static str) -> Spec<String> {
     })
 }
 
-/// A text that `T` can read: an address, a list of CPUs, a network.
+/// A text that `T` can parse: an address, a list of CPUs, a network.
 pub(crate) fn parsed<T>(kind: &'static str, allowed: &'static str, default: &'static str) -> Spec<T>
 where
     T: FromStr<Err: fmt::Display> + 'static,
@@ -99,7 +99,7 @@ where
     })
 }
 
-/// An address that is called, which may hold a secret in its query.
+/// The URL of a server that the daemon calls. Its query may contain a secret.
 pub(crate) fn address<T>(allowed: &'static str) -> Spec<T>
 where
     T: FromStr<Err: fmt::Display> + 'static,
@@ -112,7 +112,7 @@ where
     spec
 }
 
-/// One of a few names.
+/// One of a fixed set of names.
 pub(crate) fn choice<T: Copy + 'static>(
     default: &'static str,
     names: &'static [(&'static str, T)],
@@ -124,7 +124,7 @@ pub(crate) fn choice<T: Copy + 'static>(
     })
 }
 
-/// A list of what `item` reads; empty by default.
+/// A list of `item` values; empty by default.
 pub(crate) fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
     let shape = Shape::List(Box::new(item.about.shape.clone()));
     let about = about(format!("list of {}", item.about.kind), &item.about.allowed, json!([]), shape);
@@ -136,8 +136,8 @@ pub(crate) fn list_of<T: 'static>(item: Spec<T>) -> Spec<Vec<T>> {
     })
 }
 
-/// Names of the operator's choice, each with what `item` reads; empty by default. A list of `{key, value}`, as
-/// Centrifugo has it too, says the same.
+/// A map of `item` values under names of the operator's choice; empty by default. It can also be written as a list of
+/// `{key, value}`, as in Centrifugo.
 pub(crate) fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
     let shape = Shape::Map(Box::new(item.about.shape.clone()));
     let about = about(format!("map to {}", item.about.kind), &item.about.allowed, json!({}), shape);
@@ -154,7 +154,7 @@ pub(crate) fn map_of<T: 'static>(item: Spec<T>) -> Spec<BTreeMap<String, T>> {
             let path = format!("{path}.{name}");
             item.read_value(value, &path, problems).map(|item| (name.to_owned(), item))
         });
-        // Collected first, so that every item's problems are told, then judged.
+        // Read all items before failing, so that the problems of every item are reported.
         read.collect::<Vec<_>>().into_iter().collect()
     })
 }
@@ -173,7 +173,7 @@ fn names_with_values(value: &Value) -> Option<BTreeMap<&str, &Value>> {
     Some(named)
 }
 
-/// A list of tables of one section's options; empty by default.
+/// A list of tables, each with the options of one section; empty by default.
 pub(crate) fn tables<T: Section>() -> Spec<Vec<T>> {
     let about = about("list of tables".into(), "", json!([]), Shape::Tables(T::fields()));
     Spec::compound(about, |value, path, problems| {
@@ -202,7 +202,7 @@ fn read_list<T>(
     read.collect::<Vec<_>>().into_iter().collect()
 }
 
-/// True exactly when channels or methods can have it before their `:`.
+/// True exactly when `name` is a valid namespace of channels or methods.
 pub(super) fn is_namespace_name(name: &str) -> bool {
     name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

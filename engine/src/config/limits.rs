@@ -1,14 +1,14 @@
-//! Limits: the options against floods.
+//! Limits: the options of rate and connection limits.
 //!
-//! In:  the section `limits` as it was written.
-//! Out: the checked section, which `crate::limits` turns into answers.
+//! In:  the raw section `limits`.
+//! Out: the checked section, which `crate::limits` enforces.
 
 use super::definition::section;
 use super::kinds::{duration, integer, list_of, parsed, section};
 use super::network::Network;
 use super::problem::Problems;
 
-/// More than any daemon holds.
+/// More connections than any daemon can have.
 const CONNECTIONS: u64 = 16_000_000;
 
 section! {
@@ -99,7 +99,7 @@ pub(super) fn network() -> super::definition::Spec<Network> {
     parsed("network", "an address or a network like \"192.0.2.0/24\"", "")
 }
 
-/// Conditions between the options.
+/// Checks the conditions between the options.
 pub(super) fn check(limits: &LimitsConfig, problems: &mut Problems) {
     let PenaltyLimits { refuse_for_ms, refuse_for_max_ms, .. } = limits.penalty;
     if refuse_for_ms > refuse_for_max_ms {

@@ -1,7 +1,7 @@
-//! Load: all sources become one checked configuration.
+//! Load: turns all sources into one validated configuration.
 //!
-//! In:  a file, variables, flags, the CPUs of this process.
-//! Out: a `Config`, with what it was read from, or everything that is wrong.
+//! In:  a file, environment variables, flags, the CPUs of this process.
+//! Out: a `Config` with the origins of its values, or all errors.
 
 use super::centrifugo;
 use super::check;
@@ -19,10 +19,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 impl Config {
-    /// Joins all sources and checks the whole.
+    /// Merges all sources and validates the result.
     ///
     /// # Errors
-    /// Everything that is wrong, in all sources.
+    /// All errors in all sources.
     pub(crate) fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -31,33 +31,33 @@ impl Config {
         Loaded::read(file, environment, flags, &usable_cpus()).map(|loaded| loaded.config)
     }
 
-    /// What is allowed and likely not wanted: for the log at the start, `config check` and the doctor.
+    /// Settings that are valid but probably not intended: for the log at the start, `config check` and the doctor.
     pub(crate) fn warnings(&self) -> Vec<Warning> {
         warning::collect(self)
     }
 }
 
 impl Default for Config {
-    /// What holds when nothing is configured, on the CPUs of this process.
+    /// The default configuration on the CPUs of this process.
     fn default() -> Self {
         Self::load(None, [], &Flags::default()).expect("invariant: every default is within its own range")
     }
 }
 
-/// A configuration together with what it was read from, for `config check`.
+/// A configuration together with its raw values and their origins, for `config check`.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The checked configuration.
+    /// The validated configuration.
     pub config: Config,
     tree: Value,
     origins: Problems,
 }
 
 impl Loaded {
-    /// Joins all sources and checks the whole, for a process that may run on `usable_cpus`.
+    /// Merges all sources and validates the result, for a process that may run on `usable_cpus`.
     ///
     /// # Errors
-    /// Everything that is wrong, in all sources.
+    /// All errors in all sources.
     pub(crate) fn read(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -79,7 +79,7 @@ impl Loaded {
         }
     }
 
-    /// The warnings, and `more` of them, as comments, then what is in force, one option a line, and where each value came from.
+    /// The warnings and `more` as comments, then the values in effect: one option a line, with the origin of its value.
     pub(crate) fn in_force(&self, more: &[Warning]) -> String {
         let own = self.config.warnings();
         let warnings =

@@ -1,10 +1,10 @@
-//! Configuration: what the operator wrote becomes what the engine reads.
+//! Configuration: reads and validates the operator's settings for the engine.
 //!
-//! In:  a file (TOML, YAML, JSON), `HOLDFAST_…` variables, flags; the later of them wins.
-//! Out: a `Config` in which every value is checked, or all that is wrong in one go.
+//! In:  a file (TOML, YAML, JSON), `HOLDFAST_…` variables, flags; a later source overrides an earlier one.
+//! Out: a `Config` in which every value is checked, or all errors together.
 //!
-//! The road: `source` (raw tree) → `definition`/`kinds` (each option) → `check` (between options).
-//! Options are defined once, in `options`. The engine never sees a raw value.
+//! The steps: `source` (raw tree) → `definition`/`kinds` (each option) → `check` (between options).
+//! Each option is defined once, in `options`. The engine never sees a raw value.
 
 mod centrifugo;
 pub(crate) mod channel;

@@ -1,7 +1,7 @@
-//! Network: a range of addresses, as operators write it.
+//! Network: a range of IP addresses in CIDR notation.
 //!
 //! In:  `192.0.2.0/24`, `2001:db8::/32`, or a single address.
-//! Out: the range, with IPv4-mapped IPv6 as the IPv4 that it is.
+//! Out: the range; IPv4-mapped IPv6 becomes IPv4.
 
 use ipnet::{IpNet, Ipv4Net};
 use std::fmt;
@@ -34,7 +34,7 @@ impl FromStr for Network {
     }
 }
 
-/// `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
+/// Turns IPv4-mapped networks into IPv4: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
 fn canonical(net: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
     match (net.addr().to_canonical(), net.prefix_len().checked_sub(MAPPED_BITS)) {
@@ -51,7 +51,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The network of so many bits that an IPv6 address is in.
+/// The first address of the network with a prefix of `bits` that contains an IPv6 address.
 pub(crate) fn ipv6_network(address: Ipv6Addr, bits: u8) -> Ipv6Addr {
     let mask = u128::MAX.checked_shl(u32::from(128 - bits.min(128))).unwrap_or(0);
     (address.to_bits() & mask).into()

@@ -1,11 +1,11 @@
-//! Options: the definition of everything that can be configured.
+//! Options: the definitions of all configuration options.
 //!
-//! Out: the checked sections that the engine reads, and by `section!` their parsing, environment
-//!      names, `config default` and `config doc`.
+//! Out: the checked sections that the engine reads. `section!` adds their parsing, environment names, `config default`
+//! and `config doc`.
 //!
 //! A new option is one entry here: a doc comment, `"key" => pub field: Type = kind(default, range);`.
-//! The doc comment says what it is for, its unit, and for every limit its worst case. Conditions
-//! between options are in `check.rs`. Names follow Centrifugo v6 where the concept is the same.
+//! The doc comment gives its purpose, its unit and, for a limit, the worst case. Conditions between options are in
+//! `check.rs`. Names follow Centrifugo v6 where the concept is the same.
 
 use super::channel::ChannelConfig;
 use super::control::{AdminConfig, HttpApiConfig, NodeConfig};
@@ -326,12 +326,12 @@ section! {
     }
 }
 
-/// Which connection goes when a user has one too many.
+/// The connection that is closed when a user exceeds the connection limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UserConnectionPolicy {
-    /// The one that wants to come.
+    /// The new connection.
     RejectNewest,
-    /// The one that came first.
+    /// The oldest connection.
     DisconnectOldest,
 }
 
@@ -340,20 +340,20 @@ impl UserConnectionPolicy {
         &[("reject_newest", Self::RejectNewest), ("disconnect_oldest", Self::DisconnectOldest)];
 }
 
-/// How important an event must be to be logged.
+/// The least important level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogLevel {
-    /// Everything, every message included.
+    /// Everything, including each message.
     Trace,
-    /// Also what happens to single connections.
+    /// Also events of single connections.
     Debug,
-    /// What an operator wants to see in a quiet week.
+    /// Events that an operator wants to see in normal operation.
     Info,
-    /// What will become a problem.
+    /// Conditions that may become a problem.
     Warn,
-    /// What went wrong.
+    /// Failures.
     Error,
-    /// Nothing at all.
+    /// Nothing.
     None,
 }
 
@@ -368,10 +368,10 @@ impl LogLevel {
     ];
 }
 
-/// How an event is written.
+/// The format of a logged event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// A line for people.
+    /// Text for people.
     Text,
     /// A JSON object a line.
     Json,

@@ -1,15 +1,15 @@
-//! Place: where in a file something is wrong, without what is written there.
+//! Place: the position of an error in a file, without the text there.
 //!
-//! In:  the text of a configuration file, and a line.
-//! Out: the option whose value is there, as far as its path is one that we know.
+//! In:  the text of a configuration file, a line and a column.
+//! Out: the position, with the path of the nearest known option.
 //!
-//! What cannot be parsed can only be guessed at. A path that no option has is not shown: it may be a secret that came into
-//! the place of a key.
+//! The file cannot be parsed, so the path is a guess. It contains known keys only: an unknown key may be a misplaced
+//! secret.
 
 use super::definition::{Section as _, walk};
 use super::options::Options;
 
-/// How a file is written.
+/// The language of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Language {
     Toml,
@@ -26,7 +26,7 @@ pub(super) fn place(language: Language, text: &str, line: usize, column: usize) 
     format!("line {line}, column {column}{near}")
 }
 
-/// Line and column of a byte.
+/// The line and column of a byte offset, counted from 1.
 pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let line_begin = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -55,7 +55,7 @@ fn option_at(language: Language, text: &str, line: usize, column: usize) -> Stri
         .unwrap_or_default()
 }
 
-/// The table of the last heading, and the last key after it.
+/// The path of the last table heading up to `line`, and the last key after it.
 fn in_toml(text: &str, line: usize) -> Vec<String> {
     let parts = |path: &str| -> Vec<String> {
         path.split('.').map(|part| part.trim().trim_matches(['"', '\'']).to_owned()).collect()
@@ -74,7 +74,7 @@ fn in_toml(text: &str, line: usize) -> Vec<String> {
     table.into_iter().chain(key).collect()
 }
 
-/// The keys of the lines before it that are indented less and less.
+/// The keys that enclose `line`, found by their indentation.
 fn in_yaml(text: &str, line: usize) -> Vec<String> {
     let mut keys: Vec<(usize, String)> = Vec::new();
     for text in text.lines().take(line) {
@@ -87,7 +87,7 @@ fn in_yaml(text: &str, line: usize) -> Vec<String> {
     keys.into_iter().map(|(_, key)| key).collect()
 }
 
-/// The keys of the objects that are open there.
+/// The keys of the objects that are still open at the position.
 fn in_json(text: &str, line: usize, column: usize) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     let (mut string, mut is_escaped) = (None::<String>, false);

@@ -1,15 +1,15 @@
-//! Problem: everything that is wrong with a configuration, in one go.
+//! Problem: all errors of a configuration, reported together.
 //!
-//! In:  a key's full path, where its value came from, what was found, what is allowed.
-//! Out: the text that an operator reads.
+//! In:  the full path of a key, the origin of its value, what was found, and what is allowed.
+//! Out: the error text for the operator.
 //!
-//! No secret is ever repeated here: what a secret holds is shown as its type only.
+//! The text never contains the value of a secret.
 
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What becomes of keys and variables that are no option.
+/// How to treat keys and variables that are not options.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum UnknownKeys {
     /// Report each as an error.
@@ -22,7 +22,7 @@ pub(crate) enum UnknownKeys {
 /// Where a value came from: `file holdfast.toml`, `environment HOLDFAST_LOG_LEVEL`, `flag --listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// No one set it.
+    /// The default: no source set it.
     Default,
     /// The file named by `--config`.
     File(String),
@@ -43,18 +43,18 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong, always the operator's to mend.
+/// One error in the configuration. The operator must fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// Full path, such as `client.ping_interval`; empty when the source as a whole cannot be read.
+    /// Full path, such as `client.ping_interval`; empty if the whole source cannot be read.
     pub key: String,
-    /// Where the offending value was set.
+    /// The source of the value.
     pub origin: Origin,
-    /// What is wrong and what was found.
+    /// The error: what was found.
     pub found: String,
-    /// What would be right; may be empty.
+    /// The allowed values, in words; may be empty.
     pub allowed: String,
-    /// The nearest right name.
+    /// The most similar valid name.
     pub did_you_mean: Option<String>,
 }
 
@@ -74,14 +74,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One thing that is allowed, and likely not what the operator wants.
+/// One setting that is valid but probably not intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
     /// The option's full path, or the name of a variable.
     pub key: String,
-    /// What is so, and what may come of it.
+    /// The finding and its consequence.
     pub found: String,
-    /// What would be better.
+    /// How to fix it.
     pub advice: String,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// All problems of one configuration; never empty when it is returned as an error.
+/// All problems of one configuration; never empty when returned as an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
@@ -124,14 +124,14 @@ impl Problems {
         self.list.len()
     }
 
-    /// Takes what was found out of every problem from the `first`th on: it was a secret.
+    /// Hides the found value in all problems from index `first` on, because it is a secret.
     pub(super) fn hide_since(&mut self, first: usize) {
         for problem in &mut self.list[first..] {
             problem.found = "found a value that is not shown, because it is a secret".into();
         }
     }
 
-    /// A value at `key` is not what its definition allows.
+    /// Adds a problem: the value at `key` is not allowed.
     pub(super) fn refuse(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
         let problem = Problem {
             key: key.to_owned(),
@@ -147,7 +147,7 @@ impl Problems {
         self.list.push(problem);
     }
 
-    /// A key or a variable that is no option. Answers whether that is well all the same.
+    /// Reports a key or a variable that is not an option. True exactly when that is only a warning.
     pub(super) fn unknown(&mut self, problem: Problem) -> bool {
         let is_well = self.unknown_keys == UnknownKeys::Warn;
         if is_well {
@@ -166,18 +166,19 @@ impl Problems {
         is_well
     }
 
-    /// A key that asks for something without a meaning here.
+    /// Adds a warning: the setting at `key` is ignored.
     pub(super) fn pass_over(&mut self, key: &str, found: &str, advice: &str) {
         let warning = Warning { key: key.to_owned(), found: found.into(), advice: advice.into() };
         self.passed_over.push(warning);
     }
 
-    /// What was passed over so far.
+    /// Takes the warnings about ignored keys and variables.
     pub(super) fn take_passed_over(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.passed_over)
     }
 
-    /// The layer that set `key`, or set a table that holds it; what no layer overrode is the file's.
+    /// The variable or flag that set `key` or a table around it. If there is none: the file, or the default without a
+    /// file.
     pub(super) fn origin(&self, key: &str) -> Origin {
         let within = |outer: &str| {
             key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -207,7 +208,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The name among `candidates` that a hurried hand most likely meant by `name`.
+/// The candidate that is most similar to `name`, if any is similar enough to be a typo.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|c| (strsim::damerau_levenshtein(name, c), c))

@@ -1,8 +1,9 @@
-//! Proxy options: which events are put to the application's backend, and how it is reached.
+//! Proxy options: the events that the application's backend decides on, and the address of the backend.
 //!
 //! Out: `client.proxy`, `channel.proxy` and `rpc`. Conditions between them and the namespaces are in `check`.
 //!
-//! Names and meanings are those of Centrifugo v6. Only HTTP backends are asked; options of gRPC are refused by name.
+//! Names and meanings are those of Centrifugo v6. The daemon supports HTTP backends only; an option of gRPC is an error
+//! that names it.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -120,9 +121,9 @@ section! {
 /// A proxy with a switch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SwitchedProxyConfig {
-    /// Whether the backend is asked.
+    /// True exactly when the backend is asked.
     pub enabled: bool,
-    /// How.
+    /// The backend, and how to call it.
     pub proxy: ProxyConfig,
 }
 
@@ -141,7 +142,7 @@ impl Section for SwitchedProxyConfig {
     }
 }
 
-/// RFC 9110 §5.1: a token. Fields that HTTP itself needs are not the operator's to set.
+/// The name of a header field: a token (RFC 9110 §5.1).
 fn header_name() -> Spec<String> {
     text("").also("the name of a header field", |name: &String| {
         hyper::header::HeaderName::try_from(name.as_str()).is_ok()

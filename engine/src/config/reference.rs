@@ -1,9 +1,9 @@
-//! Reference: the definitions as text.
+//! Reference: generates texts from the definitions of the options.
 //!
 //! In:  the fields of every section.
-//! Out: a commented file with all defaults, the reference page, and what is in force.
+//! Out: a commented file with all defaults, the reference pages, and the values in effect.
 //!
-//! No option is named here: what it prints follows from `options.rs`.
+//! This file names no option: all texts follow from `options.rs`.
 
 use super::definition::{Field, Section, Shape, is_unset, join, walk};
 use super::options::Options;
@@ -19,19 +19,19 @@ const GENERATED: &str =
 
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
-/// Width of a comment in `config default`.
+/// The width of comments in `config default`.
 const COMMENT_WIDTH: usize = 100;
 
-/// The width of a terminal as it is opened.
+/// The default width of a terminal.
 const LINE_WIDTH: usize = 80;
 
-/// Where origins stand below each other, as far as there is room.
+/// The column in which origins are aligned, if the line has room.
 const PADDED_WIDTH: usize = 48;
 
-/// How much of a text is shown.
+/// The longest text that is shown whole.
 const TEXT_CHARS_MAX: usize = 160;
 
-/// `holdfast config default`: every option with its default, in TOML that reads back as the defaults.
+/// `holdfast config default`: every option with its default, as TOML that parses to the defaults.
 pub(crate) fn default_toml() -> String {
     let mut out = String::new();
     comment(&mut out, Options::ABOUT);
@@ -45,13 +45,13 @@ pub(crate) fn default_toml() -> String {
 
 /// One page of the reference.
 pub(crate) struct Page {
-    /// Where it is, from the folder of the documentation.
+    /// Its path, relative to the documentation folder.
     pub path: String,
-    /// Its text, in Markdown.
+    /// Its Markdown text.
     pub text: String,
 }
 
-/// `holdfast config doc`: the rules on one page, and each section on a page of its own.
+/// `holdfast config doc`: one page with the general rules, and one page for each section.
 pub(crate) fn reference_pages() -> Vec<Page> {
     let fields = Options::fields();
     let mut paths = Vec::new();
@@ -62,19 +62,19 @@ pub(crate) fn reference_pages() -> Vec<Page> {
         let mut text = format!("{GENERATED}# {}\n\n{}\n\n", field.key, unwrap_lines(about));
         index(&mut text, fields, field.key);
         markdown_section(&mut text, fields, field.key);
-        // Texts link from the folder of the documentation.
+        // Links in the texts are relative to the documentation folder.
         let text = text.replace("](", "](../").replace("](../#", "](#");
         pages.push(Page { path: page_of(field.key), text: linked(&text, &paths, field.key) });
     }
     pages
 }
 
-/// Where the page of a section is.
+/// The path of a section's page.
 fn page_of(section: &str) -> String {
     format!("configuration/{section}.md")
 }
 
-/// The page with the rules that hold for all options.
+/// The page with the rules for all options.
 fn overview(fields: &[Field]) -> String {
     let mut out = format!("{GENERATED}{}", include_str!("overview.md.in"));
     out.push_str("\n## Sections\n\n| Section | What it configures |\n|---|---|\n");
@@ -85,7 +85,7 @@ fn overview(fields: &[Field]) -> String {
     out
 }
 
-/// The options of a section at a glance.
+/// Writes the table of a section's options and defaults.
 fn index(out: &mut String, fields: &[Field], path: &str) {
     out.push_str("| Option | Default |\n|---|---|\n");
     walk(fields, path, &mut |path, field| {
@@ -95,12 +95,12 @@ fn index(out: &mut String, fields: &[Field], path: &str) {
     });
 }
 
-/// The anchor of a heading, as mdBook and GitHub make it.
+/// The anchor that mdBook and GitHub generate for a heading.
 fn anchor(path: &str) -> String {
     path.replace(['.', '[', ']'], "")
 }
 
-/// Makes a link of each option that the text of a page names. Headings and links stay as they are.
+/// Turns each option in the text of a page into a link. Headings and table rows stay as they are.
 fn linked(text: &str, paths: &[String], section: &str) -> String {
     let mut out = String::new();
     for line in text.split_inclusive('\n') {
@@ -124,7 +124,7 @@ fn linked(text: &str, paths: &[String], section: &str) -> String {
     out
 }
 
-/// Every option with the value that holds and where it came from. No line is longer than [`LINE_WIDTH`].
+/// Every option with the value in effect and its origin. No line is longer than [`LINE_WIDTH`].
 pub(super) fn in_force(tree: &Value, origins: &Problems) -> String {
     let mut rows = Vec::new();
     walk(&Options::fields(), "", &mut |path, field| {
@@ -159,8 +159,8 @@ pub(super) fn comment_of(text: &str) -> String {
     out
 }
 
-/// Lines of at most [`LINE_WIDTH`], those after the first with `indent`. They break between words, and within one that is
-/// too long for a line.
+/// Wraps a text into lines of at most [`LINE_WIDTH`]; lines after the first begin with `indent`. Lines break between
+/// words, and inside a word that is longer than a line.
 fn fold(out: &mut String, text: &str, indent: &str) {
     let mut line = String::new();
     let mut room = LINE_WIDTH;
@@ -183,7 +183,7 @@ fn fold(out: &mut String, text: &str, indent: &str) {
     writeln!(out, "{}", line.trim_end()).expect(INFALLIBLE);
 }
 
-/// Texts in one line, and those that are long, as certificates are, by their beginnings.
+/// The value with each text on one line. Long texts, such as certificates, are truncated.
 fn shortened(value: &Value) -> Value {
     match value {
         Value::String(text) => {
@@ -204,7 +204,7 @@ fn shortened(value: &Value) -> Value {
     }
 }
 
-/// The value as it may be shown: secrets are hidden wherever they are nested. What holds nothing hides nothing.
+/// The value with all secrets hidden, nested ones included. An empty secret is shown as it is.
 fn without_secrets(value: &Value, field: &Field) -> Value {
     match (value, &field.about.shape) {
         (_, _) if field.about.secret => hidden(value),
@@ -213,7 +213,7 @@ fn without_secrets(value: &Value, field: &Field) -> Value {
         (Value::Array(items), Shape::Tables(fields)) => {
             let table = |item: &Value| {
                 let shown = item.as_object().into_iter().flatten().filter_map(|(key, value)| {
-                    // What is no option is not in force.
+                    // An unknown key has no effect, so it is not shown.
                     let field = fields.iter().find(|field| field.key == key.as_str())?;
                     Some((key.clone(), without_secrets(value, field)))
                 });
@@ -234,7 +234,7 @@ fn hidden(value: &Value) -> Value {
     if is_nothing { value.clone() } else { "(secret)".into() }
 }
 
-/// Sections last: what follows a section's heading would belong to it.
+/// Options first, then sections: an option after a section's heading would belong to that section.
 fn options_then_sections(fields: &[Field]) -> impl Iterator<Item = &Field> {
     let is_section = |field: &&Field| matches!(field.about.shape, Shape::Section { .. });
     fields.iter().filter(move |field| !is_section(field)).chain(fields.iter().filter(is_section))
@@ -281,7 +281,7 @@ fn markdown_section(out: &mut String, fields: &[Field], path: &str) {
     }
 }
 
-/// The options of a list of tables; those that another section documents are only pointed to.
+/// Writes the options of a list of tables. For options that another section documents, it writes a link.
 fn markdown_table(out: &mut String, fields: &[Field], path: &str) {
     for field in fields.iter().filter(|field| field.described_at.is_none()) {
         markdown_section(out, std::slice::from_ref(field), path);
@@ -292,7 +292,7 @@ fn markdown_table(out: &mut String, fields: &[Field], path: &str) {
     }
 }
 
-/// Type, default, range, environment name and flag of one option.
+/// The type, default, range, environment name and flag of an option.
 fn facts(path: &str, field: &Field, code: &dyn Fn(&str) -> String) -> String {
     let about = &field.about;
     let default = about.default.as_ref().map_or_else(|| "none".to_owned(), |value| code(&toml_value(value)));
@@ -309,7 +309,7 @@ fn facts(path: &str, field: &Field, code: &dyn Fn(&str) -> String) -> String {
     text
 }
 
-/// A doc comment's "Worst case: …" is a paragraph of its own; other line ends are only line ends.
+/// The paragraphs of a doc comment: "Worst case: …" begins a new one; other line breaks are joined.
 fn paragraphs(doc: &str) -> String {
     unwrap_lines(doc).replace(" Worst case: ", "\n\nWorst case: ")
 }
@@ -318,7 +318,7 @@ fn unwrap_lines(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Comment lines of at most `COMMENT_WIDTH` characters.
+/// Writes comment lines of at most `COMMENT_WIDTH` characters.
 fn comment(out: &mut String, doc: &str) {
     for paragraph in paragraphs(doc).split("\n\n") {
         let mut line = String::from("#");

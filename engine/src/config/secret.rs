@@ -1,7 +1,7 @@
-//! Secret: a text that is used, and never shown.
+//! Secret: a text that is used but never shown.
 //!
 //! In:  the text.
-//! Out: the text, to whoever asks by name; anyone else sees that there is one.
+//! Out: the text, through `expose` only; the debug output is `(secret)`.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 

@@ -1,10 +1,10 @@
-//! Source: file, environment and flags become one tree of raw values.
+//! Source: merges the file, the environment and the flags into one tree of raw values.
 //!
 //! In:  a configuration file (TOML, YAML or JSON, by its extension), `HOLDFAST_…` variables, flags.
-//! Out: one table in which the later source won, and where each value came from.
+//! Out: one table, in which a later source overrides an earlier one, and the origin of each value.
 //!
-//! Nothing is checked here but that the sources can be read, that every variable has an option, and that a file is none
-//! of another age of Centrifugo.
+//! This file checks only that the sources can be read, that each variable names an option, and that the file is not for
+//! Centrifugo v5 or older.
 
 use super::centrifugo;
 use super::definition::{Section, Shape, walk};
@@ -20,34 +20,35 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io};
 
-/// Environment variables with this prefix are options, and refused when they are not.
+/// Prefix of the variables that set options. An unknown variable with this prefix is an error, unless unknown keys are
+/// allowed.
 pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
 
-/// Names the file, as `--config` does. It is no option.
+/// Names the configuration file, like `--config`. It is not an option.
 pub(crate) const CONFIG_VARIABLE: &str = "HOLDFAST_CONFIG";
 
-/// Says what becomes of unknown keys, as `--unknown-keys` does. It is no option either.
+/// Says how to treat unknown keys, like `--unknown-keys`. It is not an option.
 pub(crate) const UNKNOWN_KEYS_VARIABLE: &str = "HOLDFAST_UNKNOWN_KEYS";
 
-/// The largest file that is read. Worst case: about ten times this while it is parsed.
+/// The largest configuration file. Worst case: about ten times this while it is parsed.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// All sources joined. `problems` knows the origins, and already holds what could not be read.
+/// All sources merged. `problems` knows the origins and already contains the errors of reading.
 pub(super) struct Sources {
     pub(super) tree: Value,
     pub(super) problems: Problems,
-    /// Centrifugo's variables that are set, each with the name that would be read instead.
+    /// Variables of Centrifugo that are set, each with the corresponding Holdfast variable.
     pub(super) ignored_variables: Vec<IgnoredVariable>,
-    /// Secrets that still hold what looks like a variable.
+    /// Paths of secrets that still contain `${`.
     pub(super) unexpanded_secrets: Vec<String>,
 }
 
-/// A variable of Centrifugo that is set and not read: Holdfast may run beside it.
+/// A variable of Centrifugo that is set but ignored, because Holdfast may run beside Centrifugo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IgnoredVariable {
     /// Its name, `CENTRIFUGO_…`.
     pub name: String,
-    /// The variable of Holdfast for the same option, where there is one.
+    /// The Holdfast variable of the same option, if it exists.
     pub ours: Option<String>,
 }
 
@@ -113,7 +114,7 @@ impl Sources {
     }
 }
 
-/// What the command line sets; `None` leaves it to the environment and the file.
+/// The options set on the command line; for `None`, the environment and the file decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
     /// `--listen`.
@@ -129,8 +130,8 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// The flags that are given, as (flag, path, value). `--cores` and `--shards` exclude each other,
-    /// so each takes the other's option back to its default.
+    /// The flags that are set, as (flag, path, value). `--cores` and `--shards` exclude each other, so each resets the
+    /// option of the other to its default.
     fn values(&self) -> Vec<(&'static str, &'static str, Value)> {
         let mut all = Vec::new();
         if let Some(address) = self.listen {
@@ -153,12 +154,12 @@ impl Flags {
     }
 }
 
-/// `client.ping_interval` is `HOLDFAST_CLIENT_PING_INTERVAL`.
+/// The variable of an option: for `client.ping_interval`, `HOLDFAST_CLIENT_PING_INTERVAL`.
 pub(super) fn variable_name(path: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "_").to_uppercase())
 }
 
-/// Every variable, with the path of its option and how its text is read.
+/// All variables, each with the path of its option and the way to parse it.
 fn option_variables() -> BTreeMap<String, (String, TextShape)> {
     let mut all = BTreeMap::new();
     walk(&Options::fields(), "", &mut |path, field| {
@@ -181,7 +182,7 @@ enum TextShape {
     Json,
 }
 
-/// What is no number and no boolean where one is expected stays text, and is refused by the option itself.
+/// Parses the text of a variable. If it is not the expected number or boolean, it stays a text; the option rejects it.
 fn from_text(shape: &TextShape, text: &str) -> Result<Value, String> {
     match shape {
         TextShape::Text => Ok(json!(text)),
@@ -192,7 +193,7 @@ fn from_text(shape: &TextShape, text: &str) -> Result<Value, String> {
     }
 }
 
-/// The parts between the commas; those between braces belong to a pattern.
+/// The parts between commas. Commas inside braces belong to a pattern.
 fn items(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
     text.split(move |char| {
@@ -229,8 +230,8 @@ fn read_file(path: &Path) -> Result<Value, String> {
     }
 }
 
-/// Sets a value deep in the tree. What stands in its way (a section that is not a table) is left
-/// alone: it is refused when the section is read.
+/// Sets the value at a path and creates missing tables. If a section on the path is not a table, it sets nothing; that
+/// section is refused when it is read.
 fn set(tree: &mut Value, path: &str, value: Value) {
     let mut at = tree;
     let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));

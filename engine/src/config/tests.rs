@@ -49,7 +49,7 @@ pub(super) fn refusal(extension: &str, content: &str) -> String {
     from_file(extension, content).expect_err("must be refused").to_string()
 }
 
-/// What a configuration is warned of beside what the defaults are.
+/// The warnings of a configuration that the defaults do not cause.
 pub(super) fn own_warnings(config: &Config) -> Vec<Warning> {
     let of_defaults = from_environment(&[]).unwrap().warnings();
     config.warnings().into_iter().filter(|warning| !of_defaults.contains(warning)).collect()
@@ -112,7 +112,7 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
 
     let shown = loaded.in_force(&[]);
-    // Where it came from stands on the next line, if the two do not fit into one.
+    // If value and origin do not fit on one line, the origin is on the next line.
     let line = |start: &str| {
         let (_, line) = shown.split_once(&format!("\n{start}")).unwrap();
         let mut parts = line.lines();
@@ -345,7 +345,7 @@ fn no_error_of_a_file_shows_what_is_written_in_it() {
         ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":hunter2}}}", secret),
         ("json", "{\"client\":{\"token\":{\"hmac_secret_key\":\"hunter2\\q\"}}}", secret),
         ("json", "{\"hunter2", "line 1"),
-        // What can be parsed, and is in the wrong place.
+        // These texts parse, but a value has the wrong type or is in the wrong place.
         ("toml", "client.token = \"hunter2\"", "client.token"),
         ("toml", "http_api = \"hunter2\"", "http_api"),
         ("toml", "http_api.key = [\"hunter2\"]", "http_api.key"),

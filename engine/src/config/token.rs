@@ -1,4 +1,4 @@
-//! Token options: with which keys, and under which conditions, a token is accepted.
+//! Token options: the keys and conditions under which a token is accepted.
 //!
 //! Out: `client.token`, and `client.subscription_token`, which has the same options and a switch.
 //!
@@ -83,7 +83,7 @@ section! {
 /// Keys and conditions of subscription tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SubscriptionTokenConfig {
-    /// Whether they differ from those of connection tokens.
+    /// True exactly when they replace those of connection tokens.
     pub enabled: bool,
     /// The keys and conditions.
     pub token: TokenConfig,
@@ -105,7 +105,7 @@ impl Section for SubscriptionTokenConfig {
 }
 
 impl TokenConfig {
-    /// True exactly when there is something to check signatures with.
+    /// True exactly when there is a key, or a source of keys, to verify signatures with.
     pub(super) fn has_key(&self) -> bool {
         self.hmac_secret_key.is_some()
             || self.hmac_previous_secret_key.is_some()
@@ -115,7 +115,7 @@ impl TokenConfig {
     }
 }
 
-/// Conditions between the options of the section at `path`.
+/// Checks the conditions between the options of the section at `path`.
 pub(super) fn check(token: &TokenConfig, path: &str, problems: &mut Problems) {
     let pairs = [
         ("audience", !token.audience.is_empty() && token.audience_regex.is_some()),

@@ -1,4 +1,4 @@
-//! Transports: the options of all ways to connect but the Centrifuge protocol over WebSocket.
+//! Transports: the options of all transports except WebSocket, and of the test paths.
 //!
 //! Out: the checked sections `echo`, `broadcast`, `sse`, `http_stream`, `emulation` and `poll`.
 

@@ -1,9 +1,9 @@
-//! Units: durations and sizes as people write them.
+//! Units: parses and formats durations and sizes.
 //!
 //! In:  `"1m30s"`, `"64KiB"`, or a number of bytes.
-//! Out: milliseconds or bytes, or the sentence that says what is wrong with the text.
+//! Out: milliseconds or bytes, or a sentence that explains the error.
 //!
-//! A bare number is never a duration: nobody can tell whether 5 means seconds or milliseconds.
+//! A bare number is not a duration, because 5 could mean seconds or milliseconds. Only 0 needs no unit.
 
 const DURATION_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -13,7 +13,7 @@ const SIZE_UNITS: [(&str, u64); 5] =
 /// Reads a duration such as `"25s"`, `"500ms"`, `"1m30s"`; returns milliseconds.
 ///
 /// # Errors
-/// A sentence that says what a duration looks like.
+/// A sentence that explains the format of a duration.
 pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, String> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text != "0" {
@@ -44,7 +44,7 @@ pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, String> {
 /// Reads a size such as `"64KiB"`, `"1 MiB"` or `"4096"` (bytes); returns bytes.
 ///
 /// # Errors
-/// A sentence that says what a size looks like.
+/// A sentence that explains the format of a size.
 pub(crate) fn parse_size_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,15 +1,15 @@
-//! Warning: what is allowed, and likely not what the operator wants.
+//! Warning: finds settings that are valid but probably not intended.
 //!
 //! In:  a checked configuration.
-//! Out: one sentence a finding, for the log at the start, `config check` and the doctor.
+//! Out: one sentence for each finding, for the log at the start, `config check` and the doctor.
 //!
-//! A new warning is one function here, named in `collect`. No secret is ever repeated.
+//! To add a warning, write a function here and call it in `collect`. No warning contains a secret.
 
 use super::checked::Config;
 use super::problem::Warning;
 use crate::value::origin::{self, OriginPattern};
 
-/// Every warning about this configuration.
+/// All warnings about a configuration.
 pub(super) fn collect(config: &Config) -> Vec<Warning> {
     let mut all = ignored_variables(config);
     all.extend(config.passed_over.iter().cloned());
@@ -24,7 +24,7 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     all
 }
 
-/// An API without a key on an address that others reach.
+/// The server API is open without a key on an address that other machines can reach.
 fn open_api(config: &Config) -> Option<Warning> {
     let is_open = config.http_api.insecure && !config.http_api.disabled;
     (is_open && !config.control_listen().ip().is_loopback()).then(|| {
@@ -36,7 +36,7 @@ fn open_api(config: &Config) -> Option<Warning> {
     })
 }
 
-/// Transports over which nobody can connect.
+/// Transports are served, but no client can authenticate.
 fn closed_doors(config: &Config) -> Option<Warning> {
     let client = &config.client;
     let is_open = client.token.has_key()
@@ -56,7 +56,7 @@ fn closed_doors(config: &Config) -> Option<Warning> {
     })
 }
 
-/// An API that nobody can call.
+/// The server API is on but has no key, so it refuses every call.
 fn closed_api(config: &Config) -> Option<Warning> {
     let api = &config.http_api;
     let is_closed = !api.disabled && !api.insecure && api.keys().next().is_none();
@@ -69,7 +69,7 @@ fn closed_api(config: &Config) -> Option<Warning> {
     })
 }
 
-/// Pages of no origin may connect.
+/// No origin is allowed, so no web page can connect.
 fn no_origin(config: &Config) -> Option<Warning> {
     let is_closed = config.client.allowed_origins.is_empty() && !config.client_paths().is_empty();
     is_closed.then(|| {
@@ -81,7 +81,7 @@ fn no_origin(config: &Config) -> Option<Warning> {
     })
 }
 
-/// Variables of Centrifugo that were set and mean nothing here.
+/// Variables of Centrifugo are set but ignored.
 fn ignored_variables(config: &Config) -> Vec<Warning> {
     let ignored = config.ignored_variables.iter().map(|variable| {
         let advice = match &variable.ours {
@@ -93,7 +93,7 @@ fn ignored_variables(config: &Config) -> Vec<Warning> {
     ignored.collect()
 }
 
-/// Patterns that pages of anybody's hosts match too, and those that match no page of a browser.
+/// An origin pattern also matches hosts that anybody can register, or it matches no web page.
 fn doubtful_origins(config: &Config) -> Vec<Warning> {
     let warning = |pattern: &OriginPattern| {
         let (found, advice) = match origin::mistake(pattern) {
@@ -109,7 +109,7 @@ fn doubtful_origins(config: &Config) -> Vec<Warning> {
     config.client.allowed_origins.iter().filter_map(warning).collect()
 }
 
-/// Switches for development, which must never be on where anybody else can connect.
+/// A development switch is on. It must be off wherever other people can connect.
 fn open_doors(config: &Config) -> Vec<Warning> {
     let switches = [
         (
@@ -127,7 +127,7 @@ fn open_doors(config: &Config) -> Vec<Warning> {
     on.map(|(_, key, found)| Warning::new(key, found, "turn it off in production")).collect()
 }
 
-/// Secrets in which a variable was probably meant to be put in place.
+/// A secret contains `${`, probably a variable that should have been expanded.
 fn unexpanded_secrets(config: &Config) -> Vec<Warning> {
     let warning = |path: &String| {
         Warning::new(
@@ -139,7 +139,7 @@ fn unexpanded_secrets(config: &Config) -> Vec<Warning> {
     config.unexpanded_secrets.iter().map(warning).collect()
 }
 
-/// Keys for tokens that come without encryption: whoever is on the way can put their own in place.
+/// Keys for tokens are fetched without encryption: an attacker on the network path can replace them.
 fn keys_without_tls(config: &Config) -> Vec<Warning> {
     let sections = [
         ("client.token", Some(&config.client.token)),
@@ -168,7 +168,7 @@ fn keys_without_tls(config: &Config) -> Vec<Warning> {
 mod tests {
     use crate::config::tests::from_file;
 
-    /// A configuration that lets somebody in everywhere.
+    /// A configuration in which clients, web pages and API callers can connect.
     const OPEN: &str = "[client]\nallowed_origins = [\"https://a.example\"]\n[client.token]\nhmac_secret_key = \"k\"\n\
                         [http_api]\nkey = \"k\"";
 
@@ -178,7 +178,7 @@ mod tests {
 
     const JWKS: &str = "jwks_public_endpoint";
 
-    /// How many warnings are about options of that name.
+    /// The number of warnings about options with that name.
     fn about(name: &str, content: &str) -> usize {
         keys(content).iter().filter(|key| key.contains(name)).count()
     }

@@ -1,8 +1,8 @@
-//! List: the options of Centrifugo v6 that Holdfast does not have and cannot pass over, with what to do about each.
+//! List: the options of Centrifugo v6 that Holdfast does not have and cannot ignore, with advice for each.
 //!
-//! Out: one table, in the order of Centrifugo's own reference.
+//! Out: one table, in the order of Centrifugo's reference.
 //!
-//! An option moves out of here on the day it moves into `options.rs`; a test holds the two apart.
+//! When `options.rs` gets an option, remove it here; a test checks that no option is in both.
 
 use super::missing::{Dormant::Always, Dormant::Off, Dormant::Only, EMPTY, Missing, at, missing};
 
@@ -19,7 +19,7 @@ const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
 
 #[rustfmt::skip]
 pub(super) const MISSING: &[Missing] = &[
-    // Left of v5. v6 passes it over, and serves without.
+    // An option of v5. Centrifugo v6 ignores it and serves without TLS.
     missing("tls", Off, TLS),
     missing("http_server.tls_autocert", Off, TLS),
     missing("http_server.tls_external", EMPTY, TLS),
@@ -61,11 +61,11 @@ pub(super) const MISSING: &[Missing] = &[
     missing("channel.without_namespace.subscribe_stream_proxy_name", Always, STREAM),
     missing("channel.without_namespace.subscribe_stream_proxy_bidirectional", EMPTY, STREAM),
     missing("channel.without_namespace.subscription_type", at("stream"), CHANNEL_TYPE),
-    // Without a `subscription_type` these two are not looked at.
+    // Centrifugo reads these two only with a `subscription_type`.
     missing("channel.without_namespace.map", Always, CHANNEL_TYPE),
     missing("channel.without_namespace.shared_poll", Always, CHANNEL_TYPE),
 
-    // The options of every proxy stand here.
+    // These entries apply to every proxy.
     missing("rpc.proxy.grpc_metadata", EMPTY, "remove it: Holdfast asks backends over HTTP"),
     missing("rpc.proxy.grpc", Always, "remove it: Holdfast asks backends over HTTP"),
     missing("rpc.proxy.http.tls", Off, "remove it: Holdfast uses the system's certificate authorities; SSL_CERT_FILE names others"),
@@ -92,7 +92,7 @@ pub(super) const MISSING: &[Missing] = &[
     missing("uni_grpc", Off, UNIDIRECTIONAL),
     missing("init", Off, "remove it: clients connect directly"),
 
-    // The page gives no rights, so that these protect nothing here.
+    // The page of Holdfast gives no rights, so it needs no password.
     missing("admin.password", Always, "remove it"),
     missing("admin.secret", Always, "remove it"),
     missing("admin.insecure", Always, "remove it"),
@@ -101,7 +101,7 @@ pub(super) const MISSING: &[Missing] = &[
     missing("admin.web_proxy_address", EMPTY, "remove it: the page is built into Holdfast"),
     missing("admin.external", EMPTY, "remove it: the page is on the control port"),
 
-    // Metrics, health and the API's description are always served on the control port, as if these were on.
+    // The control port always serves metrics, health and the API's description, as if these were on.
     missing("prometheus.enabled", Always, "remove it"),
     missing("prometheus.handler_prefix", at("/metrics"), PATHS),
     missing("health.enabled", Always, "remove it"),

@@ -1,7 +1,7 @@
-//! Missing: an option of Centrifugo that is none here, and when it asks for nothing.
+//! Missing: an option of Centrifugo that Holdfast does not have, and the values that request nothing.
 //!
-//! In:  a value that is written there.
-//! Out: whether it says anything but what holds without it.
+//! In:  the value of such an option.
+//! Out: whether it requests anything beyond the default.
 
 use serde_json::Value;
 
@@ -9,27 +9,27 @@ use crate::config::units::parse_duration_ms;
 
 /// An option, or a whole section, of Centrifugo v6 that Holdfast does not have.
 pub(super) struct Missing {
-    /// Its full path; what is beneath it is included. Options of namespaces stand at `channel.without_namespace` and
-    /// `rpc.without_namespace`, those of proxies at `rpc.proxy`.
+    /// The full path of an option or of a whole section. Options of namespaces are listed under
+    /// `channel.without_namespace` and `rpc.without_namespace`, options of proxies under `rpc.proxy`.
     pub(super) path: &'static str,
     pub(super) dormant: Dormant,
-    /// What to do about it, or why nothing is, as a clause.
+    /// What to do about it, or why it has no effect, as a clause.
     pub(super) advice: &'static str,
 }
 
-/// When a missing option asks for nothing.
+/// The values with which a missing option requests nothing.
 pub(super) enum Dormant {
-    /// While its value is empty (`false`, 0, `""`, …) or this, its default in Centrifugo.
+    /// An empty value (`false`, 0, `""`, …), or this value, which is its default in Centrifugo.
     At(&'static str),
-    /// While its value is this: an empty one says something else.
+    /// Only this value: an empty one has another meaning.
     Only(&'static str),
-    /// While `enabled` in the section is not true.
+    /// A section in which `enabled` is not true.
     Off,
-    /// Always: other options make use of it, and those are refused, or it changes nothing here.
+    /// Any value: it has no effect here, or only other options use it, and those are refused.
     Always,
 }
 
-/// The default is empty: `false`, 0, `""` or an empty list.
+/// Requests nothing if it is empty: `false`, 0, `""` or an empty list.
 pub(super) const EMPTY: Dormant = Dormant::At("");
 
 pub(super) const fn at(default: &'static str) -> Dormant {
@@ -41,7 +41,7 @@ pub(super) const fn missing(path: &'static str, dormant: Dormant, advice: &'stat
 }
 
 impl Missing {
-    /// True exactly when what is written there changes nothing.
+    /// True exactly when this value requests nothing.
     pub(super) fn asks_nothing(&self, value: &Value) -> bool {
         match self.dormant {
             Dormant::At(default) => is_empty(value) || is(value, default),
@@ -63,7 +63,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// True exactly when `value` says the same as `default`; `"60s"` is `"1m0s"`.
+/// True exactly when `value` means the same as `default`; `"60s"` equals `"1m0s"`.
 fn is(value: &Value, default: &str) -> bool {
     let same_time = |text| parse_duration_ms(text).is_ok_and(|ms| parse_duration_ms(default) == Ok(ms));
     value.as_str().is_some_and(|text| text == default || same_time(text))

@@ -1,12 +1,12 @@
-//! Centrifugo: what its v6 can be told and Holdfast cannot.
+//! Centrifugo: the options of Centrifugo v6 that Holdfast does not have.
 //!
-//! In:  the full path of a key that is no option of ours, and its value; or the name of an environment variable.
-//! Out: whether it is a key of Centrifugo v6, and then whether it asks for anything, and what to do instead.
+//! In:  the full path and the value of a key that is not an option of Holdfast; or the name of an environment variable.
+//! Out: whether Centrifugo v6 has this key, whether its value requests a missing feature, and what to do instead.
 //!
-//! A file that Centrifugo v6 reads must load here as long as it asks for nothing that is missing: keys that only repeat
-//! a default, sections that are switched off, and options of such features are passed over in silence; what changes
-//! nothing here, as buffers and what only its PRO reads, with a warning. Everything else is refused, never ignored:
-//! whoever asked for TLS or a proxy must not get a daemon without.
+//! A file for Centrifugo v6 must load unless it requests a missing feature. Keys that repeat a default, sections that
+//! are off, and options of features that are off are ignored silently. Options without effect here, such as buffer
+//! sizes and options of Centrifugo PRO, are ignored with a warning. Everything else is an error: an operator who
+//! requests TLS or a proxy must not get a daemon without it.
 
 mod list;
 mod missing;
@@ -21,18 +21,18 @@ pub(super) use older::older;
 use passed::PASSED;
 use serde_json::Value;
 
-/// What a key that is no option of ours is.
+/// The judgment of a key that is not an option of Holdfast.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Centrifugo does not have it either.
+    /// Not a key of Centrifugo either.
     Unknown,
-    /// A section of Centrifugo whose keys are to be judged one by one.
+    /// A section of Centrifugo: judge each of its keys.
     Section,
-    /// Centrifugo has it, and as it is written it asks for nothing.
+    /// A key of Centrifugo whose value requests nothing.
     Dormant,
-    /// Centrifugo or its PRO has it, and it changes nothing here; why.
+    /// A key of Centrifugo or Centrifugo PRO that has no effect here, with the reason.
     PassedOver(&'static str),
-    /// Centrifugo has it and Holdfast does not; what to do.
+    /// A key of Centrifugo that Holdfast does not support, with advice.
     Unsupported(&'static str),
 }
 
@@ -51,7 +51,8 @@ pub(super) fn judge(path: &str, value: &Value) -> Verdict {
     if missing.asks_nothing(value) { Verdict::Dormant } else { Verdict::Unsupported(missing.advice) }
 }
 
-/// `channel.namespaces[3].map` is the option `channel.without_namespace.map` of another namespace.
+/// Maps an option of any namespace to its entry in the lists: `channel.namespaces[3].map` becomes
+/// `channel.without_namespace.map`.
 fn in_any_namespace(path: &str) -> String {
     for section in ["channel", "rpc"] {
         let rest = path.strip_prefix(section).and_then(|rest| rest.strip_prefix(".namespaces["));
@@ -62,7 +63,7 @@ fn in_any_namespace(path: &str) -> String {
     path.to_owned()
 }
 
-/// `client.proxy.connect.grpc` is the option `rpc.proxy.grpc` of another proxy.
+/// Maps an option of any proxy to its entry in the lists: `client.proxy.connect.grpc` becomes `rpc.proxy.grpc`.
 fn in_any_proxy(path: &str) -> String {
     const PROXIES: [&str; 5] = [
         "client.proxy.connect.",
@@ -77,14 +78,15 @@ fn in_any_proxy(path: &str) -> String {
 
 const ITS_PREFIX: &str = "CENTRIFUGO_";
 
-/// True exactly when Centrifugo would read this variable. Those that Kubernetes makes for a service of its name
-/// (`CENTRIFUGO_SERVICE_HOST`, `CENTRIFUGO_PORT_8000_TCP`) are not, nor those kept for use in its files.
+/// True exactly when Centrifugo would read this variable as an option. This excludes variables that Kubernetes sets for
+/// a service named `centrifugo` (`CENTRIFUGO_SERVICE_HOST`, `CENTRIFUGO_PORT_8000_TCP`), and variables that files
+/// reference (`CENTRIFUGO_VAR_…`).
 pub(super) fn is_its_variable(name: &str) -> bool {
     let others = ["PORT", "SERVICE_", "VAR_"];
     name.strip_prefix(ITS_PREFIX).is_some_and(|rest| !others.iter().any(|start| rest.starts_with(start)))
 }
 
-/// What such a variable is called behind the daemon's name.
+/// The name of such a variable without the prefix.
 pub(super) fn own_part(name: &str) -> Option<&str> {
     name.strip_prefix(ITS_PREFIX)
 }

@@ -1,13 +1,13 @@
-//! Older: files of Centrifugo before v6, which are known by their flat names.
+//! Older: detects files for Centrifugo v5 or older by their flat option names.
 //!
 //! In:  the keys of a file.
-//! Out: one sentence, where they are those of v5 or older.
+//! Out: one sentence if the file is for v5 or older.
 //!
-//! Its v6 sorted all options into sections. To name each of the old ones as unknown would hide what is to be done.
+//! Centrifugo v6 moved all options into sections. One error for each old option would hide the fix: convert the file.
 
 use serde_json::{Map, Value};
 
-/// What names of v5's options begin with that no section, and no option at the top, of v6 has.
+/// Prefixes of v5 options that no section and no top-level option of v6 has.
 #[rustfmt::skip]
 const BEGINNINGS: [&str; 40] = [
     "admin_", "allow_", "api_", "channel_", "client_", "disallow_", "emulation_", "force_", "global_", "graphite_",
@@ -17,7 +17,7 @@ const BEGINNINGS: [&str; 40] = [
     "use_", "websocket_", "webtransport_",
 ];
 
-/// v5's options whose names are other words. Each of them alone may be one of v6 that came to the wrong place.
+/// Other options of v5. One of them alone may be a misplaced option of v6.
 #[rustfmt::skip]
 const NAMES: [&str; 24] = [
     "address", "allowed_delta_types", "allowed_origins", "api", "brokers", "connect_proxy_name", "delta_publish",
@@ -26,24 +26,24 @@ const NAMES: [&str; 24] = [
     "subscribe_proxy_name", "tls", "v3_use_offset",
 ];
 
-/// Sections of v6 that are switches or names in v5.
+/// Sections of v6 that are booleans or texts in v5.
 #[rustfmt::skip]
 const SWITCHES: [&str; 16] = [
     "admin", "broker", "debug", "engine", "graphite", "grpc_api", "health", "http_stream", "opentelemetry",
     "prometheus", "sse", "swagger", "uni_grpc", "uni_http_stream", "uni_sse", "uni_websocket",
 ];
 
-/// What begins like an option of v5 and is one of v6 or its PRO.
+/// Options of v6 or Centrifugo PRO with one of the prefixes of v5.
 #[rustfmt::skip]
 const V6: [&str; 10] = [
     "presence_manager", "presence_managers", "token_revoke", "uni_grpc", "uni_http_stream", "uni_sse",
     "uni_websocket", "user_block", "user_status", "user_tokens_invalidate",
 ];
 
-/// How many names are shown.
+/// The most names that the sentence shows.
 const SHOWN: usize = 3;
 
-/// What there is to say of a file that holds these keys, where it is one for v5 or older.
+/// The sentence for a file with these keys, if it is for v5 or older.
 pub(in crate::config) fn older(table: &Map<String, Value>) -> Option<String> {
     let (mut certain, mut likely, mut sections) = (Vec::new(), Vec::new(), 0);
     for (key, value) in table {
@@ -77,7 +77,7 @@ pub(in crate::config) fn older(table: &Map<String, Value>) -> Option<String> {
 mod tests {
     use crate::config::tests::{from_file, refusal};
 
-    /// What `genconfig` of v5 writes, and what a chat in production has.
+    /// The output of `genconfig` of v5, a chat's file in production, and short YAML and TOML files.
     const FILES: [(&str, &str); 5] = [
         (
             "json",

@@ -1,10 +1,10 @@
-//! Passed: options of Centrifugo v6 and of its PRO that change nothing here, whatever they say.
+//! Passed: options of Centrifugo v6 and Centrifugo PRO that have no effect here, whatever their value.
 //!
-//! Out: one table: buffers and times of another engine first, then what only PRO reads, then what is left of versions
-//! before v6, which v6 passes over too.
+//! Out: one table: first buffers and times of Centrifugo's engine, then options of PRO, then options of older versions,
+//! which v6 ignores too.
 //!
-//! None of them grants a right or protects anything that is not refused or protected without it: such options stand in
-//! `list`.
+//! Ignoring them is safe: none of them grants a right, or protects anything that would be open without it. Options that
+//! do are in `list`.
 
 use super::missing::{Dormant::Always, EMPTY, Missing, at, missing};
 

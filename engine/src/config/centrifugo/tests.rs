@@ -1,4 +1,4 @@
-//! Files as Centrifugo v6 reads them: what loads, and how the rest is refused.
+//! Files for Centrifugo v6: the ones that load, and the errors for the others.
 
 use super::{list::MISSING, passed::PASSED, *};
 use crate::config::{
@@ -9,17 +9,17 @@ use crate::config::{
 };
 use serde_json::json;
 
-/// What `centrifugo genconfig` writes, with other secrets.
+/// The output of `centrifugo genconfig`, with other secrets.
 const GENERATED: &str = r#"{
   "client": { "token": { "hmac_secret_key": "bbe7d157-a253-4094-9759-06a8236543f9" }, "allowed_origins": [] },
   "admin": { "enabled": false, "password": "d0683813-0916-4c49-979f-0e08a686b727", "secret": "4e9eafcf" },
   "http_api": { "key": "d7627bb6-2292-4911-82e1-615c0ed3eebb" }
 }"#;
 
-/// All options of v6 with their defaults, but for those of brokers and of proxies' HTTP and gRPC.
+/// All options of v6 with their defaults, except those of brokers and of the proxies' HTTP and gRPC.
 const DEFAULTS: &str = include_str!("v6-defaults.json");
 
-/// A chat's file in production: history, recovery, several namespaces, the fallbacks, other services switched off.
+/// A chat's file in production: history, recovery, several namespaces, fallback transports, other services off.
 const PRODUCTION: &str = r#"
 http_server:
   address: ""
@@ -207,7 +207,7 @@ fn what_asks_for_nothing_is_passed_over() {
     }
 }
 
-/// Buffers and times of another engine, and what stands in files of its PRO or is left of versions before v6.
+/// Buffers and times of Centrifugo's engine, options of Centrifugo PRO, and options of versions before v6.
 const MEANINGLESS: &str = r#"
 license: 5782e509
 websocket: {write_timeout: 5s, read_buffer_size: 512, write_buffer_size: 512, use_write_buffer_pool: true}

@@ -1,11 +1,11 @@
-//! Texts of all three languages, good and broken: what is read of them, and what is said.
+//! Valid and invalid texts in all three languages: the values that they yield, and the error messages.
 
 use crate::config::{
     Config, Flags, Loaded,
     tests::{from_file, refusal, variables},
 };
 
-/// Texts that another reader of YAML takes for numbers, booleans and dates.
+/// Texts that some YAML parsers read as numbers, booleans or dates.
 const PLAIN: [&str; 22] = [
     "5782e509",
     "1e5",

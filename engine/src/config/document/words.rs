@@ -1,7 +1,7 @@
-//! Words: what is wrong with a text, for an operator.
+//! Words: syntax errors in words for the operator.
 //!
-//! In:  the text, and the error of the library that read it.
-//! Out: the place, and words of ours. Nothing of what is written there: it may be a secret.
+//! In:  the text of the file, and the error of the parser library.
+//! Out: the position, and our own message. It quotes known keys only: other text may be a secret.
 
 use super::super::{
     definition::{Section as _, Shape, walk},
@@ -9,7 +9,8 @@ use super::super::{
     place::{Language, line_and_column, place},
 };
 
-/// A key is shown where an option has that name: else it may be a secret that came into the place of one.
+/// The message for a duplicate key. It shows the key only if an option has that name. Otherwise the key may be a
+/// misplaced secret.
 pub(super) fn repeated(key: &str) -> String {
     let mut is_known = false;
     let mut look = |path: &str| is_known |= path.split('.').any(|part| part == key);
@@ -23,7 +24,7 @@ pub(super) fn repeated(key: &str) -> String {
     if is_known { format!("the key {key:?} appears twice") } else { "a key appears twice".to_owned() }
 }
 
-/// Without the line itself, which these errors would show: it may hold a secret.
+/// The message of a TOML error, without the source line that the library would print: it may contain a secret.
 pub(super) fn toml_fault(text: &str, error: &toml::de::Error) -> String {
     let span = error.span().unwrap_or(0..0);
     let (line, column) = line_and_column(text, span.start);
@@ -35,7 +36,7 @@ pub(super) fn toml_fault(text: &str, error: &toml::de::Error) -> String {
     format!("is not valid TOML: {place}: {words}")
 }
 
-/// For the words of the library.
+/// Our message in place of the library's.
 pub(super) fn json_words(error: &serde_json::Error) -> &'static str {
     const WORDS: [(&str, &str); 11] = [
         ("EOF", "it ends too early: a bracket, a brace or a quote is not closed"),
@@ -58,7 +59,7 @@ pub(super) fn json_words(error: &serde_json::Error) -> &'static str {
     ours.map_or("a text has a \\ with something after it that JSON does not know", |(_, ours)| ours)
 }
 
-/// The words of the library often hold what was found.
+/// The message of a YAML error. The library's own message often quotes the value that it found.
 pub(super) fn yaml_fault(text: &str, error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     let error = error.without_snippet();
