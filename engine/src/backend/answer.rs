@@ -1,8 +1,8 @@
-//! Answer: the answers that the application's backend may give to an event.
+//! Answer: the backend's answer to an event.
 //!
-//! In:  the body of its answer.
-//! Out: `{"result":…}`, `{"error":{code, message}}` or `{"disconnect":{code, reason}}`, parsed; a failure for anything
-//!      else.
+//! In:  the body of the HTTP response.
+//! Out: the parsed `{"result":…}`, `{"error":{code, message}}` or `{"disconnect":{code, reason}}`; an error for
+//!      anything else.
 //!
 //! As in Centrifugo, a disconnect takes precedence over an error, and an error over a result. Unknown fields are
 //! ignored.
@@ -21,7 +21,7 @@ use crate::{
     value::{object, object::Object},
 };
 
-/// An answer to one event. `None` is an answer without a result.
+/// The answer to an event. `None` is an answer without a result.
 #[derive(Debug)]
 pub(crate) enum ProxyResult {
     Connect(Result<Option<Connected>, Refusal>),
@@ -33,25 +33,25 @@ pub(crate) enum ProxyResult {
     SubRefresh(Result<Option<Refreshed>, Refusal>),
 }
 
-/// Why there is no result.
+/// Why an event has no result.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The client gets an error with the application's text.
+    /// Send the client an error with the application's text.
     Error { code: u32, message: Box<str>, temporary: bool },
-    /// The session ends with the application's code.
+    /// End the session with the application's code.
     Disconnect { code: u16, reason: Box<str> },
-    /// There is no answer, or it could not be parsed.
+    /// The backend did not answer, or its answer could not be parsed.
     Failed,
 }
 
-/// A client's identity.
+/// The identity of a client.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) user: String,
     /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
     pub(crate) info: Option<Bytes>,
-    /// Data for the client in the reply.
+    /// Data for the client, sent with the reply.
     pub(crate) data: Option<Bytes>,
     pub(crate) meta: Option<Bytes>,
     pub(crate) subs: Vec<(String, SubscribeOptions)>,
@@ -60,7 +60,7 @@ pub(crate) struct Connected {
 /// A new expiry.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
-    /// True exactly when it does not continue.
+    /// True exactly when the connection or subscription has expired.
     pub(crate) is_expired: bool,
     /// In Unix seconds; 0 for never.
     pub(crate) expires_at_s: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Refreshed {
     pub(crate) meta: Option<Bytes>,
 }
 
-/// The terms of a subscription.
+/// How a subscription is granted.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribed {
     /// In Unix seconds; 0 for never.
@@ -76,7 +76,7 @@ pub(crate) struct Subscribed {
     pub(crate) options: SubscribeOptions,
 }
 
-/// The terms of a publication.
+/// How a publication is accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     /// Replaces the client's data.
@@ -114,7 +114,7 @@ struct RawDisconnect {
     reason: String,
 }
 
-/// The fields of all results; a backend sends only those of its event's result.
+/// The fields of all results. A backend sends only the fields of its event's result.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawResult {
@@ -166,10 +166,10 @@ impl ProxyResult {
         }
     }
 
-    /// Parses a body that is valid.
+    /// Parses a valid body.
     #[cfg(test)]
     pub(crate) fn of(event: Event, body: &str) -> Self {
-        Self::read(event, body.as_bytes()).expect("it is valid")
+        Self::read(event, body.as_bytes()).expect("a valid answer")
     }
 
     /// Parses the body of an answer.
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     fn connect(body: &str) -> Result<Option<Connected>, Refusal> {
-        match ProxyResult::read(Event::Connect, body.as_bytes()).expect("it can be read") {
+        match ProxyResult::read(Event::Connect, body.as_bytes()).expect("a valid answer") {
             ProxyResult::Connect(said) => said,
             other => panic!("not about a connect: {other:?}"),
         }

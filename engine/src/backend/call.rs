@@ -1,7 +1,7 @@
-//! Call: an event of a client in the form that the application's backend gets.
+//! Call: a client's event in the form that the backend expects.
 //!
-//! In:  the shard's data on the client and its command.
-//! Out: the JSON body that Centrifugo's backends expect.
+//! In:  the shard's data about the client, and the client's command.
+//! Out: the JSON body of Centrifugo's proxy protocol.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// All of them, with their names.
+    /// All events, with their names.
     pub(crate) const ALL: [(Self, &str); 6] = [
         (Self::Connect, "connect"),
         (Self::Refresh, "refresh"),
@@ -38,10 +38,10 @@ impl Event {
     }
 }
 
-/// A header field of a client: its name in lower case, and its value, which may be any bytes (RFC 9110 §5.5).
+/// A header field of a client: its name in lower case, and its value, which may contain any bytes (RFC 9110 §5.5).
 pub(crate) use crate::conn::http::pending::Header;
 
-/// One event. Fields that do not apply are empty, and left out of the body.
+/// One event. Fields that do not apply to it are empty, and are left out of the body.
 #[derive(Debug)]
 pub(crate) struct ProxyRequest {
     pub(crate) event: Event,
@@ -55,13 +55,13 @@ pub(crate) struct ProxyRequest {
     pub(crate) token: Box<str>,
     pub(crate) name: Box<str>,
     pub(crate) version: Box<str>,
-    /// The channels requested by a connect.
+    /// The channels requested by a connect command.
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) data: Bytes,
     pub(crate) meta: Option<Bytes>,
     /// Header fields of the client's handshake.
     pub(crate) headers: Arc<[Header]>,
-    /// Header fields of its connect command.
+    /// Header fields of the client's connect command.
     pub(crate) emulated_headers: Arc<[Header]>,
 }
 
@@ -94,10 +94,10 @@ struct Body<'a> {
 }
 
 impl ProxyRequest {
-    /// The body of the request.
+    /// Builds the body of the HTTP request.
     ///
     /// # Errors
-    /// The client's data are not JSON, but must be.
+    /// The client's data must be JSON, and are not.
     pub(super) fn body(&self, is_binary: bool, with_meta: bool) -> Result<Vec<u8>, serde_json::Error> {
         let json = |bytes: Option<&'_ Bytes>| {
             let bytes = bytes.filter(|bytes| !bytes.is_empty());

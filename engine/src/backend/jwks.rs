@@ -1,10 +1,10 @@
-//! JWKS: the public keys of JWKS endpoints, for all shards.
+//! JWKS: fetches the public keys of JWKS endpoints for all shards.
 //!
-//! In:  the endpoints of the configuration; the time; shards that met an unknown key.
-//! Out: key sets for all shards; or a notice that an endpoint failed, or when it will be asked.
+//! In:  the configured endpoints; the time; requests of shards that met an unknown key.
+//! Out: key sets for all shards; or a notice that a fetch failed, or when the next one will start.
 //!
-//! An endpoint is asked at startup, at the refresh interval, and for unknown keys at most every 10 seconds for all
-//! shards together. While it fails, known keys stay valid until they are too old.
+//! An endpoint is fetched at startup, at the refresh interval, and for unknown keys at most every 10 seconds for all
+//! shards together. While fetches fail, known keys stay valid until they are too old.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
     value::HttpUrl,
 };
 
-/// Resolution of due times.
+/// How often due times are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the keys of one endpoint up to date.
@@ -32,9 +32,9 @@ pub(super) struct Keeper<M> {
     schedule: Schedule,
     http: HttpClient,
     shards: Shards<M>,
-    /// A clock that runs while the machine is suspended: keys age in that time too.
+    /// A clock that also runs while the machine is suspended: keys age in that time too.
     clock: Clock,
-    /// By shard, the last token known to wait.
+    /// For each shard, the number of the last token that waits for a fetch.
     asked: Vec<u64>,
     /// True exactly when a token waits for the next fetch.
     is_wanted: bool,
@@ -46,7 +46,7 @@ impl<M: Message + From<Answer>> Keeper<M> {
         Self { endpoint, schedule, http, shards, clock: Clock::start(), asked, is_wanted: false }
     }
 
-    /// Runs until no shard can ask any more.
+    /// Runs until no shard can send requests any more.
     pub(super) async fn run(mut self, mut asks: mpsc::Receiver<KeysRequest>) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,7 +86,7 @@ impl<M: Message + From<Answer>> Keeper<M> {
     }
 
     async fn fetch(&mut self) {
-        // Later requests cannot know whether their key was in this fetch.
+        // A request that arrives during the fetch needs another one: its key may be missing from this response.
         let asked = self.asked.clone();
         self.is_wanted = false;
         self.schedule.began(self.now_ms());

@@ -1,11 +1,11 @@
-//! Backend: everything for which a shard needs an answer from the control thread.
+//! Backend: requests of the shards that the control thread answers.
 //!
-//! In:  requests of the shards: events for the application's backend, keys of a JWKS endpoint.
-//! Out: answers in the mailbox of the shard that asked.
+//! In:  requests of the shards: events for the application's backend, and keys of a JWKS endpoint.
+//! Out: answers in the mailbox of the requesting shard.
 //!
-//! A shard never blocks: it puts its request into a bounded queue, records at the client what the answer is for, and
-//! continues. Names, bodies and codes are those of Centrifugo v6's HTTP proxies. The files: `queue` (both ways), `call`
-//! (an event), `proxy` (the request for one kind of event), `answer` (the possible answers), `jwks`
+//! A shard never blocks: it puts its request into a bounded queue, notes in the client's state what the answer is for,
+//! and continues. Names, bodies and codes are those of Centrifugo v6's HTTP proxies. The files: `queue` (both
+//! directions), `call` (an event), `proxy` (the request for one kind of event), `answer` (the possible answers), `jwks`
 //! (keys of tokens), `worker` (the control thread's part).
 
 mod answer;

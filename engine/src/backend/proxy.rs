@@ -1,10 +1,10 @@
 //! Proxy: sends one kind of event to the application's backend.
 //!
 //! In:  an event.
-//! Out: a POST with a JSON body, and its outcome.
+//! Out: a POST with a JSON body, and its result.
 //!
-//! A call fails if the backend cannot be reached, is late, answers another status than 200, or answers something that
-//! cannot be parsed. Failures are counted, and logged with the reason.
+//! A call fails if the backend cannot be reached, exceeds the timeout, answers with a status other than 200, or sends a
+//! body that cannot be parsed. Failures are counted, and logged with the reason.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
     value::HttpUrl,
 };
 
-/// Fields about the client's connection, which would break the one to the backend.
+/// Header fields of the client's own connection. Forwarding them would break the connection to the backend.
 const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -32,7 +32,7 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// The destination of one kind of event.
+/// The configured endpoint for one kind of event.
 #[derive(Debug)]
 pub(super) struct Proxy {
     endpoint: HttpUrl,
@@ -44,7 +44,7 @@ pub(super) struct Proxy {
     with_meta: bool,
 }
 
-/// Why there is no answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
     #[error("{0}")]
@@ -58,7 +58,7 @@ enum CallError {
 }
 
 impl CallError {
-    /// The kind of failure.
+    /// The reason, as a label for the log.
     fn reason(&self) -> &'static str {
         match self {
             Self::Http(error) => error.reason(),
@@ -70,7 +70,7 @@ impl CallError {
 }
 
 impl Proxy {
-    /// The proxy for this kind of event, if configured.
+    /// The proxy for this kind of event, if one is configured.
     pub(super) fn of(config: &Config, event: Event) -> Option<Self> {
         let channel = &config.channel.proxy;
         let client = &config.client.proxy;
@@ -129,7 +129,7 @@ impl Proxy {
         Ok(ProxyResult::read(call.event, answer.body())?)
     }
 
-    /// The configured fields, then the client's forwarded ones: later ones win.
+    /// The configured fields, then the client's forwarded fields. A later field replaces an earlier one.
     fn headers(&self, call: &ProxyRequest) -> HeaderMap {
         let mut headers = self.static_headers.clone();
         for (allowed, fields) in

@@ -1,10 +1,10 @@
-//! Queue: the queues from the shards to the control thread, and the answers on their way back.
+//! Queue: carries requests from the shards to the control thread, and answers back.
 //!
 //! In:  requests of all shards.
-//! Out: the same, in bounded queues; answers in the form that mailboxes carry.
+//! Out: the same requests, in bounded queues; answers in the form that mailboxes carry.
 //!
-//! Worst case: `backend.queue_size` calls, each of at most one message of a client. Requests for keys have a queue of
-//! their own, so that a slow backend does not lock out clients with tokens.
+//! Worst case: `backend.queue_size` calls, each of at most one client message. Key requests have their own queue, so
+//! that a slow backend does not lock out clients with tokens.
 
 use std::{
     sync::{
@@ -24,8 +24,8 @@ use crate::{
     value::HttpUrl,
 };
 
-/// Where an answer belongs. The key has a generation, so a client that is gone is not found; every request has its own
-/// ticket, so an answer that is no longer expected is not found either.
+/// The address of an answer. The client key has a generation, so a late answer does not reach another client. Every
+/// request has its own ticket, so an answer that is no longer expected is ignored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyTo {
     pub(crate) shard: ShardId,
@@ -42,30 +42,30 @@ pub(crate) enum Answer {
     Keys(KeyNews),
 }
 
-/// A shard asks whether the endpoint has newer keys. It asks again only after an answer to this.
+/// Asks whether the endpoint has newer keys. A shard asks again only after it gets the answer.
 #[derive(Debug)]
 pub(crate) struct KeysRequest {
     pub(crate) endpoint: HttpUrl,
     pub(crate) shard: ShardId,
-    /// The last token of this shard that waits for the answer; tokens are numbered from 1.
+    /// The number of this shard's last token that waits for the answer. Tokens are numbered from 1.
     pub(crate) number: u64,
 }
 
-/// News of an endpoint.
+/// News about the keys of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyNews {
     pub(crate) endpoint: HttpUrl,
     pub(crate) what: KeysAre,
 }
 
-/// The state of its keys.
+/// The state of an endpoint's keys.
 #[derive(Clone, Debug)]
 pub(crate) enum KeysAre {
-    /// Fetched after this shard's tokens up to that number arrived.
+    /// Keys fetched after token number `asked` of this shard arrived.
     Fetched { keys: KeySet, asked: u64 },
-    /// The fetch failed; known keys stay valid. `asked` as above.
+    /// The fetch failed; known keys stay valid. `asked` has the same meaning.
     Failed { asked: u64 },
-    /// Fetched a moment ago; the next fetch is in this many milliseconds.
+    /// The last fetch was a moment ago; the next one starts in this many milliseconds.
     FetchedIn { ms: u64 },
     /// The known keys are too old to be used.
     TooOld,
@@ -74,7 +74,7 @@ pub(crate) enum KeysAre {
 /// How long a mailbox may stay full.
 const FULL_MAX: Duration = Duration::from_secs(10);
 
-/// The shards, as this thread answers them.
+/// The mailboxes of all shards.
 #[derive(Debug)]
 pub(super) struct Shards<M>(pub(super) Vec<ShardHandle<M>>);
 
@@ -95,20 +95,20 @@ impl<M: Message + From<Answer>> Shards<M> {
         }
     }
 
-    /// Gives up where its mailbox stays full; the log has a line about it.
+    /// Sends an answer to a shard. Gives up if its mailbox stays full; the mailbox logs that.
     pub(super) async fn answer(&self, shard: ShardId, answer: Answer) {
         _ = self.0[shard.index()].deliver(answer.into(), FULL_MAX).await;
     }
 }
 
-/// Counters of all calls, each written by the thread that sees the event.
+/// Counters of all calls. Each is written by the thread that sees the event.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Requests dropped because the queue was full.
     pub(crate) overflows: AtomicU64,
-    /// Calls under way.
+    /// Calls in progress.
     pub(crate) calls_under_way: AtomicU64,
-    /// Calls by the index of their event, and how many of them failed.
+    /// Calls, and failed calls, by the index of their event.
     pub(crate) calls: [AtomicU64; Event::ALL.len()],
     pub(crate) failures: [AtomicU64; Event::ALL.len()],
 }
@@ -119,7 +119,7 @@ impl Counts {
     }
 }
 
-/// The queue's limit of key requests: a shard has at most one for each kind of token.
+/// The capacity of the key queue. A shard has at most one request for each kind of token.
 const KEYS_ASKS_MAX: usize = 64;
 
 /// The shards' end of the queues.
@@ -156,24 +156,24 @@ impl Queue {
 
 #[cfg(test)]
 impl Queue {
-    /// The oldest event that waits.
+    /// Takes the oldest queued event.
     pub(crate) fn next_call(&mut self) -> Option<(ReplyTo, Box<ProxyRequest>)> {
         self.calls.try_recv().ok()
     }
 
-    /// The oldest request for keys.
+    /// Takes the oldest queued request for keys.
     pub(crate) fn next_keys(&mut self) -> Option<KeysRequest> {
         self.keys.try_recv().ok()
     }
 }
 
 impl ProxyHandle {
-    /// Queues an event for the backend. False if the queue is full: no answer will follow.
+    /// Queues an event for the backend. Returns false if the queue is full; then no answer follows.
     pub(crate) fn call(&self, back: ReplyTo, call: Box<ProxyRequest>) -> bool {
         self.counted(self.calls.try_send((back, call)).is_ok())
     }
 
-    /// Asks for newer keys. False if the queue is full: no answer will follow.
+    /// Asks for newer keys. Returns false if the queue is full; then no answer follows.
     pub(crate) fn keys(&self, ask: KeysRequest) -> bool {
         self.counted(self.keys.try_send(ask).is_ok())
     }

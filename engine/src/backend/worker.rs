@@ -1,9 +1,9 @@
-//! Worker: the control thread's service for the shards' requests.
+//! Worker: serves the shards' requests on the control thread.
 //!
-//! In:  requests, in the order of their queue.
-//! Out: calls, a bounded number at a time; answers in the shards' mailboxes.
+//! In:  requests, in queue order.
+//! Out: a bounded number of concurrent calls; answers in the shards' mailboxes.
 //!
-//! A full mailbox is retried: its owner takes messages every turn. A stopped shard takes none any more; its answers are
+//! A full mailbox is retried, because its shard takes messages every turn. A stopped shard takes none; its answers are
 //! dropped after a timeout.
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
     value::HttpUrl,
 };
 
-/// Everything needed to make calls.
+/// The state shared by all calls.
 #[derive(Debug)]
 struct ProxyWorker<M> {
     proxies: [Option<Proxy>; Event::ALL.len()],
@@ -37,7 +37,7 @@ struct ProxyWorker<M> {
     counts: Arc<Counts>,
 }
 
-/// Serves the queue until no shard can send any more.
+/// Serves the queue until no shard can send requests any more.
 pub(crate) async fn serve<M>(config: Config, shards: Vec<ShardHandle<M>>, mut queue: Queue)
 where
     M: Message + From<Answer> + Send + 'static,
@@ -47,7 +47,7 @@ where
     let keepers: Vec<_> = key_endpoints(&config)
         .into_iter()
         .map(|(endpoint, schedule)| {
-            // A shard asks an endpoint again only after an answer.
+            // Room for one request per shard: a shard asks an endpoint again only after the answer.
             let (sender, receiver) = mpsc::channel(shards.count());
             let keeper = Keeper::new(endpoint.clone(), schedule, http.clone(), shards.clone());
             endless("keys", keeper.run(receiver));
@@ -81,7 +81,7 @@ impl<M: Message + From<Answer>> ProxyWorker<M> {
         Counts::add(&self.counts.calls_under_way);
         let (said, has_failed) = match &self.proxies[place] {
             Some(proxy) => proxy.call(&self.http, call).await,
-            None => unreachable!("invariant: an event that is asked about has an endpoint"),
+            None => unreachable!("invariant: only events with an endpoint are queued"),
         };
         self.counts.calls_under_way.fetch_sub(1, Ordering::Relaxed);
         if has_failed {
@@ -98,8 +98,8 @@ async fn hand_over(keepers: &[(HttpUrl, mpsc::Sender<KeysRequest>)], ask: KeysRe
     }
 }
 
-/// The JWKS endpoints of all kinds of tokens, deduplicated. If two sections name the same one, the stricter schedule
-/// applies.
+/// The JWKS endpoints of all kinds of tokens, without duplicates. If two sections name the same endpoint, the stricter
+/// schedule applies.
 fn key_endpoints(config: &Config) -> Vec<(HttpUrl, Schedule)> {
     let mut endpoints: Vec<(HttpUrl, Schedule)> = Vec::new();
     let own = Some(&config.client.subscription_token).filter(|own| own.enabled).map(|own| &own.token);

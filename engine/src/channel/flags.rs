@@ -7,19 +7,19 @@ use serde::{Deserialize, Deserializer};
 
 use crate::value::object;
 
-/// Extras of a subscription beside the messages: as requested, or as granted.
+/// Optional features of a subscription: as requested, or as granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SubscriptionFlags {
-    /// The client's position is watched.
+    /// The daemon watches the client's position in the stream.
     pub positioned: bool,
-    /// The client gets the publications it missed.
+    /// The client recovers missed publications.
     pub recoverable: bool,
-    /// The client is told of joins and leaves.
+    /// The client gets join and leave messages.
     pub join_leave: bool,
 }
 
 impl SubscriptionFlags {
-    /// A client that recovers is told that its position is watched, as in Centrifugo.
+    /// Recovery includes positioning, as in Centrifugo.
     pub(super) fn with_position(self) -> Self {
         Self { positioned: self.positioned || self.recoverable, ..self }
     }

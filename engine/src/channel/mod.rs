@@ -1,10 +1,10 @@
-//! Channel: the options of a channel's name in this configuration.
+//! Channel: finds the options of a channel name in the configuration.
 //!
-//! In:  the checked section `channel`, and names as clients and the server API give them.
-//! Out: the options that apply to a name, or why it is invalid. `permission` then says who may do what there.
+//! In:  the checked section `channel`; names from clients and the server API.
+//! Out: the options of a name, or why the name is invalid. `permission` then says what a client may do in the channel.
 //!
-//! The protocol crate parses the name; here its namespace is looked up and its pattern applied. No state is kept
-//! between calls, no channel is created: no I/O, no clock.
+//! The protocol crate parses the name; this module looks up its namespace and applies its pattern. It keeps no state
+//! between calls and creates no channel. No I/O, no clock.
 
 mod flags;
 mod permission;
@@ -21,13 +21,13 @@ use crate::config::{ChannelConfig, NamespaceOptions};
 
 pub(crate) use flags::{Overrides, PresenceFlags, SubscriptionFlags};
 
-/// Every namespace, compiled. Each shard makes its own: patterns have caches that must not be shared.
+/// All namespaces, compiled. Each shard has its own copy: the patterns contain caches that must not be shared.
 #[derive(Debug)]
 pub(crate) struct Channels {
     without_namespace: Rules,
     namespaces: HashMap<String, Rules>,
     name_bytes_max: usize,
-    /// True exactly when no name is private.
+    /// True exactly when no channel is private.
     is_insecure: bool,
 }
 
@@ -37,34 +37,34 @@ struct Rules {
     name_pattern: Option<Regex>,
 }
 
-/// A name together with its options.
+/// A channel name with its options.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolved<'a> {
-    /// The name's parts.
+    /// The parsed name.
     pub channel: Channel<'a>,
-    /// Its namespace's options, with `history_meta_ttl` filled in where only the global one was set.
+    /// The options of its namespace. A missing `history_meta_ttl` is replaced by the global one.
     pub options: &'a NamespaceOptions,
 }
 
 /// Why a name is not a valid channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChannelError {
-    /// It is invalid under any configuration.
+    /// The name is invalid under any configuration.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The configuration does not define the namespace before its `:`.
+    /// The configuration does not define the namespace, the part before `:`.
     #[error("the channel's namespace is not configured")]
     NamespaceUnknown,
-    /// Without a `channel_regex`, names are ASCII.
+    /// Without a `channel_regex`, names must be ASCII.
     #[error("the channel's name is not ASCII")]
     NotAscii,
-    /// It does not match its namespace's `channel_regex`.
+    /// The name does not match the `channel_regex` of its namespace.
     #[error("the channel's name does not match channel_regex of its namespace")]
     PatternMismatch,
 }
 
 impl ChannelError {
-    /// The error that answers a command or an API call.
+    /// The error code for the reply to a command or an API call.
     pub(crate) const fn code(self) -> ErrorCode {
         match self {
             Self::NamespaceUnknown => ErrorCode::UNKNOWN_CHANNEL,
@@ -72,7 +72,7 @@ impl ChannelError {
         }
     }
 
-    /// What ends a connection instead: no SDK sends a command without a channel.
+    /// The disconnect code, if the connection ends instead. SDKs never send a command without a channel.
     pub(crate) const fn disconnect(self) -> Option<DisconnectCode> {
         match self {
             Self::Name(NameError::Empty) => Some(DisconnectCode::BAD_REQUEST),
@@ -82,7 +82,7 @@ impl ChannelError {
 }
 
 impl Channels {
-    /// The same under `client.insecure`, which lets every client do everything.
+    /// The channels under `client.insecure`: every client may use every channel.
     #[must_use]
     pub(crate) fn insecure(config: &ChannelConfig) -> Self {
         let mut channels = Self::new(config);
@@ -97,7 +97,7 @@ impl Channels {
     /// Compiles the patterns.
     ///
     /// # Panics
-    /// Never for a parsed `ChannelConfig`: its patterns are checked.
+    /// Never for a parsed `ChannelConfig`: its patterns have been checked.
     pub(crate) fn new(config: &ChannelConfig) -> Self {
         let rules = |options: &NamespaceOptions| Rules::new(options, config.history_meta_ttl_ms);
         let namespaces = config.namespaces.iter();
@@ -128,7 +128,7 @@ impl Channels {
         }
     }
 
-    /// Resolves a name from the server API or a verified token: patterns apply to clients only.
+    /// Resolves a name from the server API or a verified token. Patterns do not apply: they restrict clients only.
     ///
     /// # Errors
     /// Why the name is invalid.
@@ -161,7 +161,7 @@ impl Rules {
     }
 }
 
-/// Allows every client everything that the channel offers.
+/// Allows every client to use everything that the channel offers.
 fn open_to_all(options: &mut NamespaceOptions) {
     options.allow_subscribe_for_client = true;
     options.allow_subscribe_for_anonymous = true;

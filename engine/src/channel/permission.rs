@@ -1,9 +1,10 @@
-//! Permission: who may do what in a channel.
+//! Permission: decides what a user may do in a channel.
 //!
-//! In:  a resolved name, a user (empty: anonymous), the client's existing rights.
-//! Out: permission, or the error that answers the command; and the extras a subscription gets.
+//! In:  a resolved name; a user (empty: anonymous); whether the client has a token or a subscription.
+//! Out: permission, or the error for the reply; and the features of a subscription.
 //!
-//! Tokens are not verified here: `has_token` means that one was verified for this user, client and channel.
+//! This module verifies no tokens: `has_token` is true exactly when a token for this user, client and channel was
+//! verified.
 
 use holdfast_protocol::client::ErrorCode;
 
@@ -75,9 +76,9 @@ impl Resolved<'_> {
         }
     }
 
-    /// The subscriber's extras: what it may have of `asked`, and what it gets without asking, with the overrides of a token
-    /// or the application for this subscription. Without history, position and recovery are not granted, so that no client
-    /// mistakes a gap for completeness.
+    /// The features of a subscription: the permitted part of `asked`, and the features that the options force, with the
+    /// overrides of a token or the backend. Without history, neither positioning nor recovery is granted: a client
+    /// could otherwise mistake a gap for a complete stream.
     pub(crate) fn grant_with(
         &self,
         user: &str,
@@ -93,7 +94,7 @@ impl Resolved<'_> {
         extras.with_position()
     }
 
-    /// Where others see a subscriber.
+    /// Where other clients see the subscriber.
     pub(crate) fn shows(&self, overrides: &Overrides) -> PresenceFlags {
         PresenceFlags {
             presence: overrides.presence.unwrap_or(self.options.presence),
@@ -107,7 +108,7 @@ impl Resolved<'_> {
         self.options.is_subscribe_proxied && !self.channel.is_private && !is_limited
     }
 
-    /// True exactly when publications are kept.
+    /// True exactly when the channel keeps publications.
     pub(crate) const fn keeps_history(&self) -> bool {
         self.options.history_publications_max > 0 && self.options.history_ttl_ms > 0
     }
@@ -135,8 +136,8 @@ impl Resolved<'_> {
     }
 }
 
-/// The rule shared by publishing, history and presence: `for_anonymous` grants nothing by itself; it extends the other
-/// switches.
+/// The rule shared by publishing, history and presence. `for_anonymous` alone grants nothing: it extends the other two
+/// options to anonymous users.
 const fn open(
     user: &str,
     is_subscribed: bool,
@@ -172,14 +173,14 @@ mod tests {
         answer.map_or_else(|error| error.code, |()| 0)
     }
 
-    /// All eight settings of three switches.
+    /// All eight combinations of three options.
     fn switches() -> impl Iterator<Item = [bool; 3]> {
         (0..8u8).map(|bits| [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0])
     }
 
-    /// For three switches (client, subscriber, anonymous), a user and a subscription: the expected permission. Written
-    /// out as a table, so that the rule is not tested against itself. Columns: anonymous; anonymous subscriber; user;
-    /// subscribed user.
+    /// For each setting of the three options (client, subscriber, anonymous): the expected permission of an anonymous
+    /// user, an anonymous subscriber, a user, and a subscribed user. Written as a table, so that the test does not
+    /// repeat the rule.
     const OPEN: [([bool; 3], [bool; 4]); 8] = [
         ([false, false, false], [false, false, false, false]),
         ([true, false, false], [false, false, true, true]),
@@ -261,8 +262,9 @@ mod tests {
         }
     }
 
-    /// Name; then who may subscribe: anonymous, user 42, user 43, each by (nothing allowed; clients; clients and
-    /// anonymous). User-limited channels are on. With a token everyone may: each case checks that too.
+    /// Channel name, then one row each for the anonymous user, user 42 and user 43: may the user subscribe if the
+    /// options allow (nobody; clients; clients and anonymous users)? User-limited channels are on. With a token
+    /// everyone may subscribe: each case checks that too.
     const SUBSCRIBE: [(&str, [[bool; 3]; 3]); 7] = [
         ("news", [[false, false, true], [false, true, true], [false, true, true]]),
         ("$news", [[false, false, false], [false, false, false], [false, false, false]]),

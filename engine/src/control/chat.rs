@@ -1,9 +1,9 @@
-//! Chat: the page at `/`, for trying out the daemon. Served exactly when `admin.enabled`.
+//! Chat: the page at `/` for trying out the daemon. It is served exactly when `admin.enabled` is true.
 //!
-//! In:  requests for the files of `engine/admin`, which are part of the binary.
-//! Out: those files; in `/chat.json` the clients' address, and whether the asking page may connect.
+//! In:  requests for the files of `engine/admin`, which are embedded in the binary.
+//! Out: these files; `/chat.json` with the clients' address, and whether the requesting page may connect.
 //!
-//! The page is a client like any other: it has no key, and this module only serves files.
+//! The page is a client like any other: it has no key. This module only serves files.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// Centrifuge's client, or nothing where the build had none (`build.rs`).
+/// Centrifuge's JavaScript client; empty if it was missing from the build (`build.rs`).
 const CENTRIFUGE: &str = include_str!(concat!(env!("OUT_DIR"), "/centrifuge.js"));
 
 const FILES: &[(&str, &str, &str)] = &[
@@ -37,13 +37,13 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/icon.svg", SVG, include_str!("../../admin/icon.svg")),
 ];
 
-/// Scripts and styles come only from here, and nothing may frame the page. It connects to whatever its user enters: the
-/// client port may have another name.
+/// Scripts and styles come only from this port, and no page may frame this one. Connections are allowed to any host,
+/// because its user may enter any address: the client port may have another name.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self' ws: wss: http: https:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// Facts about the daemon for the page.
+/// What the page needs to know about the daemon.
 #[derive(Debug)]
 struct Facts {
     clients: SocketAddr,
@@ -88,14 +88,14 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 
 #[derive(Debug, Deserialize)]
 struct Asking {
-    /// Of the asking page: behind a proxy, only the browser knows it.
+    /// The origin of the requesting page: behind a proxy, only the browser knows it.
     #[serde(default)]
     origin: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Told<'f> {
-    /// None if clients may use any of the machine's addresses: then the page's own host works.
+    /// `None` if clients may use any address of the machine: then the page uses its own host.
     host: Option<String>,
     port: u16,
     transports: &'f [&'static str],

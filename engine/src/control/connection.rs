@@ -1,9 +1,9 @@
 //! Connection: serves one connection to the control port.
 //!
 //! In:  a socket with a place; TLS, if configured; the routes.
-//! Out: answers; its end, orderly or by timeout.
+//! Out: answers; an orderly close, or a close after a timeout.
 //!
-//! A handler that panics turns its own request's answer into a 500, and affects no other request.
+//! A handler that panics turns its own answer into a 500. It affects no other request.
 
 use std::{
     any::Any,
@@ -43,22 +43,22 @@ use tokio_rustls::TlsAcceptor;
 use super::{counts::Closed, pace::Paced, places::Place};
 use crate::{log::refusal, supervise};
 
-/// Resolution of a connection's timeouts.
+/// How often a connection's timeouts are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A check that is later than this counts as delayed by the thread.
+/// If a check is later than this, the thread was delayed.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
-/// The longest head of a request. Worst case: this for each connection.
+/// The longest head of a request. Worst case: this much for each connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Everything needed to serve a connection.
+/// What it takes to serve a connection.
 #[derive(Clone)]
 pub(super) struct Serving {
     pub(super) router: Router,
-    /// `None` without TLS.
+    /// `None` if TLS is off.
     pub(super) secure: Option<watch::Receiver<Arc<ServerConfig>>>,
-    /// True once the daemon shuts down.
+    /// True once the daemon stops.
     pub(super) leaves: watch::Receiver<bool>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Serving {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(IpAddr);
 
-/// Why a request was refused, in its answer's extensions.
+/// Why a request was refused; in its answer's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Denied {
     pub(super) reason: &'static str,
@@ -74,9 +74,9 @@ pub(super) struct Denied {
     pub(super) allow: &'static str,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 pub(super) async fn attend(serving: Serving, stream: TcpStream, from: SocketAddr, place: Arc<Place>) {
-    // Otherwise the end of an answer may wait for an acknowledgment.
+    // Without this, the end of an answer may wait for an acknowledgment.
     let _ = stream.set_nodelay(true);
     let Some(secure) = &serving.secure else {
         return speak(serving, stream, Caller(from.ip()), place).await;
@@ -111,7 +111,7 @@ where
         }
     });
     let mut builder = http1::Builder::new();
-    // The timeouts are kept here, because hyper does not distinguish a head from the idle time before it.
+    // Timeouts are enforced here, because hyper does not distinguish a head from the idle time before it.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
     let io = TokioIo::new(Paced::new(stream, Arc::clone(&place)));
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -134,8 +134,8 @@ where
     }
 }
 
-/// Waits until the connection exceeds a timeout. Time in which this thread was delayed does not count; after a delay,
-/// the connection is read before anything else is due.
+/// Waits until the connection exceeds a timeout. Time in which this thread was delayed does not count: after a delay,
+/// the connection is read before a timeout can fire.
 async fn overdue(place: &Place) -> Closed {
     let (mut granted, mut granted_to) = (Duration::ZERO, None);
     loop {
@@ -146,7 +146,7 @@ async fn overdue(place: &Place) -> Closed {
         }
         let wait = match due {
             Some((due, why)) if due + granted <= now => return why,
-            // It may become active before.
+            // The connection may become active earlier.
             Some((due, _)) => (due + granted - now).min(LOOK_EVERY),
             None => LOOK_EVERY,
         };
@@ -159,7 +159,7 @@ async fn overdue(place: &Place) -> Closed {
 }
 
 async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> Response {
-    // Without its query, which may contain a key.
+    // The query is left out: it may contain a key.
     let path = request.uri().path().to_owned();
     let answering = supervise::request(TowerToHyperService::new(router).call(request));
     match AssertUnwindSafe(answering).catch_unwind().await {
@@ -180,7 +180,7 @@ async fn answer(router: Router, caller: Caller, request: Request<Incoming>) -> R
     }
 }
 
-/// Logs a refusal, if there is one. A daemon that is not ready logs that elsewhere.
+/// Logs a refused request. A daemon that is not ready logs that elsewhere.
 fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
     let status = answer.status();
     if status.as_u16() < 400 || path.starts_with("/health") {
@@ -194,7 +194,7 @@ fn tell_refusal(Caller(address): Caller, path: &str, answer: &Response) {
     } else {
         "a request to the control port was refused"
     };
-    // hyper accepts no control characters in a target.
+    // The path is safe to log: hyper accepts no control characters in a target.
     refusal!(reason, code = status.as_u16(), %address, path, allow, "{message}");
 }
 
@@ -218,14 +218,14 @@ mod tests {
         places::{HEAD_MAX, IDLE_MAX, Places},
     };
 
-    /// A connection over an in-memory pipe, its counters, and its stop signal.
+    /// A connection over an in-memory pipe, with its counters and its stop signal.
     fn connect() -> (DuplexStream, Arc<Counts>, JoinHandle<()>, watch::Sender<bool>) {
         let router = Router::new()
             .route("/", get(|| async { "here" }))
             .route("/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/panic", get(|| async { panic!("as a test wants it") as &str }));
         let counts = Arc::<Counts>::default();
-        let place = Places::new(1, Arc::clone(&counts)).take().expect("there is one");
+        let place = Places::new(1, Arc::clone(&counts)).take().expect("a free place");
         let (ours, theirs) = duplex(1024);
         let (leave, leaves) = watch::channel(false);
         let (serving, caller) = (Serving { router, secure: None, leaves }, Caller([127, 0, 0, 1].into()));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn closes(counts: &Counts, why: &str) -> u64 {
-        counts.closes().find(|(name, _)| *name == why).expect("it is one").1
+        counts.closes().find(|(name, _)| *name == why).expect("a known reason").1
     }
 
     async fn ask(stream: &mut DuplexStream, path: &str) -> String {
@@ -259,7 +259,7 @@ mod tests {
         assert!((IDLE_MAX..IDLE_MAX + 2 * LOOK_EVERY).contains(&began.elapsed()));
         assert_eq!(closes(&counts, "idle"), 1);
 
-        // Single bytes now and then are not a request.
+        // A slow trickle of bytes is not a request.
         let (mut stream, counts, serving, _leave) = connect();
         assert!(ask(&mut stream, "/").await.ends_with("here"));
         let began = Instant::now();
@@ -281,7 +281,7 @@ mod tests {
             stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
             sleep(Duration::from_millis(1)).await;
             stream.write_all(b" t\r\n\r\n").await.unwrap();
-            // The thread is blocked: everything has arrived, and nothing was checked.
+            // The thread is blocked: everything has arrived, and no timeout was checked.
             tokio::time::advance(3 * IDLE_MAX).await;
             let mut answer = vec![0; 1024];
             let length = stream.read(&mut answer).await.unwrap();

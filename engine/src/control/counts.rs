@@ -1,22 +1,22 @@
-//! Counts: connections to the control port, and the reasons why we closed them.
+//! Counts: connections to the control port, and the reasons for closing them.
 //!
 //! In:  connections that open and close.
 //! Out: counters for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why the control port closes a connection.
+/// The reason for closing a connection to the control port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// Every place was taken by a request under way.
+    /// All places were taken by requests in progress.
     Full,
-    /// Its place went to a new one: it had been idle the longest.
+    /// A new connection took its place: it had been idle the longest.
     Evicted,
-    /// A request's head was not complete in time.
+    /// The head of a request was not complete in time.
     Head,
-    /// No request arrived for a long time.
+    /// No request arrived before the idle timeout.
     Idle,
-    /// An answer was read too slowly.
+    /// The client read an answer too slowly.
     Answer,
     /// The TLS handshake failed.
     Tls,
@@ -58,7 +58,7 @@ impl Counts {
         self.closes[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections that are open.
+    /// Open connections.
     pub(super) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Counts {
         self.accepts.load(Ordering::Relaxed)
     }
 
-    /// Each reason with its number of closes.
+    /// The number of closed connections for each reason.
     pub(super) fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Closed::ALL.iter().map(|(why, name)| (*name, self.closes[*why as usize].load(Ordering::Relaxed)))
     }

@@ -1,11 +1,11 @@
-//! Drain: the graceful stop of the daemon, from the control plane's side.
+//! Drain: the control plane's part of a graceful stop.
 //!
 //! In:  SIGTERM, SIGINT, `POST /api/drain`.
-//! Out: readiness that fails immediately; after the configured delay, a stop order for the shards, with one pace for
-//!      all of them together; a line of progress per second; a warning if another daemon takes over the port.
+//! Out: readiness, which fails immediately; after the configured delay, a stop order for the shards, with a common
+//!      pace; a progress line per second; a warning if another daemon takes over the port.
 //!
-//! A signal during the delay ends the delay. The next one disconnects all clients at once. The one after that closes
-//! all remaining connections.
+//! A signal during the delay ends the delay. The next signal disconnects all clients at once. Another one closes all
+//! remaining connections.
 
 use std::{
     net::SocketAddr,
@@ -32,17 +32,17 @@ use crate::{
     supervise::{self, Manager, endless},
 };
 
-/// What it means if two daemons listen on one port.
+/// The consequence of two daemons on one port.
 pub(super) const APART: &str = "until one of them has ended, publications in one do not reach the clients of the other: publish \
     to both control ports (docs/operations/start-and-stop.md)";
 
-/// Time for clients to close after a second signal.
+/// How long clients may take to close after a further signal.
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// Interval of the progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// The drain's state.
+/// The state of the drain.
 #[derive(Debug)]
 pub(super) struct Drain {
     shared: Arc<Shared>,
@@ -50,14 +50,14 @@ pub(super) struct Drain {
     close_ms: u64,
     clients: SocketAddr,
     begun: OnceLock<Begun>,
-    /// Ends the delay.
+    /// Wakes the task that waits for the end of the delay.
     sooner: Notify,
     /// True exactly during the delay.
     is_delayed: AtomicBool,
     is_hurried: AtomicBool,
 }
 
-/// The plan at the start.
+/// The plan, made when the drain begins.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     at: Instant,
@@ -66,16 +66,16 @@ struct Begun {
     others: u32,
 }
 
-/// The progress.
+/// The progress of the drain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// Clients still to be disconnected.
+    /// Clients not disconnected yet.
     pub(super) clients: u64,
-    /// All of them get their close within this time.
+    /// All clients are told to disconnect within this time.
     pub(super) notify_within: Duration,
-    /// Remaining connections are cut after this time.
+    /// Remaining connections are aborted after this time.
     pub(super) close_within: Duration,
-    /// Sockets of other daemons listening for clients on the same port.
+    /// Sockets of other daemons that listen for clients on the same port.
     pub(super) others: u32,
 }
 
@@ -94,12 +94,12 @@ impl Drain {
         }
     }
 
-    /// True exactly when it has started.
+    /// True exactly when the drain has started.
     pub(super) fn is_under_way(&self) -> bool {
         self.shared.is_draining()
     }
 
-    /// Starts, unless it has already started.
+    /// Starts the drain, unless it has already started.
     pub(super) fn begin(self: &Arc<Self>, cause: &'static str) -> Progress {
         let begun = self.begun.get_or_init(|| {
             let delay = Duration::from_millis(self.shutdown.delay_ms);
@@ -133,7 +133,7 @@ impl Drain {
         }
     }
 
-    /// Handles a signal; each one speeds up the stop.
+    /// Handles a signal. Each further signal speeds up the stop.
     pub(super) fn signaled(self: &Arc<Self>, name: &'static str) {
         if !self.is_under_way() {
             self.begin(name);
@@ -153,7 +153,7 @@ impl Drain {
     }
 
     async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
-        // Ends after the delay, or sooner.
+        // The delay ends by timeout or by notification.
         let _ = timeout(delay, self.sooner.notified()).await;
         self.send_away(cause);
         self.is_delayed.store(false, Ordering::Relaxed);
@@ -178,7 +178,7 @@ impl Drain {
         endless("progress", tell_progress(Arc::clone(&self.shared)));
     }
 
-    /// Orders all shards to stop. Those that do not end in time are not waited for.
+    /// Orders all shards to stop. The daemon does not wait for shards that miss the deadline.
     fn stop(&self, order: StopOrder) {
         self.shared.beats().end_within(order.close_within);
         self.shared.stop(order);
@@ -200,7 +200,7 @@ impl Drain {
     }
 }
 
-/// Drains on a signal.
+/// Starts or speeds up the drain on each signal.
 pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut interrupt: Signal) {
     loop {
         let name = tokio::select! {
@@ -212,7 +212,7 @@ pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut 
     }
 }
 
-/// Ends with the control plane.
+/// Logs the progress until the control plane ends.
 async fn tell_progress(shared: Arc<Shared>) {
     loop {
         sleep(PROGRESS_EVERY).await;
@@ -225,13 +225,13 @@ pub(super) fn clients(shared: &Shared) -> u64 {
     shared.sum(Metric::Sessions) + shared.sum(Metric::PollSessions)
 }
 
-/// The milliseconds for disconnecting so many clients.
+/// The time for disconnecting this many clients, in milliseconds.
 fn pace(shutdown: &ShutdownConfig, close_ms: u64, clients: u64) -> u64 {
     let at_pace_ms = match u64::from(shutdown.clients_per_second) {
         0 => 0,
         pace => clients.saturating_mul(1000) / pace,
     };
-    // The last client, too, gets time for its close handshake.
+    // The last client also gets time for its close handshake.
     let latest_ms = shutdown.timeout_ms - close_ms.min(shutdown.timeout_ms / 4);
     at_pace_ms.max(shutdown.drain_ms).min(latest_ms)
 }

@@ -1,10 +1,11 @@
-//! Framing: rejects control port requests with an ambiguous end.
+//! Framing: rejects requests to the control port whose end is ambiguous.
 //!
 //! In:  requests, as parsed by hyper.
-//! Out: the same; or 400, 501, and the end of the connection, if another parser could read them differently.
+//! Out: the same requests; or 400 or 501 and the end of the connection, if another parser could read them differently.
 //!
-//! hyper refuses most of these. If a length stands beside a transfer coding, it uses the coding, as RFC 9112 §6.3 says,
-//! and drops a later length; so this code cannot see it, and no connection continues after a transfer coding (§6.1).
+//! hyper rejects most of these. If a request has both a length and a transfer coding, hyper uses the coding, as RFC
+//! 9112 §6.3 says. It also drops a length after the coding, so this code cannot see it. Therefore no connection
+//! continues after a transfer coding (§6.1).
 
 use axum::{
     extract::Request,
@@ -13,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Passes a request to `next` if its end is unambiguous.
+/// Passes a request to `next` if its end is not ambiguous.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let has_coding = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match fault(request.headers()) {

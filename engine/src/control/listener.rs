@@ -1,9 +1,9 @@
-//! Listener: the control port.
+//! Listener: accepts connections to the control port.
 //!
 //! In:  connections.
-//! Out: each of them served concurrently, while there is a place; 503 without one.
+//! Out: each connection served concurrently, if it gets a place; otherwise 503.
 //!
-//! Worst case: the configured places, at most a quarter of RLIMIT_NOFILE, and [`REFUSALS_MAX`] descriptors.
+//! Worst case: the configured number of places, at most a quarter of RLIMIT_NOFILE, plus [`REFUSALS_MAX`] descriptors.
 
 use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use super::{
 };
 use crate::log::refusal;
 
-/// Pause after a failed accept, mostly for lack of descriptors.
+/// The pause after a failed accept. The usual cause is a lack of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Refusals under way at a time; further connections are closed without an answer.
+/// Concurrent refusals. Further connections are closed without an answer.
 const REFUSALS_MAX: usize = 16;
 
 /// Timeout for a refusal.
@@ -34,7 +34,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves the control port until it `leaves`, and then until all requests under way are answered.
+/// Serves the control port until it `leaves`, and then until all requests in progress are answered.
 pub(super) async fn serve(
     listener: TcpListener,
     mut places: Places,
@@ -76,14 +76,14 @@ pub(super) async fn serve(
                 }
             }
         }
-        // An evicted connection closes its descriptor before the next accept.
+        // Lets an evicted connection close its descriptor before the next accept.
         yield_now().await;
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// Answers, and reads the remaining input: unread input would make the kernel discard the answer (RFC 9112 §9.6).
+/// Answers, and then reads the remaining input: unread input would make the kernel discard the answer (RFC 9112 §9.6).
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     stream.writable().await?;
     stream.try_write(REFUSAL)?;

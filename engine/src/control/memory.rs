@@ -1,7 +1,8 @@
-//! Memory: checks whether there is enough for more connections, and frees unused memory.
+//! Memory: detects a shortage of memory, and frees unused memory.
 //!
-//! In:  this process's resident memory and its control group's, once a second; ten times a second when much is used.
-//! Out: one flag, which shards check before they accept a connection.
+//! In:  the resident memory of this process and of its control group, once a second; ten times a second if much is
+//!      used.
+//! Out: a flag that shards check before they accept a connection.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
@@ -9,17 +10,17 @@ use crate::{memory::cgroup::Cgroup, session::message::Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The interval while more than half of a limit is used.
+/// The interval of checks while more than half of a limit is used.
 const LOOK_EVERY_WHEN_CLOSE: Duration = Duration::from_millis(100);
 
-/// The part of a control group's limit beyond which memory counts as short, in percent. The rest is for existing
-/// connections, including the kernel's buffers for them: over the limit the kernel kills.
+/// The percentage of a control group's limit above which memory counts as short. The rest is for existing connections,
+/// including the kernel's buffers for them: over the limit, the kernel kills the process.
 const GROUP_PERCENT: u64 = 90;
 
-/// Larger than anything that the allocator puts on a shared page.
+/// Larger than anything the allocator puts on a shared page.
 const OWN_PAGE_BYTES: usize = 1 << 20;
 
-/// Watches until the runtime ends. `limit_bytes` limits resident memory; 0 for none.
+/// Checks memory until the runtime ends. `limit_bytes` limits resident memory; 0: no limit.
 pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
     let mut was_short = false;
     loop {
@@ -46,7 +47,7 @@ pub(super) async fn watch(shared: Arc<Shared>, limit_bytes: u64) {
     }
 }
 
-/// Current use, and the limits.
+/// Current memory use, and the limits.
 struct Used {
     resident_bytes: u64,
     limit_bytes: u64,
@@ -66,7 +67,7 @@ impl Used {
         self.is_at(50, GROUP_PERCENT / 2)
     }
 
-    /// True exactly when one of them has reached its percentage.
+    /// True exactly when either use has reached its percentage of the limit.
     fn is_at(&self, percent: u64, group_percent: u64) -> bool {
         let is_at = |used: u64, limit: u64, percent| used / percent >= limit / 100;
         (self.limit_bytes > 0 && is_at(self.resident_bytes, self.limit_bytes, percent))
@@ -74,13 +75,13 @@ impl Used {
     }
 }
 
-/// The allocator (mimalloc) returns free pages to the kernel a second after they became free, but checks only when a
-/// thread frees a whole page. After a burst, when all threads are idle, none does; so it is done here.
+/// The allocator (mimalloc) returns free pages to the kernel one second after they became free, but checks only when a
+/// thread frees a whole page. After a burst, all threads are idle and none frees a page, so this function does.
 fn have_free_memory_given_back() {
     drop(black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }
 
-/// `VmRSS` of /proc/self/status (proc_pid_status(5)), which is in kB.
+/// `VmRSS` of /proc/self/status (proc_pid_status(5)), converted from kB.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

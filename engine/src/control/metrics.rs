@@ -1,8 +1,7 @@
-//! Metrics: the counters as Prometheus text.
+//! Metrics: encodes the counters as Prometheus text.
 //!
 //! In:  `GET /metrics`; the published counters of every shard; the control thread's counters.
-//! Out: OpenMetrics text for clients that accept it, otherwise the Prometheus text format; a label `core` on all shard
-//!      counters.
+//! Out: OpenMetrics text for clients that accept it, otherwise Prometheus text; all shard counters have a label `core`.
 
 use std::{
     fmt,
@@ -61,7 +60,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) 
     }
 }
 
-/// True exactly when the caller names OpenMetrics and no other format before it (RFC 9110 §12.5.1).
+/// True exactly when the client accepts OpenMetrics and lists no other format before it (RFC 9110 §12.5.1).
 fn accepts_openmetrics(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let (mut openmetrics, mut plain) = (0.0_f32, 0.0_f32);
@@ -79,7 +78,7 @@ fn accepts_openmetrics(headers: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= plain
 }
 
-/// The same in the older format: a counter's family has its samples' name, and there are no units and no end.
+/// Converts to the older format: a counter's family has the name of its samples, and there are no units and no end.
 fn as_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;
@@ -107,7 +106,7 @@ struct Shards(Arc<Shared>);
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards = || self.0.metrics().iter().enumerate();
-        // The control thread counts calls of the server API, not a shard.
+        // The control thread, not a shard, counts the memory of API calls.
         let api = (Metric::Memory(Budget::Api), self.0.api_memory().bytes.load(Ordering::Relaxed));
         for family in CATALOG {
             encode_family(&mut encoder, family, shards(), api)?;
@@ -124,7 +123,7 @@ impl Collector for Shards {
     }
 }
 
-/// The description of a family. Its samples follow.
+/// Encodes the description of a family. Its samples follow.
 fn head<'e>(
     encoder: &'e mut DescriptorEncoder<'_>,
     family: &'e Family,
@@ -151,12 +150,12 @@ fn encode_number(encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Res
     }
 }
 
-/// A family with a single sample.
+/// Encodes a family with a single sample.
 fn encode_one(encoder: &mut DescriptorEncoder<'_>, family: &Family, value: u64) -> fmt::Result {
     encode_number(head(encoder, family)?, family.kind, value)
 }
 
-/// A family with one sample for each value of its label.
+/// Encodes a family with one sample for each value of its label.
 fn encode_each(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
@@ -220,7 +219,7 @@ fn encode_family<'s>(
     }
 }
 
-/// The duration of turns: how long a connection may have to wait for the loop.
+/// Encodes the duration of turns: how long a connection may have to wait for the loop.
 fn encode_turns<'s>(
     encoder: &mut DescriptorEncoder<'_>,
     shards: impl Iterator<Item = (usize, &'s Published)>,

@@ -1,8 +1,8 @@
-//! Control plane: one thread beside the shards, for everything that is not a client's byte.
+//! Control plane: one thread beside the shards, for everything except the clients' traffic.
 //!
-//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published counters, and their requests.
-//! Out: `/health`, `/metrics`, the server API, the chat page; a stop order for the shards; the flag that memory is
-//!      short; answers.
+//! In:  HTTP requests on the control address; SIGTERM and SIGINT; the shards' published counters and requests.
+//! Out: `/health`, `/metrics`, the server API, the chat page; a stop order for the shards; the flag for a shortage of
+//!      memory; answers.
 //!
 //! It reaches shards only through their mailboxes and atomics. A shard never waits for it.
 
@@ -57,7 +57,7 @@ use crate::{
     tls::Ends,
 };
 
-/// Time for the answers under way when the daemon ends.
+/// Time for answers in progress when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Heartbeat interval of this thread.
@@ -73,11 +73,11 @@ pub(crate) struct Control {
     thread: JoinHandle<()>,
 }
 
-/// Starts the control plane. From here on signals stop the daemon. `node` is this process's name, `clients` the
-/// clients' address, `prepared` the TLS of both ports.
+/// Starts the control plane. From here on, signals stop the daemon. `node` is this process's name, `clients` the
+/// clients' address, `prepared` the TLS configuration of both ports.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// The control address cannot be bound.
 pub(crate) fn start(
     config: &Config,
     shared: Arc<Shared>,
@@ -177,12 +177,12 @@ pub(crate) fn start(
 }
 
 impl Control {
-    /// The address it listens on.
+    /// The address of the control port.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Logs whether another daemon listens for clients on the same port.
+    /// Logs a warning if another daemon listens for clients on the same port.
     pub(crate) fn say_who_else_listens(&self) {
         let others = successors::listeners(self.clients).saturating_sub(self.shards);
         if others > 0 {
@@ -195,15 +195,15 @@ impl Control {
         }
     }
 
-    /// Stops it, when all clients are gone.
+    /// Stops the control plane, after all clients are gone.
     pub(crate) fn stop(self) {
         let _ = self.end.send(());
-        // A failure would have ended the process already.
+        // If the thread had failed, the process would have ended already.
         let _ = self.thread.join();
     }
 }
 
-/// Shows that this thread is alive, and checks the pulse, which watches all other parts.
+/// Shows that this thread is alive. Watches the pulse, which watches all other parts.
 async fn beat(shared: Arc<Shared>, stall: Duration) {
     let beats = shared.beats();
     let mut watch = Watch::new(Arc::clone(beats), vec![Part::PULSE], stall);
@@ -237,7 +237,7 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
     parts.into_iter().flatten().fold(router, Router::merge).layer(from_fn(framing::check))
 }
 
-/// Signals come first: a process that sees the daemon ready may send one immediately.
+/// Signals come first: another process may send one as soon as it sees the daemon ready.
 async fn open(listen: SocketAddr) -> anyhow::Result<(TcpListener, Signals)> {
     let signals = Signals::watch()?;
     let listener = TcpListener::bind(listen)

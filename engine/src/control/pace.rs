@@ -1,9 +1,9 @@
-//! Pace: a stream whose peer must read what is sent to it.
+//! Pace: a stream that fails if its peer reads too slowly.
 //!
 //! In:  a stream; its reads and writes.
-//! Out: the same; an error if an answer goes out too slowly.
+//! Out: the same; an error if an answer is read too slowly.
 //!
-//! An answer may take [`ANSWER_MAX`], plus a second for each [`BYTES_PER_S`] that the peer has received.
+//! An answer may take [`ANSWER_MAX`], plus one second for each [`BYTES_PER_S`] that the peer has received.
 
 use std::{
     io::{self, IoSlice},
@@ -23,14 +23,14 @@ use super::{counts::Closed, places::Place};
 /// Minimum timeout for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Minimum rate at which a longer one must be read.
+/// Minimum rate at which the peer must read a longer answer.
 const BYTES_PER_S: u64 = 64 * 1024;
 
 /// The stream of one connection.
 pub(super) struct Paced<S> {
     stream: S,
     place: Arc<Place>,
-    /// The answer being sent; `None` if all of it was sent.
+    /// The answer being sent; `None` between answers.
     sending: Option<Sending>,
 }
 
@@ -45,7 +45,7 @@ impl<S> Paced<S> {
         Self { stream, place, sending: None }
     }
 
-    /// The outcome of a step of sending, unless the deadline has passed.
+    /// Returns the result of a write; an error if the deadline has passed.
     fn keep_pace<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,14 +1,14 @@
-//! Places: limits the connections to the control port, and their idle time.
+//! Places: limits the number of connections to the control port, and their idle time.
 //!
 //! In:  new connections; the activity of each.
-//! Out: a place for each, maybe taken from an idle one; or none. The deadline of each connection.
+//! Out: a place for each new connection, perhaps taken from an idle one, or none; the deadline of each connection.
 //!
 //! ```text
 //! came ─> Head ── head whole ──> Request ── answered ──> Quiet ── a byte ──> Head
 //! ```
 //!
-//! If all places are taken, the next connection gets the place of one between requests: first of those that never made
-//! one, then of the longest idle. So idle connections lock nobody out.
+//! If all places are taken, the next connection gets the place of a connection without a request in progress: first of
+//! one that never sent a request, then of the one that has been idle longest. So idle connections lock nobody out.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -19,11 +19,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::counts::{Closed, Counts};
 
-/// Timeout for a request's head, from the accept or from its first byte.
+/// Timeout for a request's head, counted from the accept or from the head's first byte.
 pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
 
-/// Idle timeout of a connection. Longer than most clients' own, so that they close first and no request meets a closing
-/// connection.
+/// Idle timeout. It is longer than the idle timeout of most clients, so that they close first and no request arrives on
+/// a closing connection.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
 
 /// All places.
@@ -34,7 +34,7 @@ pub(super) struct Places {
     counts: Arc<Counts>,
 }
 
-/// One connection's place; released when it is dropped.
+/// The place of one connection; released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     doing: Mutex<Doing>,
@@ -61,7 +61,7 @@ impl Places {
         Self { max, taken: Vec::new(), counts }
     }
 
-    /// A place, if one is free or can be freed.
+    /// Takes a free place, or frees one. `None` if all connections have a request in progress.
     pub(super) fn take(&mut self) -> Option<Arc<Place>> {
         if self.taken.len() >= self.max {
             self.taken.retain(|place| place.strong_count() > 0);
@@ -74,7 +74,7 @@ impl Places {
         Some(place)
     }
 
-    /// Evicts the most expendable connection.
+    /// Evicts a connection without a request in progress: first one that never sent a request, then the longest idle.
     fn evict(&mut self) -> Option<()> {
         let waiting = self.taken.iter().enumerate().filter_map(|(at, place)| {
             let doing = *place.upgrade()?.doing();
@@ -96,25 +96,25 @@ impl Place {
         Self { doing: Mutex::new(doing), leave: Notify::new(), counts }
     }
 
-    /// Bytes have arrived.
+    /// Records that bytes have arrived.
     pub(super) fn heard(&self) {
         if self.doing().step == Step::Quiet {
             self.begin(Step::Head);
         }
     }
 
-    /// A head is complete.
+    /// Records that a head is complete.
     pub(super) fn asked(&self) {
         self.begin(Step::Request);
         self.doing().has_asked = true;
     }
 
-    /// The answer is ready to be sent.
+    /// Records that an answer is ready to be sent.
     pub(super) fn answered(&self) {
         self.begin(Step::Quiet);
     }
 
-    /// When the connection must be closed unless it becomes active, and why.
+    /// The deadline of an inactive connection, and the reason for closing it then.
     pub(super) fn due(&self) -> Option<(Instant, Closed)> {
         let Doing { step, since, .. } = *self.doing();
         match step {
@@ -124,7 +124,7 @@ impl Place {
         }
     }
 
-    /// Waits until the place is needed for another one.
+    /// Waits until another connection needs the place.
     pub(super) async fn evicted(&self) {
         self.leave.notified().await;
     }

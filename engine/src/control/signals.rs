@@ -1,7 +1,7 @@
-//! Signals: which signals end the daemon, and which do not though they would end most processes.
+//! Signals: stops the daemon on some signals, and ignores others that end a process by default.
 //!
-//! In:  SIGTERM and SIGINT; SIGHUP; all other signals that can be sent to a process without a fault.
-//! Out: the graceful stop; reloaded certificates (`tls`); or only a line in the log.
+//! In:  SIGTERM and SIGINT; SIGHUP; all other signals that a process can get without a fault of its own.
+//! Out: the graceful stop; reloaded certificates (`tls`); or only a log line.
 //!
 //! SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS and SIGTRAP report faults, and end the process.
 
@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals without a meaning here; by default each would end the process (signal(7)).
+/// Signals that the daemon ignores; by default, each ends the process (signal(7)).
 const MEANINGLESS: [(Number, &str); 11] = [
     (Number::QUIT, "SIGQUIT"),
     (Number::USR1, "SIGUSR1"),
@@ -27,10 +27,10 @@ const MEANINGLESS: [(Number, &str); 11] = [
     (Number::POWER, "SIGPWR"),
 ];
 
-/// The real-time signals. The C library keeps 32 and 33 for itself.
+/// The real-time signals. The C library reserves 32 and 33.
 const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
-/// The signals watched from the start.
+/// All handled signals.
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
@@ -39,10 +39,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From here on none of them ends the process by default.
+    /// Starts handling the signals. From here on, none of them ends the process by default.
     ///
     /// # Errors
-    /// Signals cannot be watched.
+    /// The signal handlers cannot be installed.
     pub(super) fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch signals");
         let real_time = REAL_TIME.map(|number| (number, "a real-time signal"));
@@ -58,19 +58,19 @@ impl Signals {
         })
     }
 
-    /// The signals that end the daemon, and the others.
+    /// Separates the signals that stop the daemon from the others.
     pub(super) fn split(self) -> ((Signal, Signal), Others) {
         ((self.terminate, self.interrupt), Others { hangup: self.hangup, meaningless: self.meaningless })
     }
 }
 
-/// Signals that do not end the daemon.
+/// Signals that do not stop the daemon.
 pub(super) struct Others {
     hangup: Signal,
     meaningless: Vec<(Signal, &'static str)>,
 }
 
-/// Logs each signal that has no effect. `has_files` is true exactly when SIGHUP reloads certificates.
+/// Logs each of these signals. `has_files` is true exactly when SIGHUP reloads certificates.
 pub(super) async fn tell(others: Others, has_files: bool) {
     let Others { mut hangup, meaningless } = others;
     let comings = meaningless.into_iter().map(|(signal, name)| {

@@ -1,7 +1,7 @@
-//! Status: what `/health` and `/metrics` answer from; whether the daemon is alive, and whether it accepts clients.
+//! Status: whether the daemon is alive, and whether it accepts clients; and the state of the request handlers.
 //!
 //! In:  `GET /health`, `/health/live`, `/health/ready`.
-//! Out: 200 and `{}`; 503 for readiness while a part of the daemon is stalled, and from the start of a drain.
+//! Out: 200 and `{}`; 503 for readiness while a part of the daemon is stalled, and from the start of a drain on.
 
 use std::sync::Arc;
 
@@ -24,17 +24,17 @@ pub(super) struct State {
     pub(super) api_counts: Option<Arc<ApiCounts>>,
     pub(super) drain: Arc<Drain>,
     pub(super) counts: Arc<Counts>,
-    /// Of calls to the application's backend.
+    /// Counters of calls to the application's backend.
     pub(super) backend_counts: Arc<backend::Counts>,
     pub(super) expiries: Arc<Ends>,
 }
 
-/// The process is alive while the control plane runs.
+/// Answers 200: the process is alive while the control plane runs.
 pub(super) async fn live() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], "{}")
 }
 
-/// A load balancer may send clients.
+/// Answers 200 exactly when a load balancer may send clients.
 pub(super) async fn ready(Extract(state): Extract<State>) -> impl IntoResponse {
     let stalled = state.shared.beats().stalled();
     let (status, body) = if state.drain.is_under_way() {

@@ -1,9 +1,9 @@
-//! Successors: whether another daemon listens on our port, to take the clients that we disconnect.
+//! Successors: detects another daemon on our client port, which takes the clients that we disconnect.
 //!
-//! In:  the address that clients connect to; the kernel's table of TCP sockets (`/proc/net/tcp`, proc(5)).
-//! Out: the number of sockets listening there.
+//! In:  the clients' address; the kernel's table of TCP sockets (`/proc/net/tcp`, proc(5)).
+//! Out: the number of sockets that listen on this address.
 //!
-//! The kernel lists listening sockets before all others, so reading stops after them, however many connections there
+//! The kernel lists listening sockets before all others. So reading stops after them, however many connections there
 //! are.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 /// The kernel's state `TCP_LISTEN`, in the table's notation.
 const LISTENS: &str = "0A";
 
-/// The number of sockets listening on this exact address. None if the table cannot be read.
+/// The number of sockets that listen on exactly this address; 0 if the table cannot be read.
 pub(super) fn listeners(address: SocketAddr) -> usize {
     let table = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let Ok(file) = File::open(table) else { return 0 };
@@ -32,7 +32,7 @@ fn count(lines: impl Iterator<Item = String>, address: &str) -> usize {
     sockets.filter(|local| local == address).count()
 }
 
-/// An address in the kernel's notation: words of the machine's byte order, then the port.
+/// Formats an address like the kernel: words in the machine's byte order, then the port.
 fn written(address: SocketAddr) -> String {
     let octets = match address {
         SocketAddr::V4(v4) => v4.ip().octets().to_vec(),

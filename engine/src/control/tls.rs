@@ -1,7 +1,7 @@
-//! TLS: new certificates, for the control port and for the shards.
+//! TLS: reloads certificates for the control port and the shards.
 //!
-//! In:  files that change.
-//! Out: configurations for the next connections.
+//! In:  changed files.
+//! Out: TLS configurations for new connections.
 
 use std::{
     future::pending,
@@ -22,7 +22,7 @@ use crate::{
 /// How long a shard's mailbox may stay full.
 const FULL_MAX: Duration = Duration::from_secs(1);
 
-/// The control port's current configuration.
+/// Reloads the control port's certificates. The receiver has the current configuration.
 pub(super) fn renew_own(
     options: TlsConfig,
     first: Arc<ServerConfig>,
@@ -36,7 +36,7 @@ pub(super) fn renew_own(
     config
 }
 
-/// Sends the shards new certificates when there are some.
+/// Reloads the client port's certificates, and sends them to the shards.
 pub(super) async fn renew_clients(
     options: TlsConfig,
     first: Arc<ServerConfig>,
@@ -48,7 +48,7 @@ pub(super) async fn renew_clients(
     while configs.changed().await.is_ok() {
         let config = Arc::clone(&configs.borrow_and_update());
         for shard in &shards {
-            // A shard whose mailbox stays full gets the next change; the log has a line about it.
+            // A shard whose mailbox stays full gets the next change; the mailbox logs that.
             _ = shard.deliver(Message::Certificates(Arc::clone(&config)), FULL_MAX).await;
         }
     }
@@ -63,6 +63,6 @@ async fn reload(
     if let Err(error) = reload::run(options, section, end, renewed).await {
         supervise::fail(&format!("cannot watch the certificates of {section}: {error}"));
     }
-    // No connection is left to use them.
+    // The configuration has no receiver any more.
     pending::<()>().await;
 }

@@ -1,14 +1,14 @@
-//! Welcome: introduces the control port to a person.
+//! Welcome: a start page of the control port, for people.
 //!
 //! In:  `GET /`.
-//! Out: links; a page for browsers, otherwise text.
+//! Out: links, as HTML for browsers, otherwise as text.
 
 use axum::{
     http::{HeaderMap, header},
     response::{Html, IntoResponse, Response},
 };
 
-/// The paths, in the order in which one needs them.
+/// The paths, most useful first.
 const PATHS: [(&str, &str); 5] = [
     ("/health", "whether the daemon is alive; /health/ready: whether it accepts clients"),
     ("/metrics", "metrics, for Prometheus"),

@@ -1,7 +1,7 @@
 //! Addresses: the address of each connection's peer.
 //!
 //! In:  sockets that open and close.
-//! Out: their addresses, and what they count under.
+//! Out: the address of each, and whether and how it is counted.
 //!
 //! Used only if something is limited. Memory: 64 bytes for each place of the table of connections that was ever used.
 
@@ -12,14 +12,14 @@ use holdfast_ring::SocketMap;
 
 use super::decaying::DecayingCounter;
 
-/// How far the address of a connection is known and counted.
+/// How much is known about a connection's address, and how it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Not counted: addresses are not used, or this one is exempt.
     Free,
-    /// A PROXY header must come first.
+    /// Waiting for the PROXY header.
     AwaitingProxyHeader,
-    /// A trusted proxy's; the next request names the client.
+    /// From a trusted proxy; the next request names the client.
     AwaitsRequest,
     /// Counted among the handshakes of its address.
     Handshake,
@@ -31,15 +31,15 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct PeerAddress {
     pub(crate) stage: Stage,
-    /// The client's address, as far as it is known.
+    /// The client's address, if it is known and counted.
     pub(crate) address: Option<IpAddr>,
-    /// The same, whether or not it is counted.
+    /// The client's address, if it is known, whether or not it is counted.
     pub(crate) seen: Option<IpAddr>,
-    /// The trusted proxy that names the client, in its PROXY header or in every request.
+    /// The trusted proxy. It names the client in its PROXY header or in every request.
     pub(crate) proxy: Option<Box<TrustedProxy>>,
     /// Bytes received over a WebSocket.
     pub(crate) received: DecayingCounter,
-    /// True exactly when it has been rejected, and is only read to its end.
+    /// True exactly when the connection was rejected, and its remaining input is read and discarded.
     pub(crate) is_lingering: bool,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct PeerAddress {
 #[derive(Debug)]
 pub(crate) struct TrustedProxy {
     pub(crate) address: IpAddr,
-    /// The part of its PROXY header received so far.
+    /// The part of the PROXY header received so far.
     pub(crate) header: Option<Box<BytesMut>>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct TrustedProxy {
 pub(crate) type PeerAddresses = SocketMap<PeerAddress>;
 
 impl PeerAddress {
-    /// The peer of a connection that was just accepted.
+    /// The peer of a connection that was just accepted; its address is not known yet.
     pub(crate) fn unknown() -> Self {
         Self {
             stage: Stage::Free,
@@ -69,7 +69,7 @@ impl PeerAddress {
 }
 
 impl TrustedProxy {
-    /// Nothing has come from it.
+    /// A peer that has not sent anything yet.
     pub(crate) fn new(address: IpAddr) -> Box<Self> {
         Box::new(Self { address, header: None })
     }

@@ -1,7 +1,7 @@
-//! Arrival: admission of a connection, from accept to its request.
+//! Arrival: admits or rejects connections, from the accept to the request.
 //!
 //! In:  sockets; PROXY headers and request heads; the counts of their addresses.
-//! Out: counted connections, or one refusal.
+//! Out: admitted connections, which are counted; or a rejection.
 //!
 //! ```text
 //! accepted ──> trusted to send a PROXY header? ── header ──┐
@@ -25,10 +25,10 @@ use crate::{
     metrics::RefusalReason,
 };
 
-/// The delay that clients at a limit of their address are asked for.
+/// `Retry-After`, in seconds, for clients that hit a limit of their address.
 const RETRY_AFTER_S: u32 = 5;
 
-/// A refusal, and the reason that it is counted under.
+/// A rejection, and the reason under which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub(crate) refusal: Refusal,
@@ -42,7 +42,7 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> Rejection {
 }
 
 impl Limits {
-    /// The known address of a connection's peer: its client, or the proxy that has not named one yet.
+    /// The known address of a connection's peer: the client, or a proxy that has not named its client yet.
     pub(crate) fn address_of(&mut self, socket: Socket) -> Option<IpAddr> {
         let guest = self.guests.get_mut(socket)?;
         guest.seen.or(guest.proxy.as_ref().map(|proxy| proxy.address))
@@ -77,7 +77,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Checks the limits of an address, and counts one more for it and for the daemon.
+    /// Checks the limits of an address. On success, counts one more for the address and the daemon.
     pub(crate) fn count_in(
         &mut self,
         tables: &Tables,
@@ -94,7 +94,7 @@ impl Limits {
             let host = if is_new { host } else { Host { rate: None, ..host } };
             self.check(tables, key, host, reasons, now)?;
         }
-        // Only now: a rejected connection is not counted.
+        // After all checks, so that a rejected connection is not counted.
         for (key, ..) in counted.into_iter().flatten() {
             self.ledger.change(tables, key, |entry| {
                 entry.open += 1;
@@ -106,7 +106,7 @@ impl Limits {
         }
         if is_new && self.policy.daemon.is_some() {
             self.ledger.change(tables, tables.key(Kind::Daemon, ()), |entry| {
-                // As if it had a connection: a flood from very many addresses must not evict it.
+                // Marks the entry as in use, so that a flood from many addresses does not evict it.
                 entry.open = 1;
                 entry.first.add(1.0, now, RATE_FADE_MS);
             });
@@ -133,7 +133,8 @@ impl Limits {
         if is_full(host.connections_max, sum.open) {
             return Err(too_many(RETRY_AFTER_S, connections));
         }
-        // A client that had to wait for accept also had to wait to be read.
+        // While a backlog is read, handshakes are not limited: clients that waited for their accept also waited to be
+        // read.
         let is_late = self.weight < 1.0;
         if !is_late && is_full(host.handshakes_max, sum.handshakes) {
             return Err(too_many(RETRY_AFTER_S, handshakes));
@@ -141,7 +142,7 @@ impl Limits {
         host.rate.map_or(Ok(()), |limit| admit_at(limit, sum.first, rate))
     }
 
-    /// The keys that an address counts under: its own and its network's, if these are limited.
+    /// The keys under which an address is counted: its own and its network's, each only if limited.
     pub(crate) fn counted(
         &self,
         tables: &Tables,
@@ -183,7 +184,7 @@ pub(crate) enum Counts {
     Connection,
     /// A session without a connection.
     Session,
-    /// The same, opened by the first request of a connection.
+    /// A session opened by the first request of a connection that is already counted.
     SessionOfConnection,
 }
 

@@ -1,30 +1,30 @@
 //! Decaying: a sum that decays exponentially.
 //!
-//! In:  amounts, with their times.
-//! Out: the rest of them: each amount falls by a factor of e per fade time.
+//! In:  amounts and their times.
+//! Out: the decayed sum: each amount falls by a factor of e per fade time.
 //!
-//! Such a sum is linear: the sums of several shards, added, are the sum over all of them, whichever shard an amount was
-//! counted on. So it is used here instead of the usual token bucket; it admits the same.
+//! The sum is linear: the sums of several shards add up to the sum over all of them, whichever shard counted an amount.
+//! It therefore replaces the usual token bucket, which admits the same load.
 
 use crate::time::{TICK_MS, Tick};
 
-/// A point in time on the common clock of all shards, in ticks. It wraps after 6.8 years; a moment more than half of that
-/// ahead counts as past.
+/// A time on the common clock of all shards, in ticks. It wraps after 6.8 years; a time more than half of that ahead
+/// counts as past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WallTick(pub(crate) u32);
 
 impl WallTick {
-    /// The moment at which the uptime of the daemon is `uptime`.
+    /// The time at which the daemon's uptime is `uptime`.
     pub(crate) fn at(uptime: Tick) -> Self {
         Self(uptime.0)
     }
 
-    /// The moment that is `ms` later.
+    /// The time `ms` milliseconds later.
     pub(crate) fn after_ms(self, ms: u64) -> Self {
         Self(self.0.wrapping_add(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX / 2)))
     }
 
-    /// Milliseconds from `earlier`; 0 where that is later.
+    /// Milliseconds since `earlier`; 0 if `earlier` is later.
     pub(crate) fn ms_since(self, earlier: Self) -> u64 {
         let ticks = self.0.wrapping_sub(earlier.0);
         if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) * TICK_MS }
@@ -39,7 +39,7 @@ pub(crate) struct DecayingCounter {
 }
 
 impl DecayingCounter {
-    /// The rest at `now`, if an amount falls to 1/e in `fade_ms`.
+    /// The sum at `now`. An amount falls to 1/e in `fade_ms`.
     pub(crate) fn level(self, now: WallTick, fade_ms: f32) -> f32 {
         match now.ms_since(self.at) {
             0 => self.level,
@@ -53,31 +53,32 @@ impl DecayingCounter {
         self.at = now;
     }
 
-    /// Both numbers in one word.
+    /// Packs both numbers into one word.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.level.to_bits()) << 32 | u64::from(self.at.0)
     }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
-        let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("it is masked");
+        let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("the low 32 bits fit a u32");
         Self { level: f32::from_bits(low(bits >> 32)), at: WallTick(low(bits)) }
     }
 }
 
-/// The fade time of all rates per second.
+/// The fade time of all limits per second.
 pub(crate) const RATE_FADE_MS: f32 = 1_000.0;
 
-/// A rate limit per second. After a quiet time that much may come at once; in any time t, that much × (1 s + t).
+/// A limit per second. After a pause, one second's amount may arrive at once. In any time t, at most limit × (1 s + t)
+/// arrive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
-    /// Up to this level one more is admitted.
+    /// One more is admitted at or below this level.
     level_max: f32,
 }
 
 impl Rate {
     /// `None` for 0, which means no limit.
     pub(crate) fn new(per_s: u32) -> Option<Self> {
-        // One every 1/r s keeps the level, just before each, at l with (l + 1)·e^(-1/r) = l.
+        // At one event every 1/r s, the level just before each event settles at l, where (l + 1)·e^(-1/r) = l.
         let level_max = 1.0 / (1.0 / f64::from(per_s)).exp_m1();
         #[expect(clippy::cast_possible_truncation, reason = "a level needs no more digits")]
         (per_s > 0).then_some(Self { level_max: level_max as f32 })
@@ -88,7 +89,7 @@ impl Rate {
         level <= self.level_max * 1.01
     }
 
-    /// Seconds until one more is admitted if nothing else arrives, at least 1.
+    /// Seconds until one more is admitted if nothing else arrives; at least 1.
     pub(crate) fn wait_s(self, level: f32) -> u32 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 3,600")]
         let wait_s = (level / self.level_max).ln().ceil().clamp(1.0, 3_600.0) as u32;
@@ -104,7 +105,7 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// How many are admitted in `seconds`, with `tries` in every tick.
+    /// Counts how many are admitted in `seconds`, with `tries` in every tick.
     fn admitted(per_s: u32, tries: u32, seconds: u32) -> u32 {
         let rate = Rate::new(per_s).unwrap();
         let (mut level, mut admitted) = (DecayingCounter::default(), 0);

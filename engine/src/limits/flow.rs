@@ -1,7 +1,7 @@
-//! Flow: rate limits on what clients send.
+//! Flow: limits the rate of what clients send.
 //!
-//! In:  frames of commands, by client; the counts of their users.
-//! Out: commands to execute; others to answer with error 111; the end of clients that do not stop.
+//! In:  frames of commands, by client; the counts of the clients' users.
+//! Out: commands to execute; commands to refuse with error 111; clients to disconnect because they keep flooding.
 
 use super::{
     decaying::{RATE_FADE_MS, Rate, WallTick},
@@ -13,7 +13,7 @@ use crate::{ids::ClientKey, metrics::LimitExceeded};
 /// The fade time of refused commands.
 const REFUSED_FADE_MS: f32 = 5_000.0;
 
-/// How many refused commands, after decay, close the client; more if the rate limit is higher.
+/// Refused commands, after decay, that disconnect the client. The threshold is higher if the rate limit is higher.
 const REFUSED_MIN: f32 = 10.0;
 
 /// This many bytes of a reply to a read (history, recovery, presence) count as one command.
@@ -24,7 +24,7 @@ pub(crate) const COMMAND_REPLY_BYTES: usize = 16 * 1024;
 pub(crate) enum Charge {
     /// Execute it.
     Done,
-    /// Answer it with error 111.
+    /// Refuse it with error 111.
     TooMany,
 }
 
@@ -96,7 +96,7 @@ impl Limits {
         }
     }
 
-    /// Counts a refused command. True exactly when there are too many of them.
+    /// Counts a refused command. True exactly when there are too many, and the client must be disconnected.
     pub(crate) fn goes_on(&mut self, key: ClientKey, now: WallTick) -> bool {
         let allowed = self.policy.connection.commands.or(self.policy.user.commands);
         let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
@@ -110,15 +110,15 @@ fn excess(rate: Rate, level: f32, what: LimitExceeded) -> Result<(), LimitExceed
     if rate.admits(level) { Ok(()) } else { Err(what) }
 }
 
-/// Bytes as an amount.
+/// A number of bytes as an amount to count.
 pub(crate) fn amount(bytes: usize) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "what is lost is less than a ten-millionth")]
     let amount = bytes as f32;
     amount
 }
 
-/// The level of received bytes above which error 111 is no longer sent: twice the burst, and two messages. Pings and
-/// fragments count too.
+/// The level of received bytes above which the client gets no more errors 111: twice the burst, plus two messages.
+/// Pings and fragments count too.
 pub(crate) fn hard_limit(rate: Rate, message_bytes_max: u32) -> f32 {
     2.0 * (rate.level_max() + amount(message_bytes_max as usize))
 }
@@ -134,7 +134,7 @@ mod tests {
     fn limits(set: impl FnOnce(&mut Config)) -> Limits {
         let mut config = Config::default();
         set(&mut config);
-        Limits::new(LimitPolicy::new(&config).expect("something is limited"), ShardId::FIRST)
+        Limits::new(LimitPolicy::new(&config).expect("a configured limit"), ShardId::FIRST)
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, WallTick(0)));
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 1)), Some(11));
         assert_eq!(refusals(limits(|config| config.limits.user.bytes_per_s = 1)), Some(11));
-        // A hundred per second keep a level of 99.5.
+        // At a hundred per second, the level settles at 99.5.
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 100)), Some(200));
         assert_eq!(refusals(limits(|config| config.limits.user.commands_per_s = 100)), Some(200));
     }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn received_bytes_end_a_session_over_twice_what_may_come_at_once_and_two_messages() {
-        let limit = hard_limit(Rate::new(1_000).expect("it is limited"), 64);
+        let limit = hard_limit(Rate::new(1_000).expect("a rate above 0"), 64);
         assert!((limit - 2.0 * (999.5 + 64.0)).abs() < 1.0, "{limit}");
     }
 }

@@ -1,12 +1,13 @@
-//! Limits: what one address, network, connection or user may do.
+//! Limits: what an address, network, connection or user may do.
 //!
 //! In:  connections and their addresses, requests, commands, bytes, offenses.
-//! Out: yes; or a refusal with its reason: 403, 429, error 111, disconnect 3013.
+//! Out: permission; or a refusal with its reason: 403, 429, error 111, disconnect 3013.
 //!
-//! If nothing is limited there is no [`Limits`], and its hooks in other files are one branch each. The files: `policy` (the
-//! configuration), `networks` (sets of addresses), `decaying` (sums that decay), `usage` (counts of addresses, networks and
-//! users over all shards), `addresses` (the peer of each connection), `arrival` (from accept to the request), `flow`
-//! (commands and bytes), `penalties` and `offense` (misbehaving addresses). Decision 0010 gives the reasons.
+//! If nothing is limited, there is no [`Limits`], and each hook in other files costs one branch. The files: `policy`
+//! (the configuration), `networks` (sets of addresses), `decaying` (decaying sums), `usage` (counts of addresses,
+//! networks and users over all shards), `addresses` (the peer of each connection), `arrival` (from the accept to the
+//! request), `flow` (commands and bytes), `penalties` and `offense` (misbehaving addresses). Decision 0010 gives the
+//! reasons.
 
 mod addresses;
 mod arrival;

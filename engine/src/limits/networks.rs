@@ -1,6 +1,6 @@
-//! Networks: whether an address is in a set of networks.
+//! Networks: checks whether an address is in a set of networks.
 //!
-//! In:  networks of the configuration; addresses.
+//! In:  the configured networks; addresses.
 //! Out: yes or no, in logarithmic time.
 
 use std::{cmp::Reverse, net::IpAddr};
@@ -10,7 +10,7 @@ use crate::config::Network;
 /// Sorted, disjoint ranges of addresses. IPv4 and IPv6 are separate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Networks {
-    /// First and last address of each.
+    /// First and last address of each range.
     ranges: Vec<(IpAddr, IpAddr)>,
 }
 
@@ -18,7 +18,7 @@ impl Networks {
     pub(crate) fn new(networks: &[Network]) -> Self {
         let mut ranges: Vec<_> = networks.iter().map(|network| network.bounds()).collect();
         ranges.sort_unstable_by_key(|&(first, last)| (first, Reverse(last)));
-        // Two networks are disjoint, or one contains the other.
+        // Two networks are either disjoint, or one contains the other.
         ranges.dedup_by(|inner, outer| inner.1 <= outer.1);
         Self { ranges }
     }
@@ -27,7 +27,7 @@ impl Networks {
         self.ranges.is_empty()
     }
 
-    /// True exactly when `address`, which must not be IPv4-mapped, is in one of them.
+    /// True exactly when `address` is in one of the networks. An IPv4-mapped address is not allowed.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let after = self.ranges.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).is_some_and(|at| address <= self.ranges[at].1)

@@ -1,9 +1,9 @@
-//! Offense: from what a client did to what all shards do about its address.
+//! Offense: reports offenses of clients to the shard that counts them.
 //!
-//! In:  closed connections, refused requests; notices of other shards; calls of the operator.
-//! Out: notices to the owner shard of an address, and from there to all.
+//! In:  closed connections, refused requests; notices from other shards; API calls of the operator.
+//! Out: notices to the owner shard of an address, and from the owner to all shards.
 //!
-//! While messages wait because a shard does not keep up, offenses are not reported: the flood has been counted before.
+//! While messages wait for a congested shard, offenses are not reported: the flood has already been counted.
 
 use std::net::IpAddr;
 
@@ -15,17 +15,17 @@ use crate::metrics::{CloseReason, Offense};
 /// A notice from one shard to another about an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Notice {
-    /// The client of this connection of the receiver committed an offense on another shard.
+    /// The client of this connection, which belongs to the receiver, committed an offense on another shard.
     OffenseOf { socket: Socket, offense: Offense },
-    /// An offense for the owner of the address to count.
+    /// An offense for the address's owner to count.
     Offense { address: IpAddr, offense: Offense },
     /// Refuse the address.
     Refuse { address: IpAddr, until: WallTick },
-    /// Stop refusing it, or all addresses.
+    /// Stop refusing the address; `None`: all addresses.
     Clear { address: Option<IpAddr> },
 }
 
-/// The offense that the end of a connection implies.
+/// The offense, if the end of a connection is one.
 pub(crate) fn offense_of(reason: CloseReason) -> Option<Offense> {
     match reason {
         CloseReason::ProtocolError | CloseReason::MessageTooBig => Some(Offense::Protocol),

@@ -1,7 +1,7 @@
 //! Penalties: refuses misbehaving addresses for a while.
 //!
-//! In:  offenses of clients of any shard; time; a pardon of the operator.
-//! Out: which addresses are refused, until when; a list for the operator.
+//! In:  offenses of clients of any shard; the time; pardons by the operator.
+//! Out: the refused addresses, with the end of each refusal; a list for the operator.
 //!
 //! ```text
 //! offense ──> its address's owner: points, which fade ── too many ──> refused, on all shards
@@ -9,9 +9,9 @@
 //!                                    └── quiet for as long as the last ──┘
 //! ```
 //!
-//! The owner shard of an address, chosen by hash, is the only one that counts its points. Every shard knows the refused
-//! addresses, so a connection is refused without asking another shard.
-//! Memory: per shard `tracked_max` addresses with points, and as many refused ones, of about 75 bytes each.
+//! Each address has an owner shard, chosen by hash. Only the owner counts its points. Every shard knows the refused
+//! addresses, so it refuses a connection without asking another shard.
+//! Memory: per shard, `tracked_max` addresses with points and as many refused addresses, of about 75 bytes each.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -42,9 +42,9 @@ impl Offense {
 pub(crate) struct Penalty {
     pub(crate) address: IpAddr,
     pub(crate) points: f32,
-    /// How often it was refused since it was last quiet for long enough.
+    /// How often it was refused since it was last quiet long enough.
     pub(crate) refusals: u32,
-    /// How much longer it is refused; 0 if it is not.
+    /// The remaining time of the refusal; 0 if it is not refused.
     pub(crate) refused_for_ms: u64,
 }
 
@@ -52,12 +52,12 @@ pub(crate) struct Penalty {
 struct Offender {
     points: DecayingCounter,
     refusals: u32,
-    /// When the refusal ends, and when it is forgotten.
+    /// When the refusal ends, and when the entry may be forgotten.
     refused_until: WallTick,
     remembered_until: WallTick,
 }
 
-/// The addresses with points that this shard owns.
+/// The addresses with points whose owner is this shard.
 #[derive(Debug)]
 pub(crate) struct Offenders {
     policy: LimitPolicy,
@@ -79,7 +79,7 @@ impl Offenders {
         map_bytes(&self.offenders) + self.order.capacity() * size_of::<IpAddr>()
     }
 
-    /// Counts an offense. Returns the end of the refusal, if one begins now.
+    /// Counts an offense. Returns the end of the refusal if this offense starts one.
     pub(crate) fn add(&mut self, address: IpAddr, offense: Offense, now: WallTick) -> Option<WallTick> {
         if !self.offenders.contains_key(&address) {
             self.make_room();
@@ -116,7 +116,7 @@ impl Offenders {
         before - self.offenders.len()
     }
 
-    /// Forgets addresses that have long been quiet.
+    /// Forgets addresses that have been quiet long enough.
     pub(crate) fn tend(&mut self, now: WallTick) {
         let fade_ms = self.policy.fade_ms;
         let before = self.offenders.len();
@@ -153,7 +153,7 @@ impl Offender {
     }
 }
 
-/// The refused addresses, known to every shard.
+/// The refused addresses. Every shard has all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     until: HashMap<IpAddr, WallTick>,
@@ -178,7 +178,7 @@ impl Refused {
         }
     }
 
-    /// How much longer an address is refused, if it is.
+    /// The remaining time of an address's refusal; `None` if it is not refused.
     pub(crate) fn for_ms(&self, address: IpAddr, now: WallTick) -> Option<u64> {
         let for_ms = self.until.get(&address)?.ms_since(now);
         (for_ms > 0).then_some(for_ms)
@@ -214,10 +214,10 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    /// Commits offenses until the address is refused; returns for how long.
+    /// Adds offenses until the address is refused. Returns the length of the refusal.
     fn refused_for_ms(offenders: &mut Offenders, now: WallTick) -> u64 {
         let until = (0..20).find_map(|_| offenders.add(address(1), Offense::Token, now));
-        until.expect("200 points are enough").ms_since(now)
+        until.expect("200 points exceed the threshold").ms_since(now)
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! LimitPolicy: the limits of the configuration, prepared for a shard.
+//! LimitPolicy: the limits of the configuration, compiled for a shard.
 //!
 //! In:  the checked configuration.
-//! Out: limits, and sets of networks; nothing if all limits are off.
+//! Out: limits, and sets of networks; `None` if all limits are off.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use holdfast_protocol::http::ForwardedField;
 use super::{decaying::Rate, networks::Networks};
 use crate::config::{Config, FlowLimits, HostLimits, SubnetLimits, ipv6_network};
 
-/// The policy of a shard.
+/// The limits of a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct LimitPolicy {
     pub(crate) proxy_protocol: Networks,
@@ -25,13 +25,13 @@ pub(crate) struct LimitPolicy {
     pub(crate) address: Host,
     pub(crate) subnet: Host,
     pub(crate) ipv6_bits: u8,
-    /// 0: IPv4 addresses are not counted together.
+    /// 0: IPv4 networks are not counted.
     pub(crate) ipv4_bits: u8,
     pub(crate) connection: Flow,
     pub(crate) user: Flow,
     pub(crate) penalty: Option<Penalty>,
     pub(crate) tracked_max: usize,
-    /// The longest message: a connection may always send one.
+    /// The maximum message size: a connection may always send one message.
     pub(crate) message_bytes_max: u32,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Host {
     pub(crate) rate: Option<Rate>,
 }
 
-/// The limits of what a client sends.
+/// The limits on what a client sends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Flow {
     pub(crate) commands: Option<Rate>,
@@ -61,7 +61,7 @@ pub(crate) struct Penalty {
 }
 
 impl LimitPolicy {
-    /// `None` if nothing is limited and no proxy trusted.
+    /// `None` if nothing is limited and no proxy is trusted.
     pub(crate) fn new(config: &Config) -> Option<Self> {
         let limits = &config.limits;
         let SubnetLimits { connections_max, connections_per_s, handshakes_max, ipv6_bits, ipv4_bits } =
@@ -103,7 +103,7 @@ impl LimitPolicy {
         self.needs_addresses
     }
 
-    /// How many keys each shard publishes; none if no limit spans all shards.
+    /// The number of keys that each shard publishes; 0 if no limit spans all shards.
     pub(crate) fn published_max(&self) -> usize {
         let is_shared = self.address.is_limited()
             || self.subnet.is_limited()
@@ -112,7 +112,7 @@ impl LimitPolicy {
         if is_shared { self.tracked_max } else { 0 }
     }
 
-    /// The network that an address counts under, if any.
+    /// The network under which an address is counted, if networks are limited.
     pub(crate) fn subnet_of(&self, address: IpAddr) -> Option<IpAddr> {
         match address {
             _ if !self.subnet.is_limited() => None,
@@ -156,7 +156,7 @@ impl Penalty {
         let limits = &config.limits.penalty;
         (limits.threshold > 0).then_some(Self {
             threshold: limits.threshold as f32,
-            // A decay by a factor of e takes longer than half as much.
+            // Converts the half-life to the time of a decay by a factor of e, which is 1/ln 2 times as long.
             fade_ms: limits.half_life_ms as f32 / std::f32::consts::LN_2,
             refuse_for_ms: limits.refuse_for_ms,
             refuse_for_max_ms: limits.refuse_for_max_ms,
@@ -165,7 +165,7 @@ impl Penalty {
     }
 }
 
-/// The target of a penalty: an address, or the whole /64 of an IPv6 address, the smallest block that anyone gets.
+/// The address that a penalty applies to: for IPv6 the whole /64, the smallest block that anyone is assigned.
 pub(crate) fn penalized(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -234,7 +234,7 @@ mod tests {
             let mut config = Config::default();
             config.limits.tracked_max = 5_000;
             set(&mut config);
-            let policy = LimitPolicy::new(&config).expect("it is limited");
+            let policy = LimitPolicy::new(&config).expect("a configured limit");
             assert_eq!(policy.needs_addresses(), needs_addresses, "limit {at}");
             assert_eq!(policy.published_max(), if is_shared { 5_000 } else { 0 }, "limit {at}");
         }

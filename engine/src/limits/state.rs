@@ -1,7 +1,7 @@
-//! State: all that a shard knows for its limits.
+//! State: everything a shard keeps for its limits.
 //!
 //! In:  the policy.
-//! Out: empty tables: of addresses and users, of clients, of who is refused.
+//! Out: empty tables of addresses, users, clients and refused addresses.
 
 use super::{
     addresses::PeerAddresses,
@@ -15,7 +15,7 @@ use crate::{
     metrics::LimitExceeded,
 };
 
-/// A shard's state of all limits.
+/// A shard's state for all limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     pub(crate) policy: LimitPolicy,
@@ -24,10 +24,10 @@ pub(crate) struct Limits {
     pub(crate) budgets: Budgets,
     pub(crate) refused: Refused,
     pub(crate) offenders: Option<Offenders>,
-    /// Connections that have been rejected and are only read to their end.
+    /// Rejected connections whose remaining input is still read.
     pub(crate) lingering: usize,
-    /// How much one event counts: less than 1 while more is read in a second than arrived in one, because nobody read
-    /// before.
+    /// How much one event counts. It is below 1 while the shard reads a backlog: more events are read per second than
+    /// arrived per second.
     pub(crate) weight: f32,
 }
 
@@ -45,7 +45,7 @@ impl Limits {
         }
     }
 
-    /// Memory of all tables.
+    /// The memory of all tables, in bytes.
     pub(crate) fn table_bytes(&self) -> usize {
         self.ledger.table_bytes()
             + self.guests.table_bytes()
@@ -60,7 +60,7 @@ impl Limits {
 pub(crate) struct Budget {
     pub(super) commands: DecayingCounter,
     pub(super) bytes: DecayingCounter,
-    /// Commands that were refused.
+    /// Refused commands.
     pub(super) refused: DecayingCounter,
     /// The limit that the bytes of the current frame exceed.
     pub(super) excess: Option<LimitExceeded>,

@@ -1,15 +1,15 @@
-//! Usage: the open connections and the activity of each address, network and user, over all shards.
+//! Usage: counts open connections and activity of each address, network and user, over all shards.
 //!
 //! In:  changes on this shard.
 //! Out: sums over all shards.
 //!
-//! Each shard keeps exact counts of its own, and publishes them in a table of atomics that only it writes and all read,
-//! like its metrics; but at once, not once a turn. So shards that decide at the same moment may all say yes: a limit is
-//! exceeded by at most one less than the number of shards.
+//! Each shard keeps exact counts of its own. It publishes them in a table of atomics that only it writes and all shards
+//! read, like its metrics; but immediately, not once a turn. Shards that decide at the same time may all admit: a limit
+//! is exceeded by at most the number of shards minus one.
 //!
-//! Keys are hashes under a secret of this process (SipHash), so nobody can choose addresses that collide. A table has as
-//! many places as keys are tracked, in buckets of eight; if a bucket is full (rare up to half occupancy, common when nearly
-//! all places are in use) the key counts on its own shard only.
+//! Keys are SipHash values under a secret of this process, so nobody can choose addresses that collide. A table has as
+//! many places as keys are tracked, in buckets of eight. If a bucket is full (rare up to half occupancy, common when
+//! nearly all places are in use), the key counts on its own shard only.
 //! Memory: see `limits.tracked_max`.
 
 use std::{
@@ -24,38 +24,38 @@ use crate::{ids::ShardId, memory::map_bytes};
 /// Places per bucket.
 const BUCKET: usize = 8;
 
-/// How many of the oldest keys are examined to make room for one.
+/// How many of the oldest keys are examined to make room for a new one.
 const LOOKED_AT: usize = 8;
 
 /// Keys examined in one round of housekeeping.
 const TENDED: usize = 16_384;
 
-/// A level below this counts as zero.
+/// A level below this counts as 0.
 const FADED: f32 = 0.01;
 
-/// What the counts are about; part of the key.
+/// What a key identifies; part of the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Address,
     Subnet,
     User,
-    /// All connections of the daemon.
+    /// The daemon as a whole: all its connections.
     Daemon,
 }
 
-/// A hash of the subject of the counts. Never 0.
+/// The hash of a kind and its subject. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
 impl Key {
-    /// The shard that owns it, out of `cores`.
+    /// The shard that owns the key, out of `shards`.
     pub(crate) fn shard_of(self, shards: usize) -> ShardId {
-        // The lower bits choose the bucket.
-        ShardId::new(usize::try_from((self.0 >> 32) % shards as u64).expect("below the number of shards"))
+        // The upper bits, because the lower ones choose the bucket.
+        ShardId::new(usize::try_from((self.0 >> 32) % shards as u64).expect("below the divisor"))
     }
 }
 
-/// The tables that all shards share.
+/// The published tables of all shards.
 #[derive(Debug)]
 pub(crate) struct Tables {
     hash: RandomState,
@@ -63,7 +63,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// One table of about `places` per shard; a single shard publishes nothing.
+    /// One table of about `places` places per shard. A single shard publishes nothing.
     pub(crate) fn new(shards: usize, places: usize) -> Self {
         let places = if shards > 1 && places > 0 { places.next_power_of_two().max(BUCKET) } else { 0 };
         Self { hash: RandomState::new(), shards: (0..shards).map(|_| Published::new(places)).collect() }
@@ -74,16 +74,16 @@ impl Tables {
     }
 }
 
-/// The counts of one shard, as others read them.
+/// The counts of one shard, as other shards read them.
 #[derive(Debug)]
 struct Published {
     places: Box<[Place]>,
 }
 
-/// The counts of one key.
+/// The published counts of one key.
 #[derive(Debug, Default)]
 struct Place {
-    /// 0: unused.
+    /// 0: the place is free.
     key: AtomicU64,
     counts: AtomicU64,
     first: AtomicU64,
@@ -100,7 +100,7 @@ impl Published {
         if buckets == 0 {
             return 0..0;
         }
-        let at = usize::try_from(key.0 % buckets).expect("below the number of buckets") * BUCKET;
+        let at = usize::try_from(key.0 % buckets).expect("below the divisor") * BUCKET;
         at..at + BUCKET
     }
 
@@ -143,7 +143,7 @@ impl Place {
 pub(crate) struct Entry {
     /// Open connections.
     pub(crate) open: u32,
-    /// Those of them whose request is incomplete.
+    /// Open connections whose request is incomplete.
     pub(crate) handshakes: u32,
     /// New connections, or commands.
     pub(crate) first: DecayingCounter,
@@ -158,7 +158,7 @@ impl Entry {
     }
 
     fn from_words([counts, first, second]: [u64; 3]) -> Self {
-        let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).expect("it is masked");
+        let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).expect("the low 32 bits fit a u32");
         Self {
             open: half(counts >> 32),
             handshakes: half(counts),
@@ -167,7 +167,7 @@ impl Entry {
         }
     }
 
-    /// True exactly when dropping it loses nothing.
+    /// True exactly when the entry can be dropped without losing information.
     fn has_faded(&self, now: WallTick) -> bool {
         let is_low = |sum: DecayingCounter| sum.level(now, RATE_FADE_MS) < FADED;
         self.open == 0 && is_low(self.first) && is_low(self.second)
@@ -195,7 +195,7 @@ impl Sum {
 #[derive(Debug, Default)]
 struct LocalUsage {
     entry: Entry,
-    /// Where it is published.
+    /// The index of its place in the published table, if it has one.
     place: Option<u32>,
 }
 
@@ -214,7 +214,7 @@ impl UsageTable {
         Self { shard, own: HashMap::new(), order: VecDeque::new(), tracked_max }
     }
 
-    /// Keys with counts on this shard.
+    /// The number of keys with counts on this shard.
     pub(crate) fn len(&self) -> usize {
         self.own.len()
     }
@@ -241,7 +241,7 @@ impl UsageTable {
         let published = &tables.shards[self.shard.index()];
         if !self.own.contains_key(&key) {
             self.make_room(published);
-            let place = published.claim(key).map(|at| u32::try_from(at).expect("fewer places than 2^32"));
+            let place = published.claim(key).map(|at| u32::try_from(at).expect("fewer than 2^32 places"));
             self.own.insert(key, LocalUsage { entry: Entry::default(), place });
             self.order.push_back(key);
         }
@@ -252,7 +252,7 @@ impl UsageTable {
         }
     }
 
-    /// Forgets decayed keys.
+    /// Forgets keys whose counts have decayed.
     pub(crate) fn tend(&mut self, tables: &Tables, now: WallTick) {
         for _ in 0..self.order.len().min(TENDED) {
             self.forget_first(&tables.shards[self.shard.index()], |entry| entry.has_faded(now));
@@ -263,8 +263,8 @@ impl UsageTable {
         }
     }
 
-    /// Forgets the oldest keys without a connection. A few are examined for each new one: there are never more than
-    /// `tracked_max`, or as many as have connections, and an eighth of these.
+    /// Forgets the oldest keys without a connection. Each new key examines only a few of them. There are never more
+    /// keys than `tracked_max`, or the number of keys with connections if that is larger, plus an eighth of the latter.
     fn make_room(&mut self, published: &Published) {
         for _ in 0..LOOKED_AT {
             if self.own.len() < self.tracked_max {

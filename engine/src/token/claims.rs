@@ -1,10 +1,10 @@
-//! Claims: the content of a token, after its signature was verified.
+//! Claims: the content of a token whose signature was verified.
 //!
 //! In:  the signed JSON.
 //! Out: the client's identity, its expiry, and its subscriptions with their options.
 //!
-//! Names and meanings are Centrifugo's. Claims not named here are ignored. All results are right-sized copies: no
-//! connection keeps a token alive.
+//! Names and meanings are Centrifugo's. Claims not named here are ignored. All results are copies of exact size: no
+//! connection keeps a token's memory alive.
 
 use std::{borrow::Cow, collections::HashMap, iter};
 
@@ -22,10 +22,10 @@ use crate::{
 /// The claims of a connection token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConnectClaims {
-    /// The client's user; empty for an anonymous one.
+    /// The user; empty if anonymous.
     pub user: String,
-    /// When the connection must be refreshed, in Unix seconds; `None`: never. It is `expire_at` if the token has it (0
-    /// for never), otherwise `exp`. It may be in the past, since only `exp` decides whether the token is accepted.
+    /// When the connection must be refreshed, in Unix seconds; `None`: never. This is `expire_at` if the token has it
+    /// (0 for never), otherwise `exp`. It may be in the past: only `exp` decides whether the token is accepted.
     pub expire_at_s: Option<u64>,
     /// Connection info for other clients.
     pub info: Option<Bytes>,
@@ -38,19 +38,19 @@ pub(crate) struct ConnectClaims {
 /// The claims of a subscription token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SubscribeClaims {
-    /// The subscription's user; empty for an anonymous one.
+    /// The user; empty if anonymous.
     pub user: String,
-    /// The channel, never empty.
+    /// The channel; never empty.
     pub channel: String,
-    /// The only connection it is valid for; otherwise it is valid for all of the user's.
+    /// The only connection the token is valid for; `None`: all connections of the user.
     pub client: Option<String>,
-    /// When the subscription must be refreshed; as with [`ConnectClaims::expire_at_s`].
+    /// When the subscription must be refreshed; like [`ConnectClaims::expire_at_s`].
     pub expire_at_s: Option<u64>,
     /// Overrides of the channel's options.
     pub options: SubscribeOptions,
 }
 
-/// Overrides of a channel's options for one subscription.
+/// The options of one subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SubscribeOptions {
     /// The subscriber's info for others in the channel.
@@ -83,10 +83,10 @@ impl ConnectClaims {
         })
     }
 
-    /// Checks that it is this connection's own, in a refresh.
+    /// Checks, in a refresh, that the token belongs to this connection.
     ///
     /// # Errors
-    /// It belongs to another user.
+    /// The token belongs to another user.
     pub(crate) fn check(&self, user: &str) -> Result<(), TokenError> {
         if self.user == user { Ok(()) } else { Err(TokenError::OtherUser) }
     }
@@ -113,10 +113,10 @@ impl SubscribeClaims {
         })
     }
 
-    /// Checks that it is for this subscription.
+    /// Checks that the token is for this subscription.
     ///
     /// # Errors
-    /// It is for another channel, another user, or another connection of that user.
+    /// The token is for another channel, another user, or another connection of that user.
     pub(crate) fn check(&self, channel: &str, user: &str, client: &str) -> Result<(), TokenError> {
         if self.channel != channel {
             Err(TokenError::OtherChannel)
@@ -130,7 +130,7 @@ impl SubscribeClaims {
     }
 }
 
-/// The claims that decide whether a token is accepted at all.
+/// The claims that decide whether a token is accepted.
 #[derive(Debug, Deserialize)]
 pub(super) struct Common {
     exp: Option<Time>,
@@ -171,7 +171,7 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// RFC 7519 §2, NumericDate: Unix seconds, with any fraction cut off. Times before 1970 count as 1970; times beyond 64
+/// RFC 7519 §2, NumericDate: Unix seconds, with any fraction cut off. Times before 1970 count as 1970. Times beyond 64
 /// bits count as the last second that fits.
 #[derive(Debug, Clone, Copy)]
 struct Time(u64);
@@ -253,7 +253,7 @@ impl RawOptions<'_> {
     }
 }
 
-/// The fault without the offending value: a claim may be private.
+/// The error without the offending value, because a claim may be private.
 pub(super) fn unreadable(part: Part, error: &serde_json::Error) -> TokenError {
     TokenError::NotTheJson { part, line: error.line(), column: error.column() }
 }
@@ -262,7 +262,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     serde_json::from_slice(json).map_err(|error| unreadable(Part::Claims, &error))
 }
 
-/// The user, from `sub` or from the configured claim. A number counts as its text.
+/// The user, from `sub` or from the configured claim. A number counts as its text form.
 fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String, TokenError> {
     let Some(claim) = claim else { return Ok(sub.unwrap_or_default()) };
     let mut all: HashMap<Cow<'_, str>, &RawValue> = parse(json)?;
@@ -274,7 +274,7 @@ fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String,
     }
 }
 
-/// `expire_at` says when to refresh, regardless of `exp`; 0 and below is never.
+/// `expire_at` says when to refresh, regardless of `exp`; 0 or less means never.
 fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
     match expire_at {
         Some(Time(at)) => Some(at).filter(|&at| at > 0),
@@ -282,7 +282,7 @@ fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
     }
 }
 
-/// Bytes from base64 if present, otherwise JSON as written.
+/// Decodes base64 if present; otherwise returns the JSON as written.
 pub(crate) fn either(
     claim: &str,
     base64: Option<&str>,

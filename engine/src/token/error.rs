@@ -1,23 +1,22 @@
-//! Why a token is refused.
+//! Error: why a token is refused.
 //!
-//! In:  the fault, as a variant. It is the client's, or its backend's: never the daemon's.
-//! Out: the answer on the wire ([`TokenError::verdict`]), and a reason for a log line.
+//! In:  the error, as a variant. It is the fault of the client or its backend, never of the daemon.
+//! Out: the answer on the wire ([`TokenError::verdict`]), and a reason for the log.
 //!
-//! A reason repeats neither the token nor its claims; from its header it shows at most the algorithm and the key's
-//! name.
+//! A reason never repeats the token or its claims. From the header, it shows at most the algorithm and the key's name.
 
 use std::fmt;
 
 use holdfast_protocol::client::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use jsonwebtoken::Algorithm;
 
-/// The token was refused.
+/// Why a token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     /// Our limit, [`TOKEN_BYTES_MAX`](super::TOKEN_BYTES_MAX).
     #[error("the token has {bytes} bytes; the maximum is {}", super::TOKEN_BYTES_MAX)]
     TooLong {
-        /// Its length.
+        /// The token's length.
         bytes: usize,
     },
     /// RFC 7515 §7.1: three parts with dots between them.
@@ -26,7 +25,7 @@ pub(crate) enum TokenError {
     /// RFC 7515 §2: each part is base64url without padding.
     #[error("the token's {0} is not base64url")]
     NotBase64(Part),
-    /// Not JSON, or a claim of another type than it must have.
+    /// A part is not JSON, or a claim has the wrong type.
     #[error("the token's {part} is not a valid JSON object, near byte {column} of line {line}")]
     NotTheJson {
         /// Which part.
@@ -36,16 +35,16 @@ pub(crate) enum TokenError {
         /// Which byte of that line, from 1.
         column: usize,
     },
-    /// `b64info` and `b64data` are base64, the user's claim is a text or a number.
+    /// `b64info` and `b64data` must be base64; the user's claim must be a string or a number.
     #[error("the claim {0:?} cannot be read")]
     ClaimUnreadable(String),
     /// `none`, or an unknown algorithm.
     #[error("algorithm {alg:?} is not supported")]
     AlgorithmUnsupported {
-        /// The start of its name.
+        /// The start of the algorithm's name.
         alg: String,
     },
-    /// A known algorithm of a family without a key; also the result when a public key is used as an HMAC secret.
+    /// A known algorithm of a family that has no key; also if a token uses a public key as an HMAC secret.
     #[error("there is no key for algorithm {alg:?}")]
     AlgorithmWithoutKey {
         /// The algorithm.
@@ -60,16 +59,16 @@ pub(crate) enum TokenError {
     /// With keys from a JWKS endpoint, the header must name the key.
     #[error("the token's header does not name its key (kid)")]
     KeyIdMissing,
-    /// The JWKS endpoint may have a new key since it was last asked.
+    /// The key set has no such key. The JWKS endpoint may have published it since the last fetch.
     #[error("the key {kid:?} is not known")]
     KeyUnknown {
         /// The name of the key.
         kid: String,
     },
-    /// Not for us.
+    /// The token is meant for another service.
     #[error("the audience (aud) does not match the configuration")]
     Audience,
-    /// Not from a trusted issuer.
+    /// The token is from an issuer that is not trusted.
     #[error("the issuer (iss) does not match the configuration")]
     Issuer,
     /// RFC 7519 §4.1.4: not accepted on or after this time.
@@ -94,13 +93,13 @@ pub(crate) enum TokenError {
     /// A connection token does not open a channel.
     #[error("it names no channel, so it is not a subscription token")]
     ChannelMissing,
-    /// It was issued to another user.
+    /// The token was issued to another user.
     #[error("it is for another user")]
     OtherUser,
-    /// It was issued for another channel.
+    /// The token was issued for another channel.
     #[error("it is for another channel")]
     OtherChannel,
-    /// It was issued for another connection.
+    /// The token was issued for another connection.
     #[error("it is for another client")]
     OtherClient,
 }
@@ -177,10 +176,10 @@ impl TokenError {
         }
     }
 
-    /// The only place that maps this error to codes on the wire. They are Centrifugo's, so that every SDK requests a
-    /// new token if that helps, and gives up otherwise.
+    /// The only place that maps this error to codes on the wire. They are Centrifugo's codes, so that every SDK
+    /// requests a new token if that helps, and gives up otherwise.
     ///
-    /// An unknown key gets the same verdict as a wrong signature: the caller has asked the JWKS endpoint before.
+    /// An unknown key gets the same verdict as a wrong signature: the caller has already asked the JWKS endpoint.
     pub(crate) const fn verdict(&self, carried_by: TokenUse) -> Verdict {
         let needs_new_token = matches!(self, Self::Expired { .. } | Self::NotYetValid { .. });
         let is_of_another = matches!(self, Self::OtherUser | Self::OtherChannel | Self::OtherClient);

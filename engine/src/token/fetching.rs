@@ -1,4 +1,4 @@
-//! Keys from a JWKS endpoint, fetched from a server that really runs.
+//! Tests that fetch keys from a real HTTP server, as from a JWKS endpoint.
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -31,7 +31,7 @@ async fn serve(router: Router) -> SocketAddr {
     address
 }
 
-/// Longer than the limit, of a length that is not announced.
+/// A body longer than the limit, without a Content-Length.
 async fn endless() -> impl IntoResponse {
     let chunks =
         (0..=DOCUMENT_BYTES_MAX / 4096).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b' '; 4096])));

@@ -1,9 +1,9 @@
-//! Issue: a token of our own, for `holdfast token gen` and `sub`, and for tests.
+//! Issue: signs tokens, for `holdfast token gen` and `holdfast sub`, and for tests.
 //!
-//! In:  claims, and the HMAC secret of the configuration.
+//! In:  claims; the configured HMAC secret.
 //! Out: the token (HS256).
 //!
-//! The daemon itself never issues a token: backends do.
+//! The daemon itself never issues a token: the application's backend does.
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;

@@ -1,10 +1,10 @@
-//! JWKS: public keys from the endpoint of an identity provider (RFC 7517 §5).
+//! JWKS: fetches public keys from the endpoint of an identity provider (RFC 7517 §5).
 //!
-//! In:  the endpoint, and an HTTP client.
+//! In:  the endpoint; an HTTP client.
 //! Out: a [`KeySet`], or why there is none.
 //!
-//! It runs on the control thread, which passes the result to the shards. If the document cannot be fetched, the caller
-//! keeps the known keys valid. No token decides which URL is fetched.
+//! It runs on the control thread, which passes the result to the shards. If a fetch fails, the caller keeps the known
+//! keys valid. A token never decides which URL is fetched.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use crate::{
     value::{HttpUrl, masked},
 };
 
-/// The longest document accepted. Worst case: twice this while it is parsed.
+/// The maximum document size. Worst case: twice this while the document is parsed.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
-/// How long the endpoint may take, from the connection to the last byte.
+/// Timeout for a fetch, from the connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lower bound for a refresh interval that the endpoint's freshness lifetime sets.
+/// The shortest refresh interval that an endpoint's freshness lifetime can set.
 const REFRESH_MS_MIN: u64 = 60_000;
 
-/// Minimum time between two fetches: clients choose the `kid` of a token, and must not control how often the endpoint
-/// is asked.
+/// Minimum time between two fetches. Clients choose the `kid` of a token, and must not control how often the endpoint
+/// is fetched.
 const FETCH_PAUSE_MS: u64 = 10_000;
 
 /// The response of an endpoint.
@@ -38,13 +38,13 @@ pub(crate) struct FetchedKeys {
     pub fresh_ms: Option<u64>,
 }
 
-/// Why there are no new keys.
+/// Why a fetch returned no keys.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     /// No response, or an incomplete one.
     #[error("{endpoint}: {error}")]
     Http {
-        /// The endpoint asked.
+        /// The fetched endpoint.
         endpoint: HttpUrl,
         /// The error.
         error: HttpError,
@@ -52,25 +52,25 @@ pub(crate) enum FetchError {
     /// Only 200 is accepted. Redirects are not followed: if the URL moved, the configuration must be corrected.
     #[error("{endpoint} answers {status}{}", location.as_ref().map(|to| format!(", to {to}")).unwrap_or_default())]
     Status {
-        /// The endpoint asked.
+        /// The fetched endpoint.
         endpoint: HttpUrl,
-        /// Its status.
+        /// The status of the response.
         status: StatusCode,
-        /// Where a redirect leads.
+        /// The target of a redirect.
         location: Option<String>,
     },
     /// The response is not a key set.
     #[error("{endpoint} does not answer with a JSON Web Key Set: {error}")]
     Document {
-        /// The endpoint asked.
+        /// The fetched endpoint.
         endpoint: HttpUrl,
-        /// The fault in the document.
+        /// The error in the document.
         error: serde_json::Error,
     },
-    /// It contains no usable key.
+    /// The response contains no usable key.
     #[error("{endpoint} publishes no usable key")]
     NoKeys {
-        /// The endpoint asked.
+        /// The fetched endpoint.
         endpoint: HttpUrl,
     },
 }
@@ -78,14 +78,14 @@ pub(crate) enum FetchError {
 /// Fetches the endpoint once.
 ///
 /// # Errors
-/// There are no new keys; the known ones stay valid.
+/// There are no new keys. The known ones stay valid.
 pub(crate) async fn fetch(client: &HttpClient, endpoint: &HttpUrl) -> Result<FetchedKeys, FetchError> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(endpoint.uri())
         .header(header::ACCEPT, "application/jwk-set+json, application/json")
         .body(bytes::Bytes::new())
-        .expect("invariant: the parts of the request were checked");
+        .expect("invariant: the request has valid parts");
     let limits = Limits { timeout: TIMEOUT, body_bytes_max: DOCUMENT_BYTES_MAX };
     let answer = client
         .send(request, limits)
@@ -125,31 +125,31 @@ fn fresh_ms(headers: &HeaderMap) -> Option<u64> {
     allowed_s.min().map(|seconds: u64| seconds.saturating_sub(age_s).saturating_mul(1000))
 }
 
-/// When to ask the endpoint. Times are milliseconds on any monotonic clock.
+/// When to fetch the endpoint. Times are milliseconds on any monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     refresh_ms: u64,
     age_ms_max: u64,
-    /// The last fetch, successful or not.
+    /// The last fetch, whether or not it succeeded.
     last: Option<Fetch>,
-    /// When the current keys were requested.
+    /// When the fetch of the current keys started.
     keys_of_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Fetch {
     began_ms: u64,
-    /// How long after its start the next one is due.
+    /// The time from its start to the next fetch.
     next_after_ms: u64,
 }
 
 impl Schedule {
-    /// Keys are refreshed after `refresh_ms`, and stay valid for `age_ms_max` while the endpoint fails.
+    /// Refreshes keys after `refresh_ms`. While the endpoint fails, they stay valid for `age_ms_max`.
     pub(crate) const fn new(refresh_ms: u64, age_ms_max: u64) -> Self {
         Self { refresh_ms, age_ms_max, last: None, keys_of_ms: None }
     }
 
-    /// The stricter of both limits.
+    /// The shorter of both intervals, and of both age limits.
     #[must_use]
     pub(crate) fn stricter(self, other: Self) -> Self {
         Self::new(self.refresh_ms.min(other.refresh_ms), self.age_ms_max.min(other.age_ms_max))
@@ -161,19 +161,19 @@ impl Schedule {
         self.last.is_none_or(|last| now_ms.saturating_sub(last.began_ms) >= last.next_after_ms)
     }
 
-    /// Milliseconds until a fetch may start because a token names an unknown key; 0 for now.
+    /// Milliseconds until a token with an unknown key may cause a fetch; 0: now.
     pub(crate) fn may_fetch_in(&self, now_ms: u64) -> u64 {
         let passed_ms = |last: Fetch| now_ms.saturating_sub(last.began_ms);
         self.last.map_or(0, |last| FETCH_PAUSE_MS.saturating_sub(passed_ms(last)))
     }
 
-    /// A fetch starts.
+    /// Call when a fetch starts.
     pub(crate) fn began(&mut self, now_ms: u64) {
         self.last = Some(Fetch { began_ms: now_ms, next_after_ms: FETCH_PAUSE_MS });
     }
 
-    /// The last fetch has ended: it returned keys, with their freshness lifetime in milliseconds if one was given; or
-    /// it failed.
+    /// Call when a fetch ends. `Ok`: it returned keys, with their freshness lifetime in milliseconds if the response
+    /// has one. `Err`: it failed.
     pub(crate) fn ended(&mut self, fresh_ms: Result<Option<u64>, ()>) {
         if let (Some(last), Ok(fresh_ms)) = (&mut self.last, fresh_ms) {
             let least_ms = REFRESH_MS_MIN.min(self.refresh_ms);
@@ -182,7 +182,7 @@ impl Schedule {
         }
     }
 
-    /// True once, when the keys have become too old to be used.
+    /// True exactly once, when the keys have become too old to be used.
     pub(crate) fn keys_end(&mut self, now_ms: u64) -> bool {
         let are_too_old = |of_ms: &mut u64| now_ms.saturating_sub(*of_ms) >= self.age_ms_max;
         self.keys_of_ms.take_if(are_too_old).is_some()

@@ -1,10 +1,10 @@
 //! Verifier: checks that a token is genuine, meant for us, and valid now.
 //!
-//! In:  a token, the time in Unix seconds.
+//! In:  a token; the time in Unix seconds.
 //! Out: its claims, or the first fault found.
 //!
-//! The order: length, form, algorithm, key, signature, audience and issuer, time, and only then the other claims.
-//! No I/O, no clock. A verifier is immutable: new keys make a new one.
+//! The order of checks: length, form, algorithm, key, signature, audience and issuer, time, and then the other claims.
+//! No I/O, no clock. A verifier is immutable: new keys need a new verifier.
 
 use std::sync::Arc;
 
@@ -26,17 +26,17 @@ use crate::{
     value::{HttpUrl, RegularExpression, object::Object},
 };
 
-/// The longest key name that is looked up.
+/// The longest key name that is accepted.
 const KEY_ID_BYTES_MAX: usize = 256;
 
 /// Maximum length of an unknown algorithm's name in messages.
 const ALGORITHM_NAME_CHARS_MAX: usize = 16;
 
-/// Verifies tokens of one kind. A clone shares everything.
+/// Verifies tokens of one kind. Clones share their data.
 #[derive(Debug, Clone)]
 pub(crate) struct Verifier {
     rules: Arc<Rules>,
-    /// The last response of the JWKS endpoint; initially empty.
+    /// The keys of the last JWKS response; initially empty.
     fetched: KeySet,
 }
 
@@ -48,7 +48,7 @@ struct Rules {
     user_claim: Option<String>,
 }
 
-/// How the tokens of clients are verified.
+/// The verifiers of client tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenPolicy {
     pub(crate) connect: Verifier,
@@ -80,11 +80,11 @@ struct Configured {
 #[derive(Debug)]
 struct Previous {
     keys: HmacKeys,
-    /// The last second in which they are valid; `None`: no end.
+    /// The last second in which the keys are valid; `None`: no end.
     valid_until_s: Option<u64>,
 }
 
-/// The condition on a claim.
+/// The required value of a claim.
 #[derive(Debug)]
 enum Expected {
     Anything,
@@ -108,7 +108,7 @@ struct Signed<'a> {
 }
 
 impl Verifier {
-    /// For the tokens of `connect` and `refresh`.
+    /// Verifies the tokens of `connect` and `refresh`.
     pub(crate) fn of_connections(client: &ClientConfig) -> Self {
         Self::of(&client.token, client)
     }
@@ -123,8 +123,8 @@ impl Verifier {
         verifier
     }
 
-    /// For the tokens of `subscribe` and `sub_refresh`: the same as for connections, unless they have their own
-    /// section.
+    /// Verifies the tokens of `subscribe` and `sub_refresh`. It is the same verifier as for connections, unless the
+    /// configuration has a section for them.
     pub(crate) fn of_subscriptions(client: &ClientConfig) -> Self {
         if client.subscription_token.enabled {
             Self::of(&client.subscription_token.token, client)
@@ -133,7 +133,7 @@ impl Verifier {
         }
     }
 
-    /// With the keys and conditions of one section.
+    /// Uses the keys and conditions of one section.
     pub(crate) fn new(config: &TokenConfig) -> Self {
         let keys = match &config.jwks_public_endpoint {
             Some(endpoint) => Keys::Fetched(endpoint.clone()),
@@ -148,13 +148,13 @@ impl Verifier {
         Self { rules: Arc::new(rules), fetched: KeySet::default() }
     }
 
-    /// The same conditions, with new keys from the JWKS endpoint.
+    /// The same conditions with newly fetched keys.
     #[must_use]
     pub(crate) fn with_keys(&self, keys: KeySet) -> Self {
         Self { rules: Arc::clone(&self.rules), fetched: keys }
     }
 
-    /// The endpoint to fetch keys from. Until they are fetched, every token is [`TokenError::KeyUnknown`].
+    /// The JWKS endpoint, if there is one. Until its keys are fetched, every token is [`TokenError::KeyUnknown`].
     pub(crate) fn jwks_endpoint(&self) -> Option<&HttpUrl> {
         match &self.rules.keys {
             Keys::Fetched(endpoint) => Some(endpoint),
@@ -162,32 +162,32 @@ impl Verifier {
         }
     }
 
-    /// False exactly when keys come from an endpoint and none were fetched yet: a refusal then says nothing about the
+    /// False exactly when keys come from an endpoint and none have been fetched: a refusal then says nothing about the
     /// token.
     pub(crate) fn has_keys(&self) -> bool {
         !matches!(self.rules.keys, Keys::Fetched(_)) || !self.fetched.is_empty()
     }
 
-    /// The claims of a connection token.
+    /// Verifies a connection token and returns its claims.
     ///
     /// # Errors
-    /// The first fault found.
+    /// The first error found.
     pub(crate) fn verify_connect(&self, token: &str, now_s: u64) -> Result<ConnectClaims, TokenError> {
         ConnectClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
 
-    /// The claims of a subscription token.
+    /// Verifies a subscription token and returns its claims.
     ///
     /// # Errors
-    /// The first fault found.
+    /// The first error found.
     pub(crate) fn verify_subscribe(&self, token: &str, now_s: u64) -> Result<SubscribeClaims, TokenError> {
         SubscribeClaims::read(&self.signed(token, now_s)?, self.rules.user_claim.as_deref())
     }
 
-    /// The signed claims of a token that is genuine, meant for us and valid now.
+    /// Returns the signed claims of a token that is genuine, meant for us, and valid now.
     fn signed(&self, token: &str, now_s: u64) -> Result<Vec<u8>, TokenError> {
         let [header, claims, signature] = split(token)?;
-        // RFC 7515 §5.1: the signature covers both parts as they were sent.
+        // RFC 7515 §5.1: the signature covers both parts in their encoded form.
         let message = &token.as_bytes()[..header.len() + 1 + claims.len()];
         let header: Header = json(Part::Header, &decode(Part::Header, header)?)?;
         if header.crit.is_some() {
@@ -243,7 +243,7 @@ impl Previous {
 }
 
 fn verify_fetched(keys: &KeySet, kid: Option<String>, signed: &Signed<'_>) -> Result<(), TokenError> {
-    // Fetched keys are never secrets: asking the endpoint again would not help.
+    // Fetched keys are never HMAC secrets: another fetch would not help.
     if signed.algorithm.family() == AlgorithmFamily::Hmac {
         return Err(TokenError::AlgorithmWithoutKey { alg: signed.algorithm });
     }
@@ -254,7 +254,7 @@ fn verify_fetched(keys: &KeySet, kid: Option<String>, signed: &Signed<'_>) -> Re
 }
 
 impl Signed<'_> {
-    /// One matching key is enough; no candidate at all is a separate error, since then the algorithm is wrong.
+    /// One matching key is enough. Having no candidate at all is a separate error: the algorithm is wrong.
     fn check<'k, K: 'k>(
         &self,
         keys: impl Iterator<Item = &'k K>,
@@ -303,7 +303,7 @@ impl Expected {
     }
 }
 
-/// Header, claims and signature, still encoded.
+/// Splits a token into header, claims and signature, still encoded.
 pub(super) fn split(token: &str) -> Result<[&str; 3], TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::TooLong { bytes: token.len() });
@@ -324,10 +324,10 @@ fn json<T: DeserializeOwned>(part: Part, text: &[u8]) -> Result<T, TokenError> {
     read.map(|Object(read)| read)
 }
 
-/// The content of a token whose signature nobody has checked.
+/// Returns the content of a token without checking its signature.
 ///
 /// # Errors
-/// It is no JSON Web Token.
+/// The text is not a JSON Web Token.
 pub(crate) fn unverified(token: &str) -> Result<serde_json::Map<String, serde_json::Value>, TokenError> {
     let [_, claims, _] = split(token)?;
     let content = decode(Part::Claims, claims)?;

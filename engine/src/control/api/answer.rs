@@ -1,7 +1,7 @@
-//! Answer: responses to calls.
+//! Answer: builds the responses to calls.
 //!
-//! In:  results, and errors by their codes.
-//! Out: JSON bodies, with the status that the caller's error mode asks for.
+//! In:  results and errors.
+//! Out: JSON bodies, with the status that the caller's error mode requires.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -17,32 +17,32 @@ use super::{
 };
 use crate::config::ApiErrorMode;
 
-/// Retry-After when there was no room.
+/// `Retry-After`, in seconds, if there was no room.
 const RETRY_AFTER_S: &str = "1";
 
-/// The outcome of a call: the complete reply, `{"result":…}`, or under the name of its method.
+/// The outcome of a call: its complete reply, with the result under `result` or under the method's name.
 pub(super) type Outcome = Result<Text, ApiError>;
 
-/// The effort of serializing a result.
+/// How expensive a result is to serialize.
 pub(super) trait Weight {
-    /// In items of a few hundred bytes.
+    /// The size of the result, in items of a few hundred bytes.
     fn weight(&self) -> usize {
         0
     }
 
-    /// The memory already reserved for its text.
+    /// Takes the memory already reserved for the result's text.
     fn take_hold(&mut self) -> Option<Hold> {
         None
     }
 }
 
-/// A result with no content.
+/// A result without content.
 #[derive(Debug, Serialize)]
 pub(super) struct Empty {}
 
 impl Weight for Empty {}
 
-/// The reply with a result under this name.
+/// Builds the reply, with the result under this name.
 pub(super) fn reply(name: &str, result: &impl Serialize, hold: Hold) -> Outcome {
     let mut text = Text::new(hold);
     text.push(b"{\"")?;
@@ -53,14 +53,14 @@ pub(super) fn reply(name: &str, result: &impl Serialize, hold: Hold) -> Outcome 
     Ok(text)
 }
 
-/// The response to one call.
+/// Builds the response to one call.
 pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
     match outcome {
         Ok(text) => json(StatusCode::OK, text.into_bytes()),
         Err(error) => {
             let body = match mode {
                 ApiErrorMode::Body => error.reply(),
-                // The status already says that it is an error.
+                // The status already marks the response as an error.
                 ApiErrorMode::Transport => error.text(),
             };
             let mut response = json(error.status(mode), body.into());
@@ -72,7 +72,7 @@ pub(super) fn respond(outcome: Outcome, mode: ApiErrorMode) -> Response {
     }
 }
 
-/// The response to a request that is not executed.
+/// Builds the response to a request that is not executed.
 pub(super) fn refuse(status: StatusCode, error: ApiError) -> Response {
     let mut response = respond(Err(error), ApiErrorMode::Body);
     *response.status_mut() = status;

@@ -1,12 +1,12 @@
-//! Browser: keeps web pages from calling an API without keys.
+//! Browser: keeps web pages from calling the API if it needs no key.
 //!
-//! In:  a request's head.
-//! Out: whether it may come from a foreign page.
+//! In:  the head of a request.
+//! Out: permission, or the reason to refuse: it may come from a foreign page.
 //!
-//! A page of any site can make its visitor's browser send requests to addresses that only the visitor reaches. It
-//! cannot know a key, so if keys are required nothing is checked here. Without a preflight it also cannot: set
-//! `Content-Type: application/json` in a request to another host; hide its own `Origin`; or choose `Host`, which is the
-//! name it was loaded from, even if that name was made to resolve to this address (DNS rebinding).
+//! A page of any site can make its visitor's browser send requests to addresses that only the visitor can reach. The
+//! page does not know a key, so if the API needs a key, nothing is checked here. A page also cannot do the following
+//! without a preflight: send `Content-Type: application/json` to another host; hide its `Origin`; or choose `Host`.
+//! `Host` is the name that the page was loaded from, even if that name resolves to this address (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -60,11 +60,11 @@ impl Hosts {
     }
 
     /// # Errors
-    /// It may come from a page of another host.
+    /// The request may come from a page of another host.
     pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Foreign> {
         let host = one(headers, header::HOST).and_then(|host| host.parse::<Authority>().ok());
         let host = host.ok_or(Foreign::Host)?;
-        // RFC 9112 §3.2.2: an address in the request line takes precedence over the field.
+        // RFC 9112 §3.2.2: a host in the request line takes precedence over the field.
         let is_known = [Some(&host), uri.authority()].into_iter().flatten().all(|host| self.has(host.host()));
         if !is_known {
             return Err(Foreign::Host);
@@ -92,7 +92,7 @@ impl Hosts {
     }
 }
 
-/// The value of a field that occurs once.
+/// The value of a field that occurs exactly once.
 fn one(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

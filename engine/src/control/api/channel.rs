@@ -1,9 +1,9 @@
-//! Channel: the methods on one channel, or on each of several.
+//! Channel: the methods on one channel or several.
 //!
 //! In:  requests that name channels.
-//! Out: queries to the channels' owners; their answers as JSON.
+//! Out: queries to the owner shards of the channels; their answers as JSON.
 //!
-//! Names resolve as they do for a token: patterns apply to clients only.
+//! Names resolve as for tokens: channel patterns apply to clients only.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,7 +31,7 @@ use crate::hub::{
     publication::{Data, Info, StoredPublication, Tags, tags},
 };
 
-/// The position of a publication; empty if it was not kept.
+/// The position of a publication; empty if the channel did not keep it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Published {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ impl Weight for Broadcast {
     }
 }
 
-/// The outcome of one channel's publication.
+/// The outcome for one channel of a broadcast.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Response {
@@ -73,10 +73,10 @@ enum Response {
     Error(ApiError),
 }
 
-/// Publications of a broadcast under way at a time.
+/// Concurrent publications of a broadcast.
 const UNDER_WAY_MAX: usize = 256;
 
-/// Memory of one channel's response with its epoch, and the upper limit of its text.
+/// Memory of one channel's response with its epoch, and the maximum length of its text.
 const RESPONSE_BYTES: usize = size_of::<Response>() + 128;
 const RESPONSE_TEXT_BYTES: usize = 160;
 
@@ -84,7 +84,7 @@ pub(super) async fn broadcast(api: &Api, request: request::Publish) -> Result<Br
     if request.channels.is_empty() {
         return Err(ApiError::bad_request("channels is missing"));
     }
-    // Check before publishing: afterwards it is too late to refuse for lack of room or a too long answer.
+    // Check before publishing: afterwards it is too late to refuse for lack of room or because the answer is too long.
     let count = request.channels.len();
     if count * RESPONSE_TEXT_BYTES > api.room.answer_bytes_max {
         return Err(api.room.too_long());
@@ -119,7 +119,7 @@ async fn response(sent: Option<Result<Pending, ApiError>>) -> Option<Response> {
     Some(outcome.map_or_else(Response::Error, Response::Result))
 }
 
-/// Serialized client by client, so that the list is not in memory twice.
+/// The result of `presence`. It is serialized client by client, so that memory does not hold the list twice.
 #[derive(Debug)]
 pub(super) struct Presence(Members);
 
@@ -142,7 +142,7 @@ pub(super) async fn presence(api: &Api, request: request::OfChannel) -> Result<P
     let Answer::Presence(infos) =
         ask(api, &request.channel, ChannelQuery::Presence(AnswerBytes::ANY)).await?
     else {
-        unreachable!("a home answers what it is asked")
+        unreachable!("invariant: an owner answers the query it gets")
     };
     Ok(Presence(infos))
 }
@@ -162,12 +162,12 @@ pub(super) async fn presence_stats(
     let Answer::PresenceStats { clients, users } =
         ask(api, &request.channel, ChannelQuery::PresenceStats).await?
     else {
-        unreachable!("a home answers what it is asked")
+        unreachable!("invariant: an owner answers the query it gets")
     };
     Ok(PresenceStats { num_clients: clients, num_users: users })
 }
 
-/// Serialized publication by publication, so that the list is not in memory twice.
+/// The result of `history`. It is serialized publication by publication, so that memory does not hold the list twice.
 #[derive(Debug)]
 pub(super) struct History {
     publications: Vec<Arc<StoredPublication>>,
@@ -206,7 +206,7 @@ const PUBLICATION_BYTES_MIN: usize = 22;
 
 pub(super) async fn history(api: &Api, request: request::History) -> Result<History, ApiError> {
     let page = Page {
-        // More would exceed the answer's limit in any case.
+        // More publications would exceed the maximum length of an answer.
         limit: usize::try_from(request.limit)
             .unwrap_or(usize::MAX)
             .min(api.room.answer_bytes_max / PUBLICATION_BYTES_MIN + 1),
@@ -217,7 +217,7 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
     let Answer::History { publications, position } =
         ask(api, &request.channel, ChannelQuery::History(page)).await?
     else {
-        unreachable!("a home answers what it is asked")
+        unreachable!("invariant: an owner answers the query it gets")
     };
     Ok(History { publications, position })
 }
@@ -281,7 +281,7 @@ async fn published(pending: Pending) -> Result<Published, ApiError> {
     })
 }
 
-/// The request with its data checked: on another thread if they are long.
+/// Checks the data of a request, on another thread if they are long.
 async fn with_data(api: &Api, request: request::Publish) -> Result<(request::Publish, Data), ApiError> {
     request.check()?;
     let bytes = request.b64data.len() + request.data.as_deref().map_or(0, |data| data.get().len());
@@ -304,7 +304,7 @@ fn publication(stored: &StoredPublication) -> Publication<'_> {
     }
 }
 
-/// A client, as others see it.
+/// A client, as other clients see it.
 #[derive(Debug, Serialize)]
 struct ClientInfo<'a> {
     user: &'a str,
@@ -324,7 +324,7 @@ fn client_info(info: &Info) -> ClientInfo<'_> {
     }
 }
 
-/// A list whose items are produced one by one.
+/// Serializes the items of an iterator as a list.
 struct Seq<I>(I);
 
 impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
@@ -333,7 +333,7 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Seq<I> {
     }
 }
 
-/// The same for named fields.
+/// Serializes the pairs of an iterator as an object.
 struct Map<I>(I);
 
 impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for Map<I> {
@@ -342,7 +342,7 @@ impl<'a, T: Serialize, I: Iterator<Item = (&'a str, T)> + Clone> Serialize for M
     }
 }
 
-/// A payload as JSON clients see it; `None` if there is none.
+/// The payload as a JSON client sees it; `None` if there is none.
 fn json(payload: Payload<'_>) -> Option<Box<RawValue>> {
     if payload.is_empty() {
         return None;

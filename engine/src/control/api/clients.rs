@@ -1,9 +1,9 @@
-//! Clients: the methods on a user's clients, or on one client.
+//! Clients: the methods on one client, or on all clients of a user.
 //!
 //! In:  requests that name a user, a connection or a session.
 //! Out: commands for all shards: only a client's own shard can find it.
 //!
-//! At least one of the three must be named: a request that lost its user must not select everybody.
+//! A request must name at least one of the three: if it lost its user by mistake, it must not select everybody.
 
 use std::sync::Arc;
 
@@ -73,8 +73,8 @@ async fn tell(api: &Api, whom: Option<ClientSelector>, wish: ClientCommand) -> R
     Ok(Empty {})
 }
 
-/// The clients that a request selects; `None` if there can be none. A session has the same name as its client. An
-/// explicitly empty user is the anonymous one; beside a client it has no meaning.
+/// Builds the selector of a request; `None` if no client can match. A session has the same ID as its client. An
+/// explicitly empty user selects anonymous clients; together with a client it means nothing.
 fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<ClientSelector>, ApiError> {
     let mut named = [client, session].into_iter().filter(|id| !id.is_empty());
     let Some(first) = named.next() else {
@@ -89,7 +89,7 @@ fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Clie
     Ok(client.map(|client| ClientSelector { user, client: Some(client) }))
 }
 
-/// Unix seconds; 0 for never.
+/// A time in Unix seconds; 0 for never.
 fn seconds(at: i64) -> u64 {
     u64::try_from(at).unwrap_or(0)
 }

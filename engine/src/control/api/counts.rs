@@ -1,13 +1,13 @@
-//! Counts: calls and failures per method.
+//! Counts: counts calls and failures per method.
 //!
-//! In:  calls, as they end.
+//! In:  the outcome of each call.
 //! Out: counters for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::control::connection::Denied;
 
-/// The counters of all methods; the commands of a batch count one by one.
+/// Counters of all methods. Each command of a batch counts.
 #[derive(Debug)]
 pub(in crate::control) struct ApiCounts {
     /// The name, the calls and the failures of each method.
@@ -36,7 +36,7 @@ impl Denial {
         (Self::Body, "body"),
     ];
 
-    /// For the log.
+    /// The reason, and what would allow the call, for the log.
     pub(super) const fn told(self) -> Denied {
         let allow = match self {
             Self::NoKey => "a key of http_api.key or http_api.keys in the field X-API-Key",
@@ -56,7 +56,7 @@ impl ApiCounts {
         Self { methods, denials: Default::default() }
     }
 
-    /// A call of the method with this number has ended.
+    /// Counts a finished call of the method with this index.
     pub(super) fn ended(&self, method: usize, is_error: bool) {
         let (_, calls, errors) = &self.methods[method];
         calls.fetch_add(1, Ordering::Relaxed);
@@ -67,14 +67,14 @@ impl ApiCounts {
         self.denials[denial as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Each reason with its number of rejected calls.
+    /// The number of rejected calls for each reason.
     pub(in crate::control) fn denials(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Denial::ALL
             .iter()
             .map(|(denial, name)| (*name, self.denials[*denial as usize].load(Ordering::Relaxed)))
     }
 
-    /// Each method with its calls, and how many of them failed.
+    /// The number of calls and of failed calls for each method.
     pub(in crate::control) fn all(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         self.methods.iter().map(move |(name, calls, errors)| (*name, count(calls), count(errors)))

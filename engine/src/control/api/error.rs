@@ -1,7 +1,7 @@
 //! Error: why a call of the server API failed.
 //!
-//! In:  codes of the client protocol, and what is wrong in words.
-//! Out: the error of a reply; whether it also sets the status of the response.
+//! In:  an error code of the client protocol, and an explanation.
+//! Out: the error in a reply; whether it also sets the status of the response.
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -20,29 +20,29 @@ pub(super) struct ApiError {
     pub(super) kind: Kind,
 }
 
-/// The kind of error that also sets the status, in every error mode.
+/// Whether an error sets the status of the response, in every error mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing.
+    /// The status depends on the error mode.
     Plain,
-    /// The body was not a request at all.
+    /// The body is not a request.
     Unreadable,
-    /// There is no memory for it now.
+    /// There is no memory for the call now.
     Full,
 }
 
 impl ApiError {
-    /// The caller's fault, with a message that helps to find it.
+    /// The request is wrong; the message says where.
     pub(super) fn bad_request(why: impl Display) -> Self {
         Self::of(ErrorCode::BAD_REQUEST, why, Kind::Plain)
     }
 
-    /// The body is not JSON of the right shape.
+    /// The body is not JSON of the expected form.
     pub(super) fn unreadable(why: impl Display) -> Self {
         Self::of(ErrorCode::BAD_REQUEST, why, Kind::Unreadable)
     }
 
-    /// A limit is exceeded.
+    /// A limit was exceeded.
     pub(super) fn limit(why: impl Display) -> Self {
         Self::of(ErrorCode::LIMIT_EXCEEDED, why, Kind::Plain)
     }
@@ -57,7 +57,7 @@ impl ApiError {
         Self { code, message: format!("{message}: {why}").into(), kind }
     }
 
-    /// The message for people.
+    /// The message.
     pub(super) fn words(&self) -> &str {
         &self.message
     }

@@ -1,10 +1,10 @@
 //! Key: authorizes calls.
 //!
 //! In:  the keys of the configuration; a request's head.
-//! Out: yes or no.
+//! Out: permission, or the reason to refuse.
 //!
-//! Both texts are compared by their codes (HMAC) under a random key, so that timing reveals neither a key's content nor
-//! its length.
+//! Keys are compared by their HMAC under a random secret, so that timing reveals neither the content nor the length of
+//! a key.
 
 use axum::{
     extract::Query,
@@ -48,10 +48,10 @@ impl Keys {
         self.is_open
     }
 
-    /// Checks that the request carries a valid key, in one of the three places.
+    /// Checks that the request carries a valid key, in one of the three possible places.
     ///
     /// # Errors
-    /// It carries none, or none that is valid.
+    /// The request carries no key, or an invalid one.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denial> {
         if self.is_open {
             return Ok(());
@@ -74,7 +74,7 @@ impl Keys {
     }
 
     fn is_good(&self, key: &str) -> bool {
-        // Every code is compared, so that timing does not reveal which one matched.
+        // Compares all tags, so that timing does not reveal which one matched.
         let matches = |tag: &hmac::Tag| hmac::verify(&self.secret, key.as_bytes(), tag.as_ref()).is_ok();
         self.codes.iter().fold(false, |found, tag| matches(tag) | found)
     }

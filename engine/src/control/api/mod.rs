@@ -1,12 +1,12 @@
-//! Api: the server API, for the application's backend.
+//! API: the server API, for the application's backend.
 //!
 //! In:  `POST /api/{method}` with a JSON body and a key; the older `POST /api` with `{method, params}`.
-//! Out: `{"result":…}` or `{"error":{code, message}}`; in between, work for the shards.
+//! Out: `{"result":…}` or `{"error":{code, message}}`; messages to the shards.
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (authorization), `request` (parsing of bodies),
 //! `browser` (protection of an API without keys), `channel`, `clients`, `node` and `penalties` (the methods), `room`
-//! (their memory), `text` (serialization of an answer), `reach` (the way to the shards and back), `share` (a call's
-//! share of the thread), `answer` (responses).
+//! (memory of calls), `text` (serialization of an answer), `reach` (messages to the shards and their answers), `share`
+//! (time slices on the thread), `answer` (responses).
 
 mod answer;
 mod browser;
@@ -72,19 +72,19 @@ use crate::{
     time::patience::timeout,
 };
 
-/// The API's description, which is also part of the documentation.
+/// The OpenAPI description; also part of the documentation.
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 
-/// Timeout for a body. Worst case: `http_server.internal_connection_limit` bodies at a time, each for this long.
+/// Timeout for a body. Worst case: `http_server.internal_connection_limit` concurrent bodies, each for this long.
 const BODY_MAX: Duration = Duration::from_secs(30);
 
-/// Commands of a parallel batch under way at a time.
+/// Concurrent commands of a parallel batch.
 const PARALLEL_MAX: usize = 256;
 
-/// Defines the methods of one command each: their names and functions.
+/// Defines the methods of single commands: their names and functions.
 macro_rules! methods {
     ($($name:literal => $method:ident $run:path,)*) => {
-        /// A method, except `batch`, which is made of the others.
+        /// A method of a single command: every method except `batch`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Method {
             $($method,)*
@@ -93,7 +93,7 @@ macro_rules! methods {
         impl Method {
             const ALL: &[(&str, Self)] = &[$(($name, Self::$method),)*];
 
-            /// Their names, by their numbers.
+            /// The names of all methods, by index.
             fn names() -> Vec<&'static str> {
                 Self::ALL.iter().map(|(name, _)| *name).collect()
             }
@@ -102,7 +102,7 @@ macro_rules! methods {
                 Self::ALL[self as usize].0
             }
 
-            /// The reply has the result under `name`.
+            /// Executes the method. The reply has the result under `name`.
             async fn run(self, api: &Api, params: Bytes, name: &'static str) -> Outcome {
                 let running = AssertUnwindSafe(self.run_unguarded(api, params, name)).catch_unwind();
                 let outcome = running.await.unwrap_or_else(|panic| {
@@ -156,7 +156,7 @@ impl Method {
     }
 }
 
-/// The API of a daemon.
+/// Creates the API.
 pub(super) fn open(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Arc<Api> {
     Arc::new(Api::new(config, shared, drain, node, &Method::names()))
 }
@@ -194,7 +194,7 @@ async fn answer_one(api: &Api, method: Method, request: Request) -> Response {
     }
 }
 
-/// The field of a single call's result.
+/// The name of a result in the reply to a single call.
 const RESULT: &str = "result";
 
 /// `{"commands": [{"publish": {…}}, …], "parallel": true}`.
@@ -218,8 +218,8 @@ async fn answer_batch(Extract(api): Extract<Arc<Api>>, request: Request) -> Resp
     respond(outcome, mode)
 }
 
-/// One reply per command, in order, regardless of the others' outcomes. They are not wrapped in a result, since none of
-/// them belongs to the batch itself. Commands after the one that fills the answer are not executed.
+/// Builds one reply per command, in order, regardless of the other outcomes. `replies` is not wrapped in a result,
+/// since the batch has none of its own. Once the answer is full, no further commands are executed.
 async fn replies(api: &Api, batch: Batch) -> Outcome {
     let bytes_max = api.room.answer_bytes_max;
     let at_a_time = if batch.parallel { PARALLEL_MAX } else { 1 };
@@ -244,7 +244,7 @@ async fn replies(api: &Api, batch: Batch) -> Outcome {
             text.push_short(b",");
         }
         let appended = outcome.and_then(|reply| match reply.as_bytes() {
-            // Executed commands are always reported: only answers to queries are long.
+            // The outcome of an executed command is always reported. Only answers to queries are long.
             short if short.len() <= SHORT_BYTES_MAX => {
                 text.push_short(short);
                 Ok(())
@@ -296,7 +296,7 @@ async fn answer_named(Extract(api): Extract<Arc<Api>>, request: Request) -> Resp
     respond(outcome, mode)
 }
 
-/// The same text, not copied.
+/// Converts to bytes without a copy.
 fn bytes_of(json: Box<RawValue>) -> Bytes {
     Bytes::from(Box::<str>::from(json).into_string())
 }
@@ -306,11 +306,11 @@ fn bytes_of(json: Box<RawValue>) -> Bytes {
 struct Admitted {
     body: Bytes,
     mode: ApiErrorMode,
-    /// The memory of the body, held while the call is under way.
+    /// The memory of the body, reserved during the call.
     hold: Hold,
 }
 
-/// Authorizes a caller by its key, and reads the body: nothing is read from an unauthorized caller.
+/// Checks the key, and then reads the body: nothing is read from an unauthorized caller.
 async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
     let deny = |denial: Denial, mut answer: Response| {
         api.counts.denied(denial);

@@ -1,6 +1,6 @@
-//! Node: the methods on the whole node.
+//! Node: the methods on the whole daemon.
 //!
-//! In:  the figures of every shard.
+//! In:  the numbers of every shard.
 //! Out: their sums.
 
 use std::{
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::{control::drain::APART, session::calls::ApiCall, value::Wildcard};
 
-/// The longest pattern that is parsed on this thread.
+/// The longest channel pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
 
-/// Memory of a name in a set or map, beside its text.
+/// Memory of a set or map entry, without its name.
 const ENTRY_BYTES: usize = 80;
 
-/// The shortest entry of a channel in an answer, beside its name: `"":{"num_clients":1},`.
+/// The shortest channel entry in an answer, without its name: `"":{"num_clients":1},`.
 const CHANNEL_BYTES_MIN: usize = 20;
 
 #[derive(Debug, Serialize)]
@@ -68,9 +68,9 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
     Ok(Info { nodes: [node] })
 }
 
-/// The number of users. A user may have clients on several shards.
+/// Counts the users. A user may have clients on several shards.
 async fn users(api: &Api) -> Result<usize, ApiError> {
-    // Not a table that is copied when it grows: that would block for too long.
+    // A hash table would be copied when it grows, which would block for too long.
     let mut users = BTreeSet::<Arc<str>>::new();
     let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
     let add = |name: Arc<str>| {
@@ -86,9 +86,9 @@ async fn users(api: &Api) -> Result<usize, ApiError> {
     is_full.map(|()| count)
 }
 
-/// Frees a collection with so many entries, on another thread if it has many.
+/// Frees a collection of this many entries; on another thread if there are many.
 async fn free<T: Send + 'static>(api: &Api, what: T, entries: usize) {
-    // If that thread fails, it is freed all the same.
+    // If that thread fails, the collection is freed nevertheless.
     let _ = api.apart.run(entries, move || drop(what)).await;
 }
 
@@ -112,7 +112,7 @@ impl Weight for Channels {
 pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
     let pattern = match request.pattern {
         all if all.is_empty() => None,
-        // A long one takes time to parse.
+        // A long pattern takes time to parse.
         text => {
             let size = if text.len() > SHORT_PATTERN_BYTES_MAX { SMALL + 1 } else { 0 };
             let read = api.apart.run(size, move || Wildcard::new(&text)).await?;
@@ -155,21 +155,21 @@ pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiErro
 
 #[derive(Debug, Serialize)]
 pub(super) struct Drained {
-    /// Clients still to be disconnected.
+    /// Clients not disconnected yet.
     clients: u64,
     /// Milliseconds from now.
     told_within_ms: u64,
     gone_within_ms: u64,
-    /// Sockets of another daemon listening for clients on the same port.
+    /// Sockets of another daemon that listen for clients on the same port.
     successors: u32,
-    /// The consequence, if there is one.
+    /// The consequence of a second daemon, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'static str>,
 }
 
 impl Weight for Drained {}
 
-/// Starts to disconnect all clients; when repeated, reports the progress.
+/// Starts to disconnect all clients. A repeated call reports the progress.
 pub(super) async fn drain(api: &Api, _: request::Drain) -> Result<Drained, ApiError> {
     let progress = api.drain.begin("the server API");
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

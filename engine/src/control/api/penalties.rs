@@ -1,7 +1,7 @@
-//! Penalties: the methods on addresses that misbehave. Holdfast's own.
+//! Penalties: the methods on misbehaving addresses. Centrifugo has no such methods.
 //!
-//! In:  every shard's penalties.
-//! Out: one list, the worst first; or the clearing of points.
+//! In:  the penalties of every shard.
+//! Out: one list, highest points first; or an order to all shards to clear points.
 
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ impl Weight for Penalties {
 struct Penalty {
     /// An address, or a /64.
     address: String,
-    /// Rounded.
+    /// Rounded to the nearest integer.
     points: u64,
     refusals: u32,
     /// In seconds.

@@ -1,7 +1,7 @@
-//! Reach: the way from a call to the shards, and back.
+//! Reach: sends messages from a call to the shards, and waits for their answers.
 //!
-//! In:  messages for a channel's owner, or for all shards.
-//! Out: their answers; error 100 if a shard takes too long.
+//! In:  messages for a channel's owner shard, or for all shards.
+//! Out: the answers; error 100 if a shard takes too long.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 /// Timeout for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// How long a shard's mailbox may stay full, or shards congested.
+/// How long a shard's mailbox may stay full, or shards congested, before the call fails.
 const FULL_MAX: Duration = Duration::from_secs(1);
 
 /// All shards.
@@ -41,7 +41,7 @@ impl ShardClient {
         Self { shards: ShardHandle::all(&shared), shared }
     }
 
-    /// Sends a message to a channel's owner. The channel must be valid under the configuration: owners rely on that.
+    /// Sends a message to a channel's owner shard. The channel must be valid in the configuration: owners rely on that.
     pub(super) async fn send_home(
         &self,
         channel: &str,
@@ -61,7 +61,7 @@ impl ShardClient {
         Ok(Pending(receiver))
     }
 
-    /// The same, and waits for the answer.
+    /// Sends a message to a channel's owner shard, and waits for the answer.
     pub(super) async fn ask_home(
         &self,
         channel: &str,
@@ -70,7 +70,8 @@ impl ShardClient {
         self.send_home(channel, message).await?.answer().await
     }
 
-    /// Asks all shards for every item of a kind, page by page: neither they nor this thread handle more at a time.
+    /// Asks all shards for all items of a kind, page by page, so that neither a shard nor this thread handles more at a
+    /// time.
     pub(super) async fn each_of_all<T>(
         &self,
         call: impl Fn(usize, oneshot::Sender<ApiPage<T>>) -> ApiCall,
@@ -93,7 +94,7 @@ impl ShardClient {
         Ok(())
     }
 
-    /// Asks all shards.
+    /// Asks all shards, and collects their answers.
     pub(super) async fn ask_all<T>(
         &self,
         call: impl Fn(oneshot::Sender<T>) -> ApiCall,
@@ -122,7 +123,7 @@ impl Pending {
     }
 }
 
-/// A shard's answer; a stopped shard never answers.
+/// Waits for a shard's answer. A stopped shard never answers.
 async fn in_time<T>(receiver: oneshot::Receiver<T>) -> Result<T, ErrorCode> {
     match timeout(ANSWER_MAX, receiver).await {
         Ok(Ok(answer)) => Ok(answer),

@@ -1,7 +1,7 @@
-//! Request: parses a body.
+//! Request: parses the body of a request.
 //!
 //! In:  JSON.
-//! Out: the fields of a method; error 107 with the position of the fault.
+//! Out: the fields of a method; error 107 with the position of the error.
 //!
 //! As in Centrifugo, unknown fields are ignored, and `null` counts as absent.
 
@@ -22,18 +22,18 @@ use crate::{
     value::{object, object::Object},
 };
 
-/// Commands of a batch.
+/// Maximum number of commands in a batch.
 pub(super) const COMMANDS_MAX: usize = 10_000;
-/// Channels of a broadcast.
+/// Maximum number of channels in a broadcast.
 const CHANNELS_MAX: usize = 100_000;
-/// Tags of a publication.
+/// Maximum number of tags of a publication.
 const TAGS_MAX: usize = 256;
-/// Clients excepted from a disconnect.
+/// Maximum number of clients excluded from a disconnect.
 const CLIENTS_MAX: usize = 10_000;
-/// Fields of a request that are parsed one by one.
+/// Maximum number of fields in a request that is parsed field by field.
 const FIELDS_MAX: usize = 64;
 
-/// `publish`, and `broadcast` with `channels` instead of `channel`.
+/// The parameters of `publish`, and of `broadcast`, which has `channels` instead of `channel`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Publish {
@@ -52,7 +52,7 @@ pub(super) struct Publish {
 }
 
 impl Publish {
-    /// Everything kept beside its data is short.
+    /// Checks the fields that are kept with the publication: all except its data must be short.
     pub(super) fn check(&self) -> Result<(), ApiError> {
         let max = IDEMPOTENCY_KEY_BYTES_MAX;
         for (name, text) in
@@ -123,7 +123,7 @@ pub(super) struct Refresh {
     pub(super) info: Option<Box<RawValue>>,
 }
 
-/// `presence`, `presence_stats` and `history_remove`.
+/// The parameters of `presence`, `presence_stats` and `history_remove`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OfChannel {
@@ -134,7 +134,7 @@ pub(super) struct OfChannel {
 #[serde(default)]
 pub(super) struct History {
     pub(super) channel: String,
-    /// Negative for all, 0 for the position alone.
+    /// Negative: all publications; 0: only the position.
     pub(super) limit: i64,
     #[serde(deserialize_with = "object::read_optional")]
     pub(super) since: Option<Since>,
@@ -172,22 +172,22 @@ pub(super) struct Rpc {
     pub(super) method: String,
 }
 
-/// The query has no parameters.
+/// The parameters of `info`: none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {}
 
-/// No parameters.
+/// The parameters of `drain`: none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Drain {}
 
-/// Parses the fields of a body; a body without fields may be empty.
+/// Parses the fields of a body. An empty body means no fields.
 pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    // Clients that write all fields are rare: only then are the fields parsed one by one.
+    // Only a few clients send `null` fields. Only for them is a body parsed a second time, field by field.
     serde_json::from_slice(body).map(|Object(read)| read).or_else(|error| {
         without_nulls(body).ok_or(()).map_err(|()| ApiError::unreadable(&error)).and_then(|body| {
             let read = serde_json::from_str(&body).map_err(|_| ApiError::unreadable(&error));
@@ -196,7 +196,7 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiE
     })
 }
 
-/// The same object without its `null` fields.
+/// Removes the `null` fields of an object.
 fn without_nulls(body: &[u8]) -> Option<String> {
     let mut body = serde_json::Deserializer::from_slice(body);
     let fields: Vec<(String, &RawValue)> = pairs::<_, _, FIELDS_MAX>(&mut body).ok()?;
@@ -210,12 +210,12 @@ pub(super) struct Command {
     pub(super) method: CommandMethod,
 }
 
-/// The method of a command. `null` fields do not count.
+/// The method of a command. `null` fields are ignored.
 #[derive(Debug)]
 pub(super) enum CommandMethod {
     /// The command is `null`.
     Null,
-    /// It has no fields.
+    /// The command has no fields.
     Missing,
     One(String, Box<RawValue>),
     Several,
@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for Command {
     }
 }
 
-/// A list with at most `MAX` items: parsed, it takes several times the memory of its text.
+/// A list of at most `MAX` items. Parsed items take several times the memory of their text.
 pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -279,7 +279,7 @@ where
     deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
 }
 
-/// The same for an object's fields, each at most once.
+/// An object of at most `MAX` fields, each at most once.
 fn pairs<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<(String, T)>, D::Error>
 where
     D: Deserializer<'de>,
@@ -309,7 +309,7 @@ where
     deserializer.deserialize_map(Pairs::<T, MAX>(PhantomData))
 }
 
-/// Bytes from base64 if present, otherwise JSON as written.
+/// Decodes base64 if present; otherwise returns the JSON as written.
 pub(super) fn bytes(name: &str, base64: &str, json: Option<&RawValue>) -> Result<Option<Bytes>, ApiError> {
     if base64.is_empty() {
         return Ok(json.map(|json| Bytes::copy_from_slice(json.get().as_bytes())));

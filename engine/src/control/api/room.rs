@@ -1,10 +1,10 @@
-//! Room: the memory of all calls under way, in the budget `api`.
+//! Room: the memory of all calls in progress, within the budget `api`.
 //!
 //! In:  calls that need memory: bodies, their parsed form, answers.
-//! Out: a reservation, released when it is dropped; or none, if the budget is full.
+//! Out: a reservation, released on drop; or an error if the budget is full.
 //!
-//! The budget has room within its assured amount; above that, while all budgets of all shards together are below their
-//! limit.
+//! The budget always has room up to its assured amount. Above that, it has room while the sum of all budgets of all
+//! shards is below their limit.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -15,15 +15,15 @@ use crate::{
     session::message::Shared,
 };
 
-/// The maximum number of copies of a body at a time: as received, as its commands, as one command's fields, as sent to
-/// shards.
+/// The maximum number of copies of a body at a time: as received, as its commands, as the fields of one command, and as
+/// sent to shards.
 const BODY_COPIES: u64 = 4;
 
-/// A body, and an answer, may use at most this fraction of the budget, so that a few calls fit beside each other.
+/// The fraction of the budget that one body, or one answer, may use at most, so that a few concurrent calls fit.
 const BODY_PART: u64 = 2 * BODY_COPIES;
 const ANSWER_PART: u64 = 4;
 
-/// The memory of calls.
+/// The memory of all calls.
 #[derive(Debug)]
 pub(super) struct Room {
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ pub(super) struct Room {
     pub(super) answer_bytes_max: usize,
 }
 
-/// A reservation of some of it.
+/// A reservation of memory.
 #[derive(Debug)]
 pub(super) struct Hold {
     room: Arc<Room>,
@@ -58,18 +58,18 @@ impl Room {
         }
     }
 
-    /// A reservation of zero bytes.
+    /// Creates a reservation of zero bytes.
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
         Hold { room: Arc::clone(self), bytes: 0 }
     }
 
-    /// The error of a call without room.
+    /// The error for a call without room.
     pub(super) fn full(&self) -> ApiError {
         self.shared.api_memory().refused.fetch_add(1, Ordering::Relaxed);
         ApiError::full("the memory for calls is full (http_api.memory_budget); try again later")
     }
 
-    /// The error of a call whose answer is too long.
+    /// The error for a call whose answer is too long.
     pub(super) fn too_long(&self) -> ApiError {
         ApiError::limit(format_args!(
             "the answer is longer than {} bytes (http_api.response_body_limit); ask for less",
@@ -93,10 +93,10 @@ impl Room {
 }
 
 impl Hold {
-    /// Reserves so many more bytes.
+    /// Reserves this many more bytes.
     ///
     /// # Errors
-    /// There is no room for them: the reservation is unchanged.
+    /// There is no room for them. The reservation is unchanged.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = bytes as u64;
         let used = &self.room.shared.api_memory().bytes;
@@ -109,12 +109,12 @@ impl Hold {
         Ok(())
     }
 
-    /// The same for received bytes of a body.
+    /// Reserves memory for received bytes of a body and their copies.
     pub(super) fn grow_by_body(&mut self, bytes: usize) -> Result<(), ApiError> {
         self.grow(bytes.saturating_mul(usize::try_from(BODY_COPIES).expect("a small number")))
     }
 
-    /// Releases all but so many bytes.
+    /// Releases all but this many bytes.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let given = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= given;
@@ -122,7 +122,7 @@ impl Hold {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        usize::try_from(self.bytes).expect("it was a sum of these")
+        usize::try_from(self.bytes).expect("a sum of usize values")
     }
 
     pub(super) fn room(&self) -> &Arc<Room> {

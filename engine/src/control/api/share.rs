@@ -1,7 +1,7 @@
 //! Share: limits how long a call occupies the control thread at a time.
 //!
-//! In:  work that grows with a call's request.
-//! Out: the same in slices, with other work in between; or on another thread, if it cannot be sliced.
+//! In:  work whose duration depends on the request.
+//! Out: the same work in slices, with other work in between; or on another thread, if it cannot be sliced.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use tokio::{
 
 use crate::supervise;
 
-/// The longest slice, except for its last step.
+/// The longest slice, not counting its last step.
 const SLICE_MAX: Duration = Duration::from_millis(1);
 
-/// Work of this many items or kilobytes runs on this thread: less than a millisecond.
+/// Work of up to this many items or kilobytes runs on this thread: it takes less than a millisecond.
 pub(super) const SMALL: usize = 256;
 
-/// Calls with their own thread at a time: the shards need their cores.
+/// Calls that run on a thread of their own at a time. More would take too much CPU from the shards.
 const APART_MAX: usize = 2;
 
-/// One call's work.
+/// The work of one call, in slices.
 #[derive(Debug)]
 pub(super) struct Slices(Instant);
 
@@ -49,7 +49,7 @@ impl Apart {
         Self(Semaphore::new(APART_MAX))
     }
 
-    /// Runs small work here, and other work on another thread.
+    /// Runs small work on this thread, and other work on another thread.
     ///
     /// # Errors
     /// Error 100 if the work panics.

@@ -1,7 +1,7 @@
-//! State: what the methods of the server API need.
+//! State: the state shared by the methods of the server API.
 //!
 //! In:  the configuration; the shards; the daemon's identity.
-//! Out: bodies that are read, replies that are written, long ones on another thread.
+//! Out: parsed bodies and serialized replies. Long ones are processed on another thread.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -35,7 +35,7 @@ pub(in crate::control) struct Node {
 }
 
 impl Node {
-    /// `uid` is unique to this process; `listen` is the clients' address.
+    /// `uid` is unique to this process. `listen` is the clients' address.
     pub(in crate::control) fn new(uid: Arc<str>, name: &str, listen: SocketAddr) -> Self {
         let name = match name {
             "" => {
@@ -48,7 +48,7 @@ impl Node {
     }
 }
 
-/// Everything that the methods need.
+/// Everything the methods need.
 #[derive(Debug)]
 pub(in crate::control) struct Api {
     pub(super) reach: ShardClient,
@@ -93,7 +93,7 @@ impl Api {
         self.apart.run(body.len() / 1024, move || request::read(&body)).await?
     }
 
-    /// The reply with a result. A long one is serialized on another thread.
+    /// Serializes the reply with a result. A long one is serialized on another thread.
     pub(super) async fn written<T: Weight + Serialize + Send + 'static>(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Compares the description with the router: every route of one must be a path of the other.
+//! Tests of bodies, answers and their memory. Compares the OpenAPI description with the router.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use crate::mesh::MailboxLimits;
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
     let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-    let refused = read_body(&room(1 << 20), never).await.expect_err("nothing came");
+    let refused = read_body(&room(1 << 20), never).await.expect_err("must time out");
     assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
 }
 
-/// A room with a budget of so many bytes.
+/// A room with this budget, in bytes.
 fn room(budget_bytes: u64) -> Arc<Room> {
     let tables = crate::limits::Tables::new(1, 0);
     let budgets = crate::memory::BudgetLimits::all(budget_bytes);
@@ -32,12 +32,12 @@ async fn a_body_has_a_limit_and_where_calls_have_all_their_memory_another_one_is
     let room = room(80_000);
     let read = async |bytes: usize| read_body(&room, Body::from(vec![b' '; bytes])).await;
     assert_eq!(room.body_bytes_max, 10_000);
-    let long = read(10_001).await.expect_err("it is too long");
+    let long = read(10_001).await.expect_err("must be too long");
     assert_eq!(long.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(used(&room), 0);
     let first = read(10_000).await.expect("there is room");
     let second = read(10_000).await.expect("there is room");
-    let full = read(1_000).await.expect_err("all of it is taken");
+    let full = read(1_000).await.expect_err("must be full");
     assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(full.headers().contains_key(header::RETRY_AFTER));
     drop(first);

@@ -1,7 +1,7 @@
-//! Text: serializes JSON within the room of calls and the limit of one answer.
+//! Text: serializes JSON within the room for calls and the maximum length of an answer.
 //!
 //! In:  a value, or the text of replies.
-//! Out: its JSON, with the reservation of its memory; or the reason why it was not serialized.
+//! Out: its JSON, with its reserved memory; or the reason why it was not serialized.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{error::ApiError, room::Hold};
 
-/// Up to this length a text is written even without room: a caller must learn what was executed.
+/// A text of up to this length is written even without room: a caller must learn which commands were executed.
 pub(super) const SHORT_BYTES_MAX: usize = 512;
 
 /// A text and its reserved memory.
@@ -19,9 +19,9 @@ pub(super) struct Text {
     bytes: Vec<u8>,
     bytes_max: usize,
     hold: Hold,
-    /// Reserved bytes not used yet.
+    /// Reserved bytes that are not used yet.
     spare: usize,
-    /// Why it is incomplete.
+    /// Why the text is incomplete.
     failed: Option<ApiError>,
 }
 
@@ -33,7 +33,7 @@ impl Text {
         Self { bytes: Vec::new(), bytes_max, hold, spare, failed: None }
     }
 
-    /// The same for the answer of a batch, with room for the reply of its last command.
+    /// An empty text for the answer to a batch, with room for the reply to its last command.
     pub(super) fn of_batch(hold: Hold) -> Self {
         let bytes_max = 2 * hold.room().answer_bytes_max;
         let spare = hold.bytes();
@@ -51,14 +51,14 @@ impl Text {
         Ok(())
     }
 
-    /// Appends a short text, even without room.
+    /// Appends a short text, even if there is no room.
     pub(super) fn push_short(&mut self, text: &[u8]) {
         if self.push(text).is_err() {
             self.bytes.extend_from_slice(text);
         }
     }
 
-    /// Appends a value as JSON. On an error, part of it may have been appended.
+    /// Appends a value as JSON. After an error, the text may contain part of it.
     pub(super) fn push_json(&mut self, value: &impl Serialize) -> Result<(), ApiError> {
         serde_json::to_writer(&mut *self, value).map_err(|_| {
             let internal = || ApiError::from(holdfast_protocol::client::ErrorCode::INTERNAL);
@@ -70,7 +70,7 @@ impl Text {
         &self.bytes
     }
 
-    /// The same for sending. The memory is released after it was sent.
+    /// Converts the text for sending. Its memory is released after it was sent.
     pub(super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

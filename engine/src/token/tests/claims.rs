@@ -1,4 +1,4 @@
-//! The content of a token.
+//! The claims of a token.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! Tokens as clients could send them: valid ones of every algorithm, and every kind of refusal.
+//! Tokens as clients may send them: valid ones of every algorithm, and every kind of refused ones.
 
 mod claims;
 mod refusals;
@@ -30,7 +30,7 @@ pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
 pub(super) const RSA_PUBLIC: &str = include_str!("../../../tests/keys/rsa.pub.pem");
 pub(super) const P384_PUBLIC: &str = include_str!("../../../tests/keys/p384.pub.pem");
 
-/// The default configuration with a change.
+/// The default configuration, with a change.
 pub(super) fn config(change: impl FnOnce(&mut TokenConfig)) -> TokenConfig {
     static DEFAULT: OnceLock<TokenConfig> = OnceLock::new();
     let mut config = DEFAULT.get_or_init(|| Config::default().options.client.token).clone();
@@ -38,24 +38,24 @@ pub(super) fn config(change: impl FnOnce(&mut TokenConfig)) -> TokenConfig {
     config
 }
 
-/// A verifier with such a configuration.
+/// A verifier with a changed configuration.
 pub(super) fn verifier(change: impl FnOnce(&mut TokenConfig)) -> Verifier {
     Verifier::new(&config(change))
 }
 
-/// A verifier that knows the secret.
+/// A verifier with the HMAC secret.
 pub(super) fn hmac_verifier() -> Verifier {
     verifier(|config| config.hmac_secret_key = Some(SECRET.parse().unwrap()))
 }
 
-/// A verifier that has this response of its JWKS endpoint.
+/// A verifier that has fetched this key set.
 pub(super) fn jwks_verifier(document: &Value) -> Verifier {
     let verifier =
         verifier(|config| config.jwks_public_endpoint = Some("http://keys.test/jwks".parse().unwrap()));
     verifier.with_keys(KeySet::parse(document.to_string().as_bytes()).unwrap().0)
 }
 
-/// A token as anybody could put it together.
+/// A token with any header, claims and signature.
 pub(super) fn token(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
     let encode = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -67,7 +67,7 @@ pub(super) fn hmac_sign(algorithm: hmac::Algorithm, secret: &[u8]) -> impl FnOnc
     move |message| hmac::sign(&hmac::Key::new(algorithm, secret), message).as_ref().to_vec()
 }
 
-/// A token with these claims, written literally.
+/// A token with these claims, as literal text.
 pub(super) fn signed_text(claims: &str) -> String {
     let message = format!(
         "{}.{}",
@@ -78,7 +78,7 @@ pub(super) fn signed_text(claims: &str) -> String {
     format!("{message}.{}", BASE64URL_NOPAD.encode(&signature))
 }
 
-/// A token with these claims, signed with the secret.
+/// A token with these claims, signed with the HMAC secret.
 pub(super) fn signed(claims: &Value) -> String {
     token(&json!({"alg": "HS256"}), claims, hmac_sign(hmac::HMAC_SHA256, SECRET.as_bytes()))
 }

@@ -151,7 +151,7 @@ fn random_bytes_never_panic() {
 fn a_token_of_more_than_64_kib_is_not_looked_at() {
     let huge = signed(&json!({"sub": "42", "info": "x".repeat(TOKEN_BYTES_MAX)}));
     assert_eq!(refusal(&hmac_verifier(), &huge), TokenError::TooLong { bytes: huge.len() });
-    // In base64 it has 53,000 bytes.
+    // 53,000 bytes in base64.
     let large = signed(&json!({"sub": "42", "info": "x".repeat(40_000)}));
     assert!(hmac_verifier().verify_connect(&large, NOW_S).is_ok());
 }
@@ -222,7 +222,7 @@ fn a_token_is_valid_from_nbf_until_exp() {
     }
 }
 
-/// A number as a token may contain it, and its meaning: seconds, truncated and clamped to 64 bits.
+/// A number as a token may contain it, with its meaning: seconds, truncated and clamped to 64 bits.
 fn any_time(random: &mut SmallRng) -> (String, u64) {
     let near = |random: &mut SmallRng, at: u64| {
         let by = random.random_range(0..100);
@@ -271,7 +271,7 @@ fn no_time_of_a_token_wraps_whatever_number_it_is() {
     for claim in ["exp", "nbf", "expire_at"] {
         for value in ["\"1\"", "true", "[1]", "{}", "\"9999999999\""] {
             let token = signed_text(&format!(r#"{{"{claim}":{value}}}"#));
-            let error = verifier.verify_connect(&token, NOW_S).expect_err("it is no number");
+            let error = verifier.verify_connect(&token, NOW_S).expect_err("must be refused");
             assert!(matches!(error, TokenError::NotTheJson { .. }), "{claim} {value}: {error}");
             assert_eq!(error.verdict(TokenUse::Connect), Verdict::Disconnect(DisconnectCode::INVALID_TOKEN));
         }

@@ -12,7 +12,7 @@ use crate::{
     value::RegularExpression,
 };
 
-/// RFC 7515 A.1 to A.3 sign these claims, and RFC 7519 §3.1 shows them.
+/// The claims that RFC 7515 A.1 to A.3 sign, shown in RFC 7519 §3.1.
 const RFC_CLAIMS: &str =
     "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
