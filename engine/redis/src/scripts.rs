@@ -30,11 +30,17 @@ macro_rules! script {
     };
 }
 
+// Publishes up to 64 publications: offsets, histories, idempotency keys, versions, deltas.
 script!(PUBLISH, "scripts/publish.lua");
+// Begins a new epoch where offsets have gone back.
 script!(REPAIR, "scripts/repair.lua");
+// Adds a client to the presence of a channel.
 script!(PRESENCE_ADD, "scripts/presence_add.lua");
+// Extends the presence of up to 100 clients.
 script!(PRESENCE_REFRESH, "scripts/presence_refresh.lua");
+// Removes a client from the presence of a channel.
 script!(PRESENCE_REMOVE, "scripts/presence_remove.lua");
+// Reads the presence of a channel, without what has expired.
 script!(PRESENCE_READ, "scripts/presence_read.lua");
 
 /// All of them, to be loaded before they are needed.

@@ -40,3 +40,30 @@ impl Shards {
         &self.all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::{CommandOptions, Servers, commands},
+        layout::{Layout, Mode},
+        receive::connection::Address,
+    };
+
+    #[tokio::test]
+    async fn a_channel_always_has_the_same_one_and_messages_take_turns() {
+        assert!(Shards::new(Vec::new()).is_none());
+        let layout = Layout::new("centrifugo", Mode::Plain).expect("a prefix");
+        let node = |n: usize| {
+            let address = Address { host: format!("redis-{n}.test"), port: 6379 };
+            commands(CommandOptions::new(Servers::One(address)), layout.clone()).0
+        };
+        let shards = Shards::new((0..3).map(node).collect()).expect("there are three");
+        for channel in ["news", "chat:1", "chat:2", ""] {
+            assert!(std::ptr::eq(shards.of(channel), &shards.all()[bucket_of(channel, 3)]));
+        }
+        // Nothing is connected yet: all are down, and each is asked in turn.
+        let asked: Vec<_> = (0..3).map(|_| std::ptr::from_ref(shards.any())).collect();
+        assert!(shards.all().iter().all(|commands| asked.contains(&std::ptr::from_ref(commands))));
+    }
+}
