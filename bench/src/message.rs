@@ -43,7 +43,7 @@ pub struct Stamp {
 
 /// Why a delivered payload is not one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum DecodeFailure {
     /// It does not look like a message of this run: somebody else talks on the same server.
     Foreign,
     /// It is one of this run's messages, and is not what was sent.
@@ -51,13 +51,13 @@ pub enum Misfit {
 }
 
 /// Writes and reads the messages of one run.
-pub struct Mint {
+pub struct MessageCodec {
     run: u16,
     size: usize,
     noise: Box<[u8]>,
 }
 
-impl Mint {
+impl MessageCodec {
     /// `run` tells this run's messages from another's on the same server (12 bits count); all are `size` bytes long.
     ///
     /// # Panics
@@ -80,7 +80,7 @@ impl Mint {
         self.size
     }
 
-    /// Appends one message to `out`. Does not allocate when `out` has room for [`Mint::size`] bytes.
+    /// Appends one message to `out`. Does not allocate when `out` has room for [`MessageCodec::size`] bytes.
     pub fn write(&self, stamp: Stamp, out: &mut BytesMut) {
         let mut head = [0u8; SIZE_MIN];
         head[..2].copy_from_slice(MAGIC);
@@ -100,29 +100,33 @@ impl Mint {
     /// Reads a delivered payload.
     ///
     /// # Errors
-    /// [`Misfit`]: whether it is none of ours, or one that was damaged on its way.
-    pub fn read(&self, payload: &[u8]) -> Result<Stamp, Misfit> {
+    /// [`DecodeFailure`]: whether it is none of ours, or one that was damaged on its way.
+    pub fn read(&self, payload: &[u8]) -> Result<Stamp, DecodeFailure> {
         let Some((head, noise)) = payload.split_first_chunk::<SIZE_MIN>() else {
-            return Err(if payload.starts_with(MAGIC) { Misfit::Corrupt } else { Misfit::Foreign });
+            return Err(if payload.starts_with(MAGIC) {
+                DecodeFailure::Corrupt
+            } else {
+                DecodeFailure::Foreign
+            });
         };
         if head[..2] != MAGIC[..] {
-            return Err(Misfit::Foreign);
+            return Err(DecodeFailure::Foreign);
         }
-        let run = get(&head[2..4]).ok_or(Misfit::Corrupt)?;
+        let run = get(&head[2..4]).ok_or(DecodeFailure::Corrupt)?;
         let check = crc32c::crc32c_append(crc32c::crc32c(&head[..CHECK_AT]), noise);
         if get(&head[CHECK_AT..]) != Some(u64::from(check)) {
-            return Err(Misfit::Corrupt);
+            return Err(DecodeFailure::Corrupt);
         }
         if run != u64::from(self.run) {
-            return Err(Misfit::Foreign);
+            return Err(DecodeFailure::Foreign);
         }
-        let field = |at: std::ops::Range<usize>| get(&head[at]).ok_or(Misfit::Corrupt);
+        let field = |at: std::ops::Range<usize>| get(&head[at]).ok_or(DecodeFailure::Corrupt);
         let stamp = Stamp {
-            publisher: u32::try_from(field(4..8)?).map_err(|_| Misfit::Corrupt)?,
-            sequence: u32::try_from(field(8..14)?).map_err(|_| Misfit::Corrupt)?,
+            publisher: u32::try_from(field(4..8)?).map_err(|_| DecodeFailure::Corrupt)?,
+            sequence: u32::try_from(field(8..14)?).map_err(|_| DecodeFailure::Corrupt)?,
             intended_ns: field(14..CHECK_AT)?,
         };
-        if payload.len() == self.size { Ok(stamp) } else { Err(Misfit::Corrupt) }
+        if payload.len() == self.size { Ok(stamp) } else { Err(DecodeFailure::Corrupt) }
     }
 }
 
@@ -162,7 +166,7 @@ mod tests {
 
     const STAMP: Stamp = Stamp { publisher: 70_001, sequence: u32::MAX, intended_ns: 123_456_789_012_345 };
 
-    fn written(mint: &Mint, stamp: Stamp) -> BytesMut {
+    fn written(mint: &MessageCodec, stamp: Stamp) -> BytesMut {
         let mut out = BytesMut::new();
         mint.write(stamp, &mut out);
         out
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn a_message_says_what_was_stamped_on_it_at_every_size() {
         for size in [SIZE_MIN, SIZE_MIN + 1, 64, 128, 5000] {
-            let mint = Mint::new(0xabc, size, 7);
+            let mint = MessageCodec::new(0xabc, size, 7);
             let message = written(&mint, STAMP);
             assert_eq!(message.len(), size);
             assert!(message.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"' && *byte != b'\\'));
@@ -181,37 +185,37 @@ mod tests {
 
     #[test]
     fn any_changed_byte_is_found() {
-        let mint = Mint::new(1, 64, 7);
+        let mint = MessageCodec::new(1, 64, 7);
         let message = written(&mint, STAMP);
         for at in 0..message.len() {
             let mut damaged = message.clone();
             damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
-            let expected = if at < 2 { Misfit::Foreign } else { Misfit::Corrupt };
+            let expected = if at < 2 { DecodeFailure::Foreign } else { DecodeFailure::Corrupt };
             assert_eq!(mint.read(&damaged), Err(expected), "byte {at}");
         }
     }
 
     #[test]
     fn the_head_of_one_message_and_the_tail_of_another_do_not_pass() {
-        let mint = Mint::new(1, 64, 7);
+        let mint = MessageCodec::new(1, 64, 7);
         let (one, other) = (written(&mint, STAMP), written(&mint, Stamp { sequence: 5, ..STAMP }));
         let mixed = [&one[..SIZE_MIN], &other[SIZE_MIN..]].concat();
-        assert_eq!(mint.read(&mixed), Err(Misfit::Corrupt));
+        assert_eq!(mint.read(&mixed), Err(DecodeFailure::Corrupt));
     }
 
     #[test]
     fn a_message_cut_short_or_grown_is_corrupt() {
-        let mint = Mint::new(1, 64, 7);
+        let mint = MessageCodec::new(1, 64, 7);
         let message = written(&mint, STAMP);
-        assert_eq!(mint.read(&message[..63]), Err(Misfit::Corrupt));
-        assert_eq!(mint.read(&message[..10]), Err(Misfit::Corrupt));
-        assert_eq!(mint.read(&[&message[..], b"x"].concat()), Err(Misfit::Corrupt));
+        assert_eq!(mint.read(&message[..63]), Err(DecodeFailure::Corrupt));
+        assert_eq!(mint.read(&message[..10]), Err(DecodeFailure::Corrupt));
+        assert_eq!(mint.read(&[&message[..], b"x"].concat()), Err(DecodeFailure::Corrupt));
     }
 
     #[test]
     fn what_others_say_is_foreign_and_not_corrupt() {
-        let mint = Mint::new(1, 64, 7);
-        assert_eq!(mint.read(b"welcome!"), Err(Misfit::Foreign));
-        assert_eq!(mint.read(&written(&Mint::new(2, 64, 7), STAMP)), Err(Misfit::Foreign));
+        let mint = MessageCodec::new(1, 64, 7);
+        assert_eq!(mint.read(b"welcome!"), Err(DecodeFailure::Foreign));
+        assert_eq!(mint.read(&written(&MessageCodec::new(2, 64, 7), STAMP)), Err(DecodeFailure::Foreign));
     }
 }

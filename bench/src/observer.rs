@@ -20,7 +20,7 @@ use crate::system::Server;
 use crate::tally::Live;
 use crate::units::real;
 use crate::worker::INTERVAL_NS;
-use crate::worker::shared::{Parcel, Shared};
+use crate::worker::shared::{Shared, WorkerReport};
 
 const LOOK: Duration = Duration::from_millis(10);
 const NS_PER_S: f64 = 1e9;
@@ -172,8 +172,8 @@ impl<'r> Observer<'r> {
     pub(crate) fn take_parcels(&mut self) {
         while let Some(parcel) = self.shared.parcels.pop() {
             match parcel {
-                Parcel::Spread(spread) => self.spreads.join(spread),
-                Parcel::Latencies { interval, histogram: latencies } => {
+                WorkerReport::DeliveryLatencies(spread) => self.spreads.join(spread),
+                WorkerReport::Latencies { interval, histogram: latencies } => {
                     self.latencies += &*latencies;
                     *self.recent.entry(interval).or_insert_with(histogram) += &*latencies;
                     // A worker hands an interval over within the next one, or it was too busy for a fine picture.

@@ -317,17 +317,17 @@ impl Plan {
         total / self.threads + u32::from(thread < total % self.threads)
     }
 
-    /// How many voices a broadcast has: one publisher in one channel each, so that every publisher has one and every
+    /// How many streams a broadcast has: one publisher in one channel each, so that every publisher has one and every
     /// channel is spoken to. Without channels they are the publishers.
-    pub fn voices(&self) -> u32 {
+    pub fn streams(&self) -> u32 {
         match self.scenario {
-            Scenario::Broadcast { publishers, .. } => publishers.max(self.audiences()),
+            Scenario::Broadcast { publishers, .. } => publishers.max(self.channel_groups()),
             _ => 0,
         }
     }
 
     /// How many groups of connections hear different messages: the channels, unless each message goes to all of them.
-    pub fn audiences(&self) -> u32 {
+    pub fn channel_groups(&self) -> u32 {
         match &self.publish_api {
             Some(PublishApi { every_channel: true, .. }) => 1,
             _ => self.channels,

@@ -4,7 +4,7 @@
 //! Out: a report with its histograms, or why there is none.
 //!
 //! The phases: ramp (open the connections), run (what the scenario is about), drain (what is still on its way), stop.
-//! The main thread sets them and looks on; the workers do the work.
+//! The main thread sets them and snapshots on; the workers do the work.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -41,14 +41,14 @@ pub struct Outcome {
 
 /// What was seen from outside at the ends of the measured part.
 #[derive(Clone, Copy, Default)]
-struct Look {
+struct Snapshot {
     at_ns: u64,
     usage: Option<Usage>,
     available_bytes: Option<u64>,
     open: u64,
 }
 
-impl Look {
+impl Snapshot {
     fn now(clock: Clock, server: Option<&Server>, open: u64) -> Self {
         Self {
             at_ns: clock.now_ns(),
@@ -70,7 +70,7 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
     let clock = Clock::start();
     let shared = Shared::new(plan);
     let mark: u16 = rand::random();
-    let before = Look::now(clock, server, 0);
+    let before = Snapshot::now(clock, server, 0);
     let mut observer = Observer::new(clock, &shared, server, Progress::new(plan.outputs.quiet));
     thread::scope(|scope| {
         let shared = &shared;
@@ -122,7 +122,12 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
 }
 
 /// Leads the workers through the phases; returns what was seen at both ends of the measured part.
-fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option<&Server>) -> (Look, Look) {
+fn phases(
+    plan: &Plan,
+    clock: Clock,
+    observer: &mut Observer<'_>,
+    server: Option<&Server>,
+) -> (Snapshot, Snapshot) {
     let shared = observer.shared();
     let connections = u64::from(plan.connections);
     if !matches!(plan.scenario, Scenario::Churn { .. }) {
@@ -134,7 +139,7 @@ fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option
     let is_hopeless =
         totals.established == 0 && totals.failed > 0 || shared.has_failed.load(Ordering::Acquire);
     if is_hopeless {
-        let look = Look::now(clock, server, totals.open);
+        let look = Snapshot::now(clock, server, totals.open);
         return (look, look);
     }
     let start_ns = clock.now_ns() + SETTLE_NS;
@@ -151,7 +156,7 @@ fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option
     };
     shared.run(start_ns, end_ns);
     clock.sleep_until(start_ns);
-    let begin = Look::now(clock, server, observer.totals().open);
+    let begin = Snapshot::now(clock, server, observer.totals().open);
     let is_timed = end_ns != u64::MAX;
     let full = if is_timed { plan.duration_ns } else { expected_visits(plan) };
     let show = |totals: &Totals, now_ns: u64| {
@@ -163,7 +168,7 @@ fn phases(plan: &Plan, clock: Clock, observer: &mut Observer<'_>, server: Option
             || now_ns > end_ns.saturating_add(patience_ns)
     });
     observer.sample_now();
-    (begin, Look::now(clock, server, observer.totals().open))
+    (begin, Snapshot::now(clock, server, observer.totals().open))
 }
 
 fn expected_visits(plan: &Plan) -> u64 {
@@ -196,9 +201,9 @@ fn outcome(
     latencies: &Histogram<u64>,
     spreads: &Spreads,
     series: Vec<Sample>,
-    looks: [Look; 3],
+    snapshots: [Snapshot; 3],
 ) -> Outcome {
-    let [before, begin, end] = looks;
+    let [before, begin, end] = snapshots;
     let connects = &tally.connects;
     let measured_s = real(measured_ns(plan, tally, begin, end)) / NS_PER_S;
     let received = tally.messages.received;
@@ -307,7 +312,7 @@ fn has_messages(plan: &Plan) -> bool {
 
 /// The measured part ends with what was asked for, or with the last thing that happened if that was later; waiting in
 /// vain for what was lost is no part of it.
-fn measured_ns(plan: &Plan, tally: &Tally, begin: Look, end: Look) -> u64 {
+fn measured_ns(plan: &Plan, tally: &Tally, begin: Snapshot, end: Snapshot) -> u64 {
     let (last_message_ns, last_connect_ns) = (tally.last_message_ns, tally.connects.last_ns);
     let planned_end_ns = (begin.at_ns + plan.duration_ns).min(end.at_ns);
     let end_ns = match plan.scenario {
@@ -321,7 +326,7 @@ fn measured_ns(plan: &Plan, tally: &Tally, begin: Look, end: Look) -> u64 {
     end_ns.saturating_sub(begin.at_ns)
 }
 
-fn usages(before: Look, begin: Look, end: Look) -> Option<[Usage; 3]> {
+fn usages(before: Snapshot, begin: Snapshot, end: Snapshot) -> Option<[Usage; 3]> {
     Some([before.usage?, begin.usage?, end.usage?])
 }
 

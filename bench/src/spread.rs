@@ -1,4 +1,4 @@
-//! Spread: how one broadcast message reached its receivers.
+//! DeliveryLatencies: how one broadcast message reached its receivers.
 //!
 //! In:  deliveries, each with its latency, from every worker.
 //! Out: for each message the latency to its first, median, 99th-percentile and last receiver, in four histograms.
@@ -21,7 +21,7 @@ const WINDOW_MESSAGES_MAX: usize = 1 << 20;
 
 /// One worker's latencies of one message.
 #[derive(Debug, Default)]
-pub struct Spread {
+pub struct DeliveryLatencies {
     /// Publisher and sequence number.
     pub message: (u32, u32),
     ticks: Vec<u32>,
@@ -52,7 +52,7 @@ impl Window {
     }
 
     /// Notes one delivery. Returns what is to be handed over: a message that all have, or the oldest.
-    pub fn deliver(&mut self, publisher: u32, sequence: u32, latency_ns: u64) -> Option<Spread> {
+    pub fn deliver(&mut self, publisher: u32, sequence: u32, latency_ns: u64) -> Option<DeliveryLatencies> {
         let receivers = *self.receivers.get(publisher as usize)?;
         let (slots, first) = (&mut self.publishers[publisher as usize], self.first[publisher as usize]);
         let at = sequence.checked_sub(first)? as usize;
@@ -78,25 +78,26 @@ impl Window {
     }
 
     /// Hands over whatever is left.
-    pub fn drain(&mut self) -> impl Iterator<Item = Spread> {
+    pub fn drain(&mut self) -> impl Iterator<Item = DeliveryLatencies> {
         let first = std::mem::take(&mut self.first);
         std::mem::take(&mut self.publishers).into_iter().zip(0u32..).flat_map(move |(slots, publisher)| {
             let first = first[publisher as usize];
-            slots
-                .into_iter()
-                .zip(first..)
-                .filter(|(slot, _)| !slot.ticks.is_empty())
-                .map(move |(slot, sequence)| Spread { message: (publisher, sequence), ticks: slot.ticks })
+            slots.into_iter().zip(first..).filter(|(slot, _)| !slot.ticks.is_empty()).map(
+                move |(slot, sequence)| DeliveryLatencies {
+                    message: (publisher, sequence),
+                    ticks: slot.ticks,
+                },
+            )
         })
     }
 
-    fn oldest(&mut self, publisher: u32) -> Option<Spread> {
+    fn oldest(&mut self, publisher: u32) -> Option<DeliveryLatencies> {
         let first = self.first[publisher as usize];
         let open = self.publishers[publisher as usize].iter().position(|slot| !slot.ticks.is_empty())?;
         Some(self.hand_over(publisher, first + u32::try_from(open).ok()?))
     }
 
-    fn hand_over(&mut self, publisher: u32, sequence: u32) -> Spread {
+    fn hand_over(&mut self, publisher: u32, sequence: u32) -> DeliveryLatencies {
         let (slots, first) = (&mut self.publishers[publisher as usize], &mut self.first[publisher as usize]);
         let slot = &mut slots[(sequence - *first) as usize];
         let ticks = std::mem::take(&mut slot.ticks);
@@ -106,7 +107,7 @@ impl Window {
             slots.pop_front();
             *first += 1;
         }
-        Spread { message: (publisher, sequence), ticks }
+        DeliveryLatencies { message: (publisher, sequence), ticks }
     }
 }
 
@@ -138,7 +139,7 @@ impl Spreads {
     }
 
     /// Takes one worker's list.
-    pub fn join(&mut self, spread: Spread) {
+    pub fn join(&mut self, spread: DeliveryLatencies) {
         let (parts, ticks) = self.open.entry(spread.message).or_default();
         *parts += 1;
         if ticks.is_empty() {
@@ -213,9 +214,9 @@ mod tests {
     #[test]
     fn first_median_and_last_are_of_all_workers_together() {
         let mut spreads = Spreads::new(2);
-        spreads.join(Spread { message: (0, 0), ticks: vec![100, 300] });
+        spreads.join(DeliveryLatencies { message: (0, 0), ticks: vec![100, 300] });
         assert_eq!(spreads.last.len(), 0, "the other worker has not told yet");
-        spreads.join(Spread { message: (0, 0), ticks: vec![200, 400, 500] });
+        spreads.join(DeliveryLatencies { message: (0, 0), ticks: vec![200, 400, 500] });
         let us = |histogram: &Histogram<u64>| (histogram.max() >> TICK_SHIFT) / 10 * 10;
         assert_eq!([us(&spreads.first), us(&spreads.median), us(&spreads.last)], [100, 300, 500]);
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::{BufMut as _, BytesMut};
 use serde::Deserialize;
 
-use crate::message::{Mint, Stamp};
+use crate::message::{MessageCodec, Stamp};
 
 /// Channels that one `broadcast` names take at most this many bytes: a whole body of the servers that we know may have
 /// a MiB.
@@ -75,7 +75,7 @@ impl Calls {
     }
 
     /// Appends the command that publishes one message of `mint`.
-    pub fn push(&mut self, addressees: &Addressees, mint: &Mint, stamp: Stamp) {
+    pub fn push(&mut self, addressees: &Addressees, mint: &MessageCodec, stamp: Stamp) {
         if self.count > 0 {
             self.body.put_u8(b',');
         }
@@ -194,7 +194,7 @@ mod tests {
 
     fn calls(method: &'static str, count: usize) -> Calls {
         let mut calls = Calls::new(method);
-        (0..count).for_each(|_| calls.push(&Addressees::one("bench:1"), &Mint::new(1, 40, 1), STAMP));
+        (0..count).for_each(|_| calls.push(&Addressees::one("bench:1"), &MessageCodec::new(1, 40, 1), STAMP));
         calls
     }
 

@@ -17,7 +17,7 @@ use holdfast_protocol::client::{
     StreamPosition, append_command, decode_replies,
 };
 
-use crate::message::{MAGIC, Mint, Stamp};
+use crate::message::{MAGIC, MessageCodec, Stamp};
 
 const CONNECT_ID: u32 = 1;
 const SUBSCRIBE_ID: u32 = 2;
@@ -82,7 +82,7 @@ pub fn greet(
 }
 
 /// Appends the frame that publishes one message of `mint`.
-pub fn publish(format: Format, mint: &Mint, stamp: Stamp, channel: &str, out: &mut BytesMut) {
+pub fn publish(format: Format, mint: &MessageCodec, stamp: Stamp, channel: &str, out: &mut BytesMut) {
     // The message is written behind where its frame will be, and cut off again.
     let mut data = out.split_off(out.len());
     data.reserve(mint.size() + 2);
@@ -209,7 +209,7 @@ mod tests {
 
     const STAMP: Stamp = Stamp { publisher: 7, sequence: 9, intended_ns: 11 };
 
-    fn text(mint: &Mint) -> BytesMut {
+    fn text(mint: &MessageCodec) -> BytesMut {
         let mut out = BytesMut::new();
         mint.write(STAMP, &mut out);
         out
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_published_is_a_json_string_of_the_message_in_either_format() {
-        let mint = Mint::new(1, 40, 1);
+        let mint = MessageCodec::new(1, 40, 1);
         for format in Format::ALL {
             let mut frame = BytesMut::new();
             publish(format, &mint, STAMP, "bench:1", &mut frame);
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn several_messages_of_a_frame_are_heard_in_order() {
-        let mint = Mint::new(1, 40, 1);
+        let mint = MessageCodec::new(1, 40, 1);
         let message = text(&mint);
         let data = [b"\"", &message[..], b"\""].concat();
         for format in Format::ALL {
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_glance_is_not_misled_by_what_stands_before_the_message() {
-        let mint = Mint::new(1, 40, 1);
+        let mint = MessageCodec::new(1, 40, 1);
         let message = text(&mint);
         let data = [b"\"", &message[..], b"\""].concat();
         let info = ClientInfo {

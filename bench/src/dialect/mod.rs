@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use holdfast_protocol::client::Format;
 use holdfast_protocol::websocket::MessageKind;
 
-use crate::message::{Mint, Stamp};
+use crate::message::{MessageCodec, Stamp};
 
 /// How messages travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Dialect {
     }
 
     /// Appends the payload of the frame that publishes one message of `mint` to `channel`.
-    pub fn publish(self, mint: &Mint, stamp: Stamp, channel: &str, out: &mut BytesMut) {
+    pub fn publish(self, mint: &MessageCodec, stamp: Stamp, channel: &str, out: &mut BytesMut) {
         match self {
             Self::Raw(_) => mint.write(stamp, out),
             Self::Centrifuge(format) => centrifuge::publish(format, mint, stamp, channel, out),

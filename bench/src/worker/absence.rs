@@ -1,4 +1,4 @@
-//! Absence: what is published while all clients of a storm are away.
+//! OfflinePublisher: what is published while all clients of a storm are away.
 //!
 //! In:  a worker whose connections are gone; how many messages each channel is to get.
 //! Out: those messages, over one connection more, once the connections of all workers are gone (who is still leaving
@@ -18,7 +18,7 @@ use crate::message::Stamp;
 /// Messages that may be unanswered at a time: little enough that no server's queue overflows.
 const UNANSWERED_MAX: u32 = 256;
 
-pub(super) struct Absence {
+pub(super) struct OfflinePublisher {
     /// The member that publishes: one more than those that come back.
     publisher: u32,
     /// Messages for each channel.
@@ -41,7 +41,7 @@ enum Stage {
     Done,
 }
 
-impl Absence {
+impl OfflinePublisher {
     pub(super) fn new(publisher: u32, each: u32) -> Self {
         Self { publisher, each, stage: Stage::Begun, sent: 0, answered: 0 }
     }

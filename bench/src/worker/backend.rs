@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::shared::{Phase, Shared};
 use crate::clock::Clock;
 use crate::dialect::backend::{Addressees, Calls};
-use crate::message::{Mint, Stamp};
+use crate::message::{MessageCodec, Stamp};
 use crate::plan::{Plan, PublishApi, Scenario};
 use crate::schedule::{Due, Schedule};
 use crate::tally::Tally;
@@ -41,17 +41,17 @@ struct Backend<'r> {
     api: &'r PublishApi,
     clock: Clock,
     shared: &'r Shared,
-    mint: Mint,
+    mint: MessageCodec,
     agent: ureq::Agent,
-    /// For each voice, to whom it speaks: in commands of their own where one cannot name all.
+    /// For each stream, to whom it speaks: in commands of their own where one cannot name all.
     addressees: Vec<Vec<Addressees>>,
-    /// How many messages each voice has sent.
+    /// How many messages each stream has sent.
     sent: Vec<u32>,
     rate_per_s: f64,
     burst: u32,
     /// What is left of the burst that is due.
     rest: Option<(Due, u32)>,
-    /// Voices in the request that is being made.
+    /// Streams in the request that is being made.
     named: HashSet<u32>,
     calls: Calls,
     messages: usize,
@@ -66,11 +66,11 @@ impl<'r> Backend<'r> {
             unreachable!("the plan publishes through the API in broadcasts alone")
         };
         let name = |channel: u32| format!("{}:{channel}", plan.channel_prefix);
-        let voices = plan.voices();
+        let streams = plan.streams();
         let addressees = if api.every_channel {
             vec![Addressees::several((0..plan.channels).map(name))]
         } else {
-            (0..voices).map(|voice| vec![Addressees::one(&name(voice))]).collect()
+            (0..streams).map(|stream| vec![Addressees::one(&name(stream))]).collect()
         };
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_nanos(plan.drain_timeout_ns.max(1))))
@@ -84,10 +84,10 @@ impl<'r> Backend<'r> {
             api,
             clock,
             shared,
-            mint: Mint::new(run, plan.size, plan.seed),
+            mint: MessageCodec::new(run, plan.size, plan.seed),
             agent,
             addressees,
-            sent: vec![0; voices as usize],
+            sent: vec![0; streams as usize],
             rate_per_s,
             burst,
             rest: None,
@@ -130,7 +130,7 @@ impl<'r> Backend<'r> {
                 Phase::Run { start_ns, end_ns } => {
                     self.answered_ns = start_ns;
                     let bursts_per_s = self.rate_per_s / f64::from(self.burst);
-                    return Some((Schedule::new(start_ns, bursts_per_s, self.plan.voices(), 0, 1), end_ns));
+                    return Some((Schedule::new(start_ns, bursts_per_s, self.plan.streams(), 0, 1), end_ns));
                 }
                 Phase::Stop => return None,
             }
@@ -149,15 +149,15 @@ impl<'r> Backend<'r> {
             };
             self.rest = (left > 1).then_some((due, left - 1));
             self.named.insert(due.member);
-            let voice = due.member as usize;
-            let stamp = Stamp { publisher: due.member, sequence: self.sent[voice], intended_ns: due.at_ns };
-            for addressees in &self.addressees[voice] {
+            let stream = due.member as usize;
+            let stamp = Stamp { publisher: due.member, sequence: self.sent[stream], intended_ns: due.at_ns };
+            for addressees in &self.addressees[stream] {
                 self.calls.push(addressees, &self.mint, stamp);
             }
             self.messages += 1;
-            self.sent[voice] += 1;
+            self.sent[stream] += 1;
             // Before it is sent: who looks for what is missing must not find more than there is.
-            self.shared.published[voice].store(self.sent[voice], Ordering::Relaxed);
+            self.shared.published[stream].store(self.sent[stream], Ordering::Relaxed);
         }
     }
 
@@ -173,7 +173,7 @@ impl<'r> Backend<'r> {
         let messages = self.messages as u64;
         self.tally.messages.sent += messages;
         self.shared.backend.show(&self.tally, 0);
-        // Messages of one voice are to stay in their order; several commands of one message need none.
+        // Messages of one stream are to stay in their order; several commands of one message need none.
         let (path, body) = self.calls.request(self.named.len() == self.messages);
         let answer = post(&self.agent, &format!("{}/{path}", self.api.url), &self.api.key, body);
         self.answered_ns = self.clock.now_ns();

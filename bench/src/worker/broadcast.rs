@@ -4,12 +4,12 @@
 //! Out: messages, and for each connection the check that every publisher's messages came, once and in order; for each
 //! message how long it took to its receivers.
 //!
-//! What one publisher says in one channel is a voice, with sequence numbers of its own; messages name their voice. Voice
-//! `v` speaks in channel `v % channels`, and voices are dealt to publishers in turn. Without channels, all are in one, and
-//! voice and publisher are the same. Where the messages are published through the server API, no worker has a voice, and
+//! What one publisher says in one channel is a stream, with sequence numbers of its own; messages name their stream. Stream
+//! `s` speaks in channel `s % channels`, and streams are dealt to publishers in turn. Without channels, all are in one, and
+//! stream and publisher are the same. Where the messages are published through the server API, no worker has a stream, and
 //! where each of them goes to every channel, all channels are as one.
 //!
-//! A connection keeps four bytes for each voice that it hears. A connection that is lost counts as lost, and what it would have
+//! A connection keeps four bytes for each stream that it hears. A connection that is lost counts as lost, and what it would have
 //! received does not: the server told it that it is over. What it had skipped before counts. Nothing is expected of those
 //! that stop reading.
 
@@ -20,7 +20,7 @@ use holdfast_ring::Socket;
 use super::Play;
 use super::link::Link;
 use super::ramp::Ramp;
-use super::shared::{Parcel, Phase, Shared};
+use super::shared::{Phase, Shared, WorkerReport};
 use crate::message::Stamp;
 use crate::plan::{Plan, Scenario};
 use crate::schedule::Schedule;
@@ -34,9 +34,9 @@ pub(super) struct Broadcast<'r> {
     shared: &'r Shared,
     ramp: Ramp,
     channels: u32,
-    voices: u32,
+    streams: u32,
     /// Threads that have publishers.
-    speakers: u32,
+    publishing_threads: u32,
     burst: u32,
     rate_per_s: f64,
     sender_excluded: bool,
@@ -44,8 +44,8 @@ pub(super) struct Broadcast<'r> {
     stalled: f64,
     schedule: Option<Schedule>,
     /// This worker's publishers.
-    mouths: Vec<Option<Socket>>,
-    /// How many messages each of their voices has sent.
+    publisher_sockets: Vec<Option<Socket>>,
+    /// How many messages each of their streams has sent.
     sent: Vec<u32>,
     is_open: Vec<bool>,
     sequences: Sequences,
@@ -69,27 +69,28 @@ impl<'r> Broadcast<'r> {
             unreachable!("the worker chooses by the scenario")
         };
         let members = plan.share(plan.connections, thread) as usize;
-        let voices = plan.voices();
-        let channels = plan.audiences();
+        let streams = plan.streams();
+        let channels = plan.channel_groups();
         let publishers = if plan.publish_api.is_some() { 0 } else { publishers };
-        let speakers = plan.threads.min(publishers);
-        let mine = if thread < speakers { (voices - thread).div_ceil(speakers) } else { 0 };
+        let publishing_threads = plan.threads.min(publishers);
+        let mine =
+            if thread < publishing_threads { (streams - thread).div_ceil(publishing_threads) } else { 0 };
         Self {
             shared,
             ramp: Ramp::new(plan, thread),
             channels,
-            voices,
-            speakers,
+            streams,
+            publishing_threads,
             burst,
             rate_per_s,
             sender_excluded,
             publishers,
             stalled,
             schedule: None,
-            mouths: vec![None; plan.share(publishers, thread) as usize],
+            publisher_sockets: vec![None; plan.share(publishers, thread) as usize],
             sent: vec![0; mine as usize],
             is_open: vec![false; members],
-            sequences: Sequences::new(members * voices.div_ceil(channels) as usize),
+            sequences: Sequences::new(members * streams.div_ceil(channels) as usize),
             window: Window::new(Vec::new()),
             stage: Stage::Waiting,
             look_ns: 0,
@@ -98,8 +99,9 @@ impl<'r> Broadcast<'r> {
 
     fn begin(&mut self, link: &Link<'_>, start_ns: u64, end_ns: u64) {
         let bursts_per_s = self.rate_per_s / f64::from(self.burst);
-        self.schedule = (link.thread < self.speakers)
-            .then(|| Schedule::new(start_ns, bursts_per_s, self.voices, link.thread, self.speakers));
+        self.schedule = (link.thread < self.publishing_threads).then(|| {
+            Schedule::new(start_ns, bursts_per_s, self.streams, link.thread, self.publishing_threads)
+        });
         // Where a message has one receiver, its latency says it all.
         if self.channels < link.plan.connections || self.channels == 1 {
             self.window = Window::new(self.receivers(link));
@@ -111,12 +113,15 @@ impl<'r> Broadcast<'r> {
         while let Some(due) =
             self.schedule.as_mut().and_then(|schedule| schedule.take_due(link.now_ns, end_ns))
         {
-            let spoken = due.member as usize;
-            let Some(socket) = self.mouths[spoken % self.mouths.len()] else { continue };
-            let voice = self.voice(link, due.member);
-            let stamp = Stamp { publisher: voice, sequence: self.sent[spoken], intended_ns: due.at_ns };
-            if link.publish(socket, voice % self.channels, stamp, self.burst) {
-                self.sent[spoken] += self.burst;
+            let stream_index = due.member as usize;
+            let Some(socket) = self.publisher_sockets[stream_index % self.publisher_sockets.len()] else {
+                continue;
+            };
+            let stream = self.stream(link, due.member);
+            let stamp =
+                Stamp { publisher: stream, sequence: self.sent[stream_index], intended_ns: due.at_ns };
+            if link.publish(socket, stream % self.channels, stamp, self.burst) {
+                self.sent[stream_index] += self.burst;
                 link.sent_late(due.at_ns);
             }
         }
@@ -124,30 +129,30 @@ impl<'r> Broadcast<'r> {
 
     /// Tells all workers how much this one's publishers sent.
     fn end_publishing(&mut self, link: &Link<'_>) {
-        for (sent, spoken) in self.sent.iter().zip(0..) {
-            self.shared.published[self.voice(link, spoken) as usize].store(*sent, Ordering::Relaxed);
+        for (sent, stream_index) in self.sent.iter().zip(0..) {
+            self.shared.published[self.stream(link, stream_index) as usize].store(*sent, Ordering::Relaxed);
         }
         self.shared.publishing.fetch_sub(1, Ordering::Release);
         self.stage = Stage::Listening;
     }
 
-    /// The number that this worker's voice has among the voices of all workers.
-    fn voice(&self, link: &Link<'_>, spoken: u32) -> u32 {
-        spoken * self.speakers + link.thread
+    /// The number that this worker's stream has among the streams of all workers.
+    fn stream(&self, link: &Link<'_>, stream_index: u32) -> u32 {
+        stream_index * self.publishing_threads + link.thread
     }
 
-    /// For each voice, how many connections of this worker hear it.
+    /// For each stream, how many connections of this worker hear it.
     fn receivers(&self, link: &Link<'_>) -> Vec<usize> {
         let mut open = vec![0; self.channels as usize];
         for (_, member) in self.is_open.iter().zip(0..).filter(|(is_open, _)| **is_open) {
             open[self.channel(link, member) as usize] += 1;
         }
-        let is_mine = |voice: u32| voice % link.plan.threads == link.thread;
-        let receivers = |voice| {
-            let open: usize = open[(voice % self.channels) as usize];
-            open - usize::from(self.sender_excluded && is_mine(voice) && open > 0)
+        let is_mine = |stream: u32| stream % link.plan.threads == link.thread;
+        let receivers = |stream| {
+            let open: usize = open[(stream % self.channels) as usize];
+            open - usize::from(self.sender_excluded && is_mine(stream) && open > 0)
         };
-        (0..self.voices).map(receivers).collect()
+        (0..self.streams).map(receivers).collect()
     }
 
     /// Where a member listens.
@@ -161,14 +166,14 @@ impl<'r> Broadcast<'r> {
         id >= self.publishers && up_to(id + 1) > up_to(id)
     }
 
-    /// Of the voices in a member's channel, one.
-    fn stream(&self, member: usize, voice: u32) -> usize {
-        member * self.voices.div_ceil(self.channels) as usize + (voice / self.channels) as usize
+    /// The place of the sequence numbers that a member has heard of a stream.
+    fn sequence_at(&self, member: usize, stream: u32) -> usize {
+        member * self.streams.div_ceil(self.channels) as usize + (stream / self.channels) as usize
     }
 
-    /// The voices that are heard in a channel.
-    fn voices_in(&self, channel: u32) -> impl Iterator<Item = u32> + use<> {
-        (channel..self.voices).step_by(self.channels as usize)
+    /// The streams that are heard in a channel.
+    fn streams_in(&self, channel: u32) -> impl Iterator<Item = u32> + use<> {
+        (channel..self.streams).step_by(self.channels as usize)
     }
 
     /// What open connections still lack; for each of them in turn.
@@ -177,10 +182,10 @@ impl<'r> Broadcast<'r> {
         open.flat_map(move |member| {
             let number = u32::try_from(member).expect("members are numbered by u32");
             let id = link.id(number);
-            let heard = self.voices_in(self.channel(link, number));
-            heard.filter(move |voice| !(self.sender_excluded && *voice == id)).map(move |voice| {
-                let sent = self.shared.published[voice as usize].load(Ordering::Relaxed);
-                self.sequences.outstanding(self.stream(member, voice), sent)
+            let heard = self.streams_in(self.channel(link, number));
+            heard.filter(move |stream| !(self.sender_excluded && *stream == id)).map(move |stream| {
+                let sent = self.shared.published[stream as usize].load(Ordering::Relaxed);
+                self.sequences.outstanding(self.sequence_at(member, stream), sent)
             })
         })
     }
@@ -221,7 +226,7 @@ impl Play for Broadcast<'_> {
             return link.sockets.pause_receive(socket);
         }
         self.is_open[member as usize] = true;
-        if let Some(mouth) = self.mouths.get_mut(member as usize) {
+        if let Some(mouth) = self.publisher_sockets.get_mut(member as usize) {
             *mouth = Some(socket);
         }
     }
@@ -231,13 +236,13 @@ impl Play for Broadcast<'_> {
             return;
         }
         let Some(stamp) = link.read(payload) else { return };
-        let voice = stamp.publisher;
-        if voice >= self.voices || voice % self.channels != self.channel(link, member) {
+        let stream = stamp.publisher;
+        if stream >= self.streams || stream % self.channels != self.channel(link, member) {
             link.tally.messages.corrupt += 1;
             return;
         }
-        let stream = self.stream(member as usize, voice);
-        match self.sequences.arrive(stream, stamp.sequence) {
+        let at = self.sequence_at(member as usize, stream);
+        match self.sequences.arrive(at, stamp.sequence) {
             Arrival::InOrder | Arrival::AfterGap => {}
             Arrival::Late => link.tally.messages.reordered += 1,
             Arrival::Repeated => {
@@ -246,9 +251,9 @@ impl Play for Broadcast<'_> {
             }
         }
         let latency_ns = link.arrived(stamp);
-        if let Some(spread) = self.window.deliver(voice, stamp.sequence, latency_ns) {
+        if let Some(spread) = self.window.deliver(stream, stamp.sequence, latency_ns) {
             // A full queue leaves this message out of the per-message summary, and out of nothing else.
-            let _ = self.shared.parcels.push(Parcel::Spread(spread));
+            let _ = self.shared.parcels.push(WorkerReport::DeliveryLatencies(spread));
         }
     }
 
@@ -257,11 +262,11 @@ impl Play for Broadcast<'_> {
             return;
         }
         self.is_open[member as usize] = false;
-        if let Some(mouth) = self.mouths.get_mut(member as usize) {
+        if let Some(mouth) = self.publisher_sockets.get_mut(member as usize) {
             *mouth = None;
         }
-        for voice in self.voices_in(self.channel(link, member)) {
-            link.tally.messages.lost += self.sequences.end(self.stream(member as usize, voice));
+        for stream in self.streams_in(self.channel(link, member)) {
+            link.tally.messages.lost += self.sequences.end(self.sequence_at(member as usize, stream));
         }
     }
 
@@ -270,7 +275,7 @@ impl Play for Broadcast<'_> {
     fn finish(&mut self, link: &mut Link<'_>) {
         link.tally.messages.lost += self.missing(link).sum::<u64>() + self.sequences.lost_at_once();
         for spread in self.window.drain() {
-            let _ = self.shared.parcels.push(Parcel::Spread(spread));
+            let _ = self.shared.parcels.push(WorkerReport::DeliveryLatencies(spread));
         }
     }
 }

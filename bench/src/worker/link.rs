@@ -24,7 +24,7 @@ use super::rings;
 use super::secure::Secure;
 use crate::clock::Clock;
 use crate::dialect::Dialect;
-use crate::message::{Mint, Misfit, Stamp};
+use crate::message::{DecodeFailure, MessageCodec, Stamp};
 use crate::plan::{Plan, SIZE_MAX};
 use crate::tally::Tally;
 
@@ -69,7 +69,7 @@ pub(super) struct Link<'r> {
     pub(super) decoding: DecoderConfig,
     /// `None` where permessage-deflate is not offered.
     pub(super) inflater: Option<Inflater>,
-    mint: Mint,
+    mint: MessageCodec,
     clock: Clock,
     events: Vec<Event<Buffer>>,
     /// Members whose descriptors became free in this turn.
@@ -112,7 +112,7 @@ impl<'r> Link<'r> {
                 frame_bytes_max: 2 * SIZE_MAX as u64,
             },
             inflater: plan.compression.then(Inflater::default),
-            mint: Mint::new(run, plan.size, plan.seed),
+            mint: MessageCodec::new(run, plan.size, plan.seed),
             clock,
             events: Vec::new(),
             vacated: Vec::new(),
@@ -189,8 +189,8 @@ impl<'r> Link<'r> {
     pub(super) fn read(&mut self, message: &[u8]) -> Option<Stamp> {
         match self.mint.read(message) {
             Ok(stamp) => return Some(stamp),
-            Err(Misfit::Corrupt) => self.tally.messages.corrupt += 1,
-            Err(Misfit::Foreign) => self.tally.messages.foreign += 1,
+            Err(DecodeFailure::Corrupt) => self.tally.messages.corrupt += 1,
+            Err(DecodeFailure::Foreign) => self.tally.messages.foreign += 1,
         }
         None
     }

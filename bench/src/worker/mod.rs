@@ -33,7 +33,7 @@ use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 
 use self::link::Link;
 use self::session::Subscription;
-use self::shared::{Parcel, Phase, Shared};
+use self::shared::{Phase, Shared, WorkerReport};
 use crate::clock::Clock;
 use crate::latency::histogram;
 use crate::plan::{Plan, Scenario};
@@ -170,8 +170,8 @@ fn hand_over(link: &mut Link<'_>, shared: &Shared, interval: u64) {
         return;
     }
     let histogram = std::mem::replace(&mut link.latencies, Box::new(histogram()));
-    if let Err(Parcel::Latencies { histogram, .. }) =
-        shared.parcels.push(Parcel::Latencies { interval, histogram })
+    if let Err(WorkerReport::Latencies { histogram, .. }) =
+        shared.parcels.push(WorkerReport::Latencies { interval, histogram })
     {
         link.latencies = histogram;
     }

@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 
 use crate::plan::Plan;
-use crate::spread::Spread;
+use crate::spread::DeliveryLatencies;
 use crate::tally::Live;
 
 /// Parcels under way to the main thread, which looks every few milliseconds. When it is full, the latencies of an
@@ -39,7 +39,7 @@ pub(crate) enum Phase {
 }
 
 /// What a worker hands to the main thread while it works.
-pub(crate) enum Parcel {
+pub(crate) enum WorkerReport {
     /// The latencies of half a second.
     Latencies {
         /// Which half second of the run's clock.
@@ -48,7 +48,7 @@ pub(crate) enum Parcel {
         histogram: Box<Histogram<u64>>,
     },
     /// A broadcast message's latencies.
-    Spread(Spread),
+    DeliveryLatencies(DeliveryLatencies),
 }
 
 /// What all threads of a run see.
@@ -61,8 +61,8 @@ pub(crate) struct Shared {
     /// Of the thread that publishes through the server API, where there is one.
     pub(crate) backend: Live,
     /// To the main thread.
-    pub(crate) parcels: ArrayQueue<Parcel>,
-    /// `broadcast`: how many messages each voice sent; holds when `publishing` is zero.
+    pub(crate) parcels: ArrayQueue<WorkerReport>,
+    /// `broadcast`: how many messages each stream sent; holds when `publishing` is zero.
     pub(crate) published: Box<[AtomicU32]>,
     /// `storm`: workers whose connections have not all gone.
     pub(crate) emptying: AtomicU32,
@@ -81,7 +81,7 @@ impl Shared {
             live: (0..plan.threads).map(|_| Live::default()).collect(),
             backend: Live::default(),
             parcels: ArrayQueue::new(PARCELS_MAX),
-            published: (0..plan.voices()).map(|_| AtomicU32::new(0)).collect(),
+            published: (0..plan.streams()).map(|_| AtomicU32::new(0)).collect(),
             emptying: AtomicU32::new(plan.threads),
             publishing: AtomicU32::new(plan.threads + u32::from(plan.publish_api.is_some())),
             has_failed: AtomicBool::new(false),

@@ -6,7 +6,7 @@
 //!
 //! Nobody waits for anybody: each member reconnects when its old descriptor is free, as clients do when a network
 //! returns. A worker begins so many at a time that those who are faster are not held up by its own work. Only where
-//! there is something to recover, all stay away until [`Absence`] has published it.
+//! there is something to recover, all stay away until [`OfflinePublisher`] has published it.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use holdfast_protocol::client::reply::SubscribeResult;
 use holdfast_ring::Socket;
 
 use super::Play;
-use super::absence::Absence;
+use super::absence::OfflinePublisher;
 use super::link::Link;
 use super::ramp::Ramp;
 use super::session::Subscription;
@@ -51,7 +51,7 @@ pub(super) struct Storm<'r> {
 /// How far the storm is: without something to recover, there is no `Away`.
 enum Stage {
     Calm,
-    Away(Absence),
+    Away(OfflinePublisher),
     /// Since this moment, from which the time of each return counts.
     Returning(u64),
 }
@@ -84,7 +84,7 @@ impl<'r> Storm<'r> {
             return self.begin_return(link);
         }
         let publisher = u32::try_from(self.has_tried.len()).expect("members are numbered by u32");
-        self.stage = Stage::Away(Absence::new(publisher, self.recover));
+        self.stage = Stage::Away(OfflinePublisher::new(publisher, self.recover));
     }
 
     fn begin_return(&mut self, link: &Link<'_>) {

@@ -49,7 +49,7 @@ impl<K: Kernel> Connections<K> {
                 self.release_slot(socket);
                 return self.abort(cx, socket, CloseReason::Refused);
             }
-            if let Some(guest) = limits.guests.get_mut(socket) {
+            if let Some(guest) = limits.peers.get_mut(socket) {
                 guest.is_lingering = true;
                 limits.lingering += 1;
             }
@@ -81,7 +81,7 @@ impl<K: Kernel> Connections<K> {
         from: Option<IpAddr>,
     ) {
         let Some(limits) = &mut cx.limits else { return };
-        let guest = limits.guests.insert(socket, PeerAddress::unknown());
+        let guest = limits.peers.insert(socket, PeerAddress::unknown());
         if !limits.policy.needs_addresses {
             if let Err(turned) = cx.admit_connection(socket, None) {
                 self.reject(cx, socket, turned, Asking::default());
@@ -109,7 +109,7 @@ impl<K: Kernel> Connections<K> {
     ) {
         let Some(limits) = &mut cx.limits else { return };
         if limits.policy.forwarded.contains(address) {
-            if let Some(guest) = limits.guests.get_mut(socket) {
+            if let Some(guest) = limits.peers.get_mut(socket) {
                 guest.stage = Stage::AwaitsRequest;
                 guest.proxy = Some(TrustedProxy::new(address));
             }
@@ -141,7 +141,7 @@ impl<K: Kernel> Connections<K> {
         bytes: &'b mut [u8],
     ) -> Option<&'b mut [u8]> {
         let Some(limits) = &mut cx.limits else { return Some(bytes) };
-        let Some(guest) = limits.guests.get_mut(socket) else { return Some(bytes) };
+        let Some(guest) = limits.peers.get_mut(socket) else { return Some(bytes) };
         if guest.stage == Stage::AwaitingProxyHeader {
             let used = self.read_proxy_header(cx, above, socket, bytes)?;
             return Some(&mut bytes[used..]).filter(|rest| !rest.is_empty());
@@ -172,7 +172,7 @@ impl<K: Kernel> Connections<K> {
         let now = cx.moment();
         let Some(limits) = &mut cx.limits else { return true };
         let Some(rate) = limits.policy.connection.bytes else { return true };
-        let Some(guest) = limits.guests.get_mut(socket) else { return true };
+        let Some(guest) = limits.peers.get_mut(socket) else { return true };
         let Some(&mut State::Open { session, .. }) = self.table.get_mut(socket).map(|conn| &mut conn.state)
         else {
             return true;
@@ -198,7 +198,7 @@ impl<K: Kernel> Connections<K> {
         socket: Socket,
         bytes: &[u8],
     ) -> Option<usize> {
-        let guest = cx.limits.as_mut()?.guests.get_mut(socket)?;
+        let guest = cx.limits.as_mut()?.peers.get_mut(socket)?;
         let mut before = guest.proxy.as_mut()?.header.take();
         let came_before = before.as_ref().map_or(0, |before| before.len());
         let parsed = match &mut before {

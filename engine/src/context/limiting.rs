@@ -63,7 +63,7 @@ impl Context {
 
     fn admit_guest(&mut self, socket: Socket, head: &RequestHead<'_>) -> Result<(), Rejection> {
         let Some(limits) = &mut self.limits else { return Ok(()) };
-        let Some(guest) = limits.guests.get_mut(socket) else { return Ok(()) };
+        let Some(guest) = limits.peers.get_mut(socket) else { return Ok(()) };
         if let Some(proxy) = &guest.proxy {
             let trusted = &limits.policy.forwarded;
             let client = client_address(head, limits.policy.forwarded_field, proxy.address, |address| {
@@ -90,7 +90,7 @@ impl Context {
     ) -> Result<(), Rejection> {
         let now = self.moment();
         let Some(limits) = &mut self.limits else { return Ok(()) };
-        if let Some(guest) = limits.guests.get_mut(socket) {
+        if let Some(guest) = limits.peers.get_mut(socket) {
             guest.seen = address;
         }
         limits.admit(&self.limit_tables, socket, address, now)
@@ -107,7 +107,7 @@ impl Context {
         let now = self.moment();
         let what = if is_reused { Counts::Session } else { Counts::SessionOfConnection };
         let Some(limits) = &mut self.limits else { return Ok(None) };
-        let Some(guest) = limits.guests.get_mut(socket) else { return Ok(None) };
+        let Some(guest) = limits.peers.get_mut(socket) else { return Ok(None) };
         // An exempt client has no address here.
         let address = guest.address;
         limits.count_in(&self.limit_tables, address, what, now)?;
@@ -125,8 +125,7 @@ impl Context {
 
     fn end_handshake(&mut self, socket: Socket) {
         let Some(limits) = &mut self.limits else { return };
-        let Some(guest) = limits.guests.get_mut(socket).filter(|guest| guest.stage == Stage::Handshake)
-        else {
+        let Some(guest) = limits.peers.get_mut(socket).filter(|guest| guest.stage == Stage::Handshake) else {
             return;
         };
         guest.stage = Stage::Open;
@@ -154,7 +153,7 @@ impl Context {
         }
         let Some(limits) = &mut self.limits else { return };
         limits.release(&self.limit_tables, socket);
-        if let Some(PeerAddress { is_lingering: true, .. }) = limits.guests.remove(socket) {
+        if let Some(PeerAddress { is_lingering: true, .. }) = limits.peers.remove(socket) {
             limits.lingering -= 1;
         }
     }
@@ -177,7 +176,11 @@ impl Context {
             return Ok(Charge::Done);
         };
         self.counters.add(Metric::Throttled(excess), 1);
-        if limits.goes_on(key, now) { Err(DisconnectCode::TOO_MANY_REQUESTS) } else { Ok(Charge::TooMany) }
+        if limits.keeps_flooding(key, now) {
+            Err(DisconnectCode::TOO_MANY_REQUESTS)
+        } else {
+            Ok(Charge::TooMany)
+        }
     }
 
     /// A long reply goes to a client: it is the work of many commands, and counts as such.
@@ -203,7 +206,7 @@ impl Context {
     /// A client committed an offense.
     pub(crate) fn offended(&mut self, socket: Socket, offense: Offense) {
         let Some(limits) = &mut self.limits else { return };
-        let Some(address) = limits.guests.get_mut(socket).and_then(|guest| guest.address) else { return };
+        let Some(address) = limits.peers.get_mut(socket).and_then(|guest| guest.address) else { return };
         if limits.offenders.is_none() {
             return;
         }

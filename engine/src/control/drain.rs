@@ -51,7 +51,7 @@ pub(super) struct Drain {
     clients: SocketAddr,
     begun: OnceLock<Begun>,
     /// Wakes the task that waits for the end of the delay.
-    sooner: Notify,
+    skip_delay: Notify,
     /// True exactly during the delay.
     is_delayed: AtomicBool,
     is_hurried: AtomicBool,
@@ -88,7 +88,7 @@ impl Drain {
             close_ms: config.client.close_timeout_ms,
             clients,
             begun: OnceLock::new(),
-            sooner: Notify::new(),
+            skip_delay: Notify::new(),
             is_delayed: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
         }
@@ -134,13 +134,13 @@ impl Drain {
     }
 
     /// Handles a signal. Each further signal speeds up the stop.
-    pub(super) fn signaled(self: &Arc<Self>, name: &'static str) {
+    pub(super) fn on_signal(self: &Arc<Self>, name: &'static str) {
         if !self.is_under_way() {
             self.begin(name);
             return;
         }
         if self.is_delayed.load(Ordering::Relaxed) {
-            return self.sooner.notify_one();
+            return self.skip_delay.notify_one();
         }
         let was_hurried = self.is_hurried.swap(true, Ordering::Relaxed);
         let within = if was_hurried { Duration::ZERO } else { HURRIED };
@@ -154,7 +154,7 @@ impl Drain {
 
     async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
         // The delay ends by timeout or by notification.
-        let _ = timeout(delay, self.sooner.notified()).await;
+        let _ = timeout(delay, self.skip_delay.notified()).await;
         self.send_away(cause);
         self.is_delayed.store(false, Ordering::Relaxed);
     }
@@ -208,7 +208,7 @@ pub(super) async fn watch_signals(drain: Arc<Drain>, mut terminate: Signal, mut 
             Some(()) = interrupt.recv() => "SIGINT",
             else => return,
         };
-        drain.signaled(name);
+        drain.on_signal(name);
     }
 }
 

@@ -44,7 +44,7 @@ fn too_many(retry_after_s: u32, reason: RefusalReason) -> Rejection {
 impl Limits {
     /// The known address of a connection's peer: the client, or a proxy that has not named its client yet.
     pub(crate) fn address_of(&mut self, socket: Socket) -> Option<IpAddr> {
-        let guest = self.guests.get_mut(socket)?;
+        let guest = self.peers.get_mut(socket)?;
         guest.seen.or(guest.proxy.as_ref().map(|proxy| proxy.address))
     }
 
@@ -70,7 +70,7 @@ impl Limits {
             return Ok(());
         }
         self.count_in(tables, address, Counts::Connection, now)?;
-        if let Some(guest) = self.guests.get_mut(socket) {
+        if let Some(guest) = self.peers.get_mut(socket) {
             guest.address = address;
             guest.stage = Stage::Handshake;
         }
@@ -163,7 +163,7 @@ impl Limits {
 
     /// Stops counting a connection.
     pub(crate) fn release(&mut self, tables: &Tables, socket: Socket) {
-        let Some(guest) = self.guests.get_mut(socket) else { return };
+        let Some(guest) = self.peers.get_mut(socket) else { return };
         let stage = std::mem::replace(&mut guest.stage, Stage::Free);
         let Some(address) = guest.address.take() else { return };
         for (key, ..) in self.counted(tables, address).into_iter().flatten() {

@@ -97,7 +97,7 @@ impl Limits {
     }
 
     /// Counts a refused command. True exactly when there are too many, and the client must be disconnected.
-    pub(crate) fn goes_on(&mut self, key: ClientKey, now: WallTick) -> bool {
+    pub(crate) fn keeps_flooding(&mut self, key: ClientKey, now: WallTick) -> bool {
         let allowed = self.policy.connection.commands.or(self.policy.user.commands);
         let max = allowed.map_or(0.0, |rate| 2.0 * rate.level_max()).max(REFUSED_MIN);
         let budget = self.budgets.of(key);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_client_goes_on_after_ten_refusals_at_once_or_twice_what_may_come_at_once() {
-        let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.goes_on(KEY, WallTick(0)));
+        let refusals = |mut limits: Limits| (1..1_000).find(|_| limits.keeps_flooding(KEY, WallTick(0)));
         assert_eq!(refusals(limits(|config| config.limits.connection.commands_per_s = 1)), Some(11));
         assert_eq!(refusals(limits(|config| config.limits.user.bytes_per_s = 1)), Some(11));
         // At a hundred per second, the level settles at 99.5.
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn a_client_that_is_refused_once_a_second_does_not_go_on_nor_does_the_next_one_at_its_place() {
         let mut limits = limits(|config| config.limits.connection.commands_per_s = 1);
-        assert!((0..200).all(|second| !limits.goes_on(KEY, WallTick(second * 20))));
+        assert!((0..200).all(|second| !limits.keeps_flooding(KEY, WallTick(second * 20))));
         let now = WallTick(200 * 20);
-        assert!((0..20).any(|_| limits.goes_on(KEY, now)));
-        assert!(!limits.goes_on(ClientKey { generation: 2, ..KEY }, now));
+        assert!((0..20).any(|_| limits.keeps_flooding(KEY, now)));
+        assert!(!limits.keeps_flooding(ClientKey { generation: 2, ..KEY }, now));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Limits {
     pub(crate) policy: LimitPolicy,
     pub(crate) ledger: UsageTable,
-    pub(crate) guests: PeerAddresses,
+    pub(crate) peers: PeerAddresses,
     pub(crate) budgets: Budgets,
     pub(crate) refused: Refused,
     pub(crate) offenders: Option<Offenders>,
@@ -35,7 +35,7 @@ impl Limits {
     pub(crate) fn new(policy: LimitPolicy, shard: ShardId) -> Self {
         Self {
             ledger: UsageTable::new(shard, policy.tracked_max),
-            guests: PeerAddresses::default(),
+            peers: PeerAddresses::default(),
             budgets: Budgets::default(),
             refused: Refused::new(policy.penalty.map_or(0, |penalty| penalty.tracked_max)),
             offenders: policy.penalty.map(Offenders::new),
@@ -48,7 +48,7 @@ impl Limits {
     /// The memory of all tables, in bytes.
     pub(crate) fn table_bytes(&self) -> usize {
         self.ledger.table_bytes()
-            + self.guests.table_bytes()
+            + self.peers.table_bytes()
             + self.budgets.table_bytes()
             + self.refused.table_bytes()
             + self.offenders.as_ref().map_or(0, Offenders::table_bytes)

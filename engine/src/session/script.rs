@@ -367,12 +367,12 @@ impl Script {
 
     /// A ping is due for a client. True exactly when it is sent.
     pub(crate) fn ping(&mut self, peer: Peer) -> bool {
-        let goes_on = self.act(|sessions| sessions.check_expiry(peer.key));
-        if goes_on {
+        let keeps_flooding = self.act(|sessions| sessions.check_expiry(peer.key));
+        if keeps_flooding {
             self.io.await_pong(peer.socket);
         }
         self.do_deferred();
-        goes_on
+        keeps_flooding
     }
 
     /// A client's transport ends.

@@ -19,19 +19,19 @@ pub(crate) const HOLDFAST: &str = "holdfast";
 
 /// One server.
 #[derive(Debug, Clone)]
-pub(crate) struct Contestant {
+pub(crate) struct Peer {
     /// What the tables and `--server` call it.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
 }
 
 /// All servers, in the order in which they take their turns.
-pub(crate) fn all(binaries: &Path, peers: &Path) -> Vec<Contestant> {
+pub(crate) fn all(binaries: &Path, peers: &Path) -> Vec<Peer> {
     vec![
-        Contestant { name: HOLDFAST, program: binaries.join("holdfast") },
-        Contestant { name: BASELINE, program: peers.join("peer-gorilla") },
-        Contestant { name: "tokio-tungstenite", program: binaries.join("peer-tokio-tungstenite") },
-        Contestant { name: "fastwebsockets", program: binaries.join("peer-fastwebsockets") },
+        Peer { name: HOLDFAST, program: binaries.join("holdfast") },
+        Peer { name: BASELINE, program: peers.join("peer-gorilla") },
+        Peer { name: "tokio-tungstenite", program: binaries.join("peer-tokio-tungstenite") },
+        Peer { name: "fastwebsockets", program: binaries.join("peer-fastwebsockets") },
     ]
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     all(Path::new(""), Path::new("")).into_iter().map(|contestant| contestant.name).collect()
 }
 
-impl Contestant {
+impl Peer {
     /// The command that serves on `listen`. Only Holdfast has a control address and binds its threads itself.
     pub(crate) fn command(&self, listen: SocketAddr, control: SocketAddr, core: Core) -> Command {
         let mut command = Command::new(&self.program);

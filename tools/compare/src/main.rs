@@ -28,11 +28,11 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::contestant::Contestant;
+use crate::contestant::Peer;
 use crate::cores::Core;
 use crate::scenario::Scenario;
 use crate::summary::Comparison;
-use crate::tournament::Tournament;
+use crate::tournament::ComparisonRun;
 
 /// Runs Holdfast and its peers in turn on one core and compares what each operation costs them.
 #[derive(Debug, Parser)]
@@ -99,7 +99,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(comparison.holdfast_is_sound())
 }
 
-fn plan(options: &Options) -> anyhow::Result<Tournament> {
+fn plan(options: &Options) -> anyhow::Result<ComparisonRun> {
     ensure!(
         options.server_core != options.load_core,
         "the servers and the load tool need a core each: --server-core and --load-core are both {}",
@@ -109,14 +109,14 @@ fn plan(options: &Options) -> anyhow::Result<Tournament> {
 
     let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
     let bench = options.binaries.join("holdfast-bench");
-    let contestants: Vec<Contestant> = contestant::all(&options.binaries, &options.peers)
+    let contestants: Vec<Peer> = contestant::all(&options.binaries, &options.peers)
         .into_iter()
         .filter(|contestant| wanted(&options.servers, contestant.name))
         .collect();
     for program in contestants.iter().map(|contestant| &contestant.program).chain([&bench]) {
         ensure!(program.exists(), "{} is missing: `make compare` builds it", program.display());
     }
-    Ok(Tournament {
+    Ok(ComparisonRun {
         contestants,
         scenarios: scenario::all().into_iter().filter(|s| wanted(&options.scenarios, s.id)).collect(),
         rounds: options.rounds.unwrap_or(if options.quick { 2 } else { 5 }),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::contestant::Contestant;
+use crate::contestant::Peer;
 use crate::cores::{Core, spawn_on};
 
 const START_MAX: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `contestant` on `core` and waits until it is ready.
-    pub(crate) fn start(contestant: &Contestant, core: Core, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(contestant: &Peer, core: Core, log: &Path) -> anyhow::Result<Self> {
         let [address, control] = free_addresses()?;
         let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = contestant.command(address, control, core);
@@ -108,7 +108,7 @@ mod tests {
 
     /// Any program serves as a contestant that never gets ready.
     fn start(program: &str) -> anyhow::Result<Server> {
-        let contestant = Contestant { name: "program", program: PathBuf::from(program) };
+        let contestant = Peer { name: "program", program: PathBuf::from(program) };
         Server::start(&contestant, some_core(), Path::new("/dev/null"))
     }
 

@@ -13,7 +13,7 @@ use crate::contestant::{BASELINE, HOLDFAST};
 use crate::machine::Machine;
 use crate::report::LoadReport;
 use crate::scenario::{Goal, Scenario};
-use crate::tournament::{Sample, Tournament};
+use crate::tournament::{ComparisonRun, Sample};
 
 /// The whole result; `reports/compare.json` is this.
 #[derive(Debug, Serialize)]
@@ -73,7 +73,7 @@ pub(crate) struct Faults {
 }
 
 impl Comparison {
-    pub(crate) fn new(machine: Machine, tournament: &Tournament, samples: &[Sample]) -> Self {
+    pub(crate) fn new(machine: Machine, tournament: &ComparisonRun, samples: &[Sample]) -> Self {
         let servers: Vec<_> = tournament.contestants.iter().map(|contestant| contestant.name).collect();
         let scenarios = tournament
             .scenarios

@@ -1,4 +1,4 @@
-//! Tournament: every server takes its turn in every scenario, round after round.
+//! ComparisonRun: every server takes its turn in every scenario, round after round.
 //!
 //! In:  contestants, scenarios, the number of rounds.
 //! Out: a sample a run, failed or not.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::contestant::Contestant;
+use crate::contestant::Peer;
 use crate::cores::Core;
 use crate::load::LoadTool;
 use crate::report::LoadReport;
@@ -20,8 +20,8 @@ use crate::scenario::Scenario;
 use crate::server::Server;
 
 /// What is to be run.
-pub(crate) struct Tournament {
-    pub(crate) contestants: Vec<Contestant>,
+pub(crate) struct ComparisonRun {
+    pub(crate) contestants: Vec<Peer>,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) rounds: u32,
     /// The measured window of a run; some scenarios take a multiple of it.
@@ -43,7 +43,7 @@ pub(crate) struct Sample {
     pub(crate) stop_failure: Option<String>,
 }
 
-impl Tournament {
+impl ComparisonRun {
     /// Runs everything, with a progress bar where there is a terminal.
     pub(crate) fn run(&self) -> Vec<Sample> {
         let load = LoadTool {
@@ -69,7 +69,7 @@ impl Tournament {
         samples
     }
 
-    fn turn(&self, scenario: &Scenario, contestant: &Contestant, round: u32, load: &LoadTool<'_>) -> Sample {
+    fn turn(&self, scenario: &Scenario, contestant: &Peer, round: u32, load: &LoadTool<'_>) -> Sample {
         let log = self.reports.join(format!("compare-{}.log", contestant.name));
         let (report, stopped) = match Server::start(contestant, self.server_core, &log) {
             Ok(server) => (load.run(scenario, &server), server.stop()),

@@ -26,7 +26,7 @@ use super::{
     UringConfig,
     buffers::{GROUP, Pool},
     peer_addresses::PeerAddresses,
-    sends::{Fate, Sends},
+    sends::{SendOutcome, Sends},
     token::{Kind, Token},
 };
 use crate::kernel::{AcceptMode, KernelStatistics, Socket};
@@ -64,7 +64,7 @@ pub(crate) struct Lane {
     /// Where accepts that are in the kernel write addresses.
     peer_addresses: PeerAddresses,
     /// Completions that were taken to make room for others.
-    stash: Vec<Entry>,
+    deferred_cqes: Vec<Entry>,
     statistics: KernelStatistics,
     /// How much less the kernel takes than it is given.
     #[cfg(test)]
@@ -88,7 +88,7 @@ impl Lane {
             sends: Sends::default(),
             addresses: Vec::new(),
             peer_addresses: PeerAddresses::default(),
-            stash: Vec::new(),
+            deferred_cqes: Vec::new(),
             statistics: KernelStatistics::default(),
             #[cfg(test)]
             shortage: super::shortage::Shortage::default(),
@@ -115,7 +115,7 @@ impl Lane {
             let queue = self.ring.submission();
             queue.taskrun() || queue.cq_overflow()
         };
-        has_work || self.is_holding() || !self.stash.is_empty() || !self.ring.completion().is_empty()
+        has_work || self.is_holding() || !self.deferred_cqes.is_empty() || !self.ring.completion().is_empty()
     }
 
     /// True exactly when the kernel has not taken all that was pushed.
@@ -298,7 +298,7 @@ impl Lane {
 
     /// Takes all completions.
     pub(crate) fn drain(&mut self, out: &mut Vec<Entry>) -> io::Result<()> {
-        out.append(&mut self.stash);
+        out.append(&mut self.deferred_cqes);
         loop {
             let before = self.statistics.completed;
             self.take_completions(out);
@@ -317,7 +317,7 @@ impl Lane {
 
     /// Lets go of the memory of what the kernel is done with, and tells which sends it has not taken. To be called when
     /// the completions of a turn are all taken.
-    pub(crate) fn end_turn(&mut self, tell: impl FnMut(Socket, usize, Fate)) {
+    pub(crate) fn end_turn(&mut self, tell: impl FnMut(Socket, usize, SendOutcome)) {
         // What a send did may be among completions that overflowed: then it is not known to be done.
         let left =
             if self.has_overflow() { u64::MAX } else { self.queued() as u64 + self.backlog.len() as u64 };
@@ -365,7 +365,7 @@ impl Lane {
     }
 
     fn has_nothing_to_take(&mut self) -> bool {
-        self.stash.is_empty() && self.ring.completion().is_empty()
+        self.deferred_cqes.is_empty() && self.ring.completion().is_empty()
     }
 
     fn has_overflow(&mut self) -> bool {
@@ -373,9 +373,9 @@ impl Lane {
     }
 
     fn stash_completions(&mut self) {
-        let mut stash = std::mem::take(&mut self.stash);
-        self.take_completions(&mut stash);
-        self.stash = stash;
+        let mut deferred_cqes = std::mem::take(&mut self.deferred_cqes);
+        self.take_completions(&mut deferred_cqes);
+        self.deferred_cqes = deferred_cqes;
     }
 
     fn take_completions(&mut self, out: &mut Vec<Entry>) {

@@ -31,7 +31,7 @@ pub use self::{
 };
 use self::{
     lane::{Entry, HELD_SLEEP_MAX, Lane},
-    sends::Fate,
+    sends::SendOutcome,
     token::{Kind, Token},
 };
 use crate::{
@@ -267,8 +267,8 @@ impl Uring {
         }
         self.lanes[lane].end_turn(|socket, len, fate| {
             out.push(match fate {
-                Fate::Held => Completion::SendHeld { socket, len },
-                Fate::Taken => Completion::SendTaken { socket, len },
+                SendOutcome::Held => Completion::SendHeld { socket, len },
+                SendOutcome::Taken => Completion::SendTaken { socket, len },
             });
         });
         Ok(())

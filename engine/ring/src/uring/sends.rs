@@ -14,7 +14,7 @@ use crate::kernel::{LANE_SLOTS_MAX, Socket};
 
 /// What became of a send that was not taken in its own turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum SendOutcome {
     /// It is still queued, and stays so beyond this turn.
     Held,
     /// It was held, and now has been taken.
@@ -55,13 +55,13 @@ impl Sends {
 
     /// Ends a turn in which the kernel had taken all but what was queued after the first `taken` entries. To be called
     /// when the completions of those are all taken.
-    pub(crate) fn end_turn(&mut self, taken: u64, mut tell: impl FnMut(Socket, usize, Fate)) {
+    pub(crate) fn end_turn(&mut self, taken: u64, mut tell: impl FnMut(Socket, usize, SendOutcome)) {
         let mut done = 0;
         while let Some(send) = self.list.front()
             && send.place < taken
         {
             if send.is_told {
-                tell(send.socket, send.bytes.len(), Fate::Taken);
+                tell(send.socket, send.bytes.len(), SendOutcome::Taken);
             }
             self.list.pop_front();
             done += 1;
@@ -69,7 +69,7 @@ impl Sends {
         self.first = self.first.wrapping_add(done) % LANE_SLOTS_MAX;
         for send in self.list.iter_mut().filter(|send| !send.is_told) {
             send.is_told = true;
-            tell(send.socket, send.bytes.len(), Fate::Held);
+            tell(send.socket, send.bytes.len(), SendOutcome::Held);
         }
     }
 }
@@ -83,7 +83,7 @@ mod tests {
         Socket::new(Descriptor::new(0, slot), 7)
     }
 
-    fn end_turn(sends: &mut Sends, taken: u64) -> Vec<(Socket, usize, Fate)> {
+    fn end_turn(sends: &mut Sends, taken: u64) -> Vec<(Socket, usize, SendOutcome)> {
         let mut fates = Vec::new();
         sends.end_turn(taken, |socket, len, fate| fates.push((socket, len, fate)));
         fates
@@ -104,12 +104,15 @@ mod tests {
         let mut sends = Sends::default();
         sends.push(socket(1), Bytes::from_static(b"one"), 0);
         let two = sends.push(socket(2), Bytes::from_static(b"two"), 4);
-        assert_eq!(end_turn(&mut sends, 4), [(socket(2), 3, Fate::Held)]);
+        assert_eq!(end_turn(&mut sends, 4), [(socket(2), 3, SendOutcome::Held)]);
         let three = sends.push(socket(3), Bytes::from_static(b"three"), 6);
-        assert_eq!(end_turn(&mut sends, 4), [(socket(3), 5, Fate::Held)]);
+        assert_eq!(end_turn(&mut sends, 4), [(socket(3), 5, SendOutcome::Held)]);
         assert_eq!(sends.get(two), (socket(2), Bytes::from_static(b"two")));
         assert_eq!(sends.get(three), (socket(3), Bytes::from_static(b"three")));
-        assert_eq!(end_turn(&mut sends, 7), [(socket(2), 3, Fate::Taken), (socket(3), 5, Fate::Taken)]);
+        assert_eq!(
+            end_turn(&mut sends, 7),
+            [(socket(2), 3, SendOutcome::Taken), (socket(3), 5, SendOutcome::Taken)]
+        );
     }
 
     #[test]
@@ -119,7 +122,7 @@ mod tests {
         let first = sends.push(socket(2), Bytes::from_static(b"first"), 1);
         assert_eq!((last, first), (LANE_SLOTS_MAX - 1, 0));
         assert_eq!(sends.get(first).0, socket(2));
-        assert_eq!(end_turn(&mut sends, 1), [(socket(2), 5, Fate::Held)]);
+        assert_eq!(end_turn(&mut sends, 1), [(socket(2), 5, SendOutcome::Held)]);
         assert_eq!(sends.get(first).0, socket(2));
     }
 }
