@@ -17,20 +17,20 @@ pub(crate) mod conflation;
 mod cost;
 mod gathered;
 pub(crate) mod history;
-pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod owner;
 pub(crate) mod presence;
 pub(crate) mod publication;
 pub(crate) mod receivers;
+pub(crate) mod subscriptions;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
     broadcast::Broadcast,
     conflation::Conflation,
-    local::Subscriptions,
     owner::{Outgoing, OwnedChannels},
     receivers::Receivers,
+    subscriptions::Subscriptions,
 };
 use crate::{
     config::Config,
@@ -62,7 +62,7 @@ pub(crate) struct Hub<R: Receivers> {
     /// Channels that this shard owns.
     pub(crate) owned: OwnedChannels,
     /// Channels with subscribers on this shard.
-    pub(crate) locals: Subscriptions<R::Path>,
+    pub(crate) subscriptions: Subscriptions<R::Path>,
     /// Publications before their fan-out.
     pub(crate) gathered: Gathered,
     /// Publications for slow readers in channels with conflation.
@@ -76,7 +76,7 @@ impl<R: Receivers> Hub<R> {
         Self {
             broadcast: Broadcast::new(has_others),
             owned,
-            locals: Subscriptions::default(),
+            subscriptions: Subscriptions::default(),
             gathered,
             slow: Conflation::default(),
             outgoing: Vec::new(),
@@ -100,7 +100,7 @@ impl<R: Receivers> Hub<R> {
     /// Adds the figures of channels and subscribers to the counters.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::BroadcastMembers, self.broadcast.members().len() as u64);
-        counters.set(Metric::Subscriptions, self.locals.subscribers() as u64);
+        counters.set(Metric::Subscriptions, self.subscriptions.subscribers() as u64);
         counters.set(Metric::Channels, self.owned.len() as u64);
     }
 }

@@ -107,7 +107,7 @@ impl<I: Io> SessionCx<'_, I> {
             ClientCommand::Unsubscribe { channel: None } => {
                 let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
                 let channels: Vec<_> =
-                    client.subs.iter().map(|sub| self.hub.locals.name(sub.channel)).collect();
+                    client.subs.iter().map(|sub| self.hub.subscriptions.name(sub.channel)).collect();
                 for channel in channels {
                     self.cx.meter.add(cost::WISH_NS);
                     self.end_subscription_with(key, &channel, UnsubscribeCode::SERVER);
@@ -129,7 +129,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn subscribe_from_server(&mut self, key: ClientKey, wish: &SubscribeCommand) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
         // An existing subscription stays as it is.
-        if self.hub.locals.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
+        if self.hub.subscriptions.find(&wish.channel).is_some_and(|local| client.sub(local).is_some()) {
             return Ok(());
         }
         if client.subs.len() >= self.sessions.policy.client_channels_max {

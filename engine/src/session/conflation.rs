@@ -101,7 +101,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// Sends a publication that waited, unless its subscription has ended in the meantime.
     fn deliver_late(&mut self, client: ClientKey, delivery: &Delivery, left_out: u32) {
-        let Some(channel) = self.hub.locals.find(&delivery.channel) else { return };
+        let Some(channel) = self.hub.subscriptions.find(&delivery.channel) else { return };
         let Some(client) = self.sessions.clients.get(client) else { return };
         let (link, format) = (client.link, client.format);
         let Some(sub) = client.sub(channel) else { return };

@@ -77,12 +77,12 @@ impl<I: Io> SessionCx<'_, I> {
     /// A request for a session of this shard.
     pub(crate) fn handle_request(&mut self, asked: SessionRequest) {
         let SessionRequest { session, origin, what } = asked;
-        let Some(place) = self.sessions.named.find(&session) else {
+        let Some(place) = self.sessions.registry.find(&session) else {
             return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         };
-        match (what, self.sessions.named.client(place)) {
+        match (what, self.sessions.registry.client(place)) {
             (SessionRequestKind::Commands(commands), Some(key))
-                if self.sessions.named.poll(place).is_none() =>
+                if self.sessions.registry.poll(place).is_none() =>
             {
                 let answer = if self.has_room_for_commands(key, commands.len()) {
                     self.frame_came(key, &commands);

@@ -17,7 +17,7 @@ use crate::{
         lag::{Cause, TooSlow},
     },
     encoding::Encoding,
-    hub::{local::LocalChannelKey, message::Delivery},
+    hub::{message::Delivery, subscriptions::LocalChannelKey},
     metrics::Metric,
     session::receivers::DeliveryPath,
 };
@@ -25,7 +25,7 @@ use crate::{
 impl<I: Io> SessionCx<'_, I> {
     /// Delivers a channel's turn to its subscribers on this shard.
     pub(crate) fn fan_out_channel(&mut self, channel: LocalChannelKey) {
-        let Some(turn) = self.hub.locals.take_turn(channel) else { return };
+        let Some(turn) = self.hub.subscriptions.take_turn(channel) else { return };
         let messages = (turn.deliveries.len() * turn.subscribers.len()) as u64;
         self.cx.counters.add(Metric::MessagesOut, messages);
         self.io.begin_turn_of_channel();
@@ -67,7 +67,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
         }
         let long_queues = self.io.end_turn_of_channel();
-        self.hub.locals.put_back(turn);
+        self.hub.subscriptions.put_back(turn);
         for long in long_queues {
             if let Some(TooSlow(Session::Client { key })) = self.io.slow_down(self.cx, long) {
                 self.disconnect(key, DisconnectCode::SLOW);

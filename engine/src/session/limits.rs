@@ -54,7 +54,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// A polling session has no connection of its own, but the waiting request has one, maybe on another shard.
     fn origin_offended(&mut self, place: SessionIndex, offense: Offense) {
-        let origin = self.sessions.named.poll(place).and_then(|poll| poll.waiting);
+        let origin = self.sessions.registry.poll(place).and_then(|poll| poll.waiting);
         let Some(origin) = origin.filter(|_| self.cx.limits.is_some()) else { return };
         if origin.shard == self.mesh.shard {
             self.cx.offended(origin.socket, offense);

@@ -66,7 +66,7 @@ pub(crate) struct Sessions {
     pub(crate) nobody: Arc<str>,
     pub(crate) clients: Clients,
     /// Sessions that requests look up by id.
-    pub(crate) named: SessionRegistry,
+    pub(crate) registry: SessionRegistry,
     /// Deadlines of polling sessions.
     pub(crate) poll_wheel: Wheel<SessionIndex>,
     /// Polling sessions with new replies in this turn.
@@ -98,7 +98,7 @@ impl Sessions {
             node,
             nobody: "".into(),
             clients: Clients::new(seed),
-            named: SessionRegistry::new(shard),
+            registry: SessionRegistry::new(shard),
             poll_wheel: Wheel::new(),
             touched_polls: Vec::new(),
             users: Users::default(),
@@ -112,7 +112,7 @@ impl Sessions {
     /// Adds the sessions' figures to the counters.
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::Clients, self.clients.len() as u64);
-        counters.set(Metric::PollSessions, self.named.polls() as u64);
+        counters.set(Metric::PollSessions, self.registry.polls() as u64);
         counters.set(Metric::Users, self.users.len() as u64);
     }
 }

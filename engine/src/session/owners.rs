@@ -42,7 +42,7 @@ impl<I: Io> SessionCx<'_, I> {
         match message {
             FromOwner::Deliver(delivery) => {
                 let bytes = delivery.frames.len();
-                let subscribers = self.hub.locals.deliver(delivery);
+                let subscribers = self.hub.subscriptions.deliver(delivery);
                 if subscribers > 0 {
                     self.cx.meter.publish(bytes);
                     self.hub.gathered.add(bytes, subscribers);

@@ -9,7 +9,7 @@ use holdfast_ring::Socket;
 use crate::{
     conn::deflate::Deflate,
     encoding::Encoding,
-    hub::{self, local::Subscriber, receivers::Receivers},
+    hub::{self, receivers::Receivers, subscriptions::Subscriber},
 };
 
 /// The hub of a shard.

@@ -142,7 +142,7 @@ impl<I: Io> SessionCx<'_, I> {
         let socket = match client.link {
             Transport::WebSocket { socket, .. } | Transport::Stream { socket, .. } => Some(socket),
             Transport::Poll(session) => {
-                let poll = self.sessions.named.poll(session);
+                let poll = self.sessions.registry.poll(session);
                 if let Some(address) = poll.as_ref().and_then(|poll| poll.address()) {
                     return line.tell(Some(address));
                 }

@@ -180,9 +180,9 @@ impl Script {
     pub(crate) fn open_stream(&mut self) -> Peer {
         let wire = Encoding::Stream(Format::Json);
         let socket = self.io.add(wire);
-        let session = self.sessions.named.open([3; 16]);
+        let session = self.sessions.registry.open([3; 16]);
         let peer = self.open_with(socket, Transport::Stream { wire, socket, session });
-        self.sessions.named.set_client(session, Some(peer.key));
+        self.sessions.registry.set_client(session, Some(peer.key));
         peer
     }
 
@@ -289,7 +289,7 @@ impl Script {
     /// All messages come through, and what was published goes out: the rest of a turn.
     pub(crate) fn deliver(&mut self) {
         while self.deliver_one() {}
-        for channel in self.hub.locals.take_touched() {
+        for channel in self.hub.subscriptions.take_touched() {
             self.act(|sessions| sessions.fan_out_channel(channel));
         }
         (self.hub.gathered.channel_bytes, self.hub.gathered.receivers) = (0, 0);
@@ -427,13 +427,13 @@ impl Script {
 
     /// What is kept for clients now.
     pub(crate) fn holdings(&mut self) -> Holdings {
-        let places = self.hub.locals.places();
+        let places = self.hub.subscriptions.places();
         Holdings {
             clients: self.sessions.clients.len(),
             users: self.sessions.users.len(),
             quota: self.sessions.quota.taken(),
-            subscribers: self.hub.locals.subscribers(),
-            channels: (self.hub.locals.channels_at(0..places).count(), self.hub.owned.active()),
+            subscribers: self.hub.subscriptions.subscribers(),
+            channels: (self.hub.subscriptions.channels_at(0..places).count(), self.hub.owned.active()),
             deferred: self.io.deferred.len(),
             held_back: self.hub.slow.held.len(),
             command_bytes: self.cx.ledger.bytes(Budget::Commands),

@@ -42,9 +42,9 @@ impl<I: Io> SessionCx<'_, I> {
             out.put_slice(b"\n");
         }
         self.io.send_head(socket, out.freeze());
-        let session = self.sessions.named.open(self.sessions.ids.random());
+        let session = self.sessions.registry.open(self.sessions.ids.random());
         let key = self.open_client(Transport::Stream { wire, socket, session }, wire.format());
-        self.sessions.named.set_client(session, Some(key));
+        self.sessions.registry.set_client(session, Some(key));
         self.store_headers(key, told);
         self.io.stream_opened(self.cx, socket, Session::Client { key });
         // Its connect is part of the handshake: the same timeout, restarted.

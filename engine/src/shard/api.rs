@@ -17,8 +17,9 @@ impl<K: Kernel> Shard<K> {
                 self.with_sessions(|sessions| sessions.apply_command(call));
             }
             ApiCall::Channels { from, answer } => {
-                let page = ApiPage::of(self.hub.locals.places(), from, |places| {
-                    let subscribed = self.hub.locals.channels_at(places).filter(|(_, count)| *count > 0);
+                let page = ApiPage::of(self.hub.subscriptions.places(), from, |places| {
+                    let subscribed =
+                        self.hub.subscriptions.channels_at(places).filter(|(_, count)| *count > 0);
                     subscribed.map(|(name, count)| (Arc::clone(name), count))
                 });
                 drop(answer.send(page));
@@ -37,7 +38,7 @@ impl<K: Kernel> Shard<K> {
             }
             ApiCall::Info(answer) => drop(answer.send(ShardInfo {
                 clients: self.sessions.clients.len(),
-                subscriptions: self.hub.locals.subscribers(),
+                subscriptions: self.hub.subscriptions.subscribers(),
                 channels: self.hub.owned.active(),
                 users: self.sessions.users.len(),
             })),

@@ -58,7 +58,7 @@ impl<K: Kernel> Shard<K> {
             }
         }
         assert_eq!(self.cx.ledger.bytes(Budget::Receive), partial_bytes, "what came in part is counted");
-        let polls = self.sessions.named.polls() as u64;
+        let polls = self.sessions.registry.polls() as u64;
         assert_eq!(self.conns.places_taken, places + polls, "places are counted, those of polls among them");
         let (command_bytes, session_bytes) = self.with_sessions(|sessions| sessions.audit_accounts());
         assert!(
@@ -79,7 +79,7 @@ impl<K: Kernel> Shard<K> {
         let taken = |place: SubState| matches!(place, SubState::Active(_));
         let subscribed = self.sessions.clients.iter().flat_map(|(_, client)| &client.subs);
         let subscribed = subscribed.filter(|sub| taken(sub.place)).count();
-        assert_eq!(self.hub.locals.subscribers(), subscribed, "subscribers are counted");
+        assert_eq!(self.hub.subscriptions.subscribers(), subscribed, "subscribers are counted");
     }
 
     /// The most that may be queued for a client (`conn/lag`).
@@ -90,13 +90,13 @@ impl<K: Kernel> Shard<K> {
     /// Checks the sessions of polls. Returns how many of them have a client.
     fn audit_polls(&mut self) -> usize {
         assert!(self.sessions.touched_polls.is_empty(), "a turn leaves no poll without its answer");
-        let places: Vec<_> = (0..self.sessions.named.places())
-            .filter_map(|place| self.sessions.named.poll_at(place))
+        let places: Vec<_> = (0..self.sessions.registry.places())
+            .filter_map(|place| self.sessions.registry.poll_at(place))
             .collect();
-        assert_eq!(self.sessions.named.polls(), places.len(), "sessions of polls are counted");
+        assert_eq!(self.sessions.registry.polls(), places.len(), "sessions of polls are counted");
         let (mut clients, mut reply_bytes, mut owed) = (0, 0, 0);
         for place in places {
-            let poll = self.sessions.named.poll(place).expect("it was found");
+            let poll = self.sessions.registry.poll(place).expect("it was found");
             assert!(
                 poll.waiting.is_none() || !poll.has_replies(),
                 "a poll does not wait while there is something"
@@ -106,13 +106,13 @@ impl<K: Kernel> Shard<K> {
             owed += usize::from(poll.cost_bytes() > 0);
             let bound = self.queue_bound();
             assert!(queued_bytes <= bound, "{queued_bytes} bytes wait for a session of polls");
-            if let Some(key) = self.sessions.named.client(place) {
+            if let Some(key) = self.sessions.registry.client(place) {
                 clients += 1;
                 let link = self.sessions.clients.get(key).map(|client| client.link);
                 assert_eq!(link, Some(Transport::Poll(place)), "a session of polls has its client");
             }
         }
-        assert_eq!(self.sessions.named.owed().count(), owed, "polls for which replies wait are known");
+        assert_eq!(self.sessions.registry.owed().count(), owed, "polls for which replies wait are known");
         assert!(self.cx.ledger.bytes(Budget::Queues) >= reply_bytes as u64, "replies to polls are counted");
         clients
     }
@@ -127,11 +127,11 @@ impl<K: Kernel> Shard<K> {
             "all clients are forgotten"
         );
         assert_eq!(
-            self.hub.locals.channels_at(0..self.hub.locals.places()).count(),
+            self.hub.subscriptions.channels_at(0..self.hub.subscriptions.places()).count(),
             0,
             "all channels are left"
         );
-        let polls = self.sessions.named.polls() as u64;
+        let polls = self.sessions.registry.polls() as u64;
         assert_eq!(
             self.conns.places_taken, polls,
             "all places are free, but for those of polls whose last words wait"
@@ -151,7 +151,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Sessions of polls.
     pub(crate) fn poll_sessions(&mut self) -> usize {
-        self.sessions.named.polls()
+        self.sessions.registry.polls()
     }
 
     /// Bytes that the ledger holds or that are flushed in the next turns, and connections.

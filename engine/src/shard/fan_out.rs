@@ -50,7 +50,7 @@ impl<K: Kernel> Shard<K> {
         if !self.hub.is_gathering() {
             return;
         }
-        for channel in self.hub.locals.take_touched() {
+        for channel in self.hub.subscriptions.take_touched() {
             self.with_sessions(|sessions| sessions.fan_out_channel(channel));
         }
         if let Some(frames) = self.hub.broadcast.take_local() {

@@ -33,7 +33,7 @@ impl<K: Kernel> Shard<K> {
             (Holder::Socket(socket), (bytes + held) as u64)
         });
         let mut holders: Vec<_> = sockets.collect();
-        holders.extend(self.sessions.named.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
+        holders.extend(self.sessions.registry.owed().map(|(place, bytes)| (Holder::Poll(place), bytes)));
         for holder in largest_first(holders, excess) {
             self.cx.counters.add(Metric::SlowByBudget, 1);
             match holder {

@@ -163,9 +163,9 @@ fn a_session_of_polls_outlives_the_stall_of_the_shard_that_its_polls_come_to() {
     cluster.serve(Duration::from_secs(30));
     far.step();
     assert_eq!((far.count("200 OK"), far.count("404")), (1, 0), "{}", far.heard());
-    assert_eq!(cluster.shard(0).sessions.named.polls(), 1);
+    assert_eq!(cluster.shard(0).sessions.registry.polls(), 1);
     cluster.serve(Duration::from_secs(7));
-    assert_eq!(cluster.shard(0).sessions.named.polls(), 0, "nobody polls any more");
+    assert_eq!(cluster.shard(0).sessions.registry.polls(), 0, "nobody polls any more");
 }
 
 #[test]

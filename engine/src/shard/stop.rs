@@ -54,8 +54,8 @@ impl<K: Kernel> Shard<K> {
             requests_from: None,
             paced: self.cx.uptime,
             due: 0,
-            polls_below: if self.sessions.named.polls() > 0 { self.sessions.named.places() } else { 0 },
-            polls_left: self.sessions.named.polls(),
+            polls_below: if self.sessions.registry.polls() > 0 { self.sessions.registry.places() } else { 0 },
+            polls_left: self.sessions.registry.polls(),
             from: Cursor::default(),
             is_aborting: false,
             has_aborted: false,
@@ -137,10 +137,10 @@ impl<K: Kernel> Shard<K> {
                 break;
             }
             drain.polls_below -= 1;
-            let Some(place) = self.sessions.named.poll_at(drain.polls_below) else { continue };
+            let Some(place) = self.sessions.registry.poll_at(drain.polls_below) else { continue };
             notices -= 1;
             drain.polls_left = drain.polls_left.saturating_sub(1);
-            if let Some(key) = self.sessions.named.client(place) {
+            if let Some(key) = self.sessions.registry.client(place) {
                 self.with_sessions(|sessions| sessions.disconnect(key, DisconnectCode::SHUTDOWN));
             }
         }

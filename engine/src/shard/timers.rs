@@ -52,7 +52,7 @@ impl<K: Kernel> Shard<K> {
             self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
             self.conns.sockets.tick();
             self.cx.housekeep();
-            self.hub.locals.tend();
+            self.hub.subscriptions.tend();
             let late_ms = u64::from(self.conns.pace.second_passed()) * TICK_MS;
             self.cx.counters.set(Metric::LateMs, late_ms);
         }

@@ -39,8 +39,8 @@ impl<I: Io> SessionCx<'_, I> {
         let limits = self.cx.limits.as_ref().map_or(0, |limits| limits.table_bytes());
         let tables = self.sessions.clients.table_bytes()
             + self.io.table_bytes()
-            + self.sessions.named.table_bytes()
-            + self.hub.locals.table_bytes()
+            + self.sessions.registry.table_bytes()
+            + self.hub.subscriptions.table_bytes()
             + self.sessions.quota.table_bytes()
             + limits;
         self.cx.ledger.measure(Budget::Sessions, tables as u64);

@@ -31,7 +31,8 @@ impl<I: Io> SessionCx<'_, I> {
     ) -> Handled<'static> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let resolved = self.sessions.policy.channels.resolve(channel)?;
-        let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        let is_subscribed =
+            self.hub.subscriptions.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_presence(&client.user, is_subscribed)?;
         let question =
             if stats { ChannelQuery::PresenceStats } else { ChannelQuery::Presence(self.answer_bytes()) };
@@ -48,7 +49,8 @@ impl<I: Io> SessionCx<'_, I> {
         let channel = &*request.channel;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         let resolved = self.sessions.policy.channels.resolve(channel)?;
-        let is_subscribed = self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        let is_subscribed =
+            self.hub.subscriptions.find(channel).is_some_and(|local| client.sub(local).is_some());
         resolved.may_history(&client.user, is_subscribed)?;
         let most = self.sessions.policy.history_publications_max;
         let page = Page {

@@ -308,10 +308,10 @@ impl<I: Io> SessionCx<'_, I> {
         let told_expiry = if is_refresh_proxied { 0 } else { client.expires_at_s };
         let (expires, ttl) = expiry(told_expiry, now_s);
         let is_pinged = client.link.is_pinged();
-        let session = client.link.session().and_then(|place| self.sessions.named.id(place));
+        let session = client.link.session().and_then(|place| self.sessions.registry.id(place));
         let session = session.map(|session| session.to_string());
         let sub_of = |subscribed: &Subscribed| {
-            let local = self.hub.locals.find(&subscribed.channel)?;
+            let local = self.hub.subscriptions.find(&subscribed.channel)?;
             client.subs.iter().find(|sub| sub.channel == local)
         };
         let subs: Vec<(Cow<'_, str>, SubscribeResult<'_>)> = connecting

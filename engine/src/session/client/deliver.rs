@@ -11,9 +11,9 @@ use crate::{
     encoding::EncodedPush,
     hub::{
         conflation::Policy,
-        local::LocalChannelKey,
         message::{ClientKey, Delivery},
         publication::StoredPublication,
+        subscriptions::LocalChannelKey,
     },
     session::{
         Io, SessionCx,

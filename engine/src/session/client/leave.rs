@@ -105,7 +105,7 @@ impl<I: Io> SessionCx<'_, I> {
             self.leave_channel(sub);
         }
         if let Transport::Stream { session, .. } = client.link {
-            self.sessions.named.close(session);
+            self.sessions.registry.close(session);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     subscription::{DeliveryOptions, Subscription},
 };
 use crate::{
-    hub::{local::LocalChannelKey, publication::Info},
+    hub::{publication::Info, subscriptions::LocalChannelKey},
     session::receivers::SUBSCRIBER_BYTES,
 };
 

@@ -48,7 +48,7 @@ impl<I: Io> SessionCx<'_, I> {
                 about,
             );
         }
-        let local = self.hub.locals.find(channel);
+        let local = self.hub.subscriptions.find(channel);
         let is_subscribed = local.is_some_and(|local| client.sub(local).is_some());
         resolved.may_publish(&client.user, is_subscribed)?;
         let data = Bytes::copy_from_slice(request.data.bytes());
@@ -65,10 +65,10 @@ impl<I: Io> SessionCx<'_, I> {
         said: Published,
     ) -> Handled<'static> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
-        let local = self.hub.locals.find(channel);
+        let local = self.hub.subscriptions.find(channel);
         let sub_info = local.and_then(|local| client.sub(local)).and_then(|sub| sub.info.clone());
         let info = sub_info.unwrap_or_else(|| Arc::new(client.info(None)));
-        let name = local.map_or_else(|| Arc::from(channel), |local| self.hub.locals.name(local));
+        let name = local.map_or_else(|| Arc::from(channel), |local| self.hub.subscriptions.name(local));
         let tags = tags(said.tags.into_iter().map(|(tag, value)| (tag.into(), value.into())));
         let publish = Publish {
             channel: Arc::clone(&name),

@@ -55,7 +55,7 @@ impl<I: Io> SessionCx<'_, I> {
                 queued_bytes
             }
             (None, Transport::Poll(session)) => {
-                self.sessions.named.poll(session).map_or(0, |poll| poll.queued_bytes())
+                self.sessions.registry.poll(session).map_or(0, |poll| poll.queued_bytes())
             }
             (None, _) => 0,
         };

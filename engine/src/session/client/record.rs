@@ -14,8 +14,8 @@ use crate::{
     conn::deflate::Deflate,
     encoding::Encoding,
     hub::{
-        local::LocalChannelKey,
         publication::{Data, Info},
+        subscriptions::LocalChannelKey,
     },
     session::{quota::LeaseNumber, request::SessionIndex},
 };

@@ -19,9 +19,9 @@ use super::{command::Handled, event::ProxyParams, id_text};
 use crate::{
     backend::{Refreshed, Refusal},
     hub::{
-        local::LocalChannelKey,
         message::{ClientKey, ToOwner},
         publication::{Data, Info},
+        subscriptions::LocalChannelKey,
     },
     session::{
         Io, SessionCx,
@@ -85,13 +85,14 @@ impl<I: Io> SessionCx<'_, I> {
     fn has_other_channels(&mut self, key: ClientKey, subs: &[(String, SubscribeOptions)]) -> bool {
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let names: HashSet<&str> = subs.iter().map(|(channel, _)| channel.as_str()).collect();
-        let is_subscribed =
-            |channel: &str| self.hub.locals.find(channel).is_some_and(|local| client.sub(local).is_some());
+        let is_subscribed = |channel: &str| {
+            self.hub.subscriptions.find(channel).is_some_and(|local| client.sub(local).is_some())
+        };
         !names.iter().copied().all(is_subscribed)
             || client
                 .subs
                 .iter()
-                .any(|sub| sub.is_by_token && !names.contains(&*self.hub.locals.name(sub.channel)))
+                .any(|sub| sub.is_by_token && !names.contains(&*self.hub.subscriptions.name(sub.channel)))
     }
 
     pub(super) fn sub_refresh(
@@ -107,7 +108,7 @@ impl<I: Io> SessionCx<'_, I> {
         if TRACKING.contains(&request.kind) {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let Some(local) = self.hub.locals.find(channel) else {
+        let Some(local) = self.hub.subscriptions.find(channel) else {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         };
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
@@ -176,7 +177,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn tell_presence(&mut self, key: ClientKey, present: Vec<(LocalChannelKey, Arc<Info>)>) {
         self.account(key);
         for (channel, info) in present {
-            let name = self.hub.locals.name(channel);
+            let name = self.hub.subscriptions.name(channel);
             self.mesh.send_to_owner(&name, ToOwner::Renew { channel: Arc::clone(&name), info });
         }
     }
@@ -224,7 +225,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let expired: Vec<_> = expired.map(|sub| (sub.channel, sub.is_refreshed_by_backend)).collect();
         for (channel, is_refreshed_by_backend) in expired {
-            let name = self.hub.locals.name(channel);
+            let name = self.hub.subscriptions.name(channel);
             if !is_refreshed_by_backend {
                 self.end_subscription_with(key, &name, UnsubscribeCode::EXPIRED);
             } else if self.sessions.clients.get(key).is_some_and(|client| {
@@ -280,12 +281,12 @@ impl<I: Io> SessionCx<'_, I> {
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
                 self.extend_until(key, Expiring::Subscription(channel), said.expires_at_s);
                 let info = said.info.filter(|info| !info.is_empty());
-                if let (Some(info), Some(local)) = (info, self.hub.locals.find(channel)) {
+                if let (Some(info), Some(local)) = (info, self.hub.subscriptions.find(channel)) {
                     self.take_chan_info(key, local, info);
                 }
             }
             _ => {
-                let Some(local) = self.hub.locals.find(channel) else { return };
+                let Some(local) = self.hub.subscriptions.find(channel) else { return };
                 let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else {
                     return;
                 };
@@ -303,7 +304,7 @@ impl<I: Io> SessionCx<'_, I> {
         match expiring {
             Expiring::Connection => client.expires_at_s = expires_at_s,
             Expiring::Subscription(channel) => {
-                let local = self.hub.locals.find(channel);
+                let local = self.hub.subscriptions.find(channel);
                 if let Some(sub) = local.and_then(|local| client.sub(local)) {
                     sub.expires_at_s = expires_at_s;
                 }

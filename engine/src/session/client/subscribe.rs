@@ -110,7 +110,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     fn check_room(&mut self, key: ClientKey, channel: &str) -> Result<(), ErrorCode> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(()) };
-        if self.hub.locals.find(channel).is_some_and(|found| client.sub(found).is_some()) {
+        if self.hub.subscriptions.find(channel).is_some_and(|found| client.sub(found).is_some()) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         }
         if client.subs.len() >= self.sessions.policy.client_channels_max {
@@ -183,10 +183,10 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let name = self
             .hub
-            .locals
+            .subscriptions
             .find(channel)
-            .map_or_else(|| Arc::from(channel), |found| self.hub.locals.name(found));
-        let local = self.hub.locals.wait(&name, policy);
+            .map_or_else(|| Arc::from(channel), |found| self.hub.subscriptions.name(found));
+        let local = self.hub.subscriptions.wait(&name, policy);
         let info = shows.is_seen().then(|| Arc::new(client.info(wanted.chan_info)));
         let options = DeliveryOptions {
             delta: wanted.delta,
@@ -234,7 +234,7 @@ impl<I: Io> SessionCx<'_, I> {
         if client.is_pending(|pending| pending.subscribes_to(channel).is_some()) {
             return true;
         }
-        let sub = self.hub.locals.find(channel).and_then(|local| client.sub(local));
+        let sub = self.hub.subscriptions.find(channel).and_then(|local| client.sub(local));
         sub.is_some_and(|sub| matches!(sub.place, SubState::Pending { .. }))
     }
 }

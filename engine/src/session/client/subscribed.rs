@@ -16,8 +16,8 @@ use crate::{
     conn::lag::Cause,
     context::cost,
     hub::{
-        local::Subscriber,
         message::{ClientKey, Subscribed},
+        subscriptions::Subscriber,
     },
     ids::CommandId,
     session::{
@@ -41,7 +41,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn take_subscription(&mut self, mut subscribed: Subscribed) {
         let key = subscribed.client;
         let now_s = self.cx.wall_s();
-        let Some(local) = self.hub.locals.find(&subscribed.channel) else { return };
+        let Some(local) = self.hub.subscriptions.find(&subscribed.channel) else { return };
         // The channel's queued turn precedes the position in the answer.
         self.fan_out_channel(local);
         let Some(client) = self.sessions.clients.get(key) else { return };
@@ -64,7 +64,7 @@ impl<I: Io> SessionCx<'_, I> {
             None => DeliveryPath::of(link.connection(format), link.deflate()),
             Some(_) => DeliveryPath::Special,
         };
-        sub.place = SubState::Active(self.hub.locals.join(local, Subscriber { client: key, path }));
+        sub.place = SubState::Active(self.hub.subscriptions.join(local, Subscriber { client: key, path }));
         let Some(subscribed) = self.connecting_subscribed(key, subscribed) else { return };
         if stage != Stage::Connected {
             return;

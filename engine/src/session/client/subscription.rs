@@ -13,7 +13,7 @@ use holdfast_protocol::client::{
 use super::connecting::into_owned;
 use crate::{
     channel::{Overrides, PresenceFlags, SubscriptionFlags},
-    hub::{local::LocalChannelKey, message::Recover, publication::Info},
+    hub::{message::Recover, publication::Info, subscriptions::LocalChannelKey},
     ids::{CommandId, Ticket},
 };
 

@@ -42,7 +42,7 @@ impl<I: Io> SessionCx<'_, I> {
         // The backend's pending answer concerns the ending subscription.
         client.take_pending_if(|pending| pending.is_expiry_of(Expiring::Subscription(channel)));
         self.account(key);
-        let Some(local) = self.hub.locals.find(channel) else { return false };
+        let Some(local) = self.hub.subscriptions.find(channel) else { return false };
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let Some(at) = client.subs.iter().position(|sub| sub.channel == local) else { return false };
         let sub = client.remove_sub(at);
@@ -81,11 +81,11 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// Removes a subscription from its channel.
     pub(super) fn leave_channel(&mut self, sub: Subscription) {
-        let name = self.hub.locals.name(sub.channel);
+        let name = self.hub.subscriptions.name(sub.channel);
         let was_last = match sub.place {
-            SubState::Pending { .. } => self.hub.locals.give_up(sub.channel),
+            SubState::Pending { .. } => self.hub.subscriptions.give_up(sub.channel),
             SubState::Active(place) => {
-                let (moved, was_last) = self.hub.locals.leave(sub.channel, place);
+                let (moved, was_last) = self.hub.subscriptions.leave(sub.channel, place);
                 if let Some(moved) = moved
                     && let Some(moved) =
                         self.sessions.clients.get(moved).and_then(|client| client.sub(sub.channel))

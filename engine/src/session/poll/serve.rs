@@ -64,10 +64,10 @@ impl<I: Io> SessionCx<'_, I> {
                 return Ok(());
             }
         };
-        let place = self.sessions.named.open(self.sessions.ids.random());
-        self.sessions.named.set_poll(place, Poll::of(address));
+        let place = self.sessions.registry.open(self.sessions.ids.random());
+        self.sessions.registry.set_poll(place, Poll::of(address));
         let key = self.open_client(Transport::Poll(place), Format::Json);
-        self.sessions.named.set_client(place, Some(key));
+        self.sessions.registry.set_client(place, Some(key));
         self.store_headers(key, told);
         self.poll_session(place, origin, 0, commands);
         Ok(())
@@ -87,8 +87,8 @@ impl<I: Io> SessionCx<'_, I> {
         received: u64,
         commands: &[u8],
     ) {
-        let client = self.sessions.named.client(place);
-        let Some(poll) = self.sessions.named.poll(place) else {
+        let client = self.sessions.registry.client(place);
+        let Some(poll) = self.sessions.registry.poll(place) else {
             return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         };
         let before = poll.cost_bytes();
@@ -111,7 +111,7 @@ impl<I: Io> SessionCx<'_, I> {
             let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
             return self.answer_origin(origin, Err(refusal));
         }
-        let Some(poll) = self.sessions.named.poll(place) else { return };
+        let Some(poll) = self.sessions.registry.poll(place) else { return };
         if let Some(before) = poll.waiting.replace(origin) {
             self.answer_empty(place, before);
         }
@@ -134,7 +134,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// The commands not handled before. Unreadable ones are left for the session to refuse.
     fn new_commands(&mut self, place: SessionIndex, commands: &[u8]) -> BytesMut {
         let mut frame = BytesMut::new();
-        let Some(poll) = self.sessions.named.poll(place) else { return frame };
+        let Some(poll) = self.sessions.registry.poll(place) else { return frame };
         for line in commands.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let is_new = match decode_commands(Format::Json, line).next() {
                 Some(Ok(FromClient::Command(Command { id, .. }))) => poll.is_new_command(id),
@@ -155,7 +155,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// A message for a polling client. It goes out at the end of the turn.
     pub(crate) fn push_to_poll(&mut self, place: SessionIndex, message: &[u8], cause: Cause) {
         let limits = self.sessions.policy.queue;
-        if let Some(poll) = self.sessions.named.poll(place) {
+        if let Some(poll) = self.sessions.registry.poll(place) {
             let before = poll.cost_bytes();
             poll.push(message, cause, limits, limits.pieces_max);
             let now = poll.cost_bytes();
@@ -167,11 +167,11 @@ impl<I: Io> SessionCx<'_, I> {
     /// A session's waiting bytes have changed from `before` to `now`.
     fn poll_owes(&mut self, place: SessionIndex, before: usize, now: usize) {
         self.cx.ledger.recharge(Budget::Queues, before, now);
-        self.sessions.named.owed.changed(place, before, now);
+        self.sessions.registry.owed.changed(place, before, now);
     }
 
     fn touch_poll(&mut self, place: SessionIndex) {
-        if let Some(poll) = self.sessions.named.poll(place)
+        if let Some(poll) = self.sessions.registry.poll(place)
             && !std::mem::replace(&mut poll.is_touched, true)
         {
             self.sessions.touched_polls.push(place);
@@ -182,15 +182,15 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn flush_polls(&mut self) {
         // Last replies, and polls that arrive with the answered one, add sessions to the list again.
         while let Some(place) = self.sessions.touched_polls.pop() {
-            let Some(poll) = self.sessions.named.poll(place) else { continue };
+            let Some(poll) = self.sessions.registry.poll(place) else { continue };
             poll.is_touched = false;
             if poll.is_too_long
-                && let Some(key) = self.sessions.named.client(place)
+                && let Some(key) = self.sessions.registry.client(place)
             {
                 self.cx.counters.add(Metric::SlowByQueue, 1);
                 self.disconnect(key, DisconnectCode::SLOW);
             }
-            let Some(poll) = self.sessions.named.poll(place) else { continue };
+            let Some(poll) = self.sessions.registry.poll(place) else { continue };
             if poll.has_replies()
                 && let Some(origin) = poll.waiting.take()
             {
@@ -203,15 +203,15 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// A polling session's client has ended; its last replies are kept for one more poll.
     pub(crate) fn end_poll_client(&mut self, place: SessionIndex) {
-        if let Some(key) = self.sessions.named.client(place) {
-            self.sessions.named.set_client(place, None);
+        if let Some(key) = self.sessions.registry.client(place) {
+            self.sessions.registry.set_client(place, None);
             self.forget_client(key);
         }
     }
 
     /// The wheel's deadline for this session. Returns the cost.
     pub(crate) fn poll_due(&mut self, place: SessionIndex) -> u64 {
-        let Some(poll) = self.sessions.named.poll(place) else { return cost::DUE_NS };
+        let Some(poll) = self.sessions.registry.poll(place) else { return cost::DUE_NS };
         let deadline_at = poll.deadline_at(&self.cx.lateness);
         // The entry may also be that of an earlier session in this place.
         if self.sessions.poll_wheel.fired(&mut poll.wheel_entry, place, deadline_at, self.cx.uptime)
@@ -226,7 +226,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             // The next poll may have arrived already, on any shard.
             None if !self.has_all_read_up_to(deadline_at) => {
-                if let Some(poll) = self.sessions.named.poll(place) {
+                if let Some(poll) = self.sessions.registry.poll(place) {
                     let again_at = self.cx.uptime.after(READ_AGAIN_TICKS);
                     self.sessions.poll_wheel.renew(&mut poll.wheel_entry, place, again_at);
                 }
@@ -239,9 +239,9 @@ impl<I: Io> SessionCx<'_, I> {
     /// Nobody polled in time.
     fn close_poll(&mut self, place: SessionIndex) {
         self.end_poll_client(place);
-        let Some(poll) = self.sessions.named.poll(place) else { return };
+        let Some(poll) = self.sessions.registry.poll(place) else { return };
         let (bytes, address) = (poll.cost_bytes(), poll.address);
-        self.sessions.named.close(place);
+        self.sessions.registry.close(place);
         self.poll_owes(place, bytes, 0);
         self.io.give_place_back();
         self.cx.session_left(address);
@@ -250,7 +250,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// Ends a polling session whose queue exceeds its limit, without a reply: that would have to wait, too.
     pub(crate) fn cut_poll(&mut self, place: SessionIndex) {
         self.poll_offended(place, CloseReason::Slow);
-        let waiting = self.sessions.named.poll(place).and_then(|poll| poll.waiting.take());
+        let waiting = self.sessions.registry.poll(place).and_then(|poll| poll.waiting.take());
         self.close_poll(place);
         if let Some(origin) = waiting {
             self.answer_origin(origin, Err(Refusal::SessionUnknown));
@@ -258,7 +258,8 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     fn answer_empty(&mut self, place: SessionIndex, origin: RequestOrigin) {
-        let (Some(id), Some(poll)) = (self.sessions.named.id(place), self.sessions.named.poll(place)) else {
+        let (Some(id), Some(poll)) = (self.sessions.registry.id(place), self.sessions.registry.poll(place))
+        else {
             return;
         };
         let received = poll.received;
@@ -266,8 +267,8 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     fn poll_body(&mut self, place: SessionIndex) -> Result<Option<Bytes>, Refusal> {
-        let id = self.sessions.named.id(place).ok_or(Refusal::SessionUnknown)?;
-        let poll = self.sessions.named.poll(place).ok_or(Refusal::SessionUnknown)?;
+        let id = self.sessions.registry.id(place).ok_or(Refusal::SessionUnknown)?;
+        let poll = self.sessions.registry.poll(place).ok_or(Refusal::SessionUnknown)?;
         poll.answer();
         let replies = poll.replies().count() as u64;
         let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
@@ -276,7 +277,7 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     fn set_poll_deadline(&mut self, place: SessionIndex, deadline: Tick) {
-        let Some(poll) = self.sessions.named.poll(place) else { return };
+        let Some(poll) = self.sessions.registry.poll(place) else { return };
         poll.deadline = deadline;
         let at = poll.deadline_at(&self.cx.lateness);
         self.sessions.poll_wheel.arm(&mut poll.wheel_entry, place, at);

@@ -52,7 +52,7 @@ fn a_queue_that_is_too_long_ends_that_session_alone_with_all_that_it_held() {
     hears(&mut script, slow, HEARD - 1);
     script.expect_silence(slow);
     // Its home has not answered these when it ends.
-    let channel = script.hub.locals.find("a").expect("it has subscribers");
+    let channel = script.hub.subscriptions.find("a").expect("it has subscribers");
     script.send(publisher, publish(9, "a", &kilobyte()));
     while script.deliver_one() {}
     script.send_frame(slow, [subscribe(3, "c"), json!({"id": 4, "unsubscribe": {"channel": "c"}})]);

@@ -1,4 +1,4 @@
-//! Local: the subscribers of this shard, by channel.
+//! Subscriptions: the subscribers of this shard, by channel.
 //!
 //! In:  subscribers that join and leave; deliveries of the owners.
 //! Out: for each channel, this turn's deliveries and their receivers.
@@ -229,20 +229,24 @@ mod tests {
 
     #[test]
     fn what_a_burst_of_channels_leaves_is_given_back_and_keys_stay() {
-        let mut locals = Subscriptions::<()>::default();
+        let mut subscriptions = Subscriptions::<()>::default();
         let name = |at: u32| Arc::<str>::from(format!("channel-{at}"));
-        let stays = locals.wait(&name(0), Policy::Disconnect);
-        let burst: Vec<_> = (1..20_000).map(|at| locals.wait(&name(at), Policy::Disconnect)).collect();
-        let most = locals.table_bytes();
+        let stays = subscriptions.wait(&name(0), Policy::Disconnect);
+        let burst: Vec<_> = (1..20_000).map(|at| subscriptions.wait(&name(at), Policy::Disconnect)).collect();
+        let most = subscriptions.table_bytes();
         for key in burst {
-            assert!(locals.give_up(key));
+            assert!(subscriptions.give_up(key));
         }
-        locals.tend();
-        assert!(locals.table_bytes() < most / 20, "{} of {most} bytes", locals.table_bytes());
-        assert_eq!(locals.find("channel-0"), Some(stays));
-        let next = locals.wait(&name(1), Policy::Disconnect);
-        assert_eq!((next, locals.places()), (LocalChannelKey(1), 2), "the first free place comes first");
-        assert!(locals.give_up(next) && locals.give_up(stays));
-        assert_eq!(locals.names_bytes, 0);
+        subscriptions.tend();
+        assert!(subscriptions.table_bytes() < most / 20, "{} of {most} bytes", subscriptions.table_bytes());
+        assert_eq!(subscriptions.find("channel-0"), Some(stays));
+        let next = subscriptions.wait(&name(1), Policy::Disconnect);
+        assert_eq!(
+            (next, subscriptions.places()),
+            (LocalChannelKey(1), 2),
+            "the first free place comes first"
+        );
+        assert!(subscriptions.give_up(next) && subscriptions.give_up(stays));
+        assert_eq!(subscriptions.names_bytes, 0);
     }
 }
