@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{channel::PresenceFlags, encoding::EncodedPush, memory::Ledger, time::Tick};
 
-pub(crate) use self::channel::{Outgoing, Rules};
+pub(crate) use self::channel::{ChannelPolicy, Outgoing};
 pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 
 /// Limit of channels and keys that expire in one turn.
@@ -118,18 +118,18 @@ impl OwnedChannels {
     pub(crate) fn handle(
         &mut self,
         message: ToOwner,
-        rules: Rules,
+        policy: ChannelPolicy,
         now: Tick,
         ledger: &mut Ledger,
         posts: &mut Outgoing,
     ) {
         match message {
-            ToOwner::Subscribe(subscribe) => self.subscribe(*subscribe, rules, now, ledger, posts),
+            ToOwner::Subscribe(subscribe) => self.subscribe(*subscribe, policy, now, ledger, posts),
             ToOwner::Unsubscribe { channel, shard, info, shows, was_last } => {
                 let Some(id) = self.find(&channel) else { return };
                 let owned = self.channels.get_mut(id);
                 if was_last {
-                    self.active -= usize::from(owned.leave(shard, rules, now));
+                    self.active -= usize::from(owned.leave(shard, policy, now));
                 }
                 if let Some(info) = info.filter(|info| !self.unseen.forget(&channel, info)) {
                     unsee(owned, &info, shows, posts);
@@ -146,13 +146,13 @@ impl OwnedChannels {
             }
             ToOwner::Publish(mut publish) => {
                 let answer_to = publish.answer_to.take();
-                let published = self.publish(*publish, rules, now, ledger, posts);
+                let published = self.publish(*publish, policy, now, ledger, posts);
                 if let Some(to) = answer_to {
                     answer(to, published.map(Answer::Published), posts);
                 }
             }
             ToOwner::Ask { channel, question, answer_to } => {
-                match (self.answer(&channel, &question, rules, now, ledger), answer_to) {
+                match (self.answer(&channel, &question, policy, now, ledger), answer_to) {
                     (Given::Now(outcome), to) => answer(to, outcome, posts),
                     (Given::TooLongNow, AnswerTo::Client { shard, client, command, is_read }) => {
                         let answer_to = AnswerTo::Client { shard, client, command, is_read };
@@ -195,7 +195,7 @@ impl OwnedChannels {
     fn subscribe(
         &mut self,
         subscribe: Subscribe,
-        rules: Rules,
+        policy: ChannelPolicy,
         now: Tick,
         ledger: &mut Ledger,
         posts: &mut Outgoing,
@@ -220,10 +220,10 @@ impl OwnedChannels {
             return;
         };
         let owned = self.channels.get_mut(id);
-        if rules.keeps_history() && (subscribe.wants_position || subscribe.recover.is_some()) {
+        if policy.keeps_history() && (subscribe.wants_position || subscribe.recover.is_some()) {
             let epochs = &self.epochs;
             let hash = owned.hash;
-            let history = owned.history(|| epochs.current(hash), rules, now);
+            let history = owned.history(|| epochs.current(hash), policy, now);
             subscribed.position = Some(history.position());
             match subscribe.recover.as_ref().map(|recover| (recover, Recovered::from(history, recover))) {
                 Some((recover, Recovered::These(publications))) => {
@@ -286,7 +286,7 @@ impl OwnedChannels {
     fn publish(
         &mut self,
         mut publish: Publish,
-        rules: Rules,
+        policy: ChannelPolicy,
         now: Tick,
         ledger: &mut Ledger,
         posts: &mut Outgoing,
@@ -294,7 +294,7 @@ impl OwnedChannels {
         if let Some(seen) = self.keys.seen(&publish.channel, &publish.idempotency_key, now) {
             return Ok(seen.position.clone());
         }
-        let keeps = rules.keeps_history() && !publish.skip_history;
+        let keeps = policy.keeps_history() && !publish.skip_history;
         let id = if keeps {
             let id = self.open(&publish.channel, false, now, ledger);
             Some(id.ok_or(ErrorCode::LIMIT_EXCEEDED)?)
@@ -307,7 +307,7 @@ impl OwnedChannels {
         if let Some(id) = id {
             let owned = self.channels.get_mut(id);
             let (epochs, hash) = (&self.epochs, owned.hash);
-            let publishing = Publishing { rules, keeps, now, sequence: &mut self.sequence };
+            let publishing = Publishing { policy, keeps, now, sequence: &mut self.sequence };
             match owned.publish(publish, publishing, || epochs.current(hash), posts) {
                 Published::Before(position) => return Ok(Some(position)),
                 Published::Now(kept) => position = kept,
@@ -325,7 +325,7 @@ impl OwnedChannels {
         &mut self,
         channel: &Arc<str>,
         question: &ChannelQuery,
-        rules: Rules,
+        policy: ChannelPolicy,
         now: Tick,
         ledger: &mut Ledger,
     ) -> Given {
@@ -333,7 +333,7 @@ impl OwnedChannels {
         let id = self.channels.find(hash, channel);
         let owned = id.map(|id| self.channels.get_mut(id));
         Given::Now(match question {
-            ChannelQuery::Presence(_) | ChannelQuery::PresenceStats if !rules.presence => {
+            ChannelQuery::Presence(_) | ChannelQuery::PresenceStats if !policy.presence => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
             ChannelQuery::Presence(bytes) => match owned.and_then(|owned| owned.presence.as_ref()) {
@@ -346,12 +346,12 @@ impl OwnedChannels {
                 let (clients, users) = presence.map(|presence| presence.counts()).unwrap_or_default();
                 Ok(Answer::PresenceStats { clients, users })
             }
-            ChannelQuery::History(_) | ChannelQuery::RemoveHistory if !rules.keeps_history() => {
+            ChannelQuery::History(_) | ChannelQuery::RemoveHistory if !policy.keeps_history() => {
                 Err(ErrorCode::NOT_AVAILABLE)
             }
             ChannelQuery::History(page) => match owned.filter(|owned| owned.history.is_some()) {
                 Some(owned) => {
-                    owned.prolong(rules, now);
+                    owned.prolong(policy, now);
                     let history = owned.history.as_deref();
                     return history.map_or(Given::Now(Err(ErrorCode::INTERNAL)), |history| {
                         Given::page_of(history, page)

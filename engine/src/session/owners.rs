@@ -14,17 +14,17 @@ use crate::{
 impl<I: Io> SessionCx<'_, I> {
     /// A message for a channel that this shard owns.
     pub(crate) fn handle_as_owner(&mut self, message: ToOwner) {
-        let rules = match self.sessions.policy.channels.resolve_trusted(message.channel()) {
-            Ok(resolved) => self.sessions.policy.owner_rules(&resolved),
+        let policy = match self.sessions.policy.channels.resolve_trusted(message.channel()) {
+            Ok(resolved) => self.sessions.policy.channel_policy(&resolved),
             Err(_) => unreachable!("a channel is resolved before its home is asked"),
         };
-        if rules.delta
+        if policy.delta
             && let ToOwner::Publish(publish) = &message
         {
             self.cx.meter.add_bytes(publish.data.bytes.len(), crate::context::cost::PATCH_KILOBYTE_NS);
         }
         let mut posts = std::mem::take(&mut self.hub.outgoing);
-        self.hub.owned.handle(message, rules, self.cx.uptime, &mut self.cx.ledger, &mut posts);
+        self.hub.owned.handle(message, policy, self.cx.uptime, &mut self.cx.ledger, &mut posts);
         for (shard, message) in posts.drain(..) {
             // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
             if shard == self.mesh.shard {

@@ -109,9 +109,9 @@ impl SessionPolicy {
     }
 
     /// The channel's rules for its owner.
-    pub(crate) fn owner_rules(&self, channel: &Resolved<'_>) -> owner::Rules {
+    pub(crate) fn channel_policy(&self, channel: &Resolved<'_>) -> owner::ChannelPolicy {
         let options = channel.options;
-        owner::Rules {
+        owner::ChannelPolicy {
             history_size: options.history_publications_max as usize,
             history_ttl_ms: options.history_ttl_ms,
             history_meta_ttl_ms: options.history_meta_ttl_ms,

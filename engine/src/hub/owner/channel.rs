@@ -24,7 +24,7 @@ use crate::{
 
 /// A channel's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rules {
+pub(crate) struct ChannelPolicy {
     /// Publications kept; 0 for no history.
     pub(crate) history_size: usize,
     /// Lifetime of the history after the last publication.
@@ -39,7 +39,7 @@ pub(crate) struct Rules {
     pub(crate) delta_publish: bool,
 }
 
-impl Rules {
+impl ChannelPolicy {
     pub(super) fn keeps_history(self) -> bool {
         self.history_size > 0 && self.history_ttl_ms > 0
     }
@@ -50,7 +50,7 @@ pub(crate) type Outgoing = Vec<(ShardId, FromOwner)>;
 
 /// What a publication needs beside its channel.
 pub(super) struct Publishing<'a> {
-    pub(super) rules: Rules,
+    pub(super) policy: ChannelPolicy,
     /// True exactly when the history keeps it.
     pub(super) keeps: bool,
     pub(super) now: Tick,
@@ -133,26 +133,31 @@ impl OwnedChannel {
 
     /// A shard has no subscriber left. True exactly when it was the last one. The position then lives as long as after
     /// a publication.
-    pub(super) fn leave(&mut self, shard: ShardId, rules: Rules, now: Tick) -> bool {
+    pub(super) fn leave(&mut self, shard: ShardId, policy: ChannelPolicy, now: Tick) -> bool {
         let before = self.shards.len();
         self.shards.retain(|&other| other != shard);
         if self.shards.is_empty() {
             self.shards = Vec::new();
-            self.prolong(rules, now);
+            self.prolong(policy, now);
         }
         before > 0 && self.shards.is_empty()
     }
 
     /// Its history; a new one gets `epoch`. Any request for a position extends the position's life; only a publication
     /// extends that of the publications.
-    pub(super) fn history(&mut self, epoch: impl FnOnce() -> Epoch, rules: Rules, now: Tick) -> &mut History {
-        self.prolong(rules, now);
+    pub(super) fn history(
+        &mut self,
+        epoch: impl FnOnce() -> Epoch,
+        policy: ChannelPolicy,
+        now: Tick,
+    ) -> &mut History {
+        self.prolong(policy, now);
         self.history.get_or_insert_with(|| Box::new(History::new(epoch())))
     }
 
-    pub(super) fn prolong(&mut self, rules: Rules, now: Tick) {
+    pub(super) fn prolong(&mut self, policy: ChannelPolicy, now: Tick) {
         self.used = now;
-        self.position_until = now.after_ms(rules.history_meta_ttl_ms.max(rules.history_ttl_ms));
+        self.position_until = now.after_ms(policy.history_meta_ttl_ms.max(policy.history_ttl_ms));
     }
 
     /// Stores a publication, encodes it, and has it delivered. A new history gets `epoch`.
@@ -163,21 +168,21 @@ impl OwnedChannel {
         epoch: impl FnOnce() -> Epoch,
         posts: &mut Outgoing,
     ) -> Published {
-        let Publishing { rules, keeps, now, sequence } = publishing;
+        let Publishing { policy, keeps, now, sequence } = publishing;
         let Publish { channel, data, info, tags, delta, version, .. } = publish;
         let mut offset = 0;
         if keeps {
             if let Some(position) = self.covers(&version) {
                 return Published::Before(position);
             }
-            offset = self.history(epoch, rules, now).next_offset();
+            offset = self.history(epoch, policy, now).next_offset();
         }
         *sequence += 1;
         let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: *sequence });
         // The base of a patch is the publication before this one.
-        let delivery = (!self.shards.is_empty()).then(|| self.encode(channel, &stored, delta, rules));
-        let position = keeps.then(|| self.store(&stored, version, rules, now)).flatten();
-        if rules.delta {
+        let delivery = (!self.shards.is_empty()).then(|| self.encode(channel, &stored, delta, policy));
+        let position = keeps.then(|| self.store(&stored, version, policy, now)).flatten();
+        if policy.delta {
             self.last = Some(stored);
         }
         if let Some(delivery) = delivery {
@@ -192,10 +197,10 @@ impl OwnedChannel {
         channel: Arc<str>,
         stored: &Arc<StoredPublication>,
         delta: bool,
-        rules: Rules,
+        policy: ChannelPolicy,
     ) -> Delivery {
-        let base = self.last.as_deref().filter(|_| delta || rules.delta_publish);
-        let for_delta = rules.delta.then(|| for_delta(&channel, stored, base));
+        let base = self.last.as_deref().filter(|_| delta || policy.delta_publish);
+        let for_delta = policy.delta.then(|| for_delta(&channel, stored, base));
         let frames = EncodedPush::of_publication(&channel, stored.publication());
         Delivery { channel, publication: Some(Arc::clone(stored)), frames, for_delta }
     }
@@ -205,12 +210,12 @@ impl OwnedChannel {
         &mut self,
         stored: &Arc<StoredPublication>,
         version: Version,
-        rules: Rules,
+        policy: ChannelPolicy,
         now: Tick,
     ) -> Option<Position> {
         let history = self.history.as_mut()?;
-        self.history_until = now.after_ms(rules.history_ttl_ms);
-        history.push(Arc::clone(stored), rules.history_size);
+        self.history_until = now.after_ms(policy.history_ttl_ms);
+        history.push(Arc::clone(stored), policy.history_size);
         if version.number > 0 {
             self.version = Some(Box::new(version));
         }

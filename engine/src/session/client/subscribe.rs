@@ -153,7 +153,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             wanted.filter = Some(filter.clone()?);
         }
-        if terms.wants_delta && self.sessions.policy.owner_rules(&resolved).delta {
+        if terms.wants_delta && self.sessions.policy.channel_policy(&resolved).delta {
             wanted.delta = Delta::WantsWhole;
         }
         if let Some(position) = &terms.recover

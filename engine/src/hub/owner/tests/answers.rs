@@ -9,7 +9,7 @@ use crate::{
 const SEEN: PresenceFlags = PresenceFlags { presence: true, join_leave: true };
 
 fn bench() -> Bench {
-    let mut bench = Bench::new(1 << 20).with(Rules { presence: true, ..RULES });
+    let mut bench = Bench::new(1 << 20).with(ChannelPolicy { presence: true, ..POLICY });
     for _ in 0..5 {
         bench.publish("c", "");
     }

@@ -20,7 +20,7 @@ fn over_the_budget_the_oldest_publications_go_and_offsets_go_on() {
 #[test]
 fn when_half_of_very_much_has_to_go_it_goes_over_many_turns() {
     const KEPT: u32 = 60_000;
-    let mut bench = Bench::new(24 << 20).with(Rules { history_ttl_ms: 3_600_000, ..RULES });
+    let mut bench = Bench::new(24 << 20).with(ChannelPolicy { history_ttl_ms: 3_600_000, ..POLICY });
     for at in 0..KEPT {
         bench.publish(&format!("c{}", at / 10), &format!("k{at}"));
     }
@@ -43,10 +43,10 @@ fn when_half_of_very_much_has_to_go_it_goes_over_many_turns() {
 #[test]
 fn publications_that_have_expired_take_nothing_however_long_an_older_one_lives() {
     let mut bench = Bench::new(1 << 30);
-    let short = bench.rules;
-    bench.rules.history_ttl_ms = 720 * 3_600_000;
+    let short = bench.policy;
+    bench.policy.history_ttl_ms = 720 * 3_600_000;
     bench.publish("old", "");
-    bench.rules = short;
+    bench.policy = short;
     let mut most = 0;
     for at in 0..200_000_u32 {
         if at % 100 == 0 {
@@ -83,7 +83,7 @@ fn what_a_burst_of_channels_leaves_is_given_back() {
     }
     bench.publish("stays", "");
     assert!(bench.bytes(Budget::Channels) > 3_000_000);
-    bench.rules.history_ttl_ms = 720 * 3_600_000;
+    bench.policy.history_ttl_ms = 720 * 3_600_000;
     bench.publish("stays", "");
     bench.pass_to(7_000);
     assert_eq!(bench.homes.len(), 1);
@@ -110,8 +110,8 @@ fn over_the_budget_the_oldest_keys_are_forgotten() {
 
 #[test]
 fn the_base_of_deltas_counts_as_a_publication_and_goes_with_the_oldest() {
-    let rules = Rules { history_size: 0, delta: true, ..RULES };
-    let mut bench = Bench::new(100_000).with(rules);
+    let policy = ChannelPolicy { history_size: 0, delta: true, ..POLICY };
+    let mut bench = Bench::new(100_000).with(policy);
     for at in 0..100 {
         let channel = format!("c-{at}");
         bench.subscribe(&channel, None);

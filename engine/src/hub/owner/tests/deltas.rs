@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::ids::ShardId;
 
-const DELTAS: Rules = Rules { history_size: 3, delta: true, ..RULES };
+const DELTAS: ChannelPolicy = ChannelPolicy { history_size: 3, delta: true, ..POLICY };
 const COMMON: &str =
     "a text that is long enough for every patch to it to be smaller than what it makes, so that there is one";
 
@@ -76,7 +76,7 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
             _ => {}
         }
         bench.posts.clear();
-        bench.rules.delta_publish = random.random_bool(0.3);
+        bench.policy.delta_publish = random.random_bool(0.3);
         // Its length differs from its neighbors': a patch against one fails on another.
         let text = format!("\"{}{COMMON}: {number}\"", "x".repeat(number as usize % 7));
         let publish = Publish {
@@ -104,7 +104,7 @@ fn a_patch_builds_on_what_went_out_before_it_whatever_the_history_has() {
 
 #[test]
 fn who_has_recovered_has_not_had_what_no_history_kept() {
-    let mut bench = Bench::new(1 << 20).with(Rules { delta_publish: true, ..DELTAS });
+    let mut bench = Bench::new(1 << 20).with(ChannelPolicy { delta_publish: true, ..DELTAS });
     let since = bench.publish("c", "").expect("it is kept");
     let kept = bench.publish("c", "").expect("it is kept");
     bench.subscribe("c", None);

@@ -12,8 +12,8 @@ const TICK: u32 = 50_000;
 /// Nanoseconds of [`OwnedChannels::handle`] for a publication of 128 bytes, without subscribers.
 fn row(what: &str, channels: u32, is_keyed: bool, budget_bytes: u64) {
     let payload = Bytes::from(vec![b'1'; 128]);
-    let rules = Rules { history_size: 100, history_ttl_ms: 600_000, ..RULES };
-    let mut bench = Bench::new(budget_bytes).with(rules);
+    let policy = ChannelPolicy { history_size: 100, history_ttl_ms: 600_000, ..POLICY };
+    let mut bench = Bench::new(budget_bytes).with(policy);
     let names: Vec<Arc<str>> = (0..channels).map(|at| format!("hist:{at}").into()).collect();
     let count = if is_keyed { KEYED } else { COUNT };
     let mut worst = 0;

@@ -46,9 +46,9 @@ impl Fuzz {
         format!("channel-{at}").into()
     }
 
-    fn rules(channel: &str) -> Rules {
+    fn policy(channel: &str) -> ChannelPolicy {
         let kind = channel.len() + usize::from(channel.as_bytes()[channel.len() - 1]);
-        Rules {
+        ChannelPolicy {
             history_size: [0, 1, 10, 100][kind % 4],
             history_ttl_ms: [1_000, 600_000, 20_000][kind % 3],
             history_meta_ttl_ms: [30_000, 600_000][kind % 2],
@@ -65,7 +65,7 @@ impl Fuzz {
 
     fn step(&mut self) {
         let channel = self.channel();
-        self.bench.rules = Self::rules(&channel);
+        self.bench.policy = Self::policy(&channel);
         let answer_to =
             || AnswerTo::Client { shard: ShardId::FIRST, client: CLIENT, command: COMMAND, is_read: false };
         match self.random.random_range(0..100) {
@@ -164,7 +164,7 @@ impl Fuzz {
 
     fn leave(&mut self, at: usize) {
         let (channel, shard, info) = self.subscribers.swap_remove(at);
-        self.bench.rules = Self::rules(&channel);
+        self.bench.policy = Self::policy(&channel);
         let was_last = !self.subscribers.iter().any(|(other, on, _)| *other == channel && *on == shard);
         let shows = PresenceFlags { presence: true, join_leave: true };
         self.bench.handle(ToOwner::Unsubscribe { channel, shard, info: Some(info), shows, was_last });

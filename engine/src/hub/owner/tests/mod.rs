@@ -21,7 +21,7 @@ use crate::{
     memory::{Budget, BudgetLimits},
 };
 
-const RULES: Rules = Rules {
+const POLICY: ChannelPolicy = ChannelPolicy {
     history_size: 10,
     history_ttl_ms: 1_000,
     history_meta_ttl_ms: 60_000,
@@ -40,18 +40,18 @@ struct Bench {
     ledger: Ledger,
     posts: Outgoing,
     now: Tick,
-    rules: Rules,
+    policy: ChannelPolicy,
 }
 
 impl Bench {
     fn new(budget_bytes: u64) -> Self {
         let ledger = Ledger::new(BudgetLimits::all(budget_bytes), 1);
         let homes = OwnedChannels::new(300_000, 7);
-        Self { homes, ledger, posts: Outgoing::new(), now: Tick(0), rules: RULES }
+        Self { homes, ledger, posts: Outgoing::new(), now: Tick(0), policy: POLICY }
     }
 
-    fn with(mut self, rules: Rules) -> Self {
-        self.rules = rules;
+    fn with(mut self, policy: ChannelPolicy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn handle(&mut self, message: ToOwner) {
-        self.homes.handle(message, self.rules, self.now, &mut self.ledger, &mut self.posts);
+        self.homes.handle(message, self.policy, self.now, &mut self.ledger, &mut self.posts);
     }
 
     fn try_publish(&mut self, channel: &str, key: &str) -> Result<Option<Position>, ErrorCode> {

@@ -125,9 +125,9 @@ fn where_all_channels_are_in_use_a_new_one_is_refused_and_the_others_go_on() {
     assert!((50..900).contains(&taken), "{taken}");
     assert_eq!(bench.homes.len(), taken);
     assert_eq!(bench.try_publish("new", ""), Err(ErrorCode::LIMIT_EXCEEDED));
-    bench.rules.history_size = 0;
+    bench.policy.history_size = 0;
     assert_eq!(bench.try_publish("new", ""), Ok(None), "what is not kept needs no room");
-    bench.rules = RULES;
+    bench.policy = POLICY;
     assert_eq!(bench.publish("c-7", "").map(|position| position.offset), Some(1));
     assert!(bench.subscribe("c-7", None).refused.is_none());
     (0..10).for_each(|at| bench.unsubscribe(&format!("c-{at}")));
