@@ -276,7 +276,7 @@ impl<I: Io> SessionCx<'_, I> {
         let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => {
-                self.extend_until(key, Expiring::Subscription(channel), now_s + UNANSWERED_S)
+                self.extend_until(key, Expiring::Subscription(channel), now_s + UNANSWERED_S);
             }
             Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
                 self.extend_until(key, Expiring::Subscription(channel), said.expires_at_s);
