@@ -4,7 +4,7 @@
 //! Out: publications to this shard's subscribers; answers.
 //!
 //! Every channel has an owner shard, chosen by a hash of its name: [`owner`] orders its publications, keeps its history
-//! and its presence, and knows which shards have subscribers. [`local`] knows the subscribers of this shard. The
+//! and its presence, and knows which shards have subscribers. [`subscriptions`] knows the subscribers of this shard. The
 //! messages between the two are in [`message`], even if both are on one shard. `/broadcast`, which has no owner, is in
 //! [`broadcast`].
 //!
