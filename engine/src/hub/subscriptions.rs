@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     hub::conflation::Policy,
-    ids::slab::{Slab, SlabKey},
+    ids::slab::{Slab, key_by_place},
     memory::{arc_str_bytes, map_bytes, shrink},
 };
 
@@ -209,19 +209,7 @@ impl<P: Copy> Subscriptions<P> {
     }
 }
 
-impl SlabKey for LocalChannelKey {
-    type Generation = ();
-
-    fn new(place: u32, (): ()) -> Self {
-        Self(place)
-    }
-
-    fn place(self) -> u32 {
-        self.0
-    }
-
-    fn generation(self) {}
-}
+key_by_place!(LocalChannelKey);
 
 #[cfg(test)]
 mod tests {

@@ -87,6 +87,27 @@ impl SlabKey for ClientKey {
     }
 }
 
+/// Makes a type that holds a place the key of values of which nothing tells two apart that had the same place.
+macro_rules! key_by_place {
+    ($key:ty) => {
+        impl $crate::ids::slab::SlabKey for $key {
+            type Generation = ();
+
+            fn new(place: u32, (): ()) -> Self {
+                Self(place)
+            }
+
+            fn place(self) -> u32 {
+                self.0
+            }
+
+            fn generation(self) {}
+        }
+    };
+}
+
+pub(crate) use key_by_place;
+
 impl<K: SlabKey, T> Default for Slab<K, T> {
     fn default() -> Self {
         Self { slots: Vec::new(), free: Vec::new(), keys: PhantomData }
@@ -228,19 +249,7 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Place(u32);
 
-    impl SlabKey for Place {
-        type Generation = ();
-
-        fn new(place: u32, (): ()) -> Self {
-            Self(place)
-        }
-
-        fn place(self) -> u32 {
-            self.0
-        }
-
-        fn generation(self) {}
-    }
+    key_by_place!(Place);
 
     #[test]
     fn a_key_of_an_earlier_value_finds_nothing() {

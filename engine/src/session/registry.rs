@@ -12,7 +12,7 @@ use super::poll::Poll;
 use crate::{
     ids::{
         ClientKey, ShardId,
-        slab::{Slab, SlabKey},
+        slab::{Slab, key_by_place},
     },
     memory::Holders,
     session::{SessionIndex, request::SessionId},
@@ -119,20 +119,8 @@ impl SessionRegistry {
     }
 }
 
-/// An id's secret tells the sessions apart that had one slot.
-impl SlabKey for SessionIndex {
-    type Generation = ();
-
-    fn new(place: u32, (): ()) -> Self {
-        Self(place)
-    }
-
-    fn place(self) -> u32 {
-        self.0
-    }
-
-    fn generation(self) {}
-}
+// An id's secret tells the sessions apart that had one slot.
+key_by_place!(SessionIndex);
 
 #[cfg(test)]
 mod tests {

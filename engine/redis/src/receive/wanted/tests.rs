@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use redis_protocol::resp2::{
     decode::decode,
@@ -9,6 +10,7 @@ use redis_protocol::resp2::{
 };
 
 use super::*;
+use crate::receive::{cause::Cause, reader::Reply};
 
 /// What a server does with commands, and what it has said that has not arrived.
 #[derive(Default)]
