@@ -3,6 +3,7 @@
 //! Every test has a server of its own (`redis-server`, Debian package `redis-server`), on a free port, in a folder of its
 //! own, without persistence. `HOLDFAST_TEST_REDIS_SERVER` names another program, for example `valkey-server`.
 
+mod failures;
 mod nemesis;
 mod peers;
 #[path = "../support/mod.rs"]
