@@ -69,7 +69,7 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
-        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone() });
+        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: None });
         threads.push(thread);
         pulses.push(pulse);
     }

@@ -13,6 +13,7 @@ pub use cli::run::main;
 pub use doctor::{Better, Profile, Setting, sysctl};
 
 mod backend;
+mod broker;
 mod channel;
 mod cli;
 mod config;

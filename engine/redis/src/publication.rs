@@ -31,6 +31,11 @@ pub fn encode_publication(publication: &Publication<'_>, out: &mut BytesMut) {
     put_bytes(out, 10, publication.channel.as_bytes());
 }
 
+/// Appends the time of a publication to one that was encoded without it, in milliseconds since 1970.
+pub fn append_time(time: i64, out: &mut BytesMut) {
+    put_number(out, 9, time.cast_unsigned());
+}
+
 /// Reads a publication, which borrows from `bytes`.
 ///
 /// # Errors

@@ -3,7 +3,10 @@
 //! In:  a message.
 //! Out: bytes, never less than it keeps alive alone; shared memory is counted too.
 
+use std::sync::Arc;
+
 use super::{
+    broker::{FromBroker, Outbound, Read, Received, ToBroker},
     message::{
         Answer, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed, ToOwner,
     },
@@ -13,22 +16,27 @@ use super::{
 /// The cost of an entry, an allocation and a reference count besides the text.
 const SHARED_BYTES: usize = 64;
 
+impl Subscribe {
+    /// Bytes of memory, with the value itself.
+    pub(super) fn cost_bytes(&self) -> usize {
+        let Self { channel, recover, info, data, .. } = self;
+        size_of::<Self>()
+            + SHARED_BYTES
+            + channel.len()
+            + recover.as_ref().map_or(0, |recover| {
+                let filter = recover.filter.as_ref();
+                recover.epoch.len() + filter.map_or(0, |filter| filter.cost_bytes())
+            })
+            + info.as_deref().map_or(0, info_bytes)
+            + data.as_ref().map_or(0, |data| data.len())
+    }
+}
+
 impl ToOwner {
     /// Bytes of memory besides the value itself.
     pub(crate) fn cost_bytes(&self) -> usize {
         match self {
-            Self::Subscribe(subscribe) => {
-                let Subscribe { channel, recover, info, data, .. } = &**subscribe;
-                size_of::<Subscribe>()
-                    + SHARED_BYTES
-                    + channel.len()
-                    + recover.as_ref().map_or(0, |recover| {
-                        let filter = recover.filter.as_ref();
-                        recover.epoch.len() + filter.map_or(0, |filter| filter.cost_bytes())
-                    })
-                    + info.as_deref().map_or(0, info_bytes)
-                    + data.as_ref().map_or(0, |data| data.len())
-            }
+            Self::Subscribe(subscribe) => subscribe.cost_bytes(),
             Self::Unsubscribe { channel, info, .. } => {
                 SHARED_BYTES + channel.len() + info.as_deref().map_or(0, info_bytes)
             }
@@ -86,7 +94,56 @@ impl FromOwner {
                     + data.as_ref().map_or(0, |data| data.len())
             }
             Self::Answered { outcome, .. } => outcome_bytes(outcome),
+            Self::PositionLost { channel, .. } => SHARED_BYTES + channel.len(),
             Self::TooLongNow { question, .. } => size_of_val(&**question) + question.cost_bytes(),
+        }
+    }
+}
+
+impl FromBroker {
+    /// Bytes of memory besides the value itself.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        let names =
+            |channels: &[Arc<str>]| channels.iter().map(|channel| size_of::<Arc<str>>() + channel.len()).sum();
+        match self {
+            Self::Messages(messages) => {
+                let message = |message: &Received| size_of::<Received>() + message.frame.len() + SHARED_BYTES;
+                messages.iter().map(message).sum()
+            }
+            Self::Confirmed(channels) | Self::Refused(channels) | Self::Lagging(channels) => names(channels),
+            Self::Read(room, read) => {
+                let entries = read.iter().flat_map(|read| &read.entries);
+                room.channel.len()
+                    + SHARED_BYTES
+                    + entries.map(|(_, payload)| payload.len() + SHARED_BYTES).sum::<usize>()
+            }
+            Self::Undelivered(publish) => size_of::<Publish>() + publish.data.bytes.len() + SHARED_BYTES,
+            Self::HistoryRemoved(channel) => channel.len(),
+        }
+    }
+}
+
+impl ToBroker {
+    /// Bytes of memory besides the value itself.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        match self {
+            Self::Want(channel) | Self::Unwant(channel) | Self::Ask { channel, .. } => {
+                SHARED_BYTES + channel.len()
+            }
+            Self::Read(Read { room, .. }) | Self::Repair { room, .. } => SHARED_BYTES + room.channel.len(),
+            Self::Publish(publish) => {
+                size_of::<Outbound>()
+                    + SHARED_BYTES
+                    + publish.channel.len()
+                    + publish.payload.len()
+                    + publish.local.as_ref().map_or(0, |local| size_of::<Publish>() + local.data.bytes.len())
+            }
+            Self::Announce { channel, info, .. }
+            | Self::Present { channel, info }
+            | Self::Absent { channel, info } => SHARED_BYTES + channel.len() + info_bytes(info),
+            Self::StillPresent { channel, members } => {
+                SHARED_BYTES + channel.len() + members.len() * size_of::<Arc<Info>>()
+            }
         }
     }
 }

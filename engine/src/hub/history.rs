@@ -90,6 +90,28 @@ impl History {
         Self { epoch, top: 0, publications: VecDeque::new(), bytes: 0 }
     }
 
+    /// A history without publications that ends at a position.
+    pub(crate) fn at(position: Position) -> Self {
+        Self { top: position.offset, ..Self::new(position.epoch) }
+    }
+
+    /// The number of publications.
+    pub(crate) fn len(&self) -> usize {
+        self.publications.len()
+    }
+
+    /// The offset of the oldest publication; without one, of the next.
+    pub(crate) fn first_offset(&self) -> u64 {
+        self.publications.front().map_or(self.top + 1, |oldest| oldest.offset)
+    }
+
+    /// Adds the publication before [`History::first_offset`].
+    pub(crate) fn prepend(&mut self, publication: Arc<StoredPublication>) {
+        debug_assert_eq!(publication.offset + 1, self.first_offset(), "offsets have no gap");
+        self.bytes += publication.cost_bytes();
+        self.publications.push_front(publication);
+    }
+
     /// Memory of the epoch, which positions share.
     pub(crate) fn epoch_bytes(&self) -> usize {
         arc_str_bytes(&self.epoch)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, filter::Filter};
 
 use super::{
+    audience::Outgoing,
     history::{AnswerBytes, Page, Position},
     presence::Members,
     publication::{Data, Info, StoredPublication, Tags},
@@ -221,6 +222,12 @@ pub(crate) enum FromOwner {
         is_read: bool,
         outcome: QueryResult,
     },
+    /// Publications are gone that subscribers with a position do not know of: they must come back.
+    PositionLost {
+        channel: Arc<str>,
+        /// Subscribers from this index on have been told.
+        told_from: usize,
+    },
     /// A query whose answer is too long to be given beside others: it may be repeated when it is alone.
     TooLongNow {
         client: ClientKey,
@@ -279,6 +286,29 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
+    /// The answer to a subscription, without a position.
+    pub(super) fn of(subscribe: &Subscribe) -> Self {
+        Self {
+            channel: Arc::clone(&subscribe.channel),
+            client: subscribe.client,
+            ticket: subscribe.ticket,
+            command: subscribe.command,
+            is_read: subscribe.is_read,
+            refused: None,
+            position: None,
+            was_recovering: subscribe.recover.is_some(),
+            recovered: None,
+            recovered_from: 0,
+            data: None,
+        }
+    }
+
+    /// Refuses the subscription.
+    pub(super) fn refuse(mut self, shard: ShardId, code: ErrorCode, posts: &mut Outgoing) {
+        self.refused = Some(code);
+        posts.push((shard, FromOwner::Subscribed(Box::new(self))));
+    }
+
     /// The position to report to the client: the one before the recovered publications, which advance it. If the client
     /// disconnects before it has all of them, it resumes from where it got to.
     pub(crate) fn told_position(&self) -> Option<(u64, &str)> {

@@ -12,23 +12,33 @@
 //!
 //! No I/O, no clock.
 
+pub(crate) mod audience;
 pub(crate) mod broadcast;
+pub(crate) mod broker;
 pub(crate) mod conflation;
 mod cost;
 mod gathered;
 pub(crate) mod history;
 pub(crate) mod message;
+pub(crate) mod owned;
 pub(crate) mod owner;
+mod patches;
 pub(crate) mod presence;
 pub(crate) mod publication;
 pub(crate) mod receivers;
+mod recover;
+pub(crate) mod rooms;
 pub(crate) mod subscriptions;
+pub(crate) mod wire;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
     broadcast::Broadcast,
     conflation::Conflation,
-    owner::{Outgoing, OwnedChannels},
+    audience::Outgoing,
+    owned::Owned,
+    owner::OwnedChannels,
+    rooms::Rooms,
     receivers::Receivers,
     subscriptions::Subscriptions,
 };
@@ -40,15 +50,28 @@ use crate::{
 /// The policy for the channels of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HubPolicy {
+    /// How long Redis keeps the presence of a client that nobody refreshes; `None` on a node alone.
+    pub(crate) cluster_presence_ms: Option<u64>,
     /// How long an idempotency key is remembered.
     pub(crate) idempotency_ms: u64,
     /// The most bytes that are gathered for a subscriber in a turn.
     pub(crate) gathered_bytes_max: usize,
 }
 
+impl HubPolicy {
+    /// The channels of a shard; `secret` is its own.
+    pub(crate) fn owned(&self, secret: u64) -> Owned {
+        match self.cluster_presence_ms {
+            None => Owned::Alone(OwnedChannels::new(self.idempotency_ms, secret)),
+            Some(presence_ms) => Owned::Rooms(Box::new(Rooms::new(presence_ms, secret))),
+        }
+    }
+}
+
 impl From<&Config> for HubPolicy {
     fn from(config: &Config) -> Self {
         Self {
+            cluster_presence_ms: None,
             idempotency_ms: config.channel.idempotency_ttl_ms,
             gathered_bytes_max: config.client.queue_max_size_bytes as usize,
         }
@@ -60,7 +83,7 @@ pub(crate) struct Hub<R: Receivers> {
     /// The members of `/broadcast`.
     pub(crate) broadcast: Broadcast<R::Member>,
     /// Channels that this shard owns.
-    pub(crate) owned: OwnedChannels,
+    pub(crate) owned: Owned,
     /// Channels with subscribers on this shard.
     pub(crate) subscriptions: Subscriptions<R::Path>,
     /// Publications before their fan-out.
@@ -72,7 +95,7 @@ pub(crate) struct Hub<R: Receivers> {
 
 impl<R: Receivers> Hub<R> {
     /// `has_others`: there are other shards.
-    pub(crate) fn new(owned: OwnedChannels, gathered: Gathered, has_others: bool) -> Self {
+    pub(crate) fn new(owned: Owned, gathered: Gathered, has_others: bool) -> Self {
         Self {
             broadcast: Broadcast::new(has_others),
             owned,

@@ -16,8 +16,6 @@ mod epochs;
 mod heap;
 mod idempotency;
 mod keep;
-mod patches;
-mod recover;
 mod table;
 
 use std::{collections::HashSet, sync::Arc};
@@ -29,20 +27,21 @@ use self::{
     epochs::Epochs,
     heap::{ChannelId, IndexedHeap},
     idempotency::IdempotencyKeys,
-    recover::Recovered,
     table::ChannelTable,
 };
 use super::{
+    audience::Outgoing,
     history::{History, Page, Part, Position},
     message::{
         Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed,
         ToOwner,
     },
     publication::Info,
+    recover::Resumed,
 };
 use crate::{channel::PresenceFlags, encoding::EncodedPush, memory::Ledger, time::Tick};
 
-pub(crate) use self::channel::{ChannelPolicy, Outgoing};
+pub(crate) use self::channel::ChannelPolicy;
 pub(crate) use self::idempotency::KEY_BYTES_MAX as IDEMPOTENCY_KEY_BYTES_MAX;
 
 /// Limit of channels and keys that expire in one turn.
@@ -200,19 +199,7 @@ impl OwnedChannels {
         ledger: &mut Ledger,
         posts: &mut Outgoing,
     ) {
-        let mut subscribed = Subscribed {
-            channel: Arc::clone(&subscribe.channel),
-            client: subscribe.client,
-            ticket: subscribe.ticket,
-            command: subscribe.command,
-            is_read: subscribe.is_read,
-            refused: None,
-            position: None,
-            was_recovering: subscribe.recover.is_some(),
-            recovered: None,
-            recovered_from: 0,
-            data: None,
-        };
+        let mut subscribed = Subscribed::of(&subscribe);
         let Subscribe { ref channel, shard, shows, .. } = subscribe;
         let is_seen = subscribe.info.is_some() && shows.is_seen();
         let Some(id) = self.open(channel, is_seen && shows.presence, now, ledger) else {
@@ -224,20 +211,15 @@ impl OwnedChannels {
             let epochs = &self.epochs;
             let hash = owned.hash;
             let history = owned.history(|| epochs.current(hash), policy, now);
-            subscribed.position = Some(history.position());
-            match subscribe.recover.as_ref().map(|recover| (recover, Recovered::from(history, recover))) {
-                Some((recover, Recovered::These(publications))) => {
-                    subscribed.recovered_from = recover.begins_at(&publications, history);
-                    subscribed.recovered = Some(publications);
-                }
-                Some((recover, Recovered::Lost)) if recover.rejects_loss && !recover.cache => {
+            match subscribed.resume(&subscribe, history) {
+                Resumed::Yes => {}
+                Resumed::Lost => {
                     self.settle(id, ledger);
                     self.refuse(&subscribe, subscribed, ErrorCode::UNRECOVERABLE_POSITION, posts);
                     return;
                 }
-                Some((_, Recovered::Lost)) | None => {}
-                Some((_, Recovered::TooLongNow)) => {
-                    self.active += usize::from(owned.join(shard));
+                Resumed::TooLongNow => {
+                    self.active += usize::from(owned.shards.join(shard));
                     // It will be repeated; the client is not visible before that.
                     if let Some(info) = subscribe.info.as_ref().filter(|_| is_seen) {
                         self.unseen.insert(channel, info);
@@ -250,7 +232,7 @@ impl OwnedChannels {
                 }
             }
         }
-        self.active += usize::from(owned.join(shard));
+        self.active += usize::from(owned.shards.join(shard));
         let Subscribe { channel, info, data, .. } = subscribe;
         subscribed.data = data;
         posts.push((shard, FromOwner::Subscribed(Box::new(subscribed))));
@@ -258,7 +240,7 @@ impl OwnedChannels {
             self.unseen.forget(&channel, &info);
             if shows.join_leave {
                 let frames = EncodedPush::of_join(&channel, info.client_info());
-                owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+                owned.shards.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
             }
             if shows.presence {
                 owned.presence.get_or_insert_default().add(info);
@@ -271,15 +253,14 @@ impl OwnedChannels {
     fn refuse(
         &mut self,
         subscribe: &Subscribe,
-        mut subscribed: Subscribed,
+        subscribed: Subscribed,
         code: ErrorCode,
         posts: &mut Outgoing,
     ) {
         if let Some(info) = &subscribe.info {
             self.unseen.forget(&subscribe.channel, info);
         }
-        subscribed.refused = Some(code);
-        posts.push((subscribe.shard, FromOwner::Subscribed(Box::new(subscribed))));
+        subscribed.refuse(subscribe.shard, code, posts);
     }
 
     /// The publication's position; `None` if it was not kept.
@@ -385,7 +366,7 @@ fn unsee(owned: &mut OwnedChannel, info: &Info, shows: PresenceFlags, posts: &mu
     if shows.join_leave {
         let frames = EncodedPush::of_leave(&owned.name, info.client_info());
         let channel = Arc::clone(&owned.name);
-        owned.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
+        owned.shards.deliver(posts, Delivery { channel, publication: None, frames, for_delta: None });
     }
 }
 

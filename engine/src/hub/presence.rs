@@ -95,7 +95,8 @@ impl Presence {
     }
 }
 
-fn answer_bytes(info: &Info) -> usize {
+/// Approximate length of a client in an answer.
+pub(crate) fn answer_bytes(info: &Info) -> usize {
     ENTRY_BYTES + info.client.len() + info.text_bytes()
 }
 

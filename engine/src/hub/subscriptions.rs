@@ -152,6 +152,13 @@ impl<P: Copy> Subscriptions<P> {
         (moved, self.drop_if_empty(key))
     }
 
+    /// The subscriber with the largest index below `below`, and its index.
+    pub(crate) fn last_below(&mut self, key: LocalChannelKey, below: usize) -> Option<(usize, ClientKey)> {
+        let subscribers = &self.channel(key).subscribers;
+        let index = subscribers.len().min(below).checked_sub(1)?;
+        subscribers.get(index).map(|subscriber| (index, subscriber.client))
+    }
+
     /// Queues a delivery for a channel's subscribers until the next fan-out. Returns their number.
     pub(crate) fn deliver(&mut self, delivery: Arc<Delivery>) -> usize {
         let Some(key) = self.find(&delivery.channel) else { return 0 };

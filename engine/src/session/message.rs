@@ -14,6 +14,7 @@ use crate::{
     context::cost::{RECORD_NS, RECORDS_UNKNOWN, REQUEST_NS, page},
     hub::{
         broadcast::JoinedFrames,
+        broker::FromBroker,
         message::{self, ChannelQuery, FromOwner, ToOwner},
     },
     limits::Notice,
@@ -48,6 +49,8 @@ pub(crate) enum Message {
     ToOwner(ToOwner),
     /// For clients of the receiver.
     FromOwner(FromOwner),
+    /// For channels that the receiver owns: what the broker says of them.
+    FromBroker(FromBroker),
     /// A request for a session of the receiver.
     ToSession(Box<SessionRequest>),
     /// The answer to a request whose connection the receiver has.
@@ -73,6 +76,7 @@ impl mesh::Message for Message {
             Self::Broadcast(frames) => 2 * frames.bytes.len(),
             Self::ToOwner(message) => message.cost_bytes(),
             Self::FromOwner(message) => message.cost_bytes(),
+            Self::FromBroker(message) => message.cost_bytes(),
             Self::ToSession(asked) => {
                 size_of_val(&**asked)
                     + match &asked.what {
@@ -90,7 +94,7 @@ impl mesh::Message for Message {
     }
 
     fn is_work(&self) -> bool {
-        matches!(self, Self::ToOwner(_))
+        matches!(self, Self::ToOwner(_) | Self::FromBroker(_))
     }
 }
 
@@ -111,6 +115,7 @@ impl Message {
             },
             Self::ToOwner(ToOwner::Unsubscribe { .. } | ToOwner::Renew { .. }) => 1_500,
             Self::FromOwner(message) => answer_work_ns(message),
+            Self::FromBroker(message) => broker_work_ns(message),
             Self::ToSession(_) | Self::Answer { .. } => REQUEST_NS,
             Self::Backend(_) => 5_000,
             Self::Api(_) | Self::Certificates(_) => 5_000,
@@ -125,6 +130,18 @@ impl From<ToOwner> for Message {
     }
 }
 
+impl From<FromOwner> for Message {
+    fn from(message: FromOwner) -> Self {
+        Self::FromOwner(message)
+    }
+}
+
+impl From<FromBroker> for Message {
+    fn from(message: FromBroker) -> Self {
+        Self::FromBroker(message)
+    }
+}
+
 impl From<backend::Answer> for Message {
     fn from(answer: backend::Answer) -> Self {
         Self::Backend(answer)
@@ -133,6 +150,24 @@ impl From<backend::Answer> for Message {
 
 fn answer_bytes(answer: &Answer) -> usize {
     answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |body| body.len())
+}
+
+/// Approximate handling time of what the broker says.
+fn broker_work_ns(message: &FromBroker) -> u64 {
+    match message {
+        FromBroker::Messages(messages) => {
+            messages.iter().map(|message| 1_500 + message.frame.len() as u64).sum()
+        }
+        FromBroker::Confirmed(channels) | FromBroker::Refused(channels) | FromBroker::Lagging(channels) => {
+            1_000 * channels.len() as u64
+        }
+        FromBroker::Read(_, read) => {
+            let entries = read.as_ref().map_or(0, |read| read.entries.len() as u64);
+            1_500 + entries * RECORD_NS
+        }
+        FromBroker::Undelivered(publish) => 1_500 + publish.data.bytes.len() as u64,
+        FromBroker::HistoryRemoved(_) => 500,
+    }
 }
 
 /// Approximate handling time of a message of an owner.
@@ -149,6 +184,6 @@ pub(crate) fn answer_work_ns(from_owner: &FromOwner) -> u64 {
             }
             _ => 1_500,
         },
-        FromOwner::TooLongNow { .. } => 1_500,
+        FromOwner::TooLongNow { .. } | FromOwner::PositionLost { .. } => 1_500,
     }
 }

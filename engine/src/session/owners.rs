@@ -4,11 +4,18 @@
 //! Out: the same to this shard's own channels, or into another shard's mailbox; owners' answers, to the clients.
 
 use crate::{
-    hub::message::{FromOwner, ToOwner},
+    hub::{
+        audience::Outgoing,
+        broker::{FromBroker, ToBroker},
+        message::{FromOwner, ToOwner},
+        owned::Owned,
+    },
+    memory::Ledger,
     session::{
         Io, SessionCx,
         message::{Message, answer_work_ns},
     },
+    time::Tick,
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -23,8 +30,28 @@ impl<I: Io> SessionCx<'_, I> {
         {
             self.cx.meter.add_bytes(publish.data.bytes.len(), crate::context::cost::PATCH_KILOBYTE_NS);
         }
+        self.post_from_owned(|owned, now, ledger, posts| owned.handle(message, policy, now, ledger, posts));
+    }
+
+    /// What the broker says of channels that this shard owns.
+    pub(crate) fn handle_from_broker(&mut self, message: FromBroker) {
+        self.post_from_owned(|owned, now, ledger, posts| owned.handle_broker(message, now, ledger, posts));
+    }
+
+    /// Lets the channels that this shard owns do what is due.
+    pub(crate) fn tend_owned(&mut self) {
+        self.post_from_owned(Owned::tend);
+    }
+
+    /// The broker took none of these: it has too much to do, or has ended.
+    pub(crate) fn refuse_for_broker(&mut self, refused: Vec<ToBroker>) {
+        self.post_from_owned(|owned, _, _, posts| owned.put_back(refused, posts));
+    }
+
+    /// Sends what the channels that this shard owns have for shards with subscribers.
+    fn post_from_owned(&mut self, act: impl FnOnce(&mut Owned, Tick, &mut Ledger, &mut Outgoing)) {
         let mut posts = std::mem::take(&mut self.hub.outgoing);
-        self.hub.owned.handle(message, policy, self.cx.uptime, &mut self.cx.ledger, &mut posts);
+        act(&mut self.hub.owned, self.cx.uptime, &mut self.cx.ledger, &mut posts);
         for (shard, message) in posts.drain(..) {
             // Messages to this shard itself are handled at once: nothing queued precedes them, and no inbox grows.
             if shard == self.mesh.shard {
@@ -52,6 +79,7 @@ impl<I: Io> SessionCx<'_, I> {
             FromOwner::Answered { client, command, is_read, outcome } => {
                 self.answered(client, command, is_read, &outcome);
             }
+            FromOwner::PositionLost { channel, told_from } => self.position_lost(channel, told_from),
             FromOwner::TooLongNow { client, question } => self.defer_read(client, *question),
         }
     }

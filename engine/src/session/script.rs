@@ -26,7 +26,7 @@ use crate::{
     conn::{Commands, Session, deflate::Deflate, lag::QueueLimits},
     context::Context,
     encoding::Encoding,
-    hub::{Gathered, HubPolicy, owner::OwnedChannels},
+    hub::{Gathered, HubPolicy},
     ids::{ClientKey, ShardId},
     limits::{LimitPolicy, Limits, Tables},
     memory::{Budget, BudgetLimits, Ledger},
@@ -129,14 +129,14 @@ impl Script {
         let (policy, hub) = (SessionPolicy::from(&config), HubPolicy::from(&config));
         let tokens = TokenPolicy::from(&config.client);
         let peers = Peers::new(Arc::clone(&shared), ShardId::FIRST);
-        let homes = OwnedChannels::new(hub.idempotency_ms, 7);
+        let owned = hub.owned(7);
         let gathered = Gathered::new(hub.gathered_bytes_max, 64 * 1024);
         let ledger = Ledger::new(BudgetLimits::of(&config), 1);
         let tables = Arc::clone(shared.limit_tables());
         let ids = StdRng::from_seed([7; 32]);
         let mut script = Self {
             sessions: Sessions::new(ShardId::FIRST, "node".into(), policy, tokens, origin, [7; 32], ids),
-            hub: Hub::new(homes, gathered, false),
+            hub: Hub::new(owned, gathered, false),
             mesh: Mesh::new(peers),
             cx: Context::new(ledger, limits, tables, (ShardId::FIRST, 1), SmallRng::seed_from_u64(7)),
             io: Recorder::new(QueueLimits::from(&config.client)),

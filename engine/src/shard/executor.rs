@@ -23,6 +23,7 @@ use rustls::ServerConfig;
 use super::{Next, Shard, drain::Handover, executor_watchdog::WakeHandle};
 use crate::{
     backend::ProxyHandle,
+    broker::BrokerHandle,
     config::Config,
     conn::TlsListener,
     ids::ShardId,
@@ -69,6 +70,8 @@ pub(crate) type Ready = anyhow::Result<(Arc<Doorbell>, SocketAddr)>;
 pub(crate) struct Links {
     pub(crate) shared: Arc<Shared>,
     pub(crate) backend: ProxyHandle,
+    /// `None` on a node alone.
+    pub(crate) broker: Option<BrokerHandle>,
 }
 
 /// A shard that waits for the list of the others.
@@ -164,6 +167,7 @@ async fn live(
         sockets,
         Peers::new(links.shared, ShardId::new(index)),
         links.backend,
+        links.broker,
         seed.tls.map(TlsListener::new),
         rand::random(),
     );

@@ -51,10 +51,11 @@ use self::{
 };
 use crate::{
     backend::ProxyHandle,
+    broker::BrokerHandle,
     config::Config,
     conn::{Connections, TlsListener, policy::ConnPolicy},
     context::Context,
-    hub::{Gathered, HubPolicy, owner::OwnedChannels},
+    hub::{Gathered, HubPolicy},
     ids::ShardId,
     limits::{LimitPolicy, Limits},
     memory::{Budget, BudgetLimits, Ledger},
@@ -114,6 +115,8 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) hub: Hub,
     pub(crate) mesh: Mesh,
     pub(crate) sessions: Sessions,
+    /// `None` on a node alone.
+    broker: Option<BrokerHandle>,
     /// The quantum of a connection in a turn.
     quantum_ns: u64,
     /// All input of this shard up to this tick has been read and handled.
@@ -149,6 +152,7 @@ impl<K: Kernel> Shard<K> {
         sockets: Sockets<K>,
         peers: Peers,
         backend: ProxyHandle,
+        broker: Option<BrokerHandle>,
         tls: Option<TlsListener>,
         seed: [u8; 32],
     ) -> Self {
@@ -156,7 +160,7 @@ impl<K: Kernel> Shard<K> {
         let mut ids = StdRng::from_seed(seed);
         let secret = ids.random();
         let ledger = Ledger::new(policy.budgets, peers.count());
-        let homes = OwnedChannels::new(policy.hub.idempotency_ms, secret);
+        let owned = policy.hub.owned(secret);
         let gathered = Gathered::new(policy.hub.gathered_bytes_max, sockets.write_bytes_max());
         let backlog = Backlog::new(sockets.lanes(), policy.lane_buffers, policy.quantum_ns);
         let limits = policy.limits.map(|policy| Box::new(Limits::new(policy, own)));
@@ -164,11 +168,12 @@ impl<K: Kernel> Shard<K> {
         let random = SmallRng::from_rng(&mut ids);
         Self {
             senders: Senders::new(peers.count()),
-            hub: Hub::new(homes, gathered, peers.count() > 1),
+            hub: Hub::new(owned, gathered, peers.count() > 1),
             conns: Connections::new(sockets, tls, policy.conn),
             sessions: Sessions::new(own, node, policy.session, policy.tokens, backend, seed, ids),
             mesh: Mesh::new(peers),
             cx: Context::new(ledger, limits, limit_tables, (own, shards), random),
+            broker,
             quantum_ns: policy.quantum_ns,
             read_up_to: Tick(0),
             schedule: Schedule::default(),
@@ -209,6 +214,7 @@ impl<K: Kernel> Shard<K> {
         self.with_connections(|conns, cx, above| conns.hold_partial_to_budget(cx, above));
         self.account_for_waiting();
         self.with_sessions(|sessions| sessions.hold_clients_to_budget());
+        self.tell_broker();
         let busy = elapsed().saturating_sub(began);
         self.count(busy);
         Ok(if self.has_stopped() { Next::Gone } else { Next::Turn })
@@ -253,6 +259,14 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// Sends to the broker what this turn has for it.
+    fn tell_broker(&mut self) {
+        let Some(broker) = self.broker.as_ref().filter(|_| self.hub.owned.has_for_broker()) else { return };
+        if let Err(refused) = broker.send(self.hub.owned.take_for_broker()) {
+            self.with_sessions(|sessions| sessions.refuse_for_broker(refused));
+        }
+    }
+
     /// How long the shard may sleep unless something arrives.
     fn sleep_for(&self, elapsed: Duration) -> Duration {
         if !self.backlog.are_all_asleep()
@@ -270,7 +284,9 @@ impl<K: Kernel> Shard<K> {
         let sockets = self.conns.wheel.next_due(ticks_max).unwrap_or(latest);
         let polls = self.sessions.poll_wheel.next_due(ticks_max).unwrap_or(latest);
         let wait = until(sockets.min(polls), elapsed);
-        if self.throttled.is_empty() { wait } else { wait.min(THROTTLED_SLEEP_MAX) }
+        // What the broker did not take is offered again.
+        let is_waiting = !self.throttled.is_empty() || self.hub.owned.has_for_broker();
+        if is_waiting { wait.min(THROTTLED_SLEEP_MAX) } else { wait }
     }
 
     fn take_turn(&mut self, wait: Duration) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! Timers that do not fit into the turn are handled in the next one, the most overdue first. That harms nobody: before a
 //! connection is ended for silence, the kernel is asked whether it has unread input (`conn/heartbeat`).
 
+use crate::session::SessionCx;
 use std::time::Duration;
 
 use holdfast_ring::{Kernel, PREFETCH_AHEAD};
@@ -47,7 +48,7 @@ impl<K: Kernel> Shard<K> {
         self.note_what_is_read();
         self.tell_notices();
         self.conns.pace.was_late(self.conns.wheel.ticks_behind(self.cx.uptime));
-        self.hub.owned.tend(self.cx.uptime, &mut self.cx.ledger);
+        self.with_sessions(|sessions| sessions.tend_owned());
         if self.cx.uptime >= self.next_socket_tick {
             self.next_socket_tick = self.cx.uptime.after(SOCKET_TICK_TICKS);
             self.conns.sockets.tick();

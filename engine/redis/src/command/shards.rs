@@ -25,7 +25,12 @@ impl Shards {
 
     /// The one that has this channel.
     pub fn of(&self, channel: &str) -> &Commands {
-        &self.all[bucket_of(channel, self.all.len())]
+        &self.all[self.place_of(channel)]
+    }
+
+    /// Its place among all.
+    pub fn place_of(&self, channel: &str) -> usize {
+        bucket_of(channel, self.all.len())
     }
 
     /// The next in turn that is not down; any where all are. Control messages go by it, as every node listens at all.

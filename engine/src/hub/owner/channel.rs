@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
-use super::{epochs::NameHash, patches::for_delta};
+use super::epochs::NameHash;
 use crate::{
-    encoding::EncodedPush,
     hub::{
+        audience::{Audience, Outgoing},
         history::{Epoch, History, Position},
-        message::{Delivery, FromOwner, Publish, Version},
+        message::{Delivery, Publish, Version},
         presence::Presence,
         publication::StoredPublication,
     },
@@ -40,13 +40,15 @@ pub(crate) struct ChannelPolicy {
 }
 
 impl ChannelPolicy {
-    pub(super) fn keeps_history(self) -> bool {
+    /// Lifetime of the position after the last publication or read of it.
+    pub(crate) fn position_ttl_ms(self) -> u64 {
+        self.history_meta_ttl_ms.max(self.history_ttl_ms)
+    }
+
+    pub(crate) fn keeps_history(self) -> bool {
         self.history_size > 0 && self.history_ttl_ms > 0
     }
 }
-
-/// Outgoing messages, each with its shard.
-pub(crate) type Outgoing = Vec<(ShardId, FromOwner)>;
 
 /// What a publication needs beside its channel.
 pub(super) struct Publishing<'a> {
@@ -81,7 +83,7 @@ pub(super) struct OwnedChannel {
     /// The newest version published and kept.
     pub(super) version: Option<Box<Version>>,
     /// The shards with subscribers.
-    pub(super) shards: Vec<ShardId>,
+    pub(super) shards: Audience,
     pub(super) presence: Option<Box<Presence>>,
     /// The bytes charged to the ledger for it.
     charged_history: usize,
@@ -99,7 +101,7 @@ impl OwnedChannel {
             history: None,
             last: None,
             version: None,
-            shards: Vec::new(),
+            shards: Audience::default(),
             presence: None,
             charged_history: 0,
             charged_channels: 0,
@@ -120,27 +122,14 @@ impl OwnedChannel {
         self.history.as_ref().is_some_and(|history| history.position().offset > 0)
     }
 
-    /// A shard has a subscriber. True exactly when it is the first one.
-    pub(super) fn join(&mut self, shard: ShardId) -> bool {
-        let is_first = self.shards.is_empty();
-        if !self.shards.contains(&shard) {
-            // Usually there is one.
-            self.shards.reserve_exact(1);
-            self.shards.push(shard);
-        }
-        is_first
-    }
-
     /// A shard has no subscriber left. True exactly when it was the last one. The position then lives as long as after
     /// a publication.
     pub(super) fn leave(&mut self, shard: ShardId, policy: ChannelPolicy, now: Tick) -> bool {
-        let before = self.shards.len();
-        self.shards.retain(|&other| other != shard);
+        let was_last = self.shards.leave(shard);
         if self.shards.is_empty() {
-            self.shards = Vec::new();
             self.prolong(policy, now);
         }
-        before > 0 && self.shards.is_empty()
+        was_last
     }
 
     /// Its history; a new one gets `epoch`. Any request for a position extends the position's life; only a publication
@@ -157,7 +146,7 @@ impl OwnedChannel {
 
     pub(super) fn prolong(&mut self, policy: ChannelPolicy, now: Tick) {
         self.used = now;
-        self.position_until = now.after_ms(policy.history_meta_ttl_ms.max(policy.history_ttl_ms));
+        self.position_until = now.after_ms(policy.position_ttl_ms());
     }
 
     /// Stores a publication, encodes it, and has it delivered. A new history gets `epoch`.
@@ -180,29 +169,18 @@ impl OwnedChannel {
         *sequence += 1;
         let stored = Arc::new(StoredPublication { data, info, tags, offset, sequence: *sequence });
         // The base of a patch is the publication before this one.
-        let delivery = (!self.shards.is_empty()).then(|| self.encode(channel, &stored, delta, policy));
+        let delivery = (!self.shards.is_empty()).then(|| {
+            let base = self.last.as_deref().filter(|_| delta || policy.delta_publish);
+            Delivery::of_publication(channel, &stored, base, policy.delta)
+        });
         let position = keeps.then(|| self.store(&stored, version, policy, now)).flatten();
         if policy.delta {
             self.last = Some(stored);
         }
         if let Some(delivery) = delivery {
-            self.deliver(posts, delivery);
+            self.shards.deliver(posts, delivery);
         }
         Published::Now(position)
-    }
-
-    /// A publication in the forms that its subscribers take.
-    fn encode(
-        &self,
-        channel: Arc<str>,
-        stored: &Arc<StoredPublication>,
-        delta: bool,
-        policy: ChannelPolicy,
-    ) -> Delivery {
-        let base = self.last.as_deref().filter(|_| delta || policy.delta_publish);
-        let for_delta = policy.delta.then(|| for_delta(&channel, stored, base));
-        let frames = EncodedPush::of_publication(&channel, stored.publication());
-        Delivery { channel, publication: Some(Arc::clone(stored)), frames, for_delta }
     }
 
     /// Appends the next publication to the history. Returns its position.
@@ -305,16 +283,7 @@ impl OwnedChannel {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
         let version = self.version.as_ref().map_or(0, |version| size_of::<Version>() + version.epoch.len());
         let presence = self.presence.as_ref().map_or(0, |presence| size_of::<Presence>() + presence.bytes());
-        let shards = self.shards.capacity() * size_of::<ShardId>();
+        let shards = self.shards.bytes();
         size_of::<Self>() + arc_str_bytes(&self.name) + history + version + presence + shards
-    }
-
-    pub(super) fn deliver(&self, posts: &mut Outgoing, delivery: Delivery) {
-        let Some((last, others)) = self.shards.split_last() else { return };
-        let delivery = Arc::new(delivery);
-        for &shard in others {
-            posts.push((shard, FromOwner::Deliver(Arc::clone(&delivery))));
-        }
-        posts.push((*last, FromOwner::Deliver(delivery)));
     }
 }

@@ -16,8 +16,9 @@ use super::{
     deferred::Expiring,
 };
 use crate::{
-    hub::message::{ClientKey, ToOwner},
-    session::{Io, SessionCx, client::subscription::Subscription},
+    context::cost,
+    hub::message::{ClientKey, FromOwner, ToOwner},
+    session::{Io, SessionCx, client::subscription::Subscription, message::Message},
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -77,6 +78,32 @@ impl<I: Io> SessionCx<'_, I> {
         let push = Push { id: 0, channel: Cow::Borrowed(channel), body: PushBody::Unsubscribe(body) };
         self.send_push(link, format, &push);
         true
+    }
+
+    /// Subscribers of a channel have missed publications that nobody has any more. Those who rely on their position must
+    /// subscribe again: a subscription that the client made ends with a code that tells it to, and a client with one that
+    /// the server made reconnects.
+    pub(crate) fn position_lost(&mut self, channel: Arc<str>, mut told_from: usize) {
+        while let Some(local) = self.hub.subscriptions.find(&channel)
+            && let Some((at, key)) = self.hub.subscriptions.last_below(local, told_from)
+        {
+            if self.cx.meter.is_over() {
+                let rest = FromOwner::PositionLost { channel, told_from };
+                return self.mesh.post(self.mesh.shard, Message::FromOwner(rest));
+            }
+            self.cx.meter.add(cost::WISH_NS);
+            // Who subscribes meanwhile comes behind them, and has a new position.
+            told_from = at;
+            let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else { continue };
+            if !(sub.extras.positioned || sub.extras.recoverable) {
+                continue;
+            }
+            if sub.is_server_side {
+                self.disconnect(key, DisconnectCode::INSUFFICIENT_STATE);
+            } else {
+                self.end_subscription_with(key, &channel, UnsubscribeCode::INSUFFICIENT_STATE);
+            }
+        }
     }
 
     /// Removes a subscription from its channel.

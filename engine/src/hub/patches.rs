@@ -3,20 +3,34 @@
 //! In:  a publication, and its predecessor.
 //! Out: its frames, with all data as a JSON string; and the difference between the two, if that is shorter.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use holdfast_protocol::client::{Payload, delta};
 
 use crate::{
     encoding::EncodedPush,
     hub::{
-        message::{DeltaFrames, Patch},
+        message::{Delivery, DeltaFrames, Patch},
         publication::StoredPublication,
     },
 };
 
+impl Delivery {
+    /// A publication in the forms that its subscribers take: with patches to `base`, if some take them.
+    pub(super) fn of_publication(
+        channel: Arc<str>,
+        stored: &Arc<StoredPublication>,
+        base: Option<&StoredPublication>,
+        takes_patches: bool,
+    ) -> Self {
+        let for_delta = takes_patches.then(|| for_delta(&channel, stored, base));
+        let frames = EncodedPush::of_publication(&channel, stored.publication());
+        Self { channel, publication: Some(Arc::clone(stored)), frames, for_delta }
+    }
+}
+
 /// The forms of a publication for subscribers that take patches: in JSON all data is then a string.
-pub(super) fn for_delta(
+fn for_delta(
     channel: &str,
     stored: &StoredPublication,
     base: Option<&StoredPublication>,

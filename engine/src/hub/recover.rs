@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
-use crate::hub::{history::History, message::Recover, publication::StoredPublication};
+use crate::hub::{
+    history::History,
+    message::{Recover, Subscribe, Subscribed},
+    publication::StoredPublication,
+};
 
 /// The outcome of a recovery request.
-pub(super) enum Recovered {
+enum Recovered {
     /// The missed publications are no longer available, or exceed the limit.
     Lost,
     These(Vec<Arc<StoredPublication>>),
@@ -17,7 +21,7 @@ pub(super) enum Recovered {
 }
 
 impl Recovered {
-    pub(super) fn from(history: &History, recover: &Recover) -> Self {
+    fn from(history: &History, recover: &Recover) -> Self {
         let Recover { offset, ref epoch, limit, .. } = *recover;
         let part = if recover.cache {
             history.recover_newest(offset, epoch, limit, |publication| recover.wants(publication))
@@ -32,6 +36,33 @@ impl Recovered {
     }
 }
 
+/// What becomes of a subscription that asks for its position.
+pub(super) enum Resumed {
+    Yes,
+    /// It must be refused: not all can be recovered.
+    Lost,
+    /// The answer is too long to be given beside others.
+    TooLongNow,
+}
+
+impl Subscribed {
+    /// Adds the position, and what was missed.
+    pub(super) fn resume(&mut self, subscribe: &Subscribe, history: &History) -> Resumed {
+        self.position = Some(history.position());
+        let Some(recover) = &subscribe.recover else { return Resumed::Yes };
+        match Recovered::from(history, recover) {
+            Recovered::These(publications) => {
+                self.recovered_from = recover.begins_at(&publications, history);
+                self.recovered = Some(publications);
+                Resumed::Yes
+            }
+            Recovered::Lost if recover.rejects_loss && !recover.cache => Resumed::Lost,
+            Recovered::Lost => Resumed::Yes,
+            Recovered::TooLongNow => Resumed::TooLongNow,
+        }
+    }
+}
+
 impl Recover {
     fn wants(&self, publication: &StoredPublication) -> bool {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
@@ -39,7 +70,7 @@ impl Recover {
 
     /// The offset to report as the client's position before the recovered publications: its own, if that lies in this
     /// history.
-    pub(super) fn begins_at(&self, publications: &[Arc<StoredPublication>], history: &History) -> u64 {
+    fn begins_at(&self, publications: &[Arc<StoredPublication>], history: &History) -> u64 {
         let position = history.position();
         let is_of_epoch = self.epoch.is_empty() || *self.epoch == *position.epoch;
         match publications.first() {
