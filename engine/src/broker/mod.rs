@@ -23,5 +23,5 @@ mod worker;
 
 pub(crate) use self::{
     queue::{BrokerHandle, Queue, QueueLimits, queue},
-    thread::{Thread, start},
+    thread::{Broker, Deployment, start},
 };

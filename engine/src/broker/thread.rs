@@ -1,19 +1,22 @@
 //! Thread: the broker from start to stop.
 //!
 //! In:  the deployments of Redis that are configured; the shards' queue.
-//! Out: a thread with a runtime of its own, which ends after the shards.
+//! Out: a thread with a runtime of its own, which ends after the shards; what the control plane needs to talk to other
+//!      nodes.
 
-use std::{io, sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle};
 
+use anyhow::Context as _;
+use bytes::Bytes;
 use holdfast_redis::{
-    command::{CommandOptions, Shards, commands},
+    command::{CommandOptions, Commands, Driver, Shards, commands},
     layout::Layout,
-    receive::link::{LinkOptions, ProbeRequest, link},
+    receive::link::{Command, Link, LinkHandle, LinkOptions, ProbeRequest, Publisher, link},
 };
 use tokio::sync::mpsc;
 
 use super::{
-    inbound::{Inbound, Names},
+    inbound::{Heard, Inbound, Names},
     outlets::Outlets,
     presence::Lanes,
     queue::Queue,
@@ -35,70 +38,103 @@ const CONTROL_MESSAGES_MAX: usize = 4_096;
 pub(crate) struct Deployment {
     pub(crate) commands: CommandOptions,
     pub(crate) layout: Layout,
+    /// As the links to it live; of Sentinel and of a cluster, the address is found later.
     pub(crate) link: LinkOptions,
 }
 
 /// The running broker.
 #[derive(Debug)]
-pub(crate) struct Thread(JoinHandle<()>);
+pub(crate) struct Broker {
+    thread: JoinHandle<()>,
+    pub(crate) redis: Arc<Shards>,
+    pub(crate) links: Vec<LinkHandle>,
+    /// What other nodes say to all, and to this one.
+    pub(crate) heard: mpsc::Receiver<Bytes>,
+}
 
-impl Thread {
+impl Broker {
     /// Waits for its end, which comes after that of the shards.
     pub(crate) fn join(self) {
         // A panic has been told already.
-        let _ = self.0.join();
+        let _ = self.thread.join();
     }
 }
 
-/// Starts the broker.
+/// Starts the broker. `None` without a Redis.
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
 pub(crate) fn start<M>(
     deployments: Vec<Deployment>,
-    node: Arc<str>,
+    node: &str,
     shared: Arc<Shared<M>>,
     queue: Queue,
-) -> io::Result<Thread>
+) -> anyhow::Result<Option<Broker>>
 where
     M: Message + From<FromBroker> + From<FromOwner> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let run = move || runtime.block_on(serve(deployments, node, shared, queue));
-    Ok(Thread(std::thread::Builder::new().name("broker".to_owned()).spawn(run)?))
-}
-
-async fn serve<M>(deployments: Vec<Deployment>, node: Arc<str>, shared: Arc<Shared<M>>, queue: Queue)
-where
-    M: Message + From<FromBroker> + From<FromOwner> + Send + 'static,
-{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the broker")?;
+    let entered = runtime.enter();
     let outlets = Arc::new(Outlets::new(shared, OUTLET_BYTES_MAX));
-    let (control, _control) = mpsc::channel(CONTROL_MESSAGES_MAX);
-    let (mut all, mut listening) = (Vec::new(), Vec::new());
+    let (control, heard) = mpsc::channel(CONTROL_MESSAGES_MAX);
+    let (mut all, mut parts, mut listening) = (Vec::new(), Vec::new(), Vec::new());
     for Deployment { commands: options, layout, link: mut link_options } in deployments {
         let (redis, driver) = commands(options, layout);
-        tokio::spawn(driver.run());
-        link_options.service_channel = Some(redis.layout().probe(&node).into());
+        link_options.service_channel = Some(redis.layout().probe(node).into());
         let names = Names::default();
         let inbound = Inbound::new(Arc::clone(&outlets), names.clone(), control.clone());
-        let prober = redis.clone();
-        let publisher = Box::new(move |ProbeRequest { channel, published }: ProbeRequest| {
-            let prober = prober.clone();
-            tokio::spawn(async move {
-                if let Ok(heard) = prober.send(channel.to_string(), bytes::Bytes::from_static(b"probe")).await {
-                    // Whoever asked may have a new connection by now.
-                    let _ = published.send(heard < u64::MAX);
-                }
-            });
-        });
-        let (handle, link) = link(link_options, inbound, Some(publisher));
-        tokio::spawn(link.run());
+        let (handle, link) = link(link_options, inbound, Some(publisher(redis.clone())));
+        let between_nodes: Vec<Arc<str>> =
+            vec![redis.layout().control().into(), redis.layout().node(node).into()];
+        for name in &between_nodes {
+            names.insert(Arc::clone(name), Heard::Control);
+        }
+        let mut heard_here = Listening::new(handle, names);
+        heard_here.waiting.push(Command::Want(between_nodes));
+        listening.push(heard_here);
         all.push(redis);
-        listening.push(Listening::new(handle, names));
+        parts.push((driver, link));
     }
-    let Some(redis) = Shards::new(all).map(Arc::new) else { return };
+    let links = listening.iter().map(|listening| listening.link.clone()).collect();
+    let Some(redis) = Shards::new(all).map(Arc::new) else { return Ok(None) };
+    drop(entered);
+    let served = Arc::clone(&redis);
+    let run = move || runtime.block_on(serve(served, parts, listening, outlets, queue));
+    let thread = std::thread::Builder::new().name("broker".to_owned()).spawn(run)?;
+    Ok(Some(Broker { thread, redis, links, heard }))
+}
+
+async fn serve<M>(
+    redis: Arc<Shards>,
+    parts: Vec<(Driver, Link<Inbound<M>>)>,
+    listening: Vec<Listening>,
+    outlets: Arc<Outlets<M>>,
+    queue: Queue,
+) where
+    M: Message + From<FromBroker> + From<FromOwner> + Send + 'static,
+{
+    for (driver, link) in parts {
+        tokio::spawn(driver.run());
+        tokio::spawn(link.run());
+    }
     let presence = Lanes::start(&redis);
     let flushing = Arc::clone(&outlets);
     tokio::spawn(async move { flushing.run().await });
     Worker::new(redis, listening, outlets, presence).run(queue).await;
+}
+
+/// Publishes the probes of a link by another connection than its own.
+fn publisher(redis: Commands) -> Publisher {
+    Box::new(move |ProbeRequest { channel, published }: ProbeRequest| {
+        let redis = redis.clone();
+        tokio::spawn(async move {
+            if redis.send(channel.to_string(), Bytes::from_static(b"probe")).await.is_ok() {
+                // Whoever asked may have a new connection by now.
+                let _ = published.send(true);
+            }
+        });
+    })
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use holdfast_redis::{
     command::{
         self, Answer as CommandAnswer, Commands, Direction, Failure, History, HistoryRead, Published, Range,
@@ -113,6 +113,7 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
 
     /// Works until all shards have ended.
     pub(super) async fn run(mut self, mut queue: Queue) {
+        self.listening.iter_mut().for_each(Listening::flush);
         loop {
             let is_behind = self.listening.iter().any(|listening| !listening.waiting.is_empty());
             let messages = tokio::select! {
@@ -312,6 +313,3 @@ fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
-
-/// Bytes of a message between nodes.
-pub(super) type ControlMessage = Bytes;

@@ -3,7 +3,7 @@
 //! In:  a configuration.
 //! Out: a daemon of one's own on free ports, a look into it from outside, and clients for it: `peer` can misbehave and has
 //! its own framing, so that a mistake in the protocol crate cannot cancel itself out; `client` speaks the client protocol
-//! over it; `http` is for the transports beside WebSocket. `app` is a backend for the daemon to ask.
+//! over it; `http` is for the transports beside WebSocket. `app` is a backend for the daemon to ask, `redis` a server between nodes.
 //!
 //! Nothing here waits for a time to pass: it waits for conditions, and gives up long after any sane delay.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod http;
 mod metrics;
 pub mod peer;
 mod process;
+pub mod redis;
 
 use std::{
     env,

@@ -5,11 +5,9 @@ use holdfast_redis::{
     command::{CommandOptions, Commands, Direction, HistoryRead, Joined, Range, Servers, Who},
     layout::{Layout, Mode, Partitions},
 };
+use holdfast_testkit::redis::Server;
 
-use crate::{
-    house::{address, kept, plain, publish, up},
-    server::Server,
-};
+use crate::house::{address, kept, plain, publish, up};
 
 const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
 

@@ -15,13 +15,11 @@ use holdfast_redis::{
     layout::Mode,
     receive::connection::{Credentials, Tls},
 };
+use holdfast_testkit::redis::{Certificate, Server};
 use rand::Rng as _;
 use rustls::pki_types::ServerName;
 
-use crate::{
-    house::{address, begin, connect, keep, kept, options, plain, publish, soon, until, up},
-    server::{Certificate, Server},
-};
+use crate::house::{address, begin, connect, keep, kept, options, plain, publish, soon, until, up};
 
 /// CLUSTER failures 19, 22: a Redis that stands still is given up after some late replies, and found again.
 #[tokio::test]

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use holdfast_redis::command::{Commands, Direction, Failure, HistoryRead, Range, Repair, Top};
+use holdfast_testkit::redis::Server;
 
-use crate::{
-    house::{connect, kept, publish},
-    server::Server,
-};
+use crate::house::{connect, kept, publish};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

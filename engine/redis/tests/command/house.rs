@@ -9,7 +9,7 @@ use holdfast_redis::{
     receive::connection::Address,
 };
 
-use crate::server::Server;
+use holdfast_testkit::redis::Server;
 
 /// A Protobuf publication whose data is this.
 pub(crate) fn payload(data: &str) -> Bytes {

@@ -9,6 +9,4 @@ mod history;
 mod house;
 mod presence;
 mod publish;
-#[path = "../support/mod.rs"]
-mod server;
 mod several;

@@ -9,11 +9,9 @@ use holdfast_redis::{
     layout::Mode,
     publication::encode_client_info,
 };
+use holdfast_testkit::redis::Server;
 
-use crate::{
-    house::{connect, options, up},
-    server::Server,
-};
+use crate::house::{connect, options, up};
 
 fn who(client: &str, user: &str) -> Who {
     Who { client: client.into(), user: user.into() }

@@ -5,11 +5,9 @@ use holdfast_redis::{
     command::{Failure, Keep, Publication, Published, Version},
     layout::Mode,
 };
+use holdfast_testkit::redis::Server;
 
-use crate::{
-    house::{connect, keep, kept, options, plain, publish, up},
-    server::Server,
-};
+use crate::house::{connect, keep, kept, options, plain, publish, up};
 
 #[tokio::test]
 async fn what_is_kept_is_kept_and_sent_as_centrifugo_does() {

@@ -12,11 +12,9 @@ use holdfast_redis::{
         survey::SurveyOptions,
     },
 };
+use holdfast_testkit::redis::Server;
 
-use crate::{
-    house::{connect, kept, publish, soon, until},
-    server::Server,
-};
+use crate::house::{connect, kept, publish, soon, until};
 
 #[tokio::test]
 async fn three_redis_have_a_third_of_the_channels_each_and_one_takes_only_its_own_along() {

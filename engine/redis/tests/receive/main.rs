@@ -6,7 +6,5 @@
 mod failures;
 mod nemesis;
 mod peers;
-#[path = "../support/mod.rs"]
-mod server;
 mod servers;
 mod support;

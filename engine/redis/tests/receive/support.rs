@@ -13,7 +13,7 @@ use holdfast_redis::receive::{
     queue::{Queue, QueueLimits, queue},
 };
 
-pub(crate) use crate::server::{Certificate, Server};
+pub(crate) use holdfast_testkit::redis::{Certificate, Server};
 
 /// Channels c0, c1, …
 pub(crate) fn names(count: usize) -> Vec<Arc<str>> {

@@ -1,5 +1,7 @@
-//! Servers of a test, their certificates, and clients that wait for their answers.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+//! Redis: servers of a test, their certificates, and clients that wait for their answers.
+//!
+//! In:  arguments of `redis-server`; the variable HOLDFAST_TEST_REDIS_SERVER, which names another program.
+//! Out: a process at a free port, which ends with the test; answers in words.
 
 use std::{
     io::{Read, Write},
@@ -27,23 +29,24 @@ fn program() -> String {
 }
 
 /// A redis-server of one test.
-pub(crate) struct Server {
+pub struct Server {
     process: Option<Child>,
     arguments: Vec<String>,
     folder: PathBuf,
-    pub(crate) port: u16,
+    /// Where it listens, at 127.0.0.1.
+    pub port: u16,
 }
 
 impl Server {
     /// With these arguments beside the usual ones. None where there is no redis-server, which it says; where CI=true, that
     /// is a failure.
-    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+    pub fn start(arguments: &[&str]) -> Option<Self> {
         let port = free_port();
         Self::start_with(port, &["--port".into(), port.to_string()], arguments)
     }
 
     /// None for another program than Debian's, which may have been built without TLS.
-    pub(crate) fn start_tls(certificate: &Certificate) -> Option<Self> {
+    pub fn start_tls(certificate: &Certificate) -> Option<Self> {
         if std::env::var(PROGRAM).is_ok() {
             return None;
         }
@@ -60,7 +63,7 @@ impl Server {
     }
 
     /// A sentinel that knows that primary.
-    pub(crate) fn start_sentinel(name: &str, primary: &Self) -> Option<Self> {
+    pub fn start_sentinel(name: &str, primary: &Self) -> Option<Self> {
         let folder = temporary_folder();
         let file = folder.join("sentinel.conf");
         std::fs::write(&file, format!("sentinel monitor {name} 127.0.0.1 {} 1\n", primary.port)).unwrap();
@@ -75,7 +78,7 @@ impl Server {
 
     fn start_with(port: u16, ports: &[String], arguments: &[&str]) -> Option<Self> {
         if let Err(error) = Process::new(program()).arg("--version").stdout(Stdio::null()).status() {
-            holdfast_testkit::skip("what needs Redis", &format!("{}: {error}", program()));
+            crate::skip("what needs Redis", &format!("{}: {error}", program()));
             return None;
         }
         let folder = temporary_folder();
@@ -99,12 +102,12 @@ impl Server {
     }
 
     /// Two nodes of a cluster. The first has the slots below 12,288.
-    pub(crate) fn cluster() -> Option<[Self; 2]> {
+    pub fn cluster() -> Option<[Self; 2]> {
         Self::cluster_of([(0, 12_287), (12_288, 16_383)])
     }
 
     /// The masters of a cluster, each with the slots from and to which it has.
-    pub(crate) fn cluster_of<const N: usize>(slots: [(u16, u16); N]) -> Option<[Self; N]> {
+    pub fn cluster_of<const N: usize>(slots: [(u16, u16); N]) -> Option<[Self; N]> {
         let node = || {
             let bus = free_port().to_string();
             Self::start(&["--cluster-enabled", "yes", "--cluster-port", &bus])
@@ -121,7 +124,7 @@ impl Server {
         }
         let known = format!("cluster_known_nodes:{N}");
         for node in &nodes {
-            let until = Instant::now() + holdfast_testkit::PATIENCE;
+            let until = Instant::now() + crate::PATIENCE;
             loop {
                 let info = node.client().ask(&[b"CLUSTER", b"INFO"]);
                 if info.contains("cluster_state:ok") && info.contains(&known) {
@@ -135,12 +138,12 @@ impl Server {
     }
 
     /// Starts it once more, at the same port.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let program = program();
         let mut redis = Process::new(&program);
         redis.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = redis.spawn().unwrap_or_else(|error| panic!("{program} is installed: {error}"));
-        let until = Instant::now() + holdfast_testkit::PATIENCE;
+        let until = Instant::now() + crate::PATIENCE;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let ended = process.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < until, "{program} {:?}: {ended:?}", self.arguments);
@@ -150,18 +153,20 @@ impl Server {
     }
 
     /// Kills it.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
         }
     }
 
-    pub(crate) fn stand_still(&self) {
+    /// Stops it as SIGSTOP does: connections are taken, and nothing answers.
+    pub fn stand_still(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    pub(crate) fn go_on(&self) {
+    /// Lets it go on.
+    pub fn go_on(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
@@ -170,14 +175,13 @@ impl Server {
         rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
     }
 
-    pub(crate) fn client(&self) -> Client<TcpStream> {
+    /// A client of it.
+    pub fn client(&self) -> Client<TcpStream> {
         Client { stream: self.connect(), received: Vec::new() }
     }
 
-    pub(crate) fn tls_client(
-        &self,
-        certificate: &Certificate,
-    ) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    /// A client that speaks TLS.
+    pub fn tls_client(&self, certificate: &Certificate) -> Client<StreamOwned<ClientConnection, TcpStream>> {
         let name = ServerName::try_from(certificate.name).unwrap();
         let tls = ClientConnection::new(certificate.client(), name).unwrap();
         Client { stream: StreamOwned::new(tls, self.connect()), received: Vec::new() }
@@ -211,14 +215,15 @@ fn temporary_folder() -> PathBuf {
 }
 
 /// A certificate for one name, signed by itself.
-pub(crate) struct Certificate {
+pub struct Certificate {
     folder: PathBuf,
     name: &'static str,
     der: CertificateDer<'static>,
 }
 
 impl Certificate {
-    pub(crate) fn of(name: &'static str) -> Self {
+    /// For one name, or an address.
+    pub fn of(name: &'static str) -> Self {
         let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let folder = temporary_folder();
         std::fs::write(folder.join("cert.pem"), signed.cert.pem()).unwrap();
@@ -226,7 +231,8 @@ impl Certificate {
         Self { folder, name, der: signed.cert.der().clone() }
     }
 
-    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+    /// How a client that trusts it speaks TLS.
+    pub fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -243,19 +249,19 @@ impl Drop for Certificate {
 }
 
 /// A client that waits for its answers.
-pub(crate) struct Client<S> {
+pub struct Client<S> {
     stream: S,
     received: Vec<u8>,
 }
 
 impl<S: Read + Write> Client<S> {
     /// The answer in words, its parts with spaces between them. Errors are answers.
-    pub(crate) fn ask(&mut self, words: &[&[u8]]) -> String {
+    pub fn ask(&mut self, words: &[&[u8]]) -> String {
         self.pipeline([words.to_vec()]).pop().unwrap()
     }
 
     /// All commands, then all answers.
-    pub(crate) fn pipeline<'a>(&mut self, commands: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Vec<String> {
+    pub fn pipeline<'a>(&mut self, commands: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Vec<String> {
         let (mut bytes, mut count) = (Vec::new(), 0);
         for words in commands {
             count += 1;
@@ -271,7 +277,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// The next answer, or what comes unasked: a message of a subscription.
-    pub(crate) fn answer(&mut self) -> String {
+    pub fn answer(&mut self) -> String {
         loop {
             if let Some((frame, used)) = decode(&self.received).unwrap() {
                 self.received.drain(..used);
