@@ -20,7 +20,7 @@ section! {
         /// its own.
         "keys" => pub more_keys: Vec<Secret>
             = list_of(parsed("text", "text", "").also("not empty", |key: &Secret| !key.expose().is_empty())).secret();
-        /// Accepts calls without a key. Whoever reaches the control port can then publish and disconnect. To keep web
+        /// Accepts calls without a key. Then anyone who reaches the control port can publish and disconnect. To keep web
         /// pages from calling the API through a visitor's browser, a call must then have `Content-Type:
         /// application/json` and no `Origin` of another host, and its `Host` must be an IP address, `localhost` or
         /// one of `http_api.allowed_hosts`.

@@ -22,7 +22,7 @@ section! {
     /// enabled. The daemon accepts a token if one of the keys verifies its signature and its audience and issuer
     /// match.
     pub(crate) struct TokenConfig {
-        /// Secret for HS256, HS384 and HS512. Whoever knows it can make tokens, so use 32 random bytes or more. If
+        /// Secret for HS256, HS384 and HS512. Anyone who knows it can make tokens, so use 32 random bytes or more. If
         /// empty, such tokens are refused.
         "hmac_secret_key" => pub hmac_secret_key: Option<Secret>
             = parsed("text", "text", "").optional().secret();
@@ -43,7 +43,7 @@ section! {
         /// URL of a JSON Web Key Set (RFC 7517) with RSA, EC and Ed25519 keys. If set, it replaces the four keys
         /// above. The daemon fetches the keys at the start, every `jwks_refresh_interval`, and when a token names an
         /// unknown key, but at most every 10 seconds. Until the key is known, the client waits or is told to try
-        /// again. The daemon follows no redirects. Use `https`: otherwise whoever can change the answer on its way
+        /// again. The daemon follows no redirects. Use `https`: otherwise anyone who can change the answer on its way
         /// can make tokens. If empty, there is none.
         /// Worst case: 1 MiB, the longest key set that is read.
         "jwks_public_endpoint" => pub jwks_public_endpoint: Option<HttpUrl>

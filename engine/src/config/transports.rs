@@ -6,7 +6,7 @@ use super::definition::section;
 use super::kinds::{boolean, duration, size};
 
 section! {
-    /// A test path, for first steps and measurements: `/echo` or `/broadcast`. It needs no token, so whoever reaches
+    /// A test path, for first steps and measurements: `/echo` or `/broadcast`. It needs no token, so anyone who reaches
     /// the port can use it. Web pages must come from `client.allowed_origins`.
     pub(crate) struct OpenPathConfig {
         /// Serves the path; otherwise it answers 404. If unset, the path is served until the configuration says who

@@ -30,7 +30,7 @@ fn open_api(config: &Config) -> Option<Warning> {
     (is_open && !config.control_listen().ip().is_loopback()).then(|| {
         Warning::new(
             "http_api.insecure",
-            format!("whoever reaches {} can publish and disconnect without a key", config.control_listen()),
+            format!("anyone who reaches {} can publish and disconnect without a key", config.control_listen()),
             "set http_api.key, or an http_server.internal_address that only this machine can reach",
         )
     })
@@ -157,7 +157,7 @@ fn keys_without_tls(config: &Config) -> Vec<Warning> {
         let key = format!("{path}.jwks_public_endpoint");
         Warning::new(
             key,
-            "keys are fetched over http://, so whoever can change the answer on its way can make tokens",
+            "keys are fetched over http://, so anyone who can change the answer on its way can make tokens",
             "use https://",
         )
     };

@@ -21,7 +21,7 @@ use holdfast_protocol::{client::DisconnectCode, websocket::CloseCode};
 use holdfast_ring::{Kernel, Socket};
 use rand::Rng;
 
-use super::{Session, State, pace::Told, state::Heartbeat};
+use super::{Session, State, pace::PingStretch, state::Heartbeat};
 use crate::{
     conn::{Above, Connections, pace::Beat},
     context::{Context, cost},
@@ -43,11 +43,11 @@ const CONNECTING_MS_MAX: u64 = 6 * 60 * 1000;
 impl<K: Kernel> Connections<K> {
     /// The first ping comes at a random time between half the interval and the whole, so that connections accepted together
     /// are not pinged together. `told` is the interval announced to the client.
-    pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
-        let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, told);
+    pub(crate) fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, stretch: PingStretch) {
+        let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, stretch);
         let first_ms = cx.random.random_range(interval_ms / 2..=interval_ms);
         if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat()) {
-            heartbeat.told = told;
+            heartbeat.stretch = stretch;
         }
         self.rest(socket, cx.uptime.after_ms(first_ms));
     }
@@ -57,7 +57,7 @@ impl<K: Kernel> Connections<K> {
         if let Some(heartbeat) = self.table.get_mut(socket).and_then(|conn| conn.state.heartbeat())
             && heartbeat.beat == Beat::Awaits
         {
-            let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, heartbeat.told);
+            let interval_ms = self.pace.interval_ms(self.policy.ping_interval_ms, heartbeat.stretch);
             let due = heartbeat.pinged.after_ms(interval_ms);
             self.rest(socket, due);
         }

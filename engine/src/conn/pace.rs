@@ -67,9 +67,9 @@ impl Pings {
 
 /// The interval announced to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told(u8);
+pub(crate) struct PingStretch(u8);
 
-impl Told {
+impl PingStretch {
     pub(crate) const NOTHING: Self = Self(u8::MAX);
 }
 
@@ -104,8 +104,8 @@ impl Pace {
     }
 
     /// The interval announced to a client that connects now.
-    pub(crate) fn tell(&self) -> Told {
-        Told(self.stretch)
+    pub(crate) fn tell(&self) -> PingStretch {
+        PingStretch(self.stretch)
     }
 
     /// How much longer than configured intervals are, in eighths.
@@ -113,20 +113,20 @@ impl Pace {
         self.stretch
     }
 
-    /// The interval of a connection that was told `told`.
-    pub(crate) fn interval_ms(&self, configured_ms: u64, told: Told) -> u64 {
+    /// The interval of a connection that was told `stretch`.
+    pub(crate) fn interval_ms(&self, configured_ms: u64, stretch: PingStretch) -> u64 {
         let present_ms = stretched(configured_ms, self.stretch);
-        if told == Told::NOTHING {
+        if stretch == PingStretch::NOTHING {
             return present_ms;
         }
-        let told_ms = stretched(configured_ms, told.0);
+        let told_ms = stretched(configured_ms, stretch.0);
         present_ms.clamp(told_ms, told_ms + EXTRA_MS)
     }
 }
 
 /// The announced interval in the protocol's unit, whole seconds: never less than the real interval.
-pub(crate) fn told_s(configured_ms: u64, told: Told) -> u32 {
-    u32::try_from(stretched(configured_ms, told.0).div_ceil(1000)).unwrap_or(u32::MAX)
+pub(crate) fn announced_interval_s(configured_ms: u64, stretch: PingStretch) -> u32 {
+    u32::try_from(stretched(configured_ms, stretch.0).div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 fn stretched(configured_ms: u64, stretch: u8) -> u64 {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn intervals_grow_while_the_shard_is_late_to_twice_and_shrink_slowly_when_it_is_not() {
-        let told_now = |pace: &Pace| told_s(CONFIGURED_MS, pace.tell());
+        let told_now = |pace: &Pace| announced_interval_s(CONFIGURED_MS, pace.tell());
         assert_eq!(told_now(&after([])), 25);
         assert_eq!(told_now(&after([19; 100])), 25, "late by less than a second");
         assert_eq!(told_now(&after([20])), 29);
@@ -165,17 +165,17 @@ mod tests {
     #[test]
     fn no_client_waits_for_a_ping_much_longer_than_it_was_told() {
         for told_at in 0..=u32::from(STRETCH_MAX) {
-            let told = after(vec![20; told_at as usize]).tell();
+            let announced = after(vec![20; told_at as usize]).tell();
             for stretch in 0..=20 {
                 let pace = after(vec![20; stretch]);
-                let interval_ms = pace.interval_ms(CONFIGURED_MS, told);
-                let told_ms = u64::from(told_s(CONFIGURED_MS, told)) * 1000;
+                let interval_ms = pace.interval_ms(CONFIGURED_MS, announced);
+                let told_ms = u64::from(announced_interval_s(CONFIGURED_MS, announced)) * 1000;
                 assert!(interval_ms <= told_ms + EXTRA_MS, "{interval_ms} where {told_ms} was told");
                 assert!(interval_ms + 1000 > told_ms, "never more often than was told");
             }
         }
         assert_eq!(after([20; 20]).interval_ms(CONFIGURED_MS, after([]).tell()), 30_000);
-        assert_eq!(after([20; 20]).interval_ms(CONFIGURED_MS, Told::NOTHING), 50_000);
-        assert_eq!(after([]).interval_ms(CONFIGURED_MS, Told::NOTHING), CONFIGURED_MS);
+        assert_eq!(after([20; 20]).interval_ms(CONFIGURED_MS, PingStretch::NOTHING), 50_000);
+        assert_eq!(after([]).interval_ms(CONFIGURED_MS, PingStretch::NOTHING), CONFIGURED_MS);
     }
 }

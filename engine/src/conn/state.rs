@@ -12,7 +12,7 @@ use holdfast_protocol::{
 use super::{
     deflate::Deflate,
     http::pending::Request,
-    pace::{Beat, Told},
+    pace::{Beat, PingStretch},
 };
 use crate::{
     ids::ClientKey,
@@ -107,7 +107,7 @@ pub(crate) struct Heartbeat {
     /// What the deadline is for.
     pub(crate) beat: Beat,
     /// The ping interval announced to the client.
-    pub(crate) told: Told,
+    pub(crate) stretch: PingStretch,
     /// When the last ping was sent, in uptime; before the first one, 0, or when the answer to its connect became late.
     pub(crate) pinged: Tick,
     /// True exactly when bytes arrived since then.
@@ -143,7 +143,7 @@ impl Heartbeat {
     /// Nothing is pinged yet.
     pub(crate) const OFF: Self = Self {
         beat: Beat::Off,
-        told: Told::NOTHING,
+        stretch: PingStretch::NOTHING,
         pinged: Tick(0),
         heard_since_ping: false,
         queued_bytes_before: u32::MAX,

@@ -44,7 +44,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn poll_came(
         &mut self,
         socket: Socket,
-        told: Arc<[Header]>,
+        headers: Arc<[Header]>,
         body: &[u8],
     ) -> Result<(), Refusal> {
         let request = PollRequest::decode(body)
@@ -52,7 +52,7 @@ impl<I: Io> SessionCx<'_, I> {
         let (received, commands) = (request.received, request.frame());
         if request.session.is_empty() {
             let origin = RequestOrigin { shard: self.mesh.shard, socket };
-            return self.open_poll(origin, told, &commands);
+            return self.open_poll(origin, headers, &commands);
         }
         let session = request.session.parse().map_err(|()| Refusal::SessionUnknown)?;
         self.ask_session(socket, session, SessionRequestKind::Poll { received, commands })
@@ -68,15 +68,15 @@ impl<I: Io> SessionCx<'_, I> {
         if shard.index() >= self.mesh.peers.count() {
             return Err(Refusal::SessionUnknown);
         }
-        let asked =
+        let request =
             SessionRequest { session, origin: RequestOrigin { shard: self.mesh.shard, socket }, what };
-        self.mesh.post(shard, Message::ToSession(Box::new(asked)));
+        self.mesh.post(shard, Message::ToSession(Box::new(request)));
         Ok(())
     }
 
     /// A request for a session of this shard.
-    pub(crate) fn handle_request(&mut self, asked: SessionRequest) {
-        let SessionRequest { session, origin, what } = asked;
+    pub(crate) fn handle_request(&mut self, request: SessionRequest) {
+        let SessionRequest { session, origin, what } = request;
         let Some(place) = self.sessions.registry.find(&session) else {
             return self.answer_origin(origin, Err(Refusal::SessionUnknown));
         };

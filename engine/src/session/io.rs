@@ -19,7 +19,7 @@ use crate::{
         Commands, Session,
         deflate::Deflate,
         lag::{Cause, LongQueue, TooSlow},
-        pace::Told,
+        pace::PingStretch,
     },
     context::Context,
     ids::ClientKey,
@@ -106,10 +106,10 @@ pub(crate) trait Io {
     fn begin_handshake(&mut self, cx: &mut Context, socket: Socket);
 
     /// The ping settings for clients that connect now.
-    fn pings(&self) -> Told;
+    fn pings(&self) -> PingStretch;
 
     /// Starts to ping a connection.
-    fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told);
+    fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, stretch: PingStretch);
 
     /// Handles a pong. False if none was expected.
     fn pong(&mut self, cx: &mut Context, socket: Socket) -> bool;

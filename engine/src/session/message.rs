@@ -77,9 +77,9 @@ impl mesh::Message for Message {
             Self::ToOwner(message) => message.cost_bytes(),
             Self::FromOwner(message) => message.cost_bytes(),
             Self::FromBroker(message) => message.cost_bytes(),
-            Self::ToSession(asked) => {
-                size_of_val(&**asked)
-                    + match &asked.what {
+            Self::ToSession(request) => {
+                size_of_val(&**request)
+                    + match &request.what {
                         SessionRequestKind::Commands(commands)
                         | SessionRequestKind::Poll { commands, .. } => commands.len(),
                     }
@@ -110,7 +110,7 @@ impl Message {
             }
             Self::ToOwner(ToOwner::Ask { question, .. }) => match question {
                 ChannelQuery::Presence(_) => 1_000 + RECORDS_UNKNOWN * RECORD_NS,
-                ChannelQuery::History(asked) => 1_000 + page(Some(asked.limit as u64)),
+                ChannelQuery::History(request) => 1_000 + page(Some(request.limit as u64)),
                 ChannelQuery::PresenceStats | ChannelQuery::RemoveHistory => 2_000,
             },
             Self::ToOwner(ToOwner::Unsubscribe { .. } | ToOwner::Renew { .. }) => 1_500,

@@ -21,7 +21,7 @@ use crate::{
         deflate::Deflate,
         http::pending::Pipelined,
         lag::{Cause, LongQueue, TooSlow},
-        pace::{Beat, Told},
+        pace::{Beat, PingStretch},
     },
     context::Context,
     limits::Rejection,
@@ -124,11 +124,11 @@ impl<K: Kernel> Io for ShardIo<'_, K> {
         self.conns.schedule(cx, socket, deadline);
     }
 
-    fn pings(&self) -> Told {
+    fn pings(&self) -> PingStretch {
         self.conns.pace.tell()
     }
 
-    fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: Told) {
+    fn begin_heartbeat(&mut self, cx: &mut Context, socket: Socket, told: PingStretch) {
         self.conns.begin_heartbeat(cx, socket, told);
     }
 

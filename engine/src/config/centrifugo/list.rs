@@ -11,7 +11,7 @@ const PATHS: &str = "remove it: paths are fixed; let a proxy in front of it rewr
 const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
 const NAMED: &str = "remove it: Holdfast asks one backend for each kind of event, the one named default";
-const STREAM: &str = "remove it: publish through the server API to the channel, whoever is subscribed";
+const STREAM: &str = "remove it: publish to the channel through the server API: all its subscribers get it";
 const ONE_NODE: &str = "remove it: Holdfast is one node that keeps everything in memory";
 const JWKS: &str = "remove it: the endpoint is always checked";
 const BOUNDARY: &str = "remove it: the signs in channel names are fixed ($ : # ,)";

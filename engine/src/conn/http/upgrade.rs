@@ -12,7 +12,7 @@ use holdfast_ring::{Kernel, Socket};
 
 use super::cors::admitted_origin;
 use crate::{
-    conn::{Above, Connections, Handshake, Session, State, deflate::Deflate, pace::Told},
+    conn::{Above, Connections, Handshake, Session, State, deflate::Deflate, pace::PingStretch},
     context::Context,
     memory::Budget,
 };
@@ -34,7 +34,7 @@ impl<K: Kernel> Connections<K> {
         self.agree(cx, socket, &mut upgrade);
         self.transmit(socket, upgrade.response());
         self.opened(cx, socket, State::open(Session::Echo));
-        self.begin_heartbeat(cx, socket, Told::NOTHING);
+        self.begin_heartbeat(cx, socket, PingStretch::NOTHING);
         Ok(())
     }
 
@@ -55,7 +55,7 @@ impl<K: Kernel> Connections<K> {
         self.transmit(socket, upgrade.response());
         let place = above.join_broadcast(socket, deflate);
         self.opened(cx, socket, State::open(Session::Broadcast { place }));
-        self.begin_heartbeat(cx, socket, Told::NOTHING);
+        self.begin_heartbeat(cx, socket, PingStretch::NOTHING);
         Ok(())
     }
 

@@ -17,8 +17,8 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn account(&mut self, key: ClientKey) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let (commands, session) = (client.command_bytes(), as_counted(client.session_bytes()));
-        if let Some(kept) = &mut client.kept {
-            let before = std::mem::replace(&mut kept.counted_commands, commands);
+        if let Some(extra) = &mut client.extra {
+            let before = std::mem::replace(&mut extra.counted_commands, commands);
             self.cx.ledger.recharge(Budget::Commands, before, commands);
             self.sessions.clients.waiting.changed(key, before, commands);
         }

@@ -19,7 +19,7 @@ use super::{Stage, command::Handled, event::ProxyParams, id_text, subscribed::re
 use crate::{
     backend::{Connected, Header},
     channel::{ChannelError, SubscriptionFlags},
-    conn::pace::{Told, told_s},
+    conn::pace::{PingStretch, announced_interval_s},
     hub::{
         message::{ClientKey, Recover, Subscribed},
         publication::Data,
@@ -206,7 +206,7 @@ impl<I: Io> SessionCx<'_, I> {
         client.conn_info = who.info.map(|info| Box::new(Data::checked(info)));
         client.expires_at_s = who.expires_at_s;
         if who.meta.is_some() {
-            client.kept().meta = who.meta;
+            client.extra().meta = who.meta;
         }
         client.connecting = Some(Box::new(Connecting { subs, data: who.data, ..Connecting::new(command) }));
         self.begin_connecting(key, command);
@@ -296,8 +296,8 @@ impl<I: Io> SessionCx<'_, I> {
     fn connect_if_complete(&mut self, key: ClientKey) {
         let now_s = self.cx.wall_s();
         let node = Arc::clone(&self.sessions.node);
-        let told = self.io.pings();
-        let ping_s = told_s(self.sessions.policy.ping_interval_ms, told);
+        let stretch = self.io.pings();
+        let ping_s = announced_interval_s(self.sessions.policy.ping_interval_ms, stretch);
         let is_refresh_proxied = self.sessions.policy.is_refresh_proxied;
         let Some(client) = self.sessions.clients.get(key) else { return };
         let Some(connecting) = client.connecting.take_if(|connecting| connecting.waiting == 0) else {
@@ -336,7 +336,7 @@ impl<I: Io> SessionCx<'_, I> {
             time: 0,
         };
         self.reply(key, connecting.command, Ok(ReplyResult::Connect(result)));
-        self.begin_pings(key, if is_pinged { told } else { Told::NOTHING });
+        self.begin_pings(key, if is_pinged { stretch } else { PingStretch::NOTHING });
         self.account(key);
         self.go_on(key);
     }
@@ -345,9 +345,9 @@ impl<I: Io> SessionCx<'_, I> {
         let ServerSide { channel, options, recover, is_by_token } = sub;
         let user = self.sessions.clients.get(key).map(|client| Arc::clone(&client.user)).unwrap_or_default();
         let Ok(resolved) = self.sessions.policy.channels.resolve_trusted(&channel) else { return };
-        let asked = SubscriptionFlags { recoverable: recover.is_some(), ..SubscriptionFlags::default() };
-        let extras = resolved.grant_with(&user, asked, &options.overrides);
-        let wanted = SubscribeParams {
+        let requested = SubscriptionFlags { recoverable: recover.is_some(), ..SubscriptionFlags::default() };
+        let extras = resolved.grant_with(&user, requested, &options.overrides);
+        let params = SubscribeParams {
             command: Some(command),
             recover: recover.filter(|_| extras.recoverable),
             extras,
@@ -358,7 +358,7 @@ impl<I: Io> SessionCx<'_, I> {
             is_by_token,
             ..SubscribeParams::default()
         };
-        self.ask_to_subscribe(key, &channel, wanted);
+        self.ask_to_subscribe(key, &channel, params);
     }
 
     /// Keeps the header fields of a connect command for backends, up to the size limit of a request's head.
@@ -388,7 +388,7 @@ impl<I: Io> SessionCx<'_, I> {
         if !fields.is_empty()
             && let Some(client) = self.sessions.clients.get(key)
         {
-            client.kept().emulated_headers = fields.into();
+            client.extra().emulated_headers = fields.into();
             self.account(key);
         }
         Ok(())

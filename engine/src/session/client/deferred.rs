@@ -213,7 +213,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct KeyWaits {
     /// Endpoints with a request under way, each with the number of the last token reported.
-    pub(super) asked: Vec<(HttpUrl, u64)>,
+    pub(super) requests: Vec<(HttpUrl, u64)>,
     pub(super) waiting: Vec<KeyWait>,
     /// Tokens that have waited so far.
     pub(super) count: u64,

@@ -69,11 +69,11 @@ impl Transport {
 
 impl<I: Io> SessionCx<'_, I> {
     /// Keeps the handshake's header fields for backends.
-    pub(crate) fn store_headers(&mut self, key: ClientKey, told: Arc<[Header]>) {
-        if !told.is_empty()
+    pub(crate) fn store_headers(&mut self, key: ClientKey, headers: Arc<[Header]>) {
+        if !headers.is_empty()
             && let Some(client) = self.sessions.clients.get(key)
         {
-            client.kept().headers = told;
+            client.extra().headers = headers;
             self.account(key);
         }
     }
@@ -103,7 +103,7 @@ impl<I: Io> SessionCx<'_, I> {
         let pending = Pending { ticket, awaited: Awaited::Backend(question), told_bytes: about.bytes() };
         self.wait_with(key, pending)?;
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
-        let kept = client.kept.as_deref();
+        let extra = client.extra.as_deref();
         let call = ProxyRequest {
             event,
             client: id_text(client.id),
@@ -117,9 +117,9 @@ impl<I: Io> SessionCx<'_, I> {
             version: about.version.into(),
             channels: about.channels,
             data: about.data,
-            meta: kept.and_then(|kept| kept.meta.clone()),
-            headers: kept.map(|kept| Arc::clone(&kept.headers)).unwrap_or_default(),
-            emulated_headers: kept.map(|kept| Arc::clone(&kept.emulated_headers)).unwrap_or_default(),
+            meta: extra.and_then(|extra| extra.meta.clone()),
+            headers: extra.map(|extra| Arc::clone(&extra.headers)).unwrap_or_default(),
+            emulated_headers: extra.map(|extra| Arc::clone(&extra.emulated_headers)).unwrap_or_default(),
         };
         if self.sessions.backend.call(ReplyTo { shard, client: key, ticket }, Box::new(call)) {
             return Ok(Outcome::Deferred);

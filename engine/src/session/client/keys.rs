@@ -70,8 +70,8 @@ impl<I: Io> SessionCx<'_, I> {
             Request::Subscribe(subscribe) => Some(subscribe.channel.as_ref().into()),
             _ => None,
         };
-        let kept = TokenCommand { id, is_about_subscription, channel, bytes: bytes.into() };
-        self.wait_with(key, Pending { ticket, awaited: Awaited::Keys(Box::new(kept)), told_bytes: 0 })?;
+        let waiting_command = TokenCommand { id, is_about_subscription, channel, bytes: bytes.into() };
+        self.wait_with(key, Pending { ticket, awaited: Awaited::Keys(Box::new(waiting_command)), told_bytes: 0 })?;
         if let Request::Connect(_) = &command.request {
             self.begin_connecting(key, id);
         }
@@ -81,14 +81,14 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// At most one request per endpoint is under way; the next one covers every token that arrived in between.
     fn ask_for_keys(&mut self, endpoint: &HttpUrl, number: u64) -> Result<(), ErrorCode> {
-        if self.sessions.key_waits.asked.iter().any(|(asked, _)| asked == endpoint) {
+        if self.sessions.key_waits.requests.iter().any(|(requested, _)| requested == endpoint) {
             return Ok(());
         }
         let ask = KeysRequest { endpoint: endpoint.clone(), shard: self.mesh.shard, number };
         if !self.sessions.backend.keys(ask) {
             return Err(ErrorCode::INTERNAL);
         }
-        self.sessions.key_waits.asked.push((endpoint.clone(), number));
+        self.sessions.key_waits.requests.push((endpoint.clone(), number));
         Ok(())
     }
 
@@ -122,9 +122,9 @@ impl<I: Io> SessionCx<'_, I> {
         };
         let for_connects = is_meant(false);
         let for_subscribes = is_meant(true);
-        let told = self.answered_ask(news);
+        let answered_up_to = self.answered_ask(news);
         if matches!(news.what, KeysAre::FetchedIn { ms } if ms <= WAIT_MS_MAX) {
-            return self.tell_of_others(&news.endpoint, told);
+            return self.tell_of_others(&news.endpoint, answered_up_to);
         }
         for waiting in std::mem::take(&mut self.sessions.key_waits.waiting) {
             let Some(client) = self.sessions.clients.get(waiting.client) else { continue };
@@ -144,32 +144,32 @@ impl<I: Io> SessionCx<'_, I> {
                 None => self.sessions.key_waits.waiting.push(waiting),
             }
         }
-        self.tell_of_others(&news.endpoint, told);
+        self.tell_of_others(&news.endpoint, answered_up_to);
     }
 
     /// Forgets the request that the news answers. Returns the last token that the endpoint's fetcher knows of.
     fn answered_ask(&mut self, news: &KeyNews) -> u64 {
-        let mut told = match news.what {
+        let mut answered_up_to = match news.what {
             KeysAre::Fetched { asked, .. } | KeysAre::Failed { asked } => asked,
             KeysAre::FetchedIn { .. } => 0,
             KeysAre::TooOld => return self.sessions.key_waits.count,
         };
-        self.sessions.key_waits.asked.retain(|(endpoint, number)| {
+        self.sessions.key_waits.requests.retain(|(endpoint, number)| {
             if *endpoint != news.endpoint {
                 return true;
             }
-            let is_answer = matches!(news.what, KeysAre::FetchedIn { .. }) || *number <= told;
-            told = told.max(*number);
+            let is_answer = matches!(news.what, KeysAre::FetchedIn { .. }) || *number <= answered_up_to;
+            answered_up_to = answered_up_to.max(*number);
             // A request that arrived during the fetch gets its own answer.
             !is_answer
         });
-        told
+        answered_up_to
     }
 
     /// Requests the keys for tokens that arrived since the last request.
-    fn tell_of_others(&mut self, endpoint: &HttpUrl, told: u64) {
+    fn tell_of_others(&mut self, endpoint: &HttpUrl, answered_up_to: u64) {
         if let Some(last) = self.sessions.key_waits.waiting.last().map(|waiting| waiting.number)
-            && last > told
+            && last > answered_up_to
         {
             // If the request fails now, the waiting commands are answered with the next news.
             let _ = self.ask_for_keys(endpoint, last);
@@ -181,12 +181,12 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return };
         let format = client.format;
         let Some(pending) = self.take_pending(key, came.ticket) else { return };
-        let Awaited::Keys(kept) = pending.awaited else { return };
+        let Awaited::Keys(waiting_command) = pending.awaited else { return };
         // It was decoded on arrival, in the same format.
-        let Some(Ok(FromClient::Command(command))) = decode_commands(format, &kept.bytes).next() else {
+        let Some(Ok(FromClient::Command(command))) = decode_commands(format, &waiting_command.bytes).next() else {
             return;
         };
-        self.cx.meter.add(cost::of_command(&command.request, kept.bytes.len()));
+        self.cx.meter.add(cost::of_command(&command.request, waiting_command.bytes.len()));
         if came.known == Known::Nothing {
             return self.finish_deferred(key, &CommandHead::of(&command), Err(ErrorCode::INTERNAL.into()));
         }
@@ -194,9 +194,9 @@ impl<I: Io> SessionCx<'_, I> {
             client.stage = Stage::Fresh;
         }
         // It was charged on arrival.
-        let mut handled = self.perform(key, kept.id, &command.request);
+        let mut handled = self.perform(key, waiting_command.id, &command.request);
         if let (Known::Older, Ok(Outcome::NeedsKeys(carried_by))) = (came.known, &handled) {
-            handled = self.wait_for_keys(key, *carried_by, &command, &kept.bytes);
+            handled = self.wait_for_keys(key, *carried_by, &command, &waiting_command.bytes);
             if let Ok(Outcome::Deferred) = handled {
                 return;
             }

@@ -15,7 +15,7 @@ use holdfast_ring::Socket;
 
 use super::{Stage, Transport};
 use crate::{
-    conn::pace::Told,
+    conn::pace::PingStretch,
     ids::ClientKey,
     metrics::CloseReason,
     session::{Io, SessionCx},
@@ -117,10 +117,10 @@ impl<I: Io> SessionCx<'_, I> {
     }
 
     /// The client is connected and has its reply: starts to ping it.
-    pub(super) fn begin_pings(&mut self, key: ClientKey, told: Told) {
+    pub(super) fn begin_pings(&mut self, key: ClientKey, stretch: PingStretch) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         if let Some((_, socket)) = client.link.connection(client.format) {
-            self.io.begin_heartbeat(self.cx, socket, told);
+            self.io.begin_heartbeat(self.cx, socket, stretch);
         }
     }
 

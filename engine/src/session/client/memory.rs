@@ -92,13 +92,13 @@ impl Client {
 
     /// Memory of the waiting commands.
     pub(super) fn command_bytes(&self) -> usize {
-        let Some(kept) = &self.kept else { return 0 };
+        let Some(kept) = &self.extra else { return 0 };
         kept.waiting.as_ref().map_or(0, |waiting| waiting.bytes()) + kept.pending_bytes()
     }
 
     /// The bytes charged to the ledger for them.
     pub(super) fn counted_commands(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.counted_commands)
+        self.extra.as_ref().map_or(0, |kept| kept.counted_commands)
     }
 
     /// Memory of the record.
@@ -106,7 +106,7 @@ impl Client {
         let user = if self.user.is_empty() { 0 } else { USER_BYTES + self.user.len() };
         let info = self.conn_info.as_ref().map_or(0, |info| PART_BYTES + info.bytes.len());
         let connecting = self.connecting.as_ref().map_or(0, |connecting| connecting.bytes());
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.session_bytes());
+        let kept = self.extra.as_ref().map_or(0, |kept| kept.session_bytes());
         let subs = self.subs.capacity() * size_of::<Subscription>() + self.counted.subs as usize;
         size_of::<Self>() + CLIENT_BYTES + user + info + connecting + kept + subs
     }

@@ -23,27 +23,27 @@ use crate::{
 };
 
 impl Client {
-    pub(super) fn kept(&mut self) -> &mut ConnectionMeta {
-        self.kept.get_or_insert_default()
+    pub(super) fn extra(&mut self) -> &mut ConnectionMeta {
+        self.extra.get_or_insert_default()
     }
 
     /// Adds an entry that waits for an answer.
     pub(super) fn wait(&mut self, pending: Pending) -> Result<(), ErrorCode> {
-        let kept = self.kept();
+        let extra = self.extra();
         let bytes = pending.cost_bytes();
-        let is_first = kept.pending.is_empty();
-        if kept.pending.len() >= PENDING_MAX || !(is_first || kept.pending_bytes + bytes <= PENDING_BYTES_MAX)
+        let is_first = extra.pending.is_empty();
+        if extra.pending.len() >= PENDING_MAX || !(is_first || extra.pending_bytes + bytes <= PENDING_BYTES_MAX)
         {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
-        kept.pending.push(pending);
-        kept.pending_bytes += bytes;
+        extra.pending.push(pending);
+        extra.pending_bytes += bytes;
         Ok(())
     }
 
     /// The command that waits for keys with this ticket.
     pub(super) fn awaits_keys(&self, ticket: Ticket) -> Option<&TokenCommand> {
-        let mut all = self.kept.as_ref()?.pending.iter();
+        let mut all = self.extra.as_ref()?.pending.iter();
         match &all.find(|pending| pending.ticket == ticket)?.awaited {
             Awaited::Keys(command) => Some(command),
             Awaited::Backend(_) => None,
@@ -51,18 +51,18 @@ impl Client {
     }
 
     pub(super) fn take_pending_if(&mut self, is_meant: impl Fn(&Pending) -> bool) -> Option<Pending> {
-        let kept = self.kept.as_mut()?;
-        let at = kept.pending.iter().position(is_meant)?;
-        let pending = kept.pending.remove(at);
-        kept.pending_bytes -= pending.cost_bytes();
-        if kept.pending.is_empty() {
-            kept.pending.shrink_to_fit();
+        let extra = self.extra.as_mut()?;
+        let at = extra.pending.iter().position(is_meant)?;
+        let pending = extra.pending.remove(at);
+        extra.pending_bytes -= pending.cost_bytes();
+        if extra.pending.is_empty() {
+            extra.pending.shrink_to_fit();
         }
         Some(pending)
     }
 
     pub(super) fn is_pending(&self, is_meant: impl Fn(&Pending) -> bool) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.pending.iter().any(is_meant))
+        self.extra.as_ref().is_some_and(|extra| extra.pending.iter().any(is_meant))
     }
 }
 
@@ -93,15 +93,15 @@ impl Client {
     }
 
     pub(super) fn what_waits(&self) -> Option<&Waiting> {
-        self.kept.as_ref()?.waiting.as_deref()
+        self.extra.as_ref()?.waiting.as_deref()
     }
 
     pub(super) fn waiting_if_any(&mut self) -> Option<&mut Waiting> {
-        self.kept.as_mut()?.waiting.as_deref_mut()
+        self.extra.as_mut()?.waiting.as_deref_mut()
     }
 
     pub(super) fn waiting(&mut self) -> &mut Waiting {
-        self.kept().waiting.get_or_insert_default()
+        self.extra().waiting.get_or_insert_default()
     }
 }
 

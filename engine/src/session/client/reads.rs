@@ -122,7 +122,7 @@ impl<I: Io> SessionCx<'_, I> {
 impl Client {
     fn still_wants(&self, message: &ToOwner) -> bool {
         let ToOwner::Subscribe(subscribe) = message else { return true };
-        let asked = SubState::Pending { ticket: subscribe.ticket, command: subscribe.command };
-        self.subs.iter().any(|sub| sub.place == asked)
+        let pending = SubState::Pending { ticket: subscribe.ticket, command: subscribe.command };
+        self.subs.iter().any(|sub| sub.place == pending)
     }
 }

@@ -143,7 +143,7 @@ pub(crate) struct Client {
     /// The bytes charged to the ledger for its record.
     pub(super) counted: Counted,
     /// State that few clients have.
-    pub(crate) kept: Option<Box<ConnectionMeta>>,
+    pub(crate) extra: Option<Box<ConnectionMeta>>,
     /// Its lease under the user's connection limit.
     pub(crate) lease: Option<LeaseNumber>,
 }

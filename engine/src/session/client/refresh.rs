@@ -144,7 +144,7 @@ impl<I: Io> SessionCx<'_, I> {
     fn take_meta(&mut self, key: ClientKey, meta: Option<Bytes>) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         if meta.is_some() {
-            client.kept().meta = meta;
+            client.extra().meta = meta;
             self.account(key);
         }
     }

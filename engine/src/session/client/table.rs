@@ -61,7 +61,7 @@ impl Clients {
                 connecting: None,
                 reads: Reads::default(),
                 counted: Counted::default(),
-                kept: None,
+                extra: None,
                 lease: None,
             })
         })

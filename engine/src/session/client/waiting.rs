@@ -142,8 +142,8 @@ impl<I: Io> SessionCx<'_, I> {
     /// Resumes reading the client if nothing waits any more.
     fn forget_waiting(&mut self, key: ClientKey) {
         if let Some(client) = self.sessions.clients.get(key)
-            && let Some(kept) = &mut client.kept
-            && let Some(waiting) = kept.waiting.take_if(|waiting| waiting.is_empty())
+            && let Some(extra) = &mut client.extra
+            && let Some(waiting) = extra.waiting.take_if(|waiting| waiting.is_empty())
             && let Some((_, socket)) = client.link.connection(client.format)
             && waiting.is_unread
         {

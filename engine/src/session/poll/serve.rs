@@ -45,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
     pub(crate) fn open_poll(
         &mut self,
         origin: RequestOrigin,
-        told: Arc<[Header]>,
+        headers: Arc<[Header]>,
         commands: &[u8],
     ) -> Result<(), Refusal> {
         if commands.is_empty() {
@@ -68,7 +68,7 @@ impl<I: Io> SessionCx<'_, I> {
         self.sessions.registry.set_poll(place, Poll::of(address));
         let key = self.open_client(Transport::Poll(place), Format::Json);
         self.sessions.registry.set_client(place, Some(key));
-        self.store_headers(key, told);
+        self.store_headers(key, headers);
         self.poll_session(place, origin, 0, commands);
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::{
         Session,
         deflate::Deflate,
         lag::{Cause, Lag, LongQueue, QueueLimits, TooSlow},
-        pace::{Pace, Told},
+        pace::{Pace, PingStretch},
     },
     context::Context,
     encoding::Encoding,
@@ -50,7 +50,7 @@ pub(crate) struct Recorder {
     /// Requests that have been answered.
     pub(crate) answers: Vec<(Socket, Result<Option<Bytes>, Refusal>)>,
     /// Lines that the log would have, by what they are about.
-    pub(crate) told: Vec<&'static str>,
+    pub(crate) stretch: Vec<&'static str>,
     is_fanning_out: bool,
     long_queues: Vec<LongQueue>,
     places_taken: u64,
@@ -81,7 +81,7 @@ impl Recorder {
             connections: Vec::new(),
             deferred: VecDeque::new(),
             answers: Vec::new(),
-            told: Vec::new(),
+            stretch: Vec::new(),
             is_fanning_out: false,
             long_queues: Vec::new(),
             places_taken: 0,
@@ -279,11 +279,11 @@ impl Io for Recorder {
 
     fn begin_handshake(&mut self, _cx: &mut Context, _socket: Socket) {}
 
-    fn pings(&self) -> Told {
+    fn pings(&self) -> PingStretch {
         Pace::default().tell()
     }
 
-    fn begin_heartbeat(&mut self, _cx: &mut Context, socket: Socket, _told: Told) {
+    fn begin_heartbeat(&mut self, _cx: &mut Context, socket: Socket, _stretch: PingStretch) {
         assert!(!std::mem::replace(&mut self.at(socket).is_pinged, true), "a heartbeat begins once");
     }
 
@@ -332,7 +332,7 @@ impl Io for Recorder {
     }
 
     fn tell(&mut self, _cx: &mut Context, _socket: Socket, line: Line) {
-        self.told.push(line.event);
+        self.stretch.push(line.event);
     }
 
     fn table_bytes(&self) -> usize {
