@@ -18,7 +18,7 @@ use holdfast_ring::descriptors_max;
 use rustls::ServerConfig;
 
 use crate::{
-    backend,
+    backend, broker,
     config::{Config, Options},
     control,
     doctor::{self, Prepared},
@@ -43,6 +43,9 @@ const DESCRIPTORS_PART: u64 = 4;
 /// It may have as many in any case.
 const DESCRIPTORS_LEAST: u64 = 8;
 
+/// What may wait for the broker.
+const BROKER_LIMITS: broker::QueueLimits = broker::QueueLimits { messages_max: 1 << 17, bytes_max: 128 << 20 };
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -58,6 +61,9 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let node: Arc<str> = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into();
     let (shards, bells, listen) = start_shards(config, plan, budgets, &node, tls.as_ref())?;
     let (asker, asks) = backend::queue(config.backend.queued_max as usize);
+    let deployments = broker::Deployment::all(config)?;
+    let (broker, wants) = broker::queue(BROKER_LIMITS);
+    let broker = (!deployments.is_empty()).then_some(broker);
     let mailbox_limits = MailboxLimits {
         messages_max: config.engine.mailbox_messages_max as usize,
         bytes_max: config.engine.mailbox_bytes_max,
@@ -69,7 +75,7 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
-        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: None });
+        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: broker.clone() });
         threads.push(thread);
         pulses.push(pulse);
     }
@@ -78,6 +84,8 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
         Guard::new(Arc::clone(shared.beats()), Duration::from_millis(config.engine.stall_timeout_ms));
     let counted = Arc::clone(&shared);
     let _heart = Watchdog::start(pulses, move || guard.look(|| control::clients(&counted)))?;
+    drop(broker);
+    let broker = broker::start(deployments, &node, Arc::clone(&shared), wants)?;
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
     let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
     shared.beats().ready();
@@ -101,6 +109,9 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
         supervise::fail_for(Part::Shard(shard), &cause);
     }
     control.stop();
+    if let Some(broker) = broker {
+        broker.join();
+    }
     Ok(())
 }
 

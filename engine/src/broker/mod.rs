@@ -16,6 +16,7 @@
 mod ask;
 mod inbound;
 mod outlets;
+mod place;
 mod presence;
 mod queue;
 mod thread;

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use holdfast_redis::{
     command::{CommandOptions, Commands, Driver, Shards, commands},
     layout::Layout,
-    receive::link::{Command, Link, LinkHandle, LinkOptions, ProbeRequest, Publisher, link},
+    receive::link::{Command, LinkHandle, LinkOptions, ProbeRequest, Publisher, link},
 };
 use tokio::sync::mpsc;
 
 use super::{
     inbound::{Heard, Inbound, Names},
     outlets::Outlets,
+    place,
     presence::Lanes,
     queue::Queue,
     worker::{Listening, Worker},
@@ -94,9 +95,9 @@ where
         }
         let mut heard_here = Listening::new(handle, names);
         heard_here.waiting.push(Command::Want(between_nodes));
+        parts.push((driver, place::run(redis.clone(), heard_here.link.clone(), link)));
         listening.push(heard_here);
         all.push(redis);
-        parts.push((driver, link));
     }
     let links = listening.iter().map(|listening| listening.link.clone()).collect();
     let Some(redis) = Shards::new(all).map(Arc::new) else { return Ok(None) };
@@ -109,7 +110,7 @@ where
 
 async fn serve<M>(
     redis: Arc<Shards>,
-    parts: Vec<(Driver, Link<Inbound<M>>)>,
+    parts: Vec<(Driver, impl Future<Output = ()> + Send + 'static)>,
     listening: Vec<Listening>,
     outlets: Arc<Outlets<M>>,
     queue: Queue,
@@ -118,7 +119,7 @@ async fn serve<M>(
 {
     for (driver, link) in parts {
         tokio::spawn(driver.run());
-        tokio::spawn(link.run());
+        tokio::spawn(link);
     }
     let presence = Lanes::start(&redis);
     let flushing = Arc::clone(&outlets);

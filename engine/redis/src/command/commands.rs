@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fred::{
     clients::Client,
     error::Error,
-    interfaces::{LuaInterface as _, PubsubInterface as _},
+    interfaces::{ClientLike as _, LuaInterface as _, PubsubInterface as _},
     types::{Key, Value},
 };
 use tokio::{
@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     layout::{Layout, Mode, fnv1a},
+    receive::connection::Address,
     scripts::Script,
 };
 
@@ -252,6 +253,21 @@ impl Commands {
     /// The names of this deployment.
     pub fn layout(&self) -> &Layout {
         &self.shared.layout
+    }
+
+    /// The server that is asked, while one is: behind Sentinel, the primary. None in a cluster, which has several.
+    pub fn server(&self) -> Option<Address> {
+        let Shared { client, options, breaker, .. } = &*self.shared;
+        if breaker.down().is_some() || matches!(options.servers, Servers::Cluster(_)) {
+            return None;
+        }
+        let server = client.active_connections().into_iter().next()?;
+        Some(Address { host: server.host.to_string(), port: server.port })
+    }
+
+    /// Where this deployment is.
+    pub fn servers(&self) -> &Servers {
+        &self.shared.options.servers
     }
 
     /// Why nothing is asked at the moment; none where all is well.

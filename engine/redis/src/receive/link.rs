@@ -221,6 +221,11 @@ pub fn link<C: Consumer>(
 }
 
 impl<C: Consumer> Link<C> {
+    /// Begins with another server than that of the options: behind Sentinel it is known only later.
+    pub fn at(&mut self, address: Address) {
+        self.options.connection.address = address;
+    }
+
     /// Lives until it is told to stop, or nobody is left who could.
     pub async fn run(mut self) {
         // What ends is worth a line each time; what does not come about, once a kind.
