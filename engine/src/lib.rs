@@ -5,14 +5,16 @@
 //! `conn/write` → the ring crate. A `shard` is a loop over four parts, each of which knows only those below it: sessions act on
 //! connections by `session::Io`, connections tell those above them by `conn::Above`. What all use in a turn is the `context`.
 //! Beside it: `limits` (floods), `metrics`, `supervise` (failures), `control` (HTTP for operators), `channel` (names and
-//! permissions), `config`, `doctor`, and `daemon`, which puts it all together. At the bottom: `time`, `ids`, `jose`
-//! (keys of tokens) and `value` (checked texts).
+//! permissions), `broker` (Redis, through which nodes act as one), `config`, `doctor`, and `daemon`, which puts it all
+//! together. At the bottom: `time`, `ids`, `jose` (keys of tokens) and `value` (checked texts).
 #![forbid(unsafe_code)]
 
 pub use cli::run::main;
 pub use doctor::{Better, Profile, Setting, sysctl};
 
 mod backend;
+#[cfg_attr(not(test), expect(dead_code, reason = "the thread that uses it comes next"))]
+mod broker;
 mod channel;
 mod cli;
 mod config;
