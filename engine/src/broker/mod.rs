@@ -15,6 +15,7 @@
 
 mod ask;
 mod inbound;
+mod options;
 mod outlets;
 mod place;
 mod presence;
@@ -23,6 +24,7 @@ mod thread;
 mod worker;
 
 pub(crate) use self::{
-    queue::{BrokerHandle, Queue, QueueLimits, queue},
-    thread::{Broker, Deployment, start},
+    options::Deployment,
+    queue::{BrokerHandle, QueueLimits, queue},
+    thread::start,
 };

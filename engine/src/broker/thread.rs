@@ -9,13 +9,13 @@ use std::{sync::Arc, thread::JoinHandle};
 use anyhow::Context as _;
 use bytes::Bytes;
 use holdfast_redis::{
-    command::{CommandOptions, Commands, Driver, Shards, commands},
-    layout::Layout,
-    receive::link::{Command, LinkHandle, LinkOptions, ProbeRequest, Publisher, link},
+    command::{Commands, Driver, Shards, commands},
+    receive::link::{Command, LinkHandle, ProbeRequest, Publisher, link},
 };
 use tokio::sync::mpsc;
 
 use super::{
+    options::Deployment,
     inbound::{Heard, Inbound, Names},
     outlets::Outlets,
     place,
@@ -33,15 +33,6 @@ const OUTLET_BYTES_MAX: usize = 32 << 20;
 
 /// Messages between nodes that wait.
 const CONTROL_MESSAGES_MAX: usize = 4_096;
-
-/// One Redis, those behind Sentinel, or one cluster.
-#[derive(Debug)]
-pub(crate) struct Deployment {
-    pub(crate) commands: CommandOptions,
-    pub(crate) layout: Layout,
-    /// As the links to it live; of Sentinel and of a cluster, the address is found later.
-    pub(crate) link: LinkOptions,
-}
 
 /// The running broker.
 #[derive(Debug)]

@@ -90,6 +90,11 @@ section! {
         /// Most publications of a channel that wait for a slow subscriber under `drop_oldest`. Not in Centrifugo.
         /// Worst case: `client.queue_max_size` for each slow subscriber.
         "slow_reader_queue" => pub slow_reader_queue: u32 = integer(64, 1, 65_536);
+        /// While Redis is away, delivers publications to the subscribers of this node, and only to them. Otherwise
+        /// publishing fails with error 100 until Redis is back. Subscribers on other nodes never get these
+        /// publications, so it suits what is soon outdated. Excludes history. Has an effect with `engine.type` `redis`
+        /// only. Not in Centrifugo.
+        "publish_locally_without_redis" => pub publishes_locally_without_redis: bool = boolean(false);
         /// Sends every publication as a delta to clients that negotiated deltas. Otherwise only publications with
         /// `delta` in the publish request are sent as deltas.
         "delta_publish" => pub delta_publish: bool = boolean(false);
@@ -261,6 +266,13 @@ fn check_options(options: &NamespaceOptions, channel: &ChannelConfig, path: &str
             "true only with history_size and history_ttl",
         );
     }
+    if options.publishes_locally_without_redis && (has_size || has_ttl) {
+        problems.refuse(
+            &join(path, "publish_locally_without_redis"),
+            "found true",
+            "false, because history is for the subscribers of all nodes",
+        );
+    }
     if options.slow_readers != SlowReaderPolicy::Disconnect {
         for (is_set, key) in [
             (has_size, "history_size"),
@@ -323,6 +335,11 @@ mod tests {
                 "slow_readers = \"drop_oldest\"\nhistory_size = 1\nhistory_ttl = \"1m\"",
                 "channel.namespaces[0].slow_readers",
                 "history_size",
+            ),
+            (
+                "publish_locally_without_redis = true\nhistory_size = 1\nhistory_ttl = \"1m\"",
+                "channel.namespaces[0].publish_locally_without_redis",
+                "because history is for the subscribers of all nodes",
             ),
             ("channel_regex = \"[\"", "channel.namespaces[0].channel_regex", "a regular expression"),
             ("allowed_delta_types = [\"vcdiff\"]", "channel.namespaces[0].allowed_delta_types[0]", "fossil"),

@@ -13,6 +13,7 @@ use super::limits;
 use super::options::{ClientConfig, Options};
 use super::problem::Problems;
 use super::proxy::RpcConfig;
+use super::redis::{self, EngineType};
 use super::token;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -74,6 +75,9 @@ pub(super) fn check(options: Options, usable_cpus: &[usize], problems: &mut Prob
     channel::check(channel, problems);
     check_proxies(client, channel, rpc, problems);
     limits::check(limits, problems);
+    if engine.engine_type == EngineType::Redis {
+        redis::check(&engine.redis, problems);
+    }
     token::check(&client.token, "client.token", problems);
     token::check(&client.subscription_token.token, "client.subscription_token", problems);
     let cores = cores.ok()?;

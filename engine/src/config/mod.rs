@@ -25,11 +25,12 @@ mod options;
 mod place;
 mod problem;
 pub(crate) mod proxy;
+mod redis;
 mod reference;
 mod secret;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod transports;
 pub(crate) mod units;
@@ -50,6 +51,7 @@ pub(crate) use options::{
 };
 pub(crate) use problem::{Problems, UnknownKeys, Warning};
 pub(crate) use proxy::{ProxyConfig, RpcConfig};
+pub(crate) use redis::{ClientTlsConfig, EngineType, RedisAddress, RedisConfig, RedisKind};
 pub(crate) use reference::{default_toml, reference_pages};
 pub(crate) use secret::Secret;
 pub(crate) use source::{CONFIG_VARIABLE, Flags, UNKNOWN_KEYS_VARIABLE};

@@ -15,6 +15,7 @@ use super::http_server::HttpServerConfig;
 use super::kinds::{boolean, choice, duration, integer, list_of, parsed, section, size, text};
 use super::limits::LimitsConfig;
 use super::proxy::{BackendConfig, ClientProxyConfig, RpcConfig};
+use super::redis::{EngineType, RedisConfig};
 use super::token::{SubscriptionTokenConfig, TokenConfig};
 use super::transports::{EmulationConfig, HttpStreamConfig, OpenPathConfig, PollConfig, SseConfig};
 use crate::value::origin::OriginPattern;
@@ -55,7 +56,7 @@ section! {
         "admin" => pub admin: AdminConfig = section();
         /// The name of this node.
         "node" => pub node: NodeConfig = section();
-        /// CPU cores, rings, buffers and memory.
+        /// CPU cores, rings, buffers and memory; Redis, through which several nodes act as one.
         "engine" => pub engine: EngineConfig = section();
         /// The graceful stop.
         "shutdown" => pub shutdown: ShutdownConfig = section();
@@ -224,8 +225,12 @@ section! {
         "compression_client_max_window_bits" => pub compression_client_max_window_bits: u8 = integer(15, 8, 15);
     }
 
-    /// CPU cores, rings, buffers and memory. The defaults fit 100,000 connections; measure before you change them.
+    /// What nodes share; CPU cores, rings, buffers and memory. The defaults fit 100,000 connections; measure before you
+    /// change them.
     pub(crate) struct EngineConfig {
+        /// What nodes share. With `memory`, this node is alone: it keeps histories, positions and presence in its own
+        /// memory. With `redis`, it acts as one with all nodes that use the same Redis: see `engine.redis.address`.
+        "type" => pub engine_type: EngineType = choice("memory", EngineType::NAMES);
         /// CPUs to run on, with one shard each. Excludes `engine.shards`. If unset, `engine.shards` decides.
         "cores" => pub(super) cpu_list: Option<CpuList>
             = parsed("CPU list", "CPU numbers and ranges, like \"0-3,6\"", "").optional().flag("--cores");
@@ -276,6 +281,8 @@ section! {
         /// `/health/ready` answers 503, and the service manager's watchdog gets no signal. A shard turns at least
         /// four times a second. Time in which the whole process did not run does not count.
         "stall_timeout" => pub stall_timeout_ms: u64 = duration("5s", "1s", "10m");
+        /// The Redis or Valkey through which nodes act as one.
+        "redis" => pub redis: RedisConfig = section();
     }
 
     /// The personal channel of each user: `#` and the user's id. With `allow_user_limited_channels`, no other user

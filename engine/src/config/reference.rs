@@ -209,6 +209,9 @@ fn without_secrets(value: &Value, field: &Field) -> Value {
     match (value, &field.about.shape) {
         (_, _) if field.about.secret => hidden(value),
         (Value::String(text), _) if field.about.is_address => masked::address(text).into(),
+        (Value::Array(items), _) if field.about.is_address => {
+            items.iter().map(|item| without_secrets(item, field)).collect()
+        }
         (Value::String(text), _) => masked::text(text).into(),
         (Value::Array(items), Shape::Tables(fields)) => {
             let table = |item: &Value| {

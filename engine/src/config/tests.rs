@@ -36,7 +36,7 @@ pub(super) fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
-pub(super) fn from_file(extension: &str, content: &str) -> Result<Config, Problems> {
+pub(crate) fn from_file(extension: &str, content: &str) -> Result<Config, Problems> {
     let file = TempFile::new(extension, content);
     Loaded::read(Some(&file.0), [], &Flags::default(), CPUS).map(|loaded| loaded.config)
 }

@@ -7,6 +7,7 @@
 
 use super::checked::Config;
 use super::problem::Warning;
+use super::redis::{EngineType, RedisConfig, RedisKind};
 use crate::value::origin::{self, OriginPattern};
 
 /// All warnings about a configuration.
@@ -21,6 +22,8 @@ pub(super) fn collect(config: &Config) -> Vec<Warning> {
     all.extend(closed_doors(config));
     all.extend(closed_api(config));
     all.extend(no_origin(config));
+    all.extend(idle_redis(config));
+    all.extend(clusters_of_one_address(config));
     all
 }
 
@@ -77,6 +80,39 @@ fn no_origin(config: &Config) -> Option<Warning> {
             "client.allowed_origins",
             "no origin is allowed, so no web page can connect",
             "list the origins of your pages, as in \"https://example.com\"; other clients need none",
+        )
+    })
+}
+
+/// Redis is configured or meant, but the daemon does not use it.
+fn idle_redis(config: &Config) -> Option<Warning> {
+    let engine = &config.engine;
+    match engine.engine_type {
+        EngineType::Memory => (engine.redis != RedisConfig::default()).then(|| {
+            Warning::new(
+                "engine.redis",
+                "has no effect, because engine.type is memory",
+                "set engine.type to redis, or remove engine.redis",
+            )
+        }),
+        EngineType::Redis => Some(Warning::new(
+            "engine.type",
+            "this version checks the options of Redis, but does not use Redis yet: every node is alone",
+            "run one node",
+        )),
+    }
+}
+
+/// Several clusters with one address each: probably the nodes of one cluster.
+fn clusters_of_one_address(config: &Config) -> Option<Warning> {
+    let redis = &config.engine.redis;
+    let clusters = redis.cluster_address.iter().filter(|address| address.kind == RedisKind::Cluster);
+    let lone = clusters.filter(|cluster| cluster.servers.len() == 1).count();
+    (config.engine.engine_type == EngineType::Redis && lone > 1).then(|| {
+        Warning::new(
+            "engine.redis.cluster_address",
+            format!("{lone} clusters have one address each, and channels are divided over them"),
+            "if they are nodes of one cluster, write them in one text, separated by commas",
         )
     })
 }
@@ -204,6 +240,16 @@ mod tests {
         let none = "[websocket]\ndisabled = true\n[echo]\nenabled = false\n[broadcast]\nenabled = false\n\
                     [http_api]\ndisabled = true";
         assert_eq!(keys(none), [""; 0]);
+    }
+
+    #[test]
+    fn redis_without_effect_and_nodes_that_became_clusters_are_warned_of() {
+        let idle = "[engine.redis]\naddress = \"a:1\"";
+        assert_eq!((about("engine.redis", idle), about("engine.redis", "[engine.redis]")), (1, 0));
+        let redis = |options: &str| format!("[engine]\ntype = \"redis\"\n[engine.redis]\n{options}");
+        assert_eq!(about("engine.redis", &redis("address = \"a:1\"")), 0);
+        assert_eq!(about("cluster_address", &redis("cluster_address = [\"a:1\", \"b:1\"]")), 1);
+        assert_eq!(about("cluster_address", &redis("cluster_address = \"a:1,b:1\"")), 0);
     }
 
     #[test]

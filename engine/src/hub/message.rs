@@ -211,6 +211,24 @@ pub(crate) struct Publish {
     pub(crate) answer_to: Option<AnswerTo>,
 }
 
+impl Publish {
+    /// The same publication, answered to nobody.
+    pub(super) fn copy(&self) -> Self {
+        let Self { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to: _ } = self;
+        Self {
+            channel: Arc::clone(channel),
+            data: data.clone(),
+            info: info.clone(),
+            tags: Arc::clone(tags),
+            skip_history: *skip_history,
+            delta: *delta,
+            idempotency_key: idempotency_key.clone(),
+            version: version.clone(),
+            answer_to: None,
+        }
+    }
+}
+
 /// From an owner to a shard of subscribers.
 #[derive(Debug)]
 pub(crate) enum FromOwner {

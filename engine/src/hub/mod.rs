@@ -43,7 +43,7 @@ use self::{
     subscriptions::Subscriptions,
 };
 use crate::{
-    config::Config,
+    config::{Config, EngineType},
     metrics::{Counters, Metric},
 };
 
@@ -71,7 +71,8 @@ impl HubPolicy {
 impl From<&Config> for HubPolicy {
     fn from(config: &Config) -> Self {
         Self {
-            cluster_presence_ms: None,
+            cluster_presence_ms: (config.engine.engine_type == EngineType::Redis)
+                .then_some(config.engine.redis.presence_ttl_ms),
             idempotency_ms: config.channel.idempotency_ttl_ms,
             gathered_bytes_max: config.client.queue_max_size_bytes as usize,
         }

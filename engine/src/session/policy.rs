@@ -118,6 +118,7 @@ impl SessionPolicy {
             presence: options.presence,
             delta: options.allowed_delta_types.contains(&DeltaType::Fossil),
             delta_publish: options.delta_publish,
+            stays_local: options.publishes_locally_without_redis,
         }
     }
 

@@ -6,7 +6,6 @@
 //! Timers that do not fit into the turn are handled in the next one, the most overdue first. That harms nobody: before a
 //! connection is ended for silence, the kernel is asked whether it has unread input (`conn/heartbeat`).
 
-use crate::session::SessionCx;
 use std::time::Duration;
 
 use holdfast_ring::{Kernel, PREFETCH_AHEAD};

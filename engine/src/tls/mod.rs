@@ -1,11 +1,12 @@
-//! TLS: what the listeners need for it.
+//! TLS: what the listeners need for it, and connections to Redis.
 //!
-//! In:  the sections `http_server.tls` and `http_server.internal_tls`.
+//! In:  the sections `http_server.tls`, `http_server.internal_tls` and `engine.redis.tls`.
 //! Out: configurations of rustls; new ones when the files have changed.
 //!
 //! It runs before the start and on the control thread. A shard is handed a configuration and uses it for the connections
 //! that come from then on.
 
+pub(crate) mod client;
 mod pem;
 pub(crate) mod reload;
 mod validity;

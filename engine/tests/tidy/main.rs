@@ -68,6 +68,7 @@ const FLOORS: &[&[&str]] = &[
     &["control", "simulation"],
     &["doctor"],
     &["shard"],
+    &["broker"],
     &["session"],
     &["backend"],
     &["mesh", "cluster"],

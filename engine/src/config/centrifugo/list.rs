@@ -12,7 +12,7 @@ const UNIDIRECTIONAL: &str =
     "remove it: clients connect with a Centrifuge SDK over websocket, sse, http_stream or poll";
 const NAMED: &str = "remove it: Holdfast asks one backend for each kind of event, the one named default";
 const STREAM: &str = "remove it: publish to the channel through the server API: all its subscribers get it";
-const ONE_NODE: &str = "remove it: Holdfast is one node that keeps everything in memory";
+const ONE_ENGINE: &str = "remove it: engine.type is for publications, histories, presence and control alike";
 const JWKS: &str = "remove it: the endpoint is always checked";
 const BOUNDARY: &str = "remove it: the signs in channel names are fixed ($ : # ,)";
 const CHANNEL_TYPE: &str = "remove it: channels of this type do not exist here";
@@ -27,12 +27,16 @@ pub(super) const MISSING: &[Missing] = &[
     missing("http_server.h2c_external", EMPTY, "remove it: Holdfast serves HTTP/1.1 only"),
     missing("log.file", EMPTY, "remove it: the log goes to standard error; let the service manager keep it"),
 
-    missing("engine.type", at("memory"), ONE_NODE),
-    missing("engine.redis", Always, ONE_NODE),
-    missing("broker", Off, ONE_NODE),
-    missing("presence_manager", Off, ONE_NODE),
+    missing("engine.redis.force_resp2", EMPTY, "remove it: Holdfast speaks RESP3, which Redis 6 and Valkey know"),
+    missing("engine.redis.history_use_lists", EMPTY, "remove it: Holdfast keeps histories in streams"),
+    missing("engine.redis.replica_client_enabled", EMPTY, "remove it: Holdfast reads from primaries only"),
+    missing("engine.redis.replica_client", Off, "remove it: Holdfast reads from primaries only"),
+    missing("engine.redis.sentinel_tls", Off, "remove it: engine.redis.tls is for sentinels, too"),
+    missing("engine.redis.tls.insecure_skip_verify", EMPTY, "remove it and name the authority in server_ca_pem"),
+    missing("broker", Off, ONE_ENGINE),
+    missing("presence_manager", Off, ONE_ENGINE),
     missing("map_broker", Always, CHANNEL_TYPE),
-    missing("controller", Off, ONE_NODE),
+    missing("controller", Off, ONE_ENGINE),
     missing("shared_poll", EMPTY, CHANNEL_TYPE),
 
     missing("client.token.insecure_skip_jwks_endpoint_safety_check", EMPTY, JWKS),

@@ -35,6 +35,8 @@ pub(super) const PASSED: &[Missing] = &[
     missing("http_server.tls.server_ca_pem", EMPTY, LISTENER),
     missing("http_server.tls.server_name", EMPTY, LISTENER),
     missing("http_server.tls.insecure_skip_verify", EMPTY, LISTENER),
+    missing("engine.redis.sentinel_client_name", EMPTY, "connections to sentinels have no name"),
+    missing("engine.redis.tls.client_ca_pem", EMPTY, "it is about listeners, and this is a connection to Redis"),
     missing("http_server.internal_tls.server_ca_pem", EMPTY, LISTENER),
     missing("http_server.internal_tls.server_name", EMPTY, LISTENER),
     missing("http_server.internal_tls.insecure_skip_verify", EMPTY, LISTENER),

@@ -102,6 +102,27 @@ fn a_file_that_spells_out_every_default_loads() {
     assert_eq!(config.client, Config::default().options.client);
 }
 
+/// The section `engine.redis` of v6 with all its options; those that are not about an address or a login have defaults.
+const REDIS: &str = r#"{"engine": {"type": "redis", "redis": {
+  "address": ["redis://app:hunter2@redis-1:6379/0", "rediss://redis-2:6379"], "prefix": "centrifugo",
+  "connect_timeout": "1s", "io_timeout": "4s", "db": 0, "user": "", "password": "hunter2", "client_name": "",
+  "force_resp2": false, "cluster_address": [], "tls": {"enabled": false, "cert_pem": "", "key_pem": "",
+  "server_ca_pem": "", "client_ca_pem": "", "insecure_skip_verify": false, "server_name": ""},
+  "sentinel_address": [], "sentinel_user": "", "sentinel_password": "", "sentinel_master_name": "",
+  "sentinel_client_name": "", "sentinel_tls": {"enabled": false, "cert_pem": "", "insecure_skip_verify": false},
+  "presence_ttl": "60s", "presence_hash_field_ttl": false, "presence_user_mapping": false,
+  "history_use_lists": false, "replica_client_enabled": false}}}"#;
+
+#[test]
+fn a_section_of_redis_that_spells_everything_out_loads() {
+    let config = from_file("json", REDIS).unwrap();
+    assert_eq!(config.passed_over, []);
+    let redis = &config.engine.redis;
+    assert_eq!((redis.io_timeout_ms, redis.presence_expires_by_field), (4_000, Some(false)));
+    let shown: Vec<_> = redis.deployments().iter().map(|of| of.servers[0].to_string()).collect();
+    assert_eq!(shown, ["redis-1:6379", "redis-2:6379"]);
+}
+
 #[test]
 fn a_file_from_production_loads_and_means_the_same() {
     let yaml = PRODUCTION.replace("redis_is_no_key_of_this: ~\n", "");
@@ -138,7 +159,23 @@ fn what_holdfast_lacks_is_refused_by_name_with_what_to_do() {
             "http_server.tls_autocert",
             "set http_server.tls",
         ),
-        (json!({"engine": {"type": "redis"}}), "engine.type", "one node"),
+        (
+            json!({"engine": {"redis": {"history_use_lists": true}}}),
+            "engine.redis.history_use_lists",
+            "in streams",
+        ),
+        (json!({"engine": {"redis": {"force_resp2": true}}}), "engine.redis.force_resp2", "RESP3"),
+        (
+            json!({"engine": {"redis": {"sentinel_tls": {"enabled": true}}}}),
+            "engine.redis.sentinel_tls",
+            "engine.redis.tls",
+        ),
+        (
+            json!({"engine": {"redis": {"tls": {"insecure_skip_verify": true}}}}),
+            "engine.redis.tls.insecure_skip_verify",
+            "server_ca_pem",
+        ),
+        (json!({"broker": {"enabled": true, "type": "nats"}}), "broker", "engine.type"),
         (
             json!({"client": {"user_id_http_header": "X-User"}}),
             "client.user_id_http_header",
@@ -357,7 +394,7 @@ fn its_variables_are_named_and_not_read() {
         told,
         [
             "CENTRIFUGO_CLIENT_CHANNEL_LIMIT: is ignored; Holdfast's variable is HOLDFAST_CLIENT_CHANNEL_LIMIT",
-            "CENTRIFUGO_ENGINE_TYPE: is ignored; Holdfast has no such option",
+            "CENTRIFUGO_ENGINE_TYPE: is ignored; Holdfast's variable is HOLDFAST_ENGINE_TYPE",
         ]
     );
 }

@@ -37,6 +37,9 @@ pub(crate) struct ChannelPolicy {
     pub(crate) delta: bool,
     /// True exactly when all publications may be sent as patches.
     pub(crate) delta_publish: bool,
+    /// True exactly when publications are delivered on this node while Redis is away; then there is no history. They
+    /// reach no other node, now or later. False: publishing fails meanwhile. Without meaning where there is no Redis.
+    pub(crate) stays_local: bool,
 }
 
 impl ChannelPolicy {

@@ -18,8 +18,8 @@ const FIELDS_BYTES: usize = 64;
 
 pub(super) fn publish(mut publish: Publish, policy: ChannelPolicy) -> ToBroker {
     let answer_to = publish.answer_to.take();
-    let local = None;
     let is_kept = policy.keeps_history() && !publish.skip_history;
+    let local = (policy.stays_local && !is_kept).then(|| Box::new(publish.copy()));
     let Publish { channel, data, info, tags, delta, idempotency_key, version, .. } = publish;
     let keep = is_kept.then(|| Keep {
         size: policy.history_size,

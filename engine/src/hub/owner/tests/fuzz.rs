@@ -55,6 +55,7 @@ impl Fuzz {
             presence: true,
             delta: kind.is_multiple_of(5),
             delta_publish: kind.is_multiple_of(10),
+            stays_local: false,
         }
     }
 

@@ -28,6 +28,7 @@ const POLICY: ChannelPolicy = ChannelPolicy {
     presence: false,
     delta: false,
     delta_publish: false,
+    stays_local: false,
 };
 const CLIENT: ClientKey = ClientKey { place: 0, generation: 0 };
 
