@@ -46,7 +46,8 @@ section! {
         /// password and a database of an address take the place of the options of this section. In an address,
         /// special characters of a password are percent-encoded. Channels are divided over several addresses, so all
         /// nodes need the same addresses in the same order; an address that is added, removed or moved gives many
-        /// channels another Redis, without their histories. One text separates addresses by commas.
+        /// channels another Redis, without their histories. One text separates addresses by commas, or by spaces if one
+        /// of them has commas.
         "address" => pub address: Vec<RedisAddress>
             = addresses(Reading::Any, "addresses like \"redis.example.com:6379\", in a list or separated by commas");
         /// Addresses of a Redis Cluster: some of its nodes, as `host:port`, separated by commas in one text. The other
@@ -406,6 +407,9 @@ mod tests {
                 assert!(text.contains("engine.redis.address") && !text.contains("hunter2"), "{text}");
             }
         }
+        // The text is divided within the password.
+        let text = refusal("toml", &with("address = \"redis://:hunter2,x@a:1\""));
+        assert!(text.contains("engine.redis.address") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

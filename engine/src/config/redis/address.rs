@@ -10,12 +10,9 @@ use std::net::Ipv6Addr;
 use holdfast_redis::receive::connection::Address;
 use serde_json::{Value, json};
 
-use crate::{
-    config::{
-        Secret,
-        definition::{Shape, Spec, show},
-    },
-    value::masked,
+use crate::config::{
+    Secret,
+    definition::{Shape, Spec, show},
 };
 
 /// The port of a Redis whose address has none.
@@ -56,7 +53,8 @@ pub(crate) enum RedisKind {
 /// How the addresses of an option are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// Each is one Redis, in any form. A text separates them by commas or spaces.
+    /// Each is one Redis, in any form. A text separates them by commas or spaces; by spaces only where one of them has
+    /// several servers, which commas separate.
     Any,
     /// Each has the sentinels of one primary, separated by commas. A text separates the groups by spaces.
     Sentinels,
@@ -68,8 +66,9 @@ pub(super) enum Reading {
 pub(super) fn addresses(reading: Reading, allowed: &'static str) -> Spec<Vec<RedisAddress>> {
     let mut spec = Spec::leaf("addresses", allowed.into(), json!([]), Shape::Text, move |value| {
         let texts = texts(value, reading).ok_or_else(|| format!("found {}", show(value)))?;
-        let read = texts.iter().map(|text| {
-            reading.read(text).map_err(|why| format!("found {:?}: {why}", masked::address(text)))
+        // A part of a text that was divided wrongly may be a password: do not show it.
+        let read = texts.iter().zip(1..).map(|(text, number)| {
+            reading.read(text).map_err(|why| format!("found a wrong address, number {number}: {why}"))
         });
         read.collect()
     });
@@ -82,7 +81,9 @@ fn texts(value: &Value, reading: Reading) -> Option<Vec<String>> {
     match value {
         Value::Array(list) => list.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
         Value::String(text) => Some(serde_json::from_str(text).unwrap_or_else(|_| {
-            let separates = |char: char| char.is_whitespace() || (char == ',' && reading == Reading::Any);
+            let has_groups = ["+sentinel://", "+cluster://"].iter().any(|form| text.contains(form));
+            let has_commas = reading == Reading::Any && !has_groups;
+            let separates = |char: char| char.is_whitespace() || (char == ',' && has_commas);
             text.split(separates).filter(|part| !part.is_empty()).map(str::to_owned).collect()
         })),
         _ => None,
@@ -351,6 +352,7 @@ mod tests {
             assert_eq!(read(Reading::Sentinels, value), ["b:1 a:1", "c:1"]);
         }
         assert_eq!(read(Reading::Any, json!("[::1]:1")), ["[::1]:1"]);
+        assert_eq!(read(Reading::Any, json!("redis+cluster://b:1,a:1 c:1")), ["b:1 a:1", "c:1"]);
         assert_eq!(texts(&json!(["a", 1]), Reading::Any), None);
         assert_eq!(texts(&json!(6379), Reading::Any), None);
     }
