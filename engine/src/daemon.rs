@@ -44,7 +44,8 @@ const DESCRIPTORS_PART: u64 = 4;
 const DESCRIPTORS_LEAST: u64 = 8;
 
 /// What may wait for the broker.
-const BROKER_LIMITS: broker::QueueLimits = broker::QueueLimits { messages_max: 1 << 17, bytes_max: 128 << 20 };
+const BROKER_LIMITS: broker::QueueLimits =
+    broker::QueueLimits { messages_max: 1 << 17, bytes_max: 128 << 20 };
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -75,7 +76,8 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
-        let _ = begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: broker.clone() });
+        let _ =
+            begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: broker.clone() });
         threads.push(thread);
         pulses.push(pulse);
     }
