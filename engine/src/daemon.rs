@@ -88,6 +88,9 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let _heart = Watchdog::start(pulses, move || guard.look(|| control::clients(&counted)))?;
     drop(broker);
     let broker = broker::start(deployments, &node, Arc::clone(&shared), wants)?;
+    if let Some(broker) = &broker {
+        broker.await_redis();
+    }
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
     let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
     shared.beats().ready();

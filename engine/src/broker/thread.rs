@@ -4,7 +4,11 @@
 //! Out: a thread with a runtime of its own, which ends after the shards; what the control plane needs to talk to other
 //!      nodes.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    sync::Arc,
+    thread::{JoinHandle, sleep},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -31,6 +35,9 @@ use crate::{
 /// Publications that wait for a shard, in bytes.
 const OUTLET_BYTES_MAX: usize = 32 << 20;
 
+/// How long the start waits for Redis.
+const FIRST_MAX: Duration = Duration::from_secs(3);
+
 /// Messages between nodes that wait.
 const CONTROL_MESSAGES_MAX: usize = 4_096;
 
@@ -45,6 +52,24 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    /// Waits for Redis, up to [`FIRST_MAX`]: a node that says that it is ready should be. Without Redis it goes on.
+    pub(crate) fn await_redis(&self) {
+        let until = Instant::now() + FIRST_MAX;
+        let is_up = || {
+            self.redis.all().iter().all(|redis| redis.down().is_none())
+                && self.links.iter().all(|link| link.health().is_settled)
+        };
+        while !is_up() {
+            if Instant::now() >= until {
+                tracing::warn!(
+                    "Redis does not answer: this node starts without it, and tries again and again"
+                );
+                return;
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for its end, which comes after that of the shards.
     pub(crate) fn join(self) {
         // A panic has been told already.

@@ -40,6 +40,9 @@ use crate::{
 /// Reads for which no client waits, at a time: after a long outage every room has one.
 const HEALING_READS_MAX: usize = 256;
 
+/// Redis counts as away after so long without a connection: a subscription does not wait any longer.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
+
 /// How long to wait before a link that took too many commands is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
@@ -172,7 +175,8 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
             listening.want(name);
         }
         // Whoever waits for it is told at once. It is asked for all the same, for those who come later.
-        if !is_possible || !listening.link.health().is_up {
+        let health = listening.link.health();
+        if !is_possible || !health.is_up && health.since >= AWAY_AFTER {
             self.outlets.send(shard, FromBroker::Refused(vec![channel]));
         }
     }

@@ -90,20 +90,14 @@ fn no_origin(config: &Config) -> Option<Warning> {
 /// Redis is configured or meant, but the daemon does not use it.
 fn idle_redis(config: &Config) -> Option<Warning> {
     let engine = &config.engine;
-    match engine.engine_type {
-        EngineType::Memory => (engine.redis != RedisConfig::default()).then(|| {
-            Warning::new(
-                "engine.redis",
-                "has no effect, because engine.type is memory",
-                "set engine.type to redis, or remove engine.redis",
-            )
-        }),
-        EngineType::Redis => Some(Warning::new(
-            "engine.type",
-            "this version checks the options of Redis, but does not use Redis yet: every node is alone",
-            "run one node",
-        )),
-    }
+    let is_idle = engine.engine_type == EngineType::Memory && engine.redis != RedisConfig::default();
+    is_idle.then(|| {
+        Warning::new(
+            "engine.redis",
+            "has no effect, because engine.type is memory",
+            "set engine.type to redis, or remove engine.redis",
+        )
+    })
 }
 
 /// Several clusters with one address each: probably the nodes of one cluster.

@@ -1,5 +1,6 @@
 //! Presence: who is in a channel, on whatever node.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::nodes::{Nodes, api, api_until, client};
@@ -24,7 +25,7 @@ fn clients_of_all_nodes_are_present_and_their_joins_and_leaves_are_seen_everywhe
         let stats = api(node, "presence_stats", &all);
         assert_eq!(stats["result"]["num_clients"], 2, "{stats}");
     }
-    let present = ann.ask("presence", &json!({"channel": "seen:room"}));
+    let present = ann.command("presence", &json!({"channel": "seen:room"}));
     assert_eq!(present["presence"].as_object().map(serde_json::Map::len), Some(2));
     bob.ask("unsubscribe", &json!({"channel": "seen:room"}));
     let left = ann.push();
@@ -35,17 +36,18 @@ fn clients_of_all_nodes_are_present_and_their_joins_and_leaves_are_seen_everywhe
 #[test]
 fn a_killed_nodes_clients_are_forgotten_and_those_who_live_are_not() {
     let Some(nodes) = Nodes::new() else { return };
-    let options = "presence_ttl = \"3s\"";
-    let (mut a, b) = (nodes.node_with(options), nodes.node_with(options));
+    let options = "presence_ttl = \"5s\"";
+    let (a, b) = (nodes.node_with(options), nodes.node_with(options));
     let (mut ann, mut bob) = (client(&a), client(&b));
     ann.subscribe("seen:room");
     bob.subscribe("seen:room");
     let all = json!({"channel": "seen:room"});
     api_until(&b, "presence", &all, |answer| count(answer) == 2);
-    a.end();
+    a.signal(Signal::KILL);
+    a.wait();
     api_until(&b, "presence", &all, |answer| count(answer) == 1);
     // Longer than presence lasts without a refresh.
-    for _ in 0..50 {
+    for _ in 0..80 {
         assert_eq!(count(&api(&b, "presence", &all)), 1);
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

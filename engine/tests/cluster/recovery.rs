@@ -1,6 +1,7 @@
 //! Recovery: a client that comes back to another node misses nothing.
 
 use holdfast_testkit::{Daemon, client::Client};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::nodes::{Nodes, api, client};
@@ -19,7 +20,7 @@ fn recover(client: &mut Client, position: &Value) -> Value {
     let request = json!({
         "channel": "kept:r", "recover": true, "offset": position["offset"], "epoch": position["epoch"]
     });
-    client.ask("subscribe", &request)
+    client.command("subscribe", &request)
 }
 
 #[test]
@@ -72,12 +73,13 @@ fn a_position_of_another_epoch_or_beyond_the_history_is_not_recovered_and_says_s
 #[test]
 fn a_killed_nodes_clients_go_on_elsewhere() {
     let Some(nodes) = Nodes::new() else { return };
-    let (mut a, b) = (nodes.node(), nodes.node());
+    let (a, b) = (nodes.node(), nodes.node());
     let mut ann = client(&a);
     let mut position = ann.subscribe("kept:r");
     publish(&b, 1..=2);
     position["offset"] = [ann.push(), ann.push()][1]["pub"]["offset"].clone();
-    a.end();
+    a.signal(Signal::KILL);
+    a.wait();
     publish(&b, 3..=4);
     let mut ann = client(&b);
     assert_eq!(data(&recover(&mut ann, &position)["publications"]), [3, 4]);

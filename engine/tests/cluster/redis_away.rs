@@ -50,7 +50,7 @@ fn a_redis_that_comes_back_empty_begins_a_new_epoch_and_subscribers_are_told() {
     nodes.redis.restart();
     let told = ann.push();
     assert_eq!(told["unsubscribe"]["code"], 2500, "{told}");
-    let after = ann.ask(
+    let after = ann.command(
         "subscribe",
         &json!({"channel": "kept:x", "recover": true, "offset": 1, "epoch": before["epoch"]}),
     );
