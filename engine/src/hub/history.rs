@@ -187,8 +187,17 @@ impl History {
         if offset > 0 && offset == self.top && *epoch == *self.epoch {
             return Some(Part::default());
         }
-        let newest = self.publications.iter().rev().take(limit).find(|publication| is_wanted(publication))?;
+        let newest = self.newest_wanted(limit, is_wanted)?;
         Some(Part::of([newest].into_iter(), usize::MAX))
+    }
+
+    /// The newest publication that `is_wanted`, among the newest `limit` ones.
+    pub(crate) fn newest_wanted(
+        &self,
+        limit: usize,
+        is_wanted: impl Fn(&StoredPublication) -> bool,
+    ) -> Option<&Arc<StoredPublication>> {
+        self.publications.iter().rev().take(limit).find(|publication| is_wanted(publication))
     }
 
     /// A page; `None` if its start belongs to another epoch.

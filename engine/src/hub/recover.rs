@@ -64,7 +64,7 @@ impl Subscribed {
 }
 
 impl Recover {
-    fn wants(&self, publication: &StoredPublication) -> bool {
+    pub(super) fn wants(&self, publication: &StoredPublication) -> bool {
         self.filter.as_ref().is_none_or(|filter| publication.passes(filter))
     }
 

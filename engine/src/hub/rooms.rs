@@ -21,6 +21,7 @@
 
 mod held;
 mod outbound;
+mod reads;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,12 @@ const TENDED_MAX: usize = 256;
 
 /// Limit of kept publications that are dropped in one turn while the budget is full.
 const SHED_MAX: usize = 4_096;
+
+/// The entries of an order, for each room, beyond which those that nobody needs are forgotten.
+const ENTRIES_PER_ROOM_MAX: usize = 4;
+
+/// Below this many entries an order is not shrunk while there are rooms.
+const SPARE_MIN: usize = 16;
 
 /// The same hash for a name as long as the daemon runs, and one that nobody can guess.
 #[derive(Clone, Debug)]
@@ -248,8 +255,8 @@ impl Rooms {
                 }
             });
         }
-        shrink(&mut self.rooms);
         self.shed(ledger);
+        self.sweep(ledger);
     }
 
     fn subscribe(
@@ -332,11 +339,43 @@ impl Rooms {
             }
         }
         self.has_excess = dropped == SHED_MAX;
+    }
+
+    /// Frees what rooms that have gone left behind.
+    fn sweep(&mut self, ledger: &mut Ledger) {
+        if self.rooms.is_empty() {
+            self.rooms.shrink_to_fit();
+        }
+        shrink(&mut self.rooms);
+        let rooms = &self.rooms;
+        let room = |channel: &Arc<str>, number| rooms.get(channel).filter(|room| room.key.number == number);
+        sweep(&mut self.due, rooms.len(), |due, number, channel| {
+            room(channel, number).is_some_and(|room| room.in_due == Some(due))
+        });
+        sweep(&mut self.ages, rooms.len(), |_, number, channel| {
+            room(channel, number).is_some_and(|room| room.is_in_ages)
+        });
         let bytes = map_bytes(&self.rooms)
             + self.due.capacity() * size_of::<Reverse<(Tick, RoomNumber, Arc<str>)>>()
             + self.ages.capacity() * size_of::<Reverse<(u64, RoomNumber, Arc<str>)>>();
         ledger.recharge(Budget::Channels, self.charged_bytes, bytes);
         self.charged_bytes = bytes;
+    }
+}
+
+/// Forgets entries that nobody needs, if they are many.
+fn sweep<K: Copy + Ord>(
+    order: &mut Order<K>,
+    rooms: usize,
+    is_needed: impl Fn(K, RoomNumber, &Arc<str>) -> bool,
+) {
+    if order.len() > ENTRIES_PER_ROOM_MAX * rooms {
+        order.retain(|Reverse((key, number, channel))| is_needed(*key, *number, channel));
+    }
+    if rooms == 0 {
+        *order = BinaryHeap::new();
+    } else if order.capacity() > 4 * order.len().max(SPARE_MIN) {
+        order.shrink_to(2 * order.len());
     }
 }
 

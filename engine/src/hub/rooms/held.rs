@@ -1,11 +1,12 @@
-//! Held: publications that came before those which precede them.
+//! Held: what was heard of a channel, and the publications that came before those which precede them.
 //!
-//! In:  publications with positions, while a room reads what it missed.
-//! Out: the same by offset, or that too much came: then the room reads that, too.
+//! In:  publications with positions.
+//! Out: the same by offset, once a room has read what it missed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::super::publication::StoredPublication;
+use crate::memory::arc_str_bytes;
 
 /// Limits of a room: beyond them, reading again costs less than waiting.
 const MESSAGES_MAX: usize = 1_024;
@@ -18,21 +19,35 @@ pub(super) struct Waiting {
     pub(super) delta: bool,
 }
 
-/// The publications of one epoch.
+/// What was heard since the channel was last confirmed. Only the epoch that was heard last counts.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     epoch: Arc<str>,
+    /// The latest offset heard.
+    heard: u64,
+    /// True exactly when something was heard since the history was last asked for.
+    is_newer: bool,
     publications: BTreeMap<u64, Waiting>,
     bytes: usize,
 }
 
 impl Held {
-    /// Holds a publication. Those of another epoch are given up: whatever comes last is what Redis goes on with.
-    pub(super) fn hold(&mut self, epoch: &str, publication: Waiting) {
+    /// An offset is heard. True exactly when it is later than all before it, as they are in a history that never goes back.
+    pub(super) fn hear(&mut self, epoch: &str, offset: u64) -> bool {
         if *self.epoch != *epoch {
+            // Whatever comes last is what Redis goes on with.
             self.clear();
             self.epoch = epoch.into();
+            self.heard = 0;
         }
+        self.is_newer = true;
+        let is_later = offset > self.heard;
+        self.heard = self.heard.max(offset);
+        is_later
+    }
+
+    /// Holds a publication that was just heard.
+    pub(super) fn hold(&mut self, publication: Waiting) {
         if self.publications.len() >= MESSAGES_MAX || self.bytes >= BYTES_MAX {
             // The last ones are missed, not the first: what can follow the read stays.
             return;
@@ -46,7 +61,6 @@ impl Held {
     /// Takes the publication that follows `top` of this epoch. Drops those up to it.
     pub(super) fn next_after(&mut self, top: u64, epoch: &str) -> Option<Waiting> {
         if *self.epoch != *epoch {
-            self.clear();
             return None;
         }
         while let Some(first) = self.publications.first_entry() {
@@ -63,6 +77,34 @@ impl Held {
         None
     }
 
+    /// The latest offset heard of an epoch; 0 for none.
+    pub(super) fn heard(&self, epoch: &str) -> u64 {
+        if *self.epoch == *epoch { self.heard } else { 0 }
+    }
+
+    /// True exactly when another epoch than this one was heard since the history was last asked for.
+    pub(super) fn is_of_newer_epoch(&self, epoch: &str) -> bool {
+        self.is_newer && self.heard > 0 && *self.epoch != *epoch
+    }
+
+    /// The history is asked for.
+    pub(super) fn ask(&mut self) {
+        self.is_newer = false;
+    }
+
+    /// An epoch has ended: what is still heard of it does not count.
+    pub(super) fn forget(&mut self, epoch: &str) {
+        if *self.epoch == *epoch {
+            self.restart();
+        }
+    }
+
+    /// The channel is heard anew: what comes now is later than all that will be read, or will be read.
+    pub(super) fn restart(&mut self) {
+        self.clear();
+        self.heard = 0;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.publications.is_empty()
     }
@@ -73,8 +115,9 @@ impl Held {
     }
 
     /// Memory beside the value itself.
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         const ENTRY: usize = 2 * size_of::<u64>();
-        self.bytes + self.publications.len() * ENTRY
+        let epoch = if self.epoch.is_empty() { 0 } else { arc_str_bytes(&self.epoch) };
+        self.bytes + self.publications.len() * ENTRY + epoch
     }
 }

@@ -1,0 +1,265 @@
+//! Catching up: a room reads what it missed, and goes on from there.
+//!
+//! In:  what is to be read; what Redis answers.
+//! Out: deliveries in order; that publications are gone; questions to the broker.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_redis::publication::decode_publication;
+
+use super::{Room, RoomCx, next};
+use crate::hub::{
+    broker::{Read, ReadResult, ToBroker},
+    history::{History, Position},
+    message::{Delivery, FromOwner, Recover},
+    publication::StoredPublication,
+    rooms::{
+        held::Waiting,
+        reads::{Question, What},
+    },
+    wire,
+};
+
+/// A read that failed is repeated after so long, up to twice that.
+const RETRY_MS: u64 = 1_000;
+
+impl Room {
+    /// Reads the position, and perhaps the history from an offset on; after the read that is under way, if one is. Returns
+    /// the number of the read.
+    pub(super) fn read(&mut self, from: Option<u64>, is_urgent: bool, cx: &mut RoomCx<'_>) -> u64 {
+        let number = self.reads.want(from);
+        self.ask(is_urgent, cx);
+        number
+    }
+
+    /// Reads what the first subscribers need: what the one that missed most of them missed, and the position.
+    pub(super) fn read_first(&mut self, cx: &mut RoomCx<'_>) {
+        let recovers = self.arrivals.iter().filter_map(|arrival| arrival.subscribe.recover.as_ref());
+        let first = |recover: &Recover| if recover.cache { 1 } else { recover.offset.saturating_add(1) };
+        let from = recovers.map(first).min();
+        self.read(from, true, cx);
+    }
+
+    /// Asks what is to be asked next, if nothing is under way.
+    pub(super) fn ask(&mut self, is_urgent: bool, cx: &mut RoomCx<'_>) {
+        let position = self.history.as_ref().map(|history| history.position());
+        let known = position.as_ref().map_or(0, |known| known.offset.max(self.held.heard(&known.epoch)));
+        let Some(what) = self.reads.next(known, is_urgent) else { return };
+        self.held.ask();
+        let (room, meta_ttl_ms) = (self.key.clone(), self.policy.position_ttl_ms());
+        cx.to_broker.push(match (what, position) {
+            (What::NewEpoch, Some(Position { epoch, .. })) => {
+                // However far the history has come since: what this node knows of it is no part of it.
+                let known = Position { offset: u64::MAX, epoch };
+                ToBroker::Repair { room, known, meta_ttl_ms }
+            }
+            (What::History { from }, position) => {
+                // It may have been wanted in another epoch. What follows the position is always of interest.
+                let from = from.map(|from| position.map_or(from, |known| from.min(known.offset + 1)));
+                let is_urgent = is_urgent || !self.arrivals.is_empty();
+                ToBroker::Read(Read { room, from, meta_ttl_ms, is_urgent })
+            }
+            (What::NewEpoch, None) => unreachable!("what is not known cannot go back"),
+        });
+    }
+
+    /// The history has gone back: not all that this node has delivered is part of it.
+    pub(super) fn repair(&mut self, known: &Position, cx: &mut RoomCx<'_>) {
+        if self.reads.is_broken() {
+            return;
+        }
+        tracing::warn!(
+            channel = &*self.key.channel,
+            offset = known.offset,
+            epoch = &*known.epoch,
+            "Redis lost publications that it had acknowledged: the channel gets a new epoch, and subscribers with a position are told. Did a replica become the primary? See min-replicas-to-write in docs/operations"
+        );
+        self.reads.want_new_epoch();
+        self.ask(false, cx);
+    }
+
+    /// A read or a repair is answered.
+    pub(in crate::hub::rooms) fn take_read(&mut self, read: Option<ReadResult>, cx: &mut RoomCx<'_>) {
+        let Some(question) = self.reads.answered() else { return };
+        let Some(read) = read else {
+            self.reads.failed(question, self.soon(RETRY_MS, RETRY_MS, cx.now));
+            return self.refuse_all(cx);
+        };
+        self.checked = cx.now;
+        self.is_current |= question.is_current;
+        self.take_history(read, question, cx);
+        if self.is_live() {
+            self.admit_all(cx);
+        }
+        self.ask(false, cx);
+        self.release_held(cx);
+    }
+
+    fn take_history(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
+        let ReadResult { top, from, entries } = read;
+        let Some(position) = self.history.as_ref().map(|history| history.position()) else {
+            return self.begin(top, from, &entries, cx);
+        };
+        if top.epoch.is_empty() {
+            // Redis has lost the whole channel, and only a read begins a new epoch there.
+            self.reads.mended();
+            self.reads.want(Some(1));
+        } else if position.epoch != top.epoch || question.what == What::NewEpoch {
+            self.reads.mended();
+            self.held.forget(&position.epoch);
+            self.lose(cx);
+            self.begin(top, from, &entries, cx);
+        } else if self.reads.is_broken() {
+            // It does not matter any more.
+        } else if top.offset < question.known || self.differs(&position, &entries) {
+            // Publications that were heard while the read was on its way do not count: it may be older than they are.
+            self.repair(&position, cx);
+        } else {
+            self.catch_up(&position, &top, from, &entries, cx);
+        }
+    }
+
+    /// True exactly when another publication than the one that was delivered has its offset.
+    fn differs(&self, position: &Position, entries: &[(u64, Bytes)]) -> bool {
+        let newest = self.history.as_ref().and_then(|history| history.newest());
+        let now = entries.iter().find(|(offset, _)| *offset == position.offset);
+        newest.zip(now).is_some_and(|(newest, (_, payload))| {
+            decode_publication(payload).is_ok_and(|now| now.data.bytes() != newest.data.bytes)
+        })
+    }
+
+    /// Takes a position and the publications up to it, unless something is missing between them.
+    fn begin(&mut self, top: Position, from: Option<u64>, entries: &[(u64, Bytes)], cx: &mut RoomCx<'_>) {
+        let next = top.offset + 1;
+        self.complete_from = from.map_or(next, |from| from.min(next));
+        let mut history = Box::new(History::at(top));
+        self.prepend(&mut history, entries, cx);
+        if !history.is_empty() {
+            self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
+        }
+        self.history = Some(history);
+    }
+
+    /// Adds the publications that directly precede those of a history.
+    fn prepend(&self, history: &mut History, entries: &[(u64, Bytes)], cx: &mut RoomCx<'_>) {
+        for (offset, payload) in entries.iter().rev() {
+            if history.len() >= self.policy.history_size {
+                break;
+            }
+            if *offset >= history.first_offset() {
+                continue;
+            }
+            let Ok(publication) = decode_publication(payload) else { break };
+            if *offset + 1 != history.first_offset() {
+                break;
+            }
+            history.prepend(Arc::new(wire::stored(&publication, *offset, next(cx))));
+        }
+    }
+
+    /// Delivers what was missed, and keeps what a client asked for.
+    fn catch_up(
+        &mut self,
+        position: &Position,
+        top: &Position,
+        from: Option<u64>,
+        entries: &[(u64, Bytes)],
+        cx: &mut RoomCx<'_>,
+    ) {
+        if let Some(from) = from.filter(|&from| from < self.complete_from)
+            && let Some(mut history) = self.history.take()
+        {
+            let before = history.len();
+            self.prepend(&mut history, entries, cx);
+            if history.len() > before {
+                self.history_until = self.history_until.max(cx.now.after_ms(self.policy.history_ttl_ms));
+            }
+            if history.first_offset() <= top.offset + 1 {
+                self.complete_from = from;
+            }
+            self.history = Some(history);
+        }
+        let Some(from) = from else {
+            if top.offset > position.offset {
+                self.reads.want(Some(position.offset + 1));
+            }
+            return;
+        };
+        for (offset, payload) in entries.iter().filter(|(offset, _)| *offset > position.offset) {
+            let at = self.history.as_ref().map_or(0, |history| history.position().offset);
+            if *offset != at + 1 {
+                break;
+            }
+            let Ok(publication) = decode_publication(payload) else { break };
+            let stored = wire::stored(&publication, *offset, next(cx));
+            self.advance(Arc::new(stored), false, cx);
+        }
+        let reached = self.history.as_ref().map_or(0, |history| history.position().offset);
+        if reached < top.offset {
+            // The history is too short, or was removed: what is missing is gone.
+            self.lose(cx);
+            self.begin(top.clone(), Some(from), entries, cx);
+        }
+    }
+
+    /// Releases what was held, as far as nothing is missing before it.
+    fn release_held(&mut self, cx: &mut RoomCx<'_>) {
+        while self.reads.is_idle()
+            && let Some(history) = &self.history
+        {
+            let Position { offset, epoch } = history.position();
+            if let Some(Waiting { mut stored, delta }) = self.held.next_after(offset, &epoch) {
+                stored.sequence = next(cx);
+                self.advance(Arc::new(stored), delta, cx);
+            } else if self.held.heard(&epoch) > offset {
+                self.read(Some(offset + 1), false, cx);
+            } else if self.held.is_of_newer_epoch(&epoch) {
+                self.read(Some(1), false, cx);
+            } else {
+                // Whatever is left is of an epoch that has ended.
+                return self.held.clear();
+            }
+        }
+    }
+
+    /// Publications are gone: subscribers with a position are told.
+    fn lose(&mut self, cx: &mut RoomCx<'_>) {
+        self.last = None;
+        let channel = &self.key.channel;
+        self.audience.tell(cx.posts, || FromOwner::PositionLost {
+            channel: Arc::clone(channel),
+            told_from: usize::MAX,
+        });
+    }
+
+    /// The publication after the position.
+    pub(super) fn advance(&mut self, stored: Arc<StoredPublication>, delta: bool, cx: &mut RoomCx<'_>) {
+        self.checked = cx.now;
+        self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
+        if let Some(history) = &mut self.history {
+            history.push(Arc::clone(&stored), self.policy.history_size);
+        }
+        self.deliver(stored, delta, cx);
+    }
+
+    pub(super) fn deliver(&mut self, stored: Arc<StoredPublication>, delta: bool, cx: &mut RoomCx<'_>) {
+        let base = self.last.as_deref().filter(|_| delta || self.policy.delta_publish);
+        let channel = Arc::clone(&self.key.channel);
+        let delivery = Delivery::of_publication(channel, &stored, base, self.policy.delta);
+        if self.policy.delta {
+            self.last = Some(stored);
+        }
+        self.audience.deliver(cx.posts, delivery);
+    }
+
+    /// The history was removed; the position stays.
+    pub(in crate::hub::rooms) fn forget_history(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.clear();
+            // What was published since it was removed, Redis has.
+            self.complete_from = history.next_offset();
+            self.last = None;
+        }
+    }
+}
