@@ -97,7 +97,9 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Consumer 
                                 self.by_shard[shard.index()].push(Received { channel, frame });
                             }
                             // At most once: a message that finds no room is repeated by nobody, as one that is lost.
-                            Some(Heard::Control) => _ = self.control.try_send(messages.share(message.payload)),
+                            Some(Heard::Control) => {
+                                _ = self.control.try_send(messages.share(message.payload))
+                            }
                             // It is not wanted any more.
                             None => {}
                         }
@@ -112,7 +114,11 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Consumer 
             Event::Confirmed(names) => self.tell(names.into_iter(), FromBroker::Confirmed),
             Event::Refused(refused) => {
                 if let Some((name, refusal)) = refused.first() {
-                    tracing::warn!(channel = &**name, channels = refused.len(), "Redis refused subscriptions, and is asked again: {refusal}");
+                    tracing::warn!(
+                        channel = &**name,
+                        channels = refused.len(),
+                        "Redis refused subscriptions, and is asked again: {refusal}"
+                    );
                 }
                 self.tell(refused.into_iter().map(|(name, _)| name), FromBroker::Refused);
             }

@@ -47,12 +47,7 @@ pub(super) struct Outlets<M> {
 impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
     /// Up to `bytes_max` bytes of publications wait for each shard.
     pub(super) fn new(shared: Arc<Shared<M>>, bytes_max: usize) -> Self {
-        let outlet = |_| Outlet {
-            waiting: VecDeque::new(),
-            bytes: 0,
-            lagging: HashSet::new(),
-            dropped: 0,
-        };
+        let outlet = |_| Outlet { waiting: VecDeque::new(), bytes: 0, lagging: HashSet::new(), dropped: 0 };
         Self { all: Mutex::new(shared.shard_ids().map(outlet).collect()), shared, bytes_max }
     }
 

@@ -15,8 +15,8 @@ use holdfast_redis::{
 use tokio::sync::mpsc;
 
 use super::{
-    options::Deployment,
     inbound::{Heard, Inbound, Names},
+    options::Deployment,
     outlets::Outlets,
     place,
     presence::Lanes,

@@ -205,8 +205,7 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
         tokio::spawn(async move {
             let known = Top { offset: known.offset, epoch: known.epoch.to_string() };
             let commands = redis.of(&room.channel);
-            let repaired =
-                commands.repair(&room.channel, &known, Duration::from_millis(meta_ttl_ms)).await;
+            let repaired = commands.repair(&room.channel, &known, Duration::from_millis(meta_ttl_ms)).await;
             let read = logged(repaired, &room).map(|Repair { top, .. }| ReadResult {
                 top: position(top),
                 from: None,

@@ -33,7 +33,10 @@ fn open_api(config: &Config) -> Option<Warning> {
     (is_open && !config.control_listen().ip().is_loopback()).then(|| {
         Warning::new(
             "http_api.insecure",
-            format!("anyone who reaches {} can publish and disconnect without a key", config.control_listen()),
+            format!(
+                "anyone who reaches {} can publish and disconnect without a key",
+                config.control_listen()
+            ),
             "set http_api.key, or an http_server.internal_address that only this machine can reach",
         )
     })

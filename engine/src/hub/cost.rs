@@ -103,8 +103,9 @@ impl FromOwner {
 impl FromBroker {
     /// Bytes of memory besides the value itself.
     pub(crate) fn cost_bytes(&self) -> usize {
-        let names =
-            |channels: &[Arc<str>]| channels.iter().map(|channel| size_of::<Arc<str>>() + channel.len()).sum();
+        let names = |channels: &[Arc<str>]| {
+            channels.iter().map(|channel| size_of::<Arc<str>>() + channel.len()).sum()
+        };
         match self {
             Self::Messages(messages) => {
                 let message = |message: &Received| size_of::<Received>() + message.frame.len() + SHARED_BYTES;

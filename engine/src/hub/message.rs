@@ -214,7 +214,8 @@ pub(crate) struct Publish {
 impl Publish {
     /// The same publication, answered to nobody.
     pub(super) fn copy(&self) -> Self {
-        let Self { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to: _ } = self;
+        let Self { channel, data, info, tags, skip_history, delta, idempotency_key, version, answer_to: _ } =
+            self;
         Self {
             channel: Arc::clone(channel),
             data: data.clone(),

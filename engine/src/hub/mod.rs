@@ -33,14 +33,8 @@ pub(crate) mod wire;
 
 pub(crate) use self::gathered::Gathered;
 use self::{
-    broadcast::Broadcast,
-    conflation::Conflation,
-    audience::Outgoing,
-    owned::Owned,
-    owner::OwnedChannels,
-    rooms::Rooms,
-    receivers::Receivers,
-    subscriptions::Subscriptions,
+    audience::Outgoing, broadcast::Broadcast, conflation::Conflation, owned::Owned, owner::OwnedChannels,
+    receivers::Receivers, rooms::Rooms, subscriptions::Subscriptions,
 };
 use crate::{
     config::{Config, EngineType},

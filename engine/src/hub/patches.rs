@@ -30,11 +30,7 @@ impl Delivery {
 }
 
 /// The forms of a publication for subscribers that take patches: in JSON all data is then a string.
-fn for_delta(
-    channel: &str,
-    stored: &StoredPublication,
-    base: Option<&StoredPublication>,
-) -> DeltaFrames {
+fn for_delta(channel: &str, stored: &StoredPublication, base: Option<&StoredPublication>) -> DeltaFrames {
     let text = stored.data.payload().json_text();
     let quoted = stored.with_data(Payload::quoted(&text), false);
     let json = EncodedPush::of_publication(channel, quoted);

@@ -255,7 +255,8 @@ impl Room {
                 Resumed::TooLongNow => {
                     let Subscribe { shard, client, ref info, shows, .. } = *subscribe;
                     // It will be repeated; the client is not visible before that.
-                    self.unseen.extend(info.iter().filter(|_| shows.is_seen()).map(|info| info.client.clone()));
+                    self.unseen
+                        .extend(info.iter().filter(|_| shows.is_seen()).map(|info| info.client.clone()));
                     let question = Box::new(ToOwner::Subscribe(Box::new(arrival.subscribe)));
                     cx.posts.push((shard, FromOwner::TooLongNow { client, question }));
                     return;
@@ -325,8 +326,7 @@ impl Room {
             None => {
                 // The first client that recovers says how much is of interest.
                 let recovers = self.arrivals.iter().filter_map(|arrival| arrival.subscribe.recover.as_ref());
-                let from =
-                    recovers.map(|recover| if recover.cache { 1 } else { recover.offset + 1 }).min();
+                let from = recovers.map(|recover| if recover.cache { 1 } else { recover.offset + 1 }).min();
                 self.ask(from, true, cx);
             }
         }
@@ -361,7 +361,11 @@ impl Room {
             Err(_) => None,
         };
         if heard.is_none() {
-            tracing::warn!(channel = &*self.key.channel, bytes = frame.len(), "a message of another node cannot be read, and reaches no client here: does another application publish to this Redis with the same prefix?");
+            tracing::warn!(
+                channel = &*self.key.channel,
+                bytes = frame.len(),
+                "a message of another node cannot be read, and reaches no client here: does another application publish to this Redis with the same prefix?"
+            );
         }
     }
 
@@ -454,7 +458,12 @@ impl Room {
         if self.reading == Reading::Repairing {
             return;
         }
-        tracing::warn!(channel = &*self.key.channel, offset = known.offset, epoch = &*known.epoch, "Redis lost publications that it had acknowledged: the channel gets a new epoch, and subscribers with a position are told. Did a replica become the primary? See min-replicas-to-write in docs/operations");
+        tracing::warn!(
+            channel = &*self.key.channel,
+            offset = known.offset,
+            epoch = &*known.epoch,
+            "Redis lost publications that it had acknowledged: the channel gets a new epoch, and subscribers with a position are told. Did a replica become the primary? See min-replicas-to-write in docs/operations"
+        );
         self.reading = Reading::Repairing;
         let meta_ttl_ms = self.policy.position_ttl_ms();
         cx.to_broker.push(ToBroker::Repair { room: self.key.clone(), known, meta_ttl_ms });
@@ -598,7 +607,10 @@ impl Room {
     fn lose(&mut self, cx: &mut RoomCx<'_>) {
         self.last = None;
         let channel = &self.key.channel;
-        self.audience.tell(cx.posts, || FromOwner::PositionLost { channel: Arc::clone(channel), told_from: usize::MAX });
+        self.audience.tell(cx.posts, || FromOwner::PositionLost {
+            channel: Arc::clone(channel),
+            told_from: usize::MAX,
+        });
     }
 
     /// The publication after the position.

@@ -71,7 +71,10 @@ impl<I: Io> SessionCx<'_, I> {
             _ => None,
         };
         let waiting_command = TokenCommand { id, is_about_subscription, channel, bytes: bytes.into() };
-        self.wait_with(key, Pending { ticket, awaited: Awaited::Keys(Box::new(waiting_command)), told_bytes: 0 })?;
+        self.wait_with(
+            key,
+            Pending { ticket, awaited: Awaited::Keys(Box::new(waiting_command)), told_bytes: 0 },
+        )?;
         if let Request::Connect(_) = &command.request {
             self.begin_connecting(key, id);
         }
@@ -183,7 +186,8 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(pending) = self.take_pending(key, came.ticket) else { return };
         let Awaited::Keys(waiting_command) = pending.awaited else { return };
         // It was decoded on arrival, in the same format.
-        let Some(Ok(FromClient::Command(command))) = decode_commands(format, &waiting_command.bytes).next() else {
+        let Some(Ok(FromClient::Command(command))) = decode_commands(format, &waiting_command.bytes).next()
+        else {
             return;
         };
         self.cx.meter.add(cost::of_command(&command.request, waiting_command.bytes.len()));

@@ -32,7 +32,8 @@ impl Client {
         let extra = self.extra();
         let bytes = pending.cost_bytes();
         let is_first = extra.pending.is_empty();
-        if extra.pending.len() >= PENDING_MAX || !(is_first || extra.pending_bytes + bytes <= PENDING_BYTES_MAX)
+        if extra.pending.len() >= PENDING_MAX
+            || !(is_first || extra.pending_bytes + bytes <= PENDING_BYTES_MAX)
         {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }

@@ -94,7 +94,9 @@ impl<I: Io> SessionCx<'_, I> {
             self.cx.meter.add(cost::WISH_NS);
             // Who subscribes meanwhile comes behind them, and has a new position.
             told_from = at;
-            let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else { continue };
+            let Some(sub) = self.sessions.clients.get(key).and_then(|client| client.sub(local)) else {
+                continue;
+            };
             if !(sub.extras.positioned || sub.extras.recoverable) {
                 continue;
             }
