@@ -20,13 +20,13 @@ use rustls::ServerConfig;
 use crate::{
     backend, broker,
     config::{Config, Options},
-    control,
+    control::{self, Cluster},
     doctor::{self, Prepared},
     limits::{LimitPolicy, Tables},
     log::EACH,
     memory::{self, Budget, BudgetLimits, Room, cgroup::Cgroup},
     mesh::MailboxLimits,
-    session::message::Shared,
+    session::{forward::forward_queue, message::Shared},
     shard::{
         Plan,
         executor::{self, Links, ShardSpec, Spawned},
@@ -65,6 +65,8 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let deployments = broker::Deployment::all(config)?;
     let (broker, wants) = broker::queue(BROKER_LIMITS);
     let broker = (!deployments.is_empty()).then_some(broker);
+    let (forward, forwards) = forward_queue();
+    let forward = broker.as_ref().map(|_| forward);
     let mailbox_limits = MailboxLimits {
         messages_max: config.engine.mailbox_messages_max as usize,
         bytes_max: config.engine.mailbox_bytes_max,
@@ -76,8 +78,13 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
     let mut pulses = Vec::new();
     for Spawned { thread, begin, pulse } in shards {
         // A shard that is gone by now is found when it is joined.
-        let _ =
-            begin.send(Links { shared: Arc::clone(&shared), backend: asker.clone(), broker: broker.clone() });
+        let links = Links {
+            shared: Arc::clone(&shared),
+            backend: asker.clone(),
+            broker: broker.clone(),
+            forward: forward.clone(),
+        };
+        let _ = begin.send(links);
         threads.push(thread);
         pulses.push(pulse);
     }
@@ -86,13 +93,13 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
         Guard::new(Arc::clone(shared.beats()), Duration::from_millis(config.engine.stall_timeout_ms));
     let counted = Arc::clone(&shared);
     let _heart = Watchdog::start(pulses, move || guard.look(|| control::clients(&counted)))?;
-    drop(broker);
-    let broker = broker::start(deployments, &node, Arc::clone(&shared), wants)?;
-    if let Some(broker) = &broker {
+    let mut running = broker::start(deployments, &node, Arc::clone(&shared), wants)?;
+    if let Some(broker) = &running {
         broker.await_redis();
     }
+    let cluster = running.as_mut().zip(broker).map(|(running, hold)| Cluster::new(running, forwards, hold));
     // Where it cannot start the shards end with the process: nobody has connected yet who was told that he may.
-    let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared)?;
+    let control = control::start(config, Arc::clone(&shared), asks, node, listen, prepared, cluster)?;
     shared.beats().ready();
     control.say_who_else_listens();
     tracing::info!(%listen, control = %control.address(), shards = threads.len(), lanes = plan.lanes, slots = plan.slots(), "serving");
@@ -114,7 +121,7 @@ pub(crate) fn run(config: &Config, prepared: Prepared) -> anyhow::Result<()> {
         supervise::fail_for(Part::Shard(shard), &cause);
     }
     control.stop();
-    if let Some(broker) = broker {
+    if let Some(broker) = running {
         broker.join();
     }
     Ok(())

@@ -11,8 +11,10 @@
 //!
 //! At most once: a message that is lost is said by nobody again. No I/O, no clock.
 
+pub mod channels;
 pub mod message;
 pub mod registry;
+pub mod request;
 pub mod survey;
 
 use std::time::Instant;
@@ -85,12 +87,19 @@ pub struct Control {
     uid: String,
     registry: Registry,
     surveys: Surveys,
+    /// True exactly when we said goodbye: who hears us again would take us back.
+    is_leaving: bool,
 }
 
 impl Control {
     /// For the node `uid`, which is another one after each start.
     pub fn new(uid: String, registry: RegistryOptions, surveys: SurveyOptions, now: Instant) -> Self {
-        Self { registry: Registry::new(registry, now), surveys: Surveys::new(surveys), uid }
+        Self {
+            registry: Registry::new(registry, now),
+            surveys: Surveys::new(surveys),
+            uid,
+            is_leaving: false,
+        }
     }
 
     /// Who we are.
@@ -146,9 +155,14 @@ impl Control {
         }
     }
 
+    /// Says hello at the next tick: others can hear us from now on, who could not before.
+    pub fn greet(&mut self, now: Instant) {
+        self.registry.greet(now);
+    }
+
     /// Does what is due: says hello, forgets nodes, ends surveys. `own` says how we are.
     pub fn tick(&mut self, now: Instant, own: impl FnOnce() -> Node<'static>, out: &mut Vec<Action>) {
-        if self.registry.is_hello_due(now) {
+        if self.registry.is_hello_due(now) && !self.is_leaving {
             let node = Node { uid: self.uid.clone().into(), ..own() };
             out.push(self.say(To::All, Body::Node(node)));
         }
@@ -197,8 +211,9 @@ impl Control {
         Action::Send { to, bytes: bytes.freeze() }
     }
 
-    /// The last words of a node that leaves.
-    pub fn goodbye(&self) -> Action {
+    /// The last words of a node that leaves. It goes on to hear and to answer, and says hello no more.
+    pub fn goodbye(&mut self) -> Action {
+        self.is_leaving = true;
         self.say(To::All, Body::Shutdown)
     }
 
@@ -313,6 +328,8 @@ mod tests {
         let [Action::SurveyOver(outcome), Action::NodeGone(gone)] = &out[..] else { panic!("{out:?}") };
         assert_eq!((outcome.id, outcome.is_partial(), gone.as_str()), (id, true, "b"));
         assert_eq!(outcome.missing, ["b"]);
+        house.now += Duration::from_secs(4);
+        assert_eq!(house.turn(), [], "who left says hello no more");
     }
 
     #[test]

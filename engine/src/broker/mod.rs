@@ -26,5 +26,5 @@ mod worker;
 pub(crate) use self::{
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},
-    thread::start,
+    thread::{Broker, start},
 };

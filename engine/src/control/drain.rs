@@ -52,6 +52,8 @@ pub(super) struct Drain {
     begun: OnceLock<Begun>,
     /// Wakes the task that waits for the end of the delay.
     skip_delay: Notify,
+    /// Wakes who waits for clients to be sent away.
+    away: Notify,
     /// True exactly during the delay.
     is_delayed: AtomicBool,
     is_hurried: AtomicBool,
@@ -89,6 +91,7 @@ impl Drain {
             clients,
             begun: OnceLock::new(),
             skip_delay: Notify::new(),
+            away: Notify::new(),
             is_delayed: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
         }
@@ -152,6 +155,11 @@ impl Drain {
         self.stop(StopOrder::at_once(within));
     }
 
+    /// Comes back once, when clients are told to leave.
+    pub(super) async fn sends_away(&self) {
+        self.away.notified().await;
+    }
+
     async fn send_away_after(self: Arc<Self>, delay: Duration, cause: &'static str) {
         // The delay ends by timeout or by notification.
         let _ = timeout(delay, self.skip_delay.notified()).await;
@@ -175,6 +183,7 @@ impl Drain {
             tracing::warn!(successors, "another daemon takes over the port; {APART}");
         }
         self.stop(order);
+        self.away.notify_one();
         endless("progress", tell_progress(Arc::clone(&self.shared)));
     }
 

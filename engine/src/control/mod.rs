@@ -15,8 +15,11 @@ mod framing;
 mod listener;
 mod memory;
 mod metrics;
+mod nodes;
 mod pace;
 mod places;
+mod reach;
+mod share;
 mod signals;
 mod status;
 mod successors;
@@ -44,6 +47,7 @@ use self::{
     connection::Serving,
     counts::Counts,
     drain::Drain,
+    nodes::Links,
     places::Places,
     signals::Signals,
     status::State,
@@ -56,6 +60,8 @@ use crate::{
     supervise::{self, Part, Sentinel, Watch, endless, strike},
     tls::Ends,
 };
+
+pub(crate) use self::nodes::Cluster;
 
 /// Time for answers in progress when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -74,7 +80,7 @@ pub(crate) struct Control {
 }
 
 /// Starts the control plane. From here on, signals stop the daemon. `node` is this process's name, `clients` the
-/// clients' address, `prepared` the TLS configuration of both ports.
+/// clients' address, `prepared` the TLS configuration of both ports, `cluster` the way to other nodes.
 ///
 /// # Errors
 /// The control address cannot be bound.
@@ -85,6 +91,7 @@ pub(crate) fn start(
     node: Arc<str>,
     clients: SocketAddr,
     prepared: Prepared,
+    cluster: Option<Cluster>,
 ) -> anyhow::Result<Control> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -98,10 +105,16 @@ pub(crate) fn start(
     let stall = Duration::from_millis(config.engine.stall_timeout_ms);
     let shards = shared.shards();
     let drain = Arc::new(Drain::new(config, Arc::clone(&shared), clients));
-    let api = (!config.http_api.disabled).then(|| {
-        let node = Node::new(node, &config.node.name, clients);
-        api::open(config, Arc::clone(&shared), Arc::clone(&drain), node)
-    });
+    let node = Node::new(node, &config.node.name, clients);
+    let (nodes, talk) = cluster
+        .map(|cluster| {
+            let poll_wait = Duration::from_millis(config.poll.wait_ms);
+            let (shared, drain) = (Arc::clone(&shared), Arc::clone(&drain));
+            nodes::serve(cluster, Links { node: node.clone(), shared, drain, poll_wait })
+        })
+        .unzip();
+    let api = (!config.http_api.disabled)
+        .then(|| api::open(config, Arc::clone(&shared), Arc::clone(&drain), node, nodes.clone()));
     let page = config.admin.enabled.then(|| chat::router(config, clients));
     let (client_tls, control_tls) = (config.http_server.tls.clone(), config.http_server.internal_tls.clone());
     let expiries = Arc::new(Ends::default());
@@ -134,6 +147,9 @@ pub(crate) fn start(
             let has_files = client_secured.is_some() || control_secured.is_some();
             endless("other signals", signals::tell(others, has_files));
             endless("backend", backend);
+            if let Some(talk) = talk {
+                endless("nodes", talk);
+            }
             endless("memory", memory::watch(Arc::clone(&shared), memory_limit_bytes));
             if let Some(first) = client_secured {
                 let renewing = tls::renew_clients(
@@ -153,6 +169,7 @@ pub(crate) fn start(
                 counts: Arc::clone(&counts),
                 backend_counts,
                 expiries: Arc::clone(&expiries),
+                nodes: nodes.clone(),
             };
             let (leave, leaves) = watch::channel(false);
             let serving = Serving {
@@ -167,6 +184,9 @@ pub(crate) fn start(
                 _ = ends => {
                     sentinel.stand_down();
                     let _ = leave.send(true);
+                    if let Some(nodes) = &nodes {
+                        nodes.leave().await;
+                    }
                     let _ = timeout(LAST_ANSWERS, serving).await;
                 }
             }
@@ -231,6 +251,7 @@ fn router(state: State, api: Option<Arc<Api>>, page: Option<Router>) -> Router {
         .route("/health", get(status::live))
         .route("/health/live", get(status::live))
         .route("/health/ready", get(status::ready))
+        .route("/health/broker", get(status::broker))
         .route("/metrics", get(metrics::metrics))
         .with_state(state);
     let parts = [api.map(api::router), page];

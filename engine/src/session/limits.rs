@@ -10,7 +10,7 @@ use crate::{
     ids::ClientKey,
     limits::{Charge, Notice, Offense, offense_of},
     metrics::CloseReason,
-    session::request::SessionIndex,
+    session::request::{RequestOrigin, SessionIndex},
 };
 
 impl<I: Io> SessionCx<'_, I> {
@@ -56,10 +56,15 @@ impl<I: Io> SessionCx<'_, I> {
     fn origin_offended(&mut self, place: SessionIndex, offense: Offense) {
         let origin = self.sessions.registry.poll(place).and_then(|poll| poll.waiting);
         let Some(origin) = origin.filter(|_| self.cx.limits.is_some()) else { return };
-        if origin.shard == self.mesh.shard {
-            self.cx.offended(origin.socket, offense);
-        } else {
-            self.cx.notices.push((origin.shard, Notice::OffenseOf { socket: origin.socket, offense }));
+        match origin {
+            RequestOrigin::Connection { shard, socket } if shard == self.mesh.shard => {
+                self.cx.offended(socket, offense);
+            }
+            RequestOrigin::Connection { shard, socket } => {
+                self.cx.notices.push((shard, Notice::OffenseOf { socket, offense }));
+            }
+            // Its address is known to its own node only.
+            RequestOrigin::Node { .. } => {}
         }
     }
 }

@@ -81,6 +81,7 @@ impl mesh::Message for Message {
                 size_of_val(&**request)
                     + match &request.what {
                         SessionRequestKind::Commands(commands)
+                        | SessionRequestKind::ForwardedCommands(commands)
                         | SessionRequestKind::Poll { commands, .. } => commands.len(),
                     }
             }

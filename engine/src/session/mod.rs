@@ -14,6 +14,7 @@ mod conflation;
 pub(crate) mod emulation;
 mod fan_out;
 pub(crate) mod flow;
+pub(crate) mod forward;
 mod io;
 mod limits;
 pub(crate) mod message;
@@ -37,10 +38,11 @@ use rand::rngs::StdRng;
 
 use self::{
     client::{Clients, KeyWaits},
+    forward::ForwardHandle,
     policy::SessionPolicy,
     quota::ConnectionQuota,
     registry::SessionRegistry,
-    request::SessionIndex,
+    request::{SessionId, SessionIndex},
     users::Users,
 };
 use crate::{
@@ -62,6 +64,8 @@ pub(crate) struct Sessions {
     pub(crate) tokens: TokenPolicy,
     /// The name of this daemon among others.
     pub(crate) node: Arc<str>,
+    /// The way to sessions of other nodes; `None` on a node alone.
+    pub(crate) forward: Option<ForwardHandle>,
     /// The name of the anonymous user.
     pub(crate) nobody: Arc<str>,
     pub(crate) clients: Clients,
@@ -96,6 +100,7 @@ impl Sessions {
             policy,
             tokens,
             node,
+            forward: None,
             nobody: "".into(),
             clients: Clients::new(seed),
             registry: SessionRegistry::new(shard),
@@ -107,6 +112,12 @@ impl Sessions {
             replies: BytesMut::new(),
             ids,
         }
+    }
+
+    /// A polling session's id for its client. Where there are other nodes it begins with this node's name: requests may come
+    /// to any of them.
+    pub(crate) fn poll_name(&self, id: SessionId) -> String {
+        if self.forward.is_some() { format!("{}.{id}", self.node) } else { id.to_string() }
     }
 
     /// Adds the sessions' figures to the counters.

@@ -148,7 +148,7 @@ impl<I: Io> SessionCx<'_, I> {
                 }
                 // The waiting request may be on another shard.
                 let waiting = poll.and_then(|poll| poll.waiting);
-                waiting.filter(|origin| origin.shard == self.mesh.shard).map(|origin| origin.socket)
+                waiting.and_then(|origin| origin.socket_on(self.mesh.shard))
             }
         };
         match socket {

@@ -24,11 +24,23 @@ pub(crate) struct SessionId {
     pub(super) secret: [u8; 16],
 }
 
-/// A connection that waits for the answer to its request.
+/// Who waits for the answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestOrigin {
-    pub(crate) shard: ShardId,
-    pub(crate) socket: Socket,
+pub(crate) enum RequestOrigin {
+    /// A connection of this node.
+    Connection { shard: ShardId, socket: Socket },
+    /// Another node, by the number that the control thread gave to its request.
+    Node { number: u64 },
+}
+
+impl RequestOrigin {
+    /// The connection, if it is one of this shard.
+    pub(crate) fn socket_on(self, of: ShardId) -> Option<Socket> {
+        match self {
+            Self::Connection { shard, socket } if shard == of => Some(socket),
+            Self::Connection { .. } | Self::Node { .. } => None,
+        }
+    }
 }
 
 /// A request for a session.
@@ -44,6 +56,8 @@ pub(crate) struct SessionRequest {
 pub(crate) enum SessionRequestKind {
     /// Handle a frame of commands.
     Commands(Bytes),
+    /// The same, from another node: for a session that speaks JSON, a JSON string that holds them.
+    ForwardedCommands(Bytes),
     /// Handle a frame of commands, and return the replies after this sequence number.
     Poll { received: u64, commands: Bytes },
 }

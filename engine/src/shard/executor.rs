@@ -30,7 +30,10 @@ use crate::{
     limits::LimitPolicy,
     memory::BudgetLimits,
     metrics::Metric,
-    session::message::{Peers, Shared},
+    session::{
+        forward::ForwardHandle,
+        message::{Peers, Shared},
+    },
     shard::ShardPolicy,
     supervise,
     supervise::{Beats, Part, Sentinel, State, strike},
@@ -72,6 +75,8 @@ pub(crate) struct Links {
     pub(crate) backend: ProxyHandle,
     /// `None` on a node alone.
     pub(crate) broker: Option<BrokerHandle>,
+    /// The way to sessions of other nodes. `None` on a node alone.
+    pub(crate) forward: Option<ForwardHandle>,
 }
 
 /// A shard that waits for the list of the others.
@@ -161,7 +166,7 @@ async fn live(
     )
     .map_err(|error| anyhow::anyhow!("cannot start housekeeping: {error}"))?;
 
-    let shard = Shard::new(
+    let mut shard = Shard::new(
         seed.node,
         ShardPolicy::new(&seed.config, seed.budgets, seed.uring.receive_buffers),
         sockets,
@@ -171,6 +176,7 @@ async fn live(
         seed.tls.map(TlsListener::new),
         rand::random(),
     );
+    shard.sessions.forward = links.forward;
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("cannot start the connection loop: {error}"))?
         .await;

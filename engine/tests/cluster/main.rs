@@ -6,8 +6,10 @@
 //! Where there is no `redis-server`, nothing is tested, which is said; where CI=true, that is a failure.
 #![forbid(unsafe_code)]
 
+mod control;
 mod nodes;
 mod presence;
 mod publications;
 mod recovery;
 mod redis_away;
+mod requests;

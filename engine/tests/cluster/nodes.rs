@@ -10,8 +10,15 @@ use serde_json::{Value, json};
 const COMMON: &str = r#"
 [client]
 allow_anonymous_connect_without_token = true
+token.hmac_secret_key = "a secret of the tests"
 [http_api]
 insecure = true
+[sse]
+enabled = true
+[http_stream]
+enabled = true
+[poll]
+enabled = true
 [channel.without_namespace]
 allow_subscribe_for_client = true
 allow_subscribe_for_anonymous = true
@@ -63,6 +70,19 @@ impl Nodes {
             "{COMMON}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n{options}\n"
         ))
     }
+}
+
+/// Waits until each of these nodes knows all of them.
+pub(crate) fn until_acquainted(nodes: &[&Daemon]) {
+    for node in nodes {
+        api_until(node, "info", &json!({}), |answer| uids(answer).len() == nodes.len());
+    }
+}
+
+/// The names of the nodes in an answer to `info`, this one's first.
+pub(crate) fn uids(info: &Value) -> Vec<String> {
+    let nodes = info["result"]["nodes"].as_array().expect("it lists nodes");
+    nodes.iter().map(|node| node["uid"].as_str().expect("a node has a name").to_owned()).collect()
 }
 
 /// A client of a node, connected.

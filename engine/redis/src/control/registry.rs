@@ -124,8 +124,13 @@ impl Registry {
             return Heard::Again;
         }
         // It does not know us either.
-        self.hello_at = self.hello_at.min(now);
+        self.greet(now);
         Heard::First
+    }
+
+    /// It is time to say hello.
+    pub fn greet(&mut self, now: Instant) {
+        self.hello_at = self.hello_at.min(now);
     }
 
     /// Forgets a node that said goodbye. True exactly when it was known.

@@ -12,23 +12,30 @@ use std::{
 
 use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, Payload};
+use holdfast_redis::control::{
+    message::{Body, Notification},
+    request::HISTORY_REMOVED_OP,
+};
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
 
 use super::{
     answer::{Empty, Weight},
     error::ApiError,
-    reach::Pending,
     request,
     room::Hold,
-    share::Slices,
     state::Api,
 };
-use crate::hub::{
-    history::{AnswerBytes, Page, Position},
-    message::{Answer, ChannelQuery, Publish, ToOwner, Version},
-    presence::Members,
-    publication::{Data, Info, StoredPublication, Tags, tags},
+use crate::{
+    control::{reach::Pending, share::Slices},
+    hub::{
+        broker::FromBroker,
+        history::{AnswerBytes, Page, Position},
+        message::{Answer, ChannelQuery, Publish, ToOwner, Version},
+        presence::Members,
+        publication::{Data, Info, StoredPublication, Tags, tags},
+    },
+    session::message::Message,
 };
 
 /// The position of a publication; empty if the channel did not keep it.
@@ -223,7 +230,15 @@ pub(super) async fn history(api: &Api, request: request::History) -> Result<Hist
 }
 
 pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Result<Empty, ApiError> {
-    ask(api, &request.channel, ChannelQuery::RemoveHistory).await?;
+    let channel = &request.channel;
+    ask(api, channel, ChannelQuery::RemoveHistory).await?;
+    if let Some(nodes) = &api.nodes {
+        // Where rooms keep what they heard, those of all nodes forget it.
+        let removed = Message::FromBroker(FromBroker::HistoryRemoved(channel.as_str().into()));
+        api.reach.post_home(channel, removed).await?;
+        let body = Notification { op: HISTORY_REMOVED_OP.into(), data: channel.as_bytes() };
+        nodes.tell(Body::Notification(body)).await.map_err(ApiError::not_told)?;
+    }
     Ok(Empty {})
 }
 

@@ -1,7 +1,7 @@
 //! Clients: the methods on one client, or on all clients of a user.
 //!
 //! In:  requests that name a user, a connection or a session.
-//! Out: commands for all shards: only a client's own shard can find it.
+//! Out: commands for all shards: only a client's own shard can find it; the same for all other nodes.
 //!
 //! A request must name at least one of the three: if it lost its user by mistake, it must not select everybody.
 
@@ -11,7 +11,10 @@ use holdfast_protocol::client::DisconnectCode;
 use uuid::Uuid;
 
 use super::{answer::Empty, channel::known, error::ApiError, request, state::Api};
-use crate::session::calls::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand};
+use crate::{
+    control::nodes::{Addressee, body_of},
+    session::calls::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand},
+};
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
     known(api, &request.channel)?;
@@ -23,7 +26,8 @@ pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<
         overrides: request.overrides,
         channel: request.channel.into(),
     });
-    tell(api, whom(request.user, &request.client, &request.session)?, wish).await
+    let to = (request.user, request.client, request.session);
+    tell(api, to, wish).await
 }
 
 pub(super) async fn unsubscribe(api: &Api, request: request::Unsubscribe) -> Result<Empty, ApiError> {
@@ -34,8 +38,8 @@ pub(super) async fn unsubscribe(api: &Api, request: request::Unsubscribe) -> Res
             Some(channel.into())
         }
     };
-    let whom = whom(request.user, &request.client, &request.session)?;
-    tell(api, whom, ClientCommand::Unsubscribe { channel }).await
+    let to = (request.user, request.client, request.session);
+    tell(api, to, ClientCommand::Unsubscribe { channel }).await
 }
 
 pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Result<Empty, ApiError> {
@@ -49,8 +53,8 @@ pub(super) async fn disconnect(api: &Api, request: request::Disconnect) -> Resul
         return Err(ApiError::bad_request(why));
     }
     let except = request.whitelist.iter().filter_map(|client| client.parse().ok()).collect();
-    let whom = whom(request.user, &request.client, &request.session)?;
-    tell(api, whom, ClientCommand::Disconnect { code, reason, except }).await
+    let to = (request.user, request.client, request.session);
+    tell(api, to, ClientCommand::Disconnect { code, reason, except }).await
 }
 
 pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empty, ApiError> {
@@ -60,17 +64,39 @@ pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empt
         let info = request::bytes("info", "", request.info.as_deref())?;
         ClientCommand::Refresh { expires_at_s: seconds(request.expire_at), info }
     };
-    tell(api, whom(request.user, &request.client, &request.session)?, wish).await
+    tell(api, (request.user, request.client, request.session), wish).await
 }
 
-async fn tell(api: &Api, whom: Option<ClientSelector>, wish: ClientCommand) -> Result<Empty, ApiError> {
-    let Some(whom) = whom else { return Ok(Empty {}) };
-    let (whom, wish) = (Arc::new(whom), Arc::new(wish));
-    let call = |done| ApiCall::Clients { whom: Arc::clone(&whom), wish: Arc::clone(&wish), done };
-    for outcome in api.reach.ask_all(call).await? {
-        outcome?;
-    }
-    Ok(Empty {})
+/// Carries a command out here, and tells all other nodes of it. `to` is the user, the client and the session.
+async fn tell(
+    api: &Api,
+    to: (Option<String>, String, String),
+    wish: ClientCommand,
+) -> Result<Empty, ApiError> {
+    let (user, client, session) = to;
+    let whom = whom(user.clone(), &client, &session)?;
+    let wish = Arc::new(wish);
+    let here = async {
+        let Some(whom) = whom.map(Arc::new) else { return Ok(()) };
+        let call = |done| ApiCall::Clients { whom: Arc::clone(&whom), wish: Arc::clone(&wish), done };
+        for outcome in api.reach.ask_all(call).await? {
+            outcome?;
+        }
+        Ok(())
+    };
+    let elsewhere = async {
+        let Some(nodes) = &api.nodes else { return Ok(()) };
+        // An empty user beside a client means any, as here.
+        let is_one = !client.is_empty() || !session.is_empty();
+        let user = user.as_deref().filter(|user| !is_one || !user.is_empty());
+        match body_of(Addressee { user, client: &client, session: &session }, &wish, &api.channels) {
+            Some(body) => nodes.tell(body).await.map_err(ApiError::not_told),
+            None => Ok(()),
+        }
+    };
+    // Who is on other nodes is told whatever becomes of it here.
+    let (here, elsewhere): (Result<(), ApiError>, _) = tokio::join!(here, elsewhere);
+    here.and(elsewhere).map(|()| Empty {})
 }
 
 /// Builds the selector of a request; `None` if no client can match. A session has the same ID as its client. An

@@ -52,6 +52,12 @@ impl ApiError {
         Self::of(ErrorCode::TOO_MANY_REQUESTS, why, Kind::Full)
     }
 
+    /// It is done here, and other nodes were not told: Redis did not take it.
+    pub(super) fn not_told(why: impl Display) -> Self {
+        let why = format_args!("done on this node, but the other nodes were not told: {why}");
+        Self::of(ErrorCode::INTERNAL, why, Kind::Plain)
+    }
+
     fn of(code: ErrorCode, why: impl Display, kind: Kind) -> Self {
         let ErrorCode { code, message, .. } = code;
         Self { code, message: format!("{message}: {why}").into(), kind }

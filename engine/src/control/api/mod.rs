@@ -5,8 +5,7 @@
 //!
 //! Names, fields and codes are those of Centrifugo v6. The files: `key` (authorization), `request` (parsing of bodies),
 //! `browser` (protection of an API without keys), `channel`, `clients`, `node` and `penalties` (the methods), `room`
-//! (memory of calls), `text` (serialization of an answer), `reach` (messages to the shards and their answers), `share`
-//! (time slices on the thread), `answer` (responses).
+//! (memory of calls), `text` (serialization of an answer), `answer` (responses).
 
 mod answer;
 mod browser;
@@ -17,10 +16,8 @@ mod error;
 mod key;
 mod node;
 mod penalties;
-mod reach;
 mod request;
 mod room;
-mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -57,14 +54,13 @@ use self::{
     error::ApiError,
     request::{Command, CommandMethod},
     room::{Hold, Room},
-    share::Slices,
     text::{SHORT_BYTES_MAX, Text},
 };
 pub(super) use self::{
     counts::ApiCounts,
     state::{Api, Node},
 };
-use super::{connection::words, drain::Drain};
+use super::{connection::words, drain::Drain, nodes::Nodes, share::Slices};
 use crate::{
     config::{ApiErrorMode, Config},
     log::refusal,
@@ -157,8 +153,14 @@ impl Method {
 }
 
 /// Creates the API.
-pub(super) fn open(config: &Config, shared: Arc<Shared>, drain: Arc<Drain>, node: Node) -> Arc<Api> {
-    Arc::new(Api::new(config, shared, drain, node, &Method::names()))
+pub(super) fn open(
+    config: &Config,
+    shared: Arc<Shared>,
+    drain: Arc<Drain>,
+    node: Node,
+    nodes: Option<Nodes>,
+) -> Arc<Api> {
+    Arc::new(Api::new(config, shared, drain, node, nodes, &Method::names()))
 }
 
 pub(super) fn router(api: Arc<Api>) -> Router {

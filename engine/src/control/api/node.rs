@@ -1,25 +1,38 @@
-//! Node: the methods on the whole daemon.
+//! Node: the methods on the whole daemon, and on all nodes.
 //!
-//! In:  the numbers of every shard.
-//! Out: their sums.
+//! In:  the numbers of every shard, and those of other nodes.
+//! Out: their sums; a word where an answer lacks some node's part.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 use holdfast_protocol::client::ErrorCode;
+use holdfast_redis::control::{
+    channels::{OP as CHANNELS_OP, encode_request, read_result},
+    registry::NodeState,
+    survey::Outcome,
+};
 use serde::{Serialize, Serializer};
 
 use super::{
     answer::{Empty, Weight},
     error::ApiError,
     request,
-    share::SMALL,
     state::Api,
 };
-use crate::{control::drain::APART, session::calls::ApiCall, value::Wildcard};
+use crate::{
+    control::{
+        drain::APART,
+        nodes::Part,
+        share::{SMALL, Slices},
+    },
+    session::calls::ApiCall,
+    value::Wildcard,
+};
 
 /// The longest channel pattern that is parsed on this thread.
 const SHORT_PATTERN_BYTES_MAX: usize = 64;
@@ -32,20 +45,38 @@ const CHANNEL_BYTES_MIN: usize = 20;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Info {
-    nodes: [NodeInfo; 1],
+    nodes: Vec<NodeInfo>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 #[derive(Debug, Serialize)]
 struct NodeInfo {
     uid: Box<str>,
     name: String,
-    version: &'static str,
+    version: Cow<'static, str>,
     num_clients: usize,
     num_users: usize,
     num_channels: usize,
     num_subs: usize,
     /// In seconds.
     uptime: u64,
+}
+
+impl NodeInfo {
+    /// What another node last said of itself.
+    fn of(node: NodeState) -> Self {
+        Self {
+            uid: node.uid.into(),
+            name: node.name,
+            version: node.version.into(),
+            num_clients: node.num_clients as usize,
+            num_users: node.num_users as usize,
+            num_channels: node.num_channels as usize,
+            num_subs: node.num_subs as usize,
+            uptime: node.uptime.into(),
+        }
+    }
 }
 
 impl Weight for Info {}
@@ -55,7 +86,7 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
     let node = NodeInfo {
         uid: (*api.node.uid).into(),
         name: api.node.name.clone(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         num_clients: parts.iter().map(|part| part.clients).sum(),
         num_users: match &parts[..] {
             [only] => only.users,
@@ -65,7 +96,12 @@ pub(super) async fn info(api: &Api, _: request::Info) -> Result<Info, ApiError> 
         num_subs: parts.iter().map(|part| part.subscriptions).sum(),
         uptime: api.node.began.elapsed().as_secs(),
     };
-    Ok(Info { nodes: [node] })
+    let mut info = Info { nodes: vec![node], part: Part::default() };
+    if let Some(nodes) = &api.nodes {
+        info.nodes.extend(nodes.others().await.into_iter().map(NodeInfo::of));
+        info.part.partial = nodes.is_cut_off();
+    }
+    Ok(info)
 }
 
 /// Counts the users. A user may have clients on several shards.
@@ -96,6 +132,8 @@ async fn free<T: Send + 'static>(api: &Api, what: T, entries: usize) {
 pub(super) struct Channels {
     #[serde(serialize_with = "by_name")]
     channels: BTreeMap<Arc<str>, ChannelInfo>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -110,7 +148,12 @@ impl Weight for Channels {
 }
 
 pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Channels, ApiError> {
-    let pattern = match request.pattern {
+    let survey = async {
+        let nodes = api.nodes.as_ref()?;
+        let asked = encode_request(&request.pattern).freeze();
+        Some((nodes.survey(CHANNELS_OP, asked).await, nodes.is_cut_off()))
+    };
+    let pattern = match request.pattern.clone() {
         all if all.is_empty() => None,
         // A long pattern takes time to parse.
         text => {
@@ -122,7 +165,7 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
     let mut channels = BTreeMap::<Arc<str>, ChannelInfo>::new();
     let (mut hold, mut is_full) = (api.room.hold(), Ok(()));
     let mut text_bytes = 0;
-    let add = |(name, subscribers): (Arc<str>, usize)| {
+    let mut add = |(name, subscribers): (Arc<str>, usize)| {
         if is_full.is_err() || pattern.as_ref().is_some_and(|pattern| !pattern.matches(&name)) {
             return;
         }
@@ -136,13 +179,33 @@ pub(super) async fn channels(api: &Api, request: request::Channels) -> Result<Ch
         }
         channels.entry(name).or_default().num_clients += subscribers;
     };
-    let reached = api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, add).await;
+    let own = api.reach.each_of_all(|from, answer| ApiCall::Channels { from, answer }, &mut add);
+    let (reached, survey) = tokio::join!(own, survey);
+    let mut part = Part::default();
+    if let Some((outcome, is_cut_off)) = survey {
+        let mut slices = Slices::new();
+        let Outcome { answers, missing, .. } = outcome.ok_or(ErrorCode::TOO_MANY_REQUESTS)?;
+        part.missing = missing;
+        for answer in answers {
+            let mut of_node = Vec::new();
+            let read = read_result(&answer.data, |name, clients| of_node.push((name, clients)));
+            if answer.code != 0 || read.is_err() {
+                part.missing.push(answer.uid);
+                continue;
+            }
+            for (name, clients) in of_node {
+                add((name.into(), clients as usize));
+                slices.step().await;
+            }
+        }
+        part.partial = is_cut_off || !part.missing.is_empty();
+    }
     if let Err(error) = reached.map_err(ApiError::from).and(is_full) {
         let entries = channels.len();
         free(api, channels, entries).await;
         return Err(error);
     }
-    Ok(Channels { channels })
+    Ok(Channels { channels, part })
 }
 
 pub(super) async fn rpc(_: &Api, request: request::Rpc) -> Result<Empty, ApiError> {

@@ -14,24 +14,22 @@ use super::{
     counts::ApiCounts,
     error::ApiError,
     key::Keys,
-    reach::ShardClient,
     request,
     room::Room,
-    share::Apart,
 };
 use crate::{
     channel::Channels,
     config::{ApiErrorMode, Config},
-    control::drain::Drain,
+    control::{drain::Drain, nodes::Nodes, reach::ShardClient, share::Apart},
     session::message::Shared,
 };
 
 /// This node's identity.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::control) struct Node {
-    pub(super) uid: Arc<str>,
-    pub(super) name: String,
-    pub(super) began: Instant,
+    pub(in crate::control) uid: Arc<str>,
+    pub(in crate::control) name: String,
+    pub(in crate::control) began: Instant,
 }
 
 impl Node {
@@ -59,6 +57,8 @@ pub(in crate::control) struct Api {
     pub(super) room: Arc<Room>,
     pub(super) error_mode: ApiErrorMode,
     pub(super) node: Node,
+    /// The other nodes; `None` on a node alone.
+    pub(super) nodes: Option<Nodes>,
     pub(super) counts: Arc<ApiCounts>,
     pub(super) drain: Arc<Drain>,
 }
@@ -69,6 +69,7 @@ impl Api {
         shared: Arc<Shared>,
         drain: Arc<Drain>,
         node: Node,
+        nodes: Option<Nodes>,
         methods: &[&'static str],
     ) -> Self {
         Self {
@@ -80,6 +81,7 @@ impl Api {
             apart: Apart::new(),
             error_mode: config.http_api.error_mode,
             node,
+            nodes,
             counts: Arc::new(ApiCounts::new(methods)),
             drain,
         }

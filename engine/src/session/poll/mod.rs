@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn who_waits_takes_whatever_a_turn_brings_but_not_what_it_never_acknowledges() {
         let socket = Socket::new(Descriptor::new(0, 0), 0);
-        let waits = Some(RequestOrigin { shard: ShardId::FIRST, socket });
+        let waits = Some(RequestOrigin::Connection { shard: ShardId::FIRST, socket });
         let mut poll = Poll { waiting: waits, ..Poll::default() };
         for _ in 0..100 {
             push(&mut poll, &[b'x'; 10]);

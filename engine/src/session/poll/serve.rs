@@ -13,6 +13,7 @@ use holdfast_protocol::{
     client::{Command, DisconnectCode, Format, FromClient, decode_commands, poll::poll_answer},
     http::Refusal,
 };
+use holdfast_ring::Socket;
 use rand::Rng as _;
 
 use super::Poll;
@@ -44,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
     /// The first poll of a session.
     pub(crate) fn open_poll(
         &mut self,
-        origin: RequestOrigin,
+        socket: Socket,
         headers: Arc<[Header]>,
         commands: &[u8],
     ) -> Result<(), Refusal> {
@@ -56,11 +57,11 @@ impl<I: Io> SessionCx<'_, I> {
         if self.cx.is_stopping || !self.take_place() {
             return Err(Refusal::Unavailable { retry_after_s: RETRY_AFTER_S });
         }
-        let address = match self.cx.admit_session(origin.socket, self.io.is_reused(origin.socket)) {
+        let address = match self.cx.admit_session(socket, self.io.is_reused(socket)) {
             Ok(address) => address,
             Err(rejection) => {
                 self.io.give_place_back();
-                self.io.reject(self.cx, origin.socket, rejection);
+                self.io.reject(self.cx, socket, rejection);
                 return Ok(());
             }
         };
@@ -69,6 +70,7 @@ impl<I: Io> SessionCx<'_, I> {
         let key = self.open_client(Transport::Poll(place), Format::Json);
         self.sessions.registry.set_client(place, Some(key));
         self.store_headers(key, headers);
+        let origin = RequestOrigin::Connection { shard: self.mesh.shard, socket };
         self.poll_session(place, origin, 0, commands);
         Ok(())
     }
@@ -263,15 +265,17 @@ impl<I: Io> SessionCx<'_, I> {
             return;
         };
         let received = poll.received;
-        self.answer_origin(origin, Ok(Some(poll_answer(&id.to_string(), received, [].iter()))));
+        let name = self.sessions.poll_name(id);
+        self.answer_origin(origin, Ok(Some(poll_answer(&name, received, [].iter()))));
     }
 
     fn poll_body(&mut self, place: SessionIndex) -> Result<Option<Bytes>, Refusal> {
         let id = self.sessions.registry.id(place).ok_or(Refusal::SessionUnknown)?;
+        let name = self.sessions.poll_name(id);
         let poll = self.sessions.registry.poll(place).ok_or(Refusal::SessionUnknown)?;
         poll.answer();
         let replies = poll.replies().count() as u64;
-        let body = poll_answer(&id.to_string(), poll.sequence(), poll.replies());
+        let body = poll_answer(&name, poll.sequence(), poll.replies());
         self.cx.counters.add(Metric::MessagesOut, replies);
         Ok(Some(body))
     }

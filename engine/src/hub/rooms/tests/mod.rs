@@ -34,6 +34,7 @@ use crate::{
 };
 
 const POLICY: ChannelPolicy = ChannelPolicy {
+    stays_local: false,
     history_size: 10,
     history_ttl_ms: 600_000,
     history_meta_ttl_ms: 3_600_000,

@@ -112,6 +112,11 @@ impl ShardClient {
         Ok(answers)
     }
 
+    /// Sends a message to a channel's owner shard, which answers nobody.
+    pub(super) async fn post_home(&self, channel: &str, message: Message) -> Result<(), ErrorCode> {
+        self.post(self.shared.shard_for(channel), message).await
+    }
+
     async fn post(&self, shard: ShardId, message: Message) -> Result<(), ErrorCode> {
         self.shards[shard.index()].deliver(message, FULL_MAX).await.map_err(|_| ErrorCode::INTERNAL)
     }
