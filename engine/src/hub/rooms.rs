@@ -318,6 +318,9 @@ impl Rooms {
             room.release(ledger);
             self.to_broker.push(ToBroker::Unwant(Arc::clone(channel)));
         }
+        if self.rooms.is_empty() {
+            self.sweep(ledger);
+        }
     }
 
     /// Drops the oldest kept publications while the budget is full, up to the limit of a turn.

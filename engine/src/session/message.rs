@@ -50,7 +50,7 @@ pub(crate) enum Message {
     /// For clients of the receiver.
     FromOwner(FromOwner),
     /// For channels that the receiver owns: what the broker says of them.
-    FromBroker(FromBroker),
+    FromBroker(Box<FromBroker>),
     /// A request for a session of the receiver.
     ToSession(Box<SessionRequest>),
     /// The answer to a request whose connection the receiver has.
@@ -76,7 +76,7 @@ impl mesh::Message for Message {
             Self::Broadcast(frames) => 2 * frames.bytes.len(),
             Self::ToOwner(message) => message.cost_bytes(),
             Self::FromOwner(message) => message.cost_bytes(),
-            Self::FromBroker(message) => message.cost_bytes(),
+            Self::FromBroker(message) => size_of_val(&**message) + message.cost_bytes(),
             Self::ToSession(request) => {
                 size_of_val(&**request)
                     + match &request.what {
@@ -139,7 +139,7 @@ impl From<FromOwner> for Message {
 
 impl From<FromBroker> for Message {
     fn from(message: FromBroker) -> Self {
-        Self::FromBroker(message)
+        Self::FromBroker(Box::new(message))
     }
 }
 

@@ -100,7 +100,7 @@ impl<K: Kernel> Shard<K> {
             Message::ToOwner(message) => self.with_sessions(|sessions| sessions.handle_as_owner(message)),
             Message::FromOwner(message) => self.with_sessions(|sessions| sessions.handle_from_owner(message)),
             Message::FromBroker(message) => {
-                self.with_sessions(|sessions| sessions.handle_from_broker(message));
+                self.with_sessions(|sessions| sessions.handle_from_broker(*message));
             }
             Message::ToSession(asked) => self.with_sessions(|sessions| sessions.handle_request(*asked)),
             Message::Answer { socket, answer } => {

@@ -234,7 +234,7 @@ pub(super) async fn history_remove(api: &Api, request: request::OfChannel) -> Re
     ask(api, channel, ChannelQuery::RemoveHistory).await?;
     if let Some(nodes) = &api.nodes {
         // Where rooms keep what they heard, those of all nodes forget it.
-        let removed = Message::FromBroker(FromBroker::HistoryRemoved(channel.as_str().into()));
+        let removed = Message::from(FromBroker::HistoryRemoved(channel.as_str().into()));
         api.reach.post_home(channel, removed).await?;
         let body = Notification { op: HISTORY_REMOVED_OP.into(), data: channel.as_bytes() };
         nodes.tell(Body::Notification(body)).await.map_err(ApiError::not_told)?;

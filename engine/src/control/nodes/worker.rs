@@ -232,7 +232,7 @@ impl Worker {
         task("nodes", async move {
             let removed = FromBroker::HistoryRemoved(Arc::clone(&channel));
             // Where its mailbox stays full, the log says so.
-            let _ = reach.post_home(&channel, Message::FromBroker(removed)).await;
+            let _ = reach.post_home(&channel, Message::from(removed)).await;
         });
     }
 

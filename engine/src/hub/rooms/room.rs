@@ -75,6 +75,8 @@ pub(super) struct Room {
     history: Option<Box<History>>,
     /// All publications from this offset on that Redis keeps are here, too.
     complete_from: u64,
+    /// The offset of the newest publication, and a hash of its data, where it is not kept any more.
+    forgotten: Option<(u64, u64)>,
     /// The last publication, if patches may be based on it.
     last: Option<Arc<StoredPublication>>,
     reads: Reads,
@@ -111,6 +113,7 @@ impl Room {
             is_confirmed: false,
             history: None,
             complete_from: u64::MAX,
+            forgotten: None,
             last: None,
             reads: Reads::default(),
             held: Held::default(),
@@ -296,11 +299,12 @@ impl Room {
             self.checked = now;
             self.read(None, false, cx);
         }
-        if self.history_until <= now
-            && let Some(history) = &mut self.history
-        {
+        if self.history_until <= now {
             // Redis has dropped them, too.
-            history.clear();
+            self.forget_newest();
+            if let Some(history) = &mut self.history {
+                history.clear();
+            }
         }
         if self.refresh_at <= now
             && let Some(presence) = &self.presence
@@ -333,6 +337,9 @@ impl Room {
 
     /// Drops the oldest kept publication, which Redis still has; without one, the base of patches.
     pub(super) fn drop_oldest(&mut self) {
+        if self.history.as_ref().is_some_and(|history| history.len() == 1) {
+            self.forget_newest();
+        }
         match self.history.as_mut().filter(|history| !history.is_empty()) {
             Some(history) => {
                 history.drop_oldest();

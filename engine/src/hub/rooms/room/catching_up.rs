@@ -3,7 +3,10 @@
 //! In:  what is to be read; what Redis answers.
 //! Out: deliveries in order; that publications are gone; questions to the broker.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use holdfast_redis::publication::decode_publication;
@@ -124,9 +127,21 @@ impl Room {
     fn differs(&self, position: &Position, entries: &[(u64, Bytes)]) -> bool {
         let newest = self.history.as_ref().and_then(|history| history.newest());
         let now = entries.iter().find(|(offset, _)| *offset == position.offset);
-        newest.zip(now).is_some_and(|(newest, (_, payload))| {
-            decode_publication(payload).is_ok_and(|now| now.data.bytes() != newest.data.bytes)
-        })
+        let Some(Ok(now)) = now.map(|(_, payload)| decode_publication(payload)) else { return false };
+        match newest {
+            Some(newest) => now.data.bytes() != newest.data.bytes,
+            None => self
+                .forgotten
+                .is_some_and(|(offset, mark)| offset == position.offset && mark != mark_of(now.data.bytes())),
+        }
+    }
+
+    /// The newest publication is about to be dropped: what is needed to know it again stays.
+    pub(super) fn forget_newest(&mut self) {
+        let newest = self.history.as_ref().and_then(|history| history.newest());
+        if let Some(newest) = newest {
+            self.forgotten = Some((newest.offset, mark_of(&newest.data.bytes)));
+        }
     }
 
     /// Takes a position and the publications up to it, unless something is missing between them.
@@ -139,6 +154,7 @@ impl Room {
             self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
         }
         self.history = Some(history);
+        self.forgotten = None;
     }
 
     /// Adds the publications that directly precede those of a history.
@@ -255,6 +271,7 @@ impl Room {
 
     /// The history was removed; the position stays.
     pub(in crate::hub::rooms) fn forget_history(&mut self) {
+        self.forget_newest();
         if let Some(history) = &mut self.history {
             history.clear();
             // What was published since it was removed, Redis has.
@@ -262,4 +279,11 @@ impl Room {
             self.last = None;
         }
     }
+}
+
+/// Tells publications apart.
+fn mark_of(data: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(data);
+    hasher.finish()
 }

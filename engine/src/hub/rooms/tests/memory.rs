@@ -20,8 +20,9 @@ fn over_the_budget_the_oldest_publications_go_and_a_later_recovery_reads_them_ag
     assert_eq!(bench.told(), ["2 is in at 50 of e, recovers [46, 47, 48, 49, 50]"]);
     bench.subscribe(3, since("e", 10));
     assert_eq!(bench.reads(), ["read from 11, urgent"]);
-    let all: Vec<u64> = (11..=50).collect();
-    bench.answer_read("e", 50, &all);
+    let all = (11..=50).map(|offset| (offset, payload(&format!("\"{}\"", "x".repeat(1_000)))));
+    let all = all.collect();
+    bench.answer_with("e", 50, Some(11), all);
     let told = bench.told();
     assert!(told[0].starts_with("3 is in at 50 of e, recovers [11, 12"), "{told:?}");
     bench.pass_ms(50);
