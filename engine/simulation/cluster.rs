@@ -110,7 +110,7 @@ impl Builder {
             let mut policy = ShardPolicy::new(config, self.budgets, self.kernel.buffers);
             policy.quantum_ns = self.quantum_ns.unwrap_or(policy.quantum_ns);
             let tls = self.tls.as_ref().map(|tls| TlsListener::new(Arc::clone(tls)));
-            Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, None, tls, seed))
+            Some(Shard::new("node".into(), policy, sockets, peers, queue(1).0, tls, seed))
         });
         Cluster {
             shards: shards.collect(),

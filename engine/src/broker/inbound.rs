@@ -98,7 +98,7 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Consumer 
                             }
                             // At most once: a message that finds no room is repeated by nobody, as one that is lost.
                             Some(Heard::Control) => {
-                                _ = self.control.try_send(messages.share(message.payload))
+                                _ = self.control.try_send(messages.share(message.payload));
                             }
                             // It is not wanted any more.
                             None => {}

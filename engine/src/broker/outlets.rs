@@ -33,7 +33,6 @@ struct Outlet<M> {
     bytes: usize,
     /// Channels of which publications were dropped.
     lagging: HashSet<Arc<str>>,
-    dropped: u64,
 }
 
 /// The outlets to all shards.
@@ -47,7 +46,7 @@ pub(super) struct Outlets<M> {
 impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
     /// Up to `bytes_max` bytes of publications wait for each shard.
     pub(super) fn new(shared: Arc<Shared<M>>, bytes_max: usize) -> Self {
-        let outlet = |_| Outlet { waiting: VecDeque::new(), bytes: 0, lagging: HashSet::new(), dropped: 0 };
+        let outlet = |_| Outlet { waiting: VecDeque::new(), bytes: 0, lagging: HashSet::new() };
         Self { all: Mutex::new(shared.shard_ids().map(outlet).collect()), shared, bytes_max }
     }
 
@@ -72,7 +71,6 @@ impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
         self.with(shard, |outlet, shared| {
             outlet.flush(shared, shard);
             if outlet.bytes > 0 && outlet.bytes + bytes > self.bytes_max {
-                outlet.dropped += messages.len() as u64;
                 outlet.lagging.extend(messages.into_iter().map(|message| message.channel));
                 return;
             }
@@ -96,16 +94,6 @@ impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
     /// Sends an answer to a client's shard.
     pub(super) fn answer_client(&self, shard: ShardId, answer: FromOwner) {
         self.with(shard, |outlet, shared| outlet.push(shared, shard, answer.into()));
-    }
-
-    /// Publications that were dropped so far.
-    pub(super) fn dropped(&self) -> u64 {
-        self.lock().iter().map(|outlet| outlet.dropped).sum()
-    }
-
-    /// Bytes of publications that wait.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.lock().iter().map(|outlet| outlet.bytes).sum()
     }
 
     /// Sends what waits, for ever.

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc;
@@ -19,12 +19,11 @@ pub(crate) struct QueueLimits {
     pub(crate) bytes_max: usize,
 }
 
-/// What waits, and how often it was too much.
+/// What waits.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+struct Waiting {
     messages: AtomicUsize,
     bytes: AtomicUsize,
-    pub(crate) refused: AtomicU64,
 }
 
 /// A turn's messages, and their memory.
@@ -64,7 +63,7 @@ impl BrokerHandle {
     pub(crate) fn send(&self, messages: Vec<ToBroker>) -> Result<(), Vec<ToBroker>> {
         let bytes = messages.iter().map(|message| size_of::<ToBroker>() + message.cost_bytes()).sum();
         let count = messages.len();
-        let Waiting { messages: waiting, bytes: waiting_bytes, refused } = &*self.waiting;
+        let Waiting { messages: waiting, bytes: waiting_bytes } = &*self.waiting;
         let before = waiting.fetch_add(count, Ordering::Relaxed);
         let bytes_before = waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let is_too_much = before > 0
@@ -77,20 +76,7 @@ impl BrokerHandle {
         sent.inspect_err(|messages| {
             waiting.fetch_sub(messages.len(), Ordering::Relaxed);
             waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            refused.fetch_add(messages.len() as u64, Ordering::Relaxed);
         })
-    }
-
-    /// What waits.
-    pub(crate) fn waiting(&self) -> Arc<Waiting> {
-        Arc::clone(&self.waiting)
-    }
-}
-
-impl Waiting {
-    /// Messages that wait.
-    pub(crate) fn messages(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
     }
 }
 
@@ -131,7 +117,7 @@ mod tests {
         assert!(queue.try_receive().is_none());
         assert!((0..3).all(|_| handle.send(wants(1)).is_ok()));
         assert!(handle.send(wants(1)).is_err());
-        assert_eq!((handle.waiting().messages(), handle.waiting().refused.load(Ordering::Relaxed)), (3, 2));
+        assert_eq!(handle.waiting.messages.load(Ordering::Relaxed), 3);
     }
 
     #[test]

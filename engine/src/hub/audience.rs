@@ -5,11 +5,8 @@
 
 use std::sync::Arc;
 
-use super::message::{Delivery, FromOwner};
+use super::message::{Delivery, FromOwner, Outgoing};
 use crate::ids::ShardId;
-
-/// Outgoing messages, each with its shard.
-pub(crate) type Outgoing = Vec<(ShardId, FromOwner)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Audience(Vec<ShardId>);

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use holdfast_protocol::client::{ErrorCode, filter::Filter};
 
 use super::{
-    audience::Outgoing,
     history::{AnswerBytes, Page, Position},
     presence::Members,
     publication::{Data, Info, StoredPublication, Tags},
@@ -253,6 +252,9 @@ pub(crate) enum FromOwner {
         question: Box<ToOwner>,
     },
 }
+
+/// Messages of an owner, each with its shard.
+pub(crate) type Outgoing = Vec<(ShardId, FromOwner)>;
 
 /// A delivery for all subscribers of a channel.
 #[derive(Debug)]

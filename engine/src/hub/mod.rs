@@ -31,15 +31,16 @@ pub(crate) mod rooms;
 pub(crate) mod subscriptions;
 pub(crate) mod wire;
 
-pub(crate) use self::gathered::Gathered;
 use self::{
-    audience::Outgoing, broadcast::Broadcast, conflation::Conflation, owned::Owned, owner::OwnedChannels,
+    broadcast::Broadcast, conflation::Conflation, message::Outgoing, owned::Owned, owner::OwnedChannels,
     receivers::Receivers, rooms::Rooms, subscriptions::Subscriptions,
 };
 use crate::{
     config::{Config, EngineType},
     metrics::{Counters, Metric},
 };
+
+pub(crate) use self::gathered::Gathered;
 
 /// The policy for the channels of a shard.
 #[derive(Clone, Copy, Debug)]

@@ -30,11 +30,10 @@ use self::{
     table::ChannelTable,
 };
 use super::{
-    audience::Outgoing,
     history::{History, Page, Part, Position},
     message::{
-        Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, Publish, QueryResult, Subscribe, Subscribed,
-        ToOwner,
+        Answer, AnswerTo, ChannelQuery, Delivery, FromOwner, Outgoing, Publish, QueryResult, Subscribe,
+        Subscribed, ToOwner,
     },
     publication::Info,
     recover::Resumed,

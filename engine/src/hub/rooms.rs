@@ -1,7 +1,7 @@
 //! Rooms: the channels that this shard owns, on one of many nodes.
 //!
 //! In:  [`ToOwner`], from this shard and the others; [`FromBroker`].
-//! Out: [`FromOwner`](super::message::FromOwner), each for one shard; [`ToBroker`].
+//! Out: [`FromOwner`], each for one shard; [`ToBroker`].
 //!
 //! ```text
 //!            first subscriber here              confirmed, and position read
@@ -20,7 +20,6 @@
 //! which Redis still has; over the second, subscriptions to further channels are refused with error 106. No I/O, no clock.
 
 mod held;
-mod outbound;
 mod reads;
 mod room;
 #[cfg(test)]
@@ -37,10 +36,10 @@ use holdfast_protocol::client::ErrorCode;
 
 use self::room::{Room, RoomCx};
 use super::{
-    audience::Outgoing,
     broker::{FromBroker, RoomKey, RoomNumber, ToBroker},
-    message::{Answer, AnswerTo, ChannelQuery, FromOwner, Subscribe, Subscribed, ToOwner},
+    message::{Answer, AnswerTo, ChannelQuery, FromOwner, Outgoing, Subscribe, Subscribed, ToOwner},
     owner::ChannelPolicy,
+    wire,
 };
 use crate::{
     memory::{Budget, Ledger, map_bytes, shrink},
@@ -168,7 +167,7 @@ impl Rooms {
             ToOwner::Renew { channel, info } => {
                 self.with(&channel, now, ledger, posts, |room, cx| room.renew(info, cx));
             }
-            ToOwner::Publish(publish) => self.to_broker.push(outbound::publish(*publish, policy)),
+            ToOwner::Publish(publish) => self.to_broker.push(wire::publish(*publish, policy)),
             ToOwner::Ask { channel, question, answer_to } => {
                 let is_available = match question {
                     ChannelQuery::Presence(_) | ChannelQuery::PresenceStats => policy.presence,

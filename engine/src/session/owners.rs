@@ -5,9 +5,8 @@
 
 use crate::{
     hub::{
-        audience::Outgoing,
         broker::{FromBroker, ToBroker},
-        message::{FromOwner, ToOwner},
+        message::{FromOwner, Outgoing, ToOwner},
         owned::Owned,
     },
     memory::Ledger,

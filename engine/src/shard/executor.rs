@@ -172,10 +172,10 @@ async fn live(
         sockets,
         Peers::new(links.shared, ShardId::new(index)),
         links.backend,
-        links.broker,
         seed.tls.map(TlsListener::new),
         rand::random(),
     );
+    shard.broker = links.broker;
     shard.sessions.forward = links.forward;
     let served = glommio::spawn_local_into(serve(shard, seed.clock, tasks_us, beats), connections)
         .map_err(|error| anyhow::anyhow!("cannot start the connection loop: {error}"))?

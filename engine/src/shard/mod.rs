@@ -116,7 +116,7 @@ pub(crate) struct Shard<K: Kernel> {
     pub(crate) mesh: Mesh,
     pub(crate) sessions: Sessions,
     /// `None` on a node alone.
-    broker: Option<BrokerHandle>,
+    pub(crate) broker: Option<BrokerHandle>,
     /// The quantum of a connection in a turn.
     quantum_ns: u64,
     /// All input of this shard up to this tick has been read and handled.
@@ -152,7 +152,6 @@ impl<K: Kernel> Shard<K> {
         sockets: Sockets<K>,
         peers: Peers,
         backend: ProxyHandle,
-        broker: Option<BrokerHandle>,
         tls: Option<TlsListener>,
         seed: [u8; 32],
     ) -> Self {
@@ -173,7 +172,7 @@ impl<K: Kernel> Shard<K> {
             sessions: Sessions::new(own, node, policy.session, policy.tokens, backend, seed, ids),
             mesh: Mesh::new(peers),
             cx: Context::new(ledger, limits, limit_tables, (own, shards), random),
-            broker,
+            broker: None,
             quantum_ns: policy.quantum_ns,
             read_up_to: Tick(0),
             schedule: Schedule::default(),

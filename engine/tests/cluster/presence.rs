@@ -52,3 +52,17 @@ fn a_killed_nodes_clients_are_forgotten_and_those_who_live_are_not() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
+
+#[test]
+fn presence_that_redis_has_lost_is_told_again() {
+    let Some(mut nodes) = Nodes::new() else { return };
+    let a = nodes.node_with("presence_ttl = \"5s\"");
+    let mut ann = client(&a);
+    ann.subscribe("seen:room");
+    let all = json!({"channel": "seen:room"});
+    api_until(&a, "presence", &all, |answer| count(answer) == 1);
+    nodes.redis.end();
+    nodes.redis.restart();
+    api_until(&a, "presence", &all, |answer| answer["error"].is_null() && count(answer) == 0);
+    api_until(&a, "presence", &all, |answer| count(answer) == 1);
+}

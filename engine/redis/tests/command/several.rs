@@ -60,7 +60,7 @@ async fn three_redis_have_a_third_of_the_channels_each_and_one_takes_only_its_ow
 async fn a_message_to_all_nodes_says_how_many_heard_it() {
     let Some(server) = Server::start(&[]) else { return };
     let commands = connect(&server).await;
-    let control =
+    let mut control =
         Control::new("n1".into(), RegistryOptions::default(), SurveyOptions::default(), Instant::now());
     let Action::Send { to, bytes } = control.goodbye() else { panic!("a message") };
     assert_eq!(bytes, Bytes::from_static(b"\x0a\x02n1\x3a\x00"));

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use super::epochs::NameHash;
 use crate::{
     hub::{
-        audience::{Audience, Outgoing},
+        audience::Audience,
         history::{Epoch, History, Position},
-        message::{Delivery, Publish, Version},
+        message::{Delivery, Outgoing, Publish, Version},
         presence::Presence,
         publication::StoredPublication,
     },

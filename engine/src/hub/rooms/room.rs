@@ -25,10 +25,10 @@ use super::{
 use crate::{
     encoding::EncodedPush,
     hub::{
-        audience::{Audience, Outgoing},
+        audience::Audience,
         broker::{RoomKey, ToBroker},
         history::History,
-        message::{Delivery, Publish, Subscribe},
+        message::{Delivery, Outgoing, Publish, Subscribe},
         owner::ChannelPolicy,
         presence::Presence,
         publication::StoredPublication,
@@ -327,7 +327,7 @@ impl Room {
     /// After `least_ms`, and up to `spread_ms` more: another part of it for each room.
     fn soon(&self, least_ms: u64, spread_ms: u64, since: Tick) -> Tick {
         let part = self.key.number.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        since.after_ms(least_ms + (spread_ms * part >> 32))
+        since.after_ms(least_ms + ((spread_ms * part) >> 32))
     }
 
     pub(super) fn oldest_sequence(&self) -> Option<u64> {

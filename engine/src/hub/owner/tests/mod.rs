@@ -14,7 +14,7 @@ use crate::{
     channel::PresenceFlags,
     hub::{
         history::{AnswerBytes, Page},
-        message::{ClientKey, Recover, Version},
+        message::{ClientKey, Outgoing, Recover, Version},
         publication::Data,
     },
     ids::{CommandId, ShardId, Ticket},

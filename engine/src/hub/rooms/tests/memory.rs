@@ -49,7 +49,7 @@ fn the_bases_of_patches_go_when_there_is_too_much() {
 fn where_all_channels_are_in_use_a_new_one_is_refused_and_the_others_go_on() {
     let mut bench = Bench::with_budget(40_000);
     let name = |at: u32| Arc::<str>::from(format!("c-{at}"));
-    let mut taken = 0;
+    let mut taken = 0_usize;
     for at in 0..1_000 {
         bench.handle(ToOwner::Subscribe(Box::new(Subscribe { channel: name(at), ..subscribe(1, None) })));
         if bench.told() == ["1 is refused with 106"] {
@@ -58,7 +58,7 @@ fn where_all_channels_are_in_use_a_new_one_is_refused_and_the_others_go_on() {
         taken += 1;
     }
     assert!((10..900).contains(&taken), "{taken}");
-    assert_eq!(bench.rooms.len(), taken as usize);
+    assert_eq!(bench.rooms.len(), taken);
     bench.handle(ToOwner::Subscribe(Box::new(Subscribe { channel: name(3), ..subscribe(2, None) })));
     assert!(bench.told().is_empty(), "it waits");
 }

@@ -25,7 +25,7 @@ use crate::{
     hub::{
         broker::{Outbound, Read, ReadResult, Received},
         history::{AnswerBytes, Position},
-        message::{ClientKey, Publish, Recover, Version},
+        message::{ClientKey, Outgoing, Publish, Recover, Version},
         publication::{Data, Info},
     },
     ids::{CommandId, ShardId, Ticket},
