@@ -4,7 +4,7 @@
 //! The road of a byte: the ring crate → `shard` → `conn` → the protocol crate → `session` → `mesh` → `hub` → `session/fan_out` →
 //! `conn/write` → the ring crate. A `shard` is a loop over four parts, each of which knows only those below it: sessions act on
 //! connections by `session::Io`, connections tell those above them by `conn::Above`. What all use in a turn is the `context`.
-//! Beside it: `limits` (floods), `metrics`, `supervise` (failures), `control` (HTTP for operators), `channel` (names and
+//! Beside it: `limits` (floods), `metrics`, `supervise` (failures), `broker` (Redis, over many nodes), `control` (HTTP for operators), `channel` (names and
 //! permissions), `broker` (Redis, through which nodes act as one), `config`, `doctor`, and `daemon`, which puts it all
 //! together. At the bottom: `time`, `ids`, `jose` (keys of tokens) and `value` (checked texts).
 #![forbid(unsafe_code)]

@@ -6,7 +6,7 @@
 //! Names ([`layout`]), frames ([`frame`], [`publication`]) and messages between nodes ([`control`]) are Centrifugo's, so that
 //! nodes of both can share a deployment.
 //!
-//! The daemon does not use it yet. Receiving has a reader of its own, because a publication that a client library loses in
+//! The daemon's thread `broker` uses it. Receiving has a reader of its own, because a publication that a client library loses in
 //! silence is lost for every client of the node (decision 0015).
 #![forbid(unsafe_code)]
 
