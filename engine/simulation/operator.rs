@@ -30,6 +30,7 @@ use crate::{
         publication::{Data, Tags, tags},
     },
     session::calls::{ClientCommand, ClientSelector, SubscribeCommand},
+    time::UnixSeconds,
 };
 
 pub(super) struct Operator {
@@ -123,7 +124,7 @@ fn wish(cluster: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle
             channel: channel.into(),
             chan_info: None,
             data: None,
-            expires_at_s: until_s,
+            expires_at: UnixSeconds::new(until_s),
             since: None,
             overrides: Overrides { force_recovery: Some(keeps_history(channel)), ..Overrides::default() },
         }),
@@ -133,7 +134,9 @@ fn wish(cluster: &Cluster, now: Duration, terms: &SimConfig, ledger: &mut Oracle
             reason: "the application's".into(),
             except: vec![ledger.wishes.witness.parse().expect("an id")],
         },
-        Wished::Refresh { until_s } => ClientCommand::Refresh { expires_at_s: until_s, info: None },
+        Wished::Refresh { until_s } => {
+            ClientCommand::Refresh { expires_at: UnixSeconds::new(until_s), info: None }
+        }
         Wished::Expire => ClientCommand::Expire,
     };
     let is_everywhere = cluster.wish(whom, asked);

@@ -19,7 +19,7 @@ impl Link<'_> {
     pub(super) fn handle<P: Play>(&mut self, event: Event<Buffer>, play: &mut P) {
         match event {
             Event::Connected(socket) => {
-                if self.connections.move_to(socket, Stage::Handshaking) == Stage::Connecting {
+                if self.connections.move_to(socket, Stage::Handshaking) == Some(Stage::Connecting) {
                     self.connected(socket);
                 }
             }
@@ -27,9 +27,7 @@ impl Link<'_> {
             Event::Ended(socket, how) => self.ended(socket, how, play),
             Event::Closed(socket) => {
                 self.forget_keys(socket);
-                let member = self.connections.get(socket).map(|connection| connection.member);
-                self.connections.move_to(socket, Stage::Vacant);
-                self.vacated.extend(member);
+                self.vacated.extend(self.connections.forget(socket));
             }
             // A worker has no listener and no bell, and asks no queue when it drains.
             Event::Accepted(..)
@@ -42,7 +40,7 @@ impl Link<'_> {
     }
 
     pub(super) fn received<P: Play>(&mut self, socket: Socket, bytes: &mut [u8], play: &mut P) {
-        match self.connections.get(socket).map(|connection| connection.stage) {
+        match self.connections.stage(socket) {
             Some(Stage::Joining | Stage::Open | Stage::Closing) => self.read_frames(socket, bytes, play),
             Some(Stage::Handshaking) => self.read_answer(socket, bytes, play),
             _ => {}
@@ -179,7 +177,7 @@ impl Link<'_> {
                 self.tally.connects.unclean += 1;
                 self.tally.reason(format!("instead of answering our close frame: {how}"), 1);
             }
-            Stage::Leaving | Stage::Vacant | Stage::Gone => {}
+            Stage::Leaving | Stage::Gone => {}
         }
     }
 

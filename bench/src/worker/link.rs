@@ -100,7 +100,7 @@ impl<'r> Link<'r> {
             latencies: Box::new(crate::latency::histogram()),
             patience_ns: plan.connect_timeout_ns,
             sockets: Sockets::new(kernel, SocketsConfig::default()),
-            connections: Connections::new(rings.lanes),
+            connections: Connections::default(),
             secure: secure.map(|(config, name)| Secure::new(config, name)),
             answers: HashMap::new(),
             deadlines: VecDeque::new(),
@@ -326,14 +326,15 @@ impl<'r> Link<'r> {
     /// Ends what took too long, and forgets the deadlines that were met.
     fn check_deadlines(&mut self) {
         while let Some(&(due_ns, socket, expected)) = self.deadlines.front() {
-            let stage = self.connections.get(socket).map_or(Stage::Vacant, |connection| connection.stage);
-            let is_on_the_way = matches!(stage, Stage::Connecting | Stage::Joining);
-            let is_late = stage == expected || expected == Stage::Handshaking && is_on_the_way;
-            if is_late && due_ns > self.now_ns {
+            let is_on_the_way = |stage| matches!(stage, Stage::Connecting | Stage::Joining);
+            let is_late =
+                |stage: &Stage| *stage == expected || expected == Stage::Handshaking && is_on_the_way(*stage);
+            let late = self.connections.stage(socket).filter(is_late);
+            if late.is_some() && due_ns > self.now_ns {
                 return;
             }
             self.deadlines.pop_front();
-            if is_late {
+            if let Some(stage) = late {
                 self.expire(socket, stage);
             }
         }
@@ -359,7 +360,7 @@ impl<'r> Link<'r> {
                 self.tally.reason("no answer to our close frame in time".to_owned(), 1);
             }
             // The server should have ended TCP; that we do it now is legal too.
-            Stage::Leaving | Stage::Vacant | Stage::Gone => {}
+            Stage::Leaving | Stage::Gone => {}
         }
         self.abandon(socket, CloseWhen::Now);
     }

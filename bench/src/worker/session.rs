@@ -42,7 +42,7 @@ impl Link<'_> {
             let Some(connection) = self.connections.get(socket) else { return };
             let (stage, member) = (connection.stage, connection.member);
             match (heard, stage) {
-                (_, Stage::Vacant | Stage::Gone | Stage::Leaving) => return,
+                (_, Stage::Gone | Stage::Leaving) => return,
                 (Ok(Heard::Delivery(message)), _) => play.message(self, socket, member, message),
                 (Ok(Heard::Ping), _) if self.wants_pongs => self.pong(format, socket),
                 (Ok(Heard::Connected { wants_pongs }), Stage::Joining) => {

@@ -17,6 +17,7 @@ use super::Event;
 use crate::{
     channel::Overrides,
     hub::owner::IDEMPOTENCY_KEY_BYTES_MAX,
+    time::UnixSeconds,
     token::{RawOptions, SubscribeOptions, TokenError, either},
     value::{object, object::Object},
 };
@@ -48,8 +49,8 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) user: String,
-    /// In Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     pub(crate) info: Option<Bytes>,
     /// Data for the client, sent with the reply.
     pub(crate) data: Option<Bytes>,
@@ -62,8 +63,8 @@ pub(crate) struct Connected {
 pub(crate) struct Refreshed {
     /// True exactly when the connection or subscription has expired.
     pub(crate) is_expired: bool,
-    /// In Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     pub(crate) info: Option<Bytes>,
     pub(crate) meta: Option<Bytes>,
 }
@@ -71,8 +72,8 @@ pub(crate) struct Refreshed {
 /// How a subscription is granted.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribed {
-    /// In Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     pub(crate) options: SubscribeOptions,
 }
 
@@ -212,8 +213,8 @@ impl RawResult {
         self.meta.as_deref().map(copy)
     }
 
-    fn expires_at_s(&self) -> u64 {
-        u64::try_from(self.expire_at).unwrap_or(0)
+    fn expires_at(&self) -> Option<UnixSeconds> {
+        UnixSeconds::from_field(self.expire_at)
     }
 
     fn connected(self) -> Result<Connected, AnswerError> {
@@ -225,7 +226,7 @@ impl RawResult {
             subs.push((channel.clone(), options));
         }
         Ok(Connected {
-            expires_at_s: self.expires_at_s(),
+            expires_at: self.expires_at(),
             info: self.info()?,
             data: self.data()?,
             meta: self.meta(),
@@ -237,7 +238,7 @@ impl RawResult {
     fn refreshed(self) -> Result<Refreshed, AnswerError> {
         Ok(Refreshed {
             is_expired: self.expired,
-            expires_at_s: self.expires_at_s(),
+            expires_at: self.expires_at(),
             info: self.info()?,
             meta: self.meta(),
         })
@@ -249,7 +250,7 @@ impl RawResult {
             data: self.data()?,
             overrides: self.overrides.unwrap_or_default(),
         };
-        Ok(Subscribed { expires_at_s: self.expires_at_s(), options })
+        Ok(Subscribed { expires_at: self.expires_at(), options })
     }
 
     fn published(self) -> Result<Published, AnswerError> {
@@ -299,7 +300,7 @@ mod tests {
                 "channels": ["a", "b"], "subs": {"b": {"info": 2, "override": {"presence": {"value": true}}}}}}"#,
         );
         let said = said.unwrap().unwrap();
-        assert_eq!((&*said.user, said.expires_at_s), ("ann", 7));
+        assert_eq!((&*said.user, said.expires_at), ("ann", UnixSeconds::new(7)));
         assert_eq!((said.info.as_deref(), said.data.as_deref()), (Some(&b"{}"[..]), Some(&b"[1]"[..])));
         assert_eq!(said.meta.as_deref(), Some(&br#"{"a": 1}"#[..]));
         let names: Vec<_> = said.subs.iter().map(|(channel, _)| &**channel).collect();

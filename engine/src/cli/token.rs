@@ -74,19 +74,19 @@ pub(crate) fn check(args: &TokenCheck, client: &ClientConfig, now_s: u64) -> any
     } else {
         Verifier::of_connections(client)
     })?;
-    let (kind, user, expire_at_s) = if is_subscription {
+    let (kind, user, expires_at) = if is_subscription {
         let read = verifier.verify_subscribe(token, now_s).map_err(refused)?;
-        ("subscription", read.user, read.expire_at_s)
+        ("subscription", read.user, read.expires_at)
     } else {
         let read = verifier.verify_connect(token, now_s).map_err(refused)?;
-        ("connection", read.user, read.expire_at_s)
+        ("connection", read.user, read.expires_at)
     };
     let mut out = format!("ok: a {kind} token");
     match user.as_str() {
         "" => out.push_str(" of an anonymous user"),
         user => write!(out, " of the user {user:?}").expect(INFALLIBLE),
     }
-    match expire_at_s.map(|at_s| at_s.checked_sub(now_s)) {
+    match expires_at.map(|at| at.get().checked_sub(now_s)) {
         None => out.push_str(", which never has to be refreshed"),
         Some(Some(left_s)) => write!(out, ", to be refreshed within {left_s} s").expect(INFALLIBLE),
         Some(None) => out.push_str(", to be refreshed at once: expire_at has passed"),

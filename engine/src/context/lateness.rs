@@ -16,7 +16,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     metrics::{Counters, Metric},
-    time::{TICK_MS, Tick, tick_at},
+    time::{TICK_MS, Tick, UnixSeconds, tick_at},
 };
 
 /// A turn that begins this much later than planned is late; smaller delays are part of every load.
@@ -143,12 +143,13 @@ impl Lateness {
         self.unread = Duration::ZERO;
     }
 
-    /// True exactly when what expires at that second of the time of day, 0 for never, has expired and its grace is over.
+    /// True exactly when what expires then, by the time of day, has expired; what never expires has not and its grace is over.
     /// Only time in which the client could be heard counts as grace, and none that the time of day has skipped.
-    pub(crate) fn has_expired(&self, at_s: u64, grace_s: u64) -> bool {
-        let at_ms = at_s.saturating_mul(1000);
+    pub(crate) fn has_expired(&self, at: Option<UnixSeconds>, grace_s: u64) -> bool {
+        let Some(at) = at else { return false };
+        let at_ms = at.get().saturating_mul(1000);
         let passed_ms = self.wall_ms.saturating_sub(at_ms);
-        if at_s == 0 || passed_ms / 1000 <= grace_s {
+        if passed_ms / 1000 <= grace_s {
             return false;
         }
         let lost = self.lost.iter().map(|span| span.lost_since(at_ms));
@@ -212,19 +213,19 @@ mod tests {
 
     #[test]
     fn the_grace_of_what_has_expired_counts_only_time_in_which_somebody_read() {
-        let expired_s = NOON_S + 10;
+        let expired = UnixSeconds::new(NOON_S + 10);
         let turns: Vec<u64> = (0..200).map(|turn| turn * 200).collect();
-        assert!(after(&turns).has_expired(expired_s, 25), "forty seconds less ten");
+        assert!(after(&turns).has_expired(expired, 25), "forty seconds less ten");
         // It expired during an hour's stall.
         let mut stalled: Vec<u64> = (0..25).map(|turn| turn * 200).collect();
         stalled.extend((0..200).map(|turn| 3_605_000 + turn * 200));
-        assert!(!after(&stalled[..26]).has_expired(expired_s, 25), "the stall is just over");
-        assert!(!after(&stalled[..145]).has_expired(expired_s, 25), "for 23.8 s");
-        assert!(after(&stalled[..160]).has_expired(expired_s, 25), "for 26.8 s");
+        assert!(!after(&stalled[..26]).has_expired(expired, 25), "the stall is just over");
+        assert!(!after(&stalled[..145]).has_expired(expired, 25), "for 23.8 s");
+        assert!(after(&stalled[..160]).has_expired(expired, 25), "for 26.8 s");
         // It expired five seconds before.
-        let before_s = NOON_S;
-        assert!(!after(&stalled[..120]).has_expired(before_s, 25), "for 18.8 s");
-        assert!(after(&stalled[..140]).has_expired(before_s, 25), "for 22.8 s");
+        let before = UnixSeconds::new(NOON_S);
+        assert!(!after(&stalled[..120]).has_expired(before, 25), "for 18.8 s");
+        assert!(after(&stalled[..140]).has_expired(before, 25), "for 22.8 s");
     }
 
     #[test]
@@ -234,7 +235,7 @@ mod tests {
         let mut turn = |wall_s: u64, tenths: u64| {
             uptime_ms += 100;
             lateness.turn_began(ms(uptime_ms), ms(250), ms(wall_s * 1000 + tenths * 100));
-            lateness.has_expired(NOON_S + 3_600, 25)
+            lateness.has_expired(UnixSeconds::new(NOON_S + 3_600), 25)
         };
         assert!(!turn(NOON_S, 0));
         // Forward by a day, and back by half of it: what expired in the first hour has its grace from there.
@@ -251,7 +252,11 @@ mod tests {
         let mut turn = |wall_ms: u64| {
             uptime_ms += 200;
             lateness.turn_began(ms(uptime_ms), ms(250), ms(wall_ms));
-            (lateness.wall_steps(), lateness.granted_ms(), lateness.has_expired(NOON_S + 60, 25))
+            (
+                lateness.wall_steps(),
+                lateness.granted_ms(),
+                lateness.has_expired(UnixSeconds::new(NOON_S + 60), 25),
+            )
         };
         assert_eq!(turn(NOON_S * 1000), (0, 0, false));
         assert_eq!(turn(NOON_S * 1000 + 200), (0, 0, false));

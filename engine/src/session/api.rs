@@ -45,7 +45,7 @@ impl<I: Io> SessionCx<'_, I> {
 
     /// True exactly when the requested expiry is already past.
     fn comes_too_late(&self, wish: &ClientCommand) -> bool {
-        matches!(wish, ClientCommand::Subscribe(wish) if is_past(wish.expires_at_s, self.cx.wall_s()))
+        matches!(wish, ClientCommand::Subscribe(wish) if is_past(wish.expires_at, self.cx.wall_s()))
     }
 
     /// Handles as many clients as this share of a turn allows; the others wait in the inbox, beside other work.
@@ -118,8 +118,8 @@ impl<I: Io> SessionCx<'_, I> {
                     self.disconnect_with(key, *code, reason);
                 }
             }
-            ClientCommand::Refresh { expires_at_s, info } => {
-                self.refresh_from_server(key, *expires_at_s, info.clone());
+            ClientCommand::Refresh { expires_at, info } => {
+                self.refresh_from_server(key, *expires_at, info.clone());
             }
             ClientCommand::Expire => self.disconnect(key, DisconnectCode::EXPIRED),
         }
@@ -154,7 +154,7 @@ impl<I: Io> SessionCx<'_, I> {
             overrides: wish.overrides,
             chan_info: wish.chan_info.clone(),
             data: wish.data.clone(),
-            expires_at_s: wish.expires_at_s,
+            expires_at: wish.expires_at,
             is_server_side: true,
             ..SubscribeParams::default()
         };

@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::{channel::Overrides, hub::message::ClientKey, limits::Penalty};
 
+use crate::time::UnixSeconds;
+
 /// Table slots scanned for one page: some tenths of a millisecond.
 const PAGE_PLACES: usize = 4_096;
 
@@ -98,9 +100,10 @@ pub(crate) enum ClientCommand {
         /// Clients to keep.
         except: Vec<uuid::Uuid>,
     },
-    /// A new expiry, in Unix seconds; 0 for never.
+    /// A new expiry.
     Refresh {
-        expires_at_s: u64,
+        /// `None` for never.
+        expires_at: Option<UnixSeconds>,
         /// A new connection info, if it changes.
         info: Option<Bytes>,
     },
@@ -117,8 +120,8 @@ pub(crate) struct SubscribeCommand {
     pub(crate) chan_info: Option<Bytes>,
     /// Data for the client along with the subscription.
     pub(crate) data: Option<Bytes>,
-    /// In Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     /// Offset and epoch for recovery.
     pub(crate) since: Option<(u64, Box<str>)>,
     pub(crate) overrides: Overrides,

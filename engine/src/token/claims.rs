@@ -16,6 +16,7 @@ use serde_json::{Value, value::RawValue};
 use super::{Part, TokenError};
 use crate::{
     channel::Overrides,
+    time::UnixSeconds,
     value::{object, object::Object},
 };
 
@@ -24,9 +25,9 @@ use crate::{
 pub(crate) struct ConnectClaims {
     /// The user; empty if anonymous.
     pub user: String,
-    /// When the connection must be refreshed, in Unix seconds; `None`: never. This is `expire_at` if the token has it
+    /// When the connection must be refreshed, `None`: never. This is `expire_at` if the token has it
     /// (0 for never), otherwise `exp`. It may be in the past: only `exp` decides whether the token is accepted.
-    pub expire_at_s: Option<u64>,
+    pub expires_at: Option<UnixSeconds>,
     /// Connection info for other clients.
     pub info: Option<Bytes>,
     /// Connection metadata for backends only.
@@ -44,8 +45,8 @@ pub(crate) struct SubscribeClaims {
     pub channel: String,
     /// The only connection the token is valid for; `None`: all connections of the user.
     pub client: Option<String>,
-    /// When the subscription must be refreshed; like [`ConnectClaims::expire_at_s`].
-    pub expire_at_s: Option<u64>,
+    /// When the subscription must be refreshed; like [`ConnectClaims::expires_at`].
+    pub expires_at: Option<UnixSeconds>,
     /// Overrides of the channel's options.
     pub options: SubscribeOptions,
 }
@@ -76,7 +77,7 @@ impl ConnectClaims {
         };
         Ok(Self {
             user: user(json, claims.sub, user_claim)?,
-            expire_at_s: refresh_at(claims.expire_at, claims.exp),
+            expires_at: refresh_at(claims.expire_at, claims.exp),
             info: either("b64info", claims.b64info.as_deref(), claims.info)?,
             meta: claims.meta.map(copy),
             subs,
@@ -108,7 +109,7 @@ impl SubscribeClaims {
             user: user(json, claims.sub, user_claim)?,
             channel,
             client: claims.client.filter(|client| !client.is_empty()),
-            expire_at_s: refresh_at(claims.expire_at, claims.exp),
+            expires_at: refresh_at(claims.expire_at, claims.exp),
             options: options.read()?,
         })
     }
@@ -275,11 +276,9 @@ fn user(json: &[u8], sub: Option<String>, claim: Option<&str>) -> Result<String,
 }
 
 /// `expire_at` says when to refresh, regardless of `exp`; 0 or less means never.
-fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<u64> {
-    match expire_at {
-        Some(Time(at)) => Some(at).filter(|&at| at > 0),
-        None => exp.map(|Time(at)| at),
-    }
+fn refresh_at(expire_at: Option<Time>, exp: Option<Time>) -> Option<UnixSeconds> {
+    let Time(at) = expire_at.or(exp)?;
+    UnixSeconds::new(at)
 }
 
 /// Decodes base64 if present; otherwise returns the JSON as written.

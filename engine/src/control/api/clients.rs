@@ -14,6 +14,7 @@ use super::{answer::Empty, channel::known, error::ApiError, request, state::Api}
 use crate::{
     control::nodes::{Addressee, body_of},
     session::calls::{ApiCall, ClientCommand, ClientSelector, SubscribeCommand},
+    time::UnixSeconds,
 };
 
 pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<Empty, ApiError> {
@@ -21,7 +22,7 @@ pub(super) async fn subscribe(api: &Api, request: request::Subscribe) -> Result<
     let wish = ClientCommand::Subscribe(SubscribeCommand {
         chan_info: request::bytes("b64info", &request.b64info, request.info.as_deref())?,
         data: request::bytes("b64data", &request.b64data, request.data.as_deref())?,
-        expires_at_s: seconds(request.expire_at),
+        expires_at: UnixSeconds::from_field(request.expire_at),
         since: request.recover_since.map(|since| (since.offset, since.epoch.into())),
         overrides: request.overrides,
         channel: request.channel.into(),
@@ -62,7 +63,7 @@ pub(super) async fn refresh(api: &Api, request: request::Refresh) -> Result<Empt
         ClientCommand::Expire
     } else {
         let info = request::bytes("info", "", request.info.as_deref())?;
-        ClientCommand::Refresh { expires_at_s: seconds(request.expire_at), info }
+        ClientCommand::Refresh { expires_at: UnixSeconds::from_field(request.expire_at), info }
     };
     tell(api, (request.user, request.client, request.session), wish).await
 }
@@ -113,11 +114,6 @@ fn whom(user: Option<String>, client: &str, session: &str) -> Result<Option<Clie
     let is_one = named.all(|other| other == first);
     let client = first.parse::<Uuid>().ok().filter(|_| is_one);
     Ok(client.map(|client| ClientSelector { user, client: Some(client) }))
-}
-
-/// A time in Unix seconds; 0 for never.
-fn seconds(at: i64) -> u64 {
-    u64::try_from(at).unwrap_or(0)
 }
 
 #[cfg(test)]

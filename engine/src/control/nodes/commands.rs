@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     channel::{Channels, Overrides, SubscriptionFlags},
     session::calls::{ClientCommand, ClientSelector, SubscribeCommand},
+    time::UnixSeconds,
 };
 
 /// Whom a command is for, as a caller named him.
@@ -38,7 +39,7 @@ pub(in crate::control) fn body_of<'a>(
     let (client, session) = (Cow::Borrowed(to.client), Cow::Borrowed(to.session));
     Some(match command {
         ClientCommand::Subscribe(command) => {
-            let SubscribeCommand { channel, chan_info, data, expires_at_s, since, overrides } = command;
+            let SubscribeCommand { channel, chan_info, data, expires_at, since, overrides } = command;
             let resolved = channels.resolve_trusted(channel).ok()?;
             let shows = resolved.shows(overrides);
             let extras = resolved.grant_with("", SubscriptionFlags::default(), overrides);
@@ -53,7 +54,7 @@ pub(in crate::control) fn body_of<'a>(
                 push_join_leave: extras.join_leave,
                 position: extras.positioned,
                 recover: extras.recoverable,
-                expire_at: i64::try_from(*expires_at_s).unwrap_or(i64::MAX),
+                expire_at: UnixSeconds::to_field(*expires_at),
                 channel_info: chan_info.as_deref().unwrap_or_default(),
                 data: data.as_deref().unwrap_or_default(),
                 recover_since: since
@@ -82,12 +83,12 @@ pub(in crate::control) fn body_of<'a>(
             whitelist: except.iter().map(|client| Cow::Owned(client.to_string())).collect(),
             ..Disconnect::default()
         }),
-        ClientCommand::Refresh { expires_at_s, info } => Body::Refresh(Refresh {
+        ClientCommand::Refresh { expires_at, info } => Body::Refresh(Refresh {
             user,
             client,
             session,
             all_users,
-            expire_at: i64::try_from(*expires_at_s).unwrap_or(i64::MAX),
+            expire_at: UnixSeconds::to_field(*expires_at),
             info: info.as_deref().unwrap_or_default(),
             ..Refresh::default()
         }),
@@ -100,7 +101,6 @@ pub(in crate::control) fn body_of<'a>(
 /// The command in a message, and for whom it is. `None` if it is none, or can select nobody here.
 pub(super) fn command_of(body: &Body<'_>) -> Option<(ClientSelector, ClientCommand)> {
     let bytes = |bytes: &[u8]| (!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes));
-    let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
     let (user, all_users, client, session, filter) = match body {
         Body::Subscribe(of) => (&of.user, of.all_users, &of.client, &of.session, of.label_filter),
         Body::Unsubscribe(of) => (&of.user, of.all_users, &of.client, &of.session, of.label_filter),
@@ -114,7 +114,7 @@ pub(super) fn command_of(body: &Body<'_>) -> Option<(ClientSelector, ClientComma
             channel: (*of.channel).into(),
             chan_info: bytes(of.channel_info),
             data: bytes(of.data),
-            expires_at_s: seconds(of.expire_at),
+            expires_at: UnixSeconds::from_field(of.expire_at),
             since: of.recover_since.as_ref().map(|since| (since.offset, (*since.epoch).into())),
             overrides: Overrides {
                 presence: Some(of.emit_presence),
@@ -136,7 +136,7 @@ pub(super) fn command_of(body: &Body<'_>) -> Option<(ClientSelector, ClientComma
         }
         Body::Refresh(of) if of.expired => ClientCommand::Expire,
         Body::Refresh(of) => {
-            ClientCommand::Refresh { expires_at_s: seconds(of.expire_at), info: bytes(of.info) }
+            ClientCommand::Refresh { expires_at: UnixSeconds::from_field(of.expire_at), info: bytes(of.info) }
         }
         _ => return None,
     };
@@ -177,8 +177,8 @@ mod tests {
         for command in [
             ClientCommand::Unsubscribe { channel: None },
             ClientCommand::Unsubscribe { channel: Some("news".into()) },
-            ClientCommand::Refresh { expires_at_s: 7, info: Some(Bytes::from_static(b"{}")) },
-            ClientCommand::Refresh { expires_at_s: 0, info: None },
+            ClientCommand::Refresh { expires_at: UnixSeconds::new(7), info: Some(Bytes::from_static(b"{}")) },
+            ClientCommand::Refresh { expires_at: None, info: None },
             ClientCommand::Expire,
         ] {
             let (_, read) = there_and_back(ann, &command).unwrap();
@@ -192,14 +192,17 @@ mod tests {
             channel: "news".into(),
             chan_info: None,
             data: Some(Bytes::from_static(b"1")),
-            expires_at_s: 9,
+            expires_at: UnixSeconds::new(9),
             since: Some((4, "e".into())),
             overrides: Overrides { join_leave: Some(true), ..Overrides::default() },
         };
         let ann = Addressee { user: Some("ann"), ..Addressee::default() };
         let (_, read) = there_and_back(ann, &ClientCommand::Subscribe(command)).unwrap();
         let ClientCommand::Subscribe(read) = read else { panic!("{read:?}") };
-        assert_eq!((&*read.channel, read.expires_at_s, read.since), ("news", 9, Some((4, "e".into()))));
+        assert_eq!(
+            (&*read.channel, read.expires_at, read.since),
+            ("news", UnixSeconds::new(9), Some((4, "e".into())))
+        );
         let Overrides { presence, join_leave, force_recovery, .. } = read.overrides;
         assert_eq!((presence, join_leave, force_recovery), (Some(true), Some(true), Some(false)));
     }

@@ -83,7 +83,7 @@ impl<I: Io> SessionCx<'_, I> {
             }
             let who = Connected {
                 user: claims.user,
-                expires_at_s: claims.expire_at_s.unwrap_or(0),
+                expires_at: claims.expires_at,
                 info: claims.info,
                 data: None,
                 meta: claims.meta,
@@ -145,7 +145,7 @@ impl<I: Io> SessionCx<'_, I> {
         }
         let nobody = Connected {
             user: String::new(),
-            expires_at_s: 0,
+            expires_at: None,
             info: None,
             data: None,
             meta: None,
@@ -171,7 +171,7 @@ impl<I: Io> SessionCx<'_, I> {
         if who.subs.len() > self.sessions.policy.client_channels_max {
             return Err(DisconnectCode::CHANNEL_LIMIT.into());
         }
-        if who.expires_at_s > 0 && who.expires_at_s < self.cx.wall_s() {
+        if who.expires_at.is_some_and(|at| at.get() < self.cx.wall_s()) {
             return Err(ErrorCode::EXPIRED.into());
         }
         let mut subs = Vec::with_capacity(who.subs.len());
@@ -204,7 +204,7 @@ impl<I: Io> SessionCx<'_, I> {
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
         client.user = Arc::clone(&user);
         client.conn_info = who.info.map(|info| Box::new(Data::checked(info)));
-        client.expires_at_s = who.expires_at_s;
+        client.expires_at = who.expires_at;
         if who.meta.is_some() {
             client.extra().meta = who.meta;
         }
@@ -305,7 +305,7 @@ impl<I: Io> SessionCx<'_, I> {
         };
         client.stage = Stage::Connected;
         let id = id_text(client.id);
-        let told_expiry = if is_refresh_proxied { 0 } else { client.expires_at_s };
+        let told_expiry = client.expires_at.filter(|_| !is_refresh_proxied);
         let (expires, ttl) = expiry(told_expiry, now_s);
         let is_pinged = client.link.is_pinged();
         let session = client.link.session().and_then(|place| self.sessions.registry.id(place));

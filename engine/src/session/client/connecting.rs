@@ -11,6 +11,7 @@ use holdfast_protocol::client::{StreamPosition, command::ConnectRequest};
 use crate::{
     hub::message::{Recover, Subscribed},
     ids::CommandId,
+    time::UnixSeconds,
     token::SubscribeOptions,
 };
 
@@ -109,14 +110,14 @@ impl Connecting {
 }
 
 /// Whether a client has to refresh, and within how many seconds.
-pub(super) fn expiry(expires_at_s: u64, now_s: u64) -> (bool, u32) {
-    match expires_at_s {
-        0 => (false, 0),
-        at => (true, u32::try_from(at.saturating_sub(now_s)).unwrap_or(u32::MAX).max(1)),
+pub(super) fn expiry(expires_at: Option<UnixSeconds>, now_s: u64) -> (bool, u32) {
+    match expires_at {
+        None => (false, 0),
+        Some(at) => (true, u32::try_from(at.get().saturating_sub(now_s)).unwrap_or(u32::MAX).max(1)),
     }
 }
 
 /// True exactly when it has already expired and must not begin.
-pub(crate) const fn is_past(expires_at_s: u64, now_s: u64) -> bool {
-    expires_at_s > 0 && expires_at_s <= now_s
+pub(crate) fn is_past(expires_at: Option<UnixSeconds>, now_s: u64) -> bool {
+    expires_at.is_some_and(|at| at.has_come(now_s))
 }

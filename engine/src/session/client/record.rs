@@ -18,6 +18,7 @@ use crate::{
         subscriptions::LocalChannelKey,
     },
     session::{quota::LeaseNumber, request::SessionIndex},
+    time::UnixSeconds,
 };
 
 /// Reads of one client under way at a time.
@@ -135,8 +136,8 @@ pub(crate) struct Client {
     /// The connection info from its token.
     pub(crate) conn_info: Option<Box<Data>>,
     pub(crate) subs: Vec<Subscription>,
-    /// When the connection's token expires, in Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// When the connection's token expires; `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     /// The connect that is not answered yet.
     pub(crate) connecting: Option<Box<Connecting>>,
     pub(super) reads: Reads,

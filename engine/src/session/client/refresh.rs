@@ -33,6 +33,7 @@ use crate::{
             subscription::Subscription,
         },
     },
+    time::UnixSeconds,
     token::{SubscribeOptions, TokenUse},
 };
 
@@ -61,16 +62,16 @@ impl<I: Io> SessionCx<'_, I> {
         if self.has_other_channels(key, &claims.subs) {
             return Err(DisconnectCode::INSUFFICIENT_STATE.into());
         }
-        let expires_at_s = claims.expire_at_s.unwrap_or(0);
-        if is_past(expires_at_s, now_s) {
+        let expires_at = claims.expires_at;
+        if is_past(expires_at, now_s) {
             return Err(ErrorCode::EXPIRED.into());
         }
         self.take_conn_info(key, claims.info);
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
-        client.expires_at_s = expires_at_s;
+        client.expires_at = expires_at;
         let id = id_text(client.id);
         self.take_meta(key, claims.meta);
-        let (expires, ttl) = expiry(expires_at_s, now_s);
+        let (expires, ttl) = expiry(expires_at, now_s);
         let result = RefreshResult {
             client: Cow::Owned(id.into()),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
@@ -129,14 +130,14 @@ impl<I: Io> SessionCx<'_, I> {
         if let Err(error) = claims.check(channel, &client.user, &id_text(client.id)) {
             return self.token_refused(key, &error, TokenUse::SubRefresh);
         }
-        let expires_at_s = claims.expire_at_s.unwrap_or(0);
-        if is_past(expires_at_s, now_s) {
+        let expires_at = claims.expires_at;
+        if is_past(expires_at, now_s) {
             return Err(ErrorCode::EXPIRED.into());
         }
         let Some(sub) = client.sub(local) else { return Err(ErrorCode::PERMISSION_DENIED.into()) };
-        sub.expires_at_s = expires_at_s;
+        sub.expires_at = expires_at;
         self.take_chan_info(key, local, claims.options.info.unwrap_or_default());
-        let (expires, ttl) = expiry(expires_at_s, now_s);
+        let (expires, ttl) = expiry(expires_at, now_s);
         Ok(Outcome::Reply(ReplyResult::SubRefresh(SubRefreshResult { expires, ttl })))
     }
 
@@ -182,17 +183,22 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    /// The application sets a new expiry for a connection, in Unix seconds, 0 for never; and optionally an info.
-    pub(crate) fn refresh_from_server(&mut self, key: ClientKey, expires_at_s: u64, info: Option<Bytes>) {
+    /// The application sets a new expiry for a connection, `None` for never; and optionally an info.
+    pub(crate) fn refresh_from_server(
+        &mut self,
+        key: ClientKey,
+        expires_at: Option<UnixSeconds>,
+        info: Option<Bytes>,
+    ) {
         let now_s = self.cx.wall_s();
-        if is_past(expires_at_s, now_s) {
+        if is_past(expires_at, now_s) {
             return self.disconnect(key, DisconnectCode::EXPIRED);
         }
         self.take_conn_info(key, info);
         let Some(client) = self.sessions.clients.get(key) else { return };
-        client.expires_at_s = expires_at_s;
+        client.expires_at = expires_at;
         let (link, format) = (client.link, client.format);
-        let (expires, ttl) = expiry(expires_at_s, now_s);
+        let (expires, ttl) = expiry(expires_at, now_s);
         let body = PushBody::Refresh(RefreshPush { expires, ttl });
         self.send_push(link, format, &Push { id: 0, channel: Cow::Borrowed(""), body });
     }
@@ -203,19 +209,19 @@ impl<I: Io> SessionCx<'_, I> {
             (self.sessions.policy.expired_close_delay_s, self.sessions.policy.expired_sub_close_delay_s);
         let Some(client) = self.sessions.clients.get(key) else { return false };
         if self.sessions.policy.is_refresh_proxied {
-            if self.cx.lateness.has_expired(client.expires_at_s, 0)
+            if self.cx.lateness.has_expired(client.expires_at, 0)
                 && !client.is_pending(|pending| pending.is_expiry_of(Expiring::Connection))
             {
                 self.request_refresh(key, Expiring::Connection);
             }
-        } else if self.cx.lateness.has_expired(client.expires_at_s, grace_s) {
+        } else if self.cx.lateness.has_expired(client.expires_at, grace_s) {
             self.disconnect(key, DisconnectCode::EXPIRED);
             return false;
         }
         let Some(client) = self.sessions.clients.get(key) else { return false };
         let is_expired = |sub: &&Subscription| {
             let grace_s = if sub.is_refreshed_by_backend { 0 } else { sub_grace_s };
-            self.cx.lateness.has_expired(sub.expires_at_s, grace_s)
+            self.cx.lateness.has_expired(sub.expires_at, grace_s)
         };
         let expired = client.subs.iter().filter(is_expired);
         // The client cannot recreate such a subscription; the server can, in a new session.
@@ -248,7 +254,7 @@ impl<I: Io> SessionCx<'_, I> {
         };
         let about = ProxyParams { channel, ..ProxyParams::default() };
         if self.ask_backend(key, question, about).is_err() {
-            self.extend_until(key, expiring, self.cx.wall_s() + UNANSWERED_S);
+            self.extend_until(key, expiring, UnixSeconds::new(self.cx.wall_s() + UNANSWERED_S));
         }
     }
 
@@ -256,11 +262,15 @@ impl<I: Io> SessionCx<'_, I> {
     pub(super) fn on_refresh_result(&mut self, key: ClientKey, said: Result<Option<Refreshed>, Refusal>) {
         let now_s = self.cx.wall_s();
         match said {
-            Err(Refusal::Failed) => self.extend_until(key, Expiring::Connection, now_s + UNANSWERED_S),
-            Ok(Some(said)) if !said.is_expired && said.expires_at_s > now_s => {
-                self.extend_until(key, Expiring::Connection, said.expires_at_s);
-                self.take_meta(key, said.meta);
-                self.take_conn_info(key, said.info);
+            Err(Refusal::Failed) => {
+                self.extend_until(key, Expiring::Connection, UnixSeconds::new(now_s + UNANSWERED_S))
+            }
+            Ok(Some(Refreshed { is_expired: false, expires_at: Some(at), meta, info }))
+                if !at.has_come(now_s) =>
+            {
+                self.extend_until(key, Expiring::Connection, Some(at));
+                self.take_meta(key, meta);
+                self.take_conn_info(key, info);
             }
             _ => self.disconnect(key, DisconnectCode::EXPIRED),
         }
@@ -276,10 +286,14 @@ impl<I: Io> SessionCx<'_, I> {
         let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => {
-                self.extend_until(key, Expiring::Subscription(channel), now_s + UNANSWERED_S);
+                self.extend_until(
+                    key,
+                    Expiring::Subscription(channel),
+                    UnixSeconds::new(now_s + UNANSWERED_S),
+                );
             }
-            Ok(Some(said)) if !said.is_expired && (said.expires_at_s == 0 || said.expires_at_s > now_s) => {
-                self.extend_until(key, Expiring::Subscription(channel), said.expires_at_s);
+            Ok(Some(said)) if !said.is_expired && !is_past(said.expires_at, now_s) => {
+                self.extend_until(key, Expiring::Subscription(channel), said.expires_at);
                 let info = said.info.filter(|info| !info.is_empty());
                 if let (Some(info), Some(local)) = (info, self.hub.subscriptions.find(channel)) {
                     self.take_chan_info(key, local, info);
@@ -299,14 +313,14 @@ impl<I: Io> SessionCx<'_, I> {
         }
     }
 
-    fn extend_until(&mut self, key: ClientKey, expiring: Expiring<'_>, expires_at_s: u64) {
+    fn extend_until(&mut self, key: ClientKey, expiring: Expiring<'_>, expires_at: Option<UnixSeconds>) {
         let Some(client) = self.sessions.clients.get(key) else { return };
         match expiring {
-            Expiring::Connection => client.expires_at_s = expires_at_s,
+            Expiring::Connection => client.expires_at = expires_at,
             Expiring::Subscription(channel) => {
                 let local = self.hub.subscriptions.find(channel);
                 if let Some(sub) = local.and_then(|local| client.sub(local)) {
-                    sub.expires_at_s = expires_at_s;
+                    sub.expires_at = expires_at;
                 }
             }
         }

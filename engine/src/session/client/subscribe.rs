@@ -83,7 +83,7 @@ impl<I: Io> SessionCx<'_, I> {
                 Ok(claims) => claims,
                 Err(error) => return self.token_refused(key, &error, TokenUse::Subscribe),
             };
-            said.expires_at_s = claims.expire_at_s.unwrap_or(0);
+            said.expires_at = claims.expires_at;
             said.options = claims.options;
         }
         resolved.may_subscribe(&client.user, has_token)?;
@@ -131,7 +131,7 @@ impl<I: Io> SessionCx<'_, I> {
         said: backend::Subscribed,
         asked: SubscriptionFlags,
     ) -> Handled<'static> {
-        if is_past(said.expires_at_s, self.cx.wall_s()) {
+        if is_past(said.expires_at, self.cx.wall_s()) {
             return Err(ErrorCode::EXPIRED.into());
         }
         let Some(client) = self.sessions.clients.get(key) else { return Ok(Outcome::NoReply) };
@@ -143,7 +143,7 @@ impl<I: Io> SessionCx<'_, I> {
             extras: resolved.grant_with(&client.user, asked, &overrides),
             overrides,
             chan_info: said.options.info,
-            expires_at_s: said.expires_at_s,
+            expires_at: said.expires_at,
             data: said.options.data,
             ..SubscribeParams::default()
         };
@@ -199,7 +199,7 @@ impl<I: Io> SessionCx<'_, I> {
             place: SubState::Pending { ticket, command: wanted.command },
             is_server_side: wanted.is_server_side,
             is_by_token: wanted.is_by_token,
-            expires_at_s: wanted.expires_at_s,
+            expires_at: wanted.expires_at,
             is_refreshed_by_backend,
             shows,
             info: info.clone(),

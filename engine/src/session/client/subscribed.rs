@@ -140,7 +140,7 @@ pub(super) fn result<'a>(
     let delta = sub.options.as_ref().is_some_and(|options| options.delta != Delta::None);
     let position = subscribed.told_position().filter(|_| sub.extras.positioned || sub.extras.recoverable);
     let (offset, epoch) = position.unwrap_or_default();
-    let told_expiry = if sub.is_refreshed_by_backend { 0 } else { sub.expires_at_s };
+    let told_expiry = sub.expires_at.filter(|_| !sub.is_refreshed_by_backend);
     let (expires, ttl) = expiry(told_expiry, now_s);
     let missed = subscribed.recovered.as_deref().unwrap_or_default();
     let publications = if delta {

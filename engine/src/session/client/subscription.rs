@@ -15,6 +15,7 @@ use crate::{
     channel::{Overrides, PresenceFlags, SubscriptionFlags},
     hub::{message::Recover, publication::Info, subscriptions::LocalChannelKey},
     ids::{CommandId, Ticket},
+    time::UnixSeconds,
 };
 
 /// A client's subscription.
@@ -25,8 +26,8 @@ pub(crate) struct Subscription {
     pub(crate) is_server_side: bool,
     /// True exactly when the connection's token requested it.
     pub(crate) is_by_token: bool,
-    /// When its token expires, in Unix seconds; 0 for never.
-    pub(crate) expires_at_s: u64,
+    /// When its token expires; `None` for never.
+    pub(crate) expires_at: Option<UnixSeconds>,
     /// True exactly when the backend refreshes it, not the client.
     pub(crate) is_refreshed_by_backend: bool,
     /// Rights granted in addition to the messages.
@@ -135,7 +136,7 @@ pub(crate) struct SubscribeParams {
     pub(crate) overrides: Overrides,
     /// The client's info in this channel.
     pub(crate) chan_info: Option<Bytes>,
-    pub(crate) expires_at_s: u64,
+    pub(crate) expires_at: Option<UnixSeconds>,
     pub(crate) delta: Delta,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) is_server_side: bool,

@@ -57,7 +57,7 @@ impl Clients {
                 user: nobody,
                 conn_info: None,
                 subs: Vec::new(),
-                expires_at_s: 0,
+                expires_at: None,
                 connecting: None,
                 reads: Reads::default(),
                 counted: Counted::default(),

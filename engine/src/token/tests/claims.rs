@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     channel::Overrides,
+    time::UnixSeconds,
     token::claims::{ConnectClaims, SubscribeClaims},
 };
 
@@ -21,7 +22,7 @@ fn a_connection_token_says_who_the_client_is() {
         "info": {"name": "Ann"}, "meta": {"role": "admin"}, "channels": ["news", "user:42"],
     }))
     .unwrap();
-    assert_eq!((read.user.as_str(), read.expire_at_s), ("42", Some(NOW_S + 60)));
+    assert_eq!((read.user.as_str(), read.expires_at), ("42", UnixSeconds::new(NOW_S + 60)));
     assert_eq!(read.info.unwrap(), &br#"{"name":"Ann"}"#[..]);
     assert_eq!(read.meta.unwrap(), &br#"{"role":"admin"}"#[..]);
     let channels = read.subs.iter().map(|(channel, _)| channel.as_str()).collect::<Vec<_>>();
@@ -31,7 +32,7 @@ fn a_connection_token_says_who_the_client_is() {
 #[test]
 fn an_empty_token_is_an_anonymous_client_that_never_expires() {
     let nothing =
-        ConnectClaims { user: String::new(), expire_at_s: None, info: None, meta: None, subs: Vec::new() };
+        ConnectClaims { user: String::new(), expires_at: None, info: None, meta: None, subs: Vec::new() };
     assert_eq!(connect(&json!({})), Ok(nothing.clone()));
     assert_eq!(connect(&json!({"sub": null, "subs": null, "channels": null, "info": null})), Ok(nothing));
 }
@@ -86,7 +87,7 @@ fn subs_go_before_channels_and_carry_options() {
 
 #[test]
 fn expire_at_says_when_to_refresh_and_exp_where_there_is_none() {
-    let at = |claims: Value| connect(&claims).unwrap().expire_at_s;
+    let at = |claims: Value| connect(&claims).unwrap().expires_at.map(UnixSeconds::get);
     assert_eq!(at(json!({"exp": NOW_S + 60, "expire_at": NOW_S + 10})), Some(NOW_S + 10));
     assert_eq!(at(json!({"exp": NOW_S + 60, "expire_at": 0})), None);
     assert_eq!(at(json!({"exp": NOW_S + 60, "expire_at": -1})), None);
@@ -101,7 +102,7 @@ fn a_subscription_token_says_who_may_subscribe_to_what() {
         "info": [1], "data": {"welcome": true}, "override": {"force_recovery": {"value": true}},
     }))
     .unwrap();
-    assert_eq!((read.user.as_str(), read.channel.as_str(), read.expire_at_s), ("42", "$news", None));
+    assert_eq!((read.user.as_str(), read.channel.as_str(), read.expires_at), ("42", "$news", None));
     assert_eq!(read.options.info.as_deref(), Some(&b"[1]"[..]));
     assert_eq!(read.options.data.as_deref(), Some(&br#"{"welcome":true}"#[..]));
     assert_eq!(read.options.overrides.force_recovery, Some(true));

@@ -13,6 +13,7 @@ use crate::{
         calls::{ClientCommand, SubscribeCommand},
         script::{NOON_S, Peer, Script, token},
     },
+    time::UnixSeconds,
 };
 
 /// Codes that no session of this daemon ends with, unless the application says so.
@@ -137,7 +138,7 @@ fn causes() -> Vec<Cause> {
                     channel: "a".into(),
                     chan_info: None,
                     data: None,
-                    expires_at_s: NOON_S + 10,
+                    expires_at: UnixSeconds::new(NOON_S + 10),
                     since: None,
                     overrides: Overrides::default(),
                 };
