@@ -1,4 +1,4 @@
-//! Layout: the names of keys and pub/sub channels, exactly Centrifugo's.
+//! Layout: the names of keys and pub/sub channels, exactly Centrifugo's where it has any.
 //!
 //! In:  the name of a channel, a node, an idempotency key.
 //! Out: names in Redis; on which Redis and in which slot they are.
@@ -10,6 +10,7 @@
 //! | its top and epoch | `p.stream.meta.CH` | `p.stream.meta.{CH}` | `p.stream.meta.{T}.CH` |
 //! | idempotency | `p.result.CH.KEY` | `p.result.{CH}.KEY` | `p.result.{T}.CH.KEY` |
 //! | presence | `p.presence.….CH` | `p.presence.….{CH}` | `p.presence.….{CH}` |
+//! | leases of a user | `p.hf.leases.….USER` | `p.hf.leases.….{USER}` | `p.hf.leases.….{USER}` |
 //!
 //! Centrifugo before December 2025 has `p.client.CH` in a cluster, too: such nodes hear nothing of ours there.
 //! No I/O, no clock.
@@ -237,6 +238,16 @@ impl Layout {
     /// The sorted set of when users' presence ends.
     pub fn users_expire(&self, channel: &str) -> String {
         self.by_channel("presence.user.expire", channel)
+    }
+
+    /// The sorted set of a user's connections by when they came: ours alone, hence `hf`.
+    pub fn leases(&self, user: &str) -> String {
+        self.by_channel("hf.leases", user)
+    }
+
+    /// The sorted set of when they end unless they are kept.
+    pub fn leases_expire(&self, user: &str) -> String {
+        self.by_channel("hf.leases.expire", user)
     }
 
     /// Where all nodes listen. Classic pub/sub in every mode.

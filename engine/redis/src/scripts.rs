@@ -42,10 +42,25 @@ script!(PRESENCE_REFRESH, "scripts/presence_refresh.lua");
 script!(PRESENCE_REMOVE, "scripts/presence_remove.lua");
 // Reads the presence of a channel, without what has expired.
 script!(PRESENCE_READ, "scripts/presence_read.lua");
+// Counts one more connection of a user, up to a limit.
+script!(LEASE_TAKE, "scripts/lease_take.lua");
+// Extends the leases of a user's connections.
+script!(LEASE_KEEP, "scripts/lease_keep.lua");
+// Frees them.
+script!(LEASE_FREE, "scripts/lease_free.lua");
 
 /// All of them, to be loaded before they are needed.
-pub(crate) static ALL: [&Script; 6] =
-    [&PUBLISH, &REPAIR, &PRESENCE_ADD, &PRESENCE_REFRESH, &PRESENCE_REMOVE, &PRESENCE_READ];
+pub(crate) static ALL: [&Script; 9] = [
+    &PUBLISH,
+    &REPAIR,
+    &PRESENCE_ADD,
+    &PRESENCE_REFRESH,
+    &PRESENCE_REMOVE,
+    &PRESENCE_READ,
+    &LEASE_TAKE,
+    &LEASE_KEEP,
+    &LEASE_FREE,
+];
 
 #[cfg(test)]
 mod tests {

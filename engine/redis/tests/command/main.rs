@@ -7,6 +7,7 @@ mod cluster;
 mod failures;
 mod history;
 mod house;
+mod leases;
 mod presence;
 mod publish;
 mod several;
