@@ -15,6 +15,7 @@
 
 mod ask;
 mod inbound;
+mod leases;
 mod options;
 mod outlets;
 mod place;
@@ -24,6 +25,7 @@ mod thread;
 mod worker;
 
 pub(crate) use self::{
+    leases::LeaseOrder,
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},
     thread::{Broker, start},

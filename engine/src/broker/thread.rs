@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{
     inbound::{Heard, Inbound, Names},
+    leases::{self, LeaseOrder, Leases},
     options::Deployment,
     outlets::Outlets,
     place,
@@ -49,6 +50,8 @@ pub(crate) struct Broker {
     pub(crate) links: Vec<LinkHandle>,
     /// What other nodes say to all, and to this one.
     pub(crate) heard: mpsc::Receiver<Bytes>,
+    /// What is to be done about users' connections on other nodes.
+    pub(crate) lease_orders: mpsc::Receiver<LeaseOrder>,
 }
 
 impl Broker {
@@ -97,6 +100,7 @@ where
     let entered = runtime.enter();
     let outlets = Arc::new(Outlets::new(shared, OUTLET_BYTES_MAX));
     let (control, heard) = mpsc::channel(CONTROL_MESSAGES_MAX);
+    let (lease_orders, lease_orders_heard) = leases::orders();
     let (mut all, mut parts, mut listening) = (Vec::new(), Vec::new(), Vec::new());
     for Deployment { commands: options, layout, link: mut link_options } in deployments {
         let (redis, driver) = commands(options, layout);
@@ -119,9 +123,15 @@ where
     let Some(redis) = Shards::new(all).map(Arc::new) else { return Ok(None) };
     drop(entered);
     let served = Arc::clone(&redis);
-    let run = move || runtime.block_on(serve(served, parts, listening, outlets, queue));
+    let node: Arc<str> = node.into();
+    let run = move || {
+        runtime.block_on(async {
+            let leases = Leases::start(&served, &node, &outlets, &lease_orders);
+            serve(served, parts, listening, outlets, leases, queue).await;
+        });
+    };
     let thread = std::thread::Builder::new().name("broker".to_owned()).spawn(run)?;
-    Ok(Some(Broker { thread, redis, links, heard }))
+    Ok(Some(Broker { thread, redis, links, heard, lease_orders: lease_orders_heard }))
 }
 
 async fn serve<M>(
@@ -129,6 +139,7 @@ async fn serve<M>(
     parts: Vec<(Driver, impl Future<Output = ()> + Send + 'static)>,
     listening: Vec<Listening>,
     outlets: Arc<Outlets<M>>,
+    leases: Leases,
     queue: Queue,
 ) where
     M: Message + From<FromBroker> + From<FromOwner> + Send + 'static,
@@ -140,7 +151,7 @@ async fn serve<M>(
     let presence = Lanes::start(&redis);
     let flushing = Arc::clone(&outlets);
     tokio::spawn(async move { flushing.run().await });
-    Worker::new(redis, listening, outlets, presence).run(queue).await;
+    Worker::new(redis, listening, outlets, presence, leases).run(queue).await;
 }
 
 /// Publishes the probes of a link by another connection than its own.

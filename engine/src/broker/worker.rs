@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::{
     ask::{self, Given},
     inbound::{Heard, Names},
+    leases::Leases,
     outlets::Outlets,
     presence::{Change, Lanes, What},
     queue::Queue,
@@ -101,6 +102,7 @@ pub(super) struct Worker<M> {
     pub(super) listening: Vec<Listening>,
     pub(super) outlets: Arc<Outlets<M>>,
     pub(super) presence: Lanes,
+    leases: Leases,
     healing: Arc<Semaphore>,
 }
 
@@ -110,8 +112,10 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
         listening: Vec<Listening>,
         outlets: Arc<Outlets<M>>,
         presence: Lanes,
+        leases: Leases,
     ) -> Self {
-        Self { redis, listening, outlets, presence, healing: Arc::new(Semaphore::new(HEALING_READS_MAX)) }
+        let healing = Arc::new(Semaphore::new(HEALING_READS_MAX));
+        Self { redis, listening, outlets, presence, leases, healing }
     }
 
     /// Works until all shards have ended.
@@ -153,6 +157,7 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
             ToBroker::Absent { channel, info } => {
                 self.presence.send(Change { channel, what: What::Went(info) });
             }
+            ToBroker::Lease { user, call } => self.leases.send(user, call),
             ToBroker::StillPresent { channel, members } => {
                 self.presence.send(Change { channel, what: What::Stay(members) });
             }

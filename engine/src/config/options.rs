@@ -110,9 +110,9 @@ section! {
         /// Worst case: connections × this × 200 bytes, plus 16 KiB for each tags filter; bounded by
         /// `client.session_budget`.
         "channel_limit" => pub channel_limit: u32 = integer(128, 1, 65_536);
-        /// Most connections that one user may have, over all cores. `client.user_connection_policy` decides which
-        /// connection is closed with 3504 when there is one more. Anonymous clients are not counted. 0 means no
-        /// limit.
+        /// Most connections that one user may have, over all cores and all nodes. `client.user_connection_policy`
+        /// decides which connection is closed with 3504 when there is one more. Anonymous clients are not counted.
+        /// 0 means no limit. While Redis is away, each node counts its own.
         /// Worst case: 64 bytes a connection, plus 60 bytes and the name for each user.
         "user_connection_limit" => pub user_connection_limit: u32 = integer(0, 0, 1_000_000);
         /// Which connection is closed when a user exceeds `client.user_connection_limit`: the new one

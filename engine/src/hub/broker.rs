@@ -1,15 +1,17 @@
-//! Broker: messages between a channel's room and the thread that talks to Redis.
+//! Broker: messages between the owners on a shard and the thread that talks to Redis.
 //!
-//! In:  what rooms want of Redis.
+//! In:  what rooms want of Redis, and those who own a user's connections.
 //! Out: what Redis says, in an order on which rooms rely.
 //!
-//! The messages of one channel keep their order in both directions. What a reader of publications may have missed is told
+//! The messages of one channel, and those of one user, keep their order in both directions. What a reader of publications may have missed is told
 //! before anything that came after it: [`FromBroker::Confirmed`] and [`FromBroker::Lagging`] precede the messages that
 //! follow them.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use holdfast_redis::command::LeaseLimit;
+use uuid::Uuid;
 
 use super::{
     history::Position,
@@ -45,6 +47,27 @@ pub(crate) enum ToBroker {
     Absent { channel: Arc<str>, info: Arc<Info> },
     /// These are still present.
     StillPresent { channel: Arc<str>, members: Members },
+    /// About the connections of a user.
+    Lease { user: Arc<str>, call: LeaseCall },
+}
+
+/// What becomes of one connection of a user, which Redis counts over all nodes.
+#[derive(Debug)]
+pub(crate) enum LeaseCall {
+    /// It wants to begin. Answered by [`FromBroker::Leased`].
+    Take { lease: NonZeroU64, client: Uuid, limit: LeaseLimit },
+    /// It has ended.
+    Free { lease: NonZeroU64 },
+}
+
+/// Whether a connection may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseOutcome {
+    Taken,
+    /// The user has as many connections as it may.
+    Full,
+    /// Redis is away.
+    Unknown,
 }
 
 /// A room, as answers find it.
@@ -109,6 +132,8 @@ pub(crate) enum FromBroker {
     Undelivered(Box<Publish>),
     /// The history of a channel was removed, on whatever node.
     HistoryRemoved(Arc<str>),
+    /// The answer to [`LeaseCall::Take`].
+    Leased { user: Arc<str>, lease: NonZeroU64, outcome: LeaseOutcome },
 }
 
 /// A message of pub/sub.

@@ -120,6 +120,7 @@ impl FromBroker {
             }
             Self::Undelivered(publish) => size_of::<Publish>() + publish.data.bytes.len() + SHARED_BYTES,
             Self::HistoryRemoved(channel) => channel.len(),
+            Self::Leased { user, .. } => SHARED_BYTES + user.len(),
         }
     }
 }
@@ -145,6 +146,7 @@ impl ToBroker {
             Self::StillPresent { channel, members } => {
                 SHARED_BYTES + channel.len() + members.len() * size_of::<Arc<Info>>()
             }
+            Self::Lease { user, .. } => SHARED_BYTES + user.len(),
         }
     }
 }

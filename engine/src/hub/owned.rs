@@ -88,6 +88,18 @@ impl Owned {
         }
     }
 
+    /// True exactly when this node is one of many.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Rooms(_))
+    }
+
+    /// Adds something for the broker, which a node alone has not.
+    pub(crate) fn ask_broker(&mut self, message: ToBroker) {
+        if let Self::Rooms(rooms) = self {
+            rooms.ask_broker(message);
+        }
+    }
+
     /// True exactly when there is something for the broker.
     pub(crate) fn has_for_broker(&self) -> bool {
         matches!(self, Self::Rooms(rooms) if rooms.has_for_broker())

@@ -119,6 +119,11 @@ impl Rooms {
         std::mem::take(&mut self.to_broker)
     }
 
+    /// Adds something for the broker that is about no room.
+    pub(crate) fn ask_broker(&mut self, message: ToBroker) {
+        self.to_broker.push(message);
+    }
+
     /// True exactly when there is something for the broker.
     pub(crate) fn has_for_broker(&self) -> bool {
         !self.to_broker.is_empty()
@@ -226,6 +231,8 @@ impl Rooms {
                 }
                 self.with(&channel, now, ledger, posts, |room, cx| room.deliver_here(*publish, cx));
             }
+            // It is for those who own users' connections.
+            FromBroker::Leased { .. } => {}
             FromBroker::HistoryRemoved(channel) => {
                 self.with(&channel, now, ledger, posts, |room, _| room.forget_history());
             }

@@ -168,6 +168,7 @@ fn broker_work_ns(message: &FromBroker) -> u64 {
         }
         FromBroker::Undelivered(publish) => 1_500 + publish.data.bytes.len() as u64,
         FromBroker::HistoryRemoved(_) => 500,
+        FromBroker::Leased { .. } => 1_000,
     }
 }
 

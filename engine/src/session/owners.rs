@@ -32,8 +32,11 @@ impl<I: Io> SessionCx<'_, I> {
         self.post_from_owned(|owned, now, ledger, posts| owned.handle(message, policy, now, ledger, posts));
     }
 
-    /// What the broker says of channels that this shard owns.
+    /// What the broker says of channels that this shard owns, and of connections of users that it counts.
     pub(crate) fn handle_from_broker(&mut self, message: FromBroker) {
+        if let FromBroker::Leased { user, lease, outcome } = message {
+            return self.on_leased(&user, lease, outcome);
+        }
         self.post_from_owned(|owned, now, ledger, posts| owned.handle_broker(message, now, ledger, posts));
     }
 

@@ -1,4 +1,4 @@
-//! Quota: the number of connections per user, over all shards.
+//! Quota: the number of connections per user, over all shards of this node.
 //!
 //! In:  clients that connect as a user and leave, from this shard and the others.
 //! Out: whether one more is admitted, and which one it replaces.
@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+use uuid::Uuid;
+
 use crate::{
     config::UserConnectionPolicy,
     ids::{ClientKey, ShardId},
@@ -26,7 +28,7 @@ pub(crate) type LeaseNumber = NonZeroU64;
 #[derive(Debug)]
 pub(crate) enum ToQuota {
     /// A client wants to connect.
-    Take { user: Arc<str>, holder: QuotaHolder },
+    Take { user: Arc<str>, holder: QuotaHolder, client: Uuid },
     /// An admitted client is gone.
     Free { user: Arc<str>, lease: LeaseNumber },
     /// A client is gone that has not heard whether it was admitted.
@@ -103,11 +105,11 @@ impl ConnectionQuota {
         evicted.map_or(Taken::Granted(lease), |holder| Taken::Instead(lease, holder))
     }
 
-    /// Frees a lease, unless it was given to another client.
-    pub(crate) fn free(&mut self, user: &str, lease: LeaseNumber) {
-        let Some(row) = self.users.get_mut(user) else { return };
+    /// Frees a lease, unless it was given to another client. True exactly when it was freed.
+    pub(crate) fn free(&mut self, user: &str, lease: LeaseNumber) -> bool {
+        let Some(row) = self.users.get_mut(user) else { return false };
         let before = row.bytes();
-        row.free(lease);
+        let is_freed = row.free(lease);
         self.rows_bytes = self.rows_bytes - before + row.bytes();
         if row.taken == 0
             && let Some((name, row)) = self.users.remove_entry(user)
@@ -115,14 +117,31 @@ impl ConnectionQuota {
             self.rows_bytes -= arc_str_bytes(&name) + row.bytes();
             shrink(&mut self.users);
         }
+        is_freed
     }
 
-    /// Frees the lease of a client that has not heard of it, if it was given one.
-    pub(crate) fn cancel(&mut self, user: &str, holder: QuotaHolder) {
+    /// Frees the lease of a client that has not heard of it, if it was given one. Returns it.
+    pub(crate) fn cancel(&mut self, user: &str, holder: QuotaHolder) -> Option<LeaseNumber> {
         let mut newest_first = self.users.get(user).into_iter().flat_map(|row| row.quota.iter().rev());
-        if let Some(&(lease, _)) = newest_first.find(|(_, taken_by)| *taken_by == Some(holder)) {
-            self.free(user, lease);
-        }
+        let &(lease, _) = newest_first.find(|(_, taken_by)| *taken_by == Some(holder))?;
+        self.free(user, lease);
+        Some(lease)
+    }
+
+    /// Who has a lease.
+    pub(crate) fn holder(&self, user: &str, lease: LeaseNumber) -> Option<QuotaHolder> {
+        let row = self.users.get(user)?;
+        let place = row.quota.binary_search_by_key(&lease, |&(number, _)| number).ok()?;
+        row.quota[place].1
+    }
+
+    /// Frees the oldest lease of a user that has more than `max`. Returns it, and who had it.
+    pub(crate) fn evict_beyond(&mut self, user: &str, max: usize) -> Option<(LeaseNumber, QuotaHolder)> {
+        let row = self.users.get(user).filter(|row| row.taken > max)?;
+        // The front of a row is always taken.
+        let &(lease, holder) = row.quota.front()?;
+        self.free(user, lease);
+        holder.map(|holder| (lease, holder))
     }
 
     /// Memory of everything here.
@@ -149,12 +168,14 @@ impl UserLeases {
         holder
     }
 
-    fn free(&mut self, lease: LeaseNumber) {
-        let Ok(place) = self.quota.binary_search_by_key(&lease, |&(number, _)| number) else { return };
-        if self.quota[place].1.take().is_some() {
+    fn free(&mut self, lease: LeaseNumber) -> bool {
+        let Ok(place) = self.quota.binary_search_by_key(&lease, |&(number, _)| number) else { return false };
+        let is_taken = self.quota[place].1.take().is_some();
+        if is_taken {
             self.taken -= 1;
             self.close_gaps();
         }
+        is_taken
     }
 
     /// Afterwards the front is taken, and at least half of the row is.

@@ -65,9 +65,18 @@ impl Nodes {
 
     /// The same, with further lines of `engine.redis`.
     pub(crate) fn node_with(&self, options: &str) -> Daemon {
+        self.start(COMMON, options)
+    }
+
+    /// The same, with further lines of `client`.
+    pub(crate) fn node_for(&self, options: &str) -> Daemon {
+        self.start(&COMMON.replace("[client]\n", &format!("[client]\n{options}\n")), "")
+    }
+
+    fn start(&self, common: &str, options: &str) -> Daemon {
         let address = format!("127.0.0.1:{}", self.redis.port);
         Daemon::start(&format!(
-            "{COMMON}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n{options}\n"
+            "{common}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n{options}\n"
         ))
     }
 }

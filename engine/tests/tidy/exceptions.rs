@@ -106,7 +106,7 @@ pub(crate) const USES: &[(&str, &str, &str)] = &[
         "channel log metrics token",
         ""),
     ("token",
-        "channel config http_client jose value",
+        "channel config http_client jose time value",
         ""),
     ("channel",
         "config value",

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sender::Sender;
 use crate::{
-    broker::{Broker, BrokerHandle},
+    broker::{Broker, BrokerHandle, LeaseOrder},
     session::forward::ForwardQueue,
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Cluster {
     pub(super) links: Arc<[LinkHandle]>,
     /// What other nodes say.
     pub(super) heard: mpsc::Receiver<Bytes>,
+    pub(super) lease_orders: mpsc::Receiver<LeaseOrder>,
     pub(super) forwards: ForwardQueue,
     /// While it is held, the thread that talks to Redis does not end.
     pub(super) hold: BrokerHandle,
@@ -42,9 +43,11 @@ impl Cluster {
     /// Of the running broker. `forwards` is what shards have for other nodes; `hold` keeps the broker running until this
     /// node has said goodbye.
     pub(crate) fn new(broker: &mut Broker, forwards: ForwardQueue, hold: BrokerHandle) -> Self {
-        // Nothing else takes it: the empty one in its place is never read.
+        // Nothing else takes them: the empty ones in their places are never read.
         let heard = std::mem::replace(&mut broker.heard, mpsc::channel(1).1);
-        Self { redis: Arc::clone(&broker.redis), links: broker.links.clone().into(), heard, forwards, hold }
+        let lease_orders = std::mem::replace(&mut broker.lease_orders, mpsc::channel(1).1);
+        let (redis, links) = (Arc::clone(&broker.redis), broker.links.clone().into());
+        Self { redis, links, heard, lease_orders, forwards, hold }
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod commands;
 mod handle;
+mod leases;
 mod requests;
 mod sender;
 mod surveys;

@@ -25,12 +25,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::{
     commands::command_of,
     handle::{Cluster, Nodes, Order},
+    leases::{ALIVE_OP, eviction, tell_silent},
     requests::Requests,
     sender::Sender,
     surveys::Surveys,
 };
 use crate::{
-    broker::BrokerHandle,
+    broker::{BrokerHandle, LeaseOrder},
     control::{api::Node, drain::Drain, reach::ShardClient},
     hub::broker::FromBroker,
     metrics::Metric,
@@ -66,7 +67,7 @@ pub(in crate::control) fn serve(
     cluster: Cluster,
     of: Links,
 ) -> (Nodes, impl Future<Output = ()> + Send + 'static) {
-    let Cluster { redis, links, heard, forwards, hold } = cluster;
+    let Cluster { redis, links, heard, lease_orders, forwards, hold } = cluster;
     let Links { node, shared, drain, poll_wait } = of;
     let sender = Sender::new(Arc::clone(&node.uid), redis);
     let (nodes, orders) = Nodes::new(sender.clone(), Arc::clone(&links));
@@ -87,7 +88,7 @@ pub(in crate::control) fn serve(
         reach,
         _hold: hold,
     };
-    (nodes, worker.run(heard, orders, forwards, drain))
+    (nodes, worker.run(heard, orders, lease_orders, forwards, drain))
 }
 
 #[derive(Debug)]
@@ -113,6 +114,7 @@ impl Worker {
         mut self,
         mut heard: mpsc::Receiver<Bytes>,
         mut orders: mpsc::Receiver<Order>,
+        mut lease_orders: mpsc::Receiver<LeaseOrder>,
         mut forwards: ForwardQueue,
         drain: Arc<Drain>,
     ) {
@@ -129,6 +131,7 @@ impl Worker {
                     messages.drain(..count).for_each(|bytes| self.hear(&bytes, now, &mut out));
                 }
                 Some(order) = orders.recv() => self.obey(order, &mut out),
+                Some(order) = lease_orders.recv() => self.obey_lease(order, &mut out),
                 Some(message) = forwards.receive() => self.carry(message, &mut out),
                 () = drain.sends_away() => self.leave(None),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
@@ -249,6 +252,25 @@ impl Worker {
                 let _ = answer.send(nodes);
             }
             Order::Leave(done) => self.leave(Some(done)),
+        }
+    }
+
+    /// Does what is to be done about users' connections on other nodes.
+    fn obey_lease(&mut self, order: LeaseOrder, out: &mut Vec<Action>) {
+        match order {
+            LeaseOrder::Evict { user, client } => {
+                let command = eviction(&user, &client);
+                self.carry_out(&command);
+                let bytes = self.sender.bytes_of(command);
+                self.sender.send(To::All, bytes);
+            }
+            LeaseOrder::FindSilent { nodes, answer } => {
+                if let Ok(id) = self.control.survey(To::All, ALIVE_OP, &[], Instant::now(), out) {
+                    let (outcome, receiver) = oneshot::channel();
+                    self.asked.insert(id, outcome);
+                    task("nodes", tell_silent(nodes, receiver, answer));
+                }
+            }
         }
     }
 

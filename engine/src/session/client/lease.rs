@@ -1,14 +1,23 @@
 //! Lease: the limit of a user's connections.
 //!
-//! In:  users that connect; answers of the leases' owner; clients that leave.
+//! In:  users that connect; answers of the leases' owner, and of Redis, to which all nodes' connections count; clients that
+//!      leave.
 //! Out: requests to that owner; admission, or code 3504.
+//!
+//! On one of many nodes a lease is first taken here, then in Redis. Where the newest connection is refused, one that finds no
+//! place here needs no question. Where the oldest one goes, only Redis knows which it is. While Redis is away, this node's
+//! connections alone count.
 
 use std::sync::Arc;
 
 use holdfast_protocol::client::DisconnectCode;
+use holdfast_redis::command::LeaseLimit;
+use uuid::Uuid;
 
 use super::{Client, Stage};
 use crate::{
+    config::UserConnectionPolicy,
+    hub::broker::{LeaseCall, LeaseOutcome, ToBroker},
     ids::ClientKey,
     session::{
         Io, SessionCx,
@@ -20,10 +29,11 @@ use crate::{
 impl<I: Io> SessionCx<'_, I> {
     /// Requests a lease, if users have a limit. False if none is needed.
     pub(super) fn ask_for_lease(&mut self, key: ClientKey, user: &Arc<str>) -> bool {
+        let Some(client) = self.sessions.clients.get(key).map(|client| client.id) else { return false };
         let is_needed = self.is_lease_needed(user);
         if is_needed {
             let holder = QuotaHolder { shard: self.mesh.shard, client: key };
-            let take = ToQuota::Take { user: Arc::clone(user), holder };
+            let take = ToQuota::Take { user: Arc::clone(user), holder, client };
             self.mesh.post(self.mesh.peers.shard_for(user), Message::ToQuota(take));
         }
         is_needed
@@ -32,24 +42,78 @@ impl<I: Io> SessionCx<'_, I> {
     /// A request to this shard as an owner of leases.
     pub(crate) fn handle_quota(&mut self, message: ToQuota) {
         match message {
-            ToQuota::Take { user, holder } => {
-                let (max, policy) =
-                    (self.sessions.policy.user_connections_max, self.sessions.policy.user_connection_policy);
-                let lease = match self.sessions.quota.take(&user, holder, max, policy) {
-                    Taken::Granted(lease) => Some(lease),
-                    Taken::Instead(lease, oldest) => {
-                        let evicted = FromQuota::Evicted { client: oldest.client };
-                        self.mesh.post(oldest.shard, Message::FromQuota(evicted));
-                        Some(lease)
-                    }
-                    Taken::Refused => None,
-                };
-                let granted = FromQuota::Granted { user, client: holder.client, lease };
-                self.mesh.post(holder.shard, Message::FromQuota(granted));
+            ToQuota::Take { user, holder, client } => self.take_lease(user, holder, client),
+            ToQuota::Free { user, lease } => {
+                if self.sessions.quota.free(&user, lease) {
+                    self.free_everywhere(user, lease);
+                }
             }
-            ToQuota::Free { user, lease } => self.sessions.quota.free(&user, lease),
-            ToQuota::Cancel { user, holder } => self.sessions.quota.cancel(&user, holder),
+            ToQuota::Cancel { user, holder } => {
+                if let Some(lease) = self.sessions.quota.cancel(&user, holder) {
+                    self.free_everywhere(user, lease);
+                }
+            }
         }
+    }
+
+    fn take_lease(&mut self, user: Arc<str>, holder: QuotaHolder, client: Uuid) {
+        let (max, policy) =
+            (self.sessions.policy.user_connections_max, self.sessions.policy.user_connection_policy);
+        let is_shared = self.hub.owned.is_shared();
+        let is_oldest_evicted = policy == UserConnectionPolicy::DisconnectOldest;
+        let max_here = if is_shared && is_oldest_evicted { usize::MAX } else { max };
+        let lease = match self.sessions.quota.take(&user, holder, max_here, policy) {
+            Taken::Granted(lease) => Some(lease),
+            Taken::Instead(lease, oldest) => {
+                self.evict(oldest);
+                Some(lease)
+            }
+            Taken::Refused => None,
+        };
+        match lease.filter(|_| is_shared) {
+            Some(lease) => {
+                let limit = LeaseLimit { most: u32::try_from(max).unwrap_or(u32::MAX), is_oldest_evicted };
+                let call = LeaseCall::Take { lease, client, limit };
+                self.hub.owned.ask_broker(ToBroker::Lease { user, call });
+            }
+            None => self.answer_lease(user, holder, lease),
+        }
+    }
+
+    /// Redis has counted the connections of all nodes.
+    pub(crate) fn on_leased(&mut self, user: &Arc<str>, lease: LeaseNumber, outcome: LeaseOutcome) {
+        // The client may have left in the meantime.
+        let Some(holder) = self.sessions.quota.holder(user, lease) else { return };
+        match outcome {
+            LeaseOutcome::Taken => {}
+            LeaseOutcome::Full => {
+                self.sessions.quota.free(user, lease);
+                return self.answer_lease(Arc::clone(user), holder, None);
+            }
+            LeaseOutcome::Unknown => {
+                let max = self.sessions.policy.user_connections_max;
+                while let Some((lease, oldest)) = self.sessions.quota.evict_beyond(user, max) {
+                    self.evict(oldest);
+                    self.free_everywhere(Arc::clone(user), lease);
+                }
+            }
+        }
+        self.answer_lease(Arc::clone(user), holder, Some(lease));
+    }
+
+    fn answer_lease(&mut self, user: Arc<str>, holder: QuotaHolder, lease: Option<LeaseNumber>) {
+        let granted = FromQuota::Granted { user, client: holder.client, lease };
+        self.mesh.post(holder.shard, Message::FromQuota(granted));
+    }
+
+    fn evict(&mut self, holder: QuotaHolder) {
+        let evicted = FromQuota::Evicted { client: holder.client };
+        self.mesh.post(holder.shard, Message::FromQuota(evicted));
+    }
+
+    /// A lease is free here: it is to be in Redis, too.
+    fn free_everywhere(&mut self, user: Arc<str>, lease: LeaseNumber) {
+        self.hub.owned.ask_broker(ToBroker::Lease { user, call: LeaseCall::Free { lease } });
     }
 
     /// An answer of the owner of a user's leases.

@@ -180,6 +180,7 @@ impl Bench {
             ToBroker::Present { info, .. } => format!("{} is present", info.client),
             ToBroker::Absent { info, .. } => format!("{} is absent", info.client),
             ToBroker::StillPresent { members, .. } => format!("{} are still present", members.len()),
+            ToBroker::Lease { .. } => unreachable!("rooms know no users"),
         };
         self.rooms.take_for_broker().iter().map(told).collect()
     }

@@ -187,6 +187,7 @@ impl Node {
                 return;
             }
             ToBroker::Ask { .. } | ToBroker::Announce { .. } => return,
+            ToBroker::Lease { .. } => unreachable!("rooms know no users"),
         };
         self.asked.push(Asked { asker, command, reply: None });
     }
