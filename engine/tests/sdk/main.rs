@@ -1,4 +1,5 @@
 //! SDKs: Centrifuge's own clients for JavaScript, Python and Rust drive a real daemon; in a browser, so does its chat page.
+//! That for JavaScript also drives two daemons that act as one through Redis, of which it kills one.
 //!
 //! In:  the scripts in the folders beside this file, with the packages that their lock files name.
 //! Out: their verdict.
@@ -20,8 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast_testkit::{Daemon, skip};
+use holdfast_testkit::{Daemon, redis::Server, skip};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Value, json};
 
 const CONFIG: &str = include_str!("daemon.toml");
 const CONFIG_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/daemon.toml");
@@ -36,7 +38,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn the_javascript_sdk_finds_all_as_it_expects() {
     let workshop = Workshop::new("javascript");
     let installed = workshop.run("node", &["--version"], &[]).and_then(|()| workshop.install_packages());
-    workshop.judge(installed, || ("node".into(), workshop.tests()));
+    let redis = Server::start(&[]);
+    let nodes: Vec<Daemon> = redis.iter().flat_map(|redis| [node(redis), node(redis)]).collect();
+    let told = nodes.iter().map(|node| json!({"url": websocket(node), "pid": node.pid()}));
+    let told = Value::from_iter(told).to_string();
+    workshop.judge_with(installed, || ("node".into(), workshop.tests()), &[("SDK_NODES", &told)]);
 }
 
 #[test]
@@ -59,6 +65,16 @@ fn the_python_sdk_finds_all_as_it_expects() {
     });
     let arguments = ["-m", "unittest", "discover", "--verbose"].map(str::to_owned).to_vec();
     workshop.judge(installed, || (python.clone(), arguments));
+}
+
+/// One of two daemons that act as one.
+fn node(redis: &Server) -> Daemon {
+    let address = format!("127.0.0.1:{}", redis.port);
+    Daemon::start(&format!("{CONFIG}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n"))
+}
+
+fn websocket(daemon: &Daemon) -> String {
+    format!("ws://{}/connection/websocket", daemon.address())
 }
 
 /// Where the scripts for one SDK are run: a copy of their folder, with their packages.
@@ -119,21 +135,32 @@ impl Workshop {
 
     /// Runs the scripts against a daemon of their own, if what they need is installed.
     fn judge(&self, installed: Result<(), String>, scripts: impl FnOnce() -> (PathBuf, Vec<String>)) {
+        self.judge_with(installed, scripts, &[]);
+    }
+
+    /// The same, with further variables.
+    fn judge_with(
+        &self,
+        installed: Result<(), String>,
+        scripts: impl FnOnce() -> (PathBuf, Vec<String>),
+        further: &[(&str, &str)],
+    ) {
         if let Err(missing) = installed {
             return skip(&format!("the {} SDK", self.name), &missing);
         }
         let (program, arguments) = scripts();
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let daemon = Daemon::start(CONFIG);
-        let url = format!("ws://{}/connection/websocket", daemon.address());
+        let url = websocket(&daemon);
         let api = format!("http://{}/api", daemon.control());
-        let variables = [
+        let mut variables = vec![
             ("SDK_URL", url.as_str()),
             ("SDK_API", api.as_str()),
             ("SDK_CONFIG", CONFIG_PATH),
             ("SDK_HOLDFAST", env!("CARGO_BIN_EXE_holdfast")),
             ("SDK_POLL_CLIENT", POLL_CLIENT),
         ];
+        variables.extend(further);
         let verdict = self.run(program, &arguments, &variables);
         assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
         daemon.await_empty();

@@ -1,7 +1,7 @@
 // Network: a TCP proxy between an SDK and the daemon, which a test can break.
 //
 // `cut` ends all connections and lets no new one through; `freeze` keeps them, and loses nothing, but passes nothing on;
-// `mend` undoes both.
+// `mend` undoes both. `moveTo` leads new connections to another server, as a load balancer does.
 
 import net from 'node:net';
 import { after } from 'node:test';
@@ -22,8 +22,10 @@ export class Network {
   static async open(url = process.env.SDK_URL) {
     const network = new Network();
     network.#far = new URL(url);
-    const { hostname, port } = network.#far;
-    network.#server = net.createServer((near) => network.#join(near, net.connect(Number(port), hostname)));
+    network.#server = net.createServer((near) => {
+      const { hostname, port } = network.#far;
+      network.#join(near, net.connect(Number(port), hostname));
+    });
     await new Promise((resolve) => network.#server.listen(0, '127.0.0.1', resolve));
     open.push(network);
     return network;
@@ -49,6 +51,10 @@ export class Network {
     this.#isCut = false;
     this.#isFrozen = false;
     for (const pair of this.#pairs) pair.forEach((socket) => socket.resume());
+  }
+
+  moveTo(url) {
+    this.#far = new URL(url);
   }
 
   close() {

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import WebSocket from 'ws';
-import { URL, channelIn, formats, newClient, sideBySide } from './harness.mjs';
+import { DAEMON, channelIn, formats, newClient, sideBySide } from './harness.mjs';
 
-const ECHO = URL.replace('/connection/websocket', '/echo');
+const ECHO = DAEMON.replace('/connection/websocket', '/echo');
 const LONG = 'all work and no play makes Jack a dull boy. '.repeat(1000);
 const AGREED = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover';
 

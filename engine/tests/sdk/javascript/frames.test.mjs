@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import WebSocket from 'ws';
-import { URL, channelIn, eventually, sideBySide } from './harness.mjs';
+import { DAEMON, channelIn, eventually, sideBySide } from './harness.mjs';
 
 // A client without an SDK: the replies and pushes that came, without pings, and how it ended.
 async function raw() {
-  const socket = new WebSocket(URL);
+  const socket = new WebSocket(DAEMON);
   const client = { socket, frames: [], messages: [], closed: null };
   socket.on('message', (frame) => {
     client.frames.push(String(frame));

@@ -10,9 +10,10 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { after } from 'node:test';
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
+import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 
-export const URL = required('SDK_URL');
+export const DAEMON = required('SDK_URL');
 const API = required('SDK_API');
 const BINARY = required('SDK_HOLDFAST');
 const CONFIG = required('SDK_CONFIG');
@@ -59,7 +60,7 @@ const clients = [];
 after(() => clients.forEach((client) => client.disconnect()));
 
 // A client that is not connected yet and keeps a diary of what happened to it.
-export function newClient(format, options = {}, url = URL) {
+export function newClient(format, options = {}, url = DAEMON) {
   const client = new format.Client(url, {
     websocket: WebSocket,
     minReconnectDelay: 50,
@@ -72,6 +73,16 @@ export function newClient(format, options = {}, url = URL) {
     client.on(event, (context) => client.diary.push({ event, ...context }));
   }
   return client;
+}
+
+export const httpUrl = (url, path) => new URL(path, url.replace(/^ws/, 'http')).href;
+
+// What a client over one of the streams is made of.
+export function over(transport, url = DAEMON, eventsource = EventSource) {
+  return {
+    endpoints: [{ transport, endpoint: httpUrl(url, `/connection/${transport}`) }],
+    options: { fetch, readableStream: ReadableStream, eventsource, emulationEndpoint: httpUrl(url, '/emulation') },
+  };
 }
 
 // A connected client.

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, describe, it } from 'node:test';
 import {
-  URL as DAEMON, api, channelIn, eventually, failsWith, nowSeconds, sideBySide, signed, sleep,
+  DAEMON, api, channelIn, eventually, failsWith, nowSeconds, sideBySide, signed, sleep,
 } from './harness.mjs';
 import { Network } from './network.mjs';
 

@@ -2,25 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { EventSource } from 'eventsource';
 import EventSource2 from 'eventsource2';
 import {
-  URL as DAEMON, api, channelIn, connected, entries, eventually, formats, newClient, offsets, sideBySide, signed, sleep,
-  subscribed, values,
+  DAEMON, api, channelIn, connected, entries, eventually, formats, httpUrl, newClient, offsets, over, sideBySide,
+  signed, sleep, subscribed, values,
 } from './harness.mjs';
 import { Network } from './network.mjs';
 
 const [json, protobuf] = formats;
 const upTo = (count, first = 1) => Array.from({ length: count - first + 1 }, (_, i) => i + first);
-const httpUrl = (url, path) => new URL(path, url.replace(/^ws/, 'http')).href;
-
-// What a client over one of the streams is made of.
-function over(transport, url = DAEMON, eventsource = EventSource) {
-  return {
-    endpoints: [{ transport, endpoint: httpUrl(url, `/connection/${transport}`) }],
-    options: { fetch, readableStream: ReadableStream, eventsource, emulationEndpoint: httpUrl(url, '/emulation') },
-  };
-}
 
 const join = ({ endpoints, options }, format, more = {}) => connected(format, { ...options, ...more }, endpoints);
 
