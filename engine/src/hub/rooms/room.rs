@@ -85,10 +85,10 @@ pub(super) struct Room {
     /// another history than the one known here.
     is_current: bool,
     arrivals: Vec<Arrival>,
-    /// Clients whose subscribe came back unanswered: their leave is not announced, as their join was not.
-    unseen: Vec<Box<str>>,
     /// Clients on this node.
     presence: Option<Box<Presence>>,
+    /// Clients on this node that are not in `presence`, and whose join was announced.
+    joined: Option<Box<Presence>>,
     began: Tick,
     /// When the position was last known to be right.
     checked: Tick,
@@ -119,8 +119,8 @@ impl Room {
             held: Held::default(),
             is_current: false,
             arrivals: Vec::new(),
-            unseen: Vec::new(),
             presence: None,
+            joined: None,
             began: now,
             checked: now,
             refresh_at: now,
@@ -371,16 +371,15 @@ impl Room {
 
     fn record_bytes(&self) -> usize {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
-        let presence = self.presence.as_ref().map_or(0, |presence| size_of::<Presence>() + presence.bytes());
+        let seen = [&self.presence, &self.joined].into_iter().flatten();
+        let presence: usize = seen.map(|presence| size_of::<Presence>() + presence.bytes()).sum();
         let arrivals = self.arrivals.iter().map(|arrival| arrival.subscribe.cost_bytes()).sum::<usize>();
-        let unseen = self.unseen.iter().map(|client| size_of::<Box<str>>() + client.len()).sum::<usize>();
         size_of::<Self>()
             + arc_str_bytes(&self.key.channel)
             + history
             + presence
             + arrivals
             + self.arrivals.capacity() * size_of::<Arrival>()
-            + unseen
             + self.audience.bytes()
             + self.held.memory_bytes()
     }
