@@ -109,6 +109,12 @@ impl Room {
         if let Some(history) = &self.history
             && (subscribe.wants_position || subscribe.recover.is_some())
         {
+            if self.reads.is_broken() {
+                // What is known here is no part of the history any more.
+                arrival.read = None;
+                self.ask(true, cx);
+                return self.arrivals.push(arrival);
+            }
             if arrival.read.is_some_and(|number| !self.reads.has(number)) {
                 return self.arrivals.push(arrival);
             }
