@@ -1,7 +1,7 @@
-//! Faults: how likely each is, in a step.
+//! Faults: how likely each is in a step, and how fast all else goes.
 //!
 //! In:  a seed's random numbers.
-//! Out: thousandths, some of them 0: a fault may hide another.
+//! Out: thousandths, some of them 0, because a fault may hide another; numbers of moves.
 
 use super::*;
 
@@ -46,6 +46,33 @@ impl Faults {
             busy: one(50),
             death: one(10),
             storm: one(10),
+        }
+    }
+}
+
+/// How many moves at most are made at once.
+#[derive(Debug)]
+pub(super) struct Paces {
+    /// Of commands and their replies.
+    pub(super) commands: u32,
+    /// Of subscribing.
+    pub(super) link: u32,
+    /// Of what is heard.
+    pub(super) events: u32,
+    /// Of mail between rooms and shards.
+    pub(super) mail: u32,
+    /// Of replication.
+    pub(super) replication: usize,
+}
+
+impl Paces {
+    pub(super) fn draw(random: &mut SmallRng) -> Self {
+        Self {
+            commands: random.random_range(1..=6),
+            link: random.random_range(1..=4),
+            events: random.random_range(1..=6),
+            mail: random.random_range(1..=12),
+            replication: random.random_range(1..=6),
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::hub::{message::Delivery, publication::StoredPublication};
 use self::world::World;
 
 const SEEDS: u64 = 1_500;
-const STEPS: u32 = 300;
+const STEPS: u32 = 500;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))

@@ -247,6 +247,13 @@ impl Store {
         self.lives.get(channel)?.text(offset)
     }
 
+    /// True exactly when the history has a text at an offset.
+    pub(super) fn keeps(&self, channel: &str, offset: u64, text: &str) -> bool {
+        let stream = self.streams.get(channel);
+        let mut entries = stream.into_iter().flat_map(|stream| &stream.entries);
+        entries.any(|(at, _, kept)| *at == offset && **kept == *text)
+    }
+
     /// The offsets that the history has.
     pub(super) fn kept(&self, channel: &str, now: Tick) -> Vec<u64> {
         let stream = self.streams.get(channel).filter(|stream| stream.until > now);

@@ -75,7 +75,11 @@ impl Watch {
             let follows = records.iter().any(|record| record.before.as_ref() == Some(had));
             let known = records.iter().find_map(|record| {
                 let other = record.before.clone()?;
-                self.shown.contains(&(record.epoch.clone(), *before, Arc::clone(&other))).then_some(other)
+                // It has been told, or would have been if it had asked for what this one follows.
+                let is_told = self.shown.contains(&(record.epoch.clone(), *before, Arc::clone(&other)));
+                let is_there = redis.primary.keeps(&record.channel, *before, &other)
+                    && redis.primary.keeps(&record.channel, offset, text);
+                (is_told || is_there).then_some(other)
             });
             if let (false, Some(known)) = (follows, known) {
                 panic!("{text} at {offset} follows {known}, not {had}, which was lost, and this is not told");

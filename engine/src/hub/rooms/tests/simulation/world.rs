@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::{
     clients::{Client, State, Ways},
-    faults::Faults,
+    faults::{Faults, Paces},
     node::{Asked, Asker, Node, SHARDS},
     redis::SimulatedRedis,
     store::{Command, Reply, Text},
@@ -29,6 +29,7 @@ pub(super) struct Channel {
 pub(super) struct World {
     pub(super) random: SmallRng,
     pub(super) faults: Faults,
+    paces: Paces,
     pub(super) redis: SimulatedRedis,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
@@ -96,6 +97,7 @@ impl World {
         }
         Self {
             faults: Faults::draw(&mut random),
+            paces: Paces::draw(&mut random),
             random,
             redis: SimulatedRedis::default(),
             nodes,
@@ -126,25 +128,32 @@ impl World {
 
     pub(super) fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..10 => self.come_or_go(),
-            10..25 => self.publish(),
-            25..45 => self.go_on_with_a_command(),
-            45..53 => {
+            0..9 => self.come_or_go(),
+            9..24 => self.publish(),
+            24..49 => {
                 let node = self.node();
-                if !self.is_paused {
-                    self.nodes[node].link.execute();
+                for _ in 0..self.random.random_range(1..=self.paces.commands) {
+                    self.go_on_with_a_command(node);
                 }
             }
-            53..68 => {
+            49..56 => {
                 let node = self.node();
-                for _ in 0..self.random.random_range(1..5) {
+                for _ in 0..self.random.random_range(1..=self.paces.link) {
+                    if !self.is_paused {
+                        self.nodes[node].link.execute();
+                    }
+                }
+            }
+            56..70 => {
+                let node = self.node();
+                for _ in 0..self.random.random_range(1..=self.paces.events) {
                     self.nodes[node].receive(self.now);
                     self.settle(node);
                 }
             }
-            68..82 => {
+            70..84 => {
                 let (node, shard) = (self.node(), self.random.random_range(0..SHARDS));
-                for _ in 0..self.random.random_range(1..6) {
+                for _ in 0..self.random.random_range(1..=self.paces.mail) {
                     if self.random.random_bool(0.5) {
                         self.deliver_to_owner(node, shard);
                     } else {
@@ -152,8 +161,8 @@ impl World {
                     }
                 }
             }
-            82..90 => {
-                let count = self.random.random_range(1..6);
+            84..90 => {
+                let count = self.random.random_range(1..=self.paces.replication);
                 self.redis.replicate(count);
             }
             90..99 => {
@@ -364,8 +373,7 @@ impl World {
     }
 
     /// A command is executed, or its reply comes; or the connection is cut before either.
-    fn go_on_with_a_command(&mut self) {
-        let node = self.node();
+    fn go_on_with_a_command(&mut self, node: usize) {
         let count = self.nodes[node].asked.len();
         if count == 0 {
             return;
