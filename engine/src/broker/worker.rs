@@ -192,13 +192,15 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
             (Arc::clone(&self.redis), Arc::clone(&self.outlets), Arc::clone(&self.healing));
         tokio::spawn(async move {
             let _turn = if is_urgent { None } else { healing.acquire().await.ok() };
-            let range = from.map(|from| Range {
-                from: (from > 1).then_some(from),
-                limit: None,
-                direction: Direction::Forward,
-            });
+            let range = match from {
+                Some(from) => {
+                    let from = (from > 1).then_some(from);
+                    Range { from, limit: None, direction: Direction::Forward }
+                }
+                None => Range { from: None, limit: Some(1), direction: Direction::Backward },
+            };
             let meta_ttl = Duration::from_millis(meta_ttl_ms);
-            let read = HistoryRead { channel: room.channel.to_string(), range, meta_ttl };
+            let read = HistoryRead { channel: room.channel.to_string(), range: Some(range), meta_ttl };
             let read = logged(redis.of(&room.channel).history(read).await, &room);
             let read = read.map(|History { top, entries }| ReadResult {
                 top: position(top),

@@ -81,7 +81,7 @@ pub(crate) struct RoomKey {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) room: RoomKey,
-    /// The first offset of interest; `None` for the position alone.
+    /// The first offset of interest; `None` for the position and the newest publication.
     pub(crate) from: Option<u64>,
     /// The position is forgotten after so long without a read or a publication.
     pub(crate) meta_ttl_ms: u64,
@@ -148,7 +148,7 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) struct ReadResult {
     pub(crate) top: Position,
-    /// The first offset that was asked for; `None` for the position alone.
+    /// The first offset that was asked for; `None` for the newest publication alone.
     pub(crate) from: Option<u64>,
     /// Offsets with the Protobuf messages `Publication`, in order.
     pub(crate) entries: Vec<(u64, Bytes)>,

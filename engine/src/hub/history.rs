@@ -152,6 +152,12 @@ impl History {
         self.bytes + self.publications.capacity() * size_of::<Arc<StoredPublication>>()
     }
 
+    /// The publication with an offset, if it is kept.
+    pub(crate) fn get(&self, offset: u64) -> Option<&Arc<StoredPublication>> {
+        let place = offset.checked_sub(self.first_offset())?;
+        self.publications.get(usize::try_from(place).ok()?)
+    }
+
     /// The sequence number of the oldest publication, among all that this shard made.
     pub(crate) fn oldest_sequence(&self) -> Option<u64> {
         self.publications.front().map(|oldest| oldest.sequence)

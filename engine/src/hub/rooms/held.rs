@@ -77,6 +77,12 @@ impl Held {
         None
     }
 
+    /// The publication that is held at an offset of an epoch.
+    pub(super) fn get(&self, epoch: &str, offset: u64) -> Option<&StoredPublication> {
+        let publication = self.publications.get(&offset).filter(|_| *self.epoch == *epoch);
+        publication.map(|waiting| &waiting.stored)
+    }
+
     /// The latest offset heard of an epoch; 0 for none.
     pub(super) fn heard(&self, epoch: &str) -> u64 {
         if *self.epoch == *epoch { self.heard } else { 0 }

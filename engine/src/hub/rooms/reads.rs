@@ -28,7 +28,7 @@ pub(super) struct Question {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// The position, and the publications from an offset on.
+    /// The position, and the publications from an offset on; without one, the newest one.
     History { from: Option<u64> },
     /// The history has gone back: a new epoch.
     NewEpoch,
@@ -47,7 +47,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     state: State,
-    /// What is to be read next: the position, and perhaps the publications from an offset on.
+    /// What is to be read next: the position and what follows the one known, and perhaps the publications from an offset on.
     wanted: Option<Option<u64>>,
     /// True exactly when the history has gone back, and no new epoch is known yet.
     is_broken: bool,
@@ -98,10 +98,19 @@ impl Reads {
         number <= self.answered
     }
 
-    /// The next question, if one is due. One that failed waits, unless it `is_urgent`.
-    pub(super) fn next(&mut self, known: u64, is_urgent: bool) -> Option<What> {
+    /// The next question, if one is due. One that failed waits, unless it `is_urgent`. `position` is the offset of the last
+    /// publication known, if one is; `heard` the latest one heard.
+    pub(super) fn next(&mut self, position: Option<u64>, heard: u64, is_urgent: bool) -> Option<What> {
         let is_free = self.is_idle() || (is_urgent && self.retry_at().is_some());
-        let what = if self.is_broken { What::NewEpoch } else { What::History { from: self.wanted? } };
+        let what = if self.is_broken {
+            What::NewEpoch
+        } else {
+            let wanted = self.wanted?;
+            // It may have been wanted in another epoch. What follows the position is always of interest; and the last
+            // publication is, too: if another one has its offset now, the history has gone back.
+            let last = position.map(|offset| offset.max(1));
+            What::History { from: wanted.into_iter().chain(last).min() }
+        };
         if !is_free {
             return None;
         }
@@ -109,6 +118,7 @@ impl Reads {
             self.wanted = None;
             self.asked += 1;
         }
+        let known = position.unwrap_or_default().max(heard);
         self.state = State::Asked(Question { what, known, is_current: true });
         Some(what)
     }

@@ -85,10 +85,10 @@ pub(super) struct Room {
     /// another history than the one known here.
     is_current: bool,
     arrivals: Vec<Arrival>,
-    /// Clients whose subscribe came back unanswered: their leave is not announced, as their join was not.
-    unseen: Vec<Box<str>>,
     /// Clients on this node.
     presence: Option<Box<Presence>>,
+    /// Clients on this node that are not in `presence`, and whose join was announced.
+    joined: Option<Box<Presence>>,
     began: Tick,
     /// When the position was last known to be right.
     checked: Tick,
@@ -119,8 +119,8 @@ impl Room {
             held: Held::default(),
             is_current: false,
             arrivals: Vec::new(),
-            unseen: Vec::new(),
             presence: None,
+            joined: None,
             began: now,
             checked: now,
             refresh_at: now,
@@ -152,11 +152,7 @@ impl Room {
             return self.admit_all(cx);
         }
         match &self.history {
-            Some(history) => {
-                // The last one, too: if another one has its offset now, the history has gone back.
-                let from = history.position().offset.max(1);
-                self.read(Some(from), false, cx);
-            }
+            Some(_) => _ = self.read(None, false, cx),
             None => self.read_first(cx),
         }
     }
@@ -170,8 +166,7 @@ impl Room {
     /// Messages were dropped.
     pub(super) fn lagging(&mut self, cx: &mut RoomCx<'_>) {
         if self.is_confirmed && self.policy.keeps_history() {
-            let from = self.history.as_ref().map(|history| history.next_offset());
-            self.read(Some(from.unwrap_or(u64::MAX)), false, cx);
+            self.read(None, false, cx);
         }
     }
 
@@ -240,7 +235,10 @@ impl Room {
         if is_of_epoch && !is_later {
             self.repair(&position, cx);
         } else if is_of_epoch && offset <= position.offset {
-            // It was read before it was heard.
+            // It was read before it was heard. If that was another one, there are two lines of this epoch.
+            if self.knows_another(&position, offset, publication.data.bytes()) {
+                self.repair(&position, cx);
+            }
         } else if is_of_epoch
             && offset == position.offset + 1
             && self.held.is_empty()
@@ -253,7 +251,7 @@ impl Room {
             waiting(&mut self.held);
             // While a read is under way, its answer says whether another one is needed.
             if self.reads.is_idle() {
-                self.read(Some(if is_of_epoch { position.offset + 1 } else { 1 }), false, cx);
+                self.read((!is_of_epoch).then_some(1), false, cx);
             }
         }
         Some(())
@@ -371,16 +369,15 @@ impl Room {
 
     fn record_bytes(&self) -> usize {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
-        let presence = self.presence.as_ref().map_or(0, |presence| size_of::<Presence>() + presence.bytes());
+        let seen = [&self.presence, &self.joined].into_iter().flatten();
+        let presence: usize = seen.map(|presence| size_of::<Presence>() + presence.bytes()).sum();
         let arrivals = self.arrivals.iter().map(|arrival| arrival.subscribe.cost_bytes()).sum::<usize>();
-        let unseen = self.unseen.iter().map(|client| size_of::<Box<str>>() + client.len()).sum::<usize>();
         size_of::<Self>()
             + arc_str_bytes(&self.key.channel)
             + history
             + presence
             + arrivals
             + self.arrivals.capacity() * size_of::<Arrival>()
-            + unseen
             + self.audience.bytes()
             + self.held.memory_bytes()
     }

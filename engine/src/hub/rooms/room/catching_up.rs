@@ -28,8 +28,8 @@ use crate::hub::{
 const RETRY_MS: u64 = 1_000;
 
 impl Room {
-    /// Reads the position, and perhaps the history from an offset on; after the read that is under way, if one is. Returns
-    /// the number of the read.
+    /// Reads the position and what follows the one known here, and perhaps the history from an earlier offset on; after
+    /// the read that is under way, if one is. Returns the number of the read.
     pub(super) fn read(&mut self, from: Option<u64>, is_urgent: bool, cx: &mut RoomCx<'_>) -> u64 {
         let number = self.reads.want(from);
         self.ask(is_urgent, cx);
@@ -47,8 +47,9 @@ impl Room {
     /// Asks what is to be asked next, if nothing is under way.
     pub(super) fn ask(&mut self, is_urgent: bool, cx: &mut RoomCx<'_>) {
         let position = self.history.as_ref().map(|history| history.position());
-        let known = position.as_ref().map_or(0, |known| known.offset.max(self.held.heard(&known.epoch)));
-        let Some(what) = self.reads.next(known, is_urgent) else { return };
+        let heard = position.as_ref().map_or(0, |known| self.held.heard(&known.epoch));
+        let offset = position.as_ref().map(|known| known.offset);
+        let Some(what) = self.reads.next(offset, heard, is_urgent) else { return };
         self.held.ask();
         let (room, meta_ttl_ms) = (self.key.clone(), self.policy.position_ttl_ms());
         cx.to_broker.push(match (what, position) {
@@ -57,9 +58,7 @@ impl Room {
                 let known = Position { offset: u64::MAX, epoch };
                 ToBroker::Repair { room, known, meta_ttl_ms }
             }
-            (What::History { from }, position) => {
-                // It may have been wanted in another epoch. What follows the position is always of interest.
-                let from = from.map(|from| position.map_or(from, |known| from.min(known.offset + 1)));
+            (What::History { from }, _) => {
                 let is_urgent = is_urgent || !self.arrivals.is_empty();
                 ToBroker::Read(Read { room, from, meta_ttl_ms, is_urgent })
             }
@@ -100,7 +99,9 @@ impl Room {
     }
 
     fn take_history(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
-        let ReadResult { top, from, entries } = read;
+        let ReadResult { top, from, mut entries } = read;
+        // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
+        entries.retain(|(offset, _)| *offset <= top.offset);
         let Some(position) = self.history.as_ref().map(|history| history.position()) else {
             return self.begin(top, from, &entries, cx);
         };
@@ -123,16 +124,24 @@ impl Room {
         }
     }
 
-    /// True exactly when another publication than the one that was delivered has its offset.
+    /// True exactly when another publication than the one known here has its offset.
     fn differs(&self, position: &Position, entries: &[(u64, Bytes)]) -> bool {
-        let newest = self.history.as_ref().and_then(|history| history.newest());
-        let now = entries.iter().find(|(offset, _)| *offset == position.offset);
-        let Some(Ok(now)) = now.map(|(_, payload)| decode_publication(payload)) else { return false };
-        match newest {
-            Some(newest) => now.data.bytes() != newest.data.bytes,
-            None => self
-                .forgotten
-                .is_some_and(|(offset, mark)| offset == position.offset && mark != mark_of(now.data.bytes())),
+        entries.iter().any(|(offset, payload)| {
+            decode_publication(payload)
+                .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
+        })
+    }
+
+    /// True exactly when another publication than this one is known here at an offset of the present epoch.
+    pub(super) fn knows_another(&self, position: &Position, offset: u64, data: &[u8]) -> bool {
+        if let Some(held) = self.held.get(&position.epoch, offset) {
+            return held.data.bytes != data;
+        }
+        let kept = self.history.as_ref().and_then(|history| history.get(offset));
+        match (kept, self.forgotten) {
+            (Some(kept), _) => kept.data.bytes != data,
+            (None, Some((forgotten, mark))) => forgotten == offset && mark != mark_of(data),
+            (None, None) => false,
         }
     }
 
@@ -146,10 +155,9 @@ impl Room {
 
     /// Takes a position and the publications up to it, unless something is missing between them.
     fn begin(&mut self, top: Position, from: Option<u64>, entries: &[(u64, Bytes)], cx: &mut RoomCx<'_>) {
-        let next = top.offset + 1;
-        self.complete_from = from.map_or(next, |from| from.min(next));
         let mut history = Box::new(History::at(top));
         self.prepend(&mut history, entries, cx);
+        self.complete_from = history.first_offset().min(from.unwrap_or(u64::MAX));
         if !history.is_empty() {
             self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
         }
@@ -196,12 +204,6 @@ impl Room {
             }
             self.history = Some(history);
         }
-        let Some(from) = from else {
-            if top.offset > position.offset {
-                self.reads.want(Some(position.offset + 1));
-            }
-            return;
-        };
         for (offset, payload) in entries.iter().filter(|(offset, _)| *offset > position.offset) {
             let at = self.history.as_ref().map_or(0, |history| history.position().offset);
             if *offset != at + 1 {
@@ -215,7 +217,7 @@ impl Room {
         if reached < top.offset {
             // The history is too short, or was removed: what is missing is gone.
             self.lose(cx);
-            self.begin(top.clone(), Some(from), entries, cx);
+            self.begin(top.clone(), from, entries, cx);
         }
     }
 
@@ -229,7 +231,7 @@ impl Room {
                 stored.sequence = next(cx);
                 self.advance(Arc::new(stored), delta, cx);
             } else if self.held.heard(&epoch) > offset {
-                self.read(Some(offset + 1), false, cx);
+                self.read(None, false, cx);
             } else if self.held.is_of_newer_epoch(&epoch) {
                 self.read(Some(1), false, cx);
             } else {

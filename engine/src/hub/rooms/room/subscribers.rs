@@ -14,6 +14,7 @@ use crate::{
         broker::ToBroker,
         history::History,
         message::{FromOwner, Recover, Subscribe, Subscribed, ToOwner},
+        presence::Presence,
         publication::Info,
         recover::Resumed,
     },
@@ -55,9 +56,7 @@ impl Room {
         });
         if let Some(at) = waiting {
             self.arrivals.swap_remove(at);
-        } else if let Some(info) = info
-            && !self.forget_unseen(&info)
-        {
+        } else if let Some(info) = info {
             self.unsee(info, shows, cx);
         }
         if was_last {
@@ -66,31 +65,31 @@ impl Room {
         }
     }
 
-    /// True exactly when the client was one whose subscribe came back.
-    fn forget_unseen(&mut self, info: &Info) -> bool {
-        let at = self.unseen.iter().position(|client| *client == info.client);
-        at.map(|at| self.unseen.swap_remove(at)).is_some()
-    }
-
-    /// A subscribe is refused, whether it came back before or not.
-    fn unseen_no_more(&mut self, subscribe: &Subscribe) {
-        if let Some(info) = &subscribe.info {
-            self.forget_unseen(info);
+    /// A client joins, as others see it.
+    fn see(&mut self, info: Arc<Info>, shows: PresenceFlags, cx: &mut RoomCx<'_>) {
+        if shows.presence && self.presence.is_none() {
+            self.refresh_at = self.refresh_after(cx);
         }
-    }
-
-    fn unsee(&mut self, info: Arc<Info>, shows: PresenceFlags, cx: &mut RoomCx<'_>) {
+        let seen = if shows.presence { &mut self.presence } else { &mut self.joined };
+        seen.get_or_insert_default().add(Arc::clone(&info));
         let channel = &self.key.channel;
-        if let Some(presence) = &mut self.presence
-            && presence.has(&info.client)
-        {
-            presence.remove(&info.client);
-            if presence.is_empty() {
-                self.presence = None;
-            }
-            cx.to_broker.push(ToBroker::Absent { channel: Arc::clone(channel), info: Arc::clone(&info) });
+        if shows.presence {
+            cx.to_broker.push(ToBroker::Present { channel: Arc::clone(channel), info: Arc::clone(&info) });
         }
         if shows.join_leave {
+            cx.to_broker.push(ToBroker::Announce { channel: Arc::clone(channel), info, is_join: true });
+        }
+    }
+
+    /// A client leaves. Others see that only if they saw it join: it may leave before it hears that it was refused.
+    fn unsee(&mut self, info: Arc<Info>, shows: PresenceFlags, cx: &mut RoomCx<'_>) {
+        let was_present = forget(&mut self.presence, &info);
+        let has_joined = forget(&mut self.joined, &info) || was_present;
+        let channel = &self.key.channel;
+        if was_present {
+            cx.to_broker.push(ToBroker::Absent { channel: Arc::clone(channel), info: Arc::clone(&info) });
+        }
+        if has_joined && shows.join_leave {
             cx.to_broker.push(ToBroker::Announce { channel: Arc::clone(channel), info, is_join: false });
         }
     }
@@ -110,6 +109,12 @@ impl Room {
         if let Some(history) = &self.history
             && (subscribe.wants_position || subscribe.recover.is_some())
         {
+            if self.reads.is_broken() {
+                // What is known here is no part of the history any more.
+                arrival.read = None;
+                self.ask(true, cx);
+                return self.arrivals.push(arrival);
+            }
             if arrival.read.is_some_and(|number| !self.reads.has(number)) {
                 return self.arrivals.push(arrival);
             }
@@ -123,17 +128,11 @@ impl Room {
             match subscribed.resume(subscribe, history) {
                 Resumed::Yes => {}
                 Resumed::Lost => {
-                    let shard = subscribe.shard;
-                    self.unseen_no_more(&arrival.subscribe);
-                    return subscribed.refuse(shard, ErrorCode::UNRECOVERABLE_POSITION, cx.posts);
+                    return subscribed.refuse(subscribe.shard, ErrorCode::UNRECOVERABLE_POSITION, cx.posts);
                 }
                 Resumed::TooLongNow => {
-                    let Subscribe { shard, client, ref info, shows, .. } = *subscribe;
                     // It will be repeated; the client is not visible before that.
-                    if let Some(info) = info.as_ref().filter(|_| shows.is_seen()) {
-                        self.forget_unseen(info);
-                        self.unseen.push(info.client.clone());
-                    }
+                    let Subscribe { shard, client, .. } = *subscribe;
                     let question = Box::new(ToOwner::Subscribe(Box::new(arrival.subscribe)));
                     cx.posts.push((shard, FromOwner::TooLongNow { client, question }));
                     return;
@@ -143,18 +142,8 @@ impl Room {
         let Subscribe { shard, info, data, shows, .. } = arrival.subscribe;
         subscribed.data = data;
         cx.posts.push((shard, FromOwner::Subscribed(Box::new(subscribed))));
-        let Some(info) = info.filter(|_| shows.is_seen()) else { return };
-        self.forget_unseen(&info);
-        let channel = &self.key.channel;
-        if shows.presence {
-            if self.presence.is_none() {
-                self.refresh_at = self.refresh_after(cx);
-            }
-            self.presence.get_or_insert_default().add(Arc::clone(&info));
-            cx.to_broker.push(ToBroker::Present { channel: Arc::clone(channel), info: Arc::clone(&info) });
-        }
-        if shows.join_leave {
-            cx.to_broker.push(ToBroker::Announce { channel: Arc::clone(channel), info, is_join: true });
+        if let Some(info) = info.filter(|_| shows.is_seen()) {
+            self.see(info, shows, cx);
         }
     }
 
@@ -185,8 +174,17 @@ impl Room {
 
     pub(in crate::hub::rooms) fn refuse_all(&mut self, cx: &mut RoomCx<'_>) {
         for Arrival { subscribe, .. } in std::mem::take(&mut self.arrivals) {
-            self.unseen_no_more(&subscribe);
             Subscribed::of(&subscribe).refuse(subscribe.shard, ErrorCode::INTERNAL, cx.posts);
         }
     }
+}
+
+/// True exactly when the client was there.
+fn forget(seen: &mut Option<Box<Presence>>, info: &Info) -> bool {
+    let Some(clients) = seen.as_mut().filter(|clients| clients.has(&info.client)) else { return false };
+    clients.remove(&info.client);
+    if clients.is_empty() {
+        *seen = None;
+    }
+    true
 }

@@ -124,3 +124,38 @@ fn a_shard_without_subscribers_is_posted_nothing_and_its_waiting_clients_are_for
     bench.hear_at("e", 7);
     assert_eq!(bench.told().len(), 1);
 }
+
+#[test]
+fn a_client_that_is_refused_while_it_leaves_was_never_there() {
+    for shows in [SHOWS, PresenceFlags { presence: false, join_leave: true }] {
+        let mut bench = Bench::live_at(5);
+        let recover = since("old", 3).map(|recover| Recover { rejects_loss: true, ..recover });
+        let refused = Subscribe { shows, ..subscribe(2, recover) };
+        bench.wants();
+        bench.handle(ToOwner::Subscribe(Box::new(refused)));
+        // Its leave was on its way when it was refused: it does not know that yet.
+        let (channel, shard) = (CHANNEL.into(), ShardId::FIRST);
+        let info = Some(info(2));
+        bench.handle(ToOwner::Unsubscribe { channel, shard, info, shows, was_last: false });
+        assert_eq!(bench.told(), ["2 is refused with 112"]);
+        assert!(bench.wants().is_empty());
+    }
+}
+
+#[test]
+fn a_client_whose_join_is_announced_without_presence_leaves_once_and_costs_memory_until_then() {
+    let shows = PresenceFlags { presence: false, join_leave: true };
+    let mut bench = Bench::live_at(5);
+    bench.wants();
+    let before = bench.bytes();
+    bench.handle(ToOwner::Subscribe(Box::new(Subscribe { shows, ..subscribe(2, None) })));
+    assert_eq!(bench.wants(), ["2 joins"]);
+    assert!(bench.bytes().1 > before.1);
+    for expected in [vec!["2 leaves"], vec![]] {
+        let (channel, shard) = (CHANNEL.into(), ShardId::FIRST);
+        let info = Some(info(2));
+        bench.handle(ToOwner::Unsubscribe { channel, shard, info, shows, was_last: false });
+        assert_eq!(bench.wants(), expected);
+    }
+    assert_eq!(bench.bytes(), before);
+}

@@ -1,123 +1,114 @@
 //! World: what happens in which order, by a seed.
 //!
 //! In:  a seed.
-//! Out: clients that come, go and publish; replies and messages that come late or never; a Redis that fails.
+//! Out: clients that come, go and publish; commands, replies, messages and mail that come late or never; a Redis and nodes
+//! that fail, between any two of these.
 
 use std::collections::HashMap;
 
-use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
-
 use super::{
-    clients::{Client, State},
-    node::{Asked, Asker, Node},
-    redis::{Command, Reply, SimulatedRedis},
+    clients::{Client, State, Ways},
+    faults::{Faults, Paces},
+    node::{Asked, Asker, Node, SHARDS},
+    redis::SimulatedRedis,
+    store::{Command, Reply, Text},
     *,
 };
 
-const SHARDS: usize = 2;
+/// With it, a patch to a text is shorter than the text.
+const COMMON: &str = "a text that is long enough for every patch to it to be smaller than what it makes";
 
-/// How likely each fault is in a step, in thousandths.
-#[derive(Debug)]
-struct Faults {
-    cut: u32,
-    link: u32,
-    failover: u32,
-    restart: u32,
-    full: u32,
-    pause: u32,
-    remove: u32,
-    busy: u32,
-}
-
-impl Faults {
-    fn draw(random: &mut SmallRng) -> Self {
-        let mut one = |most: u32| if random.random_bool(0.5) { random.random_range(1..=most) } else { 0 };
-        Self {
-            cut: one(150),
-            link: one(40),
-            failover: one(25),
-            restart: one(8),
-            full: one(40),
-            pause: one(20),
-            remove: one(15),
-            busy: one(50),
-        }
-    }
+/// A channel of one of the applications.
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    pub(super) name: Arc<str>,
+    pub(super) app: usize,
+    pub(super) policy: ChannelPolicy,
 }
 
 pub(super) struct World {
-    random: SmallRng,
-    faults: Faults,
-    redis: SimulatedRedis,
-    nodes: Vec<Node>,
-    clients: Vec<Client>,
-    channels: Vec<(Arc<str>, ChannelPolicy)>,
-    now: Tick,
-    is_paused: bool,
+    pub(super) random: SmallRng,
+    pub(super) faults: Faults,
+    paces: Paces,
+    pub(super) redis: SimulatedRedis,
+    pub(super) nodes: Vec<Node>,
+    pub(super) clients: Vec<Client>,
+    pub(super) channels: Vec<Channel>,
+    pub(super) now: Tick,
+    pub(super) is_paused: bool,
+    budget_bytes: u64,
     texts: u32,
     /// Publications with keys that may be repeated.
-    keyed: Vec<(Arc<str>, String)>,
-    acknowledged: HashMap<String, Vec<(Arc<str>, Position)>>,
+    keyed: Vec<(usize, Text)>,
+    pub(super) acknowledged: HashMap<Text, Vec<(Arc<str>, Position)>>,
+}
+
+fn channels(app: usize, random: &mut SmallRng) -> Vec<Channel> {
+    let policy = |random: &mut SmallRng| ChannelPolicy {
+        history_size: [3, 10, 100][random.random_range(0..3)],
+        history_ttl_ms: [2_000, 60_000, 600_000][random.random_range(0..3)],
+        history_meta_ttl_ms: [90_000, 3_600_000][random.random_range(0..2)],
+        presence: true,
+        ..POLICY
+    };
+    let delta_publish = random.random_bool(0.5);
+    let cached = random.random_range(1..=3);
+    let policies = [
+        ("history", policy(random)),
+        ("delta", ChannelPolicy { delta: true, delta_publish, ..policy(random) }),
+        ("plain", ChannelPolicy { history_size: 0, ..policy(random) }),
+        ("cache", ChannelPolicy { history_size: cached, ..policy(random) }),
+    ];
+    policies
+        .into_iter()
+        .map(|(name, policy)| Channel { name: format!("{app}.{name}").into(), app, policy })
+        .collect()
+}
+
+fn client(at: usize, app: usize, channels: &[Channel], random: &mut SmallRng) -> Client {
+    let own: Vec<&Channel> = channels.iter().filter(|channel| channel.app == app).collect();
+    let channel = own[[0, 0, 0, 0, 1, 1, 2, 3, 3, 0][at % 10]];
+    Client::new(Ways {
+        channel: Arc::clone(&channel.name),
+        app,
+        wants_position: at % 4 != 3,
+        cache: channel.name.ends_with("cache"),
+        rejects_loss: random.random_bool(0.1),
+        takes_patches: channel.policy.delta,
+        now_max: if random.random_bool(0.2) { 100 } else { usize::MAX },
+        shows: PresenceFlags { presence: random.random_bool(0.7), join_leave: random.random_bool(0.7) },
+    })
 }
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let policy = |random: &mut SmallRng| ChannelPolicy {
-            history_size: [3, 10, 100][random.random_range(0..3)],
-            history_ttl_ms: [2_000, 60_000, 600_000][random.random_range(0..3)],
-            history_meta_ttl_ms: [90_000, 3_600_000][random.random_range(0..2)],
-            presence: true,
-            ..POLICY
-        };
-        let delta = random.random_bool(0.5);
-        let channels: Vec<(Arc<str>, ChannelPolicy)> = vec![
-            ("history".into(), policy(&mut random)),
-            ("delta".into(), ChannelPolicy { delta: true, delta_publish: delta, ..policy(&mut random) }),
-            ("plain".into(), ChannelPolicy { history_size: 0, ..policy(&mut random) }),
-        ];
-        let budget = if random.random_bool(0.2) { 20_000 } else { 1 << 30 };
-        let nodes = (0..random.random_range(2..=3)).map(|at| Node::new(at, budget)).collect();
-        let client = |at: usize| {
-            let channel = &channels[if at < 6 { 0 } else { at % 3 }].0;
-            Client::new(channel, at % 4 != 3)
-        };
+        let apps = if random.random_bool(0.3) { 2 } else { 1 };
+        let channels: Vec<Channel> = (0..apps).flat_map(|app| channels(app, &mut random)).collect();
+        let budget_bytes = [5_000, 20_000, 20_000][random.random_range(0..3)];
+        let budget_bytes = if random.random_bool(0.3) { budget_bytes } else { 1 << 30 };
+        let mut nodes = Vec::new();
+        let mut clients = Vec::new();
+        for app in 0..apps {
+            let count = if app == 0 { random.random_range(2..=3) } else { 1 };
+            nodes.extend((0..count).map(|_| Node::new(random.random(), app, budget_bytes)));
+            let count = if app == 0 { 10 } else { 4 };
+            clients.extend((0..count).map(|at| client(at, app, &channels, &mut random)));
+        }
         Self {
             faults: Faults::draw(&mut random),
+            paces: Paces::draw(&mut random),
             random,
             redis: SimulatedRedis::default(),
             nodes,
-            clients: (0..10).map(client).collect(),
+            clients,
             channels,
             now: Tick(1_000),
             is_paused: false,
+            budget_bytes,
             texts: 0,
             keyed: Vec::new(),
             acknowledged: HashMap::new(),
-        }
-    }
-
-    pub(super) fn run(mut self, steps: u32) {
-        for _ in 0..steps {
-            self.step();
-        }
-        self.rest();
-        for client in &self.clients {
-            if client.state == State::In && client.wants_position {
-                client.assert_is_at_the_top(&self.redis);
-            }
-            assert_ne!(client.state, State::Waiting, "everybody is answered");
-        }
-        self.assert_presence();
-        self.assert_acknowledged();
-        for client in 0..self.clients.len() {
-            self.leave(client, true);
-        }
-        self.rest();
-        for node in &self.nodes {
-            let left = [Budget::History, Budget::Channels].map(|budget| node.ledger.bytes(budget));
-            assert_eq!((node.rooms.len(), left), (0, [0, 0]), "all have left");
-            assert!(node.present.is_empty() && node.link.wanted.is_empty());
         }
     }
 
@@ -129,26 +120,49 @@ impl World {
         self.random.random_range(0..self.nodes.len())
     }
 
-    fn step(&mut self) {
+    pub(super) fn node_of(&mut self, app: usize) -> usize {
+        let nodes = (0..self.nodes.len()).filter(|&node| self.nodes[node].app == app);
+        let nodes: Vec<usize> = nodes.collect();
+        nodes[self.random.random_range(0..nodes.len())]
+    }
+
+    pub(super) fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..12 => self.come_or_go(),
-            12..30 => self.publish(),
-            30..50 => self.go_on_with_a_command(),
-            50..60 => {
+            0..9 => self.come_or_go(),
+            9..24 => self.publish(),
+            24..49 => {
                 let node = self.node();
-                if !self.is_paused {
-                    self.nodes[node].link.execute();
+                for _ in 0..self.random.random_range(1..=self.paces.commands) {
+                    self.go_on_with_a_command(node);
                 }
             }
-            60..80 => {
+            49..56 => {
                 let node = self.node();
-                for _ in 0..self.random.random_range(1..5) {
+                for _ in 0..self.random.random_range(1..=self.paces.link) {
+                    if !self.is_paused {
+                        self.nodes[node].link.execute();
+                    }
+                }
+            }
+            56..70 => {
+                let node = self.node();
+                for _ in 0..self.random.random_range(1..=self.paces.events) {
                     self.nodes[node].receive(self.now);
                     self.settle(node);
                 }
             }
-            80..90 => {
-                let count = self.random.random_range(1..6);
+            70..84 => {
+                let (node, shard) = (self.node(), self.random.random_range(0..SHARDS));
+                for _ in 0..self.random.random_range(1..=self.paces.mail) {
+                    if self.random.random_bool(0.5) {
+                        self.deliver_to_owner(node, shard);
+                    } else {
+                        self.deliver_to_shard(node, shard);
+                    }
+                }
+            }
+            84..90 => {
+                let count = self.random.random_range(1..=self.paces.replication);
                 self.redis.replicate(count);
             }
             90..99 => {
@@ -181,6 +195,11 @@ impl World {
             self.redis.restart_empty();
             self.nodes.iter_mut().for_each(|node| node.link.is_stale = node.link.is_up);
         }
+        if self.happens(self.faults.evict) {
+            let at = self.random.random_range(0..self.channels.len());
+            let channel = Arc::clone(&self.channels[at].name);
+            self.redis.execute(&Command::Evict { channel }, self.now);
+        }
         if self.happens(self.faults.full) {
             let link = &mut self.nodes[node].link;
             link.is_full = !link.is_full;
@@ -193,23 +212,61 @@ impl World {
             self.is_paused = !self.is_paused;
         }
         if self.happens(self.faults.remove) {
-            let (asker, channel) = (Asker::Nobody, Arc::clone(&self.channels[0].0));
+            let at = self.random.random_range(0..self.channels.len());
+            let (asker, channel) = (Asker::Nobody, Arc::clone(&self.channels[at].name));
             let command = Command::RemoveHistory { channel };
             self.nodes[node].asked.push(Asked { asker, command, reply: None });
         }
+        if self.happens(self.faults.death) {
+            self.replace(node);
+        }
+        if self.happens(self.faults.storm) {
+            self.move_all_clients_of(node);
+        }
+        self.tell_removed(node);
+        if self.random.random_bool(0.1) {
+            self.nodes[node].link.leave_unwanted();
+        }
+    }
+
+    pub(super) fn tell_removed(&mut self, node: usize) {
         if let Some(channel) = self.nodes[node].removed.pop() {
             self.nodes[node].hear(FromBroker::HistoryRemoved(channel), self.now);
             self.settle(node);
         }
     }
 
-    fn pass(&mut self, ticks: u32) {
+    /// A node dies with all it knows; of its commands, some are still executed. Another one takes its place.
+    fn replace(&mut self, at: usize) {
+        let new = Node::new(self.random.random(), self.nodes[at].app, self.budget_bytes);
+        let old = std::mem::replace(&mut self.nodes[at], new);
+        let on_the_way = old.asked.into_iter().filter(|asked| asked.reply.is_none());
+        for Asked { command, .. } in on_the_way {
+            if self.random.random_bool(0.5) {
+                self.nodes[at].asked.push(Asked { asker: Asker::Nobody, command, reply: None });
+            }
+        }
+        for client in self.clients.iter_mut().filter(|client| client.node == at) {
+            client.disconnect();
+        }
+    }
+
+    fn move_all_clients_of(&mut self, node: usize) {
+        let is_there = |client: &Client| client.node == node && client.state != State::Away;
+        let moved: Vec<usize> = (0..self.clients.len()).filter(|&at| is_there(&self.clients[at])).collect();
+        moved.iter().for_each(|&at| self.leave(at, true));
+        for at in moved {
+            let node = self.node_of(self.clients[at].ways.app);
+            self.come(at, node, true);
+        }
+    }
+
+    pub(super) fn pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.now = self.now.after(1);
             for node in 0..self.nodes.len() {
-                let Node { rooms, ledger, posts, .. } = &mut self.nodes[node];
-                if rooms.is_due(self.now) {
-                    rooms.tend(self.now, ledger, posts);
+                if self.nodes[node].rooms.is_due(self.now) {
+                    self.nodes[node].tend(self.now);
                     self.settle(node);
                 }
             }
@@ -218,77 +275,105 @@ impl World {
 
     fn come_or_go(&mut self) {
         let at = self.random.random_range(0..self.clients.len());
+        if let Some(question) = self.clients[at].deferred.take() {
+            return self.ask_again(at, question);
+        }
         if self.clients[at].state != State::Away {
             return self.leave(at, true);
         }
-        let node = self.node();
-        let shard = ShardId::new(self.random.random_range(0..SHARDS));
-        let recovers = self.random.random_bool(0.7);
-        let client = &mut self.clients[at];
-        (client.node, client.shard, client.state) = (node, shard, State::Waiting);
-        client.generation += 1;
-        client.recovers = client.position.clone().filter(|_| recovers && client.wants_position);
-        let recover = client.recovers.as_ref().and_then(|(offset, epoch)| since(epoch, *offset));
-        let subscribe = Subscribe {
-            channel: Arc::clone(&client.channel),
-            shard,
-            client: ClientKey { place: u32::try_from(at).expect("few"), generation: client.generation },
-            wants_position: client.wants_position,
-            recover,
-            ..subscribe(u32::try_from(at).expect("few"), None)
-        };
-        self.handle(node, ToOwner::Subscribe(Box::new(subscribe)));
+        let (node, recovers) = (self.node_of(self.clients[at].ways.app), self.random.random_bool(0.7));
+        self.come(at, node, recovers);
     }
 
-    /// A client leaves. `is_seen`: others are told, as its subscription was not refused.
-    fn leave(&mut self, at: usize, is_seen: bool) {
+    /// A subscribe whose answer is too long beside others is repeated alone.
+    pub(super) fn ask_again(&mut self, at: usize, mut question: Box<ToOwner>) {
+        question.allow_long_answer();
+        let (node, shard) = (self.clients[at].node, self.clients[at].shard);
+        self.nodes[node].to_owner[shard.index()].push_back(*question);
+    }
+
+    pub(super) fn come(&mut self, at: usize, node: usize, recovers: bool) {
+        let client = &self.clients[at];
+        let stays = client.node == node && self.random.random_bool(0.5);
+        let shard = if stays { client.shard } else { ShardId::new(self.random.random_range(0..SHARDS)) };
+        let place = u32::try_from(at).expect("they are few");
+        let subscribe = self.clients[at].subscribe(place, node, shard, recovers);
+        self.nodes[node].to_owner[shard.index()].push_back(ToOwner::Subscribe(Box::new(subscribe)));
+    }
+
+    /// A client leaves. `is_told`: with its info, as its subscription was not refused.
+    pub(super) fn leave(&mut self, at: usize, is_told: bool) {
         let client = &mut self.clients[at];
         if client.state == State::Away {
             return;
         }
-        client.state = State::Away;
-        let (node, shard, channel) = (client.node, client.shard, Arc::clone(&client.channel));
+        (client.state, client.deferred) = (State::Away, None);
+        let info = client.info(u32::try_from(at).expect("they are few"));
+        let (node, shard, shows) = (client.node, client.shard, client.ways.shows);
+        let channel = Arc::clone(&client.ways.channel);
         let mut others = self.clients.iter().filter(|client| client.state != State::Away);
         let was_last = !others.any(|other| other.is_at(node, shard, &channel));
-        let info = is_seen.then(|| info(u32::try_from(at).expect("few")));
+        let info = (is_told && shows.is_seen()).then_some(info);
         if was_last || info.is_some() {
-            self.handle(node, ToOwner::Unsubscribe { channel, shard, info, shows: SHOWS, was_last });
+            let message = ToOwner::Unsubscribe { channel, shard, info, shows, was_last };
+            self.nodes[node].to_owner[shard.index()].push_back(message);
         }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let node = self.node();
-        let is_repeated = !self.keyed.is_empty() && self.random.random_bool(0.1);
-        let (channel, text) = if is_repeated {
-            self.keyed[self.random.random_range(0..self.keyed.len())].clone()
+        let app = self.nodes[node].app;
+        let is_of_app = |channel: &Channel| channel.app == app;
+        let first = self.channels.iter().position(is_of_app).expect("each application has some");
+        let repeated: Vec<(usize, Text)> =
+            self.keyed.iter().filter(|(at, _)| self.channels[*at].app == app).cloned().collect();
+        let is_repeated = !repeated.is_empty() && self.random.random_bool(0.1);
+        let (at, text) = if is_repeated {
+            repeated[self.random.random_range(0..repeated.len())].clone()
         } else {
-            self.texts += 1;
-            let at = [0, 0, 0, 1, 2][self.random.random_range(0..5)];
-            (Arc::clone(&self.channels[at].0), format!("\"{}\"", self.texts))
+            let at = first + [0, 0, 0, 0, 1, 1, 2, 3][self.random.random_range(0..8)];
+            (at, self.next_text(at))
         };
         let is_keyed = is_repeated || self.random.random_bool(0.2);
-        let key = if is_keyed { text.clone() } else { String::new() };
+        let key = if is_keyed { text.to_string() } else { String::new() };
         if is_keyed && !is_repeated {
-            self.keyed.push((Arc::clone(&channel), text.clone()));
+            self.keyed.push((at, Arc::clone(&text)));
         }
         // A key that is repeated is of the same publication.
         let skip_history = !is_keyed && self.random.random_bool(0.05);
-        let publish = Publish { skip_history, ..publish(&channel, &key, &text) };
-        self.handle(node, ToOwner::Publish(Box::new(publish)));
+        let number = if self.random.random_bool(0.05) { self.random.random_range(1..20) } else { 0 };
+        let publish = Publish {
+            skip_history,
+            delta: self.random.random_bool(0.5),
+            version: Version { number, ..Version::default() },
+            answer_to: None,
+            ..publish(&self.channels[at].name, &key, &text)
+        };
+        self.publish_at(node, publish);
     }
 
-    fn handle(&mut self, node: usize, message: ToOwner) {
-        let channel = Arc::clone(message.channel_name());
-        let (_, policy) =
-            self.channels.iter().find(|(name, _)| *name == channel).expect("it is one of three");
-        let Node { rooms, ledger, posts, .. } = &mut self.nodes[node];
-        rooms.handle(message, *policy, self.now, ledger, posts);
+    pub(super) fn next_text(&mut self, channel: usize) -> Text {
+        self.texts += 1;
+        let common = if self.channels[channel].policy.delta { COMMON } else { "" };
+        format!("\"{common}{}\"", self.texts).into()
+    }
+
+    pub(super) fn publish_at(&mut self, node: usize, publish: Publish) {
+        let shard = self.random.random_range(0..SHARDS);
+        self.nodes[node].to_owner[shard].push_back(ToOwner::Publish(Box::new(publish)));
+    }
+
+    pub(super) fn deliver_to_owner(&mut self, node: usize, shard: usize) {
+        let Some(message) = self.nodes[node].to_owner[shard].pop_front() else { return };
+        let channel = message.channel_name();
+        let channel = self.channels.iter().find(|other| other.name == *channel).expect("it is one of these");
+        let policy = channel.policy;
+        self.nodes[node].handle(message, policy, self.now);
         self.settle(node);
     }
 
     /// A command is executed, or its reply comes; or the connection is cut before either.
-    fn go_on_with_a_command(&mut self) {
-        let node = self.node();
+    fn go_on_with_a_command(&mut self, node: usize) {
         let count = self.nodes[node].asked.len();
         if count == 0 {
             return;
@@ -301,7 +386,7 @@ impl World {
         self.advance(node, at);
     }
 
-    fn advance(&mut self, node: usize, at: usize) {
+    pub(super) fn advance(&mut self, node: usize, at: usize) {
         if self.nodes[node].asked[at].reply.is_some() {
             let Asked { asker, reply, .. } = self.nodes[node].asked.swap_remove(at);
             return self.reply(node, asker, reply);
@@ -309,16 +394,20 @@ impl World {
         if self.is_paused {
             return;
         }
-        let command = self.nodes[node].asked[at].command.clone();
-        let reply = self.redis.execute(command.clone(), self.now);
-        match (&command, &reply) {
-            (Command::Publish { publication, .. }, Reply::Published { frame: Some(frame), .. }) => {
-                self.nodes.iter_mut().for_each(|node| node.link.publish(&publication.channel, frame));
+        let reply = self.redis.execute(&self.nodes[node].asked[at].command, self.now);
+        let command = &self.nodes[node].asked[at].command;
+        let channel = Arc::clone(command.channel());
+        let frame = match (command, &reply) {
+            (Command::Publish { .. }, Reply::Published { frame: Some(frame), .. }) => Some(frame.clone()),
+            (Command::Announce { frame, .. }, _) => Some(frame.clone()),
+            (Command::RemoveHistory { .. }, _) => {
+                self.nodes.iter_mut().for_each(|node| node.removed.push(Arc::clone(&channel)));
+                None
             }
-            (Command::RemoveHistory { channel }, _) => {
-                self.nodes.iter_mut().for_each(|node| node.removed.push(Arc::clone(channel)));
-            }
-            _ => {}
+            _ => None,
+        };
+        if let Some(frame) = frame {
+            self.nodes.iter_mut().for_each(|node| node.link.publish(&channel, &frame));
         }
         self.nodes[node].asked[at].reply = Some(reply);
     }
@@ -327,7 +416,10 @@ impl World {
         match (asker, reply) {
             (Asker::Room(room, from), reply) => {
                 let read = reply.map(|reply| match reply {
-                    Reply::Read { top, entries } => ReadResult { top, from, entries },
+                    Reply::Read { top, entries, kept } => {
+                        self.nodes[node].show(&room.channel, &top.epoch, kept);
+                        ReadResult { top, from, entries }
+                    }
                     other => unreachable!("a read is not answered with {other:?}"),
                 });
                 self.nodes[node].hear(FromBroker::Read(room, read), self.now);
@@ -340,117 +432,63 @@ impl World {
         }
     }
 
-    /// What the rooms of a node have said reaches the broker and the clients.
-    fn settle(&mut self, node: usize) {
+    /// What the rooms of a node have said goes on its way.
+    pub(super) fn settle(&mut self, node: usize) {
         loop {
             let is_busy = self.happens(self.faults.busy);
-            self.nodes[node].take_wants(is_busy, &mut self.redis, self.now);
-            let posts = std::mem::take(&mut self.nodes[node].posts);
-            if posts.is_empty() && !self.nodes[node].rooms.has_for_broker() {
+            let Self { nodes, redis, random, now, .. } = self;
+            let is_posted = nodes[node].take_posts(redis);
+            nodes[node].take_wants(is_busy, redis, random, *now);
+            if !is_posted && !nodes[node].rooms.has_for_broker() && nodes[node].posts.is_empty() {
                 return;
-            }
-            for (shard, message) in posts {
-                self.post(node, shard, message);
             }
         }
     }
 
-    fn post(&mut self, node: usize, shard: ShardId, message: FromOwner) {
+    /// A shard takes the next message of its mailbox.
+    pub(super) fn deliver_to_shard(&mut self, node: usize, shard: usize) {
+        let Some(message) = self.nodes[node].from_owner[shard].pop_front() else { return };
+        let shard = ShardId::new(shard);
         let subscribers = |clients: &[Client], channel: &str| -> Vec<usize> {
             let is_one = |client: &Client| client.state == State::In && client.is_at(node, shard, channel);
             (0..clients.len()).filter(|&at| is_one(&clients[at])).collect()
         };
+        let is_awaited = |client: &Client, key: ClientKey| {
+            client.state == State::Waiting && client.node == node && client.generation == key.generation
+        };
         match message {
             FromOwner::Deliver(delivery) => {
-                let Some(stored) = &delivery.publication else { return };
                 for at in subscribers(&self.clients, &delivery.channel) {
-                    self.clients[at].take(stored.offset, data(&stored.data), &self.redis);
+                    self.clients[at].hear(&delivery, &self.redis);
                 }
             }
             FromOwner::Subscribed(subscribed) => {
                 let at = subscribed.client.place as usize;
-                let client = &mut self.clients[at];
-                if client.state != State::Waiting || client.generation != subscribed.client.generation {
+                if !is_awaited(&self.clients[at], subscribed.client) {
                     return;
                 }
-                if subscribed.refused.is_some() {
+                if let Some(code) = subscribed.refused {
+                    if code == ErrorCode::UNRECOVERABLE_POSITION {
+                        self.clients[at].position = None;
+                    }
                     return self.leave(at, false);
                 }
-                client.admit(&subscribed, &self.redis);
+                self.clients[at].admit(&subscribed, &self.redis);
             }
             FromOwner::PositionLost { channel, .. } => {
                 for at in subscribers(&self.clients, &channel) {
-                    if self.clients[at].wants_position {
+                    if self.clients[at].ways.wants_position {
                         self.leave(at, true);
                     }
                 }
             }
-            FromOwner::Answered { .. } => {}
-            FromOwner::TooLongNow { .. } => unreachable!("any length is allowed"),
-        }
-    }
-
-    /// Nothing fails any more, all is answered, and enough time passes for everything to be noticed.
-    fn rest(&mut self) {
-        self.faults =
-            Faults { cut: 0, link: 0, failover: 0, restart: 0, full: 0, pause: 0, remove: 0, busy: 0 };
-        self.is_paused = false;
-        for node in 0..self.nodes.len() {
-            let Node { link, .. } = &mut self.nodes[node];
-            if link.is_stale {
-                link.lose(0);
+            FromOwner::TooLongNow { client, question } => {
+                let at = client.place as usize;
+                if is_awaited(&self.clients[at], client) {
+                    self.clients[at].deferred = Some(question);
+                }
             }
-            link.is_full = false;
-            self.nodes[node].tell_lagging(self.now);
-            self.settle(node);
-            self.nodes[node].link.come_back();
-        }
-        // Two checks of the position, and what they lead to.
-        for _ in 0..80 {
-            self.pass(20);
-            for node in 0..self.nodes.len() {
-                self.run_dry(node);
-            }
-        }
-    }
-
-    fn run_dry(&mut self, node: usize) {
-        loop {
-            let Node { link, asked, removed, .. } = &self.nodes[node];
-            if link.commands.is_empty() && link.events.is_empty() && asked.is_empty() && removed.is_empty() {
-                return;
-            }
-            if !asked.is_empty() {
-                self.advance(node, 0);
-            }
-            self.nodes[node].link.execute();
-            self.nodes[node].receive(self.now);
-            self.settle(node);
-            if let Some(channel) = self.nodes[node].removed.pop() {
-                self.nodes[node].hear(FromBroker::HistoryRemoved(channel), self.now);
-            }
-        }
-    }
-
-    fn assert_presence(&self) {
-        for (at, node) in self.nodes.iter().enumerate() {
-            let is_here = |client: &&Client| client.state == State::In && client.node == at;
-            let here = self.clients.iter().filter(is_here).count();
-            assert_eq!(node.present.len(), here, "who is in is present, and nobody else");
-        }
-    }
-
-    /// What was acknowledged was published there.
-    fn assert_acknowledged(&self) {
-        for (text, positions) in &self.acknowledged {
-            for (channel, Position { offset, epoch }) in positions {
-                let place = (Arc::clone(channel), epoch.to_string(), *offset);
-                let records = self.redis.records.get(&place).map(Vec::as_slice).unwrap_or_default();
-                assert!(
-                    records.iter().any(|record| record.text == *text),
-                    "{text} is acknowledged at {place:?}"
-                );
-            }
+            FromOwner::Answered { .. } => unreachable!("nobody waits for an answer"),
         }
     }
 }
