@@ -14,6 +14,7 @@
 //! waits for it: what it cannot take comes back at once, and what it has for a shard whose mailbox is full waits here.
 
 mod ask;
+mod counts;
 mod inbound;
 mod options;
 mod outlets;
@@ -24,6 +25,7 @@ mod thread;
 mod worker;
 
 pub(crate) use self::{
+    counts::Counts,
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},
     thread::{Broker, start},

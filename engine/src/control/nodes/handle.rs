@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sender::Sender;
 use crate::{
-    broker::{Broker, BrokerHandle},
+    broker::{Broker, BrokerHandle, Counts},
     session::forward::ForwardQueue,
 };
 
@@ -31,6 +31,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Cluster {
     pub(super) redis: Arc<Shards>,
     pub(super) links: Arc<[LinkHandle]>,
+    pub(super) counts: Arc<Counts>,
     /// What other nodes say.
     pub(super) heard: mpsc::Receiver<Bytes>,
     pub(super) forwards: ForwardQueue,
@@ -44,7 +45,8 @@ impl Cluster {
     pub(crate) fn new(broker: &mut Broker, forwards: ForwardQueue, hold: BrokerHandle) -> Self {
         // Nothing else takes it: the empty one in its place is never read.
         let heard = std::mem::replace(&mut broker.heard, mpsc::channel(1).1);
-        Self { redis: Arc::clone(&broker.redis), links: broker.links.clone().into(), heard, forwards, hold }
+        let (redis, counts) = (Arc::clone(&broker.redis), Arc::clone(&broker.counts));
+        Self { redis, links: broker.links.clone().into(), counts, heard, forwards, hold }
     }
 }
 
@@ -89,14 +91,19 @@ impl RedisState {
 pub(in crate::control) struct Nodes {
     pub(super) sender: Sender,
     links: Arc<[LinkHandle]>,
+    counts: Arc<Counts>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Nodes {
     /// The handle, and the worker's end of its orders.
-    pub(super) fn new(sender: Sender, links: Arc<[LinkHandle]>) -> (Self, mpsc::Receiver<Order>) {
+    pub(super) fn new(
+        sender: Sender,
+        links: Arc<[LinkHandle]>,
+        counts: Arc<Counts>,
+    ) -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-        (Self { sender, links, orders }, receiver)
+        (Self { sender, links, counts, orders }, receiver)
     }
 
     /// Says something to all other nodes.
@@ -130,6 +137,11 @@ impl Nodes {
     /// True exactly when other nodes may be there of which nothing is heard.
     pub(in crate::control) fn is_cut_off(&self) -> bool {
         self.links.iter().any(|link| !link.health().is_up)
+    }
+
+    /// What the broker counted.
+    pub(in crate::control) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// How each Redis is, in the order in which they are configured.
