@@ -1,7 +1,8 @@
 //! Redis: how nodes act as one, through Redis or Valkey.
 //!
 //! In:  the channels that a node wants to hear; what it publishes, asks and tells other nodes.
-//! Out: what other nodes publish ([`receive`]), or that it may be incomplete; answers of Redis ([`command`]).
+//! Out: what other nodes publish ([`receive`]), or that it may be incomplete; answers of Redis ([`command`]); what is wrong
+//!      with a server ([`look`]).
 //!
 //! Names ([`layout`]), frames ([`frame`], [`publication`]) and messages between nodes ([`control`]) are Centrifugo's, so that
 //! nodes of both can share a deployment.
@@ -14,6 +15,7 @@ pub mod command;
 pub mod control;
 pub mod frame;
 pub mod layout;
+pub mod look;
 pub mod publication;
 pub mod receive;
 

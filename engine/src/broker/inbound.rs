@@ -14,7 +14,7 @@ use bytes::Bytes;
 use holdfast_redis::receive::event::{Consumer, Event};
 use tokio::sync::mpsc;
 
-use super::outlets::Outlets;
+use super::{counts::Counts, outlets::Outlets, worker::now_ms};
 use crate::{
     hub::{
         broker::{FromBroker, Received},
@@ -56,14 +56,20 @@ pub(super) struct Inbound<M> {
     outlets: Arc<Outlets<M>>,
     names: Names,
     control: mpsc::Sender<Bytes>,
+    counts: Arc<Counts>,
     /// Kept between events for its room.
     by_shard: Vec<Vec<Received>>,
 }
 
 impl<M: Message + From<FromBroker> + From<FromOwner>> Inbound<M> {
-    pub(super) fn new(outlets: Arc<Outlets<M>>, names: Names, control: mpsc::Sender<Bytes>) -> Self {
+    pub(super) fn new(
+        outlets: Arc<Outlets<M>>,
+        names: Names,
+        control: mpsc::Sender<Bytes>,
+        counts: Arc<Counts>,
+    ) -> Self {
         let by_shard = (0..outlets.len()).map(|_| Vec::new()).collect();
-        Self { outlets, names, control, by_shard }
+        Self { outlets, names, control, counts, by_shard }
     }
 
     /// Tells each owner of its channels among these.
@@ -87,18 +93,25 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Consumer 
     fn offer(&mut self, event: Event) -> Result<(), Event> {
         match event {
             Event::Messages(messages) => {
+                let mut is_first = true;
                 {
                     let known = self.names.lock();
                     for message in messages.iter() {
                         let name = std::str::from_utf8(message.channel).ok();
                         match name.and_then(|name| known.get(name)) {
                             Some(Heard::Channel(channel, shard)) => {
+                                // The oldest of a read has been on its way for the longest time.
+                                if std::mem::take(&mut is_first) {
+                                    self.counts.read(message.payload, now_ms());
+                                }
                                 let (channel, frame) = (Arc::clone(channel), messages.share(message.payload));
                                 self.by_shard[shard.index()].push(Received { channel, frame });
                             }
                             // At most once: a message that finds no room is repeated by nobody, as one that is lost.
                             Some(Heard::Control) => {
-                                _ = self.control.try_send(messages.share(message.payload));
+                                if self.control.try_send(messages.share(message.payload)).is_err() {
+                                    self.counts.control_dropped();
+                                }
                             }
                             // It is not wanted any more.
                             None => {}

@@ -14,6 +14,7 @@
 //! waits for it: what it cannot take comes back at once, and what it has for a shard whose mailbox is full waits here.
 
 mod ask;
+mod counts;
 mod inbound;
 mod leases;
 mod options;
@@ -25,6 +26,7 @@ mod thread;
 mod worker;
 
 pub(crate) use self::{
+    counts::Counts,
     leases::LeaseOrder,
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use super::counts::Counts;
 use crate::{
     hub::{
         broker::{FromBroker, Received},
@@ -41,13 +42,14 @@ pub(super) struct Outlets<M> {
     shared: Arc<Shared<M>>,
     all: Mutex<Vec<Outlet<M>>>,
     bytes_max: usize,
+    counts: Arc<Counts>,
 }
 
 impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
     /// Up to `bytes_max` bytes of publications wait for each shard.
-    pub(super) fn new(shared: Arc<Shared<M>>, bytes_max: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared<M>>, bytes_max: usize, counts: Arc<Counts>) -> Self {
         let outlet = |_| Outlet { waiting: VecDeque::new(), bytes: 0, lagging: HashSet::new() };
-        Self { all: Mutex::new(shared.shard_ids().map(outlet).collect()), shared, bytes_max }
+        Self { all: Mutex::new(shared.shard_ids().map(outlet).collect()), shared, bytes_max, counts }
     }
 
     /// The number of shards.
@@ -71,6 +73,7 @@ impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
         self.with(shard, |outlet, shared| {
             outlet.flush(shared, shard);
             if outlet.bytes > 0 && outlet.bytes + bytes > self.bytes_max {
+                messages.iter().for_each(|message| self.counts.dropped(&message.frame));
                 outlet.lagging.extend(messages.into_iter().map(|message| message.channel));
                 return;
             }
@@ -103,12 +106,15 @@ impl<M: Message + From<FromBroker> + From<FromOwner>> Outlets<M> {
             let mut all = self.lock();
             for (outlet, shard) in all.iter_mut().zip(self.shared.shard_ids()) {
                 outlet.flush(&self.shared, shard);
+                self.counts.waits(shard, outlet.bytes);
             }
         }
     }
 
     fn with(&self, shard: ShardId, act: impl FnOnce(&mut Outlet<M>, &Shared<M>)) {
-        act(&mut self.lock()[shard.index()], &self.shared);
+        let outlet = &mut self.lock()[shard.index()];
+        act(outlet, &self.shared);
+        self.counts.waits(shard, outlet.bytes);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Outlet<M>>> {

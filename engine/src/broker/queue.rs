@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc;
@@ -21,9 +21,11 @@ pub(crate) struct QueueLimits {
 
 /// What waits.
 #[derive(Debug, Default)]
-struct Waiting {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
+pub(super) struct Waiting {
+    pub(super) messages: AtomicUsize,
+    pub(super) bytes: AtomicUsize,
+    /// Messages that came back so far.
+    pub(super) refused: AtomicU64,
 }
 
 /// A turn's messages, and their memory.
@@ -63,7 +65,7 @@ impl BrokerHandle {
     pub(crate) fn send(&self, messages: Vec<ToBroker>) -> Result<(), Vec<ToBroker>> {
         let bytes = messages.iter().map(|message| size_of::<ToBroker>() + message.cost_bytes()).sum();
         let count = messages.len();
-        let Waiting { messages: waiting, bytes: waiting_bytes } = &*self.waiting;
+        let Waiting { messages: waiting, bytes: waiting_bytes, refused } = &*self.waiting;
         let before = waiting.fetch_add(count, Ordering::Relaxed);
         let bytes_before = waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let is_too_much = before > 0
@@ -76,11 +78,17 @@ impl BrokerHandle {
         sent.inspect_err(|messages| {
             waiting.fetch_sub(messages.len(), Ordering::Relaxed);
             waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            refused.fetch_add(messages.len() as u64, Ordering::Relaxed);
         })
     }
 }
 
 impl Queue {
+    /// What waits, for whoever counts.
+    pub(super) fn waiting(&self) -> Arc<Waiting> {
+        Arc::clone(&self.waiting)
+    }
+
     /// Waits for messages. `None` once all shards have ended.
     pub(crate) async fn receive(&mut self) -> Option<Vec<ToBroker>> {
         let batch = self.receiver.recv().await?;
@@ -118,6 +126,7 @@ mod tests {
         assert!((0..3).all(|_| handle.send(wants(1)).is_ok()));
         assert!(handle.send(wants(1)).is_err());
         assert_eq!(handle.waiting.messages.load(Ordering::Relaxed), 3);
+        assert_eq!(handle.waiting.refused.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use holdfast_redis::{
 use tokio::sync::mpsc;
 
 use super::{
+    counts::Counts,
     inbound::{Heard, Inbound, Names},
     leases::{self, LeaseOrder, Leases},
     options::Deployment,
@@ -48,6 +49,8 @@ pub(crate) struct Broker {
     thread: JoinHandle<()>,
     pub(crate) redis: Arc<Shards>,
     pub(crate) links: Vec<LinkHandle>,
+    /// For metrics.
+    pub(crate) counts: Arc<Counts>,
     /// What other nodes say to all, and to this one.
     pub(crate) heard: mpsc::Receiver<Bytes>,
     /// What is to be done about users' connections on other nodes.
@@ -98,7 +101,8 @@ where
         .build()
         .context("cannot start the runtime of the broker")?;
     let entered = runtime.enter();
-    let outlets = Arc::new(Outlets::new(shared, OUTLET_BYTES_MAX));
+    let counts = Arc::new(Counts::new(shared.shards(), queue.waiting()));
+    let outlets = Arc::new(Outlets::new(shared, OUTLET_BYTES_MAX, Arc::clone(&counts)));
     let (control, heard) = mpsc::channel(CONTROL_MESSAGES_MAX);
     let (lease_orders, lease_orders_heard) = leases::orders();
     let (mut all, mut parts, mut listening) = (Vec::new(), Vec::new(), Vec::new());
@@ -106,7 +110,7 @@ where
         let (redis, driver) = commands(options, layout);
         link_options.service_channel = Some(redis.layout().probe(node).into());
         let names = Names::default();
-        let inbound = Inbound::new(Arc::clone(&outlets), names.clone(), control.clone());
+        let inbound = Inbound::new(Arc::clone(&outlets), names.clone(), control.clone(), Arc::clone(&counts));
         let (handle, link) = link(link_options, inbound, Some(publisher(redis.clone())));
         let between_nodes: Vec<Arc<str>> =
             vec![redis.layout().control().into(), redis.layout().node(node).into()];
@@ -131,7 +135,7 @@ where
         });
     };
     let thread = std::thread::Builder::new().name("broker".to_owned()).spawn(run)?;
-    Ok(Some(Broker { thread, redis, links, heard, lease_orders: lease_orders_heard }))
+    Ok(Some(Broker { thread, redis, links, counts, heard, lease_orders: lease_orders_heard }))
 }
 
 async fn serve<M>(

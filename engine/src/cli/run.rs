@@ -73,6 +73,7 @@ fn examine(args: &Doctor) -> anyhow::Result<ExitCode> {
         Ok(prepared) => checks.extend(prepared.warnings().iter().map(Check::from)),
         Err(faults) => checks.extend(faults.iter().map(Check::of_fault)),
     }
+    checks.extend(doctor::examine_redis(&config));
     if args.json {
         print(&doctor::json(&checks, &plan))?;
     } else {

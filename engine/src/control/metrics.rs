@@ -3,6 +3,8 @@
 //! In:  `GET /metrics`; the published counters of every shard; the control thread's counters.
 //! Out: OpenMetrics text for clients that accept it, otherwise Prometheus text; all shard counters have a label `core`.
 
+mod redis;
+
 use std::{
     fmt,
     sync::{
@@ -23,6 +25,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::redis::ManyNodes;
 use super::{api::ApiCounts, counts::Counts, memory, status::State};
 use crate::{
     backend::{self, Event},
@@ -42,13 +45,17 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("holdfast");
     registry.register_collector(Box::new(Backend(Arc::clone(&state.backend_counts))));
-    registry.register_collector(Box::new(Shards(state.shared)));
+    let is_alone = state.nodes.is_none();
+    registry.register_collector(Box::new(Shards { shared: state.shared, is_alone }));
     registry.register_collector(Box::new(Connections(state.counts)));
     if state.expiries.left_s().next().is_some() {
         registry.register_collector(Box::new(Certificates(state.expiries)));
     }
     if let Some(counts) = state.api_counts {
         registry.register_collector(Box::new(ApiCalls(counts)));
+    }
+    if let Some(nodes) = state.nodes {
+        registry.register_collector(Box::new(ManyNodes(nodes)));
     }
     let mut text = String::new();
     match encode(&mut text, &registry) {
@@ -101,25 +108,30 @@ fn as_prometheus(openmetrics: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Shards(Arc<Shared>);
+struct Shards {
+    shared: Arc<Shared>,
+    /// True exactly when there are no other nodes.
+    is_alone: bool,
+}
 
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let shards = || self.0.metrics().iter().enumerate();
+        let shared = &self.shared;
+        let shards = || shared.metrics().iter().enumerate();
         // The control thread, not a shard, counts the memory of API calls.
-        let api = (Metric::Memory(Budget::Api), self.0.api_memory().bytes.load(Ordering::Relaxed));
-        for family in CATALOG {
+        let api = (Metric::Memory(Budget::Api), shared.api_memory().bytes.load(Ordering::Relaxed));
+        for family in CATALOG.iter().filter(|family| !(family.needs_redis && self.is_alone)) {
             encode_family(&mut encoder, family, shards(), api)?;
         }
         encode_one(
             &mut encoder,
             &process::API_REFUSALS,
-            self.0.api_memory().refused.load(Ordering::Relaxed),
+            shared.api_memory().refused.load(Ordering::Relaxed),
         )?;
         encode_turns(&mut encoder, shards())?;
         encode_one(&mut encoder, &process::LOG_LINES_LOST, log::lines_lost())?;
-        encode_beats(&mut encoder, self.0.beats())?;
-        encode_memory(&mut encoder, &self.0)
+        encode_beats(&mut encoder, shared.beats())?;
+        encode_memory(&mut encoder, shared)
     }
 }
 
@@ -229,7 +241,7 @@ fn encode_turns<'s>(
     let mut encoder = head(encoder, &family)?;
     for (core, published) in shards {
         let buckets = Bucket::ALL.map(|bucket| {
-            let upper = bucket.most_us().map_or(f64::MAX, |us| us as f64 / US_PER_S);
+            let upper = bucket.most_us().map_or(f64::INFINITY, |us| us as f64 / US_PER_S);
             (upper, published.get(Metric::TurnBucket(bucket)))
         });
         let count = buckets.iter().map(|&(_, turns)| turns).sum();

@@ -1,10 +1,10 @@
-//! Doctor: whether this machine can hold the planned connections, and what to mend if not.
+//! Doctor: whether this machine can hold the planned connections, and Redis what nodes need; what to mend if not.
 //!
 //! In:  the configuration, a profile, and the machine (`findings`).
 //! Out: checks (`judge`), as text or JSON (`report`), and for `serve` a refusal before it starts.
 //!
-//! The road: `findings` (looks) and `plan` (calculates) → `judge` (compares) → `report`. Nothing on the
-//! machine is changed, except this process's own descriptor limit when `serve` asks for it.
+//! The road: `findings` (looks) and `plan` (calculates) → `judge` (compares) → `report`; `redis` has the same steps for the
+//! servers of `engine.redis`. Nothing on the machine or a server is changed, except this process's own descriptor limit when `serve` asks for it.
 
 mod check;
 mod findings;
@@ -12,6 +12,7 @@ mod judge;
 mod plan;
 mod preflight;
 mod profile;
+mod redis;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub(crate) use judge::judge;
 pub(crate) use plan::Plan;
 pub(crate) use preflight::Prepared;
 pub use profile::{Better, Profile, Setting};
+pub(crate) use redis::examine as examine_redis;
 pub(crate) use report::{json, line, text};
 
 use crate::config::Config;

@@ -24,7 +24,9 @@ pub(crate) fn text(checks: &[Check], plan: &Plan, colors: bool) -> String {
         count(Status::Warn),
         count(Status::Fail),
     );
-    if checks.iter().any(|check| check.status != Status::Ok && check.what.contains('.')) {
+    let settings = plan.profile.settings();
+    let is_setting = |check: &Check| settings.iter().any(|setting| setting.key == check.what);
+    if checks.iter().any(|check| check.status != Status::Ok && is_setting(check)) {
         let name = plan.profile.name();
         writeln!(
             lines,

@@ -120,6 +120,6 @@ impl<R: Receivers> Hub<R> {
     pub(crate) fn report(&self, counters: &mut Counters) {
         counters.set(Metric::BroadcastMembers, self.broadcast.members().len() as u64);
         counters.set(Metric::Subscriptions, self.subscriptions.subscribers() as u64);
-        counters.set(Metric::Channels, self.owned.len() as u64);
+        self.owned.report(counters);
     }
 }

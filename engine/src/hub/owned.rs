@@ -9,7 +9,11 @@ use super::{
     owner::{ChannelPolicy, OwnedChannels},
     rooms::Rooms,
 };
-use crate::{memory::Ledger, time::Tick};
+use crate::{
+    memory::Ledger,
+    metrics::{Counters, Metric},
+    time::Tick,
+};
 
 /// The channels of a shard.
 #[derive(Debug)]
@@ -26,6 +30,14 @@ impl Owned {
         match self {
             Self::Alone(owned) => owned.len(),
             Self::Rooms(rooms) => rooms.len(),
+        }
+    }
+
+    /// Adds the channels' figures to the counters.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        counters.set(Metric::Channels, self.len() as u64);
+        if let Self::Rooms(rooms) = self {
+            rooms.report(counters);
         }
     }
 

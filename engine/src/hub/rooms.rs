@@ -19,6 +19,7 @@
 //! All memory is charged to the budgets `history` and `channels`. Over the first, the oldest kept publications are dropped,
 //! which Redis still has; over the second, subscriptions to further channels are refused with error 106. No I/O, no clock.
 
+mod figures;
 mod held;
 mod reads;
 mod room;
@@ -34,7 +35,10 @@ use std::{
 
 use holdfast_protocol::client::ErrorCode;
 
-use self::room::{Room, RoomCx};
+use self::{
+    figures::Figures,
+    room::{Room, RoomCx},
+};
 use super::{
     broker::{FromBroker, RoomKey, RoomNumber, ToBroker},
     message::{Answer, AnswerTo, ChannelQuery, FromOwner, Outgoing, Subscribe, Subscribed, ToOwner},
@@ -43,6 +47,7 @@ use super::{
 };
 use crate::{
     memory::{Budget, Ledger, map_bytes, shrink},
+    metrics::Counters,
     time::Tick,
 };
 
@@ -89,6 +94,7 @@ pub(crate) struct Rooms {
     /// How long Redis keeps the presence of a client that nobody refreshes.
     presence_ttl_ms: u64,
     to_broker: Vec<ToBroker>,
+    figures: Figures,
     /// The bytes charged to the ledger for the tables.
     charged_bytes: usize,
     has_excess: bool,
@@ -105,6 +111,7 @@ impl Rooms {
             sequence: 0,
             presence_ttl_ms,
             to_broker: Vec::new(),
+            figures: Figures::default(),
             charged_bytes: 0,
             has_excess: false,
         }
@@ -112,6 +119,11 @@ impl Rooms {
 
     pub(crate) fn len(&self) -> usize {
         self.rooms.len()
+    }
+
+    /// Adds the rooms' figures to the counters.
+    pub(crate) fn report(&self, counters: &mut Counters) {
+        self.figures.report(counters);
     }
 
     /// Takes what there is for the broker, in order.
@@ -299,9 +311,11 @@ impl Rooms {
         act: impl FnOnce(&mut Room, &mut RoomCx<'_>) -> T,
     ) -> Option<T> {
         let room = self.rooms.get_mut(channel)?;
-        let (sequence, to_broker, presence_ttl_ms) =
-            (&mut self.sequence, &mut self.to_broker, self.presence_ttl_ms);
-        let done = act(room, &mut RoomCx { now, posts, to_broker, sequence, presence_ttl_ms });
+        let (sequence, to_broker, figures) = (&mut self.sequence, &mut self.to_broker, &mut self.figures);
+        let presence_ttl_ms = self.presence_ttl_ms;
+        let done = act(room, &mut RoomCx { now, posts, to_broker, sequence, figures, presence_ttl_ms });
+        let state = room.state();
+        self.figures.moved(room.counted.replace(state), state);
         if let Some(due) = room.due()
             && room.in_due.is_none_or(|earlier| due < earlier)
         {
@@ -321,6 +335,7 @@ impl Rooms {
 
     fn remove(&mut self, channel: &Arc<str>, ledger: &mut Ledger) {
         if let Some(room) = self.rooms.remove(channel) {
+            self.figures.gone(room.counted);
             room.release(ledger);
             self.to_broker.push(ToBroker::Unwant(Arc::clone(channel)));
         }

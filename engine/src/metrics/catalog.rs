@@ -5,7 +5,10 @@
 
 use super::{
     definition::metrics,
-    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Offense, RefusalReason},
+    labels::{
+        Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Lost, Offense, RefusalReason,
+        RoomState,
+    },
 };
 
 metrics! {
@@ -132,6 +135,31 @@ metrics! {
     gauge "subscriptions" => Subscriptions;
     /// Channels that this core owns.
     gauge "channels" => Channels;
+    /// Rooms, by what they do: what this node knows of the channels that this core owns.
+    gauge "rooms" => Rooms(state: RoomState);
+        with redis;
+        watch "a lasting level of `joining` or `reading`: Redis does not answer for these channels";
+    /// Reads of a history that gave a room publications which it had not heard, and which it then delivered in order.
+    counter "room_heals" => RoomHeals;
+        with redis;
+        note "As after each interruption of the connection to Redis.";
+        watch "steady growth while `holdfast_redis_reconnects_total` stays: publications get lost on their way";
+    /// Publications that a room had not heard, and delivered from the history.
+    counter "room_healed_publications" => RoomHealedPublications;
+        with redis;
+    /// How often publications were gone that a room had not heard, by the reason.
+    counter "room_heals_impossible" => RoomLost(reason: Lost);
+        with redis;
+        note "Subscribers with a position get code 2500 and subscribe again.";
+        watch "any growth";
+    /// How often Redis gave out offsets again that it had given out before, so that a channel got a new epoch.
+    counter "room_offsets_gone_back" => RoomOffsetsGoneBack;
+        with redis;
+        watch "any growth: acknowledged publications are lost; see `min-replicas-to-write` and `appendonly` in [When Redis is away](cluster/redis-away.md#settings-of-redis)";
+    /// Messages of other nodes that cannot be read, and reach no client here.
+    counter "room_messages_unreadable" => RoomMessagesUnreadable;
+        with redis;
+        watch "any growth: another application publishes with the same prefix";
     /// Memory for publications in histories.
     gauge "history_bytes" => HistoryBytes;
         watch "compare with `channel.history_budget`, of which each core has an equal part";

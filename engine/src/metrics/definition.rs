@@ -29,6 +29,8 @@ pub(crate) struct Family<Number: 'static> {
     pub(crate) label: &'static str,
     /// The numbers, with the label's values; none where a shard does not count them.
     pub(crate) metrics: &'static [(Number, &'static str)],
+    /// True exactly when only a node with `engine.type = "redis"` has it.
+    pub(crate) needs_redis: bool,
     /// For the page only: what the label's values mean, in the order of `metrics`.
     pub(super) meanings: fn() -> Vec<String>,
     /// For the page only: more about it.
@@ -40,8 +42,8 @@ pub(crate) struct Family<Number: 'static> {
 /// Makes, of one list, the enum of all numbers, each one's place, and the catalog of families. A line is
 /// `gauge "name" => Variant;` under the doc comment that is also the published help. A family of several numbers is
 /// `counter "name" => Variant(label: Values);` with an enum of `labels!`, or
-/// `counter "name" by label => Variant = "value", Other = "other value";`. Behind it may stand `note "…";` and
-/// `watch "…";`, in this order, for the page. The line `parts …;` names the numbers of a histogram, which its publisher
+/// `counter "name" by label => Variant = "value", Other = "other value";`. Behind it may stand `with redis;`, where a node
+/// alone does not have it, and `note "…";` and `watch "…";`, in this order, for the page. The line `parts …;` names the numbers of a histogram, which its publisher
 /// puts together.
 macro_rules! metrics {
     (
@@ -52,6 +54,7 @@ macro_rules! metrics {
             #[doc = $help:literal]
             $kind:ident $name:literal $(by $label:ident)?
                 => $( $variant:ident $(($value:ident: $values:ident))? $(= $at:literal)? ),+;
+            $(with $engine:ident;)?
             $(note $note:literal;)?
             $(watch $watch:literal;)?
         )+
@@ -74,6 +77,7 @@ macro_rules! metrics {
                 metrics: $crate::metrics::definition::numbers!(
                     $enum, $($variant $(($values))? $(= $at)?),+
                 ),
+                needs_redis: $crate::metrics::definition::fact!(with $($engine)?),
                 meanings: $crate::metrics::definition::fact!(meanings $($($values)?)+),
                 note: concat!($($note)?),
                 watch: concat!($($watch)?),
@@ -133,10 +137,11 @@ macro_rules! metrics {
 pub(super) use metrics;
 
 /// Families that are no shard's, or no plain number: a line is `NAME => gauge "name" in unit by label;` under the doc
-/// comment that is also the published help. Who publishes them names them.
+/// comment that is also the published help. Who publishes them names them. The first line names the list of all, and says
+/// `with redis` where a node alone has none of them.
 macro_rules! families {
     (
-        $number:ident;
+        $number:ident, $list:ident $(with $engine:ident)?;
         $(
             #[doc = $help:literal]
             $const:ident => $kind:ident $name:literal $(in $unit:ident)? $(by $label:ident)?;
@@ -154,14 +159,17 @@ macro_rules! families {
                     unit: $crate::metrics::definition::fact!(label $($unit)?),
                     label: $crate::metrics::definition::fact!(label $($label)?),
                     metrics: &[],
+                    needs_redis: NEEDS_REDIS,
                     meanings: Vec::new,
                     note: concat!($($note)?),
                     watch: concat!($($watch)?),
                 };
         )+
 
+        const NEEDS_REDIS: bool = $crate::metrics::definition::fact!(with $($engine)?);
+
         /// All of these, in their order.
-        pub(super) const FAMILIES: &[$crate::metrics::definition::Family<$number>] = &[$($const),+];
+        pub(super) const $list: &[$crate::metrics::definition::Family<$number>] = &[$($const),+];
     };
 }
 pub(super) use families;
@@ -182,6 +190,12 @@ macro_rules! fact {
     };
     (label $label:ident) => {
         stringify!($label)
+    };
+    (with) => {
+        false
+    };
+    (with redis) => {
+        true
     };
     (width) => {
         1

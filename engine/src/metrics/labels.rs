@@ -110,6 +110,24 @@ labels! {
         UserBytes = "user_bytes",
     }
 
+    /// What a room does.
+    pub(crate) enum RoomState {
+        /// It waits for Redis to confirm its channel, and for the channel's position. Its subscribers wait.
+        Joining = "joining",
+        /// It hears what is published. So it does as far as it knows while the connection is interrupted.
+        Live = "live",
+        /// It reads what it missed, or looks whether it missed something. What it hears meanwhile waits where it must.
+        Reading = "reading",
+    }
+
+    /// Why publications cannot be had that a room has not heard.
+    pub(crate) enum Lost {
+        /// The channel has a new epoch: Redis lost its history, or offsets had gone back.
+        Epoch = "epoch",
+        /// The history does not reach that far back any more, or was removed.
+        History = "history",
+    }
+
     /// A kind of memory.
     pub(crate) enum Budget {
         /// Request heads and bodies, incomplete messages, TLS buffers.

@@ -3,14 +3,16 @@
 //! In:  a shard's own numbers, plain integers on its own core.
 //! Out: the same, in atomics that only that shard writes, once a turn. Readers are at most one turn behind.
 //!
-//! No lock, and no cache line that two shards write to. Nothing here knows a part that counts: `catalog` and `process`
-//! name what there is, `labels` the values that tell numbers apart, `definition` makes code and facts of a line of them,
+//! No lock, and no cache line that two shards write to. Nothing here knows a part that counts: `catalog`, `process`, `redis`
+//! and `broker` name what there is, `labels` the values that tell numbers apart, `definition` makes code and facts of a line of them,
 //! `reference` the page.
 
+pub(crate) mod broker;
 mod catalog;
 mod definition;
 mod labels;
 pub(crate) mod process;
+pub(crate) mod redis;
 mod reference;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +21,10 @@ pub(crate) use self::reference::reference_markdown;
 pub(crate) use self::{
     catalog::{CATALOG, Metric},
     definition::Kind,
-    labels::{Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Offense, RefusalReason},
+    labels::{
+        Bucket, Budget, CloseReason, DisconnectKind, ErrorKind, LimitExceeded, Lost, Offense, RefusalReason,
+        RoomState,
+    },
 };
 
 /// What is published under one name.

@@ -1,12 +1,13 @@
 //! Process: what is published beside the plain numbers of shards, with its names and words.
 //!
 //! Only the turns are counted by shards; all else is the control thread's, the backend's, the log's or the kernel's, and
-//! has no label `core`. The values are put to these names in `control/metrics.rs`.
+//! has no label `core`. The values are put to these names in `control/metrics.rs`. What only many nodes have is in `redis.rs`
+//! and `broker.rs`.
 
 use super::{catalog::Metric, definition::families};
 
 families! {
-    Metric;
+    Metric, FAMILIES;
 
     /// Working time of a turn of the connection loop, without its sleep.
     TURN => histogram "turn" in seconds;

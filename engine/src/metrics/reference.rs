@@ -1,14 +1,16 @@
 //! Reference: the definitions as a page.
 //!
-//! In:  the families of `catalog.rs` and `process.rs`.
+//! In:  the families of `catalog.rs`, `process.rs`, `redis.rs` and `broker.rs`.
 //! Out: docs/metrics.md. No number is named here.
 
 use std::fmt::Write as _;
 
 use super::{
+    broker,
     catalog::{CATALOG, Metric},
     definition::{Family, Kind},
     process::{FAMILIES, TURN},
+    redis,
 };
 
 const INFALLIBLE: &str = "writing to a String cannot fail";
@@ -36,18 +38,50 @@ These metrics have no label `core`.
 
 ";
 
+const OF_MANY_NODES: &str = "
+## With many nodes
+
+Only a node with `engine.type = \"redis\"` has these metrics.
+
+### Of each Redis
+
+Each of these metrics has a label `redis`: the address as it is configured, without user and password; behind Sentinel the
+name of the primary; of a cluster the first address.
+
+";
+
+const OF_ROOMS: &str = "
+### Of the rooms of each core
+
+Each of these metrics has a label `core`.
+
+";
+
+const OF_BROKER: &str = "
+### Of the broker
+
+These metrics have no label `redis`.
+
+";
+
 const TABLE: &str = "| name | type | what it is | watch for |\n|---|---|---|---|\n";
 
 /// `holdfast metrics doc`: the page of all metrics, in Markdown.
 pub(crate) fn reference_markdown() -> String {
     let mut page = format!("{HEAD}{OF_SHARDS}{TABLE}");
-    for family in CATALOG.iter().chain([&TURN]) {
+    for family in CATALOG.iter().filter(|family| !family.needs_redis).chain([&TURN]) {
         row(&mut page, family);
     }
     page.extend([OF_PROCESS, TABLE]);
     for family in FAMILIES.iter().filter(|family| family.name != TURN.name) {
         row(&mut page, family);
     }
+    page.extend([OF_MANY_NODES, TABLE]);
+    redis::FAMILIES.iter().for_each(|family| row(&mut page, family));
+    page.extend([OF_ROOMS, TABLE]);
+    CATALOG.iter().filter(|family| family.needs_redis).for_each(|family| row(&mut page, family));
+    page.extend([OF_BROKER, TABLE]);
+    broker::FAMILIES.iter().for_each(|family| row(&mut page, family));
     page.push_str("\n## Values of labels\n");
     for family in CATALOG {
         values(&mut page, family);
@@ -101,7 +135,7 @@ mod tests {
     #[test]
     fn every_family_is_named_once_and_has_words_that_a_table_can_hold() {
         let page = reference_markdown();
-        for family in CATALOG.iter().chain(FAMILIES) {
+        for family in CATALOG.iter().chain(FAMILIES).chain(redis::FAMILIES).chain(broker::FAMILIES) {
             assert_eq!(page.matches(&format!("| `{}` |", name(family))).count(), 1, "{}", family.name);
             assert!(family.help.ends_with('.'), "{}: its help is a sentence", family.name);
             let words = [family.help, family.note, family.watch];

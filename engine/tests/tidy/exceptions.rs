@@ -76,7 +76,7 @@ pub(crate) const USES: &[(&str, &str, &str)] = &[
         "backend broker channel config context doctor hub ids limits log memory mesh metrics session supervise time tls token value",
         ""),
     ("doctor",
-        "config http_client memory shard tls",
+        "broker config http_client memory shard tls",
         ""),
     ("shard",
         "backend broker config conn context encoding hub ids limits memory mesh metrics refusals session supervise time token",

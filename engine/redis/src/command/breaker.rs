@@ -38,6 +38,10 @@ pub enum Down {
 const NAMES: [&str; 5] = ["connecting", "lost", "silent", "wrong_primary", "stopped"];
 
 impl Down {
+    /// All of them.
+    pub const ALL: [Self; NAMES.len()] =
+        [Self::Connecting, Self::Lost, Self::Silent, Self::WrongPrimary, Self::Stopped];
+
     /// As a metric's label.
     pub const fn name(self) -> &'static str {
         NAMES[self as usize]
@@ -184,7 +188,7 @@ mod tests {
         breaker.open(Down::Stopped);
         breaker.close();
         assert_eq!(breaker.down(), Some(Down::Stopped));
-        for down in [Down::Connecting, Down::Lost, Down::Silent, Down::WrongPrimary, Down::Stopped] {
+        for down in Down::ALL {
             let breaker = Breaker::new(1);
             breaker.close();
             breaker.open(down);

@@ -35,6 +35,7 @@ mod value;
 pub use answer::{Answer, Published};
 pub use breaker::Down;
 pub use commands::{Commands, commands};
+pub(crate) use counters::difference_ms;
 pub use counters::{BATCH_BUCKETS, Numbers, ROUND_TRIP_BUCKETS_US};
 pub use driver::Driver;
 pub use failure::Failure;

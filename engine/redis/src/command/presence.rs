@@ -5,10 +5,7 @@
 //!
 //! Redis' own clock decides who is present: nodes whose clocks differ agree all the same.
 
-use std::{
-    sync::atomic::Ordering::Relaxed,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use bytes::Bytes;
 use fred::types::{Key, Value};
@@ -73,9 +70,10 @@ impl Commands {
                 arguments.extend([client.clone().into(), user.clone().into(), info.clone()]);
             }
             let keys = self.presence_keys(channel)?;
+            let asked = Instant::now();
             let reply = self.shared.ask(self.shared.run(&PRESENCE_ADD, keys, arguments)).await?;
             let [seconds, micros] = array(reply)?;
-            self.note_clock(number(seconds)?, number(micros)?);
+            self.shared.counters.clock((number(seconds)?, number(micros)?), asked.elapsed());
         }
         Ok(())
     }
@@ -172,14 +170,5 @@ impl Commands {
         let is_by_field = self.shared.is_by_field.load(Relaxed);
         let ttl = seconds(self.shared.options.presence.ttl).max(1);
         vec![decimal(ttl), Bytes::from_static(if is_by_field { b"1" } else { b"0" })]
-    }
-
-    /// Redis' clock less ours; a clock that is wrong shows in times of publications, though no longer in presence.
-    fn note_clock(&self, seconds: u64, micros: u64) {
-        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let theirs = i128::from(seconds) * 1_000 + i128::from(micros / 1_000);
-        let skew = theirs - i128::try_from(ours.as_millis()).unwrap_or(i128::MAX);
-        let skew = i64::try_from(skew).unwrap_or(i64::MAX);
-        self.shared.counters.clock_skew_ms.store(skew.cast_unsigned(), Relaxed);
     }
 }

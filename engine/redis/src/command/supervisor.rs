@@ -6,7 +6,11 @@
 //! The library says "connected" once TCP and HELLO are through. Here a connection counts once Redis says that it is a master
 //! and answers PING, as with the receiving side.
 
-use std::{ops::Range, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    ops::Range,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use fred::{
     clients::Client,
@@ -27,7 +31,7 @@ use super::{
     failure::Failure,
     options::{PresenceExpiry, Servers},
     sentinels::Sentinels,
-    value::{list, text},
+    value::{array, list, number, text},
 };
 use crate::scripts::ALL;
 
@@ -179,9 +183,22 @@ async fn check(shared: &Shared, sentinels: Option<&Sentinels>) -> Result<(), Fai
     }
     match shared.ask_anyway(client.ping::<Value>(None)).await {
         // It cannot save, and says so to whoever pings it. It serves all the same, or says no to each write.
-        Err(Failure::Denied(answer)) if answer.starts_with("MISCONF") => Ok(()),
-        answer => answer.map(drop),
+        Err(Failure::Denied(answer)) if answer.starts_with("MISCONF") => {}
+        answer => drop(answer?),
     }
+    // Who may not ask for the time, may ask for all else.
+    let _ = note_clock(shared).await;
+    Ok(())
+}
+
+/// How far Redis' clock is from ours: it decides who is present.
+async fn note_clock(shared: &Shared) -> Result<(), Failure> {
+    let asked = Instant::now();
+    let time = CustomCommand::new_static("TIME", None, false);
+    let reply = shared.ask_anyway(shared.client.custom::<Value, Value>(time, Vec::new())).await?;
+    let [seconds, micros] = array(reply)?;
+    shared.counters.clock((number(seconds)?, number(micros)?), asked.elapsed());
+    Ok(())
 }
 
 /// Scripts before they are needed, and what the server can do. A failure costs nothing: scripts go by their text then.

@@ -124,7 +124,7 @@ pub(super) enum Turn {
 
 /// A connection that is up.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     reader: Reader,
     /// What is still to be written.
@@ -143,7 +143,7 @@ impl Connection {
     /// # Errors
     ///
     /// The step that failed.
-    pub(super) async fn open(options: &ConnectionOptions) -> Result<Self, Cause> {
+    pub(crate) async fn open(options: &ConnectionOptions) -> Result<Self, Cause> {
         match timeout(options.up_within, Self::try_open(options)).await {
             Ok(opened) => opened,
             Err(_) => Err(Cause::Deadline("all of connecting")),
@@ -247,6 +247,37 @@ impl Connection {
             }
         };
         timeout(within, answer).await.map_err(|_| Cause::Deadline(step))?
+    }
+
+    /// What was agreed to be spoken.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// One command, and its whole answer: `read` finds that in what came, and its length. Only for a connection that nothing
+    /// else is on.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub(crate) async fn exchange<T>(
+        &mut self,
+        words: &[&str],
+        within: Duration,
+        read: impl Fn(&[u8]) -> Result<Option<(T, usize)>, Cause>,
+    ) -> Result<T, Cause> {
+        append_command(&mut self.out, words.iter().map(|word| word.as_bytes()));
+        let answer = async {
+            loop {
+                if self.turn().await? == Turn::Read
+                    && let Some((answer, length)) = read(self.reader.buffer())?
+                {
+                    self.reader.buffer().advance(length);
+                    return Ok(answer);
+                }
+            }
+        };
+        timeout(within, answer).await.map_err(|_| Cause::Deadline("an answer"))?
     }
 
     /// What is to be written goes here.

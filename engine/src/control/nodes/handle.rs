@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sender::Sender;
 use crate::{
-    broker::{Broker, BrokerHandle, LeaseOrder},
+    broker::{Broker, BrokerHandle, Counts, LeaseOrder},
     session::forward::ForwardQueue,
 };
 
@@ -31,6 +31,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Cluster {
     pub(super) redis: Arc<Shards>,
     pub(super) links: Arc<[LinkHandle]>,
+    pub(super) counts: Arc<Counts>,
     /// What other nodes say.
     pub(super) heard: mpsc::Receiver<Bytes>,
     pub(super) lease_orders: mpsc::Receiver<LeaseOrder>,
@@ -46,8 +47,8 @@ impl Cluster {
         // Nothing else takes them: the empty ones in their places are never read.
         let heard = std::mem::replace(&mut broker.heard, mpsc::channel(1).1);
         let lease_orders = std::mem::replace(&mut broker.lease_orders, mpsc::channel(1).1);
-        let (redis, links) = (Arc::clone(&broker.redis), broker.links.clone().into());
-        Self { redis, links, heard, lease_orders, forwards, hold }
+        let (redis, counts) = (Arc::clone(&broker.redis), Arc::clone(&broker.counts));
+        Self { redis, links: broker.links.clone().into(), counts, heard, lease_orders, forwards, hold }
     }
 }
 
@@ -92,14 +93,19 @@ impl RedisState {
 pub(in crate::control) struct Nodes {
     pub(super) sender: Sender,
     links: Arc<[LinkHandle]>,
+    counts: Arc<Counts>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Nodes {
     /// The handle, and the worker's end of its orders.
-    pub(super) fn new(sender: Sender, links: Arc<[LinkHandle]>) -> (Self, mpsc::Receiver<Order>) {
+    pub(super) fn new(
+        sender: Sender,
+        links: Arc<[LinkHandle]>,
+        counts: Arc<Counts>,
+    ) -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-        (Self { sender, links, orders }, receiver)
+        (Self { sender, links, counts, orders }, receiver)
     }
 
     /// Says something to all other nodes.
@@ -133,6 +139,11 @@ impl Nodes {
     /// True exactly when other nodes may be there of which nothing is heard.
     pub(in crate::control) fn is_cut_off(&self) -> bool {
         self.links.iter().any(|link| !link.health().is_up)
+    }
+
+    /// What the broker counted.
+    pub(in crate::control) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// How each Redis is, in the order in which they are configured.

@@ -67,10 +67,10 @@ pub(in crate::control) fn serve(
     cluster: Cluster,
     of: Links,
 ) -> (Nodes, impl Future<Output = ()> + Send + 'static) {
-    let Cluster { redis, links, heard, lease_orders, forwards, hold } = cluster;
+    let Cluster { redis, links, counts, heard, lease_orders, forwards, hold } = cluster;
     let Links { node, shared, drain, poll_wait } = of;
     let sender = Sender::new(Arc::clone(&node.uid), redis);
-    let (nodes, orders) = Nodes::new(sender.clone(), Arc::clone(&links));
+    let (nodes, orders) = Nodes::new(sender.clone(), Arc::clone(&links), counts);
     let now = Instant::now();
     let reach = Arc::new(ShardClient::new(Arc::clone(&shared)));
     let uid = sender.uid().to_string();

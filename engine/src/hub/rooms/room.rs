@@ -19,6 +19,7 @@ use holdfast_redis::{
 };
 
 use super::{
+    figures::Figures,
     held::{Held, Waiting},
     reads::Reads,
 };
@@ -35,6 +36,7 @@ use crate::{
         wire,
     },
     memory::{Budget, Ledger, arc_str_bytes},
+    metrics::RoomState,
     time::Tick,
 };
 
@@ -53,6 +55,7 @@ pub(super) struct RoomCx<'a> {
     pub(super) posts: &'a mut Outgoing,
     pub(super) to_broker: &'a mut Vec<ToBroker>,
     pub(super) sequence: &'a mut u64,
+    pub(super) figures: &'a mut Figures,
     pub(super) presence_ttl_ms: u64,
 }
 
@@ -99,6 +102,8 @@ pub(super) struct Room {
     /// The key of its entry in the order of what is due.
     pub(super) in_due: Option<Tick>,
     pub(super) is_in_ages: bool,
+    /// The state in which it is counted.
+    pub(super) counted: Option<RoomState>,
     /// The bytes charged to the ledger for it.
     charged_history: usize,
     charged_channels: usize,
@@ -127,6 +132,7 @@ impl Room {
             history_until: Tick(0),
             in_due: None,
             is_in_ages: false,
+            counted: None,
             charged_history: 0,
             charged_channels: 0,
         }
@@ -138,6 +144,15 @@ impl Room {
 
     fn is_live(&self) -> bool {
         self.is_confirmed && (self.history.is_some() || !self.policy.keeps_history())
+    }
+
+    /// What it does, for metrics.
+    pub(super) fn state(&self) -> RoomState {
+        match self.is_live() {
+            false => RoomState::Joining,
+            true if self.reads.is_idle() => RoomState::Live,
+            true => RoomState::Reading,
+        }
     }
 
     // What the broker says
@@ -185,6 +200,7 @@ impl Room {
             Err(_) => None,
         };
         if heard.is_none() {
+            cx.figures.messages_unreadable += 1;
             tracing::warn!(
                 channel = &*self.key.channel,
                 bytes = frame.len(),

@@ -12,16 +12,19 @@ use bytes::Bytes;
 use holdfast_redis::publication::decode_publication;
 
 use super::{Room, RoomCx, next};
-use crate::hub::{
-    broker::{Read, ReadResult, ToBroker},
-    history::{History, Position},
-    message::{Delivery, FromOwner, Recover},
-    publication::StoredPublication,
-    rooms::{
-        held::Waiting,
-        reads::{Question, What},
+use crate::{
+    hub::{
+        broker::{Read, ReadResult, ToBroker},
+        history::{History, Position},
+        message::{Delivery, FromOwner, Recover},
+        publication::StoredPublication,
+        rooms::{
+            held::Waiting,
+            reads::{Question, What},
+        },
+        wire,
     },
-    wire,
+    metrics::Lost,
 };
 
 /// A read that failed is repeated after so long, up to twice that.
@@ -77,6 +80,7 @@ impl Room {
             epoch = &*known.epoch,
             "Redis lost publications that it had acknowledged: the channel gets a new epoch, and subscribers with a position are told. Did a replica become the primary? See min-replicas-to-write in docs/operations"
         );
+        cx.figures.offsets_gone_back += 1;
         self.reads.want_new_epoch();
         self.ask(false, cx);
     }
@@ -112,7 +116,7 @@ impl Room {
         } else if position.epoch != top.epoch || question.what == What::NewEpoch {
             self.reads.mended();
             self.held.forget(&position.epoch);
-            self.lose(cx);
+            self.lose(Lost::Epoch, cx);
             self.begin(top, from, &entries, cx);
         } else if self.reads.is_broken() {
             // It does not matter any more.
@@ -204,6 +208,7 @@ impl Room {
             }
             self.history = Some(history);
         }
+        let mut healed = 0;
         for (offset, payload) in entries.iter().filter(|(offset, _)| *offset > position.offset) {
             let at = self.history.as_ref().map_or(0, |history| history.position().offset);
             if *offset != at + 1 {
@@ -212,11 +217,14 @@ impl Room {
             let Ok(publication) = decode_publication(payload) else { break };
             let stored = wire::stored(&publication, *offset, next(cx));
             self.advance(Arc::new(stored), false, cx);
+            healed += 1;
         }
+        cx.figures.heals += u64::from(healed > 0);
+        cx.figures.healed_publications += healed;
         let reached = self.history.as_ref().map_or(0, |history| history.position().offset);
         if reached < top.offset {
             // The history is too short, or was removed: what is missing is gone.
-            self.lose(cx);
+            self.lose(Lost::History, cx);
             self.begin(top.clone(), from, entries, cx);
         }
     }
@@ -242,7 +250,8 @@ impl Room {
     }
 
     /// Publications are gone: subscribers with a position are told.
-    fn lose(&mut self, cx: &mut RoomCx<'_>) {
+    fn lose(&mut self, why: Lost, cx: &mut RoomCx<'_>) {
+        cx.figures.lost(why);
         self.last = None;
         let channel = &self.key.channel;
         self.audience.tell(cx.posts, || FromOwner::PositionLost {
