@@ -113,6 +113,8 @@ fn commands(config: &Config, servers: Servers) -> CommandOptions {
         asks_bytes_max: usize::try_from(redis.queue_bytes_max).unwrap_or(usize::MAX),
         batch_max: redis.batch_max as usize,
         gather: Duration::from_millis(redis.gather_ms),
+        wait_replicas: redis.wait_replicas,
+        wait_replicas_within: Duration::from_millis(redis.wait_replicas_ms),
         // Redis counts in whole seconds here.
         idempotency: Duration::from_secs(config.channel.idempotency_ttl_ms.div_ceil(1000)),
         presence: PresenceOptions {
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn every_limit_and_time_arrives() {
         let deployment = one("connect_timeout = \"2s\"\nio_timeout = \"20s\"\nclient_name = \"edge-1\"\n\
-                              queue_size = 2000\nqueue_bytes = \"2MiB\"\nbatch_size = 8\ngather = \"0s\"\n\
+                              queue_size = 2000\nqueue_bytes = \"2MiB\"\nbatch_size = 8\ngather = \"0s\"\nwait_replicas = 2\nwait_replicas_timeout = \"20ms\"\n\
                               presence_ttl = \"30s\"\npresence_hash_field_ttl = false\npresence_user_mapping = true");
         let Deployment { commands, link, .. } = deployment;
         assert_eq!(
@@ -263,6 +265,7 @@ mod tests {
             (2000, 2000, 2 << 20)
         );
         assert_eq!((commands.batch_max, commands.gather), (8, Duration::ZERO));
+        assert_eq!((commands.wait_replicas, commands.wait_replicas_within), (2, Duration::from_millis(20)));
         let presence = commands.presence;
         assert_eq!((presence.ttl, presence.expiry), (Duration::from_secs(30), PresenceExpiry::SortedSet));
         assert!(presence.are_users_counted);

@@ -126,6 +126,13 @@ section! {
         /// How long publications wait for others to join them in one call, while an earlier call is under way. Not in
         /// Centrifugo.
         "gather" => pub gather_ms: u64 = duration("1ms", "0s", "100ms");
+        /// Replicas that must have a publication with history before the daemon answers it (Redis' WAIT, once for each
+        /// call). With fewer in time, the publication fails with error 100 though it may have reached subscribers: repeat
+        /// it with the same idempotency key. A failover then loses less, but it is no guarantee: the sentinels may choose
+        /// a replica without it. Each call waits for the one before. Not in Centrifugo.
+        "wait_replicas" => pub wait_replicas: u32 = integer(0, 0, 16);
+        /// How long the replicas may take. Not in Centrifugo.
+        "wait_replicas_timeout" => pub wait_replicas_ms: u64 = duration("100ms", "1ms", "1s");
     }
 
     /// TLS 1.2 and 1.3 to a server. Each PEM option takes the path of a file, the PEM itself, or the PEM in base64. Files

@@ -27,7 +27,7 @@ families! {
     READS => counter "redis_reads";
     /// Publications and questions that Redis did not answer or answered with an error, by reason.
     ASKS_REFUSED => counter "redis_asks_refused" by reason;
-        note "`full` (`engine.redis.queue_size`, `queue_bytes`), `too_large`, `scattered` (the name of a channel fits no slot), `down` (the breaker is open), `expired` (it waited too long), `denied` (an error of Redis), `late` (no answer in time), `lost` (the connection ended before the answer), `garbled`. After the last three it may have been done. Clients get error 100.";
+        note "`full` (`engine.redis.queue_size`, `queue_bytes`), `too_large`, `scattered` (the name of a channel fits no slot), `down` (the breaker is open), `expired` (it waited too long), `denied` (an error of Redis), `late` (no answer in time), `lost` (the connection ended before the answer), `garbled`, `unreplicated` (`engine.redis.wait_replicas`). After the last four it may have been done. Clients get error 100.";
         watch "any growth, of `denied` first: the log has Redis' words";
     /// Publications that wait to be sent.
     ASKS_WAITING => gauge "redis_asks_waiting";

@@ -10,7 +10,7 @@ use std::{
 
 use fred::{
     interfaces::{ClientLike as _, PubsubInterface as _},
-    types::Value,
+    types::{ClusterHash, CustomCommand, Value},
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{
@@ -26,6 +26,7 @@ use super::{
     lanes::{Ask, Batch, Kind, Returned, refuse},
     publish::{call, fresh_epoch, results},
     supervisor::supervise,
+    value::number,
 };
 use crate::scripts::PUBLISH;
 
@@ -123,10 +124,16 @@ async fn fly(shared: &Shared, batch: Batch) -> Returned {
 
 async fn script(shared: &Shared, within: Duration, asks: Vec<Ask>) {
     let call = call(&shared.layout, fresh_epoch(), shared.options.idempotency, &asks);
+    let kept = asks.iter().map(|ask| &ask.publication).find(|publication| publication.keep.is_some());
+    let slot = kept.map(|publication| shared.layout.slot(&publication.channel));
     let reply = match timeout(within, shared.run(&PUBLISH, call.keys, call.arguments)).await {
         Ok(Ok(reply)) => results(reply, asks.len()),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Failure::Late),
+    };
+    let reply = match reply {
+        Ok(results) => replicated(shared, within, slot).await.map(|()| results),
+        Err(failure) => Err(failure),
     };
     match reply {
         Ok(results) => {
@@ -144,6 +151,19 @@ async fn script(shared: &Shared, within: Duration, asks: Vec<Ask>) {
             refuse(asks, &failure);
         }
     }
+}
+
+/// Waits until as many replicas as have to have what a script has written to `slot`; nothing, if it has written nothing.
+/// Each server has one connection, so that what was written before WAIT was written on the same one.
+async fn replicated(shared: &Shared, within: Duration, slot: Option<u16>) -> Result<(), Failure> {
+    let (replicas, wait) = (shared.options.wait_replicas, shared.options.wait_replicas_within);
+    let Some(slot) = slot.filter(|_| replicas > 0) else { return Ok(()) };
+    let command = CustomCommand::new_static("WAIT", ClusterHash::Custom(slot), false);
+    let arguments = vec![replicas.to_string(), wait.as_millis().to_string()];
+    let reply: Value = timeout(within + wait, shared.client.custom(command, arguments))
+        .await
+        .map_err(|_| Failure::Late)??;
+    if number(reply)? >= replicas.into() { Ok(()) } else { Err(Failure::Unreplicated) }
 }
 
 async fn pipeline(shared: &Shared, within: Duration, asks: Vec<Ask>) {

@@ -35,6 +35,9 @@ pub enum Failure {
     /// The connection ended before the reply. It may have been done.
     #[error("the connection to Redis ended: {0}")]
     Lost(String),
+    /// Fewer replicas have it in time than have to. It was done, and a failover may lose it.
+    #[error("too few replicas of Redis have it")]
+    Unreplicated,
     /// A reply of another shape than the script's, which a Redis does not give. It may have been done.
     #[error("Redis answered something else than what was asked")]
     Garbled,
@@ -43,13 +46,23 @@ pub enum Failure {
 /// How many kinds of [`Failure`] there are.
 pub(super) const FAILURES: usize = NAMES.len();
 
-pub(super) const NAMES: [&str; 9] =
-    ["full", "too_large", "scattered", "down", "expired", "denied", "late", "lost", "garbled"];
+pub(super) const NAMES: [&str; 10] = [
+    "full",
+    "too_large",
+    "scattered",
+    "down",
+    "expired",
+    "denied",
+    "late",
+    "lost",
+    "garbled",
+    "unreplicated",
+];
 
 impl Failure {
     /// True exactly when what was asked may have been done all the same.
     pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::Late | Self::Lost(_) | Self::Garbled)
+        matches!(self, Self::Late | Self::Lost(_) | Self::Garbled | Self::Unreplicated)
     }
 
     /// Its kind as a metric's label.
@@ -68,6 +81,7 @@ impl Failure {
             Self::Late => 6,
             Self::Lost(_) => 7,
             Self::Garbled => 8,
+            Self::Unreplicated => 9,
         }
     }
 

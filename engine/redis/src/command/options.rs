@@ -88,6 +88,10 @@ pub struct CommandOptions {
     pub gather: Duration,
     /// How long an idempotency key is remembered, in whole seconds. 5 min.
     pub idempotency: Duration,
+    /// Replicas that have to have a publication that is kept before it is answered. 0.
+    pub wait_replicas: u32,
+    /// They have to have it within this time, or it is [`Unreplicated`](super::Failure::Unreplicated). 100 ms.
+    pub wait_replicas_within: Duration,
     /// How presence is kept.
     pub presence: PresenceOptions,
 }
@@ -116,6 +120,8 @@ impl CommandOptions {
             batch_bytes_max: 1 << 20,
             gather: Duration::from_millis(1),
             idempotency: Duration::from_secs(300),
+            wait_replicas: 0,
+            wait_replicas_within: Duration::from_millis(100),
             presence: PresenceOptions {
                 ttl: Duration::from_secs(60),
                 expiry: PresenceExpiry::Auto,

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use holdfast_redis::{
-    command::{Answer, Down, Failure, Keep, Publication, Servers},
+    command::{Answer, CommandOptions, Down, Failure, Keep, Publication, Servers},
     layout::Mode,
     receive::connection::{Credentials, Tls},
 };
@@ -330,4 +330,25 @@ async fn sentinel_says_where_the_primary_is_also_after_a_failover() {
     assert!(promoted.elapsed() < Duration::from_secs(6), "before the old one would have told");
     assert_eq!(publish(&commands, kept("c", "x")).await.unwrap().offset, 2);
     assert_eq!(replica.client().ask(&[b"XLEN", b"p.stream.c"]), "2");
+}
+
+#[tokio::test]
+async fn what_too_few_replicas_have_is_an_error_that_says_nothing_of_its_fate() {
+    let Some(primary) = Server::start(&[]) else { return };
+    let port = primary.port.to_string();
+    let Some(replica) = Server::start(&["--replicaof", "127.0.0.1", &port]) else { return };
+    let options = CommandOptions { wait_replicas: 1, ..options(&primary) };
+    let commands = up(options, Mode::Plain).await;
+    let mut client = primary.client();
+    until(|| client.ask(&[b"INFO", b"replication"]).contains("state=online")).await;
+    assert_eq!(publish(&commands, kept("c", "x")).await.map(|published| published.offset), Ok(1));
+    replica.stand_still();
+    let failure = publish(&commands, kept("c", "x")).await.unwrap_err();
+    assert!(failure == Failure::Unreplicated && failure.is_unknown());
+    assert_eq!(commands.top("c").await.unwrap().map(|top| top.offset), Some(2), "it is there all the same");
+    // What is not kept waits for nobody.
+    publish(&commands, plain("c", "x")).await.unwrap();
+    replica.go_on();
+    assert_eq!(publish(&commands, kept("c", "x")).await.map(|published| published.offset), Ok(3));
+    assert_eq!(commands.down(), None, "a slow replica is no reason to leave the primary");
 }
