@@ -41,6 +41,8 @@ pub enum Command {
     Churn(ChurnArgs),
     /// Drop all connections and reconnect them at once: how long until all are back?
     Storm(StormArgs),
+    /// Keep subscribers and a publisher going while servers fail: what is lost, what comes twice, how long is the pause?
+    Failover(FailoverArgs),
 }
 
 /// Flags of `hold`.
@@ -156,6 +158,33 @@ pub struct StormArgs {
     /// Bytes in a message.
     #[arg(long, value_name = "BYTES", value_parser = parse_size_bytes, default_value = "128")]
     pub size: usize,
+}
+
+/// Flags of `failover`.
+#[derive(Debug, Args)]
+pub struct FailoverArgs {
+    /// What all scenarios take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// How long to publish.
+    #[arg(long, value_parser = parse_duration, default_value = "60s")]
+    pub duration: Duration,
+    /// Bytes in a message.
+    #[arg(long, value_name = "BYTES", value_parser = parse_size_bytes, default_value = "128")]
+    pub size: usize,
+    /// Messages published a second, to the channels in turn.
+    #[arg(long, value_name = "N/s", value_parser = parse_rate_per_s, default_value = "100/s")]
+    pub rate: f64,
+    /// The servers' HTTP APIs, such as http://host:port/api: a message goes to the first that takes it, and is repeated
+    /// with its idempotency key until one has.
+    #[arg(long, value_name = "URL", required = true, value_delimiter = ',')]
+    pub publish_api: Vec<String>,
+    /// The API key.
+    #[arg(long, value_name = "KEY", env = "HOLDFAST_BENCH_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// Marks for the plots, read at the end: lines of a time in seconds since 1970, a space, and what happened then.
+    #[arg(long, value_name = "FILE")]
+    pub marks: Option<PathBuf>,
 }
 
 /// Flags of all scenarios.

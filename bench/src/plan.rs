@@ -13,7 +13,9 @@ use holdfast_protocol::client::Format;
 use holdfast_protocol::websocket::MessageKind;
 use rustls::ClientConfig;
 
-use crate::cli::{BroadcastArgs, ChurnArgs, Command, CommonArgs, EchoArgs, HoldArgs, Protocol, StormArgs};
+use crate::cli::{
+    BroadcastArgs, ChurnArgs, Command, CommonArgs, EchoArgs, FailoverArgs, HoldArgs, Protocol, StormArgs,
+};
 use crate::dialect::Dialect;
 use crate::message::{PUBLISHERS_MAX, SIZE_MIN};
 use crate::source::Sources;
@@ -57,6 +59,8 @@ pub struct Plan {
     pub channel_prefix: String,
     /// Publishes through the server API, instead of by clients.
     pub publish_api: Option<PublishApi>,
+    /// What happened when, for the plots.
+    pub marks: Option<PathBuf>,
     /// Worker threads.
     pub threads: u32,
     /// Cores to pin them to in turn; empty: not pinned.
@@ -91,8 +95,8 @@ pub struct Outputs {
 /// How to publish through a server's HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishApi {
-    /// What the methods' names are appended to, after a slash.
-    pub url: String,
+    /// What the methods' names are appended to, after a slash: of each server, at least one.
+    pub urls: Vec<String>,
     /// Shown with every call; empty for none.
     pub key: String,
     /// True exactly when each message goes to all channels at once.
@@ -100,17 +104,19 @@ pub struct PublishApi {
 }
 
 impl PublishApi {
-    fn new(url: &str, key: Option<String>, every_channel: bool) -> Result<Self, String> {
+    fn new(urls: &[String], key: Option<String>, every_channel: bool) -> Result<Self, String> {
+        let urls = urls.iter().map(|url| Self::checked(url)).collect::<Result<_, _>>()?;
+        Ok(Self { urls, key: key.unwrap_or_default(), every_channel })
+    }
+
+    fn checked(url: &str) -> Result<String, String> {
         let wrong = |why| Err(format!("--publish-api is {url:?}: {why}"));
         match url.split_once("://") {
             Some(("http", rest)) if rest.starts_with('/') || rest.is_empty() => wrong("it names no host"),
             Some(("http", rest)) if rest.contains(|c: char| !c.is_ascii_graphic() || "?#@".contains(c)) => {
                 wrong("it is a plain http://host:port/api")
             }
-            Some(("http", _)) => {
-                let url = url.trim_end_matches('/').to_owned();
-                Ok(Self { url, key: key.unwrap_or_default(), every_channel })
-            }
+            Some(("http", _)) => Ok(url.trim_end_matches('/').to_owned()),
             Some(("https", _)) => wrong("https:// (TLS) is not yet in this version"),
             _ => wrong("it looks like http://host:port/api"),
         }
@@ -156,6 +162,11 @@ pub enum Scenario {
         /// Messages that were published to each channel meanwhile, for each client to recover.
         recover: u32,
     },
+    /// Publish through the server API, whatever fails; who is cut off comes back and recovers.
+    Failover {
+        /// Messages a second in all.
+        rate_per_s: f64,
+    },
 }
 
 impl Scenario {
@@ -167,6 +178,7 @@ impl Scenario {
             Self::Broadcast { .. } => "broadcast",
             Self::Churn { .. } => "churn",
             Self::Storm { .. } => "storm",
+            Self::Failover { .. } => "failover",
         }
     }
 }
@@ -185,6 +197,7 @@ impl Plan {
             Command::Broadcast(args) => Self::broadcast(args),
             Command::Churn(args) => Self::churn(args),
             Command::Storm(args) => Self::storm(args),
+            Command::Failover(args) => Self::failover(args),
         }
     }
 
@@ -229,7 +242,7 @@ impl Plan {
         if args.publish_api.is_some() && args.common.protocol == Protocol::Raw {
             return Err("--publish-api needs a --protocol that has channels".to_owned());
         }
-        let api = args.publish_api.map(|url| PublishApi::new(&url, args.api_key, args.every_channel));
+        let api = args.publish_api.map(|url| PublishApi::new(&[url], args.api_key, args.every_channel));
         let publish_api = api.transpose()?;
         let scenario =
             Scenario::Broadcast { publishers, rate_per_s: args.rate, burst, sender_excluded, stalled };
@@ -251,6 +264,16 @@ impl Plan {
             return Err("--recover needs a --protocol that has channels with a history".to_owned());
         }
         Self::common(common, Scenario::Storm { recover }, duration, size)
+    }
+
+    fn failover(args: FailoverArgs) -> Result<Self, String> {
+        let FailoverArgs { common, duration, size, rate, publish_api, api_key, marks } = args;
+        if common.protocol == Protocol::Raw {
+            return Err("failover needs a --protocol that has channels with a history".to_owned());
+        }
+        let publish_api = Some(PublishApi::new(&publish_api, api_key, false)?);
+        let plan = Self::common(common, Scenario::Failover { rate_per_s: rate }, duration, size)?;
+        Ok(Self { publish_api, marks, ..plan })
     }
 
     fn common(args: CommonArgs, scenario: Scenario, duration: Duration, size: usize) -> Result<Self, String> {
@@ -300,6 +323,7 @@ impl Plan {
             channels,
             channel_prefix: args.channel_prefix,
             publish_api: None,
+            marks: None,
             // A thread without a connection would only cost.
             threads: threads.min(args.connections),
             cores,
@@ -318,10 +342,11 @@ impl Plan {
     }
 
     /// How many streams a broadcast has: one publisher in one channel each, so that every publisher has one and every
-    /// channel is spoken to. Without channels they are the publishers.
+    /// channel is spoken to. Without channels they are the publishers. A failover has one a channel.
     pub fn streams(&self) -> u32 {
         match self.scenario {
             Scenario::Broadcast { publishers, .. } => publishers.max(self.channel_groups()),
+            Scenario::Failover { .. } => self.channels,
             _ => 0,
         }
     }

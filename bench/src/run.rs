@@ -8,6 +8,7 @@
 
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 use holdfast_protocol::client::Format;
@@ -18,6 +19,7 @@ use crate::latency::{Percentiles, histogram};
 use crate::observer::{Observer, Totals};
 use crate::plan::{Plan, PublishApi, Scenario};
 use crate::progress::Progress;
+use crate::report::marks::{self, Mark};
 use crate::report::{Connect, MachineMemory, Reason, Report, Sample, ServerFigures, growth_per};
 use crate::spread::Spreads;
 use crate::system::{self, Server, Usage};
@@ -67,7 +69,7 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
     worker::rings::raise_descriptor_limit();
     let server = Server::new(&plan.server_pids)?;
     let server = server.as_ref();
-    let clock = Clock::start();
+    let (clock, began) = (Clock::start(), SystemTime::now());
     let shared = Shared::new(plan);
     let mark: u16 = rand::random();
     let before = Snapshot::now(clock, server, 0);
@@ -87,10 +89,8 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
         };
         let workers: Result<Vec<_>, _> = (0..plan.threads).map(start).collect();
         let workers = workers.inspect_err(|_| shared.stop())?;
-        let backend = plan
-            .publish_api
-            .as_ref()
-            .map(|api| scope.spawn(move || worker::backend::publish(plan, api, clock, shared, mark)));
+        let backend =
+            plan.publish_api.as_ref().map(|api| scope.spawn(move || publish(plan, api, clock, shared, mark)));
         let (begin, end) = phases(plan, clock, &mut observer, server);
         shared.stop();
         let mut tally = Tally::new();
@@ -109,9 +109,11 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
             );
         }
         let series = observer.finish();
+        let marks = plan.marks.as_deref().map_or_else(|| Ok(Vec::new()), |path| marks::read(path, began))?;
         Ok(outcome(
             plan,
             command,
+            marks,
             &tally,
             &observer.latencies,
             &observer.spreads,
@@ -119,6 +121,13 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
             [before, begin, end],
         ))
     })
+}
+
+fn publish(plan: &Plan, api: &PublishApi, clock: Clock, shared: &Shared, mark: u16) -> Tally {
+    match plan.scenario {
+        Scenario::Failover { .. } => worker::persistent::publish(plan, api, clock, shared, mark),
+        _ => worker::backend::publish(plan, api, clock, shared, mark),
+    }
 }
 
 /// Leads the workers through the phases; returns what was seen at both ends of the measured part.
@@ -188,6 +197,12 @@ fn show_run(plan: &Plan, totals: &Totals) -> String {
     match plan.scenario {
         Scenario::Hold | Scenario::Storm { .. } => format!("{} open", show_count(totals.open)),
         Scenario::Churn { .. } => format!("{} visits", show_count(totals.established)),
+        Scenario::Failover { .. } => format!(
+            "{} open, {} acknowledged, {} received",
+            show_count(totals.open),
+            show_count(totals.sent),
+            show_count(totals.received)
+        ),
         Scenario::Echo { .. } | Scenario::Broadcast { .. } => {
             format!("{} sent, {} received", show_count(totals.sent), show_count(totals.received))
         }
@@ -197,6 +212,7 @@ fn show_run(plan: &Plan, totals: &Totals) -> String {
 fn outcome(
     plan: &Plan,
     command: String,
+    marks: Vec<Mark>,
     tally: &Tally,
     latencies: &Histogram<u64>,
     spreads: &Spreads,
@@ -272,6 +288,8 @@ fn outcome(
         lateness_us: Percentiles::of(&tally.lateness),
         connect,
         back_us: Percentiles::of(&tally.returns),
+        recovery: matches!(plan.scenario, Scenario::Failover { .. }).then_some(tally.recovery),
+        marks,
         server,
         machine,
         ok: false,
@@ -303,7 +321,7 @@ fn outcome(
 
 fn has_messages(plan: &Plan) -> bool {
     match plan.scenario {
-        Scenario::Echo { .. } | Scenario::Broadcast { .. } => true,
+        Scenario::Echo { .. } | Scenario::Broadcast { .. } | Scenario::Failover { .. } => true,
         Scenario::Churn { echo, .. } => echo,
         Scenario::Storm { recover } => recover > 0,
         Scenario::Hold => false,
@@ -317,7 +335,9 @@ fn measured_ns(plan: &Plan, tally: &Tally, begin: Snapshot, end: Snapshot) -> u6
     let planned_end_ns = (begin.at_ns + plan.duration_ns).min(end.at_ns);
     let end_ns = match plan.scenario {
         Scenario::Hold => planned_end_ns,
-        Scenario::Echo { .. } | Scenario::Broadcast { .. } => planned_end_ns.max(last_message_ns),
+        Scenario::Echo { .. } | Scenario::Broadcast { .. } | Scenario::Failover { .. } => {
+            planned_end_ns.max(last_message_ns)
+        }
         Scenario::Churn { total: Some(_), .. } | Scenario::Storm { .. } => {
             last_connect_ns.max(last_message_ns)
         }
@@ -376,6 +396,11 @@ fn load(plan: &Plan) -> String {
             let echo = if echo { ", an echo each" } else { "" };
             format!("{} arrivals{echo}, at most {connections} at a time", show_rate(rate_per_s))
         }
+        Scenario::Failover { rate_per_s } => format!(
+            "{} messages of {} bytes through the server API to {connections} clients, whatever fails",
+            show_rate(rate_per_s),
+            plan.size
+        ),
         Scenario::Storm { recover: 0 } => format!("{connections} connections drop and come back at once"),
         Scenario::Storm { recover } => format!(
             "{connections} connections drop, come back at once, and recover {recover} messages of {} bytes each",

@@ -58,15 +58,43 @@ pub struct Connects {
     pub last_ns: u64,
 }
 
+/// `failover`: how those came back who were cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// Times that a client was back, and got what it had missed.
+    pub recovered: u64,
+    /// Messages that clients got so.
+    pub recovered_messages: u64,
+    /// Times that a client was told that the server cannot say what it missed.
+    pub told: u64,
+    /// Clients that were not back at the end.
+    pub away: u64,
+    /// Times that a request of the publisher had to be made again.
+    pub requests_repeated: u64,
+}
+
+impl Recovery {
+    fn merge(&mut self, other: Self) {
+        self.recovered += other.recovered;
+        self.recovered_messages += other.recovered_messages;
+        self.told += other.told;
+        self.away += other.away;
+        self.requests_repeated += other.requests_repeated;
+    }
+}
+
 /// All that one worker counted.
 pub struct Tally {
     /// Messages.
     pub messages: Messages,
     /// Connections.
     pub connects: Connects,
+    /// `failover`.
+    pub recovery: Recovery,
     /// From when a connection was begun (`churn`: was due) until its handshake was done.
     pub handshakes: Histogram<u64>,
-    /// `storm`: from the moment at which all were dropped until a connection was back.
+    /// `storm`: from the moment at which all were dropped until a connection was back; `failover`: from when a client was
+    /// cut off until it was subscribed again.
     pub returns: Histogram<u64>,
     /// How late the load tool itself was to send what was due.
     pub lateness: Histogram<u64>,
@@ -82,6 +110,7 @@ impl Tally {
         Self {
             messages: Messages::default(),
             connects: Connects::default(),
+            recovery: Recovery::default(),
             handshakes: histogram(),
             returns: histogram(),
             lateness: histogram(),
@@ -117,6 +146,7 @@ impl Tally {
         mine.pings += its.pings;
         mine.first_ns = mine.first_ns.into_iter().chain(its.first_ns).min();
         mine.last_ns = mine.last_ns.max(its.last_ns);
+        self.recovery.merge(other.recovery);
         self.handshakes += other.handshakes;
         self.returns += other.returns;
         self.lateness += other.lateness;

@@ -56,12 +56,14 @@ pub struct Calls {
     /// Where in the body the first command's parameters are.
     first: Range<usize>,
     count: usize,
+    /// Where the commands end in a body that is whole.
+    end: usize,
 }
 
 impl Calls {
     /// No command yet; all will be of `method`.
     pub fn new(method: &'static str) -> Self {
-        Self { method, body: BytesMut::from(PROLOGUE), first: 0..0, count: 0 }
+        Self { method, body: BytesMut::from(PROLOGUE), first: 0..0, count: 0, end: 0 }
     }
 
     /// How many commands there are.
@@ -76,6 +78,15 @@ impl Calls {
 
     /// Appends the command that publishes one message of `mint`.
     pub fn push(&mut self, addressees: &Addressees, mint: &MessageCodec, stamp: Stamp) {
+        self.push_with(addressees, mint, stamp, None);
+    }
+
+    /// The same, of a message that may be sent again: the server takes it once. The key is plain ASCII.
+    pub fn push_once(&mut self, addressees: &Addressees, mint: &MessageCodec, stamp: Stamp, key: &str) {
+        self.push_with(addressees, mint, stamp, Some(key));
+    }
+
+    fn push_with(&mut self, addressees: &Addressees, mint: &MessageCodec, stamp: Stamp, key: Option<&str>) {
         if self.count > 0 {
             self.body.put_u8(b',');
         }
@@ -87,7 +98,13 @@ impl Calls {
             self.body.put_slice(piece.as_bytes());
         }
         mint.write(stamp, &mut self.body);
-        self.body.put_slice(b"\"}");
+        self.body.put_u8(b'"');
+        if let Some(key) = key {
+            for piece in [",\"idempotency_key\":\"", key, "\""] {
+                self.body.put_slice(piece.as_bytes());
+            }
+        }
+        self.body.put_u8(b'}');
         if self.count == 0 {
             self.first = begin..self.body.len();
         }
@@ -97,11 +114,17 @@ impl Calls {
 
     /// The request: where under the API's URL it goes, and its body. `is_parallel` leaves their order to the server.
     pub fn request(&mut self, is_parallel: bool) -> (&'static str, &[u8]) {
+        self.end = self.body.len();
         if self.count == 1 {
             return (self.method, &self.body[self.first.clone()]);
         }
         self.body.put_slice(if is_parallel { b"],\"parallel\":true}" } else { b"]}" });
         ("batch", &self.body)
+    }
+
+    /// Takes back what [`Calls::request`] has made of the commands: they can be asked for again.
+    pub fn reopen(&mut self) {
+        self.body.truncate(self.end);
     }
 
     /// Forgets all commands.

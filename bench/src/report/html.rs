@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
+use super::marks::Mark;
 use super::plots::{Across, Line, Up, draw};
 use super::{Report, Sample, table};
 use crate::latency::Percentiles;
@@ -85,6 +86,15 @@ fn key_figures(report: &Report) -> Vec<(String, String)> {
             add(time(connect.latency_us, |p| p.p50), "median handshake");
             add(time(connect.latency_us, |p| p.p99), "99th percentile");
         }
+        "failover" => {
+            add(show_count(report.messages.lost), "messages lost in silence");
+            add(show_count(report.messages.repeated), "came twice");
+            add(time(report.latency_us, |p| p.max), "longest pause");
+            add(time(report.back_us, |p| p.p99), "back after the cut, 99th percentile");
+            let recovery = report.recovery.unwrap_or_default();
+            add(show_count(recovery.recovered), "recoveries");
+            add(show_count(recovery.told), "told that it is impossible");
+        }
         "storm" => {
             add(time(report.back_us, |p| p.p50), "until half were back");
             add(time(report.back_us, |p| p.max), "until all were back");
@@ -129,9 +139,10 @@ fn plots(page: &mut String, report: &Report, histograms: &[Named<'_>]) {
     let change = |name, value: fn(&Sample) -> Option<f64>| Line { name, points: rate(series, value) };
     let time = Up { is_logarithmic: true, show: show_us };
     let count = Up { is_logarithmic: false, show: |value| show_count(whole(value.round())) };
+    marks(page, report);
     page.push_str("<section class=\"plots\">\n");
     let open = [over_time("open connections", |sample| Some(real(sample.open)))];
-    plot(page, "Connections", &open, Across::Seconds, count);
+    plot(page, "Connections", &open, Across::Seconds, count, &report.marks);
     if report.size.is_some() {
         let name = if report.scenario == "broadcast" { "deliveries a second" } else { "messages a second" };
         plot(
@@ -140,19 +151,20 @@ fn plots(page: &mut String, report: &Report, histograms: &[Named<'_>]) {
             &[change(name, |sample| Some(real(sample.received)))],
             Across::Seconds,
             count,
+            &report.marks,
         );
     } else {
         let made = [change("handshakes a second", |sample| Some(real(sample.established)))];
-        plot(page, "Rate of connecting", &made, Across::Seconds, count);
+        plot(page, "Rate of connecting", &made, Across::Seconds, count, &report.marks);
     }
     let lines: Vec<_> = histograms.iter().map(|(name, histogram)| percentile_line(name, histogram)).collect();
-    plot(page, "Latency by percentile", &lines, Across::Nines, time);
+    plot(page, "Latency by percentile", &lines, Across::Nines, time, &[]);
     let lines = [
         over_time("median", |s| s.p50_us),
         over_time("99th percentile", |s| s.p99_us),
         over_time("longest", |s| s.max_us),
     ];
-    plot(page, "Latency over time", &lines, Across::Seconds, time);
+    plot(page, "Latency over time", &lines, Across::Seconds, time, &report.marks);
     let cores = Up { is_logarithmic: false, show: |value| format!("{:.0} %", value * 100.0) };
     plot(
         page,
@@ -160,16 +172,29 @@ fn plots(page: &mut String, report: &Report, histograms: &[Named<'_>]) {
         &[change("CPU", |s| s.server_cpu_s)],
         Across::Seconds,
         cores,
+        &report.marks,
     );
     let mib = Up { is_logarithmic: false, show: |value| format!("{value} MiB") };
     let memory =
         [over_time("anonymous memory", |s| s.server_rss_anon_bytes.map(|bytes| real(bytes) / 1_048_576.0))];
-    plot(page, "Server memory", &memory, Across::Seconds, mib);
+    plot(page, "Server memory", &memory, Across::Seconds, mib, &report.marks);
     page.push_str("</section>\n");
 }
 
-fn plot(page: &mut String, title: &str, lines: &[Line], across: Across, up: Up) {
-    let Some(svg) = draw(lines, across, up) else { return };
+/// What the upright lines of the plots are.
+fn marks(page: &mut String, report: &Report) {
+    if report.marks.is_empty() {
+        return;
+    }
+    page.push_str("<h2>What happened</h2>\n<table>\n<tr><th>at<th>the lines in the plots\n");
+    for mark in &report.marks {
+        let _ = writeln!(page, "<tr><td>{:.1} s<td>{}", mark.at_s, escaped(&mark.what));
+    }
+    page.push_str("</table>\n");
+}
+
+fn plot(page: &mut String, title: &str, lines: &[Line], across: Across, up: Up, marks: &[Mark]) {
+    let Some(svg) = draw(lines, across, up, marks) else { return };
     let _ = write!(page, "<figure>\n<figcaption>{}", escaped(title));
     if lines.len() > 1 {
         page.push_str("<span class=\"legend\">");

@@ -7,13 +7,15 @@
 
 pub mod hgrm;
 pub mod html;
+pub mod marks;
 pub mod plots;
 pub mod table;
 
 use serde::Serialize;
 
+use self::marks::Mark;
 use crate::latency::Percentiles;
-use crate::tally::Messages;
+use crate::tally::{Messages, Recovery};
 use crate::units::{real, show_count};
 
 /// All that a run found. Times are in seconds where the name ends in `_s`, in microseconds where it ends in `_us`.
@@ -51,8 +53,13 @@ pub struct Report {
     pub lateness_us: Option<Percentiles>,
     /// What happened to connections.
     pub connect: Connect,
-    /// `storm`: from the drop of all connections until one was back.
+    /// `storm`: from the drop of all connections until one was back; `failover`: from when a client was cut off until it was
+    /// subscribed again.
     pub back_us: Option<Percentiles>,
+    /// `failover`: how clients came back.
+    pub recovery: Option<Recovery>,
+    /// What happened during the run.
+    pub marks: Vec<Mark>,
     /// The server's processes, where they were named.
     pub server: Option<ServerFigures>,
     /// The machine's memory.
@@ -160,6 +167,9 @@ impl Report {
     #[must_use]
     pub fn judged(mut self) -> Self {
         let (messages, connect) = (self.messages, &self.connect);
+        // Where servers are made to fail, connections end, and are made in vain.
+        let is_steady = u64::from(self.recovery.is_none());
+        let away = self.recovery.map_or(0, |recovery| recovery.away);
         let counted = [
             (messages.lost, "message was lost", "messages were lost"),
             (messages.repeated, "message came twice", "messages came twice"),
@@ -171,9 +181,10 @@ impl Report {
                 "messages could not be sent: the server did not read",
             ),
             (messages.refused, "message was refused", "messages were refused"),
-            (connect.failed, "connection could not be made", "connections could not be made"),
-            (connect.lost_later, "connection was lost", "connections were lost"),
-            (connect.unclean, "close frame was not answered", "close frames were not answered"),
+            (away, "client was not back at the end", "clients were not back at the end"),
+            (is_steady * connect.failed, "connection could not be made", "connections could not be made"),
+            (is_steady * connect.lost_later, "connection was lost", "connections were lost"),
+            (is_steady * connect.unclean, "close frame was not answered", "close frames were not answered"),
         ];
         let counted = counted.into_iter().filter(|(count, ..)| *count > 0).map(|(count, one, more)| {
             format!("{} {}", show_count(count), if count == 1 { one } else { more })

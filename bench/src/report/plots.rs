@@ -8,6 +8,7 @@
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
 
+use super::marks::Mark;
 use crate::units::{real, whole};
 
 /// Marks for the style sheet: axis text, grid, and the lines in their order.
@@ -51,8 +52,8 @@ pub struct Up {
     pub show: fn(f64) -> String,
 }
 
-/// Draws the lines. Nothing comes of lines without points.
-pub fn draw(lines: &[Line], across: Across, up: Up) -> Option<String> {
+/// Draws the lines, and an upright one for each mark. Nothing comes of lines without points.
+pub fn draw(lines: &[Line], across: Across, up: Up, marks: &[Mark]) -> Option<String> {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     points().next()?;
     let max = |of: fn((f64, f64)) -> f64| points().map(of).fold(0.0, f64::max);
@@ -67,7 +68,7 @@ pub fn draw(lines: &[Line], across: Across, up: Up) -> Option<String> {
     };
     let mut svg = String::new();
     // Drawing into a string cannot fail, short of a fault in the library; the page then goes without the plot.
-    paint(&mut svg, lines, x, y).ok()?;
+    paint(&mut svg, lines, x, y, marks).ok()?;
     Some(svg)
 }
 
@@ -76,8 +77,9 @@ fn paint(
     lines: &[Line],
     x: Axis,
     y: Axis,
+    marks: &[Mark],
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-    let floor = y.range().start;
+    let (across, std::ops::Range { start: floor, end: ceiling }) = (x.range(), y.range());
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(10)
@@ -98,6 +100,10 @@ fn paint(
             chart.draw_series(AreaSeries::new(line.points.iter().copied(), floor, color.mix(0.14)))?;
         }
         chart.draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?;
+    }
+    for mark in marks.iter().filter(|mark| across.contains(&mark.at_s)) {
+        let upright = [(mark.at_s, floor), (mark.at_s, ceiling)];
+        chart.draw_series(LineSeries::new(upright, TEXT.stroke_width(1)))?;
     }
     area.present()
 }
@@ -257,18 +263,18 @@ mod tests {
     #[test]
     fn a_plot_is_one_element_in_the_colors_of_the_page() {
         let line = Line { name: "x", points: vec![(0.0, 1.0), (1.0, 3.0)] };
-        let svg = draw(&[line], Across::Seconds, PLAIN).expect("it has points");
+        let svg = draw(&[line], Across::Seconds, PLAIN, &[]).expect("it has points");
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(svg.contains("#030003") && svg.contains("viewBox"));
     }
 
     #[test]
     fn nothing_and_the_same_value_twice_do_not_break_it() {
-        assert!(draw(&[Line { name: "x", points: vec![] }], Across::Seconds, PLAIN).is_none());
+        assert!(draw(&[Line { name: "x", points: vec![] }], Across::Seconds, PLAIN, &[]).is_none());
         let up = Up { is_logarithmic: true, ..PLAIN };
         for value in [0.0, 5.0] {
             let line = Line { name: "x", points: vec![(0.0, value), (0.0, value)] };
-            assert!(draw(&[line], Across::Nines, up).is_some());
+            assert!(draw(&[line], Across::Nines, up, &[]).is_some());
         }
     }
 }

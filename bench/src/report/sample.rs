@@ -65,6 +65,8 @@ pub(crate) fn broadcast() -> Report {
             ..Connect::default()
         },
         back_us: None,
+        recovery: None,
+        marks: Vec::new(),
         server: Some(ServerFigures {
             cpu_s: 9.0,
             cpu_us_per_message: Some(1.8),

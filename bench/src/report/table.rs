@@ -74,6 +74,18 @@ pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(recovery) = &report.recovery {
+        rows.push((
+            "recovered",
+            format!(
+                "{} times, {} messages; {} times told that it is impossible",
+                show_count(recovery.recovered),
+                show_count(recovery.recovered_messages),
+                show_count(recovery.told)
+            ),
+        ));
+        rows.push(("published", format!("{} requests made again", show_count(recovery.requests_repeated))));
+    }
     if messages.foreign > 0 {
         rows.push(("foreign", format!("{} messages that are not this run's", show_count(messages.foreign))));
     }
@@ -113,7 +125,7 @@ pub(super) fn times(report: &Report) -> Vec<(&'static str, Percentiles)> {
         ("to 99 % of receivers", report.p99_receiver_us),
         ("to the last receiver", report.last_receiver_us),
         ("handshake", report.connect.latency_us),
-        ("back after the drop", report.back_us),
+        ("back after the cut", report.back_us),
         ("load tool's own lateness", report.lateness_us),
     ]
     .into_iter()

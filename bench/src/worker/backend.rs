@@ -72,20 +72,13 @@ impl<'r> Backend<'r> {
         } else {
             (0..streams).map(|stream| vec![Addressees::one(&name(stream))]).collect()
         };
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_nanos(plan.drain_timeout_ns.max(1))))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .build()
-            .into();
         Self {
             plan,
             api,
             clock,
             shared,
             mint: MessageCodec::new(run, plan.size, plan.seed),
-            agent,
+            agent: agent(plan.drain_timeout_ns),
             addressees,
             sent: vec![0; streams as usize],
             rate_per_s,
@@ -175,7 +168,7 @@ impl<'r> Backend<'r> {
         self.shared.backend.show(&self.tally, 0);
         // Messages of one stream are to stay in their order; several commands of one message need none.
         let (path, body) = self.calls.request(self.named.len() == self.messages);
-        let answer = post(&self.agent, &format!("{}/{path}", self.api.url), &self.api.key, body);
+        let answer = post(&self.agent, &format!("{}/{path}", self.api.urls[0]), &self.api.key, body);
         self.answered_ns = self.clock.now_ns();
         match answer.and_then(|answer| self.calls.refusals(&answer)) {
             Ok(refusals) => {
@@ -190,7 +183,22 @@ impl<'r> Backend<'r> {
     }
 }
 
-fn post(agent: &ureq::Agent, url: &str, key: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+/// An agent whose requests take so long at most.
+pub(super) fn agent(timeout_ns: u64) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_nanos(timeout_ns.max(1))))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .build()
+        .into()
+}
+
+/// The body of the answer to a call.
+///
+/// # Errors
+/// In words: nobody answered, or with another status than success.
+pub(super) fn post(agent: &ureq::Agent, url: &str, key: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     let mut request = agent.post(url).header("Content-Type", "application/json");
     if !key.is_empty() {
         request = request.header("X-API-Key", key);

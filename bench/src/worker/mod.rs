@@ -14,8 +14,10 @@ mod churn;
 mod connection;
 mod echo;
 mod events;
+mod failover;
 mod hold;
 mod link;
+pub(crate) mod persistent;
 mod ramp;
 pub(crate) mod rings;
 mod secure;
@@ -109,6 +111,9 @@ pub(crate) fn work(
         }
         Scenario::Storm { recover } => {
             perform(&mut link, shared, &mut storm::Storm::new(plan, shared, thread, recover))?;
+        }
+        Scenario::Failover { .. } => {
+            perform(&mut link, shared, &mut failover::Failover::new(plan, shared, thread))?;
         }
     }
     Ok(link.tally)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Scenario};
 use crate::spread::DeliveryLatencies;
 use crate::tally::Live;
 
@@ -62,7 +62,8 @@ pub(crate) struct Shared {
     pub(crate) backend: Live,
     /// To the main thread.
     pub(crate) parcels: ArrayQueue<WorkerReport>,
-    /// `broadcast`: how many messages each stream sent; holds when `publishing` is zero.
+    /// `broadcast`: how many messages each stream sent; holds when `publishing` is zero. `failover`: how many of them a
+    /// server has acknowledged.
     pub(crate) published: Box<[AtomicU32]>,
     /// `storm`: workers whose connections have not all gone.
     pub(crate) emptying: AtomicU32,
@@ -83,7 +84,10 @@ impl Shared {
             parcels: ArrayQueue::new(PARCELS_MAX),
             published: (0..plan.streams()).map(|_| AtomicU32::new(0)).collect(),
             emptying: AtomicU32::new(plan.threads),
-            publishing: AtomicU32::new(plan.threads + u32::from(plan.publish_api.is_some())),
+            publishing: AtomicU32::new(match plan.scenario {
+                Scenario::Failover { .. } => 1,
+                _ => plan.threads + u32::from(plan.publish_api.is_some()),
+            }),
             has_failed: AtomicBool::new(false),
         }
     }
