@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 include tools/assurance/targets.mk
 include tools/compare/peers.mk
 
-.PHONY: help setup build install demo run test sim freeze soak fuzz check fairness bench sysctl docs book
+.PHONY: help setup build install demo cluster-demo run test sim freeze soak fuzz check fairness bench sysctl docs book
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ install: ## Install the daemon that `make build` made below PREFIX=/usr/local: s
 
 demo: build ## Hold 100,000 connections on this machine, broadcast to all of them, print the report
 	@BIN=$(BIN) CONNECTIONS=$(CONNECTIONS) tools/demo
+
+cluster-demo: build ## Hold CLIENTS=60000 over three nodes behind HAProxy, kill a node and a Redis, report what was lost: reports/cluster-demo.html
+	@BIN=$(BIN) tools/cluster-demo
 
 run: build ## Run the daemon with its defaults
 	$(BIN)/holdfast serve

@@ -106,9 +106,19 @@ fn perform(wrong: Wrong, hub: &Hub, method: &str, params: &Value) -> Result<Valu
         if wrong == Wrong::RefusePublications {
             return Err(json!({"code": 111, "message": "too many requests"}));
         }
+        let name = channel.as_str().expect("a name");
+        if let Some(key) = params["idempotency_key"].as_str() {
+            let mut hub = hub.lock().expect("nobody panics");
+            if !hub.entry(name.to_owned()).or_default().keys.insert(key.to_owned()) {
+                return Ok(json!({}));
+            }
+        }
         let data = params["data"].to_string();
-        deliver(hub, wrong, channel.as_str().expect("a name"), data.as_bytes());
-        Ok(json!({}))
+        deliver(hub, wrong, name, data.as_bytes());
+        match wrong {
+            Wrong::DenyTaken => Err(json!({"code": 100, "message": "internal server error"})),
+            _ => Ok(json!({})),
+        }
     };
     match method {
         "publish" => publish(&params["channel"]),

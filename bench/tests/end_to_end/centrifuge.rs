@@ -6,7 +6,7 @@
 //! A thread a connection; all that goes out is written under one lock.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -38,12 +38,22 @@ pub(crate) enum Wrong {
     LoseRecovered,
     /// Delivers all that was recovered once more.
     RepeatRecovered,
+    /// Cuts all who listen to a channel off, with its fifth publication and each tenth after it.
+    Cut,
+    /// The same, and leaves the second publication out of what is recovered.
+    CutAndLose,
+    /// The same, and does not know what was missed.
+    CutAndForget,
+    /// Takes each publication of the API, and says the first time that it has not.
+    DenyTaken,
 }
 
 /// Of every channel, what was published and who listens.
 #[derive(Default)]
 pub(crate) struct Channel {
     history: Vec<Vec<u8>>,
+    /// Of publications that were taken.
+    pub(crate) keys: HashSet<String>,
     listeners: Vec<(Format, TcpStream)>,
 }
 
@@ -156,15 +166,19 @@ impl Session<'_> {
         };
         let mut publications: Vec<_> = channel.history[from..].iter().map(|data| publication(data)).collect();
         let missed = publications.clone();
-        if self.wrong == Wrong::LoseRecovered && publications.len() > 1 {
+        if matches!(self.wrong, Wrong::LoseRecovered | Wrong::CutAndLose) && publications.len() > 1 {
             publications.remove(1);
+        }
+        let is_forgotten = self.wrong == Wrong::CutAndForget;
+        if is_forgotten {
+            publications.clear();
         }
         let result = SubscribeResult {
             recoverable: true,
-            recovered: request.recover,
+            recovered: request.recover && !is_forgotten,
             was_recovering: request.recover,
             epoch: Cow::Borrowed("once"),
-            offset: from as u64,
+            offset: channel.history.len() as u64,
             publications,
             ..SubscribeResult::default()
         };
@@ -213,6 +227,13 @@ pub(crate) fn deliver(hub: &Hub, wrong: Wrong, name: &str, data: &[u8]) {
     for name in std::iter::once(name).chain(misdirected) {
         for (format, stream) in hub.get(name).iter().flat_map(|channel| &channel.listeners) {
             write(stream, *format, &push(*format, name, PushBody::Publication(publication(data))));
+        }
+    }
+    let channel = hub.get_mut(name).expect("it was published to");
+    let is_cutting = matches!(wrong, Wrong::Cut | Wrong::CutAndLose | Wrong::CutAndForget);
+    if is_cutting && channel.history.len() % 10 == 5 {
+        for (_, stream) in channel.listeners.drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
 }

@@ -5,6 +5,7 @@ mod api;
 mod backend;
 mod centrifuge;
 mod channels;
+mod failover;
 mod faults;
 mod scenarios;
 mod server;
