@@ -33,7 +33,7 @@ const TIMEOUT_LEAST_S: u64 = 10;
 const SKEW_MOST_MS: i64 = 1_000;
 
 /// Names that are shown of what is lacking.
-const SHOWN_MAX: usize = 6;
+const SHOWN_MAX: usize = 4;
 
 /// What the server is to the deployment.
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +220,7 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
     for lack in lacks {
         let rule = match lack {
             Lack::Command(command) => {
-                commands.push(command.to_uppercase().replace('|', " "));
+                commands.push(command.to_uppercase());
                 format!("+{command}")
             }
             Lack::Key(name) => {
@@ -236,7 +236,7 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
                 continue;
             }
         };
-        let rule = if rule.contains(['*', '|']) { format!("'{rule}'") } else { rule };
+        let rule = if rule.contains('*') { format!("'{rule}'") } else { rule };
         if !rules.contains(&rule) {
             rules.push(rule);
         }
@@ -260,7 +260,9 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
     if !unknown.is_empty() {
         mends.push("update the server; take back its `rename-command`".to_owned());
     }
-    place.check("ACL", format!("{user:?}: {}", found.join("; ")), needs).fail(&mends.join("; "))
+    place
+        .check("ACL", format!("{user:?} {}: what needs it fails with error 100", found.join("; ")), needs)
+        .fail(&mends.join("; "))
 }
 
 fn output(place: &Place, limit: OutputLimit) -> Check {
