@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod metrics;
 mod nodes;
 mod presence;
 mod publications;

@@ -304,9 +304,10 @@ fn sentinels_lead_to_the_primary_and_each_is_asked() {
     let Some(primary) = Server::start(&[]) else { return };
     let start = || Server::start_sentinel("main", &primary);
     let (Some(a), Some(b), Some(mut c)) = (start(), start(), start()) else { return };
+    let port_of_c = c.port;
     let config = |name: &str| {
-        let ports = [&a, &b, &c].map(|sentinel| format!("\"127.0.0.1:{}\"", sentinel.port)).join(", ");
-        Config::new(&format!("sentinel_address = [{ports}]\nsentinel_master_name = \"{name}\""))
+        let all = [a.port, b.port, port_of_c].map(|port| format!("127.0.0.1:{port}")).join(",");
+        Config::new(&format!("sentinel_address = \"{all}\"\nsentinel_master_name = \"{name}\""))
     };
     let (right, wrong) = (config("main"), config("other"));
     let report = Report::of(&right);
@@ -327,6 +328,14 @@ fn sentinels_lead_to_the_primary_and_each_is_asked() {
     let one =
         Config::new(&format!("sentinel_address = \"127.0.0.1:{}\"\nsentinel_master_name = \"main\"", a.port));
     Report::of(&one).assert("sentinels", "", "warn", "1 of 1 name");
+    // A list of them would be several primaries.
+    let list = Config::new(&format!(
+        "sentinel_address = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\nsentinel_master_name = \"main\"",
+        a.port, b.port
+    ));
+    let mend =
+        Report::of(&list).assert("redis deployments", "", "warn", &format!("127.0.0.1:{}", primary.port));
+    assert!(mend.contains("in one text with commas"), "{mend}");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use holdfast_redis::{
 };
 
 use super::{
-    FORBIDDEN,
     gather::{Facts, Settings},
     place::Place,
 };
@@ -31,6 +30,9 @@ const TIMEOUT_LEAST_S: u64 = 10;
 
 /// Clocks may differ by so much.
 const SKEW_MOST_MS: i64 = 1_000;
+
+/// How a server begins when it forbids something to this user.
+const FORBIDDEN: &str = "NOPERM";
 
 /// Names that are shown of what is lacking.
 const SHOWN_MAX: usize = 4;
@@ -172,12 +174,12 @@ fn kind(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Option<Check> {
         (true, false) => Some(
             place
                 .check("kind", "a node of a cluster: it refuses the channels of other slots".into(), needs("a server of its own"))
-                .fail(&format!("engine.redis.cluster_address = [\"{}\"] instead of the address", place.address())),
+                .fail(&format!("engine.redis.cluster_address = \"{}\" instead of address", place.address())),
         ),
         (false, true) => Some(
             place
                 .check("kind", "a server of its own".into(), needs("a node of a cluster"))
-                .fail(&format!("engine.redis.address = [\"{}\"] instead of cluster_address; or cluster-enabled yes in redis.conf", place.address())),
+                .fail(&format!("engine.redis.address = \"{}\" instead of cluster_address; or cluster-enabled yes in redis.conf", place.address())),
         ),
         _ => None,
     }
