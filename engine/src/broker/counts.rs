@@ -3,9 +3,12 @@
 //! In:  what the broker's tasks did and could not do.
 //! Out: the same numbers, for the control thread.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use holdfast_redis::{frame::Frame, publication::decode_publication};
@@ -109,6 +112,12 @@ impl Counts {
     pub(crate) fn queue_refusals(&self) -> u64 {
         self.queue.refused.load(Relaxed)
     }
+}
+
+/// Milliseconds since 1970, as they are in publications.
+pub(super) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ use bytes::Bytes;
 use holdfast_redis::receive::event::{Consumer, Event};
 use tokio::sync::mpsc;
 
-use super::{counts::Counts, outlets::Outlets, worker::now_ms};
+use super::{
+    counts::{Counts, now_ms},
+    outlets::Outlets,
+};
 use crate::{
     hub::{
         broker::{FromBroker, Received},

@@ -3,10 +3,7 @@
 //! In:  messages of the shards, in order.
 //! Out: commands to Redis and to the links; answers, by the outlets.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use holdfast_redis::{
@@ -22,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     ask::{self, Given},
+    counts::now_ms,
     inbound::{Heard, Names},
     leases::Leases,
     outlets::Outlets,
@@ -317,10 +315,4 @@ fn logged<T>(read: Result<T, Failure>, room: &RoomKey) -> Option<T> {
         tracing::debug!(channel = &*room.channel, "the history was not read: {failure}");
     })
     .ok()
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -37,7 +37,7 @@ impl EngineType {
 }
 
 section! {
-    /// The Redis (6 or newer) or Valkey through which nodes act as one, with `engine.type` `redis`. Otherwise nothing
+    /// The Redis (6.2 or newer) or Valkey through which nodes act as one, with `engine.type` `redis`. Otherwise nothing
     /// of this section has an effect. At most one of `engine.redis.address`, `engine.redis.cluster_address` and
     /// `engine.redis.sentinel_address` is set. If none is, the daemon takes the Redis at `127.0.0.1:6379`.
     pub(crate) struct RedisConfig {

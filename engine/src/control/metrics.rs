@@ -3,6 +3,7 @@
 //! In:  `GET /metrics`; the published counters of every shard; the control thread's counters.
 //! Out: OpenMetrics text for clients that accept it, otherwise Prometheus text; all shard counters have a label `core`.
 
+mod encode;
 mod redis;
 
 use std::{
@@ -20,18 +21,21 @@ use axum::{
 };
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::{Registry, Unit},
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::gauge::ConstGauge,
+    registry::Registry,
 };
 
-use self::redis::ManyNodes;
+use self::{
+    encode::{encode_buckets, encode_each, encode_number, encode_one, head},
+    redis::ManyNodes,
+};
 use super::{api::ApiCounts, counts::Counts, memory, status::State};
 use crate::{
     backend::{self, Event},
     log,
     memory::{Budget, BudgetLimits, cgroup::Cgroup},
-    metrics::{Bucket, CATALOG, Family, Kind, Metric, Published, process},
+    metrics::{Bucket, CATALOG, Family, Metric, Published, process},
     session::message::Shared,
     supervise::Beats,
     tls::Ends,
@@ -135,51 +139,6 @@ impl Collector for Shards {
     }
 }
 
-/// Encodes the description of a family. Its samples follow.
-fn head<'e>(
-    encoder: &'e mut DescriptorEncoder<'_>,
-    family: &'e Family,
-) -> Result<MetricEncoder<'e>, fmt::Error> {
-    let unit = match family.unit {
-        "" => None,
-        "seconds" => Some(&Unit::Seconds),
-        "bytes" => Some(&Unit::Bytes),
-        unit => unreachable!("no family is in {unit}"),
-    };
-    let kind = match family.kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
-        Kind::Histogram => MetricType::Histogram,
-    };
-    encoder.encode_descriptor(family.name, family.help, unit, kind)
-}
-
-fn encode_number(encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
-    match kind {
-        Kind::Counter => ConstCounter::new(value).encode(encoder),
-        Kind::Gauge => ConstGauge::new(value).encode(encoder),
-        Kind::Histogram => unreachable!("a histogram is more than one number"),
-    }
-}
-
-/// Encodes a family with a single sample.
-fn encode_one(encoder: &mut DescriptorEncoder<'_>, family: &Family, value: u64) -> fmt::Result {
-    encode_number(head(encoder, family)?, family.kind, value)
-}
-
-/// Encodes a family with one sample for each value of its label.
-fn encode_each(
-    encoder: &mut DescriptorEncoder<'_>,
-    family: &Family,
-    numbers: impl IntoIterator<Item = (&'static str, u64)>,
-) -> fmt::Result {
-    let mut encoder = head(encoder, family)?;
-    for (value, number) in numbers {
-        encode_number(encoder.encode_family(&[(family.label, value)])?, family.kind, number)?;
-    }
-    Ok(())
-}
-
 fn encode_beats(encoder: &mut DescriptorEncoder<'_>, beats: &Beats) -> fmt::Result {
     let family = process::BEAT_AGE;
     let mut encoder = head(encoder, &family)?;
@@ -240,15 +199,10 @@ fn encode_turns<'s>(
     let family = process::TURN;
     let mut encoder = head(encoder, &family)?;
     for (core, published) in shards {
-        let buckets = Bucket::ALL.map(|bucket| {
-            let upper = bucket.most_us().map_or(f64::INFINITY, |us| us as f64 / US_PER_S);
-            (upper, published.get(Metric::TurnBucket(bucket)))
-        });
-        let count = buckets.iter().map(|&(_, turns)| turns).sum();
+        let turns = Bucket::ALL.map(|bucket| published.get(Metric::TurnBucket(bucket)));
+        let bounds = Bucket::ALL.into_iter().filter_map(Bucket::most_us).map(|us| us as f64 / US_PER_S);
         let sum = published.get(Metric::TurnBusyUs) as f64 / US_PER_S;
-        encoder
-            .encode_family(&[("core", core.to_string())])?
-            .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+        encode_buckets(encoder.encode_family(&[("core", core.to_string())])?, bounds, &turns, sum)?;
     }
     Ok(())
 }

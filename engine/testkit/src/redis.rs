@@ -231,6 +231,11 @@ impl Certificate {
         Self { folder, name, der: signed.cert.der().clone() }
     }
 
+    /// The certificate, as authorities are configured.
+    pub fn pem(&self) -> String {
+        std::fs::read_to_string(self.folder.join("cert.pem")).unwrap()
+    }
+
     /// How a client that trusts it speaks TLS.
     pub fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();

@@ -8,6 +8,7 @@
 
 mod control;
 mod limits;
+mod metrics;
 mod nodes;
 mod presence;
 mod publications;

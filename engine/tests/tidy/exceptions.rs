@@ -82,7 +82,7 @@ pub(crate) const USES: &[(&str, &str, &str)] = &[
         "backend broker config conn context encoding hub ids limits memory mesh metrics refusals session supervise time token",
         ""),
     ("broker",
-        "config hub ids mesh tls",
+        "config hub ids mesh metrics tls",
         ""),
     ("session",
         "backend channel config conn context encoding hub ids jose limits log memory mesh metrics refusals time token value",

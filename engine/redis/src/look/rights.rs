@@ -30,7 +30,7 @@ pub struct Use<'a> {
 /// What is lacking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lack {
-    /// This command, or subcommand: `script|load`.
+    /// This command.
     Command(String),
     /// This key, or all of the deployment.
     Key(String),
@@ -69,7 +69,7 @@ impl Look {
             match self.ask(&words).await {
                 Ok(Answer::Text(queued)) if queued == "QUEUED" => {}
                 Ok(_) => return Err(super::answer::garbled()),
-                Err(refusal) => match lack(&refusal, &called(&words), &name) {
+                Err(refusal) => match lack(&refusal, &words[0].to_lowercase(), &name) {
                     Some(lack) if !lacks.contains(&lack) => lacks.push(lack),
                     Some(_) => {}
                     // The slot is another server's, which says that the rest was in order.
@@ -85,15 +85,6 @@ impl Look {
             Err(words) => lacks.extend(lack(&words, "exec", "")),
         }
         Ok(lacks)
-    }
-}
-
-/// As a user is given it: `script|load`.
-fn called(words: &[&str]) -> String {
-    match words {
-        ["SCRIPT", subcommand, ..] => format!("script|{}", subcommand.to_lowercase()),
-        [command, ..] => command.to_lowercase(),
-        [] => String::new(),
     }
 }
 
@@ -134,7 +125,8 @@ fn trials(of: Use<'_>) -> Vec<Trial> {
         let words = command.split(' ').map(|word| if word == "?" { name } else { word });
         trials.push(Trial { words: words.map(str::to_owned).collect(), name: name.to_owned() });
     };
-    for command in ["PING", "TIME", "ROLE", "SCRIPT LOAD return"] {
+    // Without SCRIPT LOAD, scripts go by their text.
+    for command in ["PING", "TIME", "ROLE"] {
         on("", command);
     }
     for command in ["EVAL return 1 ?", "EVALSHA 0123456789012345678901234567890123456789 1 ?"] {

@@ -15,7 +15,7 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use super::{encode_number, encode_one, head};
+use super::encode::{encode_buckets, encode_each, encode_number, encode_one, head};
 use crate::{
     control::nodes::{Nodes, RedisState},
     metrics::{Family, broker, redis},
@@ -54,7 +54,7 @@ impl Collector for ManyNodes {
             let labels = [(broker::OUTLET.label, core.to_string())];
             encode_number(outlets.encode_family(&labels)?, broker::OUTLET.kind, bytes)?;
         }
-        super::encode_each(encoder, &broker::DROPPED, counts.dropped_publications())?;
+        encode_each(encoder, &broker::DROPPED, counts.dropped_publications())?;
         encode_one(encoder, &broker::CONTROL_DROPPED, counts.control_dropped_messages())?;
         let (messages, bytes) = counts.queue();
         encode_one(encoder, &broker::QUEUE_MESSAGES, messages)?;
@@ -109,7 +109,7 @@ fn encode_all_by<Numbers: IntoIterator<Item = (&'static str, u64)>>(
     Ok(())
 }
 
-/// Encodes how often something was how large: what each bucket holds, the last one without a bound, and all together.
+/// Encodes how often something was how large at each Redis.
 fn encode_histograms(
     encoder: &mut DescriptorEncoder<'_>,
     family: &Family,
@@ -120,14 +120,8 @@ fn encode_histograms(
     let mut encoder = head(encoder, family)?;
     for state in all {
         let (counts, sum) = held(&state.commands);
-        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
-        encoder.encode_family(&[(REDIS, state.name.as_str())])?.encode_histogram::<[(&str, &str); 0]>(
-            sum,
-            counts.iter().sum(),
-            &buckets,
-            None,
-        )?;
+        let labels = [(REDIS, state.name.as_str())];
+        encode_buckets(encoder.encode_family(&labels)?, bounds.iter().copied(), counts, sum)?;
     }
     Ok(())
 }

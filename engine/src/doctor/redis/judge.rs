@@ -11,7 +11,6 @@ use holdfast_redis::{
 };
 
 use super::{
-    FORBIDDEN,
     gather::{Facts, Settings},
     place::Place,
 };
@@ -32,8 +31,11 @@ const TIMEOUT_LEAST_S: u64 = 10;
 /// Clocks may differ by so much.
 const SKEW_MOST_MS: i64 = 1_000;
 
+/// How a server begins when it forbids something to this user.
+const FORBIDDEN: &str = "NOPERM";
+
 /// Names that are shown of what is lacking.
-const SHOWN_MAX: usize = 6;
+const SHOWN_MAX: usize = 4;
 
 /// What the server is to the deployment.
 #[derive(Debug, Clone, Copy)]
@@ -172,12 +174,12 @@ fn kind(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Option<Check> {
         (true, false) => Some(
             place
                 .check("kind", "a node of a cluster: it refuses the channels of other slots".into(), needs("a server of its own"))
-                .fail(&format!("engine.redis.cluster_address = [\"{}\"] instead of the address", place.address())),
+                .fail(&format!("engine.redis.cluster_address = \"{}\" instead of address", place.address())),
         ),
         (false, true) => Some(
             place
                 .check("kind", "a server of its own".into(), needs("a node of a cluster"))
-                .fail(&format!("engine.redis.address = [\"{}\"] instead of cluster_address; or cluster-enabled yes in redis.conf", place.address())),
+                .fail(&format!("engine.redis.address = \"{}\" instead of cluster_address; or cluster-enabled yes in redis.conf", place.address())),
         ),
         _ => None,
     }
@@ -220,7 +222,7 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
     for lack in lacks {
         let rule = match lack {
             Lack::Command(command) => {
-                commands.push(command.to_uppercase().replace('|', " "));
+                commands.push(command.to_uppercase());
                 format!("+{command}")
             }
             Lack::Key(name) => {
@@ -236,7 +238,7 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
                 continue;
             }
         };
-        let rule = if rule.contains(['*', '|']) { format!("'{rule}'") } else { rule };
+        let rule = if rule.contains('*') { format!("'{rule}'") } else { rule };
         if !rules.contains(&rule) {
             rules.push(rule);
         }
@@ -260,7 +262,9 @@ fn rights(place: &Place, facts: &Facts, wanted: Wanted<'_>) -> Check {
     if !unknown.is_empty() {
         mends.push("update the server; take back its `rename-command`".to_owned());
     }
-    place.check("ACL", format!("{user:?}: {}", found.join("; ")), needs).fail(&mends.join("; "))
+    place
+        .check("ACL", format!("{user:?} {}: what needs it fails with error 100", found.join("; ")), needs)
+        .fail(&mends.join("; "))
 }
 
 fn output(place: &Place, limit: OutputLimit) -> Check {

@@ -26,12 +26,15 @@ use crate::{
 /// With fewer sentinels, one that ends leaves no majority.
 const SENTINELS_LEAST: usize = 3;
 
-/// Looks at a deployment.
-pub(super) async fn examine(deployment: &Deployment, keeps_history: bool) -> Vec<Check> {
+/// Looks at a deployment. Returns the servers that nodes write to as well.
+pub(super) async fn examine(deployment: &Deployment, keeps_history: bool) -> (Vec<Check>, Vec<Address>) {
     let connection = &deployment.link.connection;
     let wanted = Wanted { deployment, keeps_history, is_of_cluster: false };
     match &deployment.commands.servers {
-        Servers::One(address) => server(&Place::of("redis", connection, address), wanted).await,
+        Servers::One(address) => {
+            let checks = server(&Place::of("redis", connection, address), wanted).await;
+            (checks, vec![address.clone()])
+        }
         Servers::Sentinel { sentinels, primary } => {
             let own = ConnectionOptions {
                 credentials: deployment.commands.sentinel_credentials.clone(),
@@ -47,10 +50,10 @@ pub(super) async fn examine(deployment: &Deployment, keeps_history: bool) -> Vec
                 answers.push((place, answer));
             }
             let (mut checks, at) = judge_sentinels(&answers, primary);
-            if let Some(address) = at {
-                checks.extend(server(&Place::of("redis", connection, &address), wanted).await);
+            if let Some(address) = &at {
+                checks.extend(server(&Place::of("redis", connection, address), wanted).await);
             }
-            checks
+            (checks, at.into_iter().collect())
         }
         Servers::Cluster(seeds) => cluster(connection, seeds, Wanted { is_of_cluster: true, ..wanted }).await,
     }
@@ -120,7 +123,11 @@ fn judge_sentinels(answers: &[(Place, Answer)], name: &str) -> (Vec<Check>, Opti
 }
 
 /// A cluster: what it says of itself, and each of its primaries.
-async fn cluster(connection: &ConnectionOptions, seeds: &[Address], wanted: Wanted<'_>) -> Vec<Check> {
+async fn cluster(
+    connection: &ConnectionOptions,
+    seeds: &[Address],
+    wanted: Wanted<'_>,
+) -> (Vec<Check>, Vec<Address>) {
     let mut unreachable = Vec::new();
     let mut found = None;
     for seed in seeds {
@@ -131,7 +138,7 @@ async fn cluster(connection: &ConnectionOptions, seeds: &[Address], wanted: Want
             Err(cause) => unreachable.push(judge_cause(&place, &cause)),
         }
     }
-    let Some((place, mut look)) = found else { return unreachable };
+    let Some((place, mut look)) = found else { return (unreachable, Vec::new()) };
     // The others are enough for now.
     let mut checks: Vec<Check> =
         unreachable.into_iter().map(|check| Check { status: Status::Warn, ..check }).collect();
@@ -148,10 +155,27 @@ async fn cluster(connection: &ConnectionOptions, seeds: &[Address], wanted: Want
         }
     };
     drop(look);
-    for address in primaries {
-        checks.extend(server(&Place::of("redis", connection, &address), wanted).await);
+    for address in &primaries {
+        checks.extend(server(&Place::of("redis", connection, address), wanted).await);
     }
-    checks
+    (checks, primaries)
+}
+
+/// Judges several deployments, over which channels are divided, by the servers that each writes to.
+pub(super) fn judge_several(written: &[Vec<Address>]) -> Option<Check> {
+    let is_of_another = |at: usize, address: &Address| {
+        written.iter().enumerate().any(|(other, addresses)| other != at && addresses.contains(address))
+    };
+    let same = written
+        .iter()
+        .enumerate()
+        .find_map(|(at, addresses)| addresses.iter().find(|address| is_of_another(at, address)))?;
+    let found =
+        format!("several of {} lead to {same}: channels are divided over a server and itself", written.len());
+    Some(Check::new("redis deployments", found, "another server for each address, by which channels are divided").warn(
+        "one address for each server; the sentinels of one primary, and the nodes of one cluster, stand in one text with \
+         commas between them: engine.redis.sentinel_address = \"a:26379,b:26379\"",
+    ))
 }
 
 /// Judges a cluster as a whole.

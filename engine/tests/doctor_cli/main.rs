@@ -1,4 +1,6 @@
-//! `holdfast doctor` on the machine at hand, and the profiles against its kernel.
+//! `holdfast doctor` on the machine at hand, the profiles against its kernel, and real servers of Redis.
+
+mod redis;
 
 use holdfast::{Better, Profile, Setting, sysctl};
 use serde_json::Value;

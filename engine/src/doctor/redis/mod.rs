@@ -35,10 +35,13 @@ pub(crate) fn examine(config: &Config) -> Vec<Check> {
     };
     let keeps_history = keeps_history(config);
     runtime.block_on(async {
-        let mut checks = Vec::new();
+        let (mut checks, mut written) = (Vec::new(), Vec::new());
         for deployment in &deployments {
-            checks.extend(topology::examine(deployment, keeps_history).await);
+            let (found, primaries) = topology::examine(deployment, keeps_history).await;
+            checks.extend(found);
+            written.push(primaries);
         }
+        checks.extend(topology::judge_several(&written));
         checks
     })
 }
@@ -50,6 +53,3 @@ fn keeps_history(config: &Config) -> bool {
     let mut all = namespaces.chain([&channel.without_namespace]);
     all.any(|options| options.history_publications_max > 0)
 }
-
-/// The first letters of a server's words that matter: it forbids something to this user.
-const FORBIDDEN: &str = "NOPERM";
