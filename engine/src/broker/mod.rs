@@ -6,7 +6,7 @@
 //! ```text
 //!   shards ── queue ──> worker ──> commands (fred) ──────────────────> Redis
 //!     ^                   │ wanted channels                             │
-//!     │                   └────> link (reader of our own) <─── pub/sub ─┘
+//!     │                   └───> links (readers of our own) <─── pub/sub ─┘
 //!     └──── outlets <── answers, inbound <──┘
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 mod ask;
 mod inbound;
+mod links;
 mod options;
 mod outlets;
 mod place;
@@ -24,6 +25,7 @@ mod thread;
 mod worker;
 
 pub(crate) use self::{
+    links::Links,
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},
     thread::{Broker, start},
