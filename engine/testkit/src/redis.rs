@@ -3,6 +3,8 @@
 //! In:  arguments of `redis-server`; the variable HOLDFAST_TEST_REDIS_SERVER, which names another program.
 //! Out: a process at a free port, which ends with the test; answers in words.
 
+mod cluster;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -20,6 +22,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName},
 };
+
+pub use cluster::{Cluster, slot};
 
 /// Names another program than `redis-server`.
 const PROGRAM: &str = "HOLDFAST_TEST_REDIS_SERVER";
