@@ -7,9 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod faults;
+mod ledger;
 mod nodes;
 mod presence;
 mod publications;
 mod recovery;
 mod redis_away;
 mod requests;
+mod together;
+mod topologies;

@@ -65,11 +65,13 @@ impl Nodes {
 
     /// The same, with further lines of `engine.redis`.
     pub(crate) fn node_with(&self, options: &str) -> Daemon {
-        let address = format!("127.0.0.1:{}", self.redis.port);
-        Daemon::start(&format!(
-            "{COMMON}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n{options}\n"
-        ))
+        node_at(&format!("address = \"127.0.0.1:{}\"\n{options}", self.redis.port))
     }
+}
+
+/// A node with these lines of `engine.redis`.
+pub(crate) fn node_at(options: &str) -> Daemon {
+    Daemon::start(&format!("{COMMON}\n[engine]\ntype = \"redis\"\n[engine.redis]\n{options}\n"))
 }
 
 /// Waits until each of these nodes knows all of them.

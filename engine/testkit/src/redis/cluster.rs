@@ -77,25 +77,32 @@ impl Cluster {
         self.nodes[node].client().ask(&words)
     }
 
-    /// All addresses, as a list in TOML.
+    /// All addresses, with commas between them.
     pub fn addresses(&self) -> String {
-        let all: Vec<String> = self.nodes.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
-        format!("[{}]", all.join(", "))
+        let all: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        all.join(",")
     }
 
-    /// The node that owns a slot, as another living one sees it.
+    /// The node that owns a slot, once all living ones agree.
     pub fn owner(&self, slot: u16) -> usize {
-        let living = self.living().next().expect("a node lives");
-        let answer = self.ask(living, &["CLUSTER", "NODES"]);
+        let mut owners = Vec::new();
+        crate::eventually("all nodes agree about a slot", || {
+            owners = self.living().map(|node| self.owner_as_seen_by(node, slot)).collect();
+            owners.windows(2).all(|pair| pair[0] == pair[1])
+        });
+        owners.into_iter().flatten().next().expect("the slot has an owner")
+    }
+
+    fn owner_as_seen_by(&self, node: usize, slot: u16) -> Option<usize> {
+        let answer = self.ask(node, &["CLUSTER", "NODES"]);
         let owns = |line: &str| {
             line.split(' ').skip(8).filter(|word| !word.starts_with('[')).any(|word| {
                 let (from, to) = word.split_once('-').unwrap_or((word, word));
                 (from.parse().unwrap()..=to.parse().unwrap()).contains(&slot)
             })
         };
-        let line = answer.lines().find(|line| owns(line)).expect("the slot has an owner");
-        let at = |node: &Server| line.contains(&format!(":{}@", node.port));
-        self.nodes.iter().position(at).expect("it is one of ours")
+        let line = answer.lines().find(|line| owns(line))?;
+        self.nodes.iter().position(|node| line.contains(&format!(":{}@", node.port)))
     }
 
     /// Moves a slot with its keys, as `redis-cli --cluster reshard` does.
@@ -119,6 +126,16 @@ impl Cluster {
             let answer = self.ask(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
             assert!(answer == "OK" || answer.contains("only with masters"), "{answer}");
         }
+        // Whoever moves the next one before all have heard of this one gives out an epoch twice.
+        assert_eq!(self.owner(slot.parse().unwrap()), to);
+        crate::eventually("all nodes know the newest epoch", || {
+            let of = |node| {
+                let info = self.ask(node, &["CLUSTER", "INFO"]);
+                info.lines().find(|line| line.starts_with("cluster_current_epoch")).map(str::to_owned)
+            };
+            let epochs: Vec<_> = self.living().map(of).collect();
+            epochs.windows(2).all(|pair| pair[0] == pair[1])
+        });
     }
 
     /// Makes a replica the primary in place of its own, which lives on as its replica.
