@@ -38,10 +38,10 @@ use tokio::{
 use tracing::{info, warn};
 
 pub(super) use self::places::Places;
+pub use self::topology::Topology;
 use self::{
     look::{ASKED_MAX, Schedule, look},
     member::{Member, Signs, SlotSet},
-    topology::Topology,
 };
 use super::{
     connection::Address,

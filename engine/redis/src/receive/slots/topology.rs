@@ -13,7 +13,7 @@ use crate::{layout::SLOTS, receive::connection::Address};
 
 /// The owners of all slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topology {
+pub struct Topology {
     servers: Vec<Address>,
     /// For each slot the epoch of the claim, and a place in `servers`.
     slots: Vec<Option<(u64, usize)>>,
@@ -28,7 +28,7 @@ impl Default for Topology {
 impl Topology {
     /// Adds what the server at `asked` answered to CLUSTER NODES. Lines that are none of a primary with slots are passed
     /// over. True exactly when there was such a line.
-    pub(super) fn add(&mut self, answer: &str, asked: &Address) -> bool {
+    pub fn add(&mut self, answer: &str, asked: &Address) -> bool {
         let mut places: HashMap<Address, usize> =
             self.servers.iter().cloned().enumerate().map(|(place, server)| (server, place)).collect();
         let mut is_any = false;
@@ -51,13 +51,13 @@ impl Topology {
     }
 
     /// Who owns a slot; none where nobody does.
-    pub(super) fn owner(&self, slot: u16) -> Option<&Address> {
+    pub fn owner(&self, slot: u16) -> Option<&Address> {
         let (_, place) = (*self.slots.get(usize::from(slot))?)?;
         self.servers.get(place)
     }
 
     /// All primaries with slots that were told of.
-    pub(super) fn servers(&self) -> &[Address] {
+    pub fn servers(&self) -> &[Address] {
         &self.servers
     }
 }
