@@ -3,10 +3,12 @@
 //! In:  real servers; two daemons; publications without pause.
 //! Out: nodes that act as one before it and after it; nothing that is missing without a word.
 
-use holdfast_redis::layout::bucket_of;
+use std::collections::BTreeSet;
+
+use holdfast_redis::layout::{Layout, Mode, Partitions, bucket_of};
 use holdfast_testkit::{
-    eventually,
-    redis::{Certificate, Cluster, Server, slot},
+    Daemon, eventually,
+    redis::{Certificate, Cluster, Server},
 };
 use serde_json::json;
 
@@ -126,67 +128,123 @@ fn a_failover_of_sentinel_while_the_old_primary_lives_on_is_followed() {
     all_is_heard(&b, &a, "back");
 }
 
-/// A primary dies and its replica takes its place; then a slot moves under load, there and back.
-fn survives_what_a_cluster_does(partitions: u16) {
-    let Some(mut cluster) = Cluster::start(3, 1) else { return };
-    // Not all of them: others are found.
-    let addresses = cluster.addresses();
-    let some: Vec<&str> = addresses.split(',').skip(1).take(2).collect();
-    let options = format!(
-        "cluster_address = \"{}\"\nsharded_pub_sub_partitions = {partitions}\npresence_ttl = \"5s\"",
-        some.join(",")
-    );
-    let (a, b) = two_nodes(&options);
-    let channels = kept_channels(40);
-    let gone = while_publishing(&a, &b, &channels, || {
-        cluster.nodes[0].end();
-        cluster.until_well();
+/// A cluster of three primaries with a replica each.
+struct Clustered {
+    cluster: Cluster,
+    /// Of sharded publications; 0: they are classic.
+    partitions: u16,
+}
+
+impl Clustered {
+    fn start(partitions: u16) -> Option<Self> {
+        Some(Self { cluster: Cluster::start(3, 1)?, partitions })
+    }
+
+    fn two_nodes(&self) -> (Daemon, Daemon) {
+        // Not all of them: others are found.
+        let addresses = self.cluster.addresses();
+        let some: Vec<&str> = addresses.split(',').skip(1).take(2).collect();
+        two_nodes(&format!(
+            "cluster_address = \"{}\"\nsharded_pub_sub_partitions = {}",
+            some.join(","),
+            self.partitions
+        ))
+    }
+
+    /// The slot of a channel's publications and history.
+    fn slot(&self, channel: &str) -> u16 {
+        let mode = match self.partitions {
+            0 => Mode::Cluster,
+            count => Mode::Partitioned(Partitions::spread(count).expect("there is a table")),
+        };
+        Layout::new("centrifugo", mode).expect("a prefix").slot(channel)
+    }
+
+    fn is_replica(&self, node: usize) -> bool {
+        let client = &mut self.cluster.nodes[node].client();
+        client.try_ask(&[b"ROLE"]).is_some_and(|answer| answer.starts_with("slave"))
+    }
+}
+
+fn all_is_well(a: &Daemon, b: &Daemon, words: [&str; 2]) {
+    all_is_heard(a, b, words[0]);
+    all_is_heard(b, a, words[1]);
+    for node in [a, b] {
+        eventually("all is well", || node.ask("/health/broker").0.starts_with("HTTP/1.1 200"));
+    }
+}
+
+/// A primary dies and its replica takes its place; then slots move under load, there and back.
+fn survives_a_dead_primary_and_slots_that_move(partitions: u16) {
+    let Some(mut of) = Clustered::start(partitions) else { return };
+    let (a, b) = of.two_nodes();
+    let gone = while_publishing(&a, &b, &kept_channels(40), || {
+        of.cluster.nodes[0].end();
+        of.cluster.until_well();
     });
     println!("{gone} lost by the failover");
-    all_is_heard(&a, &b, "after");
-    all_is_heard(&b, &a, "back");
-    cluster.nodes[0].restart();
-    eventually("the old primary is a replica", || {
-        cluster.ask(0, &["INFO", "replication"]).contains("role:slave")
-    });
+    all_is_well(&a, &b, ["after", "back"]);
+    of.cluster.nodes[0].restart();
+    eventually("the old primary is a replica", || of.is_replica(0));
 
     // Channels of their own: the history has room for one such course.
     let channels: Vec<String> = (0..30).map(|n| format!("kept:moved-{n}")).collect();
-    let layout = |channel: &str| match partitions {
-        0 => slot(&format!("{{{channel}}}")),
-        _ => {
-            let partitions =
-                holdfast_redis::layout::Partitions::spread(partitions).expect("there is a table");
-            let mode = holdfast_redis::layout::Mode::Partitioned(partitions);
-            holdfast_redis::layout::Layout::new("centrifugo", mode).expect("a prefix").slot(channel)
-        }
-    };
-    let moving: std::collections::BTreeSet<u16> =
-        channels[..5].iter().map(|channel| layout(channel)).collect();
+    let moving: BTreeSet<u16> = channels[..5].iter().map(|channel| of.slot(channel)).collect();
     let gone = while_publishing(&a, &b, &channels, || {
-        for _ in 0..2 {
-            for &slot in &moving {
-                let from = cluster.owner(slot);
-                let to = [1, 2].into_iter().find(|&to| to != from).expect("there are two");
-                cluster.migrate(slot, to);
-            }
+        for &slot in moving.iter().chain(&moving) {
+            let from = of.cluster.owner(slot);
+            let to = [1, 2].into_iter().find(|&to| to != from).expect("there are two");
+            of.cluster.migrate(slot, to);
         }
-        cluster.until_well();
+        of.cluster.until_well();
     });
     assert_eq!(gone, 0, "a slot that moves takes its histories along");
-    all_is_heard(&a, &b, "moved");
-    all_is_heard(&b, &a, "returned");
-    eventually("all is well", || a.ask("/health/broker").0.starts_with("HTTP/1.1 200"));
+    all_is_well(&a, &b, ["moved", "returned"]);
+}
+
+/// A primary stands still until its replica has taken its place, and then goes on as if nothing had happened.
+fn survives_a_primary_that_comes_back(partitions: u16) {
+    let Some(of) = Clustered::start(partitions) else { return };
+    let (a, b) = of.two_nodes();
+    let channels = kept_channels(40);
+    let its = of.slot(&channels[0]);
+    let gone = while_publishing(&a, &b, &channels, || {
+        let old = of.cluster.owner(its);
+        of.cluster.nodes[old].stand_still();
+        let other = (old + 1) % 3;
+        eventually("a replica is promoted", || {
+            let owner = of.cluster.owner_as_seen_by(other, its);
+            owner.is_some_and(|owner| owner != old)
+        });
+        api_until(&a, "publish", &json!({"channel": channels[0], "data": 0}), |answer| {
+            answer["error"].is_null()
+        });
+        of.cluster.nodes[old].go_on();
+        eventually("the old primary is a replica", || of.is_replica(old));
+        of.cluster.until_well();
+    });
+    println!("{gone} lost by the failover");
+    all_is_well(&a, &b, ["after", "back"]);
 }
 
 #[test]
 fn a_cluster_with_classic_publications_survives_a_dead_primary_and_slots_that_move() {
-    survives_what_a_cluster_does(0);
+    survives_a_dead_primary_and_slots_that_move(0);
 }
 
 #[test]
 fn a_cluster_with_sharded_publications_survives_a_dead_primary_and_slots_that_move() {
-    survives_what_a_cluster_does(16);
+    survives_a_dead_primary_and_slots_that_move(16);
+}
+
+#[test]
+fn a_cluster_with_classic_publications_survives_a_primary_that_stands_still_and_comes_back() {
+    survives_a_primary_that_comes_back(0);
+}
+
+#[test]
+fn a_cluster_with_sharded_publications_survives_a_primary_that_stands_still_and_comes_back() {
+    survives_a_primary_that_comes_back(16);
 }
 
 #[test]

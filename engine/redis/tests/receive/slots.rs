@@ -89,12 +89,24 @@ async fn slots_that_move_are_followed_and_a_server_without_any_loses_its_link() 
     owner.send(Command::Want(names.clone())).await;
     confirmed(&mut owner, &names).await;
     let partitions: HashSet<u16> = names.iter().map(|name| slot(name)).collect();
-    let moving: Vec<u16> = partitions.into_iter().filter(|&slot| cluster.owner(slot) == 1).collect();
+    let mut moving: Vec<u16> = partitions.into_iter().filter(|&slot| cluster.owner(slot) == 1).collect();
     assert!(moving.len() > 4);
-    for slot_that_moves in moving {
+    // The lowest one first, by which the link is probed.
+    moving.sort_unstable();
+    for (n, &slot_that_moves) in moving.iter().enumerate() {
         let its: Vec<Arc<str>> = names.iter().filter(|name| slot(name) == slot_that_moves).cloned().collect();
         cluster.migrate(slot_that_moves, 0);
         confirmed(&mut owner, &its).await;
+        let left = &moving[n + 1..];
+        let probes = services(&layout).into_iter().filter(|probe| left.contains(&slot(probe)));
+        let probes: Vec<Arc<str>> = probes.collect();
+        eventually("a link is probed in a slot that its server owns", || {
+            let count = |probe: &Arc<str>| {
+                let answer = cluster.ask(1, &["PUBSUB", "SHARDNUMSUB", probe]);
+                answer.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok()).unwrap_or(0)
+            };
+            probes.iter().map(count).sum::<usize>() == usize::from(!left.is_empty())
+        });
     }
     all_are_heard(&cluster, &mut owner, &names, "moved").await;
     eventually("a server without slots of ours has no link", || links_at(&cluster.nodes[1]) == 0);

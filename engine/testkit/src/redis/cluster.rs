@@ -93,7 +93,8 @@ impl Cluster {
         owners.into_iter().flatten().next().expect("the slot has an owner")
     }
 
-    fn owner_as_seen_by(&self, node: usize, slot: u16) -> Option<usize> {
+    /// The node that owns a slot, as that one sees it.
+    pub fn owner_as_seen_by(&self, node: usize, slot: u16) -> Option<usize> {
         let answer = self.ask(node, &["CLUSTER", "NODES"]);
         let owns = |line: &str| {
             line.split(' ').skip(8).filter(|word| !word.starts_with('[')).any(|word| {
