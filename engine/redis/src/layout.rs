@@ -265,6 +265,16 @@ impl Layout {
         format!("{}.node.{uid}.probe", self.prefix)
     }
 
+    /// The same in the slot of each partition; nothing where there are none.
+    pub fn probes(&self, uid: &str) -> Vec<String> {
+        match &self.mode {
+            Mode::Plain | Mode::Cluster => Vec::new(),
+            Mode::Partitioned(partitions) => {
+                partitions.tags().map(|tag| format!("{}.{{{tag}}}", self.probe(uid))).collect()
+            }
+        }
+    }
+
     /// The service channel of a subscribing loop: in a partition's slot where there are partitions.
     pub fn service(&self, number: u32, partition: usize) -> String {
         match &self.mode {

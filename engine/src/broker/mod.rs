@@ -6,7 +6,7 @@
 //! ```text
 //!   shards ── queue ──> worker ──> commands (fred) ──────────────────> Redis
 //!     ^                   │ wanted channels                             │
-//!     │                   └────> link (reader of our own) <─── pub/sub ─┘
+//!     │                   └───> links (readers of our own) <─── pub/sub ─┘
 //!     └──── outlets <── answers, inbound <──┘
 //! ```
 //!
@@ -17,6 +17,7 @@ mod ask;
 mod counts;
 mod inbound;
 mod leases;
+mod links;
 mod options;
 mod outlets;
 mod place;
@@ -28,6 +29,7 @@ mod worker;
 pub(crate) use self::{
     counts::Counts,
     leases::LeaseOrder,
+    links::Links,
     options::Deployment,
     queue::{BrokerHandle, QueueLimits, queue},
     thread::{Broker, start},

@@ -39,7 +39,7 @@ pub(crate) struct Deployment {
     pub(crate) layout: Layout,
     /// For each connection that receives from it. The address is that of the first server; behind Sentinel and in a
     /// cluster, whoever makes the connection sets the address of the server that it is to. The kind of pub/sub is that
-    /// of client channels; control channels have classic pub/sub.
+    /// of client channels; messages between nodes have classic pub/sub.
     pub(crate) link: LinkOptions,
 }
 

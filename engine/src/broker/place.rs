@@ -4,7 +4,8 @@
 //! Out: a link that moves there when it is another one.
 //!
 //! Behind Sentinel, commands know the primary first: sentinels are asked every second. In a cluster with classic pub/sub
-//! every node hears everything, so a link that does not come up goes to the next one.
+//! every node hears everything, so a link that does not come up goes to the next one. Links by slot find their servers by
+//! themselves; what commands notice of the cluster makes them look.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,5 +74,18 @@ async fn wander(nodes: Arc<[Address]>, handle: LinkHandle) {
             return;
         }
         sleep(NEXT_AFTER).await;
+    }
+}
+
+/// Has the links of a cluster look at it whenever commands come through no more, or again.
+pub(super) async fn watch(redis: Commands, handle: LinkHandle) {
+    let mut was_down = redis.down();
+    loop {
+        sleep(LOOK_EVERY).await;
+        let is_down = redis.down();
+        if is_down != was_down && handle.send(Command::Rebuild(None)).await.is_err() {
+            return;
+        }
+        was_down = is_down;
     }
 }

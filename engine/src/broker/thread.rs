@@ -12,19 +12,16 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use holdfast_redis::{
-    command::{Commands, Driver, Shards, commands},
-    receive::link::{Command, LinkHandle, ProbeRequest, Publisher, link},
-};
+use holdfast_redis::command::{Driver, Shards, commands};
 use tokio::sync::mpsc;
 
 use super::{
     counts::Counts,
-    inbound::{Heard, Inbound, Names},
+    inbound::Names,
     leases::{self, LeaseOrder, Leases},
+    links::{Ears, Links, Work},
     options::Deployment,
     outlets::Outlets,
-    place,
     presence::Lanes,
     queue::Queue,
     worker::{Listening, Worker},
@@ -48,7 +45,8 @@ const CONTROL_MESSAGES_MAX: usize = 4_096;
 pub(crate) struct Broker {
     thread: JoinHandle<()>,
     pub(crate) redis: Arc<Shards>,
-    pub(crate) links: Vec<LinkHandle>,
+    /// In the order of `redis`.
+    pub(crate) links: Vec<Links>,
     /// For metrics.
     pub(crate) counts: Arc<Counts>,
     /// What other nodes say to all, and to this one.
@@ -63,7 +61,7 @@ impl Broker {
         let until = Instant::now() + FIRST_MAX;
         let is_up = || {
             self.redis.all().iter().all(|redis| redis.down().is_none())
-                && self.links.iter().all(|link| link.health().is_settled)
+                && self.links.iter().all(|links| links.health().is_settled)
         };
         while !is_up() {
             if Instant::now() >= until {
@@ -105,25 +103,23 @@ where
     let outlets = Arc::new(Outlets::new(shared, OUTLET_BYTES_MAX, Arc::clone(&counts)));
     let (control, heard) = mpsc::channel(CONTROL_MESSAGES_MAX);
     let (lease_orders, lease_orders_heard) = leases::orders();
-    let (mut all, mut parts, mut listening) = (Vec::new(), Vec::new(), Vec::new());
-    for Deployment { commands: options, layout, link: mut link_options } in deployments {
+    let (mut all, mut links, mut parts, mut listening) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for Deployment { commands: options, layout, link } in deployments {
         let (redis, driver) = commands(options, layout);
-        link_options.service_channel = Some(redis.layout().probe(node).into());
         let names = Names::default();
-        let inbound = Inbound::new(Arc::clone(&outlets), names.clone(), control.clone(), Arc::clone(&counts));
-        let (handle, link) = link(link_options, inbound, Some(publisher(redis.clone())));
-        let between_nodes: Vec<Arc<str>> =
-            vec![redis.layout().control().into(), redis.layout().node(node).into()];
-        for name in &between_nodes {
-            names.insert(Arc::clone(name), Heard::Control);
-        }
-        let mut heard_here = Listening::new(handle, names);
-        heard_here.waiting.push(Command::Want(between_nodes));
-        parts.push((driver, place::run(redis.clone(), heard_here.link.clone(), link)));
-        listening.push(heard_here);
+        let ears = Ears {
+            outlets: Arc::clone(&outlets),
+            names: names.clone(),
+            control: control.clone(),
+            redis: redis.clone(),
+            counts: Arc::clone(&counts),
+        };
+        let (listened, work) = ears.listen(link, node);
+        parts.push((driver, work));
+        listening.push(Listening::new(listened.publications().clone(), names));
+        links.push(listened);
         all.push(redis);
     }
-    let links = listening.iter().map(|listening| listening.link.clone()).collect();
     let Some(redis) = Shards::new(all).map(Arc::new) else { return Ok(None) };
     drop(entered);
     let served = Arc::clone(&redis);
@@ -140,7 +136,7 @@ where
 
 async fn serve<M>(
     redis: Arc<Shards>,
-    parts: Vec<(Driver, impl Future<Output = ()> + Send + 'static)>,
+    parts: Vec<(Driver, Work)>,
     listening: Vec<Listening>,
     outlets: Arc<Outlets<M>>,
     leases: Leases,
@@ -148,25 +144,12 @@ async fn serve<M>(
 ) where
     M: Message + From<FromBroker> + From<FromOwner> + Send + 'static,
 {
-    for (driver, link) in parts {
+    for (driver, links) in parts {
         tokio::spawn(driver.run());
-        tokio::spawn(link);
+        tokio::spawn(links);
     }
     let presence = Lanes::start(&redis);
     let flushing = Arc::clone(&outlets);
     tokio::spawn(async move { flushing.run().await });
     Worker::new(redis, listening, outlets, presence, leases).run(queue).await;
-}
-
-/// Publishes the probes of a link by another connection than its own.
-fn publisher(redis: Commands) -> Publisher {
-    Box::new(move |ProbeRequest { channel, published }: ProbeRequest| {
-        let redis = redis.clone();
-        tokio::spawn(async move {
-            if redis.send(channel.to_string(), Bytes::from_static(b"probe")).await.is_ok() {
-                // Whoever asked may have a new connection by now.
-                let _ = published.send(true);
-            }
-        });
-    })
 }

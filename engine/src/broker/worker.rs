@@ -45,12 +45,12 @@ const AWAY_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait before a link that took too many commands is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
-/// What is listened to on one Redis.
+/// What is listened to in one deployment.
 pub(super) struct Listening {
-    pub(super) link: LinkHandle,
-    pub(super) names: Names,
+    link: LinkHandle,
+    names: Names,
     /// Commands that the link has not taken yet, in order.
-    pub(super) waiting: Vec<Command>,
+    waiting: Vec<Command>,
     want: Vec<Arc<str>>,
     unwant: Vec<Arc<str>>,
 }
@@ -96,7 +96,7 @@ impl Listening {
 /// The worker.
 pub(super) struct Worker<M> {
     pub(super) redis: Arc<Shards>,
-    /// One for each Redis.
+    /// One for each deployment.
     pub(super) listening: Vec<Listening>,
     pub(super) outlets: Arc<Outlets<M>>,
     pub(super) presence: Lanes,
@@ -173,13 +173,13 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Worker<M>
         let (at, name) = self.place_of(&channel);
         let is_possible = self.redis.all()[at].layout().check(&channel).is_ok();
         let listening = &mut self.listening[at];
+        let is_away = listening.link.away(&name).is_some_and(|away| away >= AWAY_AFTER);
         if is_possible {
             listening.names.insert(Arc::clone(&name), Heard::Channel(Arc::clone(&channel), shard));
             listening.want(name);
         }
         // Whoever waits for it is told at once. It is asked for all the same, for those who come later.
-        let health = listening.link.health();
-        if !is_possible || !health.is_up && health.since >= AWAY_AFTER {
+        if !is_possible || is_away {
             self.outlets.send(shard, FromBroker::Refused(vec![channel]));
         }
     }

@@ -3,14 +3,14 @@
 //! In:  commands.
 //! Out: their results; pushes, in their order.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::{
-    Daemon,
+    Daemon, PATIENCE,
     peer::{CLOSE, Frame, Peer, request, text},
 };
 
@@ -82,6 +82,28 @@ impl Client {
                 Some(message) if message == json!({}) => self.answer_ping(),
                 Some(message) => return message,
                 None => {
+                    let Frame { opcode, payload } = self.peer.frame();
+                    assert_ne!(opcode, CLOSE, "closed: {}", payload.escape_ascii());
+                    self.unread.extend(messages(&payload));
+                }
+            }
+        }
+    }
+
+    /// The next message, if its first byte comes within so long.
+    pub fn message_within(&mut self, wait: Duration) -> Option<Value> {
+        loop {
+            match self.unread.pop_front() {
+                Some(message) if message == json!({}) => self.answer_ping(),
+                Some(message) => return Some(message),
+                None => {
+                    let stream = self.peer.sender();
+                    stream.set_read_timeout(Some(wait)).expect("it is open");
+                    let came = stream.peek(&mut [0]).is_ok();
+                    stream.set_read_timeout(Some(PATIENCE)).expect("it is open");
+                    if !came {
+                        return None;
+                    }
                     let Frame { opcode, payload } = self.peer.frame();
                     assert_ne!(opcode, CLOSE, "closed: {}", payload.escape_ascii());
                     self.unread.extend(messages(&payload));

@@ -3,8 +3,10 @@
 //! In:  arguments of `redis-server`; the variable HOLDFAST_TEST_REDIS_SERVER, which names another program.
 //! Out: a process at a free port, which ends with the test; answers in words.
 
+mod cluster;
+
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command as Process, Stdio},
@@ -20,6 +22,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName},
 };
+
+pub use cluster::{Cluster, slot};
 
 /// Names another program than `redis-server`.
 const PROGRAM: &str = "HOLDFAST_TEST_REDIS_SERVER";
@@ -66,7 +70,10 @@ impl Server {
     pub fn start_sentinel(name: &str, primary: &Self) -> Option<Self> {
         let folder = temporary_folder();
         let file = folder.join("sentinel.conf");
-        std::fs::write(&file, format!("sentinel monitor {name} 127.0.0.1 {} 1\n", primary.port)).unwrap();
+        let times =
+            format!("sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n");
+        let lines = format!("sentinel monitor {name} 127.0.0.1 {} 1\n{times}", primary.port);
+        std::fs::write(&file, lines).unwrap();
         let port = free_port();
         let arguments = [file.to_str().unwrap().to_owned(), "--port".into(), port.to_string()];
         let arguments =
@@ -236,6 +243,11 @@ impl Certificate {
         std::fs::read_to_string(self.folder.join("cert.pem")).unwrap()
     }
 
+    /// The file that has it.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("cert.pem")
+    }
+
     /// How a client that trusts it speaks TLS.
     pub fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -265,8 +277,20 @@ impl<S: Read + Write> Client<S> {
         self.pipeline([words.to_vec()]).pop().unwrap()
     }
 
+    /// The same. None where the connection ends first.
+    pub fn try_ask(&mut self, words: &[&[u8]]) -> Option<String> {
+        self.try_pipeline([words.to_vec()]).ok()?.pop()
+    }
+
     /// All commands, then all answers.
     pub fn pipeline<'a>(&mut self, commands: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Vec<String> {
+        self.try_pipeline(commands).unwrap()
+    }
+
+    fn try_pipeline<'a>(
+        &mut self,
+        commands: impl IntoIterator<Item = Vec<&'a [u8]>>,
+    ) -> io::Result<Vec<String>> {
         let (mut bytes, mut count) = (Vec::new(), 0);
         for words in commands {
             count += 1;
@@ -277,20 +301,26 @@ impl<S: Read + Write> Client<S> {
                 bytes.extend_from_slice(b"\r\n");
             }
         }
-        self.stream.write_all(&bytes).unwrap();
-        (0..count).map(|_| self.answer()).collect()
+        self.stream.write_all(&bytes)?;
+        (0..count).map(|_| self.try_answer()).collect()
     }
 
     /// The next answer, or what comes unasked: a message of a subscription.
     pub fn answer(&mut self) -> String {
+        self.try_answer().unwrap()
+    }
+
+    fn try_answer(&mut self) -> io::Result<String> {
         loop {
             if let Some((frame, used)) = decode(&self.received).unwrap() {
                 self.received.drain(..used);
-                return in_words(&frame);
+                return Ok(in_words(&frame));
             }
             let mut bytes = [0; 4096];
-            let count = self.stream.read(&mut bytes).unwrap();
-            assert!(count > 0, "the server closed");
+            let count = self.stream.read(&mut bytes)?;
+            if count == 0 {
+                return Err(io::Error::other("the server closed"));
+            }
             self.received.extend_from_slice(&bytes[..count]);
         }
     }

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod faults;
+mod ledger;
 mod limits;
 mod metrics;
 mod nodes;
@@ -15,3 +17,5 @@ mod publications;
 mod recovery;
 mod redis_away;
 mod requests;
+mod together;
+mod topologies;

@@ -65,20 +65,39 @@ impl Nodes {
 
     /// The same, with further lines of `engine.redis`.
     pub(crate) fn node_with(&self, options: &str) -> Daemon {
-        self.start(COMMON, options)
+        node_at(&self.address(options))
     }
 
     /// The same, with further lines of `client`.
     pub(crate) fn node_for(&self, options: &str) -> Daemon {
-        self.start(&COMMON.replace("[client]\n", &format!("[client]\n{options}\n")), "")
+        let common = COMMON.replace(
+            "[client]
+",
+            &format!(
+                "[client]
+{options}
+"
+            ),
+        );
+        start(&common, &self.address(""))
     }
 
-    fn start(&self, common: &str, options: &str) -> Daemon {
-        let address = format!("127.0.0.1:{}", self.redis.port);
-        Daemon::start(&format!(
-            "{common}\n[engine]\ntype = \"redis\"\n[engine.redis]\naddress = \"{address}\"\n{options}\n"
-        ))
+    fn address(&self, options: &str) -> String {
+        format!(
+            "address = \"127.0.0.1:{}\"
+{options}",
+            self.redis.port
+        )
     }
+}
+
+/// A node with these lines of `engine.redis`.
+pub(crate) fn node_at(options: &str) -> Daemon {
+    start(COMMON, options)
+}
+
+fn start(common: &str, options: &str) -> Daemon {
+    Daemon::start(&format!("{common}\n[engine]\ntype = \"redis\"\n[engine.redis]\n{options}\n"))
 }
 
 /// Waits until each of these nodes knows all of them.

@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "emulation", run: targets::emulation::run, words: targets::messages::WORDS },
     Target { name: "delta", run: targets::delta::run, words: targets::delta::WORDS },
     Target { name: "redis", run: targets::redis::run, words: targets::redis::WORDS },
+    Target { name: "nodes", run: targets::nodes::run, words: targets::nodes::WORDS },
 ];
 
 /// The target of that name.

@@ -24,6 +24,8 @@ use tokio::{
     time::timeout,
 };
 
+use tracing::warn;
+
 use super::{
     answer::{Answer, Published},
     breaker::{Breaker, Down},
@@ -75,7 +77,10 @@ impl Shared {
         match failure {
             Failure::Late => self.breaker.timed_out(),
             failure if failure.is_of_wrong_primary() => self.breaker.open(Down::WrongPrimary),
-            Failure::Denied(_) => self.breaker.answered(),
+            Failure::Denied(answer) => {
+                warn!("Redis refused what it was asked to do: {answer}");
+                self.breaker.answered();
+            }
             _ => {}
         }
     }

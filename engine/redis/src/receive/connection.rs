@@ -34,7 +34,7 @@ use super::{
 };
 
 /// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// A name, or an IP address without brackets.
     pub host: String,
@@ -229,7 +229,12 @@ impl Connection {
     }
 
     /// One command and its answer, before anything else is on the connection.
-    async fn ask(&mut self, step: &'static str, words: &[&str], within: Duration) -> Result<Reply, Cause> {
+    pub(super) async fn ask(
+        &mut self,
+        step: &'static str,
+        words: &[&str],
+        within: Duration,
+    ) -> Result<Reply, Cause> {
         append_command(&mut self.out, words.iter().map(|word| word.as_bytes()));
         let answer = async {
             let mut items = Vec::new();

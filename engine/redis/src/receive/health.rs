@@ -40,6 +40,40 @@ pub struct Health {
     pub causes: [u64; CAUSES],
 }
 
+impl Health {
+    /// Of two links together: up and settled where both are.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let since = match (self.is_up, other.is_up) {
+            (true, false) => other.since,
+            (false, true) => self.since,
+            // Both are up since the later one is; one of them is missing since the earlier one was.
+            (true, true) => self.since.min(other.since),
+            (false, false) => self.since.max(other.since),
+        };
+        let mut causes = self.causes;
+        causes.iter_mut().zip(other.causes).for_each(|(cause, more)| *cause += more);
+        Self {
+            is_up: self.is_up && other.is_up,
+            is_settled: self.is_settled && other.is_settled,
+            since,
+            // What ended a connection that is back is less interesting.
+            last_cause: if self.is_up && !other.is_up {
+                other.last_cause.or(self.last_cause)
+            } else {
+                self.last_cause.or(other.last_cause)
+            },
+            wanted: self.wanted + other.wanted,
+            confirmed: self.confirmed + other.confirmed,
+            messages: self.messages + other.messages,
+            bytes: self.bytes + other.bytes,
+            dropped: self.dropped + other.dropped,
+            probes: self.probes + other.probes,
+            causes,
+        }
+    }
+}
+
 /// The counts of one link.
 #[derive(Debug)]
 pub(super) struct Counts {
@@ -92,6 +126,12 @@ impl Counts {
         state.last_cause = Some(cause);
     }
 
+    /// How long there has been no connection; none while there is one.
+    pub(super) fn away(&self) -> Option<Duration> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.is_connected.load(Ordering::Relaxed)).then(|| state.changed_at.elapsed())
+    }
+
     pub(super) fn health(&self) -> Health {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -108,5 +148,30 @@ impl Counts {
             probes: count(&self.probes),
             causes: std::array::from_fn(|index| count(&self.causes[index])),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn two_links_are_as_well_as_the_worse_of_them_and_have_done_as_much_as_both() {
+        let start = Instant::now();
+        let (one, other) = (Counts::new(start), Counts::new(start));
+        one.up(start);
+        one.wanted.store(3, Ordering::Relaxed);
+        one.is_settled.store(true, Ordering::Relaxed);
+        other.wanted.store(4, Ordering::Relaxed);
+        other.down(Arc::new(Cause::Connect(io::Error::other("refused"))), start);
+        for health in [one.health().and(other.health()), other.health().and(one.health())] {
+            assert_eq!((health.is_up, health.is_settled, health.wanted), (false, false, 7));
+            assert_eq!(health.last_cause.as_deref(), Some("no connection came about: refused"));
+            assert_eq!(health.causes.iter().sum::<u64>(), 1);
+        }
+        other.up(start);
+        assert!(one.health().and(other.health()).is_up);
     }
 }

@@ -43,6 +43,7 @@ use super::{
     outbox::Outbox,
     probe::{Probe, ProbeOptions},
     reader::{Item, Messages, Reply},
+    slots::{Places, slot_of},
     wanted::{Note, Wanted},
 };
 
@@ -100,8 +101,11 @@ pub enum Command {
     Want(Vec<Arc<str>>),
     /// These are not wanted any more. Messages may come for a few seconds.
     Unwant(Vec<Arc<str>>),
-    /// Give up the connection and make a new one at once: to another address, where one is given.
+    /// Give up the connection and make a new one at once: to another address, where one is given. The links of a cluster
+    /// look at the cluster anew.
     Rebuild(Option<Address>),
+    /// From now on this is the service channel.
+    Serve(Arc<str>),
     /// End the link.
     Stop,
 }
@@ -126,10 +130,35 @@ pub enum NotTaken {
 #[derive(Debug, Clone)]
 pub struct LinkHandle {
     commands: mpsc::Sender<Command>,
-    counts: Arc<Counts>,
+    watched: Watched,
+}
+
+/// What a handle looks at.
+#[derive(Debug, Clone)]
+enum Watched {
+    One(Arc<Counts>),
+    Slots(Arc<Places>),
 }
 
 impl LinkHandle {
+    /// Of the links of a cluster.
+    pub(super) fn of_slots(commands: mpsc::Sender<Command>, places: Arc<Places>) -> Self {
+        Self { commands, watched: Watched::Slots(places) }
+    }
+
+    /// The counts of one link.
+    pub(super) fn counts(&self) -> Option<Arc<Counts>> {
+        match &self.watched {
+            Watched::One(counts) => Some(Arc::clone(counts)),
+            Watched::Slots(_) => None,
+        }
+    }
+
+    /// True exactly when the link has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Hands in a command; waits while too many do.
     ///
     /// # Errors
@@ -153,7 +182,18 @@ impl LinkHandle {
 
     /// How the link is.
     pub fn health(&self) -> Health {
-        self.counts.health()
+        match &self.watched {
+            Watched::One(counts) => counts.health(),
+            Watched::Slots(places) => places.health(),
+        }
+    }
+
+    /// How long there has been no connection by which this channel could be heard; none while there is one.
+    pub fn away(&self, channel: &str) -> Option<Duration> {
+        match &self.watched {
+            Watched::One(counts) => counts.away(),
+            Watched::Slots(places) => places.away(slot_of(channel)),
+        }
     }
 }
 
@@ -195,7 +235,7 @@ pub fn link<C: Consumer>(
 ) -> (LinkHandle, Link<C>) {
     let (sender, commands) = mpsc::channel(options.commands_max.max(1));
     let counts = Arc::new(Counts::new(Instant::now()));
-    let handle = LinkHandle { commands: sender, counts: counts.clone() };
+    let handle = LinkHandle { commands: sender, watched: Watched::One(counts.clone()) };
     let mut random = SmallRng::from_os_rng();
     let mut wanted = Wanted::new(options.wanted.clone(), random.random());
     let mut notes = Vec::new();
@@ -347,6 +387,13 @@ impl<C: Consumer> Link<C> {
                     self.options.connection.address = address;
                 }
                 return Err(Cause::Asked);
+            }
+            Some(Command::Serve(channel)) => {
+                if let Some(before) = self.options.service_channel.replace(channel.clone()) {
+                    self.wanted.unwant(&before, Instant::now());
+                }
+                self.wanted.want(channel, &mut self.notes);
+                self.outbox.tell(&mut self.notes);
             }
             Some(Command::Stop) | None => return Err(Cause::Stopped),
         }

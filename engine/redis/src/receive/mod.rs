@@ -10,6 +10,8 @@
 //!     └── consumer <── outbox <┴───────────────── messages ───────── reader ── resp
 //! ```
 //!
+//! Where a cluster's channels have slots, [`slots`] keeps one link to each owner of slots, and looks like one link.
+//!
 //! Three promises hold it together. A channel is heard only once the server itself said so. What may have been lost is
 //! told before what came after it. Reading waits for nobody.
 
@@ -27,5 +29,6 @@ pub mod queue;
 pub mod reader;
 pub mod refusal;
 pub mod resp;
+pub mod slots;
 mod stream;
 mod wanted;

@@ -52,7 +52,7 @@ impl WantedOptions {
     pub(super) fn slot(&self, channel: &str) -> u16 {
         match self.kind {
             Kind::Classic => 0,
-            Kind::Sharded => redis_protocol::redis_keyslot(channel.as_bytes()),
+            Kind::Sharded => super::slots::slot_of(channel),
         }
     }
 }

@@ -75,11 +75,14 @@ impl Messages {
     }
 
     /// Takes out what was published on one channel. None where nothing else is left.
-    pub(super) fn without(mut self, channel: &[u8]) -> Option<Self> {
+    pub(super) fn without(self, channel: &[u8]) -> Option<Self> {
+        self.keep(|other| other != channel)
+    }
+
+    /// Takes out what was published on channels of which that is not true. None where nothing is left.
+    pub(super) fn keep(mut self, is_kept: impl Fn(&[u8]) -> bool) -> Option<Self> {
         let bytes = &self.bytes;
-        if self.spans.iter().any(|(span, _)| span.of(bytes) == channel) {
-            self.spans.retain(|(span, _)| span.of(bytes) != channel);
-        }
+        self.spans.retain(|(span, _)| is_kept(span.of(bytes)));
         (!self.spans.is_empty()).then_some(self)
     }
 }

@@ -7,7 +7,7 @@ use holdfast_redis::{
 };
 use holdfast_testkit::redis::Server;
 
-use crate::house::{address, kept, plain, publish, up};
+use crate::house::{address, begin, kept, plain, publish, soon, up};
 
 const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
 
@@ -106,4 +106,18 @@ async fn a_slot_that_moves_is_followed() {
     }
     println!("{failures} failed meanwhile");
     assert_eq!(nodes[to].client().ask(&[b"XLEN", layout.stream(channel).as_bytes()]), "1");
+}
+
+#[tokio::test]
+async fn who_begins_before_the_cluster_does_is_up_once_it_is_there() {
+    let Some(mut nodes) = Server::cluster() else { return };
+    nodes.iter_mut().for_each(Server::end);
+    let options = CommandOptions::new(Servers::Cluster(nodes.iter().map(address).collect()));
+    let (commands, driver) = begin(options, Mode::Cluster);
+    tokio::spawn(driver.run());
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(commands.down().is_some());
+    nodes.iter_mut().for_each(Server::restart);
+    soon(commands.up()).await.unwrap();
+    publish(&commands, plain("news", "x")).await.unwrap();
 }

@@ -7,4 +7,5 @@ mod failures;
 mod nemesis;
 mod peers;
 mod servers;
+mod slots;
 mod support;

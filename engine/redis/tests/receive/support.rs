@@ -7,10 +7,11 @@ use std::{
 
 use holdfast_redis::receive::{
     cause::Cause,
-    connection::ConnectionOptions,
+    connection::{Address, ConnectionOptions},
     event::Event,
     link::{Command, LinkHandle, LinkOptions, Publisher, link},
-    queue::{Queue, QueueLimits, queue},
+    queue::{Queue, QueueLimits, QueueSender, queue},
+    slots::{Parts, SlotOptions, slot_links},
 };
 
 pub(crate) use holdfast_testkit::redis::{Certificate, Server};
@@ -18,6 +19,21 @@ pub(crate) use holdfast_testkit::redis::{Certificate, Server};
 /// Channels c0, c1, …
 pub(crate) fn names(count: usize) -> Vec<Arc<str>> {
     (0..count).map(|n| format!("c{n}").into()).collect()
+}
+
+/// All links have one queue, and nobody publishes probes.
+struct Same(QueueSender);
+
+impl Parts for Same {
+    type Consumer = QueueSender;
+
+    fn consumer(&mut self) -> QueueSender {
+        self.0.clone()
+    }
+
+    fn publisher(&mut self) -> Option<Publisher> {
+        None
+    }
 }
 
 /// Whose link it is.
@@ -55,6 +71,18 @@ impl Owner {
         let (sender, events) = queue(limits);
         let (handle, link) = link(options, sender, publisher);
         Self { handle, events, task: tokio::spawn(link.run()), messages: std::collections::VecDeque::new() }
+    }
+
+    /// By slot, in a cluster of which these are the service channels.
+    pub(crate) fn of_slots(seeds: &[&Server], service_channels: Vec<Arc<str>>) -> Self {
+        let mut link = LinkOptions::new(ConnectionOptions::new("127.0.0.1", 1));
+        link.connection.step_within = Duration::from_millis(500);
+        link.backoff.max = Duration::from_millis(200);
+        let seeds = seeds.iter().map(|seed| Address { host: "127.0.0.1".into(), port: seed.port }).collect();
+        let options = SlotOptions { link, seeds, service_channels, look_every: Duration::from_secs(30) };
+        let (sender, events) = queue(QueueLimits::default());
+        let (handle, links) = slot_links(options, Same(sender));
+        Self { handle, events, task: tokio::spawn(links.run()), messages: std::collections::VecDeque::new() }
     }
 
     pub(crate) async fn send(&self, command: Command) {

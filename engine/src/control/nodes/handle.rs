@@ -9,14 +9,14 @@ use bytes::Bytes;
 use holdfast_redis::{
     command::{Commands, Failure, Numbers, Servers, Shards},
     control::{message::Body, registry::NodeState, survey::Outcome},
-    receive::{health::Health, link::LinkHandle},
+    receive::health::Health,
 };
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::sender::Sender;
 use crate::{
-    broker::{Broker, BrokerHandle, Counts, LeaseOrder},
+    broker::{Broker, BrokerHandle, Counts, LeaseOrder, Links},
     session::forward::ForwardQueue,
 };
 
@@ -30,7 +30,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(super) redis: Arc<Shards>,
-    pub(super) links: Arc<[LinkHandle]>,
+    pub(super) links: Arc<[Links]>,
     pub(super) counts: Arc<Counts>,
     /// What other nodes say.
     pub(super) heard: mpsc::Receiver<Bytes>,
@@ -92,7 +92,7 @@ impl RedisState {
 #[derive(Clone, Debug)]
 pub(in crate::control) struct Nodes {
     pub(super) sender: Sender,
-    links: Arc<[LinkHandle]>,
+    links: Arc<[Links]>,
     counts: Arc<Counts>,
     orders: mpsc::Sender<Order>,
 }
@@ -101,7 +101,7 @@ impl Nodes {
     /// The handle, and the worker's end of its orders.
     pub(super) fn new(
         sender: Sender,
-        links: Arc<[LinkHandle]>,
+        links: Arc<[Links]>,
         counts: Arc<Counts>,
     ) -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
@@ -138,7 +138,7 @@ impl Nodes {
 
     /// True exactly when other nodes may be there of which nothing is heard.
     pub(in crate::control) fn is_cut_off(&self) -> bool {
-        self.links.iter().any(|link| !link.health().is_up)
+        self.links.iter().any(|links| !links.control_health().is_up)
     }
 
     /// What the broker counted.
@@ -149,9 +149,9 @@ impl Nodes {
     /// How each Redis is, in the order in which they are configured.
     pub(in crate::control) fn redis(&self) -> Vec<RedisState> {
         let all = self.sender.redis().all().iter().zip(&*self.links);
-        let state = |(commands, link): (&Commands, &LinkHandle)| RedisState {
+        let state = |(commands, links): (&Commands, &Links)| RedisState {
             name: name(commands.servers()),
-            link: link.health(),
+            link: links.health(),
             commands: commands.numbers(),
         };
         all.map(state).collect()

@@ -10,15 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use holdfast_redis::{
-    control::{
-        Action, Control, To,
-        message::{Body, Message as Said, Node as Hello, Notification},
-        registry::{NodeState, RegistryOptions},
-        request::{EMULATION_OP, HISTORY_REMOVED_OP, POLL_OP, POLLED_OP},
-        survey::{Outcome, SurveyOptions},
-    },
-    receive::link::LinkHandle,
+use holdfast_redis::control::{
+    Action, Control, To,
+    message::{Body, Message as Said, Node as Hello, Notification},
+    registry::{NodeState, RegistryOptions},
+    request::{EMULATION_OP, HISTORY_REMOVED_OP, POLL_OP, POLLED_OP},
+    survey::{Outcome, SurveyOptions},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -31,7 +28,7 @@ use super::{
     surveys::Surveys,
 };
 use crate::{
-    broker::{BrokerHandle, LeaseOrder},
+    broker::{self, BrokerHandle, LeaseOrder},
     control::{api::Node, drain::Drain, reach::ShardClient},
     hub::broker::FromBroker,
     metrics::Metric,
@@ -102,7 +99,7 @@ struct Worker {
     /// True exactly when others could hear us at the last look.
     is_heard: bool,
     sender: Sender,
-    links: Arc<[LinkHandle]>,
+    links: Arc<[broker::Links]>,
     node: Node,
     shared: Arc<Shared>,
     reach: Arc<ShardClient>,
@@ -156,8 +153,8 @@ impl Worker {
 
     /// True exactly when what we say goes out, and the answers come in.
     fn can_be_heard(&self) -> bool {
-        let is_up = |link: &LinkHandle| {
-            let health = link.health();
+        let is_up = |links: &broker::Links| {
+            let health = links.control_health();
             health.is_up && health.is_settled
         };
         self.sender.redis().any().down().is_none() && self.links.iter().all(is_up)

@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod frame;
 pub mod head;
 pub mod messages;
+pub mod nodes;
 pub mod proxy;
 pub mod redis;
 
