@@ -14,3 +14,4 @@ mod publications;
 mod recovery;
 mod redis_away;
 mod requests;
+mod rights;
