@@ -112,9 +112,8 @@ impl<M: Message + From<FromBroker> + From<FromOwner> + Send + 'static> Consumer 
                             }
                             // At most once: a message that finds no room is repeated by nobody, as one that is lost.
                             Some(Heard::Control) => {
-                                if self.control.try_send(messages.share(message.payload)).is_err() {
-                                    self.counts.control_dropped();
-                                }
+                                let taken = self.control.try_send(messages.share(message.payload));
+                                taken.unwrap_or_else(|_| self.counts.control_dropped());
                             }
                             // It is not wanted any more.
                             None => {}

@@ -17,5 +17,6 @@ mod publications;
 mod recovery;
 mod redis_away;
 mod requests;
+mod rights;
 mod together;
 mod topologies;

@@ -241,6 +241,17 @@ fn the_rights_that_the_page_gives_are_enough() {
         report.assert(&redis(&server), "ACL", "ok", "\"holdfast\" may do all");
         report.assert(&redis(&server), "version", "ok", "");
     }
+    let Some(cluster) = Server::cluster() else { return };
+    for node in &cluster {
+        assert_eq!(node.client().ask(&words), "OK", "{line}");
+    }
+    let login = "user = \"holdfast\"\npassword = \"PASSWORD\"";
+    let config = Config::new(&format!("cluster_address = \"127.0.0.1:{}\"\n{login}", cluster[0].port));
+    let report = Report::of(&config);
+    report.assert(&redis(&cluster[0]), "cluster", "ok", "cluster_state ok");
+    for node in &cluster {
+        report.assert(&redis(node), "ACL", "ok", "\"holdfast\" may do all");
+    }
 }
 
 #[test]

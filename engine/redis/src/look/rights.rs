@@ -230,7 +230,7 @@ mod tests {
     fn names_are_below_the_prefix_and_each_command_has_its_own() {
         for trial in all(true) {
             assert!(trial.name.is_empty() || trial.name.starts_with("p."), "{}", trial.name);
-            assert_eq!(trial.words.iter().any(|word| *word == trial.name), !trial.name.is_empty());
+            assert_eq!(trial.words.contains(&trial.name), !trial.name.is_empty());
         }
         assert!(all(false).len() < all(true).len());
     }

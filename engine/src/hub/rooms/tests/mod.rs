@@ -4,6 +4,7 @@
 //! Out: what was posted to shards, and wanted of the broker, one by one.
 
 mod failures;
+mod figures;
 mod gone_back;
 mod healing;
 mod memory;
