@@ -209,8 +209,24 @@ impl Drop for Server {
     }
 }
 
+/// Ports that the kernel gives to nobody by itself (`ip_local_port_range`): a server that is started again, or binds its
+/// port a moment later, still finds it free.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port that no other server of this process has had, and that is free.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let many = PORTS.end - PORTS.start;
+    // Processes begin far from each other.
+    let first = std::process::id().wrapping_mul(2_654_435_761) % many;
+    for _ in PORTS {
+        let at = first.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) % many;
+        let port = u16::try_from(PORTS.start + at).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 fn temporary_folder() -> PathBuf {

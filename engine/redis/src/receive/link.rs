@@ -528,7 +528,7 @@ struct Session {
 }
 
 /// Turns a panic into none. What it left half done is not looked at again: the caller starts anew.
-async fn guard<F: Future>(future: F) -> Option<F::Output> {
+pub(super) async fn guard<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Some),

@@ -164,3 +164,15 @@ async fn a_cluster_that_begins_later_is_found() {
     confirmed(&mut owner, &names).await;
     all_are_heard(&cluster, &mut owner, &names, "x").await;
 }
+
+#[tokio::test]
+async fn a_panic_ends_no_link_for_ever() {
+    let Some(cluster) = Cluster::start(1, 0) else { return };
+    let layout = layout();
+    let mut owner = Owner::of_slots_that_panics(&[&cluster.nodes[0]], services(&layout), 2);
+    let names = names(&layout, 20);
+    owner.send(Command::Want(names.clone())).await;
+    confirmed(&mut owner, &names).await;
+    all_are_heard(&cluster, &mut owner, &names, "x").await;
+    assert_eq!(links_at(&cluster.nodes[0]), 1);
+}

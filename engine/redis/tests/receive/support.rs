@@ -22,13 +22,20 @@ pub(crate) fn names(count: usize) -> Vec<Arc<str>> {
 }
 
 /// All links have one queue, and nobody publishes probes.
-struct Same(QueueSender);
+struct Same {
+    sender: QueueSender,
+    panics: u32,
+}
 
 impl Parts for Same {
     type Consumer = QueueSender;
 
     fn consumer(&mut self) -> QueueSender {
-        self.0.clone()
+        if self.panics > 0 {
+            self.panics -= 1;
+            panic!("on purpose");
+        }
+        self.sender.clone()
     }
 
     fn publisher(&mut self) -> Option<Publisher> {
@@ -75,13 +82,22 @@ impl Owner {
 
     /// By slot, in a cluster of which these are the service channels.
     pub(crate) fn of_slots(seeds: &[&Server], service_channels: Vec<Arc<str>>) -> Self {
+        Self::of_slots_that_panics(seeds, service_channels, 0)
+    }
+
+    /// The same; for so many new links it panics where it is asked for its part.
+    pub(crate) fn of_slots_that_panics(
+        seeds: &[&Server],
+        service_channels: Vec<Arc<str>>,
+        panics: u32,
+    ) -> Self {
         let mut link = LinkOptions::new(ConnectionOptions::new("127.0.0.1", 1));
         link.connection.step_within = Duration::from_millis(500);
         link.backoff.max = Duration::from_millis(200);
         let seeds = seeds.iter().map(|seed| Address { host: "127.0.0.1".into(), port: seed.port }).collect();
         let options = SlotOptions { link, seeds, service_channels, look_every: Duration::from_secs(30) };
         let (sender, events) = queue(QueueLimits::default());
-        let (handle, links) = slot_links(options, Same(sender));
+        let (handle, links) = slot_links(options, Same { sender, panics });
         Self { handle, events, task: tokio::spawn(links.run()), messages: std::collections::VecDeque::new() }
     }
 

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-use tokio::time::timeout;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::debug;
 
 use super::topology::Topology;
@@ -21,6 +21,9 @@ use crate::receive::{
 
 /// Servers that are asked at a time: more of them would know nothing else.
 pub(super) const ASKED_MAX: usize = 16;
+
+/// Once one has answered, others have so long: one of them may be what has failed.
+const OTHERS_WITHIN: Duration = Duration::from_millis(300);
 
 /// After a sign it is looked at once, and then again after so long, twice that, …
 const FIRST: Duration = Duration::from_millis(100);
@@ -48,17 +51,28 @@ pub(super) fn look(
             (server, answer.unwrap_or(Err(Cause::Deadline("CLUSTER NODES"))))
         }
     };
-    let answers = join_all(servers.into_iter().map(ask));
+    let mut answers: FuturesUnordered<_> = servers.into_iter().map(ask).collect();
     async move {
         let mut topology = Topology::default();
-        let mut is_any = false;
-        for (server, answer) in answers.await {
-            match answer {
-                Ok(answer) => is_any |= topology.add(&answer, &server),
-                Err(cause) => debug!(%server, "it was not asked which slots it has: {cause}"),
+        let mut until = None;
+        loop {
+            let next = match until {
+                Some(until) => timeout_at(until, answers.next()).await.unwrap_or(None),
+                None => answers.next().await,
+            };
+            match next {
+                None => break,
+                Some((server, Ok(answer))) => {
+                    if topology.add(&answer, &server) {
+                        until = until.or(Some(Deadline::now() + OTHERS_WITHIN));
+                    }
+                }
+                Some((server, Err(cause))) => {
+                    debug!(%server, "it was not asked which slots it has: {cause}");
+                }
             }
         }
-        is_any.then_some(topology)
+        until.is_some().then_some(topology)
     }
 }
 

@@ -33,9 +33,9 @@ use redis_protocol::redis_keyslot;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub(super) use self::places::Places;
 pub use self::topology::Topology;
@@ -46,12 +46,15 @@ use self::{
 use super::{
     connection::Address,
     event::Consumer,
-    link::{Command, LinkHandle, LinkOptions, Publisher, link},
+    link::{Command, LinkHandle, LinkOptions, Publisher, guard, link},
     options::{Kind, WantedOptions},
 };
 
 /// A slot follows the word of one server at most this often; after that, servers are asked for their common view.
 const HINT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to wait after a panic.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How long links may take to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
@@ -142,6 +145,20 @@ pub fn slot_links<P: Parts>(options: SlotOptions, parts: P) -> (LinkHandle, Slot
 impl<P: Parts> SlotLinks<P> {
     /// Lives until it is told to stop, or nobody is left who could.
     pub async fn run(mut self) {
+        while guard(self.route()).await.is_none() {
+            error!(
+                "what keeps the links to a Redis Cluster panicked, and begins anew; this is a bug, please report it"
+            );
+            self.forget();
+            sleep(AGAIN_AFTER).await;
+        }
+        for to in self.links.values() {
+            let _ = to.handle.send(Command::Stop).await;
+        }
+        let _ = timeout(END_WITHIN, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+
+    async fn route(&mut self) {
         let mut schedule = Schedule::new(self.options.look_every, Instant::now());
         let mut looking: Option<Look> = None;
         let signs = Arc::clone(&self.signs);
@@ -175,10 +192,17 @@ impl<P: Parts> SlotLinks<P> {
                 Some(_) = self.tasks.join_next() => self.bury().await,
             }
         }
-        for to in self.links.values() {
-            let _ = to.handle.send(Command::Stop).await;
+    }
+
+    /// Drops all links. What is wanted stays.
+    fn forget(&mut self) {
+        self.tasks.abort_all();
+        let mut state = self.places.lock();
+        for (server, _) in self.links.drain() {
+            state.end(&server);
         }
-        let _ = timeout(END_WITHIN, async { while self.tasks.join_next().await.is_some() {} }).await;
+        state.slots.values_mut().for_each(|owner| *owner = None);
+        state.settle(Instant::now());
     }
 
     async fn want(&mut self, names: Vec<Arc<str>>) {
