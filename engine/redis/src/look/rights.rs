@@ -25,6 +25,10 @@ pub struct Use<'a> {
     pub are_users_counted: bool,
     /// True exactly when presence ends by HEXPIRE.
     pub is_presence_by_field: bool,
+    /// True exactly when users have a limited number of connections.
+    pub are_connections_limited: bool,
+    /// True exactly when publications wait for replicas.
+    pub are_replicas_awaited: bool,
 }
 
 /// What is lacking.
@@ -115,7 +119,13 @@ fn lack(words: &str, command: &str, name: &str) -> Option<Lack> {
 
 /// All that a node does, with names as it would have them.
 fn trials(of: Use<'_>) -> Vec<Trial> {
-    let Use { layout, are_users_counted, is_presence_by_field } = of;
+    let Use {
+        layout,
+        are_users_counted,
+        is_presence_by_field,
+        are_connections_limited,
+        are_replicas_awaited,
+    } = of;
     let (stream, meta, result) =
         (layout.stream(CHANNEL), layout.meta(CHANNEL), layout.result(CHANNEL, "key"));
     let (data, expire) = (layout.presence(CHANNEL), layout.presence_expire(CHANNEL));
@@ -161,6 +171,18 @@ fn trials(of: Use<'_>) -> Vec<Trial> {
             on(&layout.users_expire(CHANNEL), command);
         }
     }
+    if are_connections_limited {
+        let commands = ["ZADD ? 1 l", "ZREM ? l", "ZCARD ?", "ZSCORE ? l", "ZRANGE ? 0 1", "PEXPIRE ? 1"];
+        for command in commands {
+            on(&layout.leases(CHANNEL), command);
+        }
+        for command in ["ZADD ? 1 l", "ZREM ? l", "ZRANGEBYSCORE ? -inf 0 LIMIT 0 1", "PEXPIRE ? 1"] {
+            on(&layout.leases_expire(CHANNEL), command);
+        }
+    }
+    if are_replicas_awaited {
+        on("", "WAIT 0 1");
+    }
     let client = layout.channel(CHANNEL);
     let sharded = layout.is_sharded();
     for command in if sharded {
@@ -185,7 +207,13 @@ mod tests {
 
     fn all(are_users_counted: bool) -> Vec<Trial> {
         let layout = Layout::new("p", Mode::Plain).unwrap();
-        trials(Use { layout: &layout, are_users_counted, is_presence_by_field: true })
+        trials(Use {
+            layout: &layout,
+            are_users_counted,
+            is_presence_by_field: true,
+            are_connections_limited: true,
+            are_replicas_awaited: true,
+        })
     }
 
     #[test]

@@ -10,7 +10,7 @@ use holdfast_redis::{
     look::{Info, Lack, Look, OutputLimit, Role, Use},
 };
 
-use crate::broker::Deployment;
+use crate::{broker::Deployment, config::Config};
 
 /// What a server says; or its words where it does not.
 pub(super) type Said<T> = Result<T, String>;
@@ -45,16 +45,58 @@ pub(super) struct Settings {
     pub(super) timeout_s: Option<u64>,
 }
 
+/// What the server is to the deployment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) demands: Demands,
+    /// True exactly when it is one of a cluster.
+    pub(super) is_of_cluster: bool,
+}
+
+/// What the configuration asks of Redis, beyond publishing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demands {
+    /// True exactly when some channels have a history.
+    pub(super) keeps_history: bool,
+    /// True exactly when users have a limited number of connections.
+    pub(super) limits_connections: bool,
+}
+
+impl Demands {
+    pub(super) fn of(config: &Config) -> Self {
+        let (client, personal) = (&config.client, &config.client.personal_channel);
+        let is_single = personal.enabled && personal.is_single_connection;
+        Self {
+            keeps_history: keeps_history(config),
+            limits_connections: is_single || client.user_connection_limit > 0,
+        }
+    }
+}
+
+fn keeps_history(config: &Config) -> bool {
+    let channel = &config.channel;
+    let namespaces = channel.namespaces.iter().map(|namespace| &namespace.options);
+    let mut all = namespaces.chain([&channel.without_namespace]);
+    all.any(|options| options.history_publications_max > 0)
+}
+
 /// Asks a server all there is to ask.
-pub(super) async fn gather(look: &mut Look, deployment: &Deployment) -> Facts {
-    let Deployment { commands, layout, .. } = deployment;
+pub(super) async fn gather(look: &mut Look, wanted: Wanted<'_>) -> Facts {
+    let Deployment { commands, layout, .. } = wanted.deployment;
     let has_field_expiry = look.knows_field_expiry(&layout.presence("holdfast-doctor")).await;
     let is_presence_by_field = match commands.presence.expiry {
         PresenceExpiry::Field => true,
         PresenceExpiry::SortedSet => false,
         PresenceExpiry::Auto => has_field_expiry == Ok(true),
     };
-    let of = Use { layout, are_users_counted: commands.presence.are_users_counted, is_presence_by_field };
+    let of = Use {
+        layout,
+        are_users_counted: commands.presence.are_users_counted,
+        is_presence_by_field,
+        are_connections_limited: wanted.demands.limits_connections,
+        are_replicas_awaited: commands.wait_replicas > 0,
+    };
     Facts {
         info: look.info().await,
         role: look.role().await,

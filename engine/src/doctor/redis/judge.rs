@@ -11,10 +11,10 @@ use holdfast_redis::{
 };
 
 use super::{
-    gather::{Facts, Settings},
+    gather::{Facts, Settings, Wanted},
     place::Place,
 };
-use crate::{broker::Deployment, config::units::about_size, doctor::check::Check};
+use crate::{config::units::about_size, doctor::check::Check};
 
 /// At least these versions: ZMSCORE and PUBLISH by ACL; SSUBSCRIBE where it is used.
 const REDIS_MIN: (u32, u32) = (6, 2);
@@ -36,15 +36,6 @@ const FORBIDDEN: &str = "NOPERM";
 
 /// Names that are shown of what is lacking.
 const SHOWN_MAX: usize = 4;
-
-/// What the server is to the deployment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) deployment: &'a Deployment,
-    pub(super) keeps_history: bool,
-    /// True exactly when it is one of a cluster.
-    pub(super) is_of_cluster: bool,
-}
 
 /// Judges a server that did not let us in.
 pub(super) fn judge_cause(place: &Place, cause: &Cause) -> Check {
@@ -314,7 +305,7 @@ fn persistence(place: &Place, info: &Info, settings: Option<&Settings>, wanted: 
                 .warn(&place.set("appendfsync", "everysec"))
         }
         (true, ..) => check("an append-only file: a crash of the machine loses about a second"),
-        (false, ..) if !wanted.keeps_history => {
+        (false, ..) if !wanted.demands.keeps_history => {
             check("no append-only file; no namespace keeps a history, so that a restart loses presence only")
         }
         (false, _, Some("")) => {

@@ -33,23 +33,15 @@ pub(crate) fn examine(config: &Config) -> Vec<Check> {
             ];
         }
     };
-    let keeps_history = keeps_history(config);
+    let demands = gather::Demands::of(config);
     runtime.block_on(async {
         let (mut checks, mut written) = (Vec::new(), Vec::new());
         for deployment in &deployments {
-            let (found, primaries) = topology::examine(deployment, keeps_history).await;
+            let (found, primaries) = topology::examine(deployment, demands).await;
             checks.extend(found);
             written.push(primaries);
         }
         checks.extend(topology::judge_several(&written));
         checks
     })
-}
-
-/// True exactly when some channels have a history.
-fn keeps_history(config: &Config) -> bool {
-    let channel = &config.channel;
-    let namespaces = channel.namespaces.iter().map(|namespace| &namespace.options);
-    let mut all = namespaces.chain([&channel.without_namespace]);
-    all.any(|options| options.history_publications_max > 0)
 }

@@ -7,8 +7,8 @@ use holdfast_redis::{
 };
 
 use super::{
-    gather::{Facts, Settings},
-    judge::{Wanted, judge, judge_cause},
+    gather::{Demands, Facts, Settings, Wanted},
+    judge::{judge, judge_cause},
     place::Place,
 };
 use crate::{
@@ -48,7 +48,8 @@ fn judged(about: &str, options: &str, change: impl FnOnce(&mut Facts)) -> Check 
     let mut facts = facts("redis_version:7.4.1");
     change(&mut facts);
     let place = place(&deployment);
-    let wanted = Wanted { deployment: &deployment, keeps_history: true, is_of_cluster: false };
+    let demands = Demands { keeps_history: true, limits_connections: false };
+    let wanted = Wanted { deployment: &deployment, demands, is_of_cluster: false };
     let mut checks = judge(&place, &facts, wanted).into_iter();
     checks.find(|check| check.what.ends_with(&format!(" {about}"))).unwrap_or_else(|| panic!("no {about}"))
 }

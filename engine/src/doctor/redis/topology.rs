@@ -14,8 +14,8 @@ use holdfast_redis::{
 };
 
 use super::{
-    gather::{Said, gather},
-    judge::{Wanted, judge, judge_cause},
+    gather::{Demands, Said, Wanted, gather},
+    judge::{judge, judge_cause},
     place::Place,
 };
 use crate::{
@@ -27,9 +27,9 @@ use crate::{
 const SENTINELS_LEAST: usize = 3;
 
 /// Looks at a deployment. Returns the servers that nodes write to as well.
-pub(super) async fn examine(deployment: &Deployment, keeps_history: bool) -> (Vec<Check>, Vec<Address>) {
+pub(super) async fn examine(deployment: &Deployment, demands: Demands) -> (Vec<Check>, Vec<Address>) {
     let connection = &deployment.link.connection;
-    let wanted = Wanted { deployment, keeps_history, is_of_cluster: false };
+    let wanted = Wanted { deployment, demands, is_of_cluster: false };
     match &deployment.commands.servers {
         Servers::One(address) => {
             let checks = server(&Place::of("redis", connection, address), wanted).await;
@@ -62,7 +62,7 @@ pub(super) async fn examine(deployment: &Deployment, keeps_history: bool) -> (Ve
 /// One server.
 async fn server(place: &Place, wanted: Wanted<'_>) -> Vec<Check> {
     match Look::at(&place.connection).await {
-        Ok(mut look) => judge(place, &gather(&mut look, wanted.deployment).await, wanted),
+        Ok(mut look) => judge(place, &gather(&mut look, wanted).await, wanted),
         Err(cause) => vec![judge_cause(place, &cause)],
     }
 }
