@@ -19,7 +19,7 @@ use crate::latency::{Percentiles, histogram};
 use crate::observer::{Observer, Totals};
 use crate::plan::{Plan, PublishApi, Scenario};
 use crate::progress::Progress;
-use crate::report::marks::{self, Mark};
+use crate::report::marks;
 use crate::report::{Connect, MachineMemory, Reason, Report, Sample, ServerFigures, growth_per};
 use crate::spread::Spreads;
 use crate::system::{self, Server, Usage};
@@ -110,16 +110,17 @@ pub fn run(plan: &Plan, command: String) -> Result<Outcome, String> {
         }
         let series = observer.finish();
         let marks = plan.marks.as_deref().map_or_else(|| Ok(Vec::new()), |path| marks::read(path, began))?;
-        Ok(outcome(
+        let mut outcome = outcome(
             plan,
             command,
-            marks,
             &tally,
             &observer.latencies,
             &observer.spreads,
             series,
             [before, begin, end],
-        ))
+        );
+        outcome.report.marks = marks;
+        Ok(outcome)
     })
 }
 
@@ -212,7 +213,6 @@ fn show_run(plan: &Plan, totals: &Totals) -> String {
 fn outcome(
     plan: &Plan,
     command: String,
-    marks: Vec<Mark>,
     tally: &Tally,
     latencies: &Histogram<u64>,
     spreads: &Spreads,
@@ -289,7 +289,7 @@ fn outcome(
         connect,
         back_us: Percentiles::of(&tally.returns),
         recovery: matches!(plan.scenario, Scenario::Failover { .. }).then_some(tally.recovery),
-        marks,
+        marks: Vec::new(),
         server,
         machine,
         ok: false,

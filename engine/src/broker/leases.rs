@@ -38,7 +38,8 @@ const LANES: u64 = 64;
 
 /// How often some of a lane's leases are kept: a part of them each time, so that all are in five minutes.
 const KEEP_SOME_EVERY: Duration = Duration::from_secs(1);
-const PARTS: usize = Commands::KEEP_LEASES_EVERY.as_secs() as usize;
+const PARTS: usize = 300;
+const _: () = assert!(KEEP_SOME_EVERY.as_secs() * PARTS as u64 == Commands::KEEP_LEASES_EVERY.as_secs());
 
 /// The nodes are asked for signs of life this often at most, for all who wait: whoever knocks again and again causes no more.
 const ASK_EVERY: Duration = Duration::from_millis(50);

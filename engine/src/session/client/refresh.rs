@@ -263,7 +263,7 @@ impl<I: Io> SessionCx<'_, I> {
         let now_s = self.cx.wall_s();
         match said {
             Err(Refusal::Failed) => {
-                self.extend_until(key, Expiring::Connection, UnixSeconds::new(now_s + UNANSWERED_S))
+                self.extend_until(key, Expiring::Connection, UnixSeconds::new(now_s + UNANSWERED_S));
             }
             Ok(Some(Refreshed { is_expired: false, expires_at: Some(at), meta, info }))
                 if !at.has_come(now_s) =>
