@@ -24,6 +24,9 @@ use crate::hub::{
     wire,
 };
 
+/// So many epochs are known again that had ended.
+const ENDED_MAX: usize = 4;
+
 /// A read that failed is repeated after so long, up to twice that.
 const RETRY_MS: u64 = 1_000;
 
@@ -36,10 +39,11 @@ impl Room {
         number
     }
 
-    /// Reads what the first subscribers need: what the one that missed most of them missed, and the position.
+    /// Reads what the first subscribers need: what the one that missed most of them missed, and the position. The last
+    /// publication that it got goes along: usually nothing came after it, and then it is the one to go on from.
     pub(super) fn read_first(&mut self, cx: &mut RoomCx<'_>) {
         let recovers = self.arrivals.iter().filter_map(|arrival| arrival.subscribe.recover.as_ref());
-        let first = |recover: &Recover| if recover.cache { 1 } else { recover.offset.saturating_add(1) };
+        let first = |recover: &Recover| if recover.cache { 1 } else { recover.offset.max(1) };
         let from = recovers.map(first).min();
         self.read(from, true, cx);
     }
@@ -88,9 +92,19 @@ impl Room {
             self.reads.failed(question, self.soon(RETRY_MS, RETRY_MS, cx.now));
             return self.refuse_all(cx);
         };
+        if self.history.is_none() && question.is_confirmed_since {
+            // What was heard when it was asked is not known any more. The next one is wanted already.
+            return self.ask(false, cx);
+        }
         self.checked = cx.now;
         self.is_current |= question.is_current;
         self.take_history(read, question, cx);
+        if let Some(position) = self.history.as_ref().map(|history| history.position())
+            && self.held.has_gone_back(&position.epoch)
+        {
+            // It did while another epoch was known here.
+            self.repair(&position, cx);
+        }
         if self.is_live() {
             self.admit_all(cx);
         }
@@ -103,17 +117,20 @@ impl Room {
         // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
         entries.retain(|(offset, _)| *offset <= top.offset);
         let Some(position) = self.history.as_ref().map(|history| history.position()) else {
-            return self.begin(top, from, &entries, cx);
+            return self.begin_if_known(top, question, &entries, cx);
         };
         if top.epoch.is_empty() {
             // Redis has lost the whole channel, and only a read begins a new epoch there.
-            self.reads.mended();
-            self.reads.want(Some(1));
+            self.end_epoch(position, cx);
+            self.begin_again(1, cx);
         } else if position.epoch != top.epoch || question.what == What::NewEpoch {
-            self.reads.mended();
-            self.held.forget(&position.epoch);
-            self.lose(cx);
-            self.begin(top, from, &entries, cx);
+            let is_the_same = position.epoch == top.epoch;
+            self.end_epoch(position, cx);
+            if is_the_same {
+                // Nobody had to begin a new one: what was taken for a sign was none.
+                self.ended.pop();
+            }
+            self.begin_if_known(top, question, &entries, cx);
         } else if self.reads.is_broken() {
             // It does not matter any more.
         } else if top.offset < question.known || self.differs(&position, &entries) {
@@ -153,6 +170,55 @@ impl Room {
         }
     }
 
+    /// An epoch has ended. If it comes back, it is a replica's that does not know of it.
+    fn end_epoch(&mut self, mut position: Position, cx: &mut RoomCx<'_>) {
+        self.held.forget(&position.epoch);
+        if self.reads.is_broken() {
+            // Whatever it has then, not all that was delivered is part of it.
+            position.offset = u64::MAX;
+        }
+        self.reads.mended();
+        self.ended.retain(|ended| ended.epoch != position.epoch);
+        if self.ended.len() == ENDED_MAX {
+            self.ended.remove(0);
+        }
+        self.ended.push(position);
+        self.lose(cx);
+    }
+
+    /// Takes a position, or reads what is there first: the question was about what comes later, and a position whose
+    /// publication is not known could not be told from the same one in another line of the history.
+    fn begin_if_known(
+        &mut self,
+        top: Position,
+        question: Question,
+        entries: &[(u64, Bytes)],
+        cx: &mut RoomCx<'_>,
+    ) {
+        let (from, is_shown) = match question.what {
+            What::History { from } => (from, from.is_none_or(|from| from <= top.offset)),
+            What::NewEpoch => (None, false),
+        };
+        if is_shown || top.offset == 0 {
+            return self.begin(top, from, entries, cx);
+        }
+        let number = self.begin_again(top.offset, cx);
+        // That read has all that there is for those who say that they were further.
+        for arrival in &mut self.arrivals {
+            let recover = arrival.subscribe.recover.as_ref().filter(|recover| !recover.cache);
+            if recover.is_some_and(|recover| recover.offset > top.offset) {
+                arrival.read = Some(number);
+            }
+        }
+    }
+
+    /// Nothing is known here any more, until it has been read. Returns the number of the read.
+    fn begin_again(&mut self, from: u64, cx: &RoomCx<'_>) -> u64 {
+        self.history = None;
+        self.began = cx.now;
+        self.reads.want(Some(from))
+    }
+
     /// Takes a position and the publications up to it, unless something is missing between them.
     fn begin(&mut self, top: Position, from: Option<u64>, entries: &[(u64, Bytes)], cx: &mut RoomCx<'_>) {
         let mut history = Box::new(History::at(top));
@@ -161,8 +227,14 @@ impl Room {
         if !history.is_empty() {
             self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
         }
+        // Where the history was removed since, or has expired, it may have been heard.
+        let Position { offset, epoch } = history.position();
+        let heard = self.held.get(&epoch, offset).filter(|_| history.is_empty());
+        self.forgotten = heard.map(|heard| (offset, mark_of(&heard.data.bytes)));
         self.history = Some(history);
-        self.forgotten = None;
+        if self.ended.iter().any(|ended| ended.epoch == epoch && ended.offset > offset) {
+            self.repair(&Position { offset, epoch }, cx);
+        }
     }
 
     /// Adds the publications that directly precede those of a history.

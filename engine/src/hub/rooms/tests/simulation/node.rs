@@ -88,6 +88,7 @@ impl Node {
         let posts = std::mem::take(&mut self.posts);
         let is_something = !posts.is_empty();
         for (shard, message) in posts {
+            trace(|| told(&message));
             match &message {
                 FromOwner::Deliver(delivery) => {
                     if let Some(stored) = &delivery.publication {
@@ -136,6 +137,7 @@ impl Node {
     ) {
         let wants = self.rooms.take_for_broker();
         for want in &wants {
+            trace(|| format!("wants {want:?}"));
             if let ToBroker::Announce { channel, info, is_join } = want {
                 let member = (Arc::clone(channel), info.client.clone());
                 let is_new = if *is_join { self.joined.insert(member) } else { self.joined.remove(&member) };
@@ -224,6 +226,7 @@ impl Node {
     /// The rooms get the next event, as the broker's reader hands it over.
     pub(super) fn receive(&mut self, now: Tick) {
         let Some(event) = self.link.events.pop_front() else { return };
+        trace(|| format!("heard: {event:?}"));
         match event {
             Event::Message(channel, _) if !self.link.wanted.contains(&channel) => {}
             Event::Message(channel, _) if self.link.is_full => _ = self.link.lagging.insert(channel),
