@@ -243,6 +243,8 @@ impl Room {
             // It was read before it was heard. If that was another one, there are two lines of this epoch.
             if self.knows_another(&position, offset, publication.data.bytes()) {
                 self.repair(&position, cx);
+            } else if offset == position.offset {
+                self.recall(offset, publication.data.bytes());
             }
         } else if is_of_epoch
             && offset == position.offset + 1

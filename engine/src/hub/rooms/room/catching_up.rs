@@ -88,12 +88,24 @@ impl Room {
     /// A read or a repair is answered.
     pub(in crate::hub::rooms) fn take_read(&mut self, read: Option<ReadResult>, cx: &mut RoomCx<'_>) {
         let Some(question) = self.reads.answered() else { return };
-        let Some(read) = read else {
+        let Some(mut read) = read else {
             self.reads.failed(question, self.soon(RETRY_MS, RETRY_MS, cx.now));
             return self.refuse_all(cx);
         };
-        if self.history.is_none() && question.is_confirmed_since {
-            // What was heard when it was asked is not known any more. The next one is wanted already.
+        // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
+        read.entries.retain(|(offset, _)| *offset <= read.top.offset);
+        if let What::History { from } = question.what
+            && question.is_confirmed_since
+        {
+            // It may be of another line of the history than all that is heard from now on, and what was heard until then is
+            // not known any more. Another one is wanted already; this one can only show that the history has gone back.
+            self.reads.want(from);
+            if let Some(position) = self.history.as_ref().map(|history| history.position())
+                && position.epoch == read.top.epoch
+                && self.has_gone_back(&position, &read, question)
+            {
+                self.repair(&position, cx);
+            }
             return self.ask(false, cx);
         }
         self.checked = cx.now;
@@ -113,40 +125,41 @@ impl Room {
     }
 
     fn take_history(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
-        let ReadResult { top, from, mut entries } = read;
-        // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
-        entries.retain(|(offset, _)| *offset <= top.offset);
         let Some(position) = self.history.as_ref().map(|history| history.position()) else {
-            return self.begin_if_known(top, question, &entries, cx);
+            return self.begin_if_known(read, question, cx);
         };
-        if top.epoch.is_empty() {
+        if read.top.epoch.is_empty() {
             // Redis has lost the whole channel, and only a read begins a new epoch there.
             self.end_epoch(position, cx);
             self.begin_again(1, cx);
-        } else if position.epoch != top.epoch || question.what == What::NewEpoch {
-            let is_the_same = position.epoch == top.epoch;
+        } else if position.epoch != read.top.epoch || question.what == What::NewEpoch {
+            let is_the_same = position.epoch == read.top.epoch;
             self.end_epoch(position, cx);
             if is_the_same {
                 // Nobody had to begin a new one: what was taken for a sign was none.
                 self.ended.pop();
             }
-            self.begin_if_known(top, question, &entries, cx);
+            self.begin_if_known(read, question, cx);
         } else if self.reads.is_broken() {
             // It does not matter any more.
-        } else if top.offset < question.known || self.differs(&position, &entries) {
-            // Publications that were heard while the read was on its way do not count: it may be older than they are.
+        } else if self.has_gone_back(&position, &read, question) {
             self.repair(&position, cx);
         } else {
+            let ReadResult { top, from, entries } = read;
             self.catch_up(&position, &top, from, &entries, cx);
         }
     }
 
-    /// True exactly when another publication than the one known here has its offset.
-    fn differs(&self, position: &Position, entries: &[(u64, Bytes)]) -> bool {
-        entries.iter().any(|(offset, payload)| {
-            decode_publication(payload)
-                .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
-        })
+    /// True exactly when not all that is known here is part of the history.
+    fn has_gone_back(&self, position: &Position, read: &ReadResult, question: Question) -> bool {
+        // Publications that were heard while the read was on its way do not count: it may be older than they are.
+        let is_behind = read.top.offset < question.known;
+        let mut entries = read.entries.iter();
+        is_behind
+            || entries.any(|(offset, payload)| {
+                decode_publication(payload)
+                    .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
+            })
     }
 
     /// True exactly when another publication than this one is known here at an offset of the present epoch.
@@ -188,19 +201,14 @@ impl Room {
 
     /// Takes a position, or reads what is there first: the question was about what comes later, and a position whose
     /// publication is not known could not be told from the same one in another line of the history.
-    fn begin_if_known(
-        &mut self,
-        top: Position,
-        question: Question,
-        entries: &[(u64, Bytes)],
-        cx: &mut RoomCx<'_>,
-    ) {
+    fn begin_if_known(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
+        let ReadResult { top, entries, .. } = read;
         let (from, is_shown) = match question.what {
             What::History { from } => (from, from.is_none_or(|from| from <= top.offset)),
             What::NewEpoch => (None, false),
         };
         if is_shown || top.offset == 0 {
-            return self.begin(top, from, entries, cx);
+            return self.begin(top, from, &entries, cx);
         }
         let number = self.begin_again(top.offset, cx);
         // That read has all that there is for those who say that they were further.
@@ -217,6 +225,13 @@ impl Room {
         self.history = None;
         self.began = cx.now;
         self.reads.want(Some(from))
+    }
+
+    /// The publication at the position is heard. It may be the only time that it is seen here.
+    pub(super) fn recall(&mut self, offset: u64, data: &[u8]) {
+        if self.history.as_ref().is_some_and(|history| history.is_empty()) {
+            self.forgotten = Some((offset, mark_of(data)));
+        }
     }
 
     /// Takes a position and the publications up to it, unless something is missing between them.

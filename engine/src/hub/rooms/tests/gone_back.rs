@@ -399,3 +399,33 @@ fn another_publication_at_the_last_offset_among_messages_that_were_dropped() {
     answer_with_another_at_six(&mut bench, 6);
     mend(&mut bench);
 }
+
+#[test]
+fn another_publication_at_an_offset_that_was_first_read_without_it_and_then_heard() {
+    let mut bench = Bench::live_at(5);
+    bench.lag();
+    bench.reads();
+    // The history was removed.
+    bench.answer_read_from("e", 6, Some(5), &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+    bench.hear_at("e", 6);
+    bench.lag();
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    mend(&mut bench);
+}
+
+#[test]
+fn another_publication_at_the_last_offset_seen_by_a_read_that_is_older_than_the_connection() {
+    let mut bench = Bench::live_at(5);
+    bench.hear_at("e", 6);
+    bench.told();
+    bench.lag();
+    bench.confirm();
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    assert_eq!(bench.reads(), ["repair e"]);
+    assert!(bench.told().is_empty());
+    bench.answer_read("f", 0, &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+}

@@ -96,11 +96,16 @@ fn a_read_that_was_asked_for_before_the_connection_was_lost_proves_nothing() {
     bench.lag();
     bench.confirm();
     bench.hear_at("e", 8);
+    bench.subscribe(2, since("e", 2));
     assert_eq!(bench.reads(), ["read from 5"]);
     bench.answer_read("e", 6, &[5, 6]);
-    assert_eq!(bench.reads(), ["read from 6"]);
-    bench.answer_read("e", 8, &[6, 7, 8]);
-    assert_eq!(bench.told(), ["6 \"p6\"", "7 \"p7\"", "8 \"p8\""]);
+    assert!(bench.told().is_empty());
+    assert_eq!(bench.reads(), ["read from 3, urgent"], "one read for all");
+    bench.answer_read("e", 8, &[3, 4, 5, 6, 7, 8]);
+    assert_eq!(
+        bench.told(),
+        ["6 \"p6\"", "7 \"p7\"", "8 \"p8\"", "2 is in at 8 of e, recovers [3, 4, 5, 6, 7, 8]"]
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(super) struct Asked {
 }
 
 pub(super) struct Node {
+    number: usize,
     /// Which application it belongs to.
     pub(super) app: usize,
     pub(super) rooms: Rooms,
@@ -53,8 +54,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(seed: u64, app: usize, budget_bytes: u64) -> Self {
+    pub(super) fn new(number: usize, seed: u64, app: usize, budget_bytes: u64) -> Self {
         Self {
+            number,
             app,
             rooms: Rooms::new(PRESENCE_MS, seed),
             ledger: Ledger::new(BudgetLimits::all(budget_bytes), 1),
@@ -88,7 +90,7 @@ impl Node {
         let posts = std::mem::take(&mut self.posts);
         let is_something = !posts.is_empty();
         for (shard, message) in posts {
-            trace(|| told(&message));
+            trace(|| format!("{}: says {}", self.number, told(&message)));
             match &message {
                 FromOwner::Deliver(delivery) => {
                     if let Some(stored) = &delivery.publication {
@@ -116,6 +118,12 @@ impl Node {
         self.watches.entry(Arc::clone(channel)).or_default()
     }
 
+    /// A read of a room is answered.
+    pub(super) fn read(&mut self, channel: &Arc<str>, generation: u32) {
+        let room = self.room_number(channel);
+        self.watch(channel).read(room, generation);
+    }
+
     /// A room is told what Redis has.
     pub(super) fn show(
         &mut self,
@@ -137,7 +145,7 @@ impl Node {
     ) {
         let wants = self.rooms.take_for_broker();
         for want in &wants {
-            trace(|| format!("wants {want:?}"));
+            trace(|| format!("{}: wants {want:?}", self.number));
             if let ToBroker::Announce { channel, info, is_join } = want {
                 let member = (Arc::clone(channel), info.client.clone());
                 let is_new = if *is_join { self.joined.insert(member) } else { self.joined.remove(&member) };
@@ -226,7 +234,7 @@ impl Node {
     /// The rooms get the next event, as the broker's reader hands it over.
     pub(super) fn receive(&mut self, now: Tick) {
         let Some(event) = self.link.events.pop_front() else { return };
-        trace(|| format!("heard: {event:?}"));
+        trace(|| format!("{}: hears {event:?}", self.number));
         match event {
             Event::Message(channel, _) if !self.link.wanted.contains(&channel) => {}
             Event::Message(channel, _) if self.link.is_full => _ = self.link.lagging.insert(channel),
@@ -243,6 +251,7 @@ impl Node {
             Event::Confirmed(channel) if !self.link.wanted.contains(&channel) => {}
             Event::Confirmed(channel) => {
                 self.tell_lagging(now);
+                self.watch(&channel).confirmed();
                 self.hear(FromBroker::Confirmed(vec![channel]), now);
             }
         }

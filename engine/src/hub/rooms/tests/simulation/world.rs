@@ -91,7 +91,9 @@ impl World {
         let mut clients = Vec::new();
         for app in 0..apps {
             let count = if app == 0 { random.random_range(2..=3) } else { 1 };
-            nodes.extend((0..count).map(|_| Node::new(random.random(), app, budget_bytes)));
+            for _ in 0..count {
+                nodes.push(Node::new(nodes.len(), random.random(), app, budget_bytes));
+            }
             let count = if app == 0 { 10 } else { 4 };
             clients.extend((0..count).map(|at| client(at, app, &channels, &mut random)));
         }
@@ -260,7 +262,7 @@ impl World {
 
     /// A node dies with all it knows; of its commands, some are still executed. Another one takes its place.
     fn replace(&mut self, at: usize) {
-        let new = Node::new(self.random.random(), self.nodes[at].app, self.budget_bytes);
+        let new = Node::new(at, self.random.random(), self.nodes[at].app, self.budget_bytes);
         let old = std::mem::replace(&mut self.nodes[at], new);
         let on_the_way = old.asked.into_iter().filter(|asked| asked.reply.is_none());
         for Asked { command, .. } in on_the_way {
@@ -298,7 +300,7 @@ impl World {
     fn come_or_go(&mut self) {
         let at = self.random.random_range(0..self.clients.len());
         if let Some(question) = self.clients[at].deferred.take() {
-            return self.ask_again(at, question);
+            return self.ask_again(at, *question);
         }
         if self.clients[at].state != State::Away {
             if self.happens(self.paces.leaves) {
@@ -311,10 +313,10 @@ impl World {
     }
 
     /// A subscribe whose answer is too long beside others is repeated alone.
-    pub(super) fn ask_again(&mut self, at: usize, mut question: Box<ToOwner>) {
+    pub(super) fn ask_again(&mut self, at: usize, mut question: ToOwner) {
         question.allow_long_answer();
         let (node, shard) = (self.clients[at].node, self.clients[at].shard);
-        self.nodes[node].to_owner[shard.index()].push_back(*question);
+        self.nodes[node].to_owner[shard.index()].push_back(question);
     }
 
     pub(super) fn come(&mut self, at: usize, node: usize, recovers: bool) {
@@ -444,7 +446,8 @@ impl World {
         match (asker, reply) {
             (Asker::Room(room, from), reply) => {
                 let read = reply.map(|reply| match reply {
-                    Reply::Read { top, entries, kept } => {
+                    Reply::Read { top, entries, kept, generation } => {
+                        self.nodes[node].read(&room.channel, generation);
                         self.nodes[node].show(&room.channel, &top.epoch, kept);
                         ReadResult { top, from, entries }
                     }
