@@ -43,6 +43,8 @@ pub(super) struct Node {
     pub(super) to_owner: [VecDeque<ToOwner>; SHARDS],
     pub(super) from_owner: [VecDeque<FromOwner>; SHARDS],
     pub(super) watches: HashMap<Arc<str>, Watch>,
+    /// Channels that were confirmed again since their history was asked for.
+    old: HashSet<Arc<str>>,
     /// As Redis is told.
     pub(super) present: HashSet<(Arc<str>, Box<str>)>,
     /// Whose join was announced, and whose leave was not.
@@ -66,6 +68,7 @@ impl Node {
             to_owner: Default::default(),
             from_owner: Default::default(),
             watches: HashMap::new(),
+            old: HashSet::new(),
             present: HashSet::new(),
             joined: HashSet::new(),
             removed: Vec::new(),
@@ -118,21 +121,18 @@ impl Node {
         self.watches.entry(Arc::clone(channel)).or_default()
     }
 
-    /// A read of a room is answered.
-    pub(super) fn read(&mut self, channel: &Arc<str>, generation: u32) {
-        let room = self.room_number(channel);
-        self.watch(channel).read(room, generation);
-    }
-
-    /// A room is told what Redis has.
-    pub(super) fn show(
-        &mut self,
-        channel: &Arc<str>,
-        epoch: &str,
-        entries: impl IntoIterator<Item = (u64, Text)>,
-    ) {
-        let room = self.room_number(channel);
-        self.watch(channel).show(room, epoch, entries);
+    /// A question of a room is answered.
+    pub(super) fn answer(&mut self, key: RoomKey, from: Option<u64>, reply: Option<Reply>, now: Tick) {
+        let is_old = self.old.remove(&key.channel);
+        let read = reply.map(|reply| {
+            let Reply::Read { top, entries, kept, generation } = reply else {
+                unreachable!("a read is not answered with {reply:?}")
+            };
+            let room = self.room_number(&key.channel);
+            self.watch(&key.channel).read(room, &top.epoch, kept, generation, is_old);
+            ReadResult { top, from, entries }
+        });
+        self.hear(FromBroker::Read(key, read), now);
     }
 
     /// Takes what the rooms want. `is_busy`: the broker takes nothing.
@@ -244,7 +244,9 @@ impl Node {
                     Frame::Positioned { position, publication } | Frame::Delta { position, publication, .. },
                 ) = Frame::decode(&frame)
                 {
-                    self.show(&channel, position.epoch, [(position.offset, text_of(publication))]);
+                    let room = self.room_number(&channel);
+                    let entry = (position.offset, text_of(publication));
+                    self.watch(&channel).show(room, position.epoch, [entry]);
                 }
                 self.hear(FromBroker::Messages(vec![Received { channel, frame }]), now);
             }
@@ -252,6 +254,11 @@ impl Node {
             Event::Confirmed(channel) => {
                 self.tell_lagging(now);
                 self.watch(&channel).confirmed();
+                let is_asked =
+                    |asked: &Asked| matches!(&asked.asker, Asker::Room(key, _) if key.channel == channel);
+                if self.asked.iter().any(is_asked) {
+                    self.old.insert(Arc::clone(&channel));
+                }
                 self.hear(FromBroker::Confirmed(vec![channel]), now);
             }
         }

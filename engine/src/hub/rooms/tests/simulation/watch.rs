@@ -46,10 +46,23 @@ impl Watch {
         }
     }
 
-    /// A read is answered.
-    pub(super) fn read(&mut self, room: u64, generation: u32) {
+    /// A read is answered. `is_old`: the channel was confirmed again since it was asked, so that no more than what was
+    /// delivered until then is known to be of the same line of the history.
+    pub(super) fn read(
+        &mut self,
+        room: u64,
+        epoch: &str,
+        kept: Vec<(u64, Text)>,
+        generation: u32,
+        is_old: bool,
+    ) {
         self.enter(room);
-        self.generation = generation;
+        let head = self.head.as_ref().map_or(0, |(offset, _)| *offset);
+        let counts = |(offset, _): &(u64, Text)| !is_old || *offset <= head;
+        self.show(room, epoch, kept.into_iter().filter(counts));
+        if !is_old {
+            self.generation = generation;
+        }
     }
 
     pub(super) fn lost(&mut self) {

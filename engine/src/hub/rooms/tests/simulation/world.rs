@@ -445,15 +445,7 @@ impl World {
         trace(|| format!("{node}: {asker:?} gets {reply:?}"));
         match (asker, reply) {
             (Asker::Room(room, from), reply) => {
-                let read = reply.map(|reply| match reply {
-                    Reply::Read { top, entries, kept, generation } => {
-                        self.nodes[node].read(&room.channel, generation);
-                        self.nodes[node].show(&room.channel, &top.epoch, kept);
-                        ReadResult { top, from, entries }
-                    }
-                    other => unreachable!("a read is not answered with {other:?}"),
-                });
-                self.nodes[node].hear(FromBroker::Read(room, read), self.now);
+                self.nodes[node].answer(room, from, reply, self.now);
                 self.settle(node);
             }
             (Asker::Publisher { text, channel }, Some(Reply::Published { position: Some(position), .. })) => {
