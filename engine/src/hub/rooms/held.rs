@@ -25,6 +25,8 @@ pub(super) struct Held {
     epoch: Arc<str>,
     /// The latest offset heard.
     heard: u64,
+    /// True exactly when an earlier offset was heard after a later one, which does not happen in a history that only grows.
+    has_gone_back: bool,
     /// True exactly when something was heard since the history was last asked for.
     is_newer: bool,
     publications: BTreeMap<u64, Waiting>,
@@ -36,12 +38,12 @@ impl Held {
     pub(super) fn hear(&mut self, epoch: &str, offset: u64) -> bool {
         if *self.epoch != *epoch {
             // Whatever comes last is what Redis goes on with.
-            self.clear();
+            self.restart();
             self.epoch = epoch.into();
-            self.heard = 0;
         }
         self.is_newer = true;
         let is_later = offset > self.heard;
+        self.has_gone_back |= !is_later;
         self.heard = self.heard.max(offset);
         is_later
     }
@@ -88,6 +90,11 @@ impl Held {
         if *self.epoch == *epoch { self.heard } else { 0 }
     }
 
+    /// True exactly when an earlier offset of an epoch was heard after a later one: some of what was heard was lost.
+    pub(super) fn has_gone_back(&self, epoch: &str) -> bool {
+        self.has_gone_back && *self.epoch == *epoch
+    }
+
     /// True exactly when another epoch than this one was heard since the history was last asked for.
     pub(super) fn is_of_newer_epoch(&self, epoch: &str) -> bool {
         self.is_newer && self.heard > 0 && *self.epoch != *epoch
@@ -108,7 +115,7 @@ impl Held {
     /// The channel is heard anew: what comes now is later than all that will be read, or will be read.
     pub(super) fn restart(&mut self) {
         self.clear();
-        self.heard = 0;
+        (self.heard, self.has_gone_back) = (0, false);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -22,8 +22,10 @@ pub(super) struct Question {
     pub(super) what: What,
     /// The latest offset of the epoch that was known when it was asked.
     pub(super) known: u64,
-    /// True exactly when the channel was not confirmed again since.
+    /// True exactly when no messages may have been missed since.
     pub(super) is_current: bool,
+    /// True exactly when the channel was confirmed again since.
+    pub(super) is_confirmed_since: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,14 +121,22 @@ impl Reads {
             self.asked += 1;
         }
         let known = position.unwrap_or_default().max(heard);
-        self.state = State::Asked(Question { what, known, is_current: true });
+        self.state = State::Asked(Question { what, known, is_current: true, is_confirmed_since: false });
         Some(what)
     }
 
-    /// The channel was confirmed again: the answer under way may be older than that.
-    pub(super) fn confirmed(&mut self) {
+    /// Messages may have been missed: the answer under way may be older than they are.
+    pub(super) fn outdate(&mut self) {
         if let State::Asked(question) = &mut self.state {
             question.is_current = false;
+        }
+    }
+
+    /// The channel was confirmed again.
+    pub(super) fn confirmed(&mut self) {
+        self.outdate();
+        if let State::Asked(question) = &mut self.state {
+            question.is_confirmed_since = true;
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     hub::{
         audience::Audience,
         broker::{RoomKey, ToBroker},
-        history::History,
+        history::{History, Position},
         message::{Delivery, Outgoing, Publish, Subscribe},
         owner::ChannelPolicy,
         presence::Presence,
@@ -80,12 +80,14 @@ pub(super) struct Room {
     complete_from: u64,
     /// The offset of the newest publication, and a hash of its data, where it is not kept any more.
     forgotten: Option<(u64, u64)>,
+    /// Where the last epochs before the present one ended, as far as is known here.
+    ended: Vec<Position>,
     /// The last publication, if patches may be based on it.
     last: Option<Arc<StoredPublication>>,
     reads: Reads,
     held: Held,
-    /// True exactly when the history was read since the channel was last confirmed: until then, what is heard may follow
-    /// another history than the one known here.
+    /// True exactly when the history was read since messages may have been missed, when the channel was last confirmed or
+    /// some were dropped: until then, what is heard may follow another history than the one known here.
     is_current: bool,
     arrivals: Vec<Arrival>,
     /// Clients on this node.
@@ -119,6 +121,7 @@ impl Room {
             history: None,
             complete_from: u64::MAX,
             forgotten: None,
+            ended: Vec::new(),
             last: None,
             reads: Reads::default(),
             held: Held::default(),
@@ -181,6 +184,8 @@ impl Room {
     /// Messages were dropped.
     pub(super) fn lagging(&mut self, cx: &mut RoomCx<'_>) {
         if self.is_confirmed && self.policy.keeps_history() {
+            self.is_current = false;
+            self.reads.outdate();
             self.read(None, false, cx);
         }
     }
@@ -254,6 +259,8 @@ impl Room {
             // It was read before it was heard. If that was another one, there are two lines of this epoch.
             if self.knows_another(&position, offset, publication.data.bytes()) {
                 self.repair(&position, cx);
+            } else if offset == position.offset {
+                self.recall(offset, publication.data.bytes());
             }
         } else if is_of_epoch
             && offset == position.offset + 1
@@ -387,6 +394,8 @@ impl Room {
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.epoch_bytes());
         let seen = [&self.presence, &self.joined].into_iter().flatten();
         let presence: usize = seen.map(|presence| size_of::<Presence>() + presence.bytes()).sum();
+        let ended = self.ended.iter().map(|ended| arc_str_bytes(&ended.epoch)).sum::<usize>()
+            + self.ended.capacity() * size_of::<Position>();
         let arrivals = self.arrivals.iter().map(|arrival| arrival.subscribe.cost_bytes()).sum::<usize>();
         size_of::<Self>()
             + arc_str_bytes(&self.key.channel)
@@ -394,6 +403,7 @@ impl Room {
             + presence
             + arrivals
             + self.arrivals.capacity() * size_of::<Arrival>()
+            + ended
             + self.audience.bytes()
             + self.held.memory_bytes()
     }

@@ -27,6 +27,9 @@ use crate::{
     metrics::Lost,
 };
 
+/// So many epochs are known again that had ended.
+const ENDED_MAX: usize = 4;
+
 /// A read that failed is repeated after so long, up to twice that.
 const RETRY_MS: u64 = 1_000;
 
@@ -39,10 +42,11 @@ impl Room {
         number
     }
 
-    /// Reads what the first subscribers need: what the one that missed most of them missed, and the position.
+    /// Reads what the first subscribers need: what the one that missed most of them missed, and the position. The last
+    /// publication that it got goes along: usually nothing came after it, and then it is the one to go on from.
     pub(super) fn read_first(&mut self, cx: &mut RoomCx<'_>) {
         let recovers = self.arrivals.iter().filter_map(|arrival| arrival.subscribe.recover.as_ref());
-        let first = |recover: &Recover| if recover.cache { 1 } else { recover.offset.saturating_add(1) };
+        let first = |recover: &Recover| if recover.cache { 1 } else { recover.offset.max(1) };
         let from = recovers.map(first).min();
         self.read(from, true, cx);
     }
@@ -88,13 +92,35 @@ impl Room {
     /// A read or a repair is answered.
     pub(in crate::hub::rooms) fn take_read(&mut self, read: Option<ReadResult>, cx: &mut RoomCx<'_>) {
         let Some(question) = self.reads.answered() else { return };
-        let Some(read) = read else {
+        let Some(mut read) = read else {
             self.reads.failed(question, self.soon(RETRY_MS, RETRY_MS, cx.now));
             return self.refuse_all(cx);
         };
+        // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
+        read.entries.retain(|(offset, _)| *offset <= read.top.offset);
+        if let What::History { from } = question.what
+            && question.is_confirmed_since
+        {
+            // It may be of another line of the history than all that is heard from now on, and what was heard until then is
+            // not known any more. Another one is wanted already; this one can only show that the history has gone back.
+            self.reads.want(from);
+            if let Some(position) = self.history.as_ref().map(|history| history.position())
+                && position.epoch == read.top.epoch
+                && self.has_gone_back(&position, &read, question)
+            {
+                self.repair(&position, cx);
+            }
+            return self.ask(false, cx);
+        }
         self.checked = cx.now;
         self.is_current |= question.is_current;
         self.take_history(read, question, cx);
+        if let Some(position) = self.history.as_ref().map(|history| history.position())
+            && self.held.has_gone_back(&position.epoch)
+        {
+            // It did while another epoch was known here.
+            self.repair(&position, cx);
+        }
         if self.is_live() {
             self.admit_all(cx);
         }
@@ -103,37 +129,41 @@ impl Room {
     }
 
     fn take_history(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
-        let ReadResult { top, from, mut entries } = read;
-        // Redis may have dropped the position alone: publications beyond it are of an earlier epoch.
-        entries.retain(|(offset, _)| *offset <= top.offset);
         let Some(position) = self.history.as_ref().map(|history| history.position()) else {
-            return self.begin(top, from, &entries, cx);
+            return self.begin_if_known(read, question, cx);
         };
-        if top.epoch.is_empty() {
+        if read.top.epoch.is_empty() {
             // Redis has lost the whole channel, and only a read begins a new epoch there.
-            self.reads.mended();
-            self.reads.want(Some(1));
-        } else if position.epoch != top.epoch || question.what == What::NewEpoch {
-            self.reads.mended();
-            self.held.forget(&position.epoch);
-            self.lose(Lost::Epoch, cx);
-            self.begin(top, from, &entries, cx);
+            self.end_epoch(position, cx);
+            self.begin_again(1, cx);
+        } else if position.epoch != read.top.epoch || question.what == What::NewEpoch {
+            let is_the_same = position.epoch == read.top.epoch;
+            self.end_epoch(position, cx);
+            if is_the_same {
+                // Nobody had to begin a new one: what was taken for a sign was none.
+                self.ended.pop();
+            }
+            self.begin_if_known(read, question, cx);
         } else if self.reads.is_broken() {
             // It does not matter any more.
-        } else if top.offset < question.known || self.differs(&position, &entries) {
-            // Publications that were heard while the read was on its way do not count: it may be older than they are.
+        } else if self.has_gone_back(&position, &read, question) {
             self.repair(&position, cx);
         } else {
+            let ReadResult { top, from, entries } = read;
             self.catch_up(&position, &top, from, &entries, cx);
         }
     }
 
-    /// True exactly when another publication than the one known here has its offset.
-    fn differs(&self, position: &Position, entries: &[(u64, Bytes)]) -> bool {
-        entries.iter().any(|(offset, payload)| {
-            decode_publication(payload)
-                .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
-        })
+    /// True exactly when not all that is known here is part of the history.
+    fn has_gone_back(&self, position: &Position, read: &ReadResult, question: Question) -> bool {
+        // Publications that were heard while the read was on its way do not count: it may be older than they are.
+        let is_behind = read.top.offset < question.known;
+        let mut entries = read.entries.iter();
+        is_behind
+            || entries.any(|(offset, payload)| {
+                decode_publication(payload)
+                    .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
+            })
     }
 
     /// True exactly when another publication than this one is known here at an offset of the present epoch.
@@ -157,6 +187,57 @@ impl Room {
         }
     }
 
+    /// An epoch has ended. If it comes back, it is a replica's that does not know of it.
+    fn end_epoch(&mut self, mut position: Position, cx: &mut RoomCx<'_>) {
+        self.held.forget(&position.epoch);
+        if self.reads.is_broken() {
+            // Whatever it has then, not all that was delivered is part of it.
+            position.offset = u64::MAX;
+        }
+        self.reads.mended();
+        self.ended.retain(|ended| ended.epoch != position.epoch);
+        if self.ended.len() == ENDED_MAX {
+            self.ended.remove(0);
+        }
+        self.ended.push(position);
+        self.lose(Lost::Epoch, cx);
+    }
+
+    /// Takes a position, or reads what is there first: the question was about what comes later, and a position whose
+    /// publication is not known could not be told from the same one in another line of the history.
+    fn begin_if_known(&mut self, read: ReadResult, question: Question, cx: &mut RoomCx<'_>) {
+        let ReadResult { top, entries, .. } = read;
+        let (from, is_shown) = match question.what {
+            What::History { from } => (from, from.is_none_or(|from| from <= top.offset)),
+            What::NewEpoch => (None, false),
+        };
+        if is_shown || top.offset == 0 {
+            return self.begin(top, from, &entries, cx);
+        }
+        let number = self.begin_again(top.offset, cx);
+        // That read has all that there is for those who say that they were further.
+        for arrival in &mut self.arrivals {
+            let recover = arrival.subscribe.recover.as_ref().filter(|recover| !recover.cache);
+            if recover.is_some_and(|recover| recover.offset > top.offset) {
+                arrival.read = Some(number);
+            }
+        }
+    }
+
+    /// Nothing is known here any more, until it has been read. Returns the number of the read.
+    fn begin_again(&mut self, from: u64, cx: &RoomCx<'_>) -> u64 {
+        self.history = None;
+        self.began = cx.now;
+        self.reads.want(Some(from))
+    }
+
+    /// The publication at the position is heard. It may be the only time that it is seen here.
+    pub(super) fn recall(&mut self, offset: u64, data: &[u8]) {
+        if self.history.as_ref().is_some_and(|history| history.is_empty()) {
+            self.forgotten = Some((offset, mark_of(data)));
+        }
+    }
+
     /// Takes a position and the publications up to it, unless something is missing between them.
     fn begin(&mut self, top: Position, from: Option<u64>, entries: &[(u64, Bytes)], cx: &mut RoomCx<'_>) {
         let mut history = Box::new(History::at(top));
@@ -165,8 +246,14 @@ impl Room {
         if !history.is_empty() {
             self.history_until = cx.now.after_ms(self.policy.history_ttl_ms);
         }
+        // Where the history was removed since, or has expired, it may have been heard.
+        let Position { offset, epoch } = history.position();
+        let heard = self.held.get(&epoch, offset).filter(|_| history.is_empty());
+        self.forgotten = heard.map(|heard| (offset, mark_of(&heard.data.bytes)));
         self.history = Some(history);
-        self.forgotten = None;
+        if self.ended.iter().any(|ended| ended.epoch == epoch && ended.offset > offset) {
+            self.repair(&Position { offset, epoch }, cx);
+        }
     }
 
     /// Adds the publications that directly precede those of a history.

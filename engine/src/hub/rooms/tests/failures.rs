@@ -8,15 +8,15 @@ fn a_first_read_that_fails_is_told_to_those_who_wait_and_repeated() {
     bench.subscribe(1, None);
     bench.subscribe(2, since("e", 3));
     bench.confirm();
-    assert_eq!(bench.reads(), ["read from 4, urgent"]);
+    assert_eq!(bench.reads(), ["read from 3, urgent"]);
     bench.fail_read();
     assert_eq!(bench.told(), ["1 is refused with 100", "2 is refused with 100"]);
     bench.subscribe(3, None);
     bench.pass_ms(900);
     assert!(bench.reads().is_empty() && bench.told().is_empty());
     bench.pass_ms(1_200);
-    assert_eq!(bench.reads(), ["read from 4, urgent"]);
-    bench.answer_read("e", 4, &[4]);
+    assert_eq!(bench.reads(), ["read from 3, urgent"]);
+    bench.answer_read("e", 4, &[3, 4]);
     assert_eq!(bench.told(), ["3 is in at 4 of e"]);
 }
 

@@ -90,7 +90,10 @@ fn what_is_heard_until_the_new_life_begins_reaches_nobody() {
     assert_eq!(bench.reads(), ["repair e"]);
     bench.answer_read("f", 1, &[]);
     bench.hear_at("f", 2);
-    assert_eq!(bench.told(), ["position lost", "2 \"p2\""]);
+    assert_eq!(bench.told(), ["position lost"]);
+    assert_eq!(bench.reads(), ["read from 1"], "another node began it, and what it has at 1 is not known");
+    bench.answer_read("f", 1, &[1]);
+    assert_eq!(bench.told(), ["2 \"p2\""]);
 }
 
 #[test]
@@ -115,6 +118,8 @@ fn a_repair_that_changes_nothing_is_told_all_the_same() {
     bench.told();
     bench.answer_read("e", 9, &[]);
     assert_eq!(bench.told(), ["position lost"]);
+    assert_eq!(bench.reads(), ["repair e", "read from 9"]);
+    bench.answer_read("e", 9, &[9]);
     bench.hear_at("e", 10);
     assert_eq!(bench.told(), ["10 \"p10\""]);
 }
@@ -126,10 +131,14 @@ fn a_repair_of_what_redis_does_not_know_any_more_is_followed_by_a_read() {
     bench.hear_at("e", 6);
     bench.told();
     assert_eq!(bench.reads(), ["repair e"]);
+    bench.hear_at("e", 7);
+    bench.subscribe(2, since("e", 6));
     bench.answer_read("", 0, &[]);
-    assert_eq!(bench.reads(), ["read from 1"]);
-    bench.answer_read_from("f", 0, Some(1), &[]);
     assert_eq!(bench.told(), ["position lost"]);
+    assert_eq!(bench.reads(), ["read from 1, urgent"]);
+    bench.hear_at("e", 7);
+    bench.answer_read_from("f", 0, Some(1), &[]);
+    assert_eq!(bench.told(), ["2 is in at 0 of f, recovers nothing"]);
 }
 
 #[test]
@@ -249,6 +258,22 @@ fn another_publication_at_the_offset_at_which_a_room_began() {
 }
 
 #[test]
+fn another_publication_at_the_offset_at_which_a_room_began_that_was_only_heard() {
+    let mut bench = Bench::new();
+    bench.subscribe(1, None);
+    bench.confirm();
+    bench.reads();
+    bench.hear_at("e", 6);
+    // The history was removed.
+    bench.answer_with("e", 6, None, Vec::new());
+    assert_eq!(bench.told(), ["1 is in at 6 of e"]);
+    bench.lag();
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    mend(&mut bench);
+}
+
+#[test]
 fn another_publication_is_heard_at_an_offset_that_was_read() {
     let mut bench = Bench::live_at(5);
     bench.lag();
@@ -308,4 +333,99 @@ fn a_client_that_comes_before_the_new_life_begins_waits_for_it() {
     assert_eq!(bench.reads(), ["read from 1, urgent"], "its position may be of the new life");
     bench.answer_read("f", 1, &[1]);
     assert_eq!(bench.told(), ["1 \"p1\"", "4 is in at 1 of f, recovers nothing"]);
+}
+
+#[test]
+fn an_offset_that_is_heard_twice_of_an_epoch_that_is_not_known_yet() {
+    let mut bench = Bench::live_at(5);
+    (1..=3).for_each(|offset| bench.hear_at("f", offset));
+    // Another failover, which lost all three.
+    bench.hear(frame("f", 1, "\"other\""));
+    assert_eq!(bench.reads(), ["read from 1"]);
+    bench.answer_read_from("f", 0, Some(1), &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+    assert_eq!(bench.reads(), ["repair f"]);
+    bench.answer_read("g", 0, &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+    bench.hear_at("g", 1);
+    assert_eq!(bench.told(), ["1 \"p1\""]);
+}
+
+#[test]
+fn an_epoch_that_had_ended_and_comes_back_with_less() {
+    let mut bench = Bench::live_at(5);
+    bench.hear_at("f", 1);
+    bench.reads();
+    bench.answer_read("f", 1, &[1]);
+    bench.lag();
+    assert_eq!(bench.reads(), ["read from 1"]);
+    // A replica that knew nothing of the new epoch, nor of all of the earlier one.
+    bench.answer_read("e", 4, &[4]);
+    assert_eq!(bench.told(), ["position lost"; 2]);
+    assert_eq!(bench.reads(), ["repair e"]);
+    bench.answer_read("g", 0, &[]);
+    bench.hear_at("g", 1);
+    assert_eq!(bench.told(), ["position lost", "1 \"p1\""]);
+}
+
+#[test]
+fn an_epoch_that_had_gone_back_and_comes_back_itself() {
+    let mut bench = Bench::live_at(5);
+    bench.hear_at("e", 6);
+    bench.hear_at("e", 6);
+    bench.told();
+    mend(&mut bench);
+    bench.lag();
+    assert_eq!(bench.reads(), ["read from 1"]);
+    // What is heard then may have been delivered before.
+    bench.hear_at("e", 7);
+    bench.answer_read("e", 6, &[1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.told(), ["position lost"]);
+    assert_eq!(bench.reads(), ["repair e"]);
+    bench.answer_read("g", 0, &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+}
+
+#[test]
+fn another_publication_at_the_last_offset_among_messages_that_were_dropped() {
+    let mut bench = Bench::live_at(5);
+    bench.hear_at("e", 6);
+    bench.told();
+    bench.lag();
+    // It would follow what was known; the other 6 was dropped.
+    bench.hear_at("e", 7);
+    assert!(bench.told().is_empty());
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    mend(&mut bench);
+}
+
+#[test]
+fn another_publication_at_an_offset_that_was_first_read_without_it_and_then_heard() {
+    let mut bench = Bench::live_at(5);
+    bench.lag();
+    bench.reads();
+    // The history was removed.
+    bench.answer_read_from("e", 6, Some(5), &[]);
+    assert_eq!(bench.told(), ["position lost"]);
+    bench.hear_at("e", 6);
+    bench.lag();
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    mend(&mut bench);
+}
+
+#[test]
+fn another_publication_at_the_last_offset_seen_by_a_read_that_is_older_than_the_connection() {
+    let mut bench = Bench::live_at(5);
+    bench.hear_at("e", 6);
+    bench.told();
+    bench.lag();
+    bench.confirm();
+    assert_eq!(bench.reads(), ["read from 6"]);
+    answer_with_another_at_six(&mut bench, 6);
+    assert_eq!(bench.reads(), ["repair e"]);
+    assert!(bench.told().is_empty());
+    bench.answer_read("f", 0, &[]);
+    assert_eq!(bench.told(), ["position lost"]);
 }

@@ -80,7 +80,7 @@ impl World {
             if self.clients[at].node == node
                 && let Some(question) = self.clients[at].deferred.take()
             {
-                self.ask_again(at, question);
+                self.ask_again(at, *question);
             }
         }
         if !self.nodes[node].asked.is_empty() {

@@ -9,7 +9,7 @@ use super::*;
 pub(super) struct Faults {
     /// A command or its reply is lost.
     pub(super) cut: u32,
-    /// A connection of pub/sub is lost, or comes back.
+    /// A connection of pub/sub is lost.
     pub(super) link: u32,
     /// The replica becomes the primary.
     pub(super) failover: u32,
@@ -17,9 +17,9 @@ pub(super) struct Faults {
     pub(super) restart: u32,
     /// Redis forgets the position of a channel.
     pub(super) evict: u32,
-    /// A node cannot take messages, or can again.
+    /// A node cannot take messages.
     pub(super) full: u32,
-    /// Redis stands still, or goes on.
+    /// Redis stands still.
     pub(super) pause: u32,
     /// A history is removed.
     pub(super) remove: u32,
@@ -63,16 +63,22 @@ pub(super) struct Paces {
     pub(super) mail: u32,
     /// Of replication.
     pub(super) replication: usize,
+    /// How likely it is, in thousandths, that a client whose turn it is leaves.
+    pub(super) leaves: u32,
+    /// How likely it is, in thousandths, that a failure ends or is noticed.
+    pub(super) heals: u32,
 }
 
 impl Paces {
     pub(super) fn draw(random: &mut SmallRng) -> Self {
         Self {
-            commands: random.random_range(1..=6),
-            link: random.random_range(1..=4),
-            events: random.random_range(1..=6),
-            mail: random.random_range(1..=12),
+            commands: random.random_range(1..=12),
+            link: random.random_range(1..=6),
+            events: random.random_range(1..=8),
+            mail: random.random_range(4..=40),
             replication: random.random_range(1..=6),
+            leaves: random.random_range(50..500),
+            heals: random.random_range(20..300),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Out: a failed test if a subscriber misses something or gets it twice without being told, if a lost publication is
 //! papered over, or if anything is left when all have gone.
 //!
-//! After a failure, `SEED=… cargo test -p holdfast --lib rooms::tests::simulation` runs its seed alone; `SEEDS=…` runs so
+//! After a failure, `SEED=… cargo test -p holdfast --lib rooms::tests::simulation` runs its seed alone, and says what happens; `SEEDS=…` runs so
 //! many.
 //!
 //! What is not here, because no room could notice it, and the broker has to see to it: a read that another Redis answers
@@ -20,6 +20,8 @@ mod store;
 mod watch;
 mod world;
 
+use std::cell::Cell;
+
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::*;
@@ -28,7 +30,18 @@ use crate::hub::{message::Delivery, publication::StoredPublication};
 use self::world::World;
 
 const SEEDS: u64 = 1_500;
-const STEPS: u32 = 500;
+const STEPS: u32 = 600;
+
+thread_local! {
+    static IS_TRACED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says what happens, if a seed runs alone.
+fn trace(what: impl FnOnce() -> String) {
+    if IS_TRACED.get() {
+        println!("{}", what());
+    }
+}
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))
@@ -38,7 +51,10 @@ fn variable(name: &str) -> Option<u64> {
 fn whatever_fails_no_subscriber_misses_anything_or_gets_it_twice_without_being_told() {
     let first: u64 = rand::random::<u32>().into();
     let seeds = match variable("SEED") {
-        Some(seed) => seed..seed + 1,
+        Some(seed) => {
+            IS_TRACED.set(true);
+            seed..seed + 1
+        }
         None => first..first + variable("SEEDS").unwrap_or(SEEDS),
     };
     let mut found = Vec::new();

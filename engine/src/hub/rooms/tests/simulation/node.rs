@@ -32,6 +32,7 @@ pub(super) struct Asked {
 }
 
 pub(super) struct Node {
+    number: usize,
     /// Which application it belongs to.
     pub(super) app: usize,
     pub(super) rooms: Rooms,
@@ -42,6 +43,8 @@ pub(super) struct Node {
     pub(super) to_owner: [VecDeque<ToOwner>; SHARDS],
     pub(super) from_owner: [VecDeque<FromOwner>; SHARDS],
     pub(super) watches: HashMap<Arc<str>, Watch>,
+    /// Channels that were confirmed again since their history was asked for.
+    old: HashSet<Arc<str>>,
     /// As Redis is told.
     pub(super) present: HashSet<(Arc<str>, Box<str>)>,
     /// Whose join was announced, and whose leave was not.
@@ -53,8 +56,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(seed: u64, app: usize, budget_bytes: u64) -> Self {
+    pub(super) fn new(number: usize, seed: u64, app: usize, budget_bytes: u64) -> Self {
         Self {
+            number,
             app,
             rooms: Rooms::new(PRESENCE_MS, seed),
             ledger: Ledger::new(BudgetLimits::all(budget_bytes), 1),
@@ -64,6 +68,7 @@ impl Node {
             to_owner: Default::default(),
             from_owner: Default::default(),
             watches: HashMap::new(),
+            old: HashSet::new(),
             present: HashSet::new(),
             joined: HashSet::new(),
             removed: Vec::new(),
@@ -88,6 +93,7 @@ impl Node {
         let posts = std::mem::take(&mut self.posts);
         let is_something = !posts.is_empty();
         for (shard, message) in posts {
+            trace(|| format!("{}: says {}", self.number, told(&message)));
             match &message {
                 FromOwner::Deliver(delivery) => {
                     if let Some(stored) = &delivery.publication {
@@ -115,15 +121,18 @@ impl Node {
         self.watches.entry(Arc::clone(channel)).or_default()
     }
 
-    /// A room is told what Redis has.
-    pub(super) fn show(
-        &mut self,
-        channel: &Arc<str>,
-        epoch: &str,
-        entries: impl IntoIterator<Item = (u64, Text)>,
-    ) {
-        let room = self.room_number(channel);
-        self.watch(channel).show(room, epoch, entries);
+    /// A question of a room is answered.
+    pub(super) fn answer(&mut self, key: RoomKey, from: Option<u64>, reply: Option<Reply>, now: Tick) {
+        let is_old = self.old.remove(&key.channel);
+        let read = reply.map(|reply| {
+            let Reply::Read { top, entries, kept, generation } = reply else {
+                unreachable!("a read is not answered with {reply:?}")
+            };
+            let room = self.room_number(&key.channel);
+            self.watch(&key.channel).read(room, &top.epoch, kept, generation, is_old);
+            ReadResult { top, from, entries }
+        });
+        self.hear(FromBroker::Read(key, read), now);
     }
 
     /// Takes what the rooms want. `is_busy`: the broker takes nothing.
@@ -136,6 +145,7 @@ impl Node {
     ) {
         let wants = self.rooms.take_for_broker();
         for want in &wants {
+            trace(|| format!("{}: wants {want:?}", self.number));
             if let ToBroker::Announce { channel, info, is_join } = want {
                 let member = (Arc::clone(channel), info.client.clone());
                 let is_new = if *is_join { self.joined.insert(member) } else { self.joined.remove(&member) };
@@ -225,6 +235,7 @@ impl Node {
     /// The rooms get the next event, as the broker's reader hands it over.
     pub(super) fn receive(&mut self, now: Tick) {
         let Some(event) = self.link.events.pop_front() else { return };
+        trace(|| format!("{}: hears {event:?}", self.number));
         match event {
             Event::Message(channel, _) if !self.link.wanted.contains(&channel) => {}
             Event::Message(channel, _) if self.link.is_full => _ = self.link.lagging.insert(channel),
@@ -234,13 +245,21 @@ impl Node {
                     Frame::Positioned { position, publication } | Frame::Delta { position, publication, .. },
                 ) = Frame::decode(&frame)
                 {
-                    self.show(&channel, position.epoch, [(position.offset, text_of(publication))]);
+                    let room = self.room_number(&channel);
+                    let entry = (position.offset, text_of(publication));
+                    self.watch(&channel).show(room, position.epoch, [entry]);
                 }
                 self.hear(FromBroker::Messages(vec![Received { channel, frame }]), now);
             }
             Event::Confirmed(channel) if !self.link.wanted.contains(&channel) => {}
             Event::Confirmed(channel) => {
                 self.tell_lagging(now);
+                self.watch(&channel).confirmed();
+                let is_asked =
+                    |asked: &Asked| matches!(&asked.asker, Asker::Room(key, _) if key.channel == channel);
+                if self.asked.iter().any(is_asked) {
+                    self.old.insert(Arc::clone(&channel));
+                }
                 self.hear(FromBroker::Confirmed(vec![channel]), now);
             }
         }

@@ -42,7 +42,10 @@ impl SimulatedRedis {
     }
 
     pub(super) fn execute(&mut self, command: &Command, now: Tick) -> Reply {
-        let reply = self.primary.apply(command, now);
+        let mut reply = self.primary.apply(command, now);
+        if let Reply::Read { generation, .. } = &mut reply {
+            *generation = self.generation;
+        }
         if let (Command::Publish { publication, .. }, Reply::Published { position, frame: Some(_) }) =
             (command, &reply)
         {

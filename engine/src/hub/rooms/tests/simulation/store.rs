@@ -93,6 +93,8 @@ pub(super) enum Reply {
         entries: Vec<(u64, Bytes)>,
         /// All that the stream had.
         kept: Vec<(u64, Text)>,
+        /// How many failovers there were before.
+        generation: u32,
     },
     Done,
 }
@@ -164,7 +166,7 @@ impl Store {
                 }
                 let (offset, epoch) = self.top(channel).unwrap_or_default();
                 let top = Position { offset, epoch: epoch.into() };
-                Reply::Read { top, entries: Vec::new(), kept: Vec::new() }
+                Reply::Read { top, entries: Vec::new(), kept: Vec::new(), generation: 0 }
             }
             Command::RemoveHistory { channel } => {
                 self.streams.remove(channel);
@@ -190,6 +192,7 @@ impl Store {
                 .map(|(offset, payload, _)| (*offset, payload.clone()))
                 .collect(),
             kept: all.clone().map(|(offset, _, text)| (*offset, Arc::clone(text))).collect(),
+            generation: 0,
         }
     }
 

@@ -16,6 +16,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     room: u64,
+    /// How many failovers there were before the last read that was answered.
+    generation: u32,
     /// What it was shown since it began.
     shown: HashSet<(String, u64, Text)>,
     /// The last publication that it delivered since it last said that some are gone.
@@ -35,6 +37,32 @@ impl Watch {
     pub(super) fn show(&mut self, room: u64, epoch: &str, entries: impl IntoIterator<Item = (u64, Text)>) {
         self.enter(room);
         self.shown.extend(entries.into_iter().map(|(offset, text)| (epoch.to_owned(), offset, text)));
+    }
+
+    /// The channel is heard from here on. What was heard before has reached nobody, if the room has no position yet.
+    pub(super) fn confirmed(&mut self) {
+        if self.head.is_none() {
+            self.shown.clear();
+        }
+    }
+
+    /// A read is answered. `is_old`: the channel was confirmed again since it was asked, so that no more than what was
+    /// delivered until then is known to be of the same line of the history.
+    pub(super) fn read(
+        &mut self,
+        room: u64,
+        epoch: &str,
+        kept: Vec<(u64, Text)>,
+        generation: u32,
+        is_old: bool,
+    ) {
+        self.enter(room);
+        let head = self.head.as_ref().map_or(0, |(offset, _)| *offset);
+        let counts = |(offset, _): &(u64, Text)| !is_old || *offset <= head;
+        self.show(room, epoch, kept.into_iter().filter(counts));
+        if !is_old {
+            self.generation = generation;
+        }
     }
 
     pub(super) fn lost(&mut self) {
@@ -75,9 +103,10 @@ impl Watch {
             let follows = records.iter().any(|record| record.before.as_ref() == Some(had));
             let known = records.iter().find_map(|record| {
                 let other = record.before.clone()?;
-                // It has been told, or would have been if it had asked for what this one follows.
+                // It has been told, or would have been if its last read had begun with what this one follows.
                 let is_told = self.shown.contains(&(record.epoch.clone(), *before, Arc::clone(&other)));
-                let is_there = redis.primary.keeps(&record.channel, *before, &other)
+                let is_there = self.generation == redis.generation
+                    && redis.primary.keeps(&record.channel, *before, &other)
                     && redis.primary.keeps(&record.channel, offset, text);
                 (is_told || is_there).then_some(other)
             });

@@ -91,7 +91,9 @@ impl World {
         let mut clients = Vec::new();
         for app in 0..apps {
             let count = if app == 0 { random.random_range(2..=3) } else { 1 };
-            nodes.extend((0..count).map(|_| Node::new(random.random(), app, budget_bytes)));
+            for _ in 0..count {
+                nodes.push(Node::new(nodes.len(), random.random(), app, budget_bytes));
+            }
             let count = if app == 0 { 10 } else { 4 };
             clients.extend((0..count).map(|at| client(at, app, &channels, &mut random)));
         }
@@ -128,15 +130,15 @@ impl World {
 
     pub(super) fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..9 => self.come_or_go(),
-            9..24 => self.publish(),
-            24..49 => {
+            0..8 => self.come_or_go(),
+            8..20 => self.publish(),
+            20..46 => {
                 let node = self.node();
                 for _ in 0..self.random.random_range(1..=self.paces.commands) {
                     self.go_on_with_a_command(node);
                 }
             }
-            49..56 => {
+            46..54 => {
                 let node = self.node();
                 for _ in 0..self.random.random_range(1..=self.paces.link) {
                     if !self.is_paused {
@@ -144,16 +146,17 @@ impl World {
                     }
                 }
             }
-            56..70 => {
+            54..68 => {
                 let node = self.node();
                 for _ in 0..self.random.random_range(1..=self.paces.events) {
                     self.nodes[node].receive(self.now);
                     self.settle(node);
                 }
             }
-            70..84 => {
-                let (node, shard) = (self.node(), self.random.random_range(0..SHARDS));
+            68..88 => {
+                let node = self.node();
                 for _ in 0..self.random.random_range(1..=self.paces.mail) {
+                    let shard = self.random.random_range(0..SHARDS);
                     if self.random.random_bool(0.5) {
                         self.deliver_to_owner(node, shard);
                     } else {
@@ -161,37 +164,34 @@ impl World {
                     }
                 }
             }
-            84..90 => {
+            88..94 => {
                 let count = self.random.random_range(1..=self.paces.replication);
                 self.redis.replicate(count);
             }
-            90..99 => {
-                let ticks = self.random.random_range(1..20);
-                self.pass(ticks);
-            }
             _ => {
-                let ticks = self.random.random_range(100..800);
+                let is_long = self.happens(20);
+                let ticks = self.random.random_range(if is_long { 100..800 } else { 1..8 });
                 self.pass(ticks);
             }
         }
         self.fail();
+        self.heal();
     }
 
     fn fail(&mut self) {
         let node = self.node();
         if self.happens(self.faults.link) {
-            if self.nodes[node].link.is_up {
-                let kept = self.random.random_range(0..=self.nodes[node].link.events.len());
-                self.nodes[node].link.lose(kept);
-            } else {
-                self.nodes[node].link.come_back();
-            }
+            self.lose_link(node);
         }
         if self.happens(self.faults.failover) {
+            trace(|| "failover".to_owned());
             self.redis.fail_over();
-            self.nodes.iter_mut().for_each(|node| node.link.is_stale = node.link.is_up);
+            // Where the old primary becomes a replica, a connection to it may go on and miss nothing.
+            let goes_on = self.random.random_bool(0.3);
+            self.nodes.iter_mut().for_each(|node| node.link.is_stale |= node.link.is_up && !goes_on);
         }
         if self.happens(self.faults.restart) {
+            trace(|| "restart".to_owned());
             self.redis.restart_empty();
             self.nodes.iter_mut().for_each(|node| node.link.is_stale = node.link.is_up);
         }
@@ -201,15 +201,10 @@ impl World {
             self.redis.execute(&Command::Evict { channel }, self.now);
         }
         if self.happens(self.faults.full) {
-            let link = &mut self.nodes[node].link;
-            link.is_full = !link.is_full;
-            if !link.is_full {
-                self.nodes[node].tell_lagging(self.now);
-                self.settle(node);
-            }
+            self.nodes[node].link.is_full = true;
         }
         if self.happens(self.faults.pause) {
-            self.is_paused = !self.is_paused;
+            self.is_paused = true;
         }
         if self.happens(self.faults.remove) {
             let at = self.random.random_range(0..self.channels.len());
@@ -229,6 +224,35 @@ impl World {
         }
     }
 
+    /// What has failed is noticed, or ends, each at its time.
+    fn heal(&mut self) {
+        for node in 0..self.nodes.len() {
+            if !self.happens(self.paces.heals) {
+                continue;
+            }
+            let link = &mut self.nodes[node].link;
+            if link.is_stale {
+                self.lose_link(node);
+            } else if !link.is_up {
+                link.come_back();
+            } else if link.is_full {
+                link.is_full = false;
+                self.nodes[node].tell_lagging(self.now);
+                self.settle(node);
+            }
+        }
+        if self.is_paused && self.happens(self.paces.heals) {
+            self.is_paused = false;
+        }
+    }
+
+    fn lose_link(&mut self, node: usize) {
+        let link = &mut self.nodes[node].link;
+        let kept = self.random.random_range(0..=link.events.len());
+        link.lose(kept);
+        trace(|| format!("{node}: link lost, {kept} kept"));
+    }
+
     pub(super) fn tell_removed(&mut self, node: usize) {
         if let Some(channel) = self.nodes[node].removed.pop() {
             self.nodes[node].hear(FromBroker::HistoryRemoved(channel), self.now);
@@ -238,7 +262,7 @@ impl World {
 
     /// A node dies with all it knows; of its commands, some are still executed. Another one takes its place.
     fn replace(&mut self, at: usize) {
-        let new = Node::new(self.random.random(), self.nodes[at].app, self.budget_bytes);
+        let new = Node::new(at, self.random.random(), self.nodes[at].app, self.budget_bytes);
         let old = std::mem::replace(&mut self.nodes[at], new);
         let on_the_way = old.asked.into_iter().filter(|asked| asked.reply.is_none());
         for Asked { command, .. } in on_the_way {
@@ -276,20 +300,23 @@ impl World {
     fn come_or_go(&mut self) {
         let at = self.random.random_range(0..self.clients.len());
         if let Some(question) = self.clients[at].deferred.take() {
-            return self.ask_again(at, question);
+            return self.ask_again(at, *question);
         }
         if self.clients[at].state != State::Away {
-            return self.leave(at, true);
+            if self.happens(self.paces.leaves) {
+                self.leave(at, true);
+            }
+            return;
         }
         let (node, recovers) = (self.node_of(self.clients[at].ways.app), self.random.random_bool(0.7));
         self.come(at, node, recovers);
     }
 
     /// A subscribe whose answer is too long beside others is repeated alone.
-    pub(super) fn ask_again(&mut self, at: usize, mut question: Box<ToOwner>) {
+    pub(super) fn ask_again(&mut self, at: usize, mut question: ToOwner) {
         question.allow_long_answer();
         let (node, shard) = (self.clients[at].node, self.clients[at].shard);
-        self.nodes[node].to_owner[shard.index()].push_back(*question);
+        self.nodes[node].to_owner[shard.index()].push_back(question);
     }
 
     pub(super) fn come(&mut self, at: usize, node: usize, recovers: bool) {
@@ -365,6 +392,7 @@ impl World {
 
     pub(super) fn deliver_to_owner(&mut self, node: usize, shard: usize) {
         let Some(message) = self.nodes[node].to_owner[shard].pop_front() else { return };
+        trace(|| format!("{node}: {message:?}"));
         let channel = message.channel_name();
         let channel = self.channels.iter().find(|other| other.name == *channel).expect("it is one of these");
         let policy = channel.policy;
@@ -396,6 +424,7 @@ impl World {
         }
         let reply = self.redis.execute(&self.nodes[node].asked[at].command, self.now);
         let command = &self.nodes[node].asked[at].command;
+        trace(|| format!("{node}: {command:?} is executed: {reply:?}"));
         let channel = Arc::clone(command.channel());
         let frame = match (command, &reply) {
             (Command::Publish { .. }, Reply::Published { frame: Some(frame), .. }) => Some(frame.clone()),
@@ -413,16 +442,10 @@ impl World {
     }
 
     fn reply(&mut self, node: usize, asker: Asker, reply: Option<Reply>) {
+        trace(|| format!("{node}: {asker:?} gets {reply:?}"));
         match (asker, reply) {
             (Asker::Room(room, from), reply) => {
-                let read = reply.map(|reply| match reply {
-                    Reply::Read { top, entries, kept } => {
-                        self.nodes[node].show(&room.channel, &top.epoch, kept);
-                        ReadResult { top, from, entries }
-                    }
-                    other => unreachable!("a read is not answered with {other:?}"),
-                });
-                self.nodes[node].hear(FromBroker::Read(room, read), self.now);
+                self.nodes[node].answer(room, from, reply, self.now);
                 self.settle(node);
             }
             (Asker::Publisher { text, channel }, Some(Reply::Published { position: Some(position), .. })) => {
