@@ -171,8 +171,14 @@ impl Play for Failover<'_> {
                 member.next = None;
             }
         }
-        // What is recovered comes as messages, each of which is one further.
-        member.position = Some((result.offset.saturating_sub(recovered), epoch));
+        // What is recovered comes as messages, each of which is one further. Some servers tell the position before, others
+        // the one after; publications tell their own.
+        let first = result.publications.first().map(|publication| publication.offset);
+        let before = match first {
+            Some(offset @ 1..) => offset - 1,
+            Some(0) | None => result.offset.saturating_sub(recovered),
+        };
+        member.position = Some((before, epoch));
     }
 
     fn opened(&mut self, link: &mut Link<'_>, _: Socket, member: u32) {
