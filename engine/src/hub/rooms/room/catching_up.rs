@@ -154,7 +154,9 @@ impl Room {
     fn has_gone_back(&self, position: &Position, read: &ReadResult, question: Question) -> bool {
         // Publications that were heard while the read was on its way do not count: it may be older than they are.
         let is_behind = read.top.offset < question.known;
-        let mut entries = read.entries.iter();
+        let is_known =
+            |offset: u64| offset <= position.offset || self.held.get(&position.epoch, offset).is_some();
+        let mut entries = read.entries.iter().filter(|(offset, _)| is_known(*offset));
         is_behind
             || entries.any(|(offset, payload)| {
                 decode_publication(payload)
