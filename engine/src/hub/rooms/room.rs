@@ -5,8 +5,9 @@
 //!
 //! A position advances by one publication at a time, heard or read. A publication with a later offset is held until those
 //! before it have been read from the history. One with an earlier offset has been delivered already, unless it was heard
-//! twice: then Redis gives out offsets again, because a failover lost publications that it had acknowledged. Such a history
-//! gets a new epoch, and positioned subscribers are told.
+//! twice, or is another one: then Redis gives out offsets again, because a failover lost publications that it had
+//! acknowledged. Such a history gets a new epoch, and positioned subscribers are told. Every read begins with the last
+//! publication known here, so that it shows whether the history still has it.
 
 mod catching_up;
 mod subscribers;

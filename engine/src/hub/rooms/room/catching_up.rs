@@ -158,12 +158,21 @@ impl Room {
     fn has_gone_back(&self, position: &Position, read: &ReadResult, question: Question) -> bool {
         // Publications that were heard while the read was on its way do not count: it may be older than they are.
         let is_behind = read.top.offset < question.known;
-        let mut entries = read.entries.iter();
-        is_behind
-            || entries.any(|(offset, payload)| {
-                decode_publication(payload)
-                    .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
-            })
+        let is_known =
+            |offset: u64| offset <= position.offset || self.held.get(&position.epoch, offset).is_some();
+        is_behind || self.knows_others(position, read.entries.iter().filter(|(offset, _)| is_known(*offset)))
+    }
+
+    /// True exactly when another publication than one of these is known here at its offset.
+    fn knows_others<'a>(
+        &self,
+        position: &Position,
+        mut entries: impl Iterator<Item = &'a (u64, Bytes)>,
+    ) -> bool {
+        entries.any(|(offset, payload)| {
+            decode_publication(payload)
+                .is_ok_and(|publication| self.knows_another(position, *offset, publication.data.bytes()))
+        })
     }
 
     /// True exactly when another publication than this one is known here at an offset of the present epoch.
@@ -251,8 +260,11 @@ impl Room {
         let heard = self.held.get(&epoch, offset).filter(|_| history.is_empty());
         self.forgotten = heard.map(|heard| (offset, mark_of(&heard.data.bytes)));
         self.history = Some(history);
-        if self.ended.iter().any(|ended| ended.epoch == epoch && ended.offset > offset) {
-            self.repair(&Position { offset, epoch }, cx);
+        let was_further = self.ended.iter().any(|ended| ended.epoch == epoch && ended.offset > offset);
+        let position = Position { offset, epoch };
+        // Other publications may have been heard meanwhile than were read.
+        if was_further || self.knows_others(&position, entries.iter()) {
+            self.repair(&position, cx);
         }
     }
 

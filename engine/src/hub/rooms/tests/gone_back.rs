@@ -429,3 +429,17 @@ fn another_publication_at_the_last_offset_seen_by_a_read_that_is_older_than_the_
     bench.answer_read("f", 0, &[]);
     assert_eq!(bench.told(), ["position lost"]);
 }
+
+#[test]
+fn another_publication_is_first_read_at_an_offset_that_was_heard_meanwhile() {
+    let mut bench = Bench::new();
+    bench.subscribe(1, None);
+    bench.confirm();
+    bench.reads();
+    bench.hear(frame("e", 6, "\"other\""));
+    bench.answer_with("e", 6, None, vec![(6, payload("\"p6\""))]);
+    assert_eq!(bench.reads(), ["repair e"]);
+    assert!(bench.told().is_empty());
+    bench.answer_read("f", 0, &[]);
+    assert_eq!(bench.told(), ["position lost", "1 is in at 0 of f"]);
+}

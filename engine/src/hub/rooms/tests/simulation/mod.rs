@@ -8,7 +8,8 @@
 //! many.
 //!
 //! What is not here, because no room could notice it, and the broker has to see to it: a read that another Redis answers
-//! than the one that confirmed the channel before; a connection of pub/sub that outlives the demotion of its Redis.
+//! than the one that confirmed the channel before; a connection of pub/sub that outlives the demotion of its Redis, and
+//! misses messages without being confirmed again.
 
 mod checks;
 mod clients;

@@ -43,8 +43,8 @@ pub(super) struct Node {
     pub(super) to_owner: [VecDeque<ToOwner>; SHARDS],
     pub(super) from_owner: [VecDeque<FromOwner>; SHARDS],
     pub(super) watches: HashMap<Arc<str>, Watch>,
-    /// Channels that were confirmed again since their history was asked for.
-    old: HashSet<Arc<str>>,
+    /// Rooms whose channel was confirmed again since they asked.
+    old: HashSet<RoomNumber>,
     /// As Redis is told.
     pub(super) present: HashSet<(Arc<str>, Box<str>)>,
     /// Whose join was announced, and whose leave was not.
@@ -123,7 +123,7 @@ impl Node {
 
     /// A question of a room is answered.
     pub(super) fn answer(&mut self, key: RoomKey, from: Option<u64>, reply: Option<Reply>, now: Tick) {
-        let is_old = self.old.remove(&key.channel);
+        let is_old = self.old.remove(&key.number);
         let read = reply.map(|reply| {
             let Reply::Read { top, entries, kept, generation } = reply else {
                 unreachable!("a read is not answered with {reply:?}")
@@ -255,11 +255,11 @@ impl Node {
             Event::Confirmed(channel) => {
                 self.tell_lagging(now);
                 self.watch(&channel).confirmed();
-                let is_asked =
-                    |asked: &Asked| matches!(&asked.asker, Asker::Room(key, _) if key.channel == channel);
-                if self.asked.iter().any(is_asked) {
-                    self.old.insert(Arc::clone(&channel));
-                }
+                let old = self.asked.iter().filter_map(|asked| match &asked.asker {
+                    Asker::Room(key, _) if key.channel == channel => Some(key.number),
+                    _ => None,
+                });
+                self.old.extend(old);
                 self.hear(FromBroker::Confirmed(vec![channel]), now);
             }
         }
