@@ -75,6 +75,8 @@ pub(super) struct Failover<'r> {
     epochs: Epochs,
     /// Who comes back when.
     returns: BinaryHeap<Reverse<(u64, u32)>>,
+    /// True exactly when something may have been published.
+    is_publishing: bool,
     is_drained: bool,
     look_ns: u64,
 }
@@ -88,6 +90,7 @@ impl<'r> Failover<'r> {
             members: vec![Member { next: Some(0), ..Member::default() }; members],
             epochs: Epochs::default(),
             returns: BinaryHeap::new(),
+            is_publishing: false,
             is_drained: false,
             look_ns: 0,
         }
@@ -129,6 +132,7 @@ impl<'r> Failover<'r> {
 
 impl Play for Failover<'_> {
     fn act(&mut self, link: &mut Link<'_>, phase: Phase) -> u64 {
+        self.is_publishing |= matches!(phase, Phase::Run { .. });
         let back_ns = self.come_back(link);
         match phase {
             Phase::Ramp => self.ramp.act(link).min(back_ns),
@@ -170,6 +174,9 @@ impl Play for Failover<'_> {
                 link.tally.recovery.told += 1;
                 member.next = None;
             }
+        } else if self.is_publishing {
+            // It is late: what was published before, nobody owes it.
+            member.next = None;
         }
         // What is recovered comes as messages, each of which is one further. Some servers tell the position before, others
         // the one after; publications tell their own.
