@@ -47,9 +47,10 @@ test: setup ## Run all tests (those of SDKs are skipped where node, python or Ch
 	@tools/setup-chat
 	cargo test --workspace
 
-sim: ## Simulate shards on an unkind kernel: SEEDS=1000 random seeds, or SEED=… to run one again
+sim: ## Simulate shards on an unkind kernel, and nodes on an unkind Redis: SEEDS=1000 random seeds, or SEED=… to run one again
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast-ring --test simulated -- sockets_keep
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast --lib -- simulation::no_message
+	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(or $(SEEDS),1000)) cargo test -p holdfast --lib -- rooms::tests::simulation
 
 freeze: ## Write down what the first simulated seeds come to, after a change that is to change it
 	SIM_FREEZE=1 cargo test -p holdfast --lib -- simulation::no_message
