@@ -10,7 +10,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::{
-    Daemon, PATIENCE,
+    Daemon,
     peer::{CLOSE, Frame, Peer, request, text},
 };
 
@@ -97,11 +97,7 @@ impl Client {
                 Some(message) if message == json!({}) => self.answer_ping(),
                 Some(message) => return Some(message),
                 None => {
-                    let stream = self.peer.sender();
-                    stream.set_read_timeout(Some(wait)).expect("it is open");
-                    let came = stream.peek(&mut [0]).is_ok();
-                    stream.set_read_timeout(Some(PATIENCE)).expect("it is open");
-                    if !came {
+                    if !self.peer.has_more_within(wait) {
                         return None;
                     }
                     let Frame { opcode, payload } = self.peer.frame();

@@ -154,6 +154,8 @@ impl Daemon {
     pub fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.control).expect("the control plane listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        // What is sent in two parts waits for no acknowledgment of the first.
+        stream.set_nodelay(true).expect("it is TCP");
         let length = content.len();
         let host =
             if fields.contains("Host: ") { String::new() } else { format!("Host: {}\r\n", self.control) };

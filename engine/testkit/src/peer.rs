@@ -178,6 +178,18 @@ impl Peer {
         self.stream.try_clone().expect("a descriptor is free")
     }
 
+    /// True exactly when something is unread, or comes within so long.
+    pub fn has_more_within(&self, wait: Duration) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
+        let before = self.stream.read_timeout().expect("it is open");
+        self.stream.set_read_timeout(Some(wait)).expect("it is open");
+        let came = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(before).expect("it is open");
+        came
+    }
+
     /// Sends no more, but goes on reading.
     pub fn finish_sending(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("the connection is open");
