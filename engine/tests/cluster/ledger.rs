@@ -193,6 +193,15 @@ impl Subscriber {
     }
 }
 
+/// Says that it is over, also where a test fails.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Publishes on one node and listens on another one while something happens, and checks everything after it. What happens
 /// begins once publications have come, and they go on for a while after it.
 pub(crate) fn while_publishing(
@@ -206,6 +215,8 @@ pub(crate) fn while_publishing(
     let acknowledged = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(from, channels, &is_over));
         let listener = scope.spawn(|| subscriber.listen(&is_heard));
+        // Where anything below fails, nobody waits for them.
+        let _end = (AtEnd(&is_over), AtEnd(&is_heard));
         std::thread::sleep(Duration::from_millis(500));
         happens();
         std::thread::sleep(Duration::from_millis(500));
