@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -32,7 +32,12 @@ pub struct Answer {
 impl Http {
     /// Connects and says nothing yet.
     pub fn connect(daemon: &Daemon) -> Self {
-        let stream = TcpStream::connect(daemon.address()).expect("the daemon listens");
+        Self::connect_to(daemon.address())
+    }
+
+    /// The same, to whoever listens there.
+    pub fn connect_to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Self { stream: BufReader::new(stream) }
     }
@@ -84,6 +89,13 @@ impl Http {
             answer.body = String::from_utf8(body).expect("it is text");
         }
         answer
+    }
+
+    /// The body of an answer that ends with the connection.
+    pub fn answer_to_end(&mut self) -> String {
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).expect("the answer is text and complete");
+        answer.split_once("\r\n\r\n").expect("the answer has a head").1.to_owned()
     }
 
     /// The next line of an answer that goes on.

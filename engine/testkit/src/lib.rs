@@ -39,6 +39,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Where CI=true.
 pub fn skip(what: &str, why: &str) {
     assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{what}: {why}");
+    leave_out(what, why);
+}
+
+/// Says that something is not tested, and why, where nobody expects it to be: what it needs is on few machines.
+pub fn leave_out(what: &str, why: &str) {
     // Not `eprintln`: that is shown only where a test fails.
     let _ = writeln!(io::stderr(), "SKIPPED: {what} is not tested: {why}");
 }

@@ -6,6 +6,8 @@
 //! Where there is no `redis-server`, nothing is tested, which is said; where CI=true, that is a failure.
 #![forbid(unsafe_code)]
 
+mod beside_centrifugo;
+mod centrifugo;
 mod control;
 mod faults;
 mod ledger;

@@ -70,34 +70,27 @@ impl Nodes {
 
     /// The same, with further lines of `client`.
     pub(crate) fn node_for(&self, options: &str) -> Daemon {
-        let common = COMMON.replace(
-            "[client]
-",
-            &format!(
-                "[client]
-{options}
-"
-            ),
-        );
-        start(&common, &self.address(""))
+        let common = COMMON.replace("[client]\n", &format!("[client]\n{options}\n"));
+        Daemon::start(&config(&common, &self.address("")))
+    }
+
+    /// The configuration of all nodes.
+    pub(crate) fn config(&self) -> String {
+        config(COMMON, &self.address(""))
     }
 
     fn address(&self, options: &str) -> String {
-        format!(
-            "address = \"127.0.0.1:{}\"
-{options}",
-            self.redis.port
-        )
+        format!("address = \"127.0.0.1:{}\"\n{options}", self.redis.port)
     }
 }
 
 /// A node with these lines of `engine.redis`.
 pub(crate) fn node_at(options: &str) -> Daemon {
-    start(COMMON, options)
+    Daemon::start(&config(COMMON, options))
 }
 
-fn start(common: &str, options: &str) -> Daemon {
-    Daemon::start(&format!("{common}\n[engine]\ntype = \"redis\"\n[engine.redis]\n{options}\n"))
+fn config(common: &str, options: &str) -> String {
+    format!("{common}\n[engine]\ntype = \"redis\"\n[engine.redis]\n{options}\n")
 }
 
 /// Waits until each of these nodes knows all of them.

@@ -5,8 +5,6 @@
 //!
 //! Each has a breaker of its own: one that is down takes its share of the channels only.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use super::commands::Commands;
 use crate::layout::bucket_of;
 
@@ -14,13 +12,12 @@ use crate::layout::bucket_of;
 #[derive(Debug)]
 pub struct Shards {
     all: Vec<Commands>,
-    turn: AtomicUsize,
 }
 
 impl Shards {
     /// Of at least one. None where there is none.
     pub fn new(all: Vec<Commands>) -> Option<Self> {
-        (!all.is_empty()).then_some(Self { all, turn: AtomicUsize::new(0) })
+        (!all.is_empty()).then_some(Self { all })
     }
 
     /// The one that has this channel.
@@ -33,11 +30,12 @@ impl Shards {
         bucket_of(channel, self.all.len())
     }
 
-    /// The next in turn that is not down; any where all are. Control messages go by it, as every node listens at all.
-    pub fn any(&self) -> &Commands {
-        let start = self.turn.fetch_add(1, Relaxed);
-        let in_turn = || (0..self.all.len()).map(|n| &self.all[start.wrapping_add(n) % self.all.len()]);
-        in_turn().find(|commands| commands.down().is_none()).unwrap_or(&self.all[start % self.all.len()])
+    /// The one of this name, or the next after it that is not down. Control messages of a node go by it, as every node
+    /// listens at all: over several at once, a later message would overtake an earlier one.
+    pub fn open_of(&self, name: &str) -> &Commands {
+        let first = self.place_of(name);
+        let mut from_there = (0..self.all.len()).map(|n| &self.all[(first + n) % self.all.len()]);
+        from_there.find(|commands| commands.down().is_none()).unwrap_or(&self.all[first])
     }
 
     /// All of them, in order.
@@ -56,7 +54,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_channel_always_has_the_same_one_and_messages_take_turns() {
+    async fn a_channel_and_a_node_always_have_the_same_one() {
         assert!(Shards::new(Vec::new()).is_none());
         let layout = Layout::new("centrifugo", Mode::Plain).expect("a prefix");
         let node = |n: usize| {
@@ -67,8 +65,9 @@ mod tests {
         for channel in ["news", "chat:1", "chat:2", ""] {
             assert!(std::ptr::eq(shards.of(channel), &shards.all()[bucket_of(channel, 3)]));
         }
-        // Nothing is connected yet: all are down, and each is asked in turn.
-        let asked: Vec<_> = (0..3).map(|_| std::ptr::from_ref(shards.any())).collect();
-        assert!(shards.all().iter().all(|commands| asked.contains(&std::ptr::from_ref(commands))));
+        // Nothing is connected yet: all are down.
+        for node in ["a node", "another node"] {
+            assert!(std::ptr::eq(shards.open_of(node), shards.of(node)));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Sender: says something to other nodes, through Redis.
 //!
 //! In:  messages.
-//! Out: the same, published to one of the Redis in turn, as all nodes listen at all of them; a line in the log where fewer
-//!      heard it than there are.
+//! Out: the same, published to this node's one of the Redis, as all nodes listen at all of them; a line in the log where
+//!      fewer heard it than there are.
 
 use std::{
     sync::{
@@ -67,7 +67,7 @@ impl Sender {
 
     /// Publishes a message, and says how many heard it.
     pub(super) async fn publish(&self, to: &To, bytes: Bytes) -> Result<u64, Failure> {
-        let commands = self.redis.any();
+        let commands = self.redis.open_of(&self.uid);
         commands.send(to.channel(commands.layout()), bytes).await
     }
 

@@ -157,7 +157,7 @@ impl Worker {
             let health = links.control_health();
             health.is_up && health.is_settled
         };
-        self.sender.redis().any().down().is_none() && self.links.iter().all(is_up)
+        self.sender.redis().open_of(self.sender.uid()).down().is_none() && self.links.iter().all(is_up)
     }
 
     fn act(&mut self, actions: Vec<Action>) {
