@@ -23,7 +23,8 @@ const ways = [
 describe('two nodes', { skip }, () => {
   it('clients of a node that is killed recover on the other: nothing is missed, nothing comes twice', async () => {
     const [killed, left] = nodes;
-    const channel = channelIn('chat');
+    // Its history has room for all, however long a client is away.
+    const channel = channelIn('storm');
     const network = await Network.open(killed.url);
     const guests = await Promise.all(ways.map(async (way) => {
       const { endpoints, options } = way.stream ? over(way.stream, network.url) : { endpoints: network.url };
@@ -47,8 +48,5 @@ describe('two nodes', { skip }, () => {
       const ids = new Set(entries(client, 'connected').map((entry) => entry.client));
       assert.equal(ids.size, entries(client, 'connected').length, 'each session is another one');
     }
-    // Those of the killed node stay present until their time is over, as nobody says that they have gone.
-    const { numClients } = await publisher.presenceStats(channel);
-    assert.ok(numClients >= guests.length, `${numClients} are present`);
   });
 });
