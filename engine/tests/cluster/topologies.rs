@@ -238,13 +238,11 @@ fn a_cluster_with_sharded_publications_survives_a_dead_primary_and_slots_that_mo
 }
 
 #[test]
-#[ignore = "fails one time in four: fred may wait for the server that stands still as long as it does"]
 fn a_cluster_with_classic_publications_survives_a_primary_that_stands_still_and_comes_back() {
     survives_a_primary_that_comes_back(0);
 }
 
 #[test]
-#[ignore = "fails one time in four: fred may wait for the server that stands still as long as it does"]
 fn a_cluster_with_sharded_publications_survives_a_primary_that_stands_still_and_comes_back() {
     survives_a_primary_that_comes_back(16);
 }

@@ -1,12 +1,16 @@
 //! Client: fred, configured so that it neither repeats nor hoards.
 //!
 //! In:  our options.
-//! Out: a client that is not connected yet.
+//! Out: a client that is not connected yet; the one that is used at the moment, and another one in its place.
 //!
 //! Each of these was a fault with the library's defaults (decision 0016): a command is sent once; it has a deadline; the
 //! queue before the connection has an end; a primary that became a replica is a lost connection.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use fred::{
     clients::Client,
@@ -37,8 +41,30 @@ impl HostMapping for OneName {
     }
 }
 
+/// The client that everybody uses. What the library knows and waits for is in it: where that is wrong, another one takes
+/// its place.
+#[derive(Debug)]
+pub(super) struct Current(Mutex<Client>);
+
+impl Current {
+    pub(super) fn new(options: &CommandOptions) -> Self {
+        Self(Mutex::new(client(options)))
+    }
+
+    pub(super) fn get(&self) -> Client {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a new one in its place, which is not connected yet.
+    pub(super) fn renew(&self, options: &CommandOptions) -> Client {
+        let new = client(options);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        new
+    }
+}
+
 /// A client for that deployment.
-pub(super) fn client(options: &CommandOptions) -> Client {
+fn client(options: &CommandOptions) -> Client {
     let (username, password) = split(options.credentials.as_ref());
     let config = Config {
         // The first connection is tried for as long as all others.

@@ -29,7 +29,7 @@ use tracing::warn;
 use super::{
     answer::{Answer, Published},
     breaker::{Breaker, Down},
-    client::client,
+    client::Current,
     counters::{Counters, Numbers},
     driver::Driver,
     failure::Failure,
@@ -51,7 +51,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Everything that asks share with the driver.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) client: Client,
+    pub(super) current: Current,
     pub(super) layout: Layout,
     pub(super) options: CommandOptions,
     pub(super) breaker: Breaker,
@@ -66,6 +66,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The library's client as it is now.
+    pub(super) fn client(&self) -> Client {
+        self.current.get()
+    }
+
     pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
         // Whoever panicked while he held it left whole lanes: nothing in there calls anybody.
         self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -122,10 +127,11 @@ impl Shared {
         arguments: Vec<Bytes>,
     ) -> Result<Value, Error> {
         let values: Vec<Value> = arguments.into_iter().map(Value::Bytes).collect();
-        match self.client.evalsha(script.sha1(), keys.clone(), values.clone()).await {
+        let client = self.client();
+        match client.evalsha(script.sha1(), keys.clone(), values.clone()).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 self.counters.reloads.fetch_add(1, Relaxed);
-                self.client.eval(script.text, keys, values).await
+                client.eval(script.text, keys, values).await
             }
             reply => reply,
         }
@@ -160,7 +166,7 @@ pub fn commands(options: CommandOptions, layout: Layout) -> (Commands, Driver) {
         is_slotted: matches!(options.servers, Servers::Cluster(_)),
     };
     let shared = Arc::new(Shared {
-        client: client(&options),
+        current: Current::new(&options),
         breaker: Breaker::new(options.timeouts_max.max(1)),
         counters: Counters::default(),
         wake: Notify::new(),
@@ -237,7 +243,7 @@ impl Commands {
     ///
     /// See [`Failure`].
     pub async fn send(&self, pubsub_channel: String, bytes: Bytes) -> Result<u64, Failure> {
-        let client = &self.shared.client;
+        let client = self.shared.client();
         number(self.shared.ask(client.publish::<Value, _, _>(pubsub_channel, bytes)).await?)
     }
 
@@ -251,7 +257,7 @@ impl Commands {
         if !self.shared.layout.is_sharded() {
             return self.send(pubsub_channel, bytes).await;
         }
-        let client = &self.shared.client;
+        let client = self.shared.client();
         number(self.shared.ask(client.spublish::<Value, _, _>(pubsub_channel, bytes)).await?)
     }
 
@@ -262,11 +268,11 @@ impl Commands {
 
     /// The server that is asked, while one is: behind Sentinel, the primary. None in a cluster, which has several.
     pub fn server(&self) -> Option<Address> {
-        let Shared { client, options, breaker, .. } = &*self.shared;
+        let Shared { options, breaker, .. } = &*self.shared;
         if breaker.down().is_some() || matches!(options.servers, Servers::Cluster(_)) {
             return None;
         }
-        let server = client.active_connections().into_iter().next()?;
+        let server = self.shared.client().active_connections().into_iter().next()?;
         Some(Address { host: server.host.to_string(), port: server.port })
     }
 

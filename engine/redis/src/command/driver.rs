@@ -65,7 +65,7 @@ impl Driver {
             () = send(&shared) => {}
         }
         // What the library still has to say goes out; then its connection ends.
-        let _ = timeout(GRACE, shared.client.quit()).await;
+        let _ = timeout(GRACE, shared.client().quit()).await;
     }
 }
 
@@ -160,14 +160,14 @@ async fn replicated(shared: &Shared, within: Duration, slot: Option<u16>) -> Res
     let Some(slot) = slot.filter(|_| replicas > 0) else { return Ok(()) };
     let command = CustomCommand::new_static("WAIT", ClusterHash::Custom(slot), false);
     let arguments = vec![replicas.to_string(), wait.as_millis().to_string()];
-    let reply: Value = timeout(within + wait, shared.client.custom(command, arguments))
+    let reply: Value = timeout(within + wait, shared.client().custom(command, arguments))
         .await
         .map_err(|_| Failure::Late)??;
     if number(reply)? >= replicas.into() { Ok(()) } else { Err(Failure::Unreplicated) }
 }
 
 async fn pipeline(shared: &Shared, within: Duration, asks: Vec<Ask>) {
-    let pipeline = shared.client.pipeline();
+    let pipeline = shared.client().pipeline();
     let mut is_queued = Ok(());
     let sent = asks.iter().map(|ask| &ask.publication).filter(|publication| publication.is_sent);
     let sent: Vec<_> = sent

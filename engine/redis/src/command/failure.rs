@@ -43,6 +43,9 @@ pub enum Failure {
     Garbled,
 }
 
+/// The library's words, of no kind of their own, for a command that its task has dropped.
+const ABANDONED: &str = "channel closed";
+
 /// How many kinds of [`Failure`] there are.
 pub(super) const FAILURES: usize = NAMES.len();
 
@@ -103,6 +106,8 @@ impl From<Error> for Failure {
             | ErrorKind::Routing
             | ErrorKind::Tls
             | ErrorKind::Sentinel => Self::Lost(details()),
+            // A command whose client ended before its answer came.
+            ErrorKind::Unknown if error.details() == ABANDONED => Self::Lost(details()),
             ErrorKind::Protocol | ErrorKind::Parse => Self::Garbled,
             _ => Self::Denied(details()),
         }
@@ -127,6 +132,8 @@ mod tests {
             let failure = Failure::from(Error::new(kind, "x"));
             assert_eq!((failure.name(), failure.is_unknown()), (name, is_unknown));
         }
+        let abandoned = Failure::from(Error::new(ErrorKind::Unknown, "channel closed"));
+        assert!(abandoned.name() == "lost" && abandoned.is_unknown());
         assert!(Failure::Denied("READONLY You can't".into()).is_of_wrong_primary());
         assert!(!Failure::Denied("ERR READONLY".into()).is_of_wrong_primary());
         assert!(!Failure::Late.is_of_wrong_primary());

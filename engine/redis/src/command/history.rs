@@ -112,7 +112,8 @@ impl Commands {
     pub async fn top(&self, channel: &str) -> Result<Option<Top>, Failure> {
         let shared = &self.shared;
         shared.layout.check(channel)?;
-        let read = shared.client.hmget::<Value, _, _>(shared.layout.meta(channel), vec!["e", "s"]);
+        let client = shared.client();
+        let read = client.hmget::<Value, _, _>(shared.layout.meta(channel), vec!["e", "s"]);
         let [epoch, offset] = array(shared.ask(read).await?)?;
         let Some(epoch) = optional(epoch, text)? else { return Ok(None) };
         Ok(Some(Top { epoch, offset: optional(offset, number)?.unwrap_or_default() }))
@@ -126,7 +127,8 @@ impl Commands {
     pub async fn remove_history(&self, channel: &str) -> Result<(), Failure> {
         let shared = &self.shared;
         shared.layout.check(channel)?;
-        shared.ask(shared.client.del::<Value, _>(shared.layout.stream(channel))).await.map(drop)
+        let client = shared.client();
+        shared.ask(client.del::<Value, _>(shared.layout.stream(channel))).await.map(drop)
     }
 
     /// Begins a new epoch if the history ends before `known`, which some node has seen: a failover lost what was
@@ -154,7 +156,7 @@ impl Commands {
 /// HSETNX, HMGET, EXPIRE, XRANGE, all at one moment.
 async fn transact(shared: &Shared, read: &HistoryRead) -> Result<Value, Error> {
     let (meta, stream) = (shared.layout.meta(&read.channel), shared.layout.stream(&read.channel));
-    let transaction = shared.client.multi();
+    let transaction = shared.client().multi();
     // Each is queued in memory; EXEC sends all of them.
     let () = transaction.hsetnx(&meta, "e", fresh_epoch()).await?;
     let () = transaction.hmget(&meta, vec!["e", "s"]).await?;

@@ -37,6 +37,8 @@ use crate::scripts::ALL;
 
 /// How often a Redis that is down is tried, beside whenever the library connects: at first, and after many times.
 const TRY_EVERY: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(2);
+/// So many late answers of a cluster in a row mean that the library is stuck.
+const LATE_MAX: u32 = 2;
 /// How often sentinels are asked.
 const SENTINELS_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ impl Drop for Connection {
 
 /// Opens and closes the breaker; does not come back.
 pub(super) async fn supervise(shared: &Shared) {
-    let client = &shared.client;
+    let mut client = shared.client();
     let sentinels = Sentinels::of(&shared.options);
     let mut check_every = shared.options.check_every;
     if sentinels.is_some() {
@@ -66,16 +68,24 @@ pub(super) async fn supervise(shared: &Shared) {
     }
     let (mut errors, mut reconnects) = (client.error_rx(), client.reconnect_rx());
     let mut unresponsive = client.unresponsive_rx();
-    let mut connection = Connection::begin(client);
-    let mut pause = TRY_EVERY.start;
+    let mut connection = Connection::begin(&client);
+    let is_cluster = matches!(shared.options.servers, Servers::Cluster(_));
+    // Late answers in a row; whether the client is a new one since the breaker opened.
+    let (mut pause, mut late, mut is_new) = (TRY_EVERY.start, 0, false);
     loop {
-        if connection.0.is_finished() {
+        let down = shared.breaker.down();
+        // Some server of a cluster stands still. The others would say who has its slots by now, but the library goes on asking
+        // it, or waits for it within its own task.
+        let is_stuck = is_cluster && (late >= LATE_MAX || down == Some(Down::Silent) && !is_new);
+        if connection.0.is_finished() || is_stuck {
             warn!("the connection to Redis was given up; a new one begins");
-            connection = Connection::begin(client);
+            client = shared.current.renew(&shared.options);
+            connection = Connection::begin(&client);
+            (late, is_new) = (0, true);
             (errors, reconnects, unresponsive) =
                 (client.error_rx(), client.reconnect_rx(), client.unresponsive_rx());
         }
-        if let Some(down) = shared.breaker.down() {
+        if let Some(down) = down {
             drain(&mut errors);
             if client.is_connected() {
                 match check(shared, sentinels.as_ref()).await {
@@ -84,12 +94,13 @@ pub(super) async fn supervise(shared: &Shared) {
                         load(shared).await;
                         info!("Redis can be asked");
                         shared.breaker.close();
-                        pause = TRY_EVERY.start;
+                        (pause, late, is_new) = (TRY_EVERY.start, 0, false);
                         continue;
                     }
                     Ok(()) => {}
                     Err(failure) => {
                         info!("Redis cannot be asked yet: {failure}");
+                        late = if failure == Failure::Late { late + 1 } else { 0 };
                         if down == Down::WrongPrimary || failure.is_of_wrong_primary() {
                             // The name or the sentinels may have another answer by now.
                             let _ = timeout(shared.options.connect_within, client.force_reconnection()).await;
@@ -166,7 +177,7 @@ impl Event for fred::types::config::Server {
 
 /// Is this the master, and does it answer? In a cluster each node may be asked, and the library finds the masters.
 async fn check(shared: &Shared, sentinels: Option<&Sentinels>) -> Result<(), Failure> {
-    let client = &shared.client;
+    let client = shared.client();
     if let Some(sentinels) = sentinels
         && let Some((host, port)) = sentinels.majority().await
         && !client.active_connections().iter().any(|ours| *ours.host == *host && ours.port == port)
@@ -193,9 +204,10 @@ async fn check(shared: &Shared, sentinels: Option<&Sentinels>) -> Result<(), Fai
 
 /// How far Redis' clock is from ours: it decides who is present.
 async fn note_clock(shared: &Shared) -> Result<(), Failure> {
+    let client = shared.client();
     let asked = Instant::now();
     let time = CustomCommand::new_static("TIME", None, false);
-    let reply = shared.ask_anyway(shared.client.custom::<Value, Value>(time, Vec::new())).await?;
+    let reply = shared.ask_anyway(client.custom::<Value, Value>(time, Vec::new())).await?;
     let [seconds, micros] = array(reply)?;
     shared.counters.clock((number(seconds)?, number(micros)?), asked.elapsed());
     Ok(())
@@ -203,7 +215,7 @@ async fn note_clock(shared: &Shared) -> Result<(), Failure> {
 
 /// Scripts before they are needed, and what the server can do. A failure costs nothing: scripts go by their text then.
 async fn load(shared: &Shared) {
-    let client = &shared.client;
+    let client = shared.client();
     for script in ALL {
         let _ = shared.ask_anyway(client.script_load_cluster::<Value, _>(script.text)).await;
     }
