@@ -17,6 +17,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod sequence;
 pub mod source;

@@ -11,11 +11,12 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::shared::{Phase, Shared};
+use super::shared::{Phase, SLEEP_NS_MAX, Shared};
 use crate::clock::Clock;
 use crate::dialect::backend::{Addressees, Calls};
 use crate::message::{MessageCodec, Stamp};
-use crate::plan::{Plan, PublishApi, Scenario};
+use crate::plan::Plan;
+use crate::scenario::{PublishApi, Scenario};
 use crate::schedule::{Due, Schedule};
 use crate::tally::Tally;
 
@@ -24,8 +25,6 @@ const REQUEST_MESSAGES_MAX: usize = 256;
 const REQUEST_BYTES_MAX: usize = 256 << 10;
 /// What is read of an answer; one that is longer is not understood.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// The longest sleep: how soon a change of phase is noticed.
-const SLEEP_NS_MAX: u64 = 10_000_000;
 
 /// Publishes until the run is over. `run` marks this run's messages.
 pub(crate) fn publish(plan: &Plan, api: &PublishApi, clock: Clock, shared: &Shared, run: u16) -> Tally {
@@ -93,7 +92,10 @@ impl<'r> Backend<'r> {
     }
 
     fn work(&mut self) {
-        let Some((mut schedule, end_ns)) = self.await_start() else { return };
+        let Some((start_ns, end_ns)) = self.shared.await_run(self.clock) else { return };
+        self.answered_ns = start_ns;
+        let bursts_per_s = self.rate_per_s / f64::from(self.burst);
+        let mut schedule = Schedule::new(start_ns, bursts_per_s, self.plan.streams(), 0, 1);
         while self.shared.phase() != Phase::Stop {
             let now_ns = self.clock.now_ns();
             self.gather(&mut schedule, now_ns, end_ns);
@@ -113,21 +115,6 @@ impl<'r> Backend<'r> {
             unsent += u64::from(self.burst);
         }
         self.tally.messages.withheld += unsent;
-    }
-
-    /// Waits until publishing begins; none when the run ends before.
-    fn await_start(&mut self) -> Option<(Schedule, u64)> {
-        loop {
-            match self.shared.phase() {
-                Phase::Ramp => self.clock.sleep_until(self.clock.now_ns() + SLEEP_NS_MAX),
-                Phase::Run { start_ns, end_ns } => {
-                    self.answered_ns = start_ns;
-                    let bursts_per_s = self.rate_per_s / f64::from(self.burst);
-                    return Some((Schedule::new(start_ns, bursts_per_s, self.plan.streams(), 0, 1), end_ns));
-                }
-                Phase::Stop => return None,
-            }
-        }
     }
 
     /// Puts what is due into a request, as far as it fits.

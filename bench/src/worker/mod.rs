@@ -38,7 +38,8 @@ use self::session::Subscription;
 use self::shared::{Phase, Shared, WorkerReport};
 use crate::clock::Clock;
 use crate::latency::histogram;
-use crate::plan::{Plan, Scenario};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
 use crate::tally::Tally;
 
 /// The longest sleep: how soon a change of phase is noticed.

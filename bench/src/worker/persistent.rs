@@ -12,11 +12,12 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::backend::{agent, post};
-use super::shared::{Phase, Shared};
+use super::shared::{Phase, SLEEP_NS_MAX, Shared};
 use crate::clock::Clock;
 use crate::dialect::backend::{Addressees, Calls};
 use crate::message::{MessageCodec, Stamp};
-use crate::plan::{Plan, PublishApi, Scenario};
+use crate::plan::Plan;
+use crate::scenario::{PublishApi, Scenario};
 use crate::schedule::{Due, Schedule};
 use crate::tally::Tally;
 
@@ -25,8 +26,6 @@ const REQUEST_MESSAGES_MAX: usize = 256;
 const REQUEST_NS_MAX: u64 = 2_000_000_000;
 /// After a request that failed.
 const PAUSE_NS: u64 = 50_000_000;
-/// The longest sleep: how soon a change of phase is noticed.
-const SLEEP_NS_MAX: u64 = 10_000_000;
 
 /// Publishes until the run is over. `run` marks this run's messages.
 pub(crate) fn publish(plan: &Plan, api: &PublishApi, clock: Clock, shared: &Shared, run: u16) -> Tally {
@@ -71,7 +70,9 @@ impl<'r> Publisher<'r> {
     }
 
     fn work(&mut self, plan: &Plan) {
-        let Some((mut schedule, end_ns)) = self.await_start(plan) else { return };
+        let Scenario::Failover { rate_per_s } = plan.scenario else { return };
+        let Some((start_ns, end_ns)) = self.shared.await_run(self.clock) else { return };
+        let mut schedule = Schedule::new(start_ns, rate_per_s, plan.channels, 0, 1);
         loop {
             if self.shared.phase() == Phase::Stop {
                 // What is due and was not acknowledged by now.
@@ -91,20 +92,6 @@ impl<'r> Publisher<'r> {
                     self.clock.sleep_until(due.at_ns.min(now_ns + SLEEP_NS_MAX));
                 }
                 _ => return,
-            }
-        }
-    }
-
-    /// Waits until publishing begins; none when the run ends before.
-    fn await_start(&self, plan: &Plan) -> Option<(Schedule, u64)> {
-        let Scenario::Failover { rate_per_s } = plan.scenario else { return None };
-        loop {
-            match self.shared.phase() {
-                Phase::Ramp => self.clock.sleep_until(self.clock.now_ns() + SLEEP_NS_MAX),
-                Phase::Run { start_ns, end_ns } => {
-                    return Some((Schedule::new(start_ns, rate_per_s, plan.channels, 0, 1), end_ns));
-                }
-                Phase::Stop => return None,
             }
         }
     }

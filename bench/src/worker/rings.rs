@@ -9,7 +9,8 @@
 use holdfast_ring::{LANES_MAX, UringConfig, descriptors_max};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::plan::{Plan, Scenario};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
 
 /// Receive buffers are at least so large: an answer to a handshake mostly fits.
 const BUFFER_BYTES_MIN: usize = 512;

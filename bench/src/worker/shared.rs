@@ -10,13 +10,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 
-use crate::plan::{Plan, Scenario};
+use crate::clock::Clock;
+use crate::plan::Plan;
+use crate::scenario::Scenario;
 use crate::spread::DeliveryLatencies;
 use crate::tally::Live;
 
 /// Parcels under way to the main thread, which looks every few milliseconds. When it is full, the latencies of an
 /// interval wait for the next one, and a message's spread is left out of the per-message summary.
 const PARCELS_MAX: usize = 16_384;
+
+/// The longest sleep of a thread that publishes: how soon a change of phase is noticed.
+pub(super) const SLEEP_NS_MAX: u64 = 10_000_000;
 
 const RAMP: u8 = 0;
 const RUN: u8 = 1;
@@ -107,6 +112,17 @@ impl Shared {
         self.start_ns.store(start_ns, Ordering::Relaxed);
         self.end_ns.store(end_ns, Ordering::Relaxed);
         self.phase.store(RUN, Ordering::Release);
+    }
+
+    /// Waits until publishing begins: from when until when. None when the run ends before.
+    pub(crate) fn await_run(&self, clock: Clock) -> Option<(u64, u64)> {
+        loop {
+            match self.phase() {
+                Phase::Ramp => clock.sleep_until(clock.now_ns() + SLEEP_NS_MAX),
+                Phase::Run { start_ns, end_ns } => return Some((start_ns, end_ns)),
+                Phase::Stop => return None,
+            }
+        }
     }
 
     pub(crate) fn stop(&self) {
