@@ -20,6 +20,7 @@ mod by_slot;
 pub mod cause;
 pub mod connection;
 pub mod event;
+mod handle;
 pub mod health;
 pub mod link;
 pub mod options;

@@ -46,7 +46,8 @@ use self::{
 use super::{
     connection::Address,
     event::Consumer,
-    link::{Command, LinkHandle, LinkOptions, Publisher, guard, link},
+    handle::{Command, LinkHandle},
+    link::{LinkOptions, Publisher, guard, link},
     options::{Kind, WantedOptions},
 };
 
