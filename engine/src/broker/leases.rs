@@ -7,7 +7,8 @@
 //! anybody is refused, the nodes that hold the leases are asked for a sign of life, and those of the silent are freed.
 //!
 //! Redis forgets what nobody keeps, and may lose all: each lease is kept every five minutes, and counted again if it was lost.
-//! Memory: about 100 bytes and the name for each user, and 24 bytes for each connection.
+//! Memory: about 100 bytes and the name for each user, and 24 bytes for each connection. Two calls may wait for each
+//! connection, so `client.connection_limit` bounds them, too.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -239,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_more_than_it_may_loses_its_oldest_and_each_lease_has_its_holder() {
+        let (mut quota, ann) = (ConnectionQuota::default(), Arc::from("ann"));
+        let take = |quota: &mut ConnectionQuota, place| {
+            granted(&quota.take(&ann, holder(place), usize::MAX, DisconnectOldest))
+        };
+        let numbers: Vec<LeaseNumber> = (0..4).map(|place| take(&mut quota, place)).collect();
+        assert_eq!(quota.holder("ann", numbers[2]), Some(holder(2)));
+        assert!(quota.free("ann", numbers[0]) && !quota.free("ann", numbers[0]));
+        assert_eq!(quota.holder("ann", numbers[0]), None);
+        assert_eq!(quota.evict_beyond("ann", 2), Some((numbers[1], holder(1))));
+        assert_eq!(quota.evict_beyond("ann", 2), None);
+        assert_eq!((quota.evict_beyond("bob", 0), quota.cancel("ann", holder(9))), (None, None));
+        assert_eq!(quota.cancel("ann", holder(3)), Some(numbers[3]));
+        assert_eq!(quota.evict_beyond("ann", 0), Some((numbers[2], holder(2))));
+        assert_eq!((quota.users.len(), quota.rows_bytes), (0, 0));
+    }
+
+    #[test]
     fn gaps_are_bounded_whatever_the_order_in_which_leases_are_given_back() {
         let (mut quota, ann) = (ConnectionQuota::default(), Arc::from("ann"));
         let mut numbers: Vec<LeaseNumber> =

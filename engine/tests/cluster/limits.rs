@@ -6,7 +6,7 @@ use holdfast_testkit::{
     eventually,
 };
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::nodes::{Nodes, until_acquainted};
 
@@ -21,6 +21,11 @@ fn knock(node: &Daemon, user: &str) -> Result<Client, u16> {
     let mut client = Client::open(node, "");
     client.send(&[("connect", json!({"token": token(&json!({"sub": user}))}))]);
     client.next_or_close()
+}
+
+/// Waits until a node has noticed that Redis is away.
+fn until_away(node: &Daemon) {
+    eventually("the node notices", || node.ask("/health/broker").0.starts_with("HTTP/1.1 503"));
 }
 
 /// How many connections of a user Redis counts.
@@ -85,14 +90,24 @@ fn without_redis_each_node_counts_its_own() {
     let (a, b) = (nodes.node_for(TWO), nodes.node_for(TWO));
     let here = Client::connect(&a, "ann");
     nodes.redis.end();
-    eventually("the node notices", || {
-        let (_, body) = a.ask("/health/broker");
-        serde_json::from_str::<Value>(&body).is_ok_and(|health| health["redis"][0]["is_well"] != true)
-            && !body.is_empty()
-    });
+    until_away(&a);
     let also = Client::connect(&a, "ann");
     assert_eq!(knock(&a, "ann").err(), Some(LIMIT));
     let there = [Client::connect(&b, "ann"), Client::connect(&b, "ann")];
     assert_eq!(knock(&b, "ann").err(), Some(LIMIT));
     drop((here, also, there));
+}
+
+#[test]
+fn without_redis_the_oldest_of_a_nodes_own_makes_room() {
+    let Some(mut nodes) = Nodes::new() else { return };
+    let (a, b) = (nodes.node_for(TWO_NEWEST), nodes.node_for(TWO_NEWEST));
+    let (mut there, first, second) =
+        (Client::connect(&b, "ann"), Client::connect(&a, "ann"), Client::connect(&a, "ann"));
+    assert_eq!(there.next_or_end().err(), Some(Some(LIMIT)), "Redis knows the oldest of all");
+    nodes.redis.end();
+    until_away(&a);
+    let third = Client::connect(&a, "ann");
+    assert_eq!(first.expect_close().0, LIMIT);
+    drop((second, third));
 }
