@@ -16,6 +16,7 @@
 
 mod checks;
 mod clients;
+mod delivery;
 mod faults;
 mod link;
 mod node;

@@ -1,17 +1,17 @@
 //! World: what happens in which order, by a seed.
 //!
 //! In:  a seed.
-//! Out: clients that come, go and publish; commands, replies, messages and mail that come late or never; a Redis and nodes
-//! that fail, between any two of these.
+//! Out: clients that come, go and publish; what they have on its way comes late or never, and anything may fail, between any
+//! two of these.
 
 use std::collections::HashMap;
 
 use super::{
     clients::{Client, State, Ways},
     faults::{Faults, Paces},
-    node::{Asked, Asker, Node, SHARDS},
+    node::{Node, SHARDS},
     redis::SimulatedRedis,
-    store::{Command, Reply, Text},
+    store::Text,
     *,
 };
 
@@ -29,14 +29,14 @@ pub(super) struct Channel {
 pub(super) struct World {
     pub(super) random: SmallRng,
     pub(super) faults: Faults,
-    paces: Paces,
+    pub(super) paces: Paces,
     pub(super) redis: SimulatedRedis,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
     pub(super) channels: Vec<Channel>,
     pub(super) now: Tick,
     pub(super) is_paused: bool,
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     texts: u32,
     /// Publications with keys that may be repeated.
     keyed: Vec<(usize, Text)>,
@@ -114,11 +114,11 @@ impl World {
         }
     }
 
-    fn happens(&mut self, thousandths: u32) -> bool {
+    pub(super) fn happens(&mut self, thousandths: u32) -> bool {
         self.random.random_range(0..1_000) < thousandths
     }
 
-    fn node(&mut self) -> usize {
+    pub(super) fn node(&mut self) -> usize {
         self.random.random_range(0..self.nodes.len())
     }
 
@@ -176,113 +176,6 @@ impl World {
         }
         self.fail();
         self.heal();
-    }
-
-    fn fail(&mut self) {
-        let node = self.node();
-        if self.happens(self.faults.link) {
-            self.lose_link(node);
-        }
-        if self.happens(self.faults.failover) {
-            trace(|| "failover".to_owned());
-            self.redis.fail_over();
-            // Where the old primary becomes a replica, a connection to it may go on and miss nothing.
-            let goes_on = self.random.random_bool(0.3);
-            self.nodes.iter_mut().for_each(|node| node.link.is_stale |= node.link.is_up && !goes_on);
-        }
-        if self.happens(self.faults.restart) {
-            trace(|| "restart".to_owned());
-            self.redis.restart_empty();
-            self.nodes.iter_mut().for_each(|node| node.link.is_stale = node.link.is_up);
-        }
-        if self.happens(self.faults.evict) {
-            let at = self.random.random_range(0..self.channels.len());
-            let channel = Arc::clone(&self.channels[at].name);
-            self.redis.execute(&Command::Evict { channel }, self.now);
-        }
-        if self.happens(self.faults.full) {
-            self.nodes[node].link.is_full = true;
-        }
-        if self.happens(self.faults.pause) {
-            self.is_paused = true;
-        }
-        if self.happens(self.faults.remove) {
-            let at = self.random.random_range(0..self.channels.len());
-            let (asker, channel) = (Asker::Nobody, Arc::clone(&self.channels[at].name));
-            let command = Command::RemoveHistory { channel };
-            self.nodes[node].asked.push(Asked { asker, command, reply: None });
-        }
-        if self.happens(self.faults.death) {
-            self.replace(node);
-        }
-        if self.happens(self.faults.storm) {
-            self.move_all_clients_of(node);
-        }
-        self.tell_removed(node);
-        if self.random.random_bool(0.1) {
-            self.nodes[node].link.leave_unwanted();
-        }
-    }
-
-    /// What has failed is noticed, or ends, each at its time.
-    fn heal(&mut self) {
-        for node in 0..self.nodes.len() {
-            if !self.happens(self.paces.heals) {
-                continue;
-            }
-            let link = &mut self.nodes[node].link;
-            if link.is_stale {
-                self.lose_link(node);
-            } else if !link.is_up {
-                link.come_back();
-            } else if link.is_full {
-                link.is_full = false;
-                self.nodes[node].tell_lagging(self.now);
-                self.settle(node);
-            }
-        }
-        if self.is_paused && self.happens(self.paces.heals) {
-            self.is_paused = false;
-        }
-    }
-
-    fn lose_link(&mut self, node: usize) {
-        let link = &mut self.nodes[node].link;
-        let kept = self.random.random_range(0..=link.events.len());
-        link.lose(kept);
-        trace(|| format!("{node}: link lost, {kept} kept"));
-    }
-
-    pub(super) fn tell_removed(&mut self, node: usize) {
-        if let Some(channel) = self.nodes[node].removed.pop() {
-            self.nodes[node].hear(FromBroker::HistoryRemoved(channel), self.now);
-            self.settle(node);
-        }
-    }
-
-    /// A node dies with all it knows; of its commands, some are still executed. Another one takes its place.
-    fn replace(&mut self, at: usize) {
-        let new = Node::new(at, self.random.random(), self.nodes[at].app, self.budget_bytes);
-        let old = std::mem::replace(&mut self.nodes[at], new);
-        let on_the_way = old.asked.into_iter().filter(|asked| asked.reply.is_none());
-        for Asked { command, .. } in on_the_way {
-            if self.random.random_bool(0.5) {
-                self.nodes[at].asked.push(Asked { asker: Asker::Nobody, command, reply: None });
-            }
-        }
-        for client in self.clients.iter_mut().filter(|client| client.node == at) {
-            client.disconnect();
-        }
-    }
-
-    fn move_all_clients_of(&mut self, node: usize) {
-        let is_there = |client: &Client| client.node == node && client.state != State::Away;
-        let moved: Vec<usize> = (0..self.clients.len()).filter(|&at| is_there(&self.clients[at])).collect();
-        moved.iter().for_each(|&at| self.leave(at, true));
-        for at in moved {
-            let node = self.node_of(self.clients[at].ways.app);
-            self.come(at, node, true);
-        }
     }
 
     pub(super) fn pass(&mut self, ticks: u32) {
@@ -388,130 +281,5 @@ impl World {
     pub(super) fn publish_at(&mut self, node: usize, publish: Publish) {
         let shard = self.random.random_range(0..SHARDS);
         self.nodes[node].to_owner[shard].push_back(ToOwner::Publish(Box::new(publish)));
-    }
-
-    pub(super) fn deliver_to_owner(&mut self, node: usize, shard: usize) {
-        let Some(message) = self.nodes[node].to_owner[shard].pop_front() else { return };
-        trace(|| format!("{node}: {message:?}"));
-        let channel = message.channel_name();
-        let channel = self.channels.iter().find(|other| other.name == *channel).expect("it is one of these");
-        let policy = channel.policy;
-        self.nodes[node].handle(message, policy, self.now);
-        self.settle(node);
-    }
-
-    /// A command is executed, or its reply comes; or the connection is cut before either.
-    fn go_on_with_a_command(&mut self, node: usize) {
-        let count = self.nodes[node].asked.len();
-        if count == 0 {
-            return;
-        }
-        let at = self.random.random_range(0..count);
-        if self.happens(self.faults.cut) {
-            let asked = self.nodes[node].asked.swap_remove(at);
-            return self.reply(node, asked.asker, None);
-        }
-        self.advance(node, at);
-    }
-
-    pub(super) fn advance(&mut self, node: usize, at: usize) {
-        if self.nodes[node].asked[at].reply.is_some() {
-            let Asked { asker, reply, .. } = self.nodes[node].asked.swap_remove(at);
-            return self.reply(node, asker, reply);
-        }
-        if self.is_paused {
-            return;
-        }
-        let reply = self.redis.execute(&self.nodes[node].asked[at].command, self.now);
-        let command = &self.nodes[node].asked[at].command;
-        trace(|| format!("{node}: {command:?} is executed: {reply:?}"));
-        let channel = Arc::clone(command.channel());
-        let frame = match (command, &reply) {
-            (Command::Publish { .. }, Reply::Published { frame: Some(frame), .. }) => Some(frame.clone()),
-            (Command::Announce { frame, .. }, _) => Some(frame.clone()),
-            (Command::RemoveHistory { .. }, _) => {
-                self.nodes.iter_mut().for_each(|node| node.removed.push(Arc::clone(&channel)));
-                None
-            }
-            _ => None,
-        };
-        if let Some(frame) = frame {
-            self.nodes.iter_mut().for_each(|node| node.link.publish(&channel, &frame));
-        }
-        self.nodes[node].asked[at].reply = Some(reply);
-    }
-
-    fn reply(&mut self, node: usize, asker: Asker, reply: Option<Reply>) {
-        trace(|| format!("{node}: {asker:?} gets {reply:?}"));
-        match (asker, reply) {
-            (Asker::Room(room, from), reply) => {
-                self.nodes[node].answer(room, from, reply, self.now);
-                self.settle(node);
-            }
-            (Asker::Publisher { text, channel }, Some(Reply::Published { position: Some(position), .. })) => {
-                self.acknowledged.entry(text).or_default().push((channel, position));
-            }
-            _ => {}
-        }
-    }
-
-    /// What the rooms of a node have said goes on its way.
-    pub(super) fn settle(&mut self, node: usize) {
-        loop {
-            let is_busy = self.happens(self.faults.busy);
-            let Self { nodes, redis, random, now, .. } = self;
-            let is_posted = nodes[node].take_posts(redis);
-            nodes[node].take_wants(is_busy, redis, random, *now);
-            if !is_posted && !nodes[node].rooms.has_for_broker() && nodes[node].posts.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// A shard takes the next message of its mailbox.
-    pub(super) fn deliver_to_shard(&mut self, node: usize, shard: usize) {
-        let Some(message) = self.nodes[node].from_owner[shard].pop_front() else { return };
-        let shard = ShardId::new(shard);
-        let subscribers = |clients: &[Client], channel: &str| -> Vec<usize> {
-            let is_one = |client: &Client| client.state == State::In && client.is_at(node, shard, channel);
-            (0..clients.len()).filter(|&at| is_one(&clients[at])).collect()
-        };
-        let is_awaited = |client: &Client, key: ClientKey| {
-            client.state == State::Waiting && client.node == node && client.generation == key.generation
-        };
-        match message {
-            FromOwner::Deliver(delivery) => {
-                for at in subscribers(&self.clients, &delivery.channel) {
-                    self.clients[at].hear(&delivery, &self.redis);
-                }
-            }
-            FromOwner::Subscribed(subscribed) => {
-                let at = subscribed.client.place as usize;
-                if !is_awaited(&self.clients[at], subscribed.client) {
-                    return;
-                }
-                if let Some(code) = subscribed.refused {
-                    if code == ErrorCode::UNRECOVERABLE_POSITION {
-                        self.clients[at].position = None;
-                    }
-                    return self.leave(at, false);
-                }
-                self.clients[at].admit(&subscribed, &self.redis);
-            }
-            FromOwner::PositionLost { channel, .. } => {
-                for at in subscribers(&self.clients, &channel) {
-                    if self.clients[at].ways.wants_position {
-                        self.leave(at, true);
-                    }
-                }
-            }
-            FromOwner::TooLongNow { client, question } => {
-                let at = client.place as usize;
-                if is_awaited(&self.clients[at], client) {
-                    self.clients[at].deferred = Some(question);
-                }
-            }
-            FromOwner::Answered { .. } => unreachable!("nobody waits for an answer"),
-        }
     }
 }
